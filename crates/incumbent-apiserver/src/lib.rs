@@ -1,0 +1,1 @@
+//! Enough of the Kubernetes API, in one process.

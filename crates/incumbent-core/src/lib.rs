@@ -1,0 +1,1 @@
+//! The election as one pure state machine.
