@@ -1,1 +1,73 @@
 //! The election as one pure state machine.
+//!
+//! This crate opens no socket, reads no clock, draws no random number, and depends on nothing. An
+//! [`Elector`] is one candidate's side of the election. It is told what happened and what time it is,
+//! and says what to do: which [`Request`] to send, what [`Change`] to tell, when to call again.
+//! Because that is all it does, the very code that runs in production can be simulated and
+//! model-checked.
+//!
+//! To understand the protocol, read `elector.rs` from top to bottom.
+//!
+//! # Driving it
+//!
+//! There is never more than one request in flight, so there is nothing to get wrong in the order of
+//! calls:
+//!
+//! ```
+//! # use incumbent_core::*;
+//! # use std::time::Duration;
+//! # let at = |seconds| Now {
+//! #     instant: Instant::new(Duration::from_secs(seconds)),
+//! #     wall: WallTime::from_unix_micros(1_767_225_600_000_000 + seconds as i64 * 1_000_000),
+//! # };
+//! let mut elector = Elector::new(Config {
+//!     timing: Timing::default(),
+//!     identity: Identity::new("john").unwrap(),
+//!     session: Session(1), // random in production
+//!     token_floor: FencingToken(0),
+//! });
+//!
+//! // 1. Say that we want to lead. The answer is a request: read the lock.
+//! let output = elector.step(at(0), Input::Campaign);
+//! assert_eq!(output.request.unwrap().operation, Operation::Read);
+//!
+//! // 2. The lock is vacant, at revision 7. The answer is a replace of exactly that version.
+//! let vacant = Version { uid: Uid("a".into()), revision: 7 };
+//! let found = Snapshot { version: vacant.clone(), record: Record::default() };
+//! let output = elector.step(at(0), Input::Reply(Reply::Found(found)));
+//! let Operation::Replace { base, record } = output.request.unwrap().operation else { panic!() };
+//! assert_eq!(base, vacant);
+//!
+//! // 3. The server took it: that, and nothing else, starts a term.
+//! let stored = Snapshot { version: Version { revision: 8, ..vacant }, record };
+//! let output = elector.step(at(0), Input::Reply(Reply::Written(stored)));
+//! let Some(Change::Started(term)) = output.change else { panic!() };
+//! assert_eq!(term.token, FencingToken(7));
+//! assert_eq!(term.valid_until.since_start(), Duration::from_secs(10));
+//!
+//! // 4. Nothing is heard of the server for ten seconds: the term is over, by the clock alone.
+//! let output = elector.step(at(10), Input::Wake);
+//! assert_eq!(output.change, Some(Change::Lost(Loss::DeadlinePassed)));
+//! ```
+//!
+//! # Which time is which
+//!
+//! [`Instant`] is a moment on this process's own clock and decides everything. [`WallTime`] is
+//! written into records for people and for other programs; it has no order, so that no decision can
+//! rest on it. Chance stays outside: where candidates should spread, the core answers with a
+//! [`Window`].
+
+mod elector;
+mod message;
+mod record;
+mod seen;
+mod time;
+mod timing;
+
+pub use elector::{Config, Elector, Sighting};
+pub use message::{
+    Change, Follow, Input, Loss, Observation, Operation, Output, Release, Reply, Request, Term,
+};
+pub use record::{FencingToken, Identity, Record, Session, Snapshot, Stamp, Uid, Version};
+pub use time::{Instant, Now, WallTime, Window};
+pub use timing::{Timing, TimingError};

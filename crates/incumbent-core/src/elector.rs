@@ -1,0 +1,567 @@
+//! The protocol, in one file.
+//!
+//! Read [`State`] first, then [`Elector::step`], then `plan`: what a candidate in that state wants to
+//! send next, and when.
+
+use std::time::Duration;
+
+use crate::message::{
+    Change, Follow, Input, Loss, Observation, Operation, Output, Release, Reply, Request, Term,
+};
+use crate::record::{FencingToken, Identity, Record, Session, Snapshot, Stamp, Uid, Version};
+use crate::seen::{Observer, Origin, Seen};
+use crate::time::{Instant, Now, WallTime, Window};
+use crate::timing::Timing;
+
+/// What one candidate is told at its start.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Config {
+    /// The durations of the election.
+    pub timing: Timing,
+    /// The name that others see.
+    pub identity: Identity,
+    /// Drawn at random for each start of a process.
+    pub session: Session,
+    /// No token will be lower; for a lock that moves to another cluster or a restored backup.
+    pub token_floor: FencingToken,
+}
+
+/// One candidate's side of an election.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Elector {
+    config: Config,
+    state: State,
+    seen: Seen,
+    knowledge: Knowledge,
+    follow: Follow,
+    in_flight: Option<InFlight>,
+    /// A write on this revision has an unknown outcome: it may land for as long as nothing else does.
+    unresolved: Option<u64>,
+    /// Conflicts in a row.
+    conflicts: u32,
+    /// Nothing is sent before this, after a failure.
+    pause: Window,
+    next_poll: Window,
+    /// The last time that was written. Those of one session rise, so each write is a change.
+    last_stamp: Option<WallTime>,
+    latest: Instant,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum State {
+    /// Follows, and does not want to lead.
+    Idle,
+    /// Wants to lead, and has no work running: acquires the lock as soon as it is free.
+    Campaigning,
+    /// May act until `valid_until`, and renews well before.
+    Leading(Reign),
+    /// May not act, but its work may not have stopped yet. Waits for [`Input::Release`].
+    Lost { stop_by: Instant },
+    /// The work has stopped: gives the lock back, if it is (or may be) ours.
+    Releasing { until: Instant },
+}
+
+/// A term from the inside: all that is needed to recognise it in a record.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Reign {
+    term: Term,
+    uid: Uid,
+    acquired: WallTime,
+    /// The renew times that the record may show: of the last successful write, and of those since
+    /// whose outcome is not known. Any other means that somebody else renews in our name.
+    stamps: Vec<WallTime>,
+    /// When the last successful renewal was sent.
+    renewed_at: Instant,
+}
+
+/// Whether a write may be based on what was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Knowledge {
+    Current,
+    /// Nothing was read yet, or a write conflicted or vanished: read before writing again.
+    Outdated,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct InFlight {
+    purpose: Purpose,
+    /// Read before the request left: this is what a term is counted from.
+    sent_at: Instant,
+    /// The newest revision known then; for a replace, the one that it replaces.
+    known: u64,
+    stamp: WallTime,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Purpose {
+    Read,
+    Create,
+    Acquire,
+    Renew,
+    Release,
+}
+
+/// Who holds the lock, as far as this candidate knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sighting {
+    /// It was not read yet.
+    Unknown,
+    /// Nobody holds it.
+    Vacant,
+    /// Somebody does.
+    Held {
+        /// Nobody's name, where it was taken out of the record while the term was running.
+        holder: Option<Identity>,
+        /// The token of the running term, where the holder writes one.
+        token: Option<FencingToken>,
+        /// When the term is over unless it is renewed before.
+        expires_at: Instant,
+    },
+}
+
+impl Elector {
+    /// A candidate that follows, and has read nothing yet.
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            state: State::Idle,
+            seen: Seen::NOTHING,
+            knowledge: Knowledge::Outdated,
+            follow: Follow::Poll,
+            in_flight: None,
+            unresolved: None,
+            conflicts: 0,
+            pause: Window::at(Instant::START),
+            next_poll: Window::at(Instant::START),
+            last_stamp: None,
+            latest: Instant::START,
+        }
+    }
+
+    /// Advances the election and says what to do next.
+    ///
+    /// It cannot fail, and calling it early or twice is harmless. A `now` before that of an earlier
+    /// step counts as that earlier one.
+    ///
+    /// # Panics
+    /// Where an invariant is broken, which is a bug. A panic ends leadership, which is the safe side.
+    pub fn step(&mut self, now: Now, input: Input) -> Output {
+        let now = Now { instant: now.instant.max(self.latest), ..now };
+        self.latest = now.instant;
+        let expired = self.expire(now.instant);
+        let change = match input {
+            Input::Wake => None,
+            Input::Reply(reply) => self.on_reply(now.instant, reply),
+            Input::Observed(Observation::Present(snapshot)) => {
+                self.learn(now.instant, snapshot, Origin::Event);
+                None
+            }
+            Input::Observed(Observation::Gone { revision }) => {
+                self.seen.learn_gone(Some(revision), Origin::Event, self.config.session);
+                None
+            }
+            Input::Follow(follow) => {
+                self.on_follow(now.instant, follow);
+                None
+            }
+            Input::Campaign => {
+                self.on_campaign();
+                None
+            }
+            Input::Release => self.on_release(now.instant),
+        };
+        let change = change.or_else(|| self.judge()).or(expired);
+        let request = self.next_request(now);
+        self.assert_invariants(now.instant);
+        Output { request, change, wake: self.next_wake() }
+    }
+
+    /// The running term, if this candidate leads.
+    pub fn term(&self) -> Option<Term> {
+        match &self.state {
+            State::Leading(reign) => Some(reign.term),
+            _ => None,
+        }
+    }
+
+    /// Who holds the lock, as far as this candidate knows.
+    pub fn sighting(&self) -> Sighting {
+        match self.seen.snapshot().map(|lock| &lock.record) {
+            None if !self.seen.is_known() => Sighting::Unknown,
+            Some(record) if record.is_held() => Sighting::Held {
+                holder: record.holder.clone(),
+                token: record.token(),
+                expires_at: self.seen.expires_at(),
+            },
+            _ => Sighting::Vacant,
+        }
+    }
+
+    /// The newest known version of the lock: the one that the next replace will be based on.
+    pub fn version(&self) -> Option<&Version> {
+        self.seen.snapshot().map(|lock| &lock.version)
+    }
+
+    /// Whether another living process was seen to use this candidate's identity.
+    pub fn has_namesake(&self) -> bool {
+        self.seen.has_namesake()
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    // What time does.
+
+    fn expire(&mut self, now: Instant) -> Option<Change> {
+        match &self.state {
+            State::Leading(reign) if now >= reign.term.valid_until => {
+                self.lose(Loss::DeadlinePassed)
+            }
+            State::Releasing { until } if now >= *until => self.end(Release::LeftToExpire),
+            _ => None,
+        }
+    }
+
+    // What the caller asks for.
+
+    fn on_campaign(&mut self) {
+        if matches!(self.state, State::Idle | State::Releasing { .. }) {
+            self.state = State::Campaigning;
+        }
+    }
+
+    fn on_release(&mut self, now: Instant) -> Option<Change> {
+        let until = match &self.state {
+            State::Idle => return self.end(Release::NotHeld),
+            State::Releasing { .. } => return None,
+            State::Lost { stop_by } if now > *stop_by => return self.end(Release::LeftToExpire),
+            State::Lost { stop_by } => *stop_by,
+            State::Leading(reign) => reign.term.stop_by,
+            State::Campaigning => now + self.config.timing.renew_deadline(),
+        };
+        self.state = State::Releasing { until };
+        None
+    }
+
+    fn on_follow(&mut self, now: Instant, follow: Follow) {
+        if self.follow != follow {
+            self.follow = follow;
+            self.next_poll = Window::at(now);
+        }
+    }
+
+    // What is learnt of the lock.
+
+    fn on_reply(&mut self, now: Instant, reply: Reply) -> Option<Change> {
+        let sent = self.in_flight.take()?;
+        match reply {
+            Reply::Found(snapshot) => {
+                self.on_read(now);
+                self.learn(now, snapshot, Origin::Read { known: sent.known });
+                None
+            }
+            Reply::Missing if sent.purpose == Purpose::Read => {
+                self.on_read(now);
+                let origin = Origin::Read { known: sent.known };
+                self.seen.learn_gone(None, origin, self.config.session);
+                None
+            }
+            Reply::Written(snapshot) => self.on_written(now, &sent, snapshot),
+            Reply::Missing | Reply::Conflict => {
+                self.on_conflict(now, &sent);
+                None
+            }
+            Reply::Refused { retry_after } => {
+                let polite = match self.state {
+                    State::Leading(_) | State::Releasing { .. } => Instant::START,
+                    _ => now + retry_after.unwrap_or_default(),
+                };
+                self.pause_until(polite.max(sent.sent_at + self.config.timing.retry_period()));
+                None
+            }
+            Reply::Unknown => {
+                if sent.purpose != Purpose::Read {
+                    self.knowledge = Knowledge::Outdated;
+                }
+                if matches!(sent.purpose, Purpose::Acquire | Purpose::Renew) {
+                    self.unresolved = Some(sent.known);
+                }
+                self.pause_until(sent.sent_at + self.config.timing.retry_period());
+                None
+            }
+        }
+    }
+
+    fn on_read(&mut self, now: Instant) {
+        let retry_period = self.config.timing.retry_period();
+        self.knowledge = Knowledge::Current;
+        self.next_poll = Window::from(now + retry_period, retry_period / 5);
+    }
+
+    fn on_written(&mut self, now: Instant, sent: &InFlight, stored: Snapshot) -> Option<Change> {
+        self.knowledge = Knowledge::Current;
+        self.conflicts = 0;
+        self.learn(now, stored, Origin::Event);
+        match (sent.purpose, &self.state) {
+            (Purpose::Acquire, State::Campaigning) => self.start(now, sent),
+            (Purpose::Renew, State::Leading(_)) => self.extend(sent),
+            (Purpose::Release, State::Releasing { .. }) => self.end(Release::Done),
+            _ => None,
+        }
+    }
+
+    /// A conflict says "go and read", never "I lost": an edit of a label conflicts, too.
+    fn on_conflict(&mut self, now: Instant, sent: &InFlight) {
+        if self.seen.revision() == sent.known {
+            self.knowledge = Knowledge::Outdated;
+        }
+        self.conflicts += 1;
+        if self.conflicts > 1 {
+            self.pause_until(now + self.config.timing.retry_period() / 4);
+        }
+    }
+
+    fn learn(&mut self, now: Instant, snapshot: Snapshot, origin: Origin) {
+        let observer = Observer {
+            identity: &self.config.identity,
+            session: self.config.session,
+            default_patience: self.config.timing.lease_duration(),
+        };
+        self.seen.learn(now, snapshot, origin, observer);
+        if self.seen.expires_at() > now {
+            self.conflicts = 0;
+        }
+    }
+
+    // How a term begins, goes on and ends.
+
+    /// The only way to lead: a `Written` reply to one's own acquiring write, processed in time.
+    fn start(&mut self, now: Instant, sent: &InFlight) -> Option<Change> {
+        let lock = self.seen.snapshot()?;
+        let reign = Reign {
+            term: self.term_from(lock.record.last_token, sent.sent_at),
+            uid: lock.version.uid.clone(),
+            acquired: sent.stamp,
+            stamps: vec![sent.stamp],
+            renewed_at: sent.sent_at,
+        };
+        if now >= reign.term.valid_until || self.why_lost(&reign).is_some() {
+            return None;
+        }
+        let term = reign.term;
+        self.state = State::Leading(reign);
+        Some(Change::Started(term))
+    }
+
+    fn extend(&mut self, sent: &InFlight) -> Option<Change> {
+        let State::Leading(reign) = &self.state else { return None };
+        if self.why_lost(reign).is_some() {
+            return None;
+        }
+        let term = self.term_from(reign.term.token, sent.sent_at);
+        let State::Leading(reign) = &mut self.state else { return None };
+        reign.term = term;
+        reign.stamps = vec![sent.stamp];
+        reign.renewed_at = sent.sent_at;
+        Some(Change::Renewed(term))
+    }
+
+    /// Counted from when the request was *sent*: that is the earliest moment from which a follower
+    /// may count.
+    fn term_from(&self, token: FencingToken, sent_at: Instant) -> Term {
+        let timing = &self.config.timing;
+        Term {
+            token,
+            valid_until: sent_at + timing.renew_deadline(),
+            stop_by: sent_at + timing.stop_deadline(),
+        }
+    }
+
+    /// Draws the consequence of what was just learnt.
+    fn judge(&mut self) -> Option<Change> {
+        match &self.state {
+            State::Leading(reign) => self.why_lost(reign).and_then(|loss| self.lose(loss)),
+            State::Releasing { .. } if self.is_settled() && !self.is_ours() => {
+                self.end(Release::NotHeld)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether nothing can change what we know but what others do.
+    fn is_settled(&self) -> bool {
+        self.knowledge == Knowledge::Current && self.in_flight.is_none()
+    }
+
+    fn why_lost(&self, reign: &Reign) -> Option<Loss> {
+        let Some(lock) = self.seen.snapshot() else { return Some(Loss::LockGone) };
+        if lock.version.uid != reign.uid {
+            return Some(Loss::LockGone);
+        }
+        let record = &lock.record;
+        let ours = record.holder.as_ref() == Some(&self.config.identity)
+            && record.session == Some(self.config.session)
+            && record.last_token == reign.term.token
+            && record.acquired == Some(Stamp::At(reign.acquired))
+            && reign.stamps.iter().any(|stamp| record.renewed == Some(Stamp::At(*stamp)));
+        (!ours).then(|| Loss::OtherHolder(record.holder.clone()))
+    }
+
+    /// Whether the lock carries our session, or a write of ours may still make it so.
+    fn is_ours(&self) -> bool {
+        self.seen.snapshot().is_some_and(|lock| {
+            let may_become_ours =
+                !lock.record.is_held() && self.unresolved == Some(lock.version.revision);
+            lock.record.session == Some(self.config.session) || may_become_ours
+        })
+    }
+
+    fn lose(&mut self, loss: Loss) -> Option<Change> {
+        if let State::Leading(reign) = &self.state {
+            self.state = State::Lost { stop_by: reign.term.stop_by };
+        }
+        Some(Change::Lost(loss))
+    }
+
+    fn end(&mut self, how: Release) -> Option<Change> {
+        self.state = State::Idle;
+        Some(Change::Released(how))
+    }
+
+    // What to send next, and when.
+
+    /// What this candidate wants to send, and from when on it may.
+    fn plan(&self) -> Option<(Window, Purpose)> {
+        let at_once = Window::at(Instant::START);
+        let (window, purpose) = match &self.state {
+            State::Idle | State::Lost { .. } => match self.follow {
+                Follow::Poll => (self.next_poll, Purpose::Read),
+                Follow::Watch => return None,
+            },
+            _ if self.knowledge == Knowledge::Outdated => (at_once, Purpose::Read),
+            State::Campaigning => self.plan_campaign(),
+            State::Leading(reign) => {
+                let interval = self.config.timing.renew_interval();
+                let earliest = reign.renewed_at + (interval - interval / 10);
+                (Window::from(earliest, interval / 10), Purpose::Renew)
+            }
+            State::Releasing { .. } => (at_once, Purpose::Release),
+        };
+        Some((window.not_before(self.pause), purpose))
+    }
+
+    fn plan_campaign(&self) -> (Window, Purpose) {
+        let free_at = self.seen.free_at(self.config.session);
+        if self.follow == Follow::Poll && self.next_poll.earliest < free_at {
+            return (self.next_poll.not_after(free_at), Purpose::Read);
+        }
+        // Where many wait for one expiry, the first to wake spares the others the conflict.
+        let spread = (self.config.timing.retry_period() / 10).min(MAX_SPREAD);
+        let purpose =
+            if self.seen.snapshot().is_some() { Purpose::Acquire } else { Purpose::Create };
+        (Window::from(free_at, spread), purpose)
+    }
+
+    fn next_request(&mut self, now: Now) -> Option<Request> {
+        if self.in_flight.is_some() {
+            return None;
+        }
+        let (window, purpose) = self.plan()?;
+        if now.instant < window.earliest {
+            return None;
+        }
+        let stamp = self.last_stamp.map_or(now.wall, |last| now.wall.rising_from(last));
+        let operation = self.operation(purpose, stamp);
+        if purpose != Purpose::Read {
+            self.last_stamp = Some(stamp);
+        }
+        if let (State::Leading(reign), Purpose::Renew) = (&mut self.state, purpose) {
+            reign.stamps.push(stamp);
+        }
+        self.in_flight =
+            Some(InFlight { purpose, sent_at: now.instant, known: self.seen.revision(), stamp });
+        let latest = self.horizon().unwrap_or(Instant::new(Duration::MAX));
+        let deadline = (now.instant + self.config.timing.request_timeout()).min(latest);
+        Some(Request { operation, deadline })
+    }
+
+    fn operation(&self, purpose: Purpose, stamp: WallTime) -> Operation {
+        let Some(lock) = self.seen.snapshot() else {
+            return match purpose {
+                Purpose::Create => Operation::Create(self.vacant_record(None, stamp)),
+                _ => Operation::Read,
+            };
+        };
+        let record = match purpose {
+            Purpose::Read | Purpose::Create => return Operation::Read,
+            Purpose::Acquire => self.acquired_record(lock, stamp),
+            Purpose::Renew => Record { renewed: Some(Stamp::At(stamp)), ..lock.record.clone() },
+            Purpose::Release => self.vacant_record(Some(&lock.record), stamp),
+        };
+        Operation::Replace { base: lock.version.clone(), record }
+    }
+
+    fn acquired_record(&self, lock: &Snapshot, stamp: WallTime) -> Record {
+        let never_held = lock.record.transitions == 0 && lock.record.acquired.is_none();
+        let floor = FencingToken(self.config.token_floor.0.saturating_sub(1));
+        let last_token = self.seen.highest_token().max(floor);
+        Record {
+            holder: Some(self.config.identity.clone()),
+            session: Some(self.config.session),
+            last_token: FencingToken::for_grant(lock.version.revision, last_token),
+            lease_duration: Some(self.config.timing.lease_duration()),
+            acquired: Some(Stamp::At(stamp)),
+            renewed: Some(Stamp::At(stamp)),
+            transitions: lock.record.transitions.saturating_add(u32::from(!never_held)),
+        }
+    }
+
+    /// The lock as nobody's. The last token stays, so that the next one is higher.
+    fn vacant_record(&self, before: Option<&Record>, stamp: WallTime) -> Record {
+        Record {
+            holder: None,
+            session: None,
+            last_token: self.seen.highest_token(),
+            // As client-go releases: candidates that wait out even a vacant lock wait for a second.
+            lease_duration: Some(Duration::from_secs(1)),
+            acquired: before.map(|_| Stamp::At(stamp)),
+            renewed: before.map(|_| Stamp::At(stamp)),
+            transitions: before.map_or(0, |record| record.transitions),
+        }
+    }
+
+    fn next_wake(&self) -> Option<Window> {
+        let plan = if self.in_flight.is_some() { None } else { self.plan() };
+        match (plan, self.horizon()) {
+            (Some((window, _)), Some(horizon)) => Some(window.not_after(horizon)),
+            (Some((window, _)), None) => Some(window),
+            (None, horizon) => horizon.map(Window::at),
+        }
+    }
+
+    /// The moment at which this state is over by itself.
+    fn horizon(&self) -> Option<Instant> {
+        match &self.state {
+            State::Leading(reign) => Some(reign.term.valid_until),
+            State::Releasing { until } => Some(*until),
+            _ => None,
+        }
+    }
+
+    fn pause_until(&mut self, moment: Instant) {
+        self.pause = Window::from(moment, self.config.timing.retry_period() / 5);
+    }
+
+    fn assert_invariants(&self, now: Instant) {
+        let State::Leading(reign) = &self.state else { return };
+        assert!(now < reign.term.valid_until, "leads past its deadline");
+        assert!(reign.term.valid_until < reign.term.stop_by, "no time to stop");
+        assert_eq!(self.why_lost(reign), None, "leads without the record's word");
+    }
+}
+
+/// However long the retry period, nobody waits longer than this for others at an expiry: with it, a
+/// crash costs at most the lease duration and a tenth of a second.
+const MAX_SPREAD: Duration = Duration::from_millis(50);

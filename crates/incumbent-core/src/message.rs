@@ -1,0 +1,151 @@
+//! All that crosses the boundary between an [`Elector`](crate::Elector) and whoever drives it.
+
+use std::time::Duration;
+
+use crate::record::{FencingToken, Identity, Record, Snapshot, Version};
+use crate::time::{Instant, Window};
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Input {
+    /// Time has passed. Always harmless, at any moment.
+    Wake,
+    /// The answer to the request in flight. It comes by the request's deadline, as
+    /// [`Reply::Unknown`] if need be.
+    Reply(Reply),
+    /// A watch showed a version of the lock, or that it is gone.
+    Observed(Observation),
+    /// How changes of the lock are learnt from now on.
+    Follow(Follow),
+    /// The caller wants to lead.
+    Campaign,
+    /// The caller no longer wants to lead, *and its work has stopped*.
+    Release,
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Reply {
+    /// To a read: the lock.
+    Found(Snapshot),
+    /// There is no such object.
+    Missing,
+    /// The create or replace was applied; this is what is stored now.
+    Written(Snapshot),
+    /// The create or replace was not applied: somebody else was quicker (409).
+    Conflict,
+    /// The request was certainly not applied: no permission, no connection, too many requests.
+    Refused {
+        /// How long the server asks to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// Nobody knows: the request may have been applied, or may be applied later.
+    Unknown,
+}
+
+/// What a watch shows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Observation {
+    /// The lock as it is.
+    Present(Snapshot),
+    /// The lock was deleted.
+    Gone {
+        /// The revision of the deletion.
+        revision: u64,
+    },
+}
+
+/// How changes of the lock are learnt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Follow {
+    /// A watch is open: no polling.
+    Watch,
+    /// No watch: a read every retry period.
+    Poll,
+}
+
+/// Everything the caller has to do after a step.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[must_use]
+pub struct Output {
+    /// Send this now. There is never a second one before the reply to the first.
+    pub request: Option<Request>,
+    /// Tell whoever is interested.
+    pub change: Option<Change>,
+    /// Call again within this window, if nothing else happens before.
+    pub wake: Option<Window>,
+}
+
+/// A request to the API server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Request {
+    /// What to ask.
+    pub operation: Operation,
+    /// Give up waiting for the answer at this moment and reply [`Reply::Unknown`].
+    pub deadline: Instant,
+}
+
+/// What to ask of the API server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// Read the lock, from the store itself, not from a cache.
+    Read,
+    /// Create the lock with this (vacant) record.
+    Create(Record),
+    /// Replace exactly version `base`, by uid and resourceVersion, so that it says `record`.
+    Replace {
+        /// The only version that may be replaced.
+        base: Version,
+        /// What it says then.
+        record: Record,
+    },
+}
+
+/// A change of one's own leadership.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Change {
+    /// A term begins.
+    Started(Term),
+    /// The term goes on for longer.
+    Renewed(Term),
+    /// The term is over. The work must stop now; [`Input::Release`] says that it has.
+    Lost(Loss),
+    /// Answers [`Input::Release`].
+    Released(Release),
+}
+
+/// One uninterrupted reign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Term {
+    /// The number to hand to your storage.
+    pub token: FencingToken,
+    /// Until when the leader may act, unless the term is renewed before.
+    pub valid_until: Instant,
+    /// By when its work must have stopped: after that, others may lead.
+    pub stop_by: Instant,
+}
+
+/// Why a term is over.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Loss {
+    /// No renewal succeeded before the renew deadline.
+    DeadlinePassed,
+    /// The record no longer names this process.
+    OtherHolder(Option<Identity>),
+    /// The lock was deleted, and perhaps made anew.
+    LockGone,
+}
+
+/// How a release ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Release {
+    /// The lock is free for the next candidate.
+    Done,
+    /// There was nothing to release: the lock is not this process's (any more).
+    NotHeld,
+    /// The lock was left to expire: the work had overrun, or the API server could not be reached in
+    /// time.
+    LeftToExpire,
+}

@@ -1,0 +1,136 @@
+//! What the lock says.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::time::WallTime;
+
+/// The name of a candidate, as people read it. Never empty.
+///
+/// It decides nothing by itself: two processes may be given the same one by mistake. What decides is
+/// the [`Session`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Identity(String);
+
+impl Identity {
+    /// The identity of this name, or `None` where the name is empty: nobody.
+    pub fn new(name: impl Into<String>) -> Option<Self> {
+        let name = name.into();
+        (!name.is_empty()).then_some(Self(name))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A number drawn at random once per start of a process, so that two of one name are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Session(pub u128);
+
+/// The number to hand to your storage with each write.
+///
+/// It rises with each term and never goes back, also when the lock is deleted and made anew. A store
+/// that remembers the highest token it has seen can refuse a leader of the past.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FencingToken(pub u64);
+
+impl FencingToken {
+    /// The token for a term that begins by replacing revision `replaced` of a lock.
+    ///
+    /// Every grant replaces a version at least as new as the one that the grant before it wrote, so
+    /// the revision alone rises; the last token keeps it rising where a restored backup has set
+    /// revisions back.
+    pub(crate) fn for_grant(replaced: u64, last: Self) -> Self {
+        Self(replaced.max(last.0.saturating_add(1)))
+    }
+}
+
+impl fmt::Display for FencingToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A time as it stands in a record. Only ever compared for equality.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Stamp {
+    /// A time.
+    At(WallTime),
+    /// Text of another program that is no time; a change of it is still a sign of life.
+    Text(String),
+}
+
+/// What one version of the lock says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Record {
+    /// Who holds the lock; nobody where `None`.
+    pub holder: Option<Identity>,
+    /// The process whose term this is. `None` where the holder is a program that writes none, and
+    /// where the term was released. A session without a holder means that somebody took the holder's
+    /// name out while the term was running.
+    pub session: Option<Session>,
+    /// The highest fencing token that the lock remembers; zero where there was none.
+    pub last_token: FencingToken,
+    /// How long the holder asks others to wait. `None` where the record does not say.
+    pub lease_duration: Option<Duration>,
+    /// When the holder says that it acquired the lock.
+    pub acquired: Option<Stamp>,
+    /// When the holder says that it last renewed.
+    pub renewed: Option<Stamp>,
+    /// How often the holder has changed; for people, not a token.
+    pub transitions: u32,
+}
+
+impl Record {
+    /// Whether somebody's term is running, as far as the record goes.
+    pub fn is_held(&self) -> bool {
+        self.holder.is_some() || self.session.is_some()
+    }
+
+    /// The fencing token of the running term. `None` where the holder writes none.
+    pub fn token(&self) -> Option<FencingToken> {
+        (self.holder.is_some() && self.session.is_some()).then_some(self.last_token)
+    }
+
+    /// Whether `other` shows the same sign of life: nobody has acquired, renewed or released in
+    /// between. Labels and annotations of others are no sign of life.
+    pub(crate) fn same_heartbeat(&self, other: &Self) -> bool {
+        self.holder == other.holder
+            && self.session == other.session
+            && self.acquired == other.acquired
+            && self.renewed == other.renewed
+    }
+}
+
+/// The uid that the API server gave to an object. A lock that is deleted and made anew has another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Uid(pub String);
+
+/// One version of the lock: which object, and which write to it.
+///
+/// `revision` is the object's `resourceVersion`. It is compared as a number, which Kubernetes
+/// promises since 1.35 (KEP-5504) for versions of one resource type.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Version {
+    /// Which object.
+    pub uid: Uid,
+    /// Which write.
+    pub revision: u64,
+}
+
+/// One version of the lock and what it says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Snapshot {
+    /// Which version.
+    pub version: Version,
+    /// What it says.
+    pub record: Record,
+}

@@ -1,0 +1,183 @@
+//! What one candidate knows of the lock, and since when.
+
+use std::time::Duration;
+
+use crate::record::{FencingToken, Identity, Record, Session, Snapshot};
+use crate::time::Instant;
+
+/// The newest known version of the lock, and the timer that a follower keeps for it.
+///
+/// Only this process's own clock is used. From the holder's timestamps all we learn is *that* the
+/// record changed, never *when*.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Seen {
+    lock: Lock,
+    /// Newest known revision, of the lock or of its deletion.
+    revision: u64,
+    /// The holder of a lock that was deleted may work on until here, and has nobody to tell it.
+    barred_until: Instant,
+    /// Highest token ever seen, so that it survives the deletion of the lock.
+    highest_token: FencingToken,
+    /// How often another process was seen to acquire or renew under our identity.
+    namesake_beats: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Lock {
+    /// Never read.
+    Unknown,
+    Missing,
+    Present {
+        snapshot: Box<Snapshot>,
+        /// When a change of the heartbeat was last received here.
+        changed_at: Instant,
+        /// How long after that the holder's term is over.
+        patience: Duration,
+    },
+}
+
+/// Who looks: what it takes for granted when it reads a record.
+#[derive(Clone, Copy)]
+pub(crate) struct Observer<'a> {
+    pub(crate) identity: &'a Identity,
+    pub(crate) session: Session,
+    /// For records that do not state a lease duration.
+    pub(crate) default_patience: Duration,
+}
+
+/// How a version became known.
+#[derive(Clone, Copy)]
+pub(crate) enum Origin {
+    /// By a watch, which may replay and re-order; or by one's own write. Counts only if newer.
+    Event,
+    /// By a read. Where nothing newer became known since it was sent, the answer counts even if its
+    /// revision is lower: then history itself went back, as after a restored backup.
+    Read {
+        /// The newest revision that was known when the read was sent.
+        known: u64,
+    },
+}
+
+impl Seen {
+    pub(crate) const NOTHING: Self = Self {
+        lock: Lock::Unknown,
+        revision: 0,
+        barred_until: Instant::START,
+        highest_token: FencingToken(0),
+        namesake_beats: 0,
+    };
+
+    pub(crate) fn learn(
+        &mut self,
+        now: Instant,
+        new: Snapshot,
+        origin: Origin,
+        observer: Observer<'_>,
+    ) {
+        if !self.is_news(new.version.revision, origin) {
+            return;
+        }
+        let stated = |record: &Record| record.lease_duration.unwrap_or(observer.default_patience);
+        let mut changed_at = now;
+        let mut patience = stated(&new.record);
+        match &self.lock {
+            Lock::Present { snapshot: old, changed_at: since, patience: before }
+                if old.version.uid == new.version.uid =>
+            {
+                if old.record.same_heartbeat(&new.record) {
+                    changed_at = *since;
+                    patience = patience.max(*before);
+                } else {
+                    // A holder that shortens its lease does not know yet that we have seen it.
+                    if old.record.is_held() {
+                        patience = patience.max(stated(&old.record));
+                    }
+                    let in_our_name = new.record.holder.as_ref() == Some(observer.identity);
+                    if in_our_name && new.record.session != Some(observer.session) {
+                        self.namesake_beats = self.namesake_beats.saturating_add(1);
+                    }
+                }
+            }
+            Lock::Present { .. } => self.bar(observer.session),
+            Lock::Unknown | Lock::Missing => {}
+        }
+        self.revision = new.version.revision;
+        self.highest_token = self.highest_token.max(new.record.last_token);
+        self.lock = Lock::Present { snapshot: Box::new(new), changed_at, patience };
+    }
+
+    pub(crate) fn learn_gone(&mut self, revision: Option<u64>, origin: Origin, own: Session) {
+        // A read that finds nothing says no revision: it counts as what was known when it was sent.
+        let news = match (revision, origin) {
+            (Some(revision), origin) => self.is_news(revision, origin),
+            (None, Origin::Read { known }) => known == self.revision,
+            (None, Origin::Event) => false,
+        };
+        if news {
+            self.bar(own);
+            self.revision = revision.unwrap_or(self.revision);
+            self.lock = Lock::Missing;
+        }
+    }
+
+    /// The lock, where it is known to exist.
+    pub(crate) fn snapshot(&self) -> Option<&Snapshot> {
+        match &self.lock {
+            Lock::Present { snapshot, .. } => Some(snapshot),
+            Lock::Unknown | Lock::Missing => None,
+        }
+    }
+
+    pub(crate) fn is_known(&self) -> bool {
+        self.lock != Lock::Unknown
+    }
+
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    pub(crate) fn highest_token(&self) -> FencingToken {
+        self.highest_token
+    }
+
+    /// Whether another living process uses our identity. One heartbeat is no proof of life: it may be
+    /// the last write of our own predecessor, landing late.
+    pub(crate) fn has_namesake(&self) -> bool {
+        self.namesake_beats > 1
+    }
+
+    /// When the running term is over, as far as a follower can tell.
+    pub(crate) fn expires_at(&self) -> Instant {
+        match &self.lock {
+            Lock::Present { changed_at, patience, snapshot } if snapshot.record.is_held() => {
+                *changed_at + *patience
+            }
+            _ => Instant::START,
+        }
+    }
+
+    /// From when on `own` may take the lock, provided that no work of its own is running.
+    pub(crate) fn free_at(&self, own: Session) -> Instant {
+        match self.snapshot() {
+            Some(snapshot) if snapshot.record.session == Some(own) => self.barred_until,
+            _ => self.barred_until.max(self.expires_at()),
+        }
+    }
+
+    fn is_news(&self, revision: u64, origin: Origin) -> bool {
+        match origin {
+            Origin::Event => revision > self.revision,
+            Origin::Read { known } => {
+                revision > self.revision || (known == self.revision && revision < self.revision)
+            }
+        }
+    }
+
+    /// The lock is gone or another one. Whoever held it may not know yet, so wait its term out.
+    fn bar(&mut self, own: Session) {
+        let held_by_us = self.snapshot().is_some_and(|lock| lock.record.session == Some(own));
+        if !held_by_us {
+            self.barred_until = self.barred_until.max(self.expires_at());
+        }
+    }
+}
