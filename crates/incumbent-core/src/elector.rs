@@ -404,9 +404,10 @@ impl Elector {
         let ours = record.holder.as_ref() == Some(&self.config.identity)
             && record.session == Some(self.config.session)
             && record.last_token == reign.term.token
+            && record.lease_duration == Some(self.config.timing.lease_duration())
             && record.acquired == Some(Stamp::At(reign.acquired))
             && reign.stamps.iter().any(|stamp| record.renewed == Some(Stamp::At(*stamp)));
-        (!ours).then(|| Loss::OtherHolder(record.holder.clone()))
+        (!ours).then(|| Loss::RecordChanged { holder: record.holder.clone() })
     }
 
     /// Whether the lock carries our session, or a write of ours may still make it so.

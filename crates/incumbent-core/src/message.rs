@@ -131,8 +131,12 @@ pub struct Term {
 pub enum Loss {
     /// No renewal succeeded before the renew deadline.
     DeadlinePassed,
-    /// The record no longer names this process.
-    OtherHolder(Option<Identity>),
+    /// The record no longer says what this process wrote: another holder, or an edit by hand of what
+    /// others go by.
+    RecordChanged {
+        /// Whom it names now.
+        holder: Option<Identity>,
+    },
     /// The lock was deleted, and perhaps made anew.
     LockGone,
 }

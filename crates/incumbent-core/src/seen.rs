@@ -82,7 +82,7 @@ impl Seen {
         let mut patience = stated(&new.record);
         match &self.lock {
             Lock::Present { snapshot: old, changed_at: since, patience: before }
-                if old.version.uid == new.version.uid =>
+                if old.version.uid == new.version.uid && new.version.revision > self.revision =>
             {
                 if old.record.same_heartbeat(&new.record) {
                     changed_at = *since;
@@ -98,6 +98,7 @@ impl Seen {
                     }
                 }
             }
+            // Another object, or an older version of this one: history went back.
             Lock::Present { .. } => self.bar(observer.session),
             Lock::Unknown | Lock::Missing => {}
         }
@@ -173,7 +174,7 @@ impl Seen {
         }
     }
 
-    /// The lock is gone or another one. Whoever held it may not know yet, so wait its term out.
+    /// The lock as we knew it is gone. Whoever held it may not know yet, so wait its term out.
     fn bar(&mut self, own: Session) {
         let held_by_us = self.snapshot().is_some_and(|lock| lock.record.session == Some(own));
         if !held_by_us {

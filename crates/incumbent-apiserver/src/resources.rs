@@ -1,0 +1,278 @@
+//! The table of kinds, and in one file for each what is particular about it.
+
+pub(crate) mod config_map;
+pub(crate) mod event;
+pub(crate) mod lease;
+pub(crate) mod namespace;
+pub(crate) mod pod;
+pub(crate) mod rbac;
+pub(crate) mod review;
+pub(crate) mod service_account;
+
+use crate::schema::{Conformed, Field, Fields, ListMerge, Shape, conform};
+use crate::status::{Cause, qualified};
+use crate::validate::NameRule;
+
+/// One kind of object under one group and version, and how it behaves.
+#[derive(Debug)]
+pub(crate) struct Resource {
+    pub(crate) group: &'static str,
+    pub(crate) version: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) plural: &'static str,
+    pub(crate) singular: &'static str,
+    pub(crate) short_names: &'static [&'static str],
+    pub(crate) categories: &'static [&'static str],
+    pub(crate) storage_hash: &'static str,
+    pub(crate) scope: Scope,
+    pub(crate) subresources: &'static [Subresource],
+    /// Which table of the store; two resources may show the same one.
+    pub(crate) table: &'static str,
+    /// With `metadata`; without `apiVersion` and `kind`.
+    pub(crate) schema: &'static [Field],
+    pub(crate) name_rule: NameRule,
+    pub(crate) missing_on_update: MissingOnUpdate,
+    pub(crate) unversioned_update: UnversionedUpdate,
+    pub(crate) deletion: Deletion,
+    /// Selector and pointer into the stored form, besides name and namespace.
+    pub(crate) more_selectable: &'static [(&'static str, &'static str)],
+    pub(crate) conversion: Option<Conversion>,
+    /// Fills in what the client left out; runs on every write.
+    pub(crate) default: fn(&mut Fields),
+    /// What only the server decides on a create.
+    pub(crate) prepare_create: fn(&mut Fields),
+    /// Puts back what this write may not change.
+    pub(crate) prepare_update: fn(&mut Fields, &Fields, Part),
+    /// The rules of the kind, given the object before the write if there was one.
+    pub(crate) validate: fn(&Fields, Option<&Fields>) -> Vec<Cause>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    Namespaced,
+    Cluster,
+}
+
+/// What a PUT does where there is no such object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MissingOnUpdate {
+    NotFound,
+    /// `AllowCreateOnUpdate`.
+    Create,
+}
+
+/// What a PUT without a resourceVersion does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UnversionedUpdate {
+    /// `AllowUnconditionalUpdate`.
+    Overwrite,
+    Refuse,
+}
+
+/// How an object goes, and what the answer to its delete shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deletion {
+    AtOnce,
+    /// The same, but the answer is the object.
+    AtOnceShown,
+    /// A Pod is given time.
+    Graceful,
+    /// With everything that is in it.
+    Namespace,
+}
+
+/// Which part of an object a write is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Main,
+    Status,
+}
+
+/// A path below an object.
+#[derive(Debug)]
+pub(crate) struct Subresource {
+    pub(crate) name: &'static str,
+    /// Group, version and kind where they are not those of the object.
+    pub(crate) shows: Option<(&'static str, &'static str, &'static str)>,
+    pub(crate) verbs: &'static [&'static str],
+}
+
+pub(crate) const STATUS: Subresource =
+    Subresource { name: "status", shows: None, verbs: &["get", "patch", "update"] };
+
+/// Between the form a client sees and the form that is stored.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Conversion {
+    pub(crate) to_stored: fn(Fields) -> Fields,
+    pub(crate) from_stored: fn(&Fields) -> Fields,
+}
+
+impl Resource {
+    /// `leases.coordination.k8s.io`, or `configmaps` in the core group.
+    pub(crate) fn qualified(&self) -> String {
+        qualified(self.plural, self.group)
+    }
+
+    pub(crate) fn api_version(&self) -> String {
+        group_version(self.group, self.version)
+    }
+
+    pub(crate) fn is_namespaced(&self) -> bool {
+        self.scope == Scope::Namespaced
+    }
+
+    pub(crate) fn verbs(&self) -> &'static [&'static str] {
+        const ALL: &[&str] =
+            &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+        const NAMESPACE: &[&str] =
+            &["create", "delete", "get", "list", "patch", "update", "watch"];
+        if self.deletion == Deletion::Namespace { NAMESPACE } else { ALL }
+    }
+
+    pub(crate) fn subresource(&self, name: &str) -> Option<&'static Subresource> {
+        self.subresources.iter().find(|subresource| subresource.name == name)
+    }
+
+    /// The fields one may select on, with their places in the stored form.
+    pub(crate) fn selectable(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let common =
+            [("metadata.name", "/metadata/name"), ("metadata.namespace", "/metadata/namespace")];
+        let common = common.into_iter().take(if self.is_namespaced() { 2 } else { 1 });
+        common.chain(self.more_selectable.iter().copied())
+    }
+
+    pub(crate) fn not_selectable(&self, field: &str) -> String {
+        if !self.more_selectable.is_empty() {
+            return format!("field label not supported: {field}");
+        }
+        let names: Vec<String> = self.selectable().map(|(name, _)| format!("{name:?}")).collect();
+        format!("{field:?} is not a known field selector: only {}", names.join(", "))
+    }
+
+    /// Brings an object of this kind into shape and writes its kind into it.
+    ///
+    /// # Errors
+    ///
+    /// A value of the wrong type.
+    pub(crate) fn conform(&self, mut given: Fields) -> Result<Conformed, String> {
+        given.remove("apiVersion");
+        given.remove("kind");
+        let mut conformed = conform(self.schema, given)?;
+        let fields = &mut conformed.fields;
+        fields.insert("apiVersion".to_owned(), self.api_version().into());
+        fields.insert("kind".to_owned(), self.kind.into());
+        // Nothing here keeps track of who set which field.
+        let metadata = crate::object::metadata_mut(fields);
+        metadata.remove("managedFields");
+        metadata.remove("selfLink");
+        (self.default)(fields);
+        Ok(conformed)
+    }
+}
+
+/// The resource under this path, if there is one.
+pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
+    RESOURCES.iter().copied().find(|resource| {
+        resource.group == group && resource.version == version && resource.plural == plural
+    })
+}
+
+/// The resource of this kind, if there is one.
+pub(crate) fn find_kind(api_version: &str, kind: &str) -> Option<&'static Resource> {
+    RESOURCES
+        .iter()
+        .copied()
+        .find(|resource| resource.kind == kind && resource.api_version() == api_version)
+}
+
+/// Groups with their one version, the core group first.
+pub(crate) const GROUPS: &[(&str, &str)] = &[
+    ("", "v1"),
+    ("authentication.k8s.io", "v1"),
+    ("authorization.k8s.io", "v1"),
+    ("coordination.k8s.io", "v1"),
+    ("events.k8s.io", "v1"),
+    ("rbac.authorization.k8s.io", "v1"),
+];
+
+/// Everything that is stored.
+pub(crate) const RESOURCES: &[&Resource] = &[
+    &config_map::CONFIG_MAP,
+    &event::CORE_EVENT,
+    &namespace::NAMESPACE,
+    &pod::POD,
+    &service_account::SERVICE_ACCOUNT,
+    &lease::LEASE,
+    &event::EVENT,
+    &rbac::CLUSTER_ROLE_BINDING,
+    &rbac::CLUSTER_ROLE,
+    &rbac::ROLE_BINDING,
+    &rbac::ROLE,
+];
+
+/// `coordination.k8s.io/v1`, or `v1` in the core group.
+pub(crate) fn group_version(group: &str, version: &str) -> String {
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+}
+
+/// What most kinds have in common; each states only where it differs.
+const USUAL: Resource = Resource {
+    group: "",
+    version: "v1",
+    kind: "",
+    plural: "",
+    singular: "",
+    short_names: &[],
+    categories: &[],
+    storage_hash: "",
+    scope: Scope::Namespaced,
+    subresources: &[],
+    table: "",
+    schema: &[],
+    name_rule: NameRule::Subdomain,
+    missing_on_update: MissingOnUpdate::NotFound,
+    unversioned_update: UnversionedUpdate::Overwrite,
+    deletion: Deletion::AtOnce,
+    more_selectable: &[],
+    conversion: None,
+    default: |_| {},
+    prepare_create: |_| {},
+    prepare_update: |_, _, _| {},
+    validate: |_, _| Vec::new(),
+};
+
+/// `ObjectMeta`, the same in every kind.
+const METADATA: Field = Field::always("metadata", Shape::Object(OBJECT_META));
+
+const TEXTS: Shape = Shape::Map(&Shape::String);
+const NAMES: Shape = Shape::List(&Shape::String, ListMerge::Replace);
+
+const OBJECT_META: &[Field] = &[
+    Field::string("name"),
+    Field::string("generateName"),
+    Field::string("namespace"),
+    Field::string("selfLink"),
+    Field::string("uid"),
+    Field::string("resourceVersion"),
+    Field::plain("generation", Shape::Int64),
+    Field::pointer("creationTimestamp", Shape::Time),
+    Field::pointer("deletionTimestamp", Shape::Time),
+    Field::pointer("deletionGracePeriodSeconds", Shape::Int64),
+    Field::plain("labels", TEXTS),
+    Field::plain("annotations", TEXTS),
+    Field::plain(
+        "ownerReferences",
+        Shape::List(&Shape::Object(OWNER_REFERENCE), ListMerge::Key("uid")),
+    ),
+    Field::plain("finalizers", Shape::List(&Shape::String, ListMerge::Set)),
+    Field::any("managedFields"),
+];
+
+const OWNER_REFERENCE: &[Field] = &[
+    Field::always("apiVersion", Shape::String),
+    Field::always("kind", Shape::String),
+    Field::always("name", Shape::String),
+    Field::always("uid", Shape::String),
+    Field::pointer("controller", Shape::Bool),
+    Field::pointer("blockOwnerDeletion", Shape::Bool),
+];

@@ -1,0 +1,89 @@
+//! ConfigMap: text under keys.
+
+use serde_json::{Value, json};
+
+use super::{METADATA, Resource, TEXTS, USUAL};
+use crate::schema::{Field, Fields, Shape};
+use crate::status::Cause;
+
+pub(crate) const CONFIG_MAP: Resource = Resource {
+    kind: "ConfigMap",
+    plural: "configmaps",
+    singular: "configmap",
+    short_names: &["cm"],
+    storage_hash: "qFsyl6wFWjQ=",
+    table: "configmaps",
+    schema: &[
+        METADATA,
+        Field::pointer("immutable", Shape::Bool),
+        Field::plain("data", TEXTS),
+        Field::plain("binaryData", Shape::Map(&Shape::Bytes)),
+    ],
+    validate,
+    ..USUAL
+};
+
+/// 1 MiB over all values, upstream's `MaxSecretSize`.
+const DATA_LIMIT: usize = 1024 * 1024;
+
+fn validate(fields: &Fields, old: Option<&Fields>) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let data = |name: &str| fields.get(name).and_then(Value::as_object).into_iter().flatten();
+    let mut size = 0;
+    for (key, value) in data("data") {
+        causes.extend(key_causes("data", key));
+        if fields.get("binaryData").and_then(|binary| binary.get(key)).is_some() {
+            causes.push(Cause::invalid(
+                format!("data[{key}]"),
+                &json!(key),
+                "duplicate of key present in binaryData",
+            ));
+        }
+        size += value.as_str().map_or(0, str::len);
+    }
+    for (key, value) in data("binaryData") {
+        causes.extend(key_causes("binaryData", key));
+        size += value.as_str().map_or(0, |text| text.len() / 4 * 3);
+    }
+    if size > DATA_LIMIT {
+        causes.push(Cause::too_long("", DATA_LIMIT));
+    }
+    causes.extend(old.into_iter().flat_map(|old| immutable_causes(fields, old)));
+    causes
+}
+
+fn key_causes(field: &str, key: &str) -> Vec<Cause> {
+    let mut errors = Vec::new();
+    if key.len() > 253 {
+        errors.push("must be no more than 253 bytes".to_owned());
+    }
+    let is_key_byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if key.is_empty() || !key.bytes().all(is_key_byte) {
+        errors.push(
+            "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. \
+             'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is \
+             '[-._a-zA-Z0-9]+')"
+                .to_owned(),
+        );
+    }
+    if key == "." || key.starts_with("..") {
+        errors.push(match key {
+            "." | ".." => format!("must not be '{key}'"),
+            _ => "must not start with '..'".to_owned(),
+        });
+    }
+    let causes = errors.iter().map(|why| Cause::invalid(format!("{field}[{key}]"), &json!(key), why));
+    causes.collect()
+}
+
+fn immutable_causes(fields: &Fields, old: &Fields) -> Vec<Cause> {
+    if old.get("immutable") != Some(&Value::Bool(true)) {
+        return Vec::new();
+    }
+    let why = "field is immutable when `immutable` is set";
+    ["immutable", "data", "binaryData"]
+        .into_iter()
+        .filter(|name| old.get(*name) != fields.get(*name))
+        .map(|name| Cause::forbidden(name, why))
+        .collect()
+}

@@ -1,0 +1,198 @@
+//! Event: one table, shown under two groups with different names for the same fields.
+
+use serde_json::{Value, json};
+
+use super::{Conversion, METADATA, Resource, USUAL};
+use crate::object::{at, text, text_at};
+use crate::schema::{Field, Fields, Shape, conform};
+use crate::status::Cause;
+
+/// The stored form.
+pub(crate) const CORE_EVENT: Resource = Resource {
+    kind: "Event",
+    plural: "events",
+    singular: "event",
+    short_names: &["ev"],
+    storage_hash: "r2yiGXH7wu8=",
+    table: "events",
+    schema: CORE_FIELDS,
+    more_selectable: &[
+        ("involvedObject.kind", "/involvedObject/kind"),
+        ("involvedObject.namespace", "/involvedObject/namespace"),
+        ("involvedObject.name", "/involvedObject/name"),
+        ("involvedObject.uid", "/involvedObject/uid"),
+        ("involvedObject.apiVersion", "/involvedObject/apiVersion"),
+        ("involvedObject.resourceVersion", "/involvedObject/resourceVersion"),
+        ("involvedObject.fieldPath", "/involvedObject/fieldPath"),
+        ("reason", "/reason"),
+        ("reportingComponent", "/reportingComponent"),
+        ("source", "/source/component"),
+        ("type", "/type"),
+    ],
+    validate: validate_core,
+    ..USUAL
+};
+
+/// The same events as `events.k8s.io` shows them.
+pub(crate) const EVENT: Resource = Resource {
+    group: "events.k8s.io",
+    schema: FIELDS,
+    more_selectable: &[
+        ("regarding.kind", "/involvedObject/kind"),
+        ("regarding.namespace", "/involvedObject/namespace"),
+        ("regarding.name", "/involvedObject/name"),
+        ("regarding.uid", "/involvedObject/uid"),
+        ("regarding.apiVersion", "/involvedObject/apiVersion"),
+        ("regarding.resourceVersion", "/involvedObject/resourceVersion"),
+        ("regarding.fieldPath", "/involvedObject/fieldPath"),
+        ("reason", "/reason"),
+        ("reportingController", "/reportingComponent"),
+        ("type", "/type"),
+    ],
+    conversion: Some(Conversion { to_stored, from_stored }),
+    validate,
+    ..CORE_EVENT
+};
+
+const CORE_FIELDS: &[Field] = &[
+    METADATA,
+    Field::always("involvedObject", Shape::Object(REFERENCE)),
+    Field::string("reason"),
+    Field::string("message"),
+    Field::always("source", Shape::Object(SOURCE)),
+    Field::always("firstTimestamp", Shape::Time),
+    Field::always("lastTimestamp", Shape::Time),
+    Field::plain("count", Shape::Int32),
+    Field::string("type"),
+    Field::always("eventTime", Shape::MicroTime),
+    Field::pointer("series", Shape::Object(CORE_SERIES)),
+    Field::string("action"),
+    Field::pointer("related", Shape::Object(REFERENCE)),
+    Field::always("reportingComponent", Shape::String),
+    Field::always("reportingInstance", Shape::String),
+];
+
+const FIELDS: &[Field] = &[
+    METADATA,
+    Field::always("eventTime", Shape::MicroTime),
+    Field::pointer("series", Shape::Object(SERIES)),
+    Field::string("reportingController"),
+    Field::string("reportingInstance"),
+    Field::string("action"),
+    Field::string("reason"),
+    Field::always("regarding", Shape::Object(REFERENCE)),
+    Field::pointer("related", Shape::Object(REFERENCE)),
+    Field::string("note"),
+    Field::string("type"),
+    Field::always("deprecatedSource", Shape::Object(SOURCE)),
+    Field::always("deprecatedFirstTimestamp", Shape::Time),
+    Field::always("deprecatedLastTimestamp", Shape::Time),
+    Field::plain("deprecatedCount", Shape::Int32),
+];
+
+const REFERENCE: &[Field] = &[
+    Field::string("kind"),
+    Field::string("namespace"),
+    Field::string("name"),
+    Field::string("uid"),
+    Field::string("apiVersion"),
+    Field::string("resourceVersion"),
+    Field::string("fieldPath"),
+];
+
+const SOURCE: &[Field] = &[Field::string("component"), Field::string("host")];
+
+const CORE_SERIES: &[Field] =
+    &[Field::plain("count", Shape::Int32), Field::always("lastObservedTime", Shape::MicroTime)];
+
+const SERIES: &[Field] =
+    &[Field::always("count", Shape::Int32), Field::always("lastObservedTime", Shape::MicroTime)];
+
+/// The name in core/v1, and in `events.k8s.io`.
+const RENAMED: &[(&str, &str)] = &[
+    ("involvedObject", "regarding"),
+    ("message", "note"),
+    ("source", "deprecatedSource"),
+    ("firstTimestamp", "deprecatedFirstTimestamp"),
+    ("lastTimestamp", "deprecatedLastTimestamp"),
+    ("count", "deprecatedCount"),
+    ("reportingComponent", "reportingController"),
+];
+
+fn to_stored(mut fields: Fields) -> Fields {
+    for (core, new) in RENAMED {
+        if let Some(value) = fields.remove(*new) {
+            fields.insert((*core).to_owned(), value);
+        }
+    }
+    reshape(&CORE_EVENT, fields)
+}
+
+fn from_stored(stored: &Fields) -> Fields {
+    let mut fields = stored.clone();
+    for (core, new) in RENAMED {
+        if let Some(value) = fields.remove(*core) {
+            fields.insert((*new).to_owned(), value);
+        }
+    }
+    reshape(&EVENT, fields)
+}
+
+/// The two forms have the same types, so only what is written when empty differs.
+fn reshape(resource: &Resource, mut fields: Fields) -> Fields {
+    fields.remove("apiVersion");
+    fields.remove("kind");
+    let mut fields = conform(resource.schema, fields).map(|done| done.fields).unwrap_or_default();
+    fields.insert("apiVersion".to_owned(), resource.api_version().into());
+    fields.insert("kind".to_owned(), resource.kind.into());
+    fields
+}
+
+/// Events of core/v1 without an eventTime are the old kind, of which little is asked.
+fn validate_core(fields: &Fields, _old: Option<&Fields>) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let about = text_at(fields, "/involvedObject/namespace");
+    let own = text(fields, "namespace");
+    let expected = if about.is_empty() { "default" } else { about };
+    if own != expected {
+        let why = "does not match event.namespace";
+        causes.push(Cause::invalid("involvedObject.namespace", &json!(about), why));
+    }
+    if at(fields, "/eventTime").is_some_and(Value::is_string) {
+        causes.extend(new_style_causes(fields));
+    }
+    causes
+}
+
+fn validate(fields: &Fields, old: Option<&Fields>) -> Vec<Cause> {
+    if old.is_none() && !at(fields, "/eventTime").is_some_and(Value::is_string) {
+        return vec![Cause::required("eventTime", "")];
+    }
+    let mut causes = validate_core(fields, old);
+    let kind = text_at(fields, "/type");
+    if !matches!(kind, "Normal" | "Warning") {
+        causes.push(Cause::invalid("type", &json!(""), &format!("has invalid value: {kind}")));
+    }
+    causes
+}
+
+fn new_style_causes(fields: &Fields) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    for (pointer, field) in [
+        ("/reportingComponent", "reportingController"),
+        ("/reportingInstance", "reportingInstance"),
+        ("/action", "action"),
+        ("/reason", "reason"),
+    ] {
+        let value = text_at(fields, pointer);
+        if value.is_empty() {
+            causes.push(Cause::required(field, ""));
+        } else if value.len() > 128 {
+            causes.push(Cause::invalid(field, &json!(""), "can have at most 128 characters"));
+        }
+    }
+    if text_at(fields, "/message").len() > 1024 {
+        causes.push(Cause::invalid("message", &json!(""), "can have at most 1024 characters"));
+    }
+    causes
+}

@@ -1,0 +1,50 @@
+//! Lease: who holds what, until when. This server only stores it.
+
+use serde_json::Value;
+
+use super::{METADATA, MissingOnUpdate, Resource, USUAL, UnversionedUpdate};
+use crate::object::at;
+use crate::schema::{Field, Fields, Shape};
+use crate::status::Cause;
+
+pub(crate) const LEASE: Resource = Resource {
+    group: "coordination.k8s.io",
+    kind: "Lease",
+    plural: "leases",
+    singular: "lease",
+    storage_hash: "gqkMMb/YqFM=",
+    table: "leases",
+    schema: &[METADATA, Field::always("spec", Shape::Object(SPEC))],
+    missing_on_update: MissingOnUpdate::Create,
+    unversioned_update: UnversionedUpdate::Refuse,
+    validate,
+    ..USUAL
+};
+
+const SPEC: &[Field] = &[
+    Field::pointer("holderIdentity", Shape::String),
+    Field::pointer("leaseDurationSeconds", Shape::Int32),
+    Field::pointer("acquireTime", Shape::MicroTime),
+    Field::pointer("renewTime", Shape::MicroTime),
+    Field::pointer("leaseTransitions", Shape::Int32),
+    Field::pointer("strategy", Shape::String),
+    Field::pointer("preferredHolder", Shape::String),
+];
+
+fn validate(fields: &Fields, _old: Option<&Fields>) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let number = |pointer| at(fields, pointer).and_then(Value::as_i64);
+    if let Some(seconds) = number("/spec/leaseDurationSeconds").filter(|seconds| *seconds <= 0) {
+        let field = "spec.leaseDurationSeconds";
+        causes.push(Cause::invalid(field, &seconds.into(), "must be greater than 0"));
+    }
+    if let Some(count) = number("/spec/leaseTransitions").filter(|count| *count < 0) {
+        let field = "spec.leaseTransitions";
+        causes.push(Cause::invalid(field, &count.into(), "must be greater than or equal to 0"));
+    }
+    if at(fields, "/spec/preferredHolder").is_some() && at(fields, "/spec/strategy").is_none() {
+        let why = "may only be specified if `strategy` is defined";
+        causes.push(Cause::forbidden("spec.preferredHolder", why));
+    }
+    causes
+}

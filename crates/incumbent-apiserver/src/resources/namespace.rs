@@ -1,0 +1,58 @@
+//! Namespace: deleting one deletes what is in it, at once.
+
+use serde_json::{Value, json};
+
+use super::{Deletion, METADATA, NAMES, Part, Resource, STATUS, Scope, USUAL};
+use crate::object::{map_mut, metadata_mut, text};
+use crate::schema::{Field, Fields, Shape};
+use crate::validate::NameRule;
+
+pub(crate) const NAMESPACE: Resource = Resource {
+    kind: "Namespace",
+    plural: "namespaces",
+    singular: "namespace",
+    short_names: &["ns"],
+    storage_hash: "Q3oi5N2YM8M=",
+    scope: Scope::Cluster,
+    subresources: &[STATUS],
+    table: "namespaces",
+    schema: &[
+        METADATA,
+        Field::always("spec", Shape::Object(&[Field::plain("finalizers", NAMES)])),
+        Field::always("status", Shape::Object(STATUS_FIELDS)),
+    ],
+    name_rule: NameRule::Label,
+    deletion: Deletion::Namespace,
+    more_selectable: &[("status.phase", "/status/phase")],
+    default,
+    prepare_create,
+    prepare_update,
+    ..USUAL
+};
+
+/// Those that upstream refuses to delete.
+pub(crate) const PERMANENT: &[&str] = &["default", "kube-public", "kube-system"];
+
+const STATUS_FIELDS: &[Field] = &[Field::string("phase"), Field::any("conditions")];
+
+fn default(fields: &mut Fields) {
+    let name = text(fields, "name").to_owned();
+    // A generated name is not known yet; the label follows on the create itself.
+    if !name.is_empty() {
+        let labels = map_mut(metadata_mut(fields), "labels");
+        labels.insert("kubernetes.io/metadata.name".to_owned(), name.into());
+    }
+}
+
+fn prepare_create(fields: &mut Fields) {
+    default(fields);
+    fields.insert("status".to_owned(), json!({"phase": "Active"}));
+    map_mut(fields, "spec").insert("finalizers".to_owned(), json!(["kubernetes"]));
+}
+
+fn prepare_update(fields: &mut Fields, old: &Fields, part: Part) {
+    let kept: &[&str] = if part == Part::Main { &["spec", "status"] } else { &["spec"] };
+    for name in kept {
+        fields.insert((*name).to_owned(), old.get(*name).cloned().unwrap_or(Value::Null));
+    }
+}

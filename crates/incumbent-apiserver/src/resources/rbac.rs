@@ -1,0 +1,166 @@
+//! Roles and their bindings.
+
+use serde_json::{Value, json};
+
+use super::{METADATA, NAMES, Resource, Scope, USUAL};
+use crate::object::{map_mut, text_at};
+use crate::schema::{Field, Fields, ListMerge, Shape};
+use crate::status::Cause;
+use crate::validate::NameRule;
+
+pub(crate) const GROUP: &str = "rbac.authorization.k8s.io";
+
+pub(crate) const ROLE: Resource = Resource {
+    kind: "Role",
+    plural: "roles",
+    singular: "role",
+    storage_hash: "7FuwZcIIItM=",
+    table: "roles",
+    schema: &[METADATA, RULES],
+    validate: validate_role,
+    ..USUAL_RBAC
+};
+
+pub(crate) const CLUSTER_ROLE: Resource = Resource {
+    kind: "ClusterRole",
+    plural: "clusterroles",
+    singular: "clusterrole",
+    storage_hash: "bYE5ZWDrJ44=",
+    scope: Scope::Cluster,
+    table: "clusterroles",
+    schema: &[METADATA, RULES, Field::any("aggregationRule")],
+    validate: validate_role,
+    ..USUAL_RBAC
+};
+
+pub(crate) const ROLE_BINDING: Resource = Resource {
+    kind: "RoleBinding",
+    plural: "rolebindings",
+    singular: "rolebinding",
+    storage_hash: "eGsCzGH6b1g=",
+    table: "rolebindings",
+    ..USUAL_BINDING
+};
+
+pub(crate) const CLUSTER_ROLE_BINDING: Resource = Resource {
+    kind: "ClusterRoleBinding",
+    plural: "clusterrolebindings",
+    singular: "clusterrolebinding",
+    storage_hash: "48tpQ8gZHFc=",
+    scope: Scope::Cluster,
+    table: "clusterrolebindings",
+    ..USUAL_BINDING
+};
+
+const USUAL_RBAC: Resource = Resource { group: GROUP, name_rule: NameRule::PathSegment, ..USUAL };
+
+const USUAL_BINDING: Resource = Resource {
+    schema: &[
+        METADATA,
+        Field::plain("subjects", Shape::List(&Shape::Object(SUBJECT), ListMerge::Replace)),
+        Field::always("roleRef", Shape::Object(ROLE_REF)),
+    ],
+    default: default_binding,
+    validate: validate_binding,
+    ..USUAL_RBAC
+};
+
+const RULES: Field =
+    Field::always("rules", Shape::List(&Shape::Object(RULE), ListMerge::Replace));
+
+const RULE: &[Field] = &[
+    Field::always("verbs", NAMES),
+    Field::plain("apiGroups", NAMES),
+    Field::plain("resources", NAMES),
+    Field::plain("resourceNames", NAMES),
+    Field::plain("nonResourceURLs", NAMES),
+];
+
+const SUBJECT: &[Field] = &[
+    Field::always("kind", Shape::String),
+    Field::string("apiGroup"),
+    Field::always("name", Shape::String),
+    Field::string("namespace"),
+];
+
+const ROLE_REF: &[Field] = &[
+    Field::always("apiGroup", Shape::String),
+    Field::always("kind", Shape::String),
+    Field::always("name", Shape::String),
+];
+
+fn default_binding(fields: &mut Fields) {
+    let role_ref = map_mut(fields, "roleRef");
+    if role_ref.get("apiGroup").and_then(Value::as_str).unwrap_or_default().is_empty() {
+        role_ref.insert("apiGroup".to_owned(), GROUP.into());
+    }
+    let subjects = fields.get_mut("subjects").and_then(Value::as_array_mut);
+    for subject in subjects.into_iter().flatten().filter_map(Value::as_object_mut) {
+        let is_person = matches!(subject.get("kind").and_then(Value::as_str), Some("User" | "Group"));
+        if is_person && !subject.contains_key("apiGroup") {
+            subject.insert("apiGroup".to_owned(), GROUP.into());
+        }
+    }
+}
+
+fn validate_role(fields: &Fields, _old: Option<&Fields>) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let rules = fields.get("rules").and_then(Value::as_array);
+    for (index, rule) in rules.into_iter().flatten().enumerate() {
+        let is_empty =
+            |name: &str| rule.get(name).and_then(Value::as_array).is_none_or(Vec::is_empty);
+        let mut require = |name: &str, why: &str| {
+            if is_empty(name) {
+                causes.push(Cause::required(format!("rules[{index}].{name}"), why));
+            }
+        };
+        require("verbs", "verbs must contain at least one value");
+        if is_empty("nonResourceURLs") {
+            require("apiGroups", "resource rules must supply at least one api group");
+            require("resources", "resource rules must supply at least one resource");
+        }
+    }
+    causes
+}
+
+fn validate_binding(fields: &Fields, old: Option<&Fields>) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let is_cluster = text_at(fields, "/kind") == CLUSTER_ROLE_BINDING.kind;
+    let known: &[&str] = if is_cluster { &["ClusterRole"] } else { &["ClusterRole", "Role"] };
+    let kind = text_at(fields, "/roleRef/kind");
+    if !known.contains(&kind) {
+        causes.push(Cause::unsupported("roleRef.kind", &json!(kind), known));
+    }
+    if text_at(fields, "/roleRef/name").is_empty() {
+        causes.push(Cause::required("roleRef.name", ""));
+    }
+    let subjects = fields.get("subjects").and_then(Value::as_array);
+    for (index, subject) in subjects.into_iter().flatten().enumerate() {
+        causes.extend(subject_causes(index, subject));
+    }
+    if old.is_some_and(|old| old.get("roleRef") != fields.get("roleRef")) {
+        let given = fields.get("roleRef").unwrap_or(&Value::Null);
+        causes.push(Cause::invalid("roleRef", given, "cannot change roleRef"));
+    }
+    causes
+}
+
+fn subject_causes(index: usize, subject: &Value) -> Vec<Cause> {
+    const KINDS: &[&str] = &["ServiceAccount", "User", "Group"];
+    let text = |name: &str| subject.get(name).and_then(Value::as_str).unwrap_or_default();
+    let mut causes = Vec::new();
+    if text("name").is_empty() {
+        causes.push(Cause::required(format!("subjects[{index}].name"), ""));
+    }
+    match text("kind") {
+        "ServiceAccount" if text("namespace").is_empty() => {
+            causes.push(Cause::required(format!("subjects[{index}].namespace"), ""));
+        }
+        kind if !KINDS.contains(&kind) => {
+            let field = format!("subjects[{index}].kind");
+            causes.push(Cause::unsupported(field, &json!(kind), KINDS));
+        }
+        _ => {}
+    }
+    causes
+}

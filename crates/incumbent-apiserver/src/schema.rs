@@ -1,0 +1,302 @@
+//! The fields of each kind: what is not listed is dropped, what has the wrong type is refused.
+//!
+//! The tables follow the Go structs, because those decide what an answer looks like: a Go pointer
+//! is written when it was given, an `omitempty` value when it is not empty, all else always.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
+
+use crate::time;
+
+/// A JSON object's members.
+pub(crate) type Fields = Map<String, Value>;
+
+/// The type of a value.
+#[derive(Debug)]
+pub(crate) enum Shape {
+    /// Whatever the client sent; for the corners of a Pod that nothing here looks at.
+    Any,
+    Bool,
+    Int32,
+    Int64,
+    String,
+    /// Base64 text.
+    Bytes,
+    /// Seconds, RFC 3339.
+    Time,
+    /// Exactly six digits after the point.
+    MicroTime,
+    Map(&'static Self),
+    List(&'static Self, ListMerge),
+    Object(&'static [Field]),
+}
+
+/// How a strategic merge patch treats a list.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ListMerge {
+    /// The patch's list takes the place of the old one.
+    Replace,
+    /// Values are added.
+    Set,
+    /// Entries with the same value of this member are merged.
+    Key(&'static str),
+}
+
+/// One member of an object.
+#[derive(Debug)]
+pub(crate) struct Field {
+    pub(crate) name: &'static str,
+    pub(crate) shape: Shape,
+    presence: Presence,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Presence {
+    WhenGiven,
+    WhenNotEmpty,
+    Always,
+}
+
+impl Field {
+    /// A Go pointer (or a struct): kept as given, also when it is empty.
+    pub(crate) const fn pointer(name: &'static str, shape: Shape) -> Self {
+        Self { name, shape, presence: Presence::WhenGiven }
+    }
+
+    /// A Go value with `omitempty`.
+    pub(crate) const fn plain(name: &'static str, shape: Shape) -> Self {
+        Self { name, shape, presence: Presence::WhenNotEmpty }
+    }
+
+    /// A Go value that is always written.
+    pub(crate) const fn always(name: &'static str, shape: Shape) -> Self {
+        Self { name, shape, presence: Presence::Always }
+    }
+
+    pub(crate) const fn string(name: &'static str) -> Self {
+        Self::plain(name, Shape::String)
+    }
+
+    pub(crate) const fn any(name: &'static str) -> Self {
+        Self::pointer(name, Shape::Any)
+    }
+}
+
+/// An object that fits its schema, and the fields that did not.
+#[derive(Debug)]
+pub(crate) struct Conformed {
+    pub(crate) fields: Fields,
+    /// Paths of unknown fields, such as `spec.dta`.
+    pub(crate) unknown: Vec<String>,
+}
+
+/// Brings an object into the shape that its kind has.
+///
+/// # Errors
+///
+/// A value of the wrong type, in the words of Go's JSON decoder.
+pub(crate) fn conform(schema: &[Field], given: Fields) -> Result<Conformed, String> {
+    let mut decoder = Decoder { path: Vec::new(), unknown: Vec::new() };
+    let fields = decoder.object(schema, given)?;
+    Ok(Conformed { fields, unknown: decoder.unknown })
+}
+
+impl Shape {
+    /// What Go writes for a value that was never set.
+    fn zero(&self) -> Value {
+        match self {
+            Self::Bool => Value::Bool(false),
+            Self::Int32 | Self::Int64 => 0.into(),
+            Self::String => "".into(),
+            Self::Object(fields) => {
+                let always = fields.iter().filter(|field| matches!(field.presence, Presence::Always));
+                always.map(|field| (field.name.to_owned(), field.shape.zero())).collect::<Fields>().into()
+            }
+            Self::Any | Self::Bytes | Self::Time | Self::MicroTime => Value::Null,
+            Self::Map(_) | Self::List(..) => Value::Null,
+        }
+    }
+
+    fn go_name(&self) -> &'static str {
+        match self {
+            Self::Any => "interface {}",
+            Self::Bool => "bool",
+            Self::Int32 => "int32",
+            Self::Int64 => "int64",
+            Self::String => "string",
+            Self::Bytes => "[]uint8",
+            Self::Time => "v1.Time",
+            Self::MicroTime => "v1.MicroTime",
+            Self::Map(_) => "map[string]",
+            Self::List(..) => "[]",
+            Self::Object(_) => "struct",
+        }
+    }
+}
+
+/// Enough to see what is wrong; upstream stops at the same number.
+const MOST_UNKNOWN_FIELDS: usize = 100;
+
+struct Decoder {
+    path: Vec<String>,
+    unknown: Vec<String>,
+}
+
+impl Decoder {
+    fn value(&mut self, shape: &Shape, value: Value) -> Result<Value, String> {
+        match (shape, value) {
+            (Shape::Any, value) => Ok(value),
+            (shape, Value::Null) => Ok(shape.zero()),
+            (Shape::Bool, value @ Value::Bool(_)) => Ok(value),
+            (Shape::String, value @ Value::String(_)) => Ok(value),
+            (Shape::Int64, Value::Number(number)) if number.is_i64() => Ok(number.into()),
+            (Shape::Int32, Value::Number(number)) if fits_int32(&number) => Ok(number.into()),
+            (Shape::Bytes, Value::String(text)) => match STANDARD.decode(&text) {
+                Ok(_) => Ok(text.into()),
+                Err(error) => Err(format!("illegal base64 data: {error}")),
+            },
+            (Shape::Time, Value::String(text)) => time::parse_seconds(&text).map(Value::from),
+            (Shape::MicroTime, Value::String(text)) => time::parse_micros(&text).map(Value::from),
+            (Shape::Map(item), Value::Object(map)) => self.map(item, map),
+            (Shape::List(item, _), Value::Array(list)) => self.list(item, list),
+            (Shape::Object(fields), Value::Object(map)) => Ok(self.object(fields, map)?.into()),
+            (shape, value) => Err(self.mismatch(shape, &value)),
+        }
+    }
+
+    fn object(&mut self, schema: &[Field], mut given: Fields) -> Result<Fields, String> {
+        let mut fields = Fields::new();
+        for field in schema {
+            let value = match given.remove(field.name) {
+                None | Some(Value::Null) => None,
+                Some(value) => Some(self.within(field.name.to_owned(), &field.shape, value)?),
+            };
+            let kept = match (field.presence, value) {
+                (Presence::WhenNotEmpty, value) => value.filter(|value| !is_empty(value)),
+                (Presence::WhenGiven, value) => value,
+                (Presence::Always, value) => Some(value.unwrap_or_else(|| field.shape.zero())),
+            };
+            if let Some(value) = kept {
+                fields.insert(field.name.to_owned(), value);
+            }
+        }
+        for name in given.keys() {
+            if self.unknown.len() < MOST_UNKNOWN_FIELDS {
+                self.unknown.push(self.path_to(name));
+            }
+        }
+        Ok(fields)
+    }
+
+    fn map(&mut self, item: &Shape, map: Fields) -> Result<Value, String> {
+        let mut values = Fields::new();
+        for (key, value) in map {
+            let value = self.within(key.clone(), item, value)?;
+            values.insert(key, value);
+        }
+        Ok(values.into())
+    }
+
+    fn list(&mut self, item: &Shape, list: Vec<Value>) -> Result<Value, String> {
+        let mut values = Vec::with_capacity(list.len());
+        for (index, value) in list.into_iter().enumerate() {
+            values.push(self.within(format!("[{index}]"), item, value)?);
+        }
+        Ok(values.into())
+    }
+
+    fn within(&mut self, step: String, shape: &Shape, value: Value) -> Result<Value, String> {
+        self.path.push(step);
+        let value = self.value(shape, value)?;
+        self.path.pop();
+        Ok(value)
+    }
+
+    fn mismatch(&self, shape: &Shape, value: &Value) -> String {
+        let found = match value {
+            Value::Null => "null".to_owned(),
+            Value::Bool(_) => "bool".to_owned(),
+            // Go names the number only where its type could have held another one.
+            Value::Number(number) if matches!(shape, Shape::Int32 | Shape::Int64) => {
+                format!("number {number}")
+            }
+            Value::Number(_) => "number".to_owned(),
+            Value::String(_) => "string".to_owned(),
+            Value::Array(_) => "array".to_owned(),
+            Value::Object(_) => "object".to_owned(),
+        };
+        let (path, wanted) = (self.path_to(""), shape.go_name());
+        format!("json: cannot unmarshal {found} into Go struct field {path} of type {wanted}")
+    }
+
+    fn path_to(&self, last: &str) -> String {
+        let mut path = String::new();
+        for step in self.path.iter().map(String::as_str).chain([last]) {
+            if !path.is_empty() && !step.is_empty() && !step.starts_with('[') {
+                path.push('.');
+            }
+            path.push_str(step);
+        }
+        path
+    }
+}
+
+fn fits_int32(number: &serde_json::Number) -> bool {
+    number.as_i64().is_some_and(|number| i32::try_from(number).is_ok())
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(value) => !value,
+        Value::Number(number) => number.as_i64() == Some(0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const INNER: &[Field] = &[Field::always("ready", Shape::Bool), Field::string("note")];
+    const OUTER: &[Field] = &[
+        Field::pointer("holder", Shape::String),
+        Field::plain("labels", Shape::Map(&Shape::String)),
+        Field::always("inner", Shape::Object(INNER)),
+        Field::plain("all", Shape::List(&Shape::Object(INNER), ListMerge::Replace)),
+    ];
+
+    fn conformed(given: Value) -> Result<(Value, Vec<String>), String> {
+        let Value::Object(given) = given else { panic!("not an object") };
+        conform(OUTER, given).map(|done| (done.fields.into(), done.unknown))
+    }
+
+    #[test]
+    fn a_pointer_is_kept_when_empty_and_a_plain_value_is_not() {
+        let (fields, unknown) = conformed(json!({"holder": "", "labels": {}})).unwrap();
+        assert_eq!(fields, json!({"holder": "", "inner": {"ready": false}}));
+        assert!(unknown.is_empty());
+    }
+
+    #[test]
+    fn unknown_fields_are_dropped_and_named_by_their_path() {
+        let given = json!({"x": 1, "all": [{"y": 1, "note": "n"}]});
+        let (fields, unknown) = conformed(given).unwrap();
+        assert_eq!(fields["all"], json!([{"ready": false, "note": "n"}]));
+        assert_eq!(unknown, ["all[0].y", "x"]);
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_refused_with_its_path() {
+        let error = conformed(json!({"inner": {"ready": "yes"}})).unwrap_err();
+        assert_eq!(
+            error,
+            "json: cannot unmarshal string into Go struct field inner.ready of type bool"
+        );
+    }
+}

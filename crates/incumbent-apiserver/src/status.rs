@@ -1,0 +1,315 @@
+//! Refusals, worded as upstream words them, because clients tell them apart by these words.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value, json};
+
+use crate::resources::Resource;
+
+/// A refusal, as a Kubernetes `Status` object says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    code: u16,
+    reason: &'static str,
+    message: String,
+    details: Option<Box<Details>>,
+}
+
+impl Status {
+    /// The HTTP status code.
+    pub fn code(&self) -> u16 {
+        self.code
+    }
+
+    /// The reason in one word, such as `Conflict`; empty where upstream gives none.
+    pub fn reason(&self) -> &str {
+        self.reason
+    }
+
+    /// What went wrong, for people.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The `Status` object as JSON.
+    pub fn to_json(&self) -> Value {
+        let mut status = json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "code": self.code,
+        });
+        if !self.message.is_empty() {
+            status["message"] = json!(self.message);
+        }
+        if !self.reason.is_empty() {
+            status["reason"] = json!(self.reason);
+        }
+        if let Some(details) = &self.details {
+            status["details"] = details.to_json();
+        }
+        status
+    }
+
+    /// The seconds after which it is worth to ask again, where upstream says so.
+    pub(crate) fn retry_after_seconds(&self) -> Option<u32> {
+        self.details.as_ref()?.retry_after_seconds
+    }
+
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(400, "BadRequest", message)
+    }
+
+    pub(crate) fn unauthorized() -> Self {
+        Self::new(401, "Unauthorized", "Unauthorized")
+    }
+
+    /// `what` is the sentence after "is forbidden: ".
+    pub(crate) fn forbidden(group: &str, plural: &str, name: &str, what: &str) -> Self {
+        let subject = quoted(&qualified(plural, group), name);
+        Self::new(403, "Forbidden", format!("{subject} is forbidden: {}", escape_html(what)))
+            .about(group, plural, name)
+    }
+
+    pub(crate) fn forbidden_path(user: &str, verb: &str, path: &str) -> Self {
+        let message = format!("forbidden: User {user:?} cannot {verb} path {path:?}");
+        Self::new(403, "Forbidden", escape_html(&message)).with_details(Details::default())
+    }
+
+    pub(crate) fn not_found(resource: &Resource, name: &str) -> Self {
+        let message = format!("{} \"{name}\" not found", resource.qualified());
+        Self::new(404, "NotFound", message).about(resource.group, resource.plural, name)
+    }
+
+    pub(crate) fn no_such_resource() -> Self {
+        Self::new(404, "NotFound", "the server could not find the requested resource")
+            .with_details(Details::default())
+    }
+
+    pub(crate) fn method_not_allowed() -> Self {
+        let message = "the server does not allow this method on the requested resource";
+        Self::new(405, "MethodNotAllowed", message).with_details(Details::default())
+    }
+
+    pub(crate) fn not_acceptable() -> Self {
+        let message = "406: Not Acceptable\n\nAvailable representations: application/json";
+        Self::new(406, "NotAcceptable", message).with_details(Details::default())
+    }
+
+    pub(crate) fn already_exists(resource: &Resource, name: &str) -> Self {
+        let message = format!("{} \"{name}\" already exists", resource.qualified());
+        Self::new(409, "AlreadyExists", message).about(resource.group, resource.plural, name)
+    }
+
+    pub(crate) fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
+        Self::conflict_on(resource.group, resource.plural, name, why)
+    }
+
+    /// A failed precondition of a delete, which upstream words with the kind.
+    pub(crate) fn kind_conflict(resource: &Resource, name: &str, why: &str) -> Self {
+        Self::conflict_on(resource.group, resource.kind, name, why)
+    }
+
+    fn conflict_on(group: &str, what: &str, name: &str, why: &str) -> Self {
+        let subject = quoted(&qualified(what, group), name);
+        let message = format!("Operation cannot be fulfilled on {subject}: {why}");
+        Self::new(409, "Conflict", message).about(group, what, name)
+    }
+
+    pub(crate) fn expired(message: impl Into<String>) -> Self {
+        Self::new(410, "Expired", message)
+    }
+
+    pub(crate) fn too_large(limit: usize) -> Self {
+        let message = format!("Request entity too large: limit is {limit}");
+        Self::new(413, "RequestEntityTooLarge", message)
+    }
+
+    pub(crate) fn unsupported_patch() -> Self {
+        Self::new(415, "UnsupportedMediaType", "415: Unsupported Media Type")
+            .with_details(Details::default())
+    }
+
+    pub(crate) fn unsupported_body() -> Self {
+        let message = "the body of the request was in an unknown format - \
+                       accepted media types include: application/json";
+        Self::new(415, "UnsupportedMediaType", message)
+    }
+
+    /// The object breaks a rule of its kind; `what` is the kind, or the resource for a version.
+    pub(crate) fn invalid(group: &str, what: &str, name: &str, causes: Vec<Cause>) -> Self {
+        let subject = qualified(what, group);
+        let message = format!("{subject} \"{name}\" is invalid: {}", summary(&causes));
+        let details = Details {
+            name: name.to_owned(),
+            group: group.to_owned(),
+            kind: what.to_owned(),
+            causes,
+            ..Details::default()
+        };
+        Self::new(422, "Invalid", message).with_details(details)
+    }
+
+    /// A query parameter breaks a rule.
+    pub(crate) fn invalid_options(kind: &str, cause: Cause) -> Self {
+        Self::invalid("meta.k8s.io", kind, "", vec![cause])
+    }
+
+    /// A patch that cannot be carried out on this object.
+    pub(crate) fn unprocessable() -> Self {
+        let message = "the server rejected our request due to an error in our request";
+        Self::new(422, "Invalid", message).with_details(Details::default())
+    }
+
+    /// An error upstream did not care to classify: 500 without a reason.
+    pub(crate) fn raw(message: impl Into<String>) -> Self {
+        Self::new(500, "", message)
+    }
+
+    pub(crate) fn version_in_the_future(asked: u64, current: u64) -> Self {
+        let message =
+            format!("Timeout: Too large resource version: {asked}, current: {current}");
+        let cause = Cause {
+            reason: "ResourceVersionTooLarge",
+            message: "Too large resource version".to_owned(),
+            field: String::new(),
+        };
+        let details = Details {
+            causes: vec![cause],
+            retry_after_seconds: Some(1),
+            ..Details::default()
+        };
+        Self::new(504, "Timeout", message).with_details(details)
+    }
+
+    fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { code, reason, message: message.into(), details: None }
+    }
+
+    fn with_details(self, details: Details) -> Self {
+        Self { details: Some(Box::new(details)), ..self }
+    }
+
+    fn about(self, group: &str, kind: &str, name: &str) -> Self {
+        self.with_details(Details {
+            name: name.to_owned(),
+            group: group.to_owned(),
+            kind: kind.to_owned(),
+            ..Details::default()
+        })
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.message, self.code)
+    }
+}
+
+impl std::error::Error for Status {}
+
+impl Serialize for Status {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.to_json().serialize(serializer)
+    }
+}
+
+/// What the refusal is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Details {
+    name: String,
+    group: String,
+    kind: String,
+    causes: Vec<Cause>,
+    retry_after_seconds: Option<u32>,
+}
+
+impl Details {
+    fn to_json(&self) -> Value {
+        let mut details = Map::new();
+        for (key, value) in [("name", &self.name), ("group", &self.group), ("kind", &self.kind)] {
+            if !value.is_empty() {
+                details.insert(key.to_owned(), json!(value));
+            }
+        }
+        if !self.causes.is_empty() {
+            let causes: Vec<Value> = self.causes.iter().map(Cause::to_json).collect();
+            details.insert("causes".to_owned(), causes.into());
+        }
+        if let Some(seconds) = self.retry_after_seconds {
+            details.insert("retryAfterSeconds".to_owned(), seconds.into());
+        }
+        Value::Object(details)
+    }
+}
+
+/// One rule that one field breaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cause {
+    reason: &'static str,
+    message: String,
+    field: String,
+}
+
+impl Cause {
+    /// `value` is shown as JSON: a string in quotes, a number without.
+    pub(crate) fn invalid(field: impl Into<String>, value: &Value, why: &str) -> Self {
+        Self::new("FieldValueInvalid", format!("Invalid value: {value}: {why}"), field)
+    }
+
+    pub(crate) fn required(field: impl Into<String>, why: &str) -> Self {
+        let message = match why {
+            "" => "Required value".to_owned(),
+            why => format!("Required value: {why}"),
+        };
+        Self::new("FieldValueRequired", message, field)
+    }
+
+    pub(crate) fn forbidden(field: impl Into<String>, why: &str) -> Self {
+        Self::new("FieldValueForbidden", format!("Forbidden: {why}"), field)
+    }
+
+    pub(crate) fn too_long(field: impl Into<String>, limit: usize) -> Self {
+        let message = format!("Too long: may not be more than {limit} bytes");
+        Self::new("FieldValueTooLong", message, field)
+    }
+
+    pub(crate) fn unsupported(field: impl Into<String>, value: &Value, known: &[&str]) -> Self {
+        let known: Vec<String> = known.iter().map(|name| format!("{name:?}")).collect();
+        let message = format!("Unsupported value: {value}: supported values: {}", known.join(", "));
+        Self::new("FieldValueNotSupported", message, field)
+    }
+
+    fn new(reason: &'static str, message: String, field: impl Into<String>) -> Self {
+        Self { reason, message, field: field.into() }
+    }
+
+    fn to_json(&self) -> Value {
+        let mut cause = json!({"reason": self.reason, "message": self.message});
+        if !self.field.is_empty() {
+            cause["field"] = json!(self.field);
+        }
+        cause
+    }
+}
+
+/// `leases.coordination.k8s.io`, or `configmaps` in the core group.
+pub(crate) fn qualified(what: &str, group: &str) -> String {
+    if group.is_empty() { what.to_owned() } else { format!("{what}.{group}") }
+}
+
+fn quoted(subject: &str, name: &str) -> String {
+    if name.is_empty() { subject.to_owned() } else { format!("{subject} \"{name}\"") }
+}
+
+fn summary(causes: &[Cause]) -> String {
+    let each: Vec<String> =
+        causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+    match each.as_slice() {
+        [only] => only.clone(),
+        several => format!("[{}]", several.join(", ")),
+    }
+}
+
+fn escape_html(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}

@@ -1,0 +1,238 @@
+//! Rules for names, labels and annotations, with upstream's words.
+
+use serde_json::{Value, json};
+
+use crate::object::{at, metadata, text};
+use crate::schema::Fields;
+use crate::status::Cause;
+
+/// What a kind allows as a name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum NameRule {
+    /// RFC 1123 subdomain: `example.com`.
+    Subdomain,
+    /// RFC 1123 label: no dots.
+    Label,
+    /// Anything that can stand in a path.
+    PathSegment,
+}
+
+/// Checks the metadata of an object about to be stored, and against what was stored before.
+pub(crate) fn metadata_causes(
+    rule: NameRule,
+    fields: &Fields,
+    old: Option<&Fields>,
+) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let name = text(fields, "name");
+    if name.is_empty() {
+        causes.push(Cause::required("metadata.name", "name or generateName is required"));
+    } else {
+        let wrong = name_errors(rule, name);
+        causes.extend(wrong.iter().map(|why| Cause::invalid("metadata.name", &json!(name), why)));
+    }
+    if let Some(old) = old {
+        causes.extend(unchanged("metadata.uid", text(old, "uid"), text(fields, "uid")));
+    }
+    causes.extend(label_causes(fields));
+    causes.extend(annotation_causes(fields));
+    causes.extend(finalizer_causes(fields));
+    causes.extend(owner_causes(fields));
+    causes
+}
+
+/// What is wrong with a name; nothing if it is good.
+pub(crate) fn name_errors(rule: NameRule, name: &str) -> Vec<String> {
+    match rule {
+        NameRule::Subdomain => subdomain_errors(name),
+        NameRule::Label => dns_label_errors(name),
+        NameRule::PathSegment => path_segment_errors(name),
+    }
+}
+
+/// A key of labels, annotations and finalizers: `name` or `prefix.example/name`.
+pub(crate) fn qualified_name_errors(key: &str) -> Vec<String> {
+    let (prefix, name) = match key.split_once('/') {
+        None => (None, key),
+        Some((prefix, name)) => (Some(prefix), name),
+    };
+    if name.contains('/') {
+        return vec![format!(
+            "a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must \
+             start and end with an alphanumeric character {QUALIFIED_EXAMPLE} with an optional DNS \
+             subdomain prefix and '/' (e.g. 'example.com/MyName')"
+        )];
+    }
+    let mut errors = Vec::new();
+    match prefix {
+        Some("") => errors.push("prefix part must be non-empty".to_owned()),
+        Some(prefix) => {
+            errors.extend(subdomain_errors(prefix).into_iter().map(|why| format!("prefix part {why}")));
+        }
+        None => {}
+    }
+    if name.is_empty() {
+        errors.push("name part must be non-empty".to_owned());
+    } else if name.len() > 63 {
+        errors.push("name part must be no more than 63 bytes".to_owned());
+    }
+    if !is_between_alphanumerics(name, is_name_byte) {
+        errors.push(format!(
+            "name part must consist of alphanumeric characters, '-', '_' or '.', and must start \
+             and end with an alphanumeric character {QUALIFIED_EXAMPLE}"
+        ));
+    }
+    errors
+}
+
+/// What is wrong with the value of a label.
+pub(crate) fn label_value_errors(value: &str) -> Vec<String> {
+    let mut errors = Vec::new();
+    if value.len() > 63 {
+        errors.push("must be no more than 63 bytes".to_owned());
+    }
+    if !value.is_empty() && !is_between_alphanumerics(value, is_name_byte) {
+        errors.push(
+            "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' \
+             or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or \
+             'my_value',  or '12345', regex used for validation is \
+             '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+                .to_owned(),
+        );
+    }
+    errors
+}
+
+/// A cause if a field that never changes did.
+pub(crate) fn unchanged(field: &str, old: &str, new: &str) -> Option<Cause> {
+    (old != new).then(|| Cause::invalid(field, &json!(new), "field is immutable"))
+}
+
+const QUALIFIED_EXAMPLE: &str = "(e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for \
+     validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+
+/// 256 KiB over all keys and values, as upstream.
+const ANNOTATIONS_LIMIT: usize = 256 * 1024;
+
+fn subdomain_errors(name: &str) -> Vec<String> {
+    let mut errors = Vec::new();
+    if name.len() > 253 {
+        errors.push("must be no more than 253 bytes".to_owned());
+    }
+    if !name.split('.').all(|part| is_between_lower(part)) {
+        errors.push(
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' \
+             or '.', and must start and end with an alphanumeric character (e.g. 'example.com', \
+             regex used for validation is \
+             '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+                .to_owned(),
+        );
+    }
+    errors
+}
+
+fn dns_label_errors(name: &str) -> Vec<String> {
+    let mut errors = Vec::new();
+    if name.len() > 63 {
+        errors.push("must be no more than 63 bytes".to_owned());
+    }
+    if !is_between_lower(name) {
+        errors.push(
+            "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', \
+             and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', \
+             regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+                .to_owned(),
+        );
+    }
+    errors
+}
+
+fn path_segment_errors(name: &str) -> Vec<String> {
+    match name {
+        "." | ".." => vec![format!("may not be '{name}'")],
+        _ => ['/', '%']
+            .into_iter()
+            .filter(|forbidden| name.contains(*forbidden))
+            .map(|forbidden| format!("may not contain '{forbidden}'"))
+            .collect(),
+    }
+}
+
+fn label_causes(fields: &Fields) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    for (key, value) in texts(fields, "/metadata/labels") {
+        let key_errors = qualified_name_errors(key);
+        causes.extend(key_errors.iter().map(|why| Cause::invalid("metadata.labels", &json!(key), why)));
+        let errors = label_value_errors(value);
+        causes.extend(errors.iter().map(|why| Cause::invalid("metadata.labels", &json!(value), why)));
+    }
+    causes
+}
+
+fn annotation_causes(fields: &Fields) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let mut size = 0;
+    for (key, value) in texts(fields, "/metadata/annotations") {
+        let errors = qualified_name_errors(&key.to_lowercase());
+        let field = "metadata.annotations";
+        causes.extend(errors.iter().map(|why| Cause::invalid(field, &json!(key), why)));
+        size += key.len() + value.len();
+    }
+    if size > ANNOTATIONS_LIMIT {
+        causes.push(Cause::too_long("metadata.annotations", ANNOTATIONS_LIMIT));
+    }
+    causes
+}
+
+fn finalizer_causes(fields: &Fields) -> Vec<Cause> {
+    let finalizers = at(fields, "/metadata/finalizers").and_then(Value::as_array);
+    let names = finalizers.into_iter().flatten().filter_map(Value::as_str);
+    names
+        .flat_map(|name| {
+            let errors = qualified_name_errors(name).into_iter();
+            errors.map(|why| Cause::invalid("metadata.finalizers", &json!(name), &why))
+        })
+        .collect()
+}
+
+fn owner_causes(fields: &Fields) -> Vec<Cause> {
+    let owners = metadata(fields).and_then(|metadata| metadata.get("ownerReferences"));
+    let mut causes = Vec::new();
+    for (index, owner) in owners.and_then(Value::as_array).into_iter().flatten().enumerate() {
+        for (member, why) in [
+            ("apiVersion", "version must not be empty"),
+            ("kind", "must not be empty"),
+            ("name", "must not be empty"),
+            ("uid", "must not be empty"),
+        ] {
+            if owner.get(member).and_then(Value::as_str).unwrap_or_default().is_empty() {
+                let field = format!("metadata.ownerReferences[{index}].{member}");
+                causes.push(Cause::invalid(field, &json!(""), why));
+            }
+        }
+    }
+    causes
+}
+
+fn texts<'a>(fields: &'a Fields, pointer: &str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let map = at(fields, pointer).and_then(Value::as_object);
+    map.into_iter().flatten().map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()))
+}
+
+fn is_between_lower(text: &str) -> bool {
+    let edge = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    is_between(text, edge, |byte| edge(byte) || *byte == b'-')
+}
+
+fn is_between_alphanumerics(text: &str, inner: impl Fn(&u8) -> bool) -> bool {
+    is_between(text, u8::is_ascii_alphanumeric, inner)
+}
+
+fn is_between(text: &str, edge: impl Fn(&u8) -> bool, inner: impl Fn(&u8) -> bool) -> bool {
+    let bytes = text.as_bytes();
+    bytes.first().is_some_and(&edge) && bytes.last().is_some_and(&edge) && bytes.iter().all(inner)
+}
+
+fn is_name_byte(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
+}

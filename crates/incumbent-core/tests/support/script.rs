@@ -1,0 +1,242 @@
+//! The language of the scenario files.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use incumbent_core::{
+    Change, Config, Elector, FencingToken, Follow, Identity, Input, Instant, Now, Observation,
+    Operation, Output, Record, Reply, Session, Snapshot, Stamp, Timing, Uid, Version, WallTime,
+};
+
+/// Plays one scenario.
+pub(crate) struct Script {
+    elector: Elector,
+    /// What the last create or replace would store.
+    sent: Record,
+    uid: String,
+    wall: Wall,
+}
+
+enum Wall {
+    /// Runs along with the boot-time clock, this many microseconds ahead.
+    Ahead(i64),
+    Frozen(i64),
+}
+
+impl Script {
+    /// Returns the text with the candidate's answers as they are now.
+    pub(crate) fn play(text: &str) -> String {
+        let mut script = None;
+        let mut out = String::new();
+        for line in text.lines().filter(|line| !line.starts_with([' ', '\t'])) {
+            writeln!(out, "{line}").unwrap();
+            let mut words = line.split_whitespace().peekable();
+            match words.next() {
+                None | Some("#") => {}
+                Some("candidate") => script = Some(Self::new(&mut words)),
+                Some("wall") => {
+                    script.as_mut().expect("a candidate first").set_wall(&mut words);
+                }
+                Some(time) => {
+                    let script = script.as_mut().expect("a candidate first");
+                    out.push_str(&script.happens(duration(time), &mut words));
+                }
+            }
+        }
+        out
+    }
+
+    fn new<'a>(words: &mut Words<'a, impl Iterator<Item = &'a str>>) -> Self {
+        let identity = words.next().expect("candidate NAME");
+        let mut timing = Timing::default();
+        let mut token_floor = FencingToken(0);
+        while let Some(word) = words.next() {
+            match word {
+                "fast" => timing = Timing::fast(),
+                "floor" => token_floor = FencingToken(words.next().unwrap().parse().unwrap()),
+                other => panic!("candidate … {other}?"),
+            }
+        }
+        Self {
+            elector: Elector::new(Config {
+                timing,
+                identity: Identity::new(identity).unwrap(),
+                session: Session(1),
+                token_floor,
+            }),
+            sent: Record::default(),
+            uid: "a".to_owned(),
+            wall: Wall::Ahead(0),
+        }
+    }
+
+    fn set_wall<'a>(&mut self, words: &mut Words<'a, impl Iterator<Item = &'a str>>) {
+        self.wall = match words.next() {
+            Some("frozen") => Wall::Frozen(micros(duration(words.next().unwrap()))),
+            Some("behind") => Wall::Ahead(-micros(duration(words.next().unwrap()))),
+            other => panic!("wall {other:?}?"),
+        };
+    }
+
+    fn happens<'a>(
+        &mut self,
+        time: Duration,
+        words: &mut Words<'a, impl Iterator<Item = &'a str>>,
+    ) -> String {
+        let wall = match self.wall {
+            Wall::Ahead(by) => micros(time) + by,
+            Wall::Frozen(at) => at,
+        };
+        let now = Now { instant: Instant::new(time), wall: WallTime::from_unix_micros(wall) };
+        let input = self.input(words);
+        let output = self.elector.step(now, input);
+        if let Some(request) = &output.request {
+            match &request.operation {
+                Operation::Create(record) | Operation::Replace { record, .. } => {
+                    self.sent = record.clone();
+                }
+                Operation::Read => {}
+            }
+        }
+        describe(&output)
+    }
+
+    fn input<'a>(&mut self, words: &mut Words<'a, impl Iterator<Item = &'a str>>) -> Input {
+        match words.next().expect("what happens?") {
+            "wakes" => Input::Wake,
+            "campaigns" => Input::Campaign,
+            "releases" => Input::Release,
+            "watches" => Input::Follow(Follow::Watch),
+            "polls" => Input::Follow(Follow::Poll),
+            "sees" if words.peek() == Some(&"gone") => {
+                words.next();
+                Input::Observed(Observation::Gone { revision: revision(words.next().unwrap()) })
+            }
+            "sees" => Input::Observed(Observation::Present(self.snapshot(words))),
+            "found" => Input::Reply(Reply::Found(self.snapshot(words))),
+            "written" => {
+                let version = self.version(words);
+                Input::Reply(Reply::Written(Snapshot { version, record: self.sent.clone() }))
+            }
+            "missing" => Input::Reply(Reply::Missing),
+            "conflict" => Input::Reply(Reply::Conflict),
+            "unknown" => Input::Reply(Reply::Unknown),
+            "refused" => Input::Reply(Reply::Refused { retry_after: words.next().map(duration) }),
+            other => panic!("{other}?"),
+        }
+    }
+
+    fn version<'a>(&mut self, words: &mut Words<'a, impl Iterator<Item = &'a str>>) -> Version {
+        let revision = revision(words.next().expect("v1"));
+        if words.peek() == Some(&"uid") {
+            words.next();
+            self.uid = words.next().unwrap().to_owned();
+        }
+        Version { uid: Uid(self.uid.clone()), revision }
+    }
+
+    fn snapshot<'a>(&mut self, words: &mut Words<'a, impl Iterator<Item = &'a str>>) -> Snapshot {
+        let version = self.version(words);
+        let mut record = Record { lease_duration: Some(Duration::from_secs(15)), ..<_>::default() };
+        while let Some(word) = words.next() {
+            match word {
+                "vacant" => record.holder = None,
+                "ours" => record = self.sent.clone(),
+                "held" => record.holder = Identity::new(words.next().unwrap()),
+                "session" => {
+                    record.session = Some(Session(words.next().unwrap().parse().unwrap()));
+                }
+                "token" => {
+                    record.last_token = FencingToken(words.next().unwrap().parse().unwrap());
+                }
+                "for" => record.lease_duration = Some(duration(words.next().unwrap())),
+                "unstated" => record.lease_duration = None,
+                "beat" => record.renewed = Some(Stamp::Text(words.next().unwrap().to_owned())),
+                other => panic!("{other}?"),
+            }
+        }
+        Snapshot { version, record }
+    }
+}
+
+type Words<'a, I> = std::iter::Peekable<I>;
+
+fn describe(output: &Output) -> String {
+    let mut out = String::new();
+    let indent = "        ";
+    if let Some(change) = &output.change {
+        let text = match change {
+            Change::Started(term) => format!(
+                "LEADS with token {} until {}, stopped by {}",
+                term.token,
+                seconds(term.valid_until),
+                seconds(term.stop_by)
+            ),
+            Change::Renewed(term) => format!(
+                "leads on until {}, stopped by {}",
+                seconds(term.valid_until),
+                seconds(term.stop_by)
+            ),
+            Change::Lost(loss) => format!("LOST: {loss:?}"),
+            Change::Released(release) => format!("released: {release:?}"),
+        };
+        writeln!(out, "{indent}{text}").unwrap();
+    }
+    if let Some(request) = &output.request {
+        let text = match &request.operation {
+            Operation::Read => "sends read".to_owned(),
+            Operation::Create(record) => format!("sends create: {}", line(record)),
+            Operation::Replace { base, record } => {
+                format!("sends replace of v{}: {}", base.revision, line(record))
+            }
+        };
+        writeln!(out, "{indent}{text}; gives up at {}", seconds(request.deadline)).unwrap();
+    }
+    if let Some(wake) = output.wake {
+        let [earliest, latest] = [wake.earliest, wake.latest].map(seconds);
+        match earliest == latest {
+            true => writeln!(out, "{indent}wakes at {earliest}").unwrap(),
+            false => writeln!(out, "{indent}wakes at {earliest} to {latest}").unwrap(),
+        }
+    }
+    if out.is_empty() {
+        writeln!(out, "{indent}does nothing").unwrap();
+    }
+    out
+}
+
+fn line(record: &Record) -> String {
+    let stamp = |stamp: &Option<Stamp>| match stamp {
+        Some(Stamp::At(time)) => format!("{}s", time.unix_micros() as f64 / 1e6),
+        Some(Stamp::Text(text)) => text.clone(),
+        None => "never".to_owned(),
+    };
+    match &record.holder {
+        None => format!("vacant, last token {}", record.last_token),
+        Some(holder) => format!(
+            "held by {holder} with token {} for {:?}, acquired {}, renewed {}, transitions {}",
+            record.last_token,
+            record.lease_duration.unwrap_or_default(),
+            stamp(&record.acquired),
+            stamp(&record.renewed),
+            record.transitions
+        ),
+    }
+}
+
+fn seconds(instant: Instant) -> String {
+    format!("{}s", instant.since_start().as_secs_f64())
+}
+
+fn micros(duration: Duration) -> i64 {
+    duration.as_micros() as i64
+}
+
+fn revision(word: &str) -> u64 {
+    word.strip_prefix('v').and_then(|digits| digits.parse().ok()).expect("a version like v7")
+}
+
+fn duration(word: &str) -> Duration {
+    let seconds = word.strip_suffix('s').and_then(|digits| digits.parse().ok());
+    Duration::from_secs_f64(seconds.unwrap_or_else(|| panic!("{word}: a time like 1.5s")))
+}
