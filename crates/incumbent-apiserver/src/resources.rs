@@ -124,8 +124,7 @@ impl Resource {
     pub(crate) fn verbs(&self) -> &'static [&'static str] {
         const ALL: &[&str] =
             &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-        const NAMESPACE: &[&str] =
-            &["create", "delete", "get", "list", "patch", "update", "watch"];
+        const NAMESPACE: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
         if self.deletion == Deletion::Namespace { NAMESPACE } else { ALL }
     }
 
@@ -245,7 +244,7 @@ const USUAL: Resource = Resource {
 const METADATA: Field = Field::always("metadata", Shape::Object(OBJECT_META));
 
 const TEXTS: Shape = Shape::Map(&Shape::String);
-const NAMES: Shape = Shape::List(&Shape::String, ListMerge::Replace);
+pub(crate) const NAMES: Shape = Shape::List(&Shape::String, ListMerge::Replace);
 
 const OBJECT_META: &[Field] = &[
     Field::string("name"),

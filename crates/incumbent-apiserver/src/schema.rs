@@ -110,8 +110,12 @@ impl Shape {
             Self::Int32 | Self::Int64 => 0.into(),
             Self::String => "".into(),
             Self::Object(fields) => {
-                let always = fields.iter().filter(|field| matches!(field.presence, Presence::Always));
-                always.map(|field| (field.name.to_owned(), field.shape.zero())).collect::<Fields>().into()
+                let always =
+                    fields.iter().filter(|field| matches!(field.presence, Presence::Always));
+                always
+                    .map(|field| (field.name.to_owned(), field.shape.zero()))
+                    .collect::<Fields>()
+                    .into()
             }
             Self::Any | Self::Bytes | Self::Time | Self::MicroTime => Value::Null,
             Self::Map(_) | Self::List(..) => Value::Null,

@@ -1,6 +1,5 @@
 //! Label and field selectors: `app in (a,b),!old` and `metadata.name=x`.
 
-
 use serde_json::Value;
 
 use crate::object::{Object, at};
@@ -124,9 +123,8 @@ fn split_terms(text: &str) -> Vec<String> {
 }
 
 fn parse_field_term(term: &str, resource: &Resource) -> Result<FieldRequirement, String> {
-    let (field, operator, value) = split_field_term(term).ok_or_else(|| {
-        format!("invalid selector: '{term}'; can't understand '{term}'")
-    })?;
+    let (field, operator, value) = split_field_term(term)
+        .ok_or_else(|| format!("invalid selector: '{term}'; can't understand '{term}'"))?;
     let pointer = resource
         .selectable()
         .find_map(|(name, pointer)| (name == field).then_some(pointer))

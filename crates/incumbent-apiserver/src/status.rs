@@ -124,6 +124,11 @@ impl Status {
         Self::new(413, "RequestEntityTooLarge", message)
     }
 
+    pub(crate) fn too_many_operations() -> Self {
+        let message = "The allowed maximum operations in a JSON patch is 10000";
+        Self::new(413, "RequestEntityTooLarge", message)
+    }
+
     pub(crate) fn unsupported_patch() -> Self {
         Self::new(415, "UnsupportedMediaType", "415: Unsupported Media Type")
             .with_details(Details::default())
@@ -166,18 +171,14 @@ impl Status {
     }
 
     pub(crate) fn version_in_the_future(asked: u64, current: u64) -> Self {
-        let message =
-            format!("Timeout: Too large resource version: {asked}, current: {current}");
+        let message = format!("Timeout: Too large resource version: {asked}, current: {current}");
         let cause = Cause {
             reason: "ResourceVersionTooLarge",
             message: "Too large resource version".to_owned(),
             field: String::new(),
         };
-        let details = Details {
-            causes: vec![cause],
-            retry_after_seconds: Some(1),
-            ..Details::default()
-        };
+        let details =
+            Details { causes: vec![cause], retry_after_seconds: Some(1), ..Details::default() };
         Self::new(504, "Timeout", message).with_details(details)
     }
 

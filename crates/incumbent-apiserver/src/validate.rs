@@ -18,11 +18,7 @@ pub(crate) enum NameRule {
 }
 
 /// Checks the metadata of an object about to be stored, and against what was stored before.
-pub(crate) fn metadata_causes(
-    rule: NameRule,
-    fields: &Fields,
-    old: Option<&Fields>,
-) -> Vec<Cause> {
+pub(crate) fn metadata_causes(rule: NameRule, fields: &Fields, old: Option<&Fields>) -> Vec<Cause> {
     let mut causes = Vec::new();
     let name = text(fields, "name");
     if name.is_empty() {
@@ -67,7 +63,9 @@ pub(crate) fn qualified_name_errors(key: &str) -> Vec<String> {
     match prefix {
         Some("") => errors.push("prefix part must be non-empty".to_owned()),
         Some(prefix) => {
-            errors.extend(subdomain_errors(prefix).into_iter().map(|why| format!("prefix part {why}")));
+            errors.extend(
+                subdomain_errors(prefix).into_iter().map(|why| format!("prefix part {why}")),
+            );
         }
         None => {}
     }
@@ -162,9 +160,12 @@ fn label_causes(fields: &Fields) -> Vec<Cause> {
     let mut causes = Vec::new();
     for (key, value) in texts(fields, "/metadata/labels") {
         let key_errors = qualified_name_errors(key);
-        causes.extend(key_errors.iter().map(|why| Cause::invalid("metadata.labels", &json!(key), why)));
+        causes.extend(
+            key_errors.iter().map(|why| Cause::invalid("metadata.labels", &json!(key), why)),
+        );
         let errors = label_value_errors(value);
-        causes.extend(errors.iter().map(|why| Cause::invalid("metadata.labels", &json!(value), why)));
+        causes
+            .extend(errors.iter().map(|why| Cause::invalid("metadata.labels", &json!(value), why)));
     }
     causes
 }
@@ -190,7 +191,7 @@ fn finalizer_causes(fields: &Fields) -> Vec<Cause> {
     names
         .flat_map(|name| {
             let errors = qualified_name_errors(name).into_iter();
-            errors.map(|why| Cause::invalid("metadata.finalizers", &json!(name), &why))
+            errors.map(move |why| Cause::invalid("metadata.finalizers", &json!(name), &why))
         })
         .collect()
 }

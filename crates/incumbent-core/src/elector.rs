@@ -184,6 +184,11 @@ impl Elector {
         }
     }
 
+    /// Whether this candidate only follows: it does not want to lead, and has nothing to give back.
+    pub fn is_idle(&self) -> bool {
+        self.state == State::Idle
+    }
+
     /// Who holds the lock, as far as this candidate knows.
     pub fn sighting(&self) -> Sighting {
         match self.seen.snapshot().map(|lock| &lock.record) {

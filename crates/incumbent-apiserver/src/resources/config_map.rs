@@ -72,7 +72,8 @@ fn key_causes(field: &str, key: &str) -> Vec<Cause> {
             _ => "must not start with '..'".to_owned(),
         });
     }
-    let causes = errors.iter().map(|why| Cause::invalid(format!("{field}[{key}]"), &json!(key), why));
+    let causes =
+        errors.iter().map(|why| Cause::invalid(format!("{field}[{key}]"), &json!(key), why));
     causes.collect()
 }
 

@@ -42,8 +42,7 @@ pub(crate) const POD: Resource = Resource {
 const CONTAINERS: Shape = Shape::List(&Shape::Object(CONTAINER), ListMerge::Key("name"));
 const KEYED_BY_NAME: Shape = Shape::List(&Shape::Any, ListMerge::Key("name"));
 const STATUSES: Shape = Shape::List(&Shape::Object(CONTAINER_STATUS), ListMerge::Key("name"));
-const ADDRESSES: Shape =
-    Shape::List(&Shape::Object(&[Field::string("ip")]), ListMerge::Key("ip"));
+const ADDRESSES: Shape = Shape::List(&Shape::Object(&[Field::string("ip")]), ListMerge::Key("ip"));
 
 const SPEC: &[Field] = &[
     Field::plain("volumes", KEYED_BY_NAME),

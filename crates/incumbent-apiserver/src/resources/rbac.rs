@@ -65,8 +65,7 @@ const USUAL_BINDING: Resource = Resource {
     ..USUAL_RBAC
 };
 
-const RULES: Field =
-    Field::always("rules", Shape::List(&Shape::Object(RULE), ListMerge::Replace));
+const RULES: Field = Field::always("rules", Shape::List(&Shape::Object(RULE), ListMerge::Replace));
 
 const RULE: &[Field] = &[
     Field::always("verbs", NAMES),
@@ -96,7 +95,8 @@ fn default_binding(fields: &mut Fields) {
     }
     let subjects = fields.get_mut("subjects").and_then(Value::as_array_mut);
     for subject in subjects.into_iter().flatten().filter_map(Value::as_object_mut) {
-        let is_person = matches!(subject.get("kind").and_then(Value::as_str), Some("User" | "Group"));
+        let is_person =
+            matches!(subject.get("kind").and_then(Value::as_str), Some("User" | "Group"));
         if is_person && !subject.contains_key("apiGroup") {
             subject.insert("apiGroup".to_owned(), GROUP.into());
         }

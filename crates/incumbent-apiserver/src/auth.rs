@@ -1,0 +1,109 @@
+//! Who asks: bearer tokens and whom they stand for.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+
+use crate::random;
+use crate::resources::service_account::SERVICE_ACCOUNT;
+use crate::store::Store;
+
+/// Somebody who asks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct User {
+    pub(crate) name: String,
+    pub(crate) uid: String,
+    pub(crate) groups: Vec<String>,
+    /// Says which token it was, as upstream does for service accounts.
+    pub(crate) credential: Option<String>,
+}
+
+impl User {
+    /// May do everything.
+    pub(crate) fn admin() -> Self {
+        Self::new("admin", &[MASTERS, AUTHENTICATED])
+    }
+
+    /// Sent no token.
+    pub(crate) fn anonymous() -> Self {
+        Self::new("system:anonymous", &[UNAUTHENTICATED])
+    }
+
+    pub(crate) fn is_in(&self, group: &str) -> bool {
+        self.groups.iter().any(|own| own == group)
+    }
+
+    fn new(name: &str, groups: &[&str]) -> Self {
+        let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+        Self { name: name.to_owned(), groups, ..Self::default() }
+    }
+}
+
+/// The group that no rule needs to allow anything.
+pub(crate) const MASTERS: &str = "system:masters";
+pub(crate) const AUTHENTICATED: &str = "system:authenticated";
+pub(crate) const UNAUTHENTICATED: &str = "system:unauthenticated";
+pub(crate) const SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
+
+/// Whom the token of a service account is for, and until when.
+#[derive(Clone, Debug)]
+pub(crate) struct Grant {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    /// A token does not outlive the account, even if another one takes its name.
+    pub(crate) uid: String,
+    pub(crate) expires: Timestamp,
+}
+
+/// All tokens that were given out.
+#[derive(Debug)]
+pub(crate) struct Tokens {
+    admin: String,
+    service_accounts: HashMap<String, (Grant, String)>,
+}
+
+impl Tokens {
+    pub(crate) fn new(admin: String) -> Self {
+        Self { admin, service_accounts: HashMap::new() }
+    }
+
+    pub(crate) fn admin(&self) -> &str {
+        &self.admin
+    }
+
+    /// Makes a token.
+    pub(crate) fn issue(&mut self, grant: Grant, now: Timestamp) -> String {
+        // Whoever runs for weeks with tokens of an hour should not keep them all.
+        self.service_accounts.retain(|_, (grant, _)| grant.expires > now);
+        let token = random::token();
+        self.service_accounts.insert(token.clone(), (grant, random::uid()));
+        token
+    }
+
+    /// Whom a token stands for; nobody if it is unknown, expired, or its account is gone.
+    pub(crate) fn user(&self, token: &str, store: &Store, now: Timestamp) -> Option<User> {
+        if token == self.admin {
+            return Some(User::admin());
+        }
+        let (grant, credential) = self.service_accounts.get(token)?;
+        let account = store.object(SERVICE_ACCOUNT.table, &grant.namespace, &grant.name)?;
+        if now >= grant.expires || account.uid() != grant.uid {
+            return None;
+        }
+        Some(service_account(grant, credential))
+    }
+}
+
+fn service_account(grant: &Grant, credential: &str) -> User {
+    let Grant { namespace, name, uid, .. } = grant;
+    User {
+        name: format!("system:serviceaccount:{namespace}:{name}"),
+        uid: uid.clone(),
+        groups: vec![
+            SERVICE_ACCOUNTS.to_owned(),
+            format!("{SERVICE_ACCOUNTS}:{namespace}"),
+            AUTHENTICATED.to_owned(),
+        ],
+        credential: Some(format!("JTI={credential}")),
+    }
+}

@@ -1,0 +1,256 @@
+//! The server over TCP, with and without TLS.
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+
+use crate::certificates::{Authority, CertificateError};
+use crate::server::ApiServer;
+use crate::service::Service;
+
+/// With or without TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Plain HTTP; some clients send no token over it.
+    Http,
+    /// HTTPS with a certificate of the server's own authority.
+    Https,
+}
+
+/// Why the server cannot listen.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// Somebody else listens there.
+    #[error("{address} is in use; choose another port, or port 0 for any free one")]
+    InUse {
+        /// The address that was asked for.
+        address: SocketAddr,
+    },
+    /// The system does not allow it.
+    #[error("{address} may not be used; ports below 1024 are often reserved")]
+    NotAllowed {
+        /// The address that was asked for.
+        address: SocketAddr,
+    },
+    /// Something else is in the way.
+    #[error("cannot listen on {address}")]
+    Io {
+        /// The address that was asked for.
+        address: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no certificate to show.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+}
+
+/// A server that listens; stops when it is dropped.
+#[derive(Debug)]
+pub struct Listening {
+    address: SocketAddr,
+    transport: Transport,
+    ca_pem: Option<String>,
+    admin_token: String,
+    /// Dropping it ends the task, too.
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Listening {
+    pub(crate) async fn start(
+        server: &ApiServer,
+        address: SocketAddr,
+        transport: Transport,
+    ) -> Result<Self, ListenError> {
+        let (tls, ca_pem) = match transport {
+            Transport::Http => (None, None),
+            Transport::Https => {
+                let authority = authority(server)?;
+                let config = Arc::new(authority.server_config(address.ip())?);
+                (Some(TlsAcceptor::from(config)), Some(authority.pem()))
+            }
+        };
+        let cannot = |source: io::Error| match source.kind() {
+            io::ErrorKind::AddrInUse => ListenError::InUse { address },
+            io::ErrorKind::PermissionDenied => ListenError::NotAllowed { address },
+            _ => ListenError::Io { address, source },
+        };
+        // Sets SO_REUSEADDR where that means what it should, so an outage can end at once.
+        let listener = TcpListener::bind(address).await.map_err(cannot)?;
+        let address = listener.local_addr().map_err(cannot)?;
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(accept(listener, tls, server.service_for_callers(), stopped));
+        let admin_token = server.admin_token().to_owned();
+        Ok(Self { address, transport, ca_pem, admin_token, stop, task })
+    }
+
+    /// Where it listens, with the port that was chosen.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where clients on this machine find it.
+    pub fn url(&self) -> String {
+        let scheme = match self.transport {
+            Transport::Http => "http",
+            Transport::Https => "https",
+        };
+        let mut address = self.address;
+        if address.ip().is_unspecified() {
+            address.set_ip(match address.ip() {
+                IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+                IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        format!("{scheme}://{address}")
+    }
+
+    /// The certificate authority to trust; none without TLS.
+    pub fn ca_pem(&self) -> Option<&str> {
+        self.ca_pem.as_deref()
+    }
+
+    /// A configuration for kubectl and its like, as the administrator.
+    pub fn kubeconfig(&self) -> String {
+        let mut cluster = json!({"server": self.url()});
+        if let Some(ca) = &self.ca_pem {
+            cluster["certificate-authority-data"] = json!(STANDARD.encode(ca));
+        }
+        let (name, user) = ("incumbent", "admin");
+        // All values are JSON, which is YAML as well.
+        format!(
+            "apiVersion: v1\nkind: Config\nclusters:\n- name: {name}\n  cluster: {cluster}\n\
+             users:\n- name: {user}\n  user: {}\ncontexts:\n- name: {name}\n  context: {}\n\
+             current-context: {name}\n",
+            json!({"token": self.admin_token}),
+            json!({"cluster": name, "user": user}),
+        )
+    }
+
+    /// Writes what a Pod finds in `/var/run/secrets/kubernetes.io/serviceaccount`.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be made or written to.
+    pub fn write_service_account(
+        &self,
+        directory: impl AsRef<Path>,
+        namespace: &str,
+        token: &str,
+    ) -> io::Result<()> {
+        let directory = directory.as_ref();
+        fs::create_dir_all(directory)?;
+        write_secret(&directory.join("token"), token)?;
+        fs::write(directory.join("namespace"), namespace)?;
+        fs::write(directory.join("ca.crt"), self.ca_pem().unwrap_or_default())
+    }
+
+    /// Closes the listener and every connection at once, watches too, as an outage does.
+    ///
+    /// What is stored stays in the [`ApiServer`], which can listen again.
+    pub async fn stop(self) {
+        // Where the task is gone already there is nothing left to stop.
+        let _ = self.stop.send(());
+        let _ = self.task.await;
+    }
+}
+
+fn authority(server: &ApiServer) -> Result<&Authority, CertificateError> {
+    let cell = server.authority();
+    if let Some(authority) = cell.get() {
+        return Ok(authority);
+    }
+    let new = Authority::new()?;
+    Ok(cell.get_or_init(|| new))
+}
+
+/// A client that says nothing for so long is not one.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between tries when the system has no more files to give.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+async fn accept(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    service: Service,
+    mut stopped: oneshot::Receiver<()>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = &mut stopped => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                connections.spawn(connection(stream, tls.clone(), service.clone()));
+            }
+            Err(error) => {
+                tracing::debug!(%error, "cannot accept");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.shutdown().await;
+}
+
+async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, service: Service) {
+    // Without it an event could wait for the acknowledgement of the one before.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "cannot set TCP_NODELAY");
+    }
+    match tls {
+        None => serve(stream, service).await,
+        Some(tls) => match tokio::time::timeout(PATIENCE, tls.accept(stream)).await {
+            Ok(Ok(stream)) => serve(stream, service).await,
+            Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
+            Err(_) => tracing::debug!("a client does not finish its handshake"),
+        },
+    }
+}
+
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, service: Service) {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+    builder.http2().timer(TokioTimer::new());
+    let service = TowerToHyperService::new(service);
+    if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
+        tracing::debug!(error, "a connection broke");
+    }
+}
+
+#[cfg(unix)]
+fn write_secret(path: &Path, text: &str) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(path)?.write_all(text.as_bytes())
+}
+
+#[cfg(not(unix))]
+fn write_secret(path: &Path, text: &str) -> io::Result<()> {
+    fs::File::create(path)?.write_all(text.as_bytes())
+}

@@ -1,0 +1,216 @@
+//! Merge patch (RFC 7386) and strategic merge patch.
+
+use serde_json::Value;
+
+use crate::schema::{Field, Fields, ListMerge, Shape};
+
+/// Merges as RFC 7386 says: null takes away, lists are replaced.
+pub(crate) fn merge(target: &mut Value, patch: Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch;
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Fields::new());
+    }
+    if let Value::Object(target) = target {
+        for (name, value) in patch {
+            if value.is_null() {
+                target.remove(&name);
+            } else {
+                merge(target.entry(name).or_insert(Value::Null), value);
+            }
+        }
+    }
+}
+
+/// Merges as kubectl and kubelets mean it: lists of things with names are merged by name.
+///
+/// # Errors
+///
+/// A directive that says nothing known.
+pub(crate) fn strategic(
+    schema: &'static [Field],
+    target: &mut Fields,
+    patch: Fields,
+) -> Result<(), String> {
+    strategic_object(Some(schema), target, patch)
+}
+
+/// Directives upstream puts between the fields of a patch.
+const ORDER: &str = "$setElementOrder/";
+const REMOVE: &str = "$deleteFromPrimitiveList/";
+const DIRECTIVE: &str = "$patch";
+const KEEP: &str = "$retainKeys";
+
+fn strategic_object(
+    schema: Option<&'static [Field]>,
+    target: &mut Fields,
+    mut patch: Fields,
+) -> Result<(), String> {
+    match patch.remove(DIRECTIVE).as_ref().map(|directive| directive.as_str()) {
+        None | Some(Some("merge")) => {}
+        Some(Some("replace")) => target.clear(),
+        Some(Some("delete")) => {
+            target.clear();
+            return Ok(());
+        }
+        Some(other) => return Err(format!("unknown patch directive {other:?}")),
+    }
+    if let Some(Value::Array(kept)) = patch.remove(KEEP) {
+        target.retain(|name, _| kept.iter().any(|kept| kept == name));
+    }
+    for (name, value) in patch {
+        if let Some(list) = name.strip_prefix(REMOVE) {
+            remove_from_list(target.get_mut(list), &value);
+        } else if name.starts_with(ORDER) {
+            // Only kubectl's view of the order is lost.
+        } else if value.is_null() {
+            target.remove(&name);
+        } else {
+            let field = schema.and_then(|fields| fields.iter().find(|field| field.name == name));
+            let shape = field.map_or(&Shape::Any, |field| &field.shape);
+            strategic_value(shape, target.entry(name).or_insert(Value::Null), value)?;
+        }
+    }
+    Ok(())
+}
+
+fn strategic_value(shape: &'static Shape, target: &mut Value, patch: Value) -> Result<(), String> {
+    match (shape, patch) {
+        (Shape::List(_, ListMerge::Set), Value::Array(patch)) => {
+            for value in patch {
+                let list = list_mut(target);
+                if !list.contains(&value) {
+                    list.push(value);
+                }
+            }
+            Ok(())
+        }
+        (Shape::List(item, ListMerge::Key(key)), Value::Array(patch)) => {
+            strategic_list(item, key, list_mut(target), patch)
+        }
+        (Shape::List(..), patch) => {
+            *target = patch;
+            Ok(())
+        }
+        (shape, Value::Object(patch)) => {
+            let schema = if let Shape::Object(fields) = shape { Some(*fields) } else { None };
+            strategic_object(schema, object_mut(target), patch)
+        }
+        (_, patch) => {
+            *target = patch;
+            Ok(())
+        }
+    }
+}
+
+fn strategic_list(
+    item: &'static Shape,
+    key: &str,
+    target: &mut Vec<Value>,
+    patch: Vec<Value>,
+) -> Result<(), String> {
+    let directive = |value: &Value| value.get(DIRECTIVE).and_then(Value::as_str).map(str::to_owned);
+    let replaces =
+        |value: &Value| directive(value).as_deref() == Some("replace") && value.get(key).is_none();
+    if patch.iter().any(replaces) {
+        *target = patch.into_iter().filter(|value| !replaces(value)).collect();
+        return Ok(());
+    }
+    for value in patch {
+        let Some(name) = value.get(key).cloned() else {
+            return Err(format!("map: {value} does not contain declared merge key: {key}"));
+        };
+        let place = target.iter().position(|entry| entry.get(key) == Some(&name));
+        match (directive(&value).as_deref(), place) {
+            (Some("delete"), Some(place)) => drop(target.remove(place)),
+            (Some("delete"), None) => {}
+            (_, Some(place)) => strategic_value(item, &mut target[place], value)?,
+            (_, None) => {
+                let mut entry = Value::Null;
+                strategic_value(item, &mut entry, value)?;
+                target.push(entry);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn remove_from_list(list: Option<&mut Value>, gone: &Value) {
+    if let (Some(Value::Array(list)), Value::Array(gone)) = (list, gone) {
+        list.retain(|value| !gone.contains(value));
+    }
+}
+
+fn list_mut(value: &mut Value) -> &mut Vec<Value> {
+    if !value.is_array() {
+        *value = Value::Array(Vec::new());
+    }
+    match value {
+        Value::Array(list) => list,
+        _ => unreachable!("it was made a list just above"),
+    }
+}
+
+fn object_mut(value: &mut Value) -> &mut Fields {
+    if !value.is_object() {
+        *value = Value::Object(Fields::new());
+    }
+    match value {
+        Value::Object(map) => map,
+        _ => unreachable!("it was made a map just above"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::resources::pod::POD;
+
+    fn strategically(target: Value, patch: Value) -> Value {
+        let (Value::Object(mut target), Value::Object(patch)) = (target, patch) else {
+            panic!("not objects")
+        };
+        strategic(POD.schema, &mut target, patch).unwrap();
+        target.into()
+    }
+
+    #[test]
+    fn null_in_a_merge_patch_takes_a_member_away() {
+        let mut target = json!({"a": {"b": 1, "c": 2}, "d": [1, 2]});
+        merge(&mut target, json!({"a": {"b": null, "e": {"f": null}}, "d": [3]}));
+        assert_eq!(target, json!({"a": {"c": 2, "e": {}}, "d": [3]}));
+    }
+
+    #[test]
+    fn a_strategic_patch_merges_container_statuses_by_name() {
+        let target = json!({"status": {"containerStatuses": [
+            {"name": "a", "ready": false}, {"name": "b", "ready": false}]}});
+        let patch = json!({"status": {"containerStatuses": [
+            {"name": "b", "ready": true}, {"name": "c", "ready": true}]}});
+        assert_eq!(
+            strategically(target, patch),
+            json!({"status": {"containerStatuses": [
+                {"name": "a", "ready": false}, {"name": "b", "ready": true},
+                {"name": "c", "ready": true}]}})
+        );
+    }
+
+    #[test]
+    fn directives_delete_and_replace() {
+        let target = json!({"spec": {"volumes": [{"name": "a"}, {"name": "b"}]},
+            "metadata": {"labels": {"x": "1"}, "finalizers": ["k/a", "k/b"]}});
+        let patch = json!({
+            "spec": {"volumes": [{"name": "a", "$patch": "delete"}]},
+            "metadata": {"labels": {"$patch": "replace", "y": "2"},
+                "$deleteFromPrimitiveList/finalizers": ["k/a"]}});
+        assert_eq!(
+            strategically(target, patch),
+            json!({"spec": {"volumes": [{"name": "b"}]},
+                "metadata": {"labels": {"y": "2"}, "finalizers": ["k/b"]}})
+        );
+    }
+}

@@ -1,0 +1,199 @@
+//! May they: roles, and who is bound to them.
+
+use serde_json::{Value, json};
+
+use crate::auth::{AUTHENTICATED, MASTERS, UNAUTHENTICATED, User};
+use crate::object::{Object, text_at};
+use crate::resources::Resource;
+use crate::resources::rbac::{CLUSTER_ROLE, CLUSTER_ROLE_BINDING, GROUP, ROLE, ROLE_BINDING};
+use crate::store::Store;
+
+/// What somebody wants to do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Access<'a> {
+    Resource {
+        verb: &'a str,
+        group: &'a str,
+        resource: &'a str,
+        subresource: &'a str,
+        /// Empty for the whole cluster.
+        namespace: &'a str,
+        /// Empty for no object in particular.
+        name: &'a str,
+    },
+    Path {
+        verb: &'a str,
+        path: &'a str,
+    },
+}
+
+/// The answer, with what upstream says about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    Allowed { reason: String },
+    Denied { reason: String },
+}
+
+/// Decides by all bindings that name the user or one of its groups.
+pub(crate) fn decide(store: &Store, user: &User, access: Access<'_>) -> Decision {
+    if user.is_in(MASTERS) {
+        return Decision::Allowed { reason: String::new() };
+    }
+    let namespace = match access {
+        Access::Resource { namespace, .. } => namespace,
+        Access::Path { .. } => "",
+    };
+    let cluster_wide = store.objects(CLUSTER_ROLE_BINDING.table, None);
+    // A binding in a namespace says nothing about what is outside of it.
+    let wanted = Some(namespace).filter(|namespace| !namespace.is_empty());
+    let local = wanted.map(|namespace| store.objects(ROLE_BINDING.table, Some(namespace)));
+    let mut errors = Vec::new();
+    for binding in cluster_wide.chain(local.into_iter().flatten()) {
+        let Some(subject) = subject_of(binding, user) else { continue };
+        match role_of(store, binding) {
+            Err(error) => errors.push(error),
+            Ok(role) if allows(role, access) => {
+                return Decision::Allowed { reason: reason(binding, role, subject) };
+            }
+            Ok(_) => {}
+        }
+    }
+    let reason = match errors.as_slice() {
+        [] => String::new(),
+        [only] => format!("RBAC: {only}"),
+        several => format!("RBAC: [{}]", several.join(", ")),
+    };
+    Decision::Denied { reason }
+}
+
+/// The roles every cluster has, as far as they matter to clients of this server.
+pub(crate) fn bootstrap() -> Vec<Value> {
+    let everything = json!([
+        {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]},
+        {"nonResourceURLs": ["*"], "verbs": ["*"]},
+    ]);
+    let reviews = json!([
+        {"apiGroups": ["authorization.k8s.io"], "verbs": ["create"],
+            "resources": ["selfsubjectaccessreviews", "selfsubjectrulesreviews"]},
+        {"apiGroups": ["authentication.k8s.io"], "verbs": ["create"],
+            "resources": ["selfsubjectreviews"]},
+    ]);
+    let paths = |paths: &[&str]| json!([{"nonResourceURLs": paths, "verbs": ["get"]}]);
+    let discovery = paths(&[
+        "/api",
+        "/api/*",
+        "/apis",
+        "/apis/*",
+        "/healthz",
+        "/livez",
+        "/openapi",
+        "/openapi/*",
+        "/readyz",
+        "/version",
+        "/version/",
+    ]);
+    let public = paths(&["/healthz", "/livez", "/readyz", "/version", "/version/"]);
+    [
+        ("cluster-admin", everything, &[MASTERS][..]),
+        ("system:basic-user", reviews, &[AUTHENTICATED]),
+        ("system:discovery", discovery, &[AUTHENTICATED]),
+        ("system:public-info-viewer", public, &[AUTHENTICATED, UNAUTHENTICATED]),
+    ]
+    .into_iter()
+    .flat_map(|(name, rules, groups)| {
+        let subjects: Vec<Value> = groups
+            .iter()
+            .map(|group| json!({"kind": "Group", "apiGroup": GROUP, "name": group}))
+            .collect();
+        let metadata = json!({
+            "name": name,
+            "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"},
+        });
+        let describe = |resource: &Resource, mut object: Value| {
+            object["apiVersion"] = json!(resource.api_version());
+            object["kind"] = json!(resource.kind);
+            object
+        };
+        let role = json!({"metadata": metadata, "rules": rules});
+        let role_ref = json!({"apiGroup": GROUP, "kind": "ClusterRole", "name": name});
+        let binding = json!({"metadata": metadata, "roleRef": role_ref, "subjects": subjects});
+        [describe(&CLUSTER_ROLE, role), describe(&CLUSTER_ROLE_BINDING, binding)]
+    })
+    .collect()
+}
+
+/// How the reason names the subject that was bound.
+fn subject_of(binding: &Object, user: &User) -> Option<String> {
+    let subjects = binding.fields().get("subjects")?.as_array()?;
+    subjects.iter().find_map(|subject| {
+        let text = |name: &str| subject.get(name).and_then(Value::as_str).unwrap_or_default();
+        let name = text("name");
+        match text("kind") {
+            "User" if name == user.name => Some(format!("User {name:?}")),
+            "Group" if user.is_in(name) => Some(format!("Group {name:?}")),
+            "ServiceAccount" => {
+                let namespace = text("namespace");
+                let full = format!("system:serviceaccount:{namespace}:{name}");
+                (full == user.name).then(|| format!("ServiceAccount \"{name}/{namespace}\""))
+            }
+            _ => None,
+        }
+    })
+}
+
+fn role_of<'a>(store: &'a Store, binding: &Object) -> Result<&'a Object, String> {
+    let name = text_at(binding.fields(), "/roleRef/name");
+    let (resource, namespace) = match text_at(binding.fields(), "/roleRef/kind") {
+        "Role" => (&ROLE, binding.namespace()),
+        _ => (&CLUSTER_ROLE, ""),
+    };
+    let role = store.object(resource.table, namespace, name);
+    role.map(AsRef::as_ref)
+        .ok_or_else(|| format!("{}.{GROUP} {name:?} not found", resource.singular))
+}
+
+fn reason(binding: &Object, role: &Object, subject: String) -> String {
+    let kind = |object: &Object| text_at(object.fields(), "/kind").to_owned();
+    let bound = match binding.namespace() {
+        "" => binding.name().to_owned(),
+        namespace => format!("{}/{namespace}", binding.name()),
+    };
+    let (binding, role_kind) = (kind(binding), kind(role));
+    format!("RBAC: allowed by {binding} {bound:?} of {role_kind} {:?} to {subject}", role.name())
+}
+
+fn allows(role: &Object, access: Access<'_>) -> bool {
+    let rules = role.fields().get("rules").and_then(Value::as_array);
+    rules.into_iter().flatten().any(|rule| rule_allows(rule, access))
+}
+
+fn rule_allows(rule: &Value, access: Access<'_>) -> bool {
+    let list = |name: &str| {
+        let list = rule.get(name).and_then(Value::as_array);
+        list.into_iter().flatten().filter_map(Value::as_str)
+    };
+    let has = |name: &str, wanted: &str| list(name).any(|value| value == "*" || value == wanted);
+    match access {
+        Access::Resource { verb, group, resource, subresource, name, .. } => {
+            let resources = || list("resources");
+            let is_meant = if subresource.is_empty() {
+                has("resources", resource)
+            } else {
+                resources().any(|rule| match rule.split_once('/') {
+                    None => rule == "*",
+                    Some((of, sub)) => sub == subresource && (of == "*" || of == resource),
+                })
+            };
+            let named = list("resourceNames").next().is_none()
+                || list("resourceNames").any(|allowed| allowed == name);
+            has("verbs", verb) && has("apiGroups", group) && is_meant && named
+        }
+        Access::Path { verb, path } => {
+            let is_meant = |rule: &str| match rule.strip_suffix('*') {
+                Some(start) => path.starts_with(start),
+                None => rule == path,
+            };
+            has("verbs", verb) && list("nonResourceURLs").any(is_meant)
+        }
+    }
+}

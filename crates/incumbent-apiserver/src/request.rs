@@ -1,0 +1,249 @@
+//! What is asked: the path, the query and the verb of a request, before anybody looks at its body.
+
+use http::request::Parts;
+use http::{HeaderMap, Method, header};
+
+use crate::resources::namespace::NAMESPACE;
+
+/// A request as upstream's `RequestInfo` sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) verb: Verb,
+    pub(crate) path: String,
+    pub(crate) query: Query,
+    pub(crate) place: Place,
+}
+
+/// What the path leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// `/api/v1/namespaces/n/configmaps/c`; whether there is such a resource is not known yet.
+    Resource(ResourcePath),
+    /// Everything else, such as `/version`.
+    Other,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ResourcePath {
+    pub(crate) group: String,
+    pub(crate) version: String,
+    /// Empty for the whole cluster.
+    pub(crate) namespace: String,
+    pub(crate) plural: String,
+    /// Empty for the collection.
+    pub(crate) name: String,
+    pub(crate) subresource: String,
+}
+
+/// Kubernetes' verbs, which are what rules allow and what requests are counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Verb {
+    /// Reads one object, or a path that is no object.
+    Get,
+    /// Reads a collection.
+    List,
+    /// Follows a collection.
+    Watch,
+    /// `POST`.
+    Create,
+    /// `PUT`.
+    Update,
+    /// `PATCH`.
+    Patch,
+    /// Deletes one object.
+    Delete,
+    /// Deletes a collection.
+    DeleteCollection,
+    /// Any other HTTP method.
+    Other,
+}
+
+impl Verb {
+    /// As rules write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::List => "list",
+            Self::Watch => "watch",
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Patch => "patch",
+            Self::Delete => "delete",
+            Self::DeleteCollection => "deletecollection",
+            Self::Other => "other",
+        }
+    }
+
+    fn of(method: &Method, place: &Place, query: &Query) -> Self {
+        let path = match place {
+            Place::Resource(path) => Some(path),
+            Place::Other => None,
+        };
+        let is_collection = path.is_some_and(|path| path.name.is_empty());
+        match *method {
+            Method::GET | Method::HEAD if is_collection && query.flag("watch") => Self::Watch,
+            Method::GET | Method::HEAD if is_collection => Self::List,
+            Method::GET | Method::HEAD => Self::Get,
+            Method::POST => Self::Create,
+            Method::PUT => Self::Update,
+            Method::PATCH => Self::Patch,
+            Method::DELETE if is_collection => Self::DeleteCollection,
+            Method::DELETE => Self::Delete,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl Target {
+    pub(crate) fn new(head: &Parts) -> Self {
+        let query = Query::parse(head.uri.query().unwrap_or_default());
+        let path = head.uri.path().to_owned();
+        let place = parse_path(&path).map_or(Place::Other, Place::Resource);
+        Self { verb: Verb::of(&head.method, &place, &query), path, query, place }
+    }
+}
+
+/// The parameters after the question mark.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Query(Vec<(String, String)>);
+
+impl Query {
+    pub(crate) fn parse(text: &str) -> Self {
+        let pairs = text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(&name.replace('+', " ")), decode(&value.replace('+', " ")))
+        });
+        Self(pairs.collect())
+    }
+
+    /// The first value of this name; an empty one counts as none.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(own, _)| own == name);
+        found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// As upstream reads a boolean: there, and neither `0` nor `false`.
+    pub(crate) fn flag(&self, name: &str) -> bool {
+        let found = self.0.iter().find(|(own, _)| own == name);
+        found.is_some_and(|(_, value)| value != "0" && !value.eq_ignore_ascii_case("false"))
+    }
+
+    /// # Errors
+    ///
+    /// The value is no number.
+    pub(crate) fn number(&self, name: &str) -> Result<Option<i64>, String> {
+        let parse = |text: &str| {
+            text.parse().map_err(|_| format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
+        };
+        self.text(name).map(parse).transpose()
+    }
+}
+
+/// The token of an `Authorization` header.
+pub(crate) fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.trim().split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// The path of a resource; none if it is some other path.
+fn parse_path(path: &str) -> Option<ResourcePath> {
+    let parts: Vec<String> = path.split('/').filter(|part| !part.is_empty()).map(decode).collect();
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let (group, version, rest) = match parts.as_slice() {
+        ["api", version, rest @ ..] => ("", *version, rest),
+        ["apis", group, version, rest @ ..] => (*group, *version, rest),
+        _ => return None,
+    };
+    let (namespace, rest) = match rest {
+        [] => return None,
+        ["namespaces", namespace, rest @ ..]
+            if !rest.is_empty() && !is_namespace_subresource(rest) =>
+        {
+            (*namespace, rest)
+        }
+        rest => ("", rest),
+    };
+    let part = |index: usize| rest.get(index).copied().unwrap_or_default().to_owned();
+    Some(ResourcePath {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        namespace: namespace.to_owned(),
+        plural: part(0),
+        name: part(1),
+        subresource: rest.get(2..).unwrap_or_default().join("/"),
+    })
+    .map(|path| if path.plural == NAMESPACE.plural { inside_itself(path) } else { path })
+}
+
+fn is_namespace_subresource(rest: &[&str]) -> bool {
+    matches!(rest, ["status" | "finalize"])
+}
+
+/// Rules about one namespace are looked for in that namespace.
+fn inside_itself(path: ResourcePath) -> ResourcePath {
+    ResourcePath { namespace: path.name.clone(), ..path }
+}
+
+/// Undoes percent-encoding; what is no UTF-8 becomes replacement characters.
+fn decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let hex = bytes.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
+        let byte = hex
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .filter(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        plain.push(byte.unwrap_or(bytes[at]));
+        at += if byte.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&plain).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> Option<[String; 5]> {
+        let ResourcePath { group, namespace, plural, name, subresource, .. } = parse_path(text)?;
+        Some([group, namespace, plural, name, subresource])
+    }
+
+    fn parts(parts: [&str; 5]) -> Option<[String; 5]> {
+        Some(parts.map(str::to_owned))
+    }
+
+    #[test]
+    fn a_path_names_group_namespace_resource_and_object() {
+        let lease = "/apis/coordination.k8s.io/v1/namespaces/n/leases/l";
+        assert_eq!(path(lease), parts(["coordination.k8s.io", "n", "leases", "l", ""]));
+        assert_eq!(path("/api/v1/configmaps"), parts(["", "", "configmaps", "", ""]));
+        assert_eq!(path("/api/v1/namespaces"), parts(["", "", "namespaces", "", ""]));
+        assert_eq!(path("/api/v1/namespaces/n"), parts(["", "n", "namespaces", "n", ""]));
+        let status = "/api/v1/namespaces/n/pods/p/status";
+        assert_eq!(path(status), parts(["", "n", "pods", "p", "status"]));
+        let namespace = "/api/v1/namespaces/n/status";
+        assert_eq!(path(namespace), parts(["", "n", "namespaces", "n", "status"]));
+        assert_eq!(path("/api/v1"), None);
+        assert_eq!(path("/version"), None);
+    }
+
+    #[test]
+    fn percent_signs_are_undone_and_strange_ones_kept() {
+        assert_eq!(decode("a%20b%2"), "a b%2");
+        assert_eq!(decode("%zz%+1"), "%zz%+1");
+        assert_eq!(decode("%ff"), "\u{fffd}");
+    }
+
+    #[test]
+    fn a_flag_is_set_unless_it_says_no() {
+        let query = Query::parse("watch=1&a=false&b=0&c&labelSelector=x%3Dy");
+        assert!(query.flag("watch") && query.flag("c"));
+        assert!(!query.flag("a") && !query.flag("b") && !query.flag("none"));
+        assert_eq!(query.text("labelSelector"), Some("x=y"));
+    }
+}

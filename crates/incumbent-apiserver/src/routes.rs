@@ -1,0 +1,174 @@
+//! From a request to an answer. Pure: the state, the user and the time are arguments.
+
+mod body;
+mod delete;
+mod discovery;
+mod options;
+mod read;
+mod reviews;
+mod write;
+
+use jiff::Timestamp;
+
+use crate::answer::Answer;
+use crate::auth::{Tokens, User};
+use crate::rbac::{Access, Decision, decide};
+use crate::request::{Place, ResourcePath, Target, Verb};
+use crate::resources::namespace::NAMESPACE;
+use crate::resources::{GROUPS, Part, Resource, STATUS, find, review};
+use crate::selector::parse_fields;
+use crate::status::Status;
+use crate::store::Store;
+
+pub(crate) use body::Body;
+
+/// All there is.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) store: Store,
+    pub(crate) tokens: Tokens,
+}
+
+/// One request of somebody known.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) target: Target,
+    pub(crate) user: User,
+    pub(crate) body: Body,
+    /// Without its parameters, and empty where there is none.
+    pub(crate) content_type: String,
+    pub(crate) now: Timestamp,
+}
+
+/// Answers a request.
+///
+/// # Errors
+///
+/// A refusal, as upstream words it.
+pub(crate) fn respond(world: &mut World, mut call: Call) -> Result<Answer, Status> {
+    let path = match &call.target.place {
+        Place::Resource(path) => path.clone(),
+        Place::Other => {
+            authorize_path(world, &call)?;
+            return discovery::respond(&call.target);
+        }
+    };
+    authorize(world, &call, &path)?;
+    if let Some(review) = review::find(&path.group, &path.version, &path.plural) {
+        return reviews::respond(world, &mut call, review);
+    }
+    match find(&path.group, &path.version, &path.plural) {
+        Some(resource) => on_resource(world, call, &Spot { resource, path }),
+        None if GROUPS.contains(&(&path.group, &path.version)) => Err(Status::no_such_resource()),
+        None => Ok(Answer::page_not_found()),
+    }
+}
+
+/// Where in the store a request points.
+#[derive(Clone, Debug)]
+struct Spot {
+    resource: &'static Resource,
+    path: ResourcePath,
+}
+
+impl Spot {
+    fn name(&self) -> &str {
+        &self.path.name
+    }
+
+    /// Empty for what is in no namespace.
+    fn namespace(&self) -> &str {
+        if self.resource.is_namespaced() { &self.path.namespace } else { "" }
+    }
+}
+
+fn on_resource(world: &mut World, mut call: Call, spot: &Spot) -> Result<Answer, Status> {
+    let Spot { resource, path } = spot;
+    let is_outside = resource.is_namespaced() && path.namespace.is_empty();
+    let is_inside = !resource.is_namespaced()
+        && !path.namespace.is_empty()
+        && resource.table != NAMESPACE.table;
+    if is_inside || (is_outside && !path.name.is_empty()) {
+        return Err(Status::no_such_resource());
+    }
+    let part = match path.subresource.as_str() {
+        "" => Part::Main,
+        name if name == STATUS.name && resource.subresource(name).is_some() => Part::Status,
+        "token" if resource.subresource("token").is_some() => {
+            return reviews::token(world, &mut call, spot);
+        }
+        _ => return Err(Status::no_such_resource()),
+    };
+    match (call.target.verb, part) {
+        (Verb::Get, _) => read::get(world, &call, spot),
+        (Verb::List, _) => read::list(world, &call, spot),
+        (Verb::Watch, _) => read::watch(world, &call, spot),
+        (Verb::Create, Part::Main) if path.name.is_empty() && !is_outside => {
+            write::create(world, &mut call, spot)
+        }
+        (Verb::Update, _) if !path.name.is_empty() => write::update(world, &mut call, spot, part),
+        (Verb::Patch, _) if !path.name.is_empty() => write::patch(world, &mut call, spot, part),
+        (Verb::Delete, Part::Main) => delete::one(world, &mut call, spot),
+        (Verb::DeleteCollection, Part::Main)
+            if !is_outside && resource.verbs().contains(&"deletecollection") =>
+        {
+            delete::collection(world, &mut call, spot)
+        }
+        _ => Err(Status::method_not_allowed()),
+    }
+}
+
+fn authorize_path(world: &World, call: &Call) -> Result<(), Status> {
+    let (verb, path) = (call.target.verb.as_str(), call.target.path.as_str());
+    match decide(&world.store, &call.user, Access::Path { verb, path }) {
+        Decision::Allowed { .. } => Ok(()),
+        Decision::Denied { .. } => Err(Status::forbidden_path(&call.user.name, verb, path)),
+    }
+}
+
+fn authorize(world: &World, call: &Call, path: &ResourcePath) -> Result<(), Status> {
+    authorize_as(world, call, path, call.target.verb)
+}
+
+fn authorize_as(world: &World, call: &Call, path: &ResourcePath, verb: Verb) -> Result<(), Status> {
+    let selected = selected_name(call, path);
+    let name = selected.as_deref().unwrap_or(&path.name);
+    let access = Access::Resource {
+        verb: verb.as_str(),
+        group: &path.group,
+        resource: &path.plural,
+        subresource: &path.subresource,
+        namespace: &path.namespace,
+        name,
+    };
+    let Decision::Denied { reason } = decide(&world.store, &call.user, access) else {
+        return Ok(());
+    };
+    let ResourcePath { group, namespace, plural, subresource, .. } = path;
+    let resource = match subresource.as_str() {
+        "" => plural.clone(),
+        subresource => format!("{plural}/{subresource}"),
+    };
+    let place = match namespace.as_str() {
+        "" => "at the cluster scope".to_owned(),
+        namespace => format!("in the namespace {namespace:?}"),
+    };
+    let (user, verb) = (&call.user.name, verb.as_str());
+    let mut what =
+        format!("User {user:?} cannot {verb} resource {resource:?} in API group {group:?} {place}");
+    if !reason.is_empty() {
+        what = format!("{what}: {reason}");
+    }
+    Err(Status::forbidden(group, plural, name, &what))
+}
+
+/// A list or watch of one object by its name counts as access to that object.
+fn selected_name(call: &Call, path: &ResourcePath) -> Option<String> {
+    if !matches!(call.target.verb, Verb::List | Verb::Watch) {
+        return None;
+    }
+    let resource = find(&path.group, &path.version, &path.plural)?;
+    let fields = parse_fields(call.target.query.text("fieldSelector")?, resource).ok()?;
+    let selection = crate::selector::Selection { fields, ..Default::default() };
+    selection.name().map(str::to_owned)
+}

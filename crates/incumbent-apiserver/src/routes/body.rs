@@ -1,0 +1,188 @@
+//! Reading what a client sent.
+
+use serde_json::Value;
+
+use super::options::FieldValidation;
+use crate::object::text_at;
+use crate::resources::{Resource, find_kind};
+use crate::schema::{Conformed, Field, Fields, conform};
+use crate::status::Status;
+
+/// The body of a request, parsed before the store is locked.
+#[derive(Debug)]
+pub(crate) enum Body {
+    Json(Value),
+    /// What is wrong with it, and how it begins.
+    Broken {
+        why: String,
+        start: String,
+    },
+}
+
+impl Body {
+    pub(crate) fn parse(bytes: &[u8]) -> Self {
+        match serde_json::from_slice(bytes) {
+            Ok(value) => Self::Json(value),
+            Err(error) => {
+                let why = if error.is_eof() {
+                    "unexpected end of JSON input".to_owned()
+                } else {
+                    error.to_string()
+                };
+                Self::Broken { why, start: start(bytes) }
+            }
+        }
+    }
+
+    /// No body at all, where none is needed.
+    pub(crate) fn nothing() -> Self {
+        Self::Json(Value::Null)
+    }
+
+    /// Leaves nothing behind.
+    pub(super) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::nothing())
+    }
+}
+
+/// An object as a client wants it, with warnings for what was left out of it.
+pub(super) struct Decoded {
+    pub(super) fields: Fields,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Reads an object of this resource.
+pub(super) fn decode_object(
+    body: Body,
+    resource: &Resource,
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let fields = object(body, resource.kind)?;
+    check_kind(&fields, resource.group, resource.version, resource.kind)?;
+    let subject = subject(&resource.api_version(), resource.kind);
+    let conformed =
+        resource.conform(fields).map_err(|why| Status::bad_request(format!("{subject}: {why}")))?;
+    strict(conformed, &subject, validation)
+}
+
+/// Reads an object that is never stored.
+pub(super) fn decode_review(
+    body: Body,
+    (group, kind): (&str, &str),
+    schema: &[Field],
+) -> Result<Fields, Status> {
+    let mut fields = object(body, kind)?;
+    check_kind(&fields, group, "v1", kind)?;
+    fields.remove("apiVersion");
+    fields.remove("kind");
+    let subject = subject(&format!("{group}/v1"), kind);
+    let conformed = conform(schema, fields);
+    let conformed = conformed.map_err(|why| Status::bad_request(format!("{subject}: {why}")))?;
+    Ok(conformed.fields)
+}
+
+/// Refuses what the schema does not know, or warns of it, as the client wishes.
+pub(super) fn strict(
+    conformed: Conformed,
+    subject: &str,
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let Conformed { fields, unknown } = conformed;
+    let complaints: Vec<String> =
+        unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
+    match validation {
+        FieldValidation::Strict if !complaints.is_empty() => {
+            let complaints = complaints.join(", ");
+            Err(Status::bad_request(format!("{subject}: strict decoding error: {complaints}")))
+        }
+        FieldValidation::Warn => Ok(Decoded { fields, warnings: complaints }),
+        FieldValidation::Strict | FieldValidation::Ignore => {
+            Ok(Decoded { fields, warnings: Vec::new() })
+        }
+    }
+}
+
+/// How upstream begins its complaints about an object of the right kind.
+pub(super) fn subject(api_version: &str, kind: &str) -> String {
+    format!("{kind} in version {:?} cannot be handled as a {kind}", last_part(api_version))
+}
+
+fn object(body: Body, kind: &str) -> Result<Fields, Status> {
+    let (why, start) = match body {
+        Body::Json(Value::Object(fields)) => return Ok(fields),
+        Body::Json(other) => {
+            let text = other.to_string();
+            ("cannot unmarshal into Go value of type struct".to_owned(), start(text.as_bytes()))
+        }
+        Body::Broken { why, start } => (why, start),
+    };
+    Err(Status::bad_request(format!(
+        "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; \
+         json parse error: {why} ({start})"
+    )))
+}
+
+/// What is left out is taken for what was meant.
+fn check_kind(fields: &Fields, group: &str, version: &str, wanted: &str) -> Result<(), Status> {
+    let wanted_version = crate::resources::group_version(group, version);
+    let given = |name: &str| match text_at(fields, name) {
+        "" => None,
+        text => Some(text.to_owned()),
+    };
+    let api_version = given("/apiVersion").unwrap_or_else(|| wanted_version.clone());
+    let kind = given("/kind").unwrap_or_else(|| wanted.to_owned());
+    if api_version == wanted_version && kind == wanted {
+        return Ok(());
+    }
+    let is_known = find_kind(&api_version, &kind).is_some()
+        || (api_version == "v1" && CORE_KINDS.contains(&kind.as_str()));
+    let why = if is_known {
+        let (from, to) = (last_part(&api_version), internal_group(group));
+        format!("converting ({from}.{kind}) to ({to}.{wanted}): unknown conversion")
+    } else {
+        format!(
+            "no kind {kind:?} is registered for version {api_version:?} in scheme \
+             \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\""
+        )
+    };
+    let version = last_part(&api_version);
+    Err(Status::bad_request(format!(
+        "{kind} in version {version:?} cannot be handled as a {wanted}: {why}"
+    )))
+}
+
+/// Kinds that upstream knows and this server does not store.
+const CORE_KINDS: &[&str] = &[
+    "Binding",
+    "ComponentStatus",
+    "Endpoints",
+    "LimitRange",
+    "Node",
+    "PersistentVolume",
+    "PersistentVolumeClaim",
+    "PodTemplate",
+    "ReplicationController",
+    "ResourceQuota",
+    "Secret",
+    "Service",
+];
+
+fn internal_group(group: &str) -> &str {
+    match group {
+        "" | "events.k8s.io" => "core",
+        group => group.split('.').next().unwrap_or(group),
+    }
+}
+
+fn last_part(api_version: &str) -> &str {
+    api_version.rsplit('/').next().unwrap_or(api_version)
+}
+
+fn start(bytes: &[u8]) -> String {
+    const LENGTH: usize = 30;
+    match bytes {
+        [] => "<empty>".to_owned(),
+        bytes if bytes.len() <= LENGTH => String::from_utf8_lossy(bytes).into_owned(),
+        bytes => format!("{} ...", String::from_utf8_lossy(&bytes[..LENGTH])),
+    }
+}

@@ -1,0 +1,171 @@
+//! The parameters that go with a request, with upstream's refusals of wrong ones.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use crate::request::Query;
+use crate::resources::Resource;
+use crate::selector::{Selection, parse_fields, parse_labels};
+use crate::status::{Cause, Status};
+
+/// Whether a write is only tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum DryRun {
+    No,
+    All,
+}
+
+/// What happens to fields that the schema does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FieldValidation {
+    Ignore,
+    Warn,
+    Strict,
+}
+
+/// Which version of the data a read is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReadVersion {
+    /// The newest one; none was named.
+    Newest,
+    /// This one or any newer one.
+    NotOlderThan(u64),
+    Exactly(u64),
+}
+
+/// `dryRun=All`; `kind` is that of the options, such as `CreateOptions`.
+pub(super) fn dry_run(query: &Query, kind: &str) -> Result<DryRun, Status> {
+    match query.text("dryRun") {
+        None => Ok(DryRun::No),
+        Some("All") => Ok(DryRun::All),
+        Some(other) => Err(Status::invalid_options(
+            kind,
+            Cause::unsupported("dryRun", &json!([other]), &["All"]),
+        )),
+    }
+}
+
+pub(super) fn field_validation(query: &Query, kind: &str) -> Result<FieldValidation, Status> {
+    match query.text("fieldValidation") {
+        None | Some("Warn") => Ok(FieldValidation::Warn),
+        Some("Ignore") => Ok(FieldValidation::Ignore),
+        Some("Strict") => Ok(FieldValidation::Strict),
+        Some(other) => Err(Status::invalid_options(
+            kind,
+            Cause::unsupported("fieldValidation", &json!(other), &["Ignore", "Strict", "Warn"]),
+        )),
+    }
+}
+
+/// The objects that a list, a watch or the delete of a collection is about.
+pub(super) fn selection(
+    query: &Query,
+    resource: &Resource,
+    namespace: &str,
+) -> Result<Selection, Status> {
+    let fields = query.text("fieldSelector").unwrap_or_default();
+    let labels = query.text("labelSelector").unwrap_or_default();
+    Ok(Selection {
+        namespace: (!namespace.is_empty()).then(|| namespace.to_owned()),
+        fields: parse_fields(fields, resource).map_err(Status::bad_request)?,
+        labels: parse_labels(labels).map_err(Status::bad_request)?,
+    })
+}
+
+/// The resourceVersion in the query; zero if there is none.
+pub(super) fn version(query: &Query) -> Result<u64, Status> {
+    let Some(text) = query.text("resourceVersion") else { return Ok(0) };
+    text.parse().map_err(|_| {
+        let why = unparsable(text);
+        Status::raw(format!("resourceVersion: Invalid value: {text:?}: {why}"))
+    })
+}
+
+/// A resourceVersion inside of an object; zero if it is empty.
+pub(super) fn parse_version(text: &str) -> Result<u64, Status> {
+    match text {
+        "" => Ok(0),
+        text => text.parse().map_err(|_| Status::raw(unparsable(text))),
+    }
+}
+
+/// What a list is to show.
+pub(super) fn list_version(query: &Query) -> Result<ReadVersion, Status> {
+    let refuse = |cause| Err(Status::invalid_options("ListOptions", cause));
+    if query.text("sendInitialEvents").is_some() {
+        let why = "sendInitialEvents is forbidden for list";
+        return refuse(Cause::forbidden("sendInitialEvents", why));
+    }
+    let named = query.text("resourceVersion").is_some();
+    let version = version(query)?;
+    match query.text("resourceVersionMatch") {
+        None if !named => Ok(ReadVersion::Newest),
+        None | Some("NotOlderThan") if named => Ok(ReadVersion::NotOlderThan(version)),
+        Some("Exact") if named && version == 0 => refuse(Cause::forbidden(
+            "resourceVersionMatch",
+            "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+        )),
+        Some("Exact") if named => Ok(ReadVersion::Exactly(version)),
+        Some("Exact" | "NotOlderThan") => refuse(Cause::forbidden(
+            "resourceVersionMatch",
+            "resourceVersionMatch is forbidden unless resourceVersion is provided",
+        )),
+        other => refuse(Cause::unsupported(
+            "resourceVersionMatch",
+            &json!(other),
+            &["Exact", "NotOlderThan"],
+        )),
+    }
+}
+
+/// Where a list goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Continue {
+    pub(super) version: u64,
+    /// The last one shown, as namespace and name.
+    pub(super) after: (String, String),
+}
+
+impl Continue {
+    pub(super) fn encode(&self) -> String {
+        let start = format!("{}/{}\u{0}", self.after.0, self.after.1);
+        let token = json!({"v": "meta.k8s.io/v1", "rv": self.version, "start": start});
+        URL_SAFE_NO_PAD.encode(token.to_string())
+    }
+
+    /// # Errors
+    ///
+    /// The token is none that this server gave out.
+    pub(super) fn decode(token: &str) -> Result<Self, Status> {
+        let invalid = |why: &str| Status::bad_request(format!("invalid continue token: {why}"));
+        let Ok(bytes) = URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')) else {
+            return Err(invalid("continue key is not valid: illegal base64 data"));
+        };
+        let parsed: Value = serde_json::from_slice(&bytes).map_err(|_| {
+            let first = bytes.first().copied().unwrap_or(b'?');
+            let shown: String = if first.is_ascii_graphic() {
+                char::from(first).into()
+            } else {
+                format!("\\u{first:04x}")
+            };
+            invalid(&format!(
+                "continue key is not valid: invalid character '{shown}' looking for beginning of \
+                 value"
+            ))
+        })?;
+        let version = parsed.get("rv").and_then(Value::as_u64);
+        let start = parsed.get("start").and_then(Value::as_str);
+        let after = start.and_then(|start| start.trim_end_matches('\u{0}').split_once('/'));
+        match (version, after) {
+            (Some(version), Some((namespace, name))) => {
+                Ok(Self { version, after: (namespace.to_owned(), name.to_owned()) })
+            }
+            _ => Err(invalid("continue key is not valid: incorrect encoded start resourceVersion")),
+        }
+    }
+}
+
+fn unparsable(text: &str) -> String {
+    format!("strconv.ParseUint: parsing {text:?}: invalid syntax")
+}

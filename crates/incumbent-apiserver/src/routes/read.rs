@@ -1,0 +1,182 @@
+//! get, list and watch.
+
+use std::sync::Arc;
+
+use super::options::{Continue, ReadVersion, list_version, selection, version};
+use super::{Call, Spot, World};
+use crate::answer::{Answer, Bookmarks, List, NextPage, WatchStart};
+use crate::object::Object;
+use crate::request::Query;
+use crate::selector::Selection;
+use crate::status::{Cause, Status};
+use crate::store::{Change, ChangeKind, Store};
+
+pub(super) fn get(world: &World, call: &Call, spot: &Spot) -> Result<Answer, Status> {
+    not_in_the_future(&world.store, version(&call.target.query)?)?;
+    Ok(Answer::object(200, spot.resource, existing(&world.store, spot)?.clone()))
+}
+
+/// The object a request names.
+pub(super) fn existing<'a>(store: &'a Store, spot: &Spot) -> Result<&'a Arc<Object>, Status> {
+    store
+        .object(spot.resource.table, spot.namespace(), spot.name())
+        .ok_or_else(|| Status::not_found(spot.resource, spot.name()))
+}
+
+pub(super) fn list(world: &World, call: &Call, spot: &Spot) -> Result<Answer, Status> {
+    let (store, query) = (&world.store, &call.target.query);
+    let selection = selection(query, spot.resource, spot.namespace())?;
+    let limit = query.number("limit").map_err(Status::bad_request)?.unwrap_or(0);
+    let limit = usize::try_from(limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+    let continued = query.text("continue").map(Continue::decode).transpose()?;
+    let wanted = match &continued {
+        None => list_version(query)?,
+        Some(_) if version(query)? != 0 => {
+            let why = "specifying resource version is not allowed when using continue";
+            return Err(Status::bad_request(why));
+        }
+        Some(token) => ReadVersion::Exactly(token.version),
+    };
+    let (version, objects) = objects(store, spot, wanted, &selection)?;
+    let mut items = objects;
+    if let Some(Continue { after, .. }) = &continued {
+        let is_next = |object: &Arc<Object>| {
+            (object.namespace(), object.name()) > (after.0.as_str(), after.1.as_str())
+        };
+        items.retain(is_next);
+    }
+    let remaining = items.len().saturating_sub(limit);
+    items.truncate(limit);
+    let is_whole = selection.labels.is_empty() && selection.fields.is_empty();
+    let next = items.last().filter(|_| remaining > 0).map(|last| NextPage {
+        token: Continue { version, after: (last.namespace().to_owned(), last.name().to_owned()) }
+            .encode(),
+        remaining: is_whole.then_some(remaining),
+    });
+    Ok(Answer::list(List { resource: spot.resource, items, version, next }))
+}
+
+/// The selected objects, and the version of all data that they are part of.
+fn objects(
+    store: &Store,
+    spot: &Spot,
+    wanted: ReadVersion,
+    selection: &Selection,
+) -> Result<(u64, Vec<Arc<Object>>), Status> {
+    match wanted {
+        ReadVersion::Newest => {}
+        ReadVersion::NotOlderThan(version) => not_in_the_future(store, version)?,
+        ReadVersion::Exactly(version) if version == store.version() => {}
+        ReadVersion::Exactly(version) => {
+            not_in_the_future(store, version)?;
+            let past = store.objects_at(spot.resource.table, version).map_err(|_| {
+                Status::expired(
+                    "The provided continue parameter is too old to display a consistent list \
+                     result. You can start a new list without the continue parameter.",
+                )
+            })?;
+            let selected = past.into_iter().filter(|object| selection.matches(object));
+            return Ok((version, selected.collect()));
+        }
+    }
+    Ok((store.version(), selected(store, spot, selection)))
+}
+
+/// The objects of a selection as they are now.
+pub(super) fn selected(store: &Store, spot: &Spot, selection: &Selection) -> Vec<Arc<Object>> {
+    let table = spot.resource.table;
+    // One object by its name is what every candidate of an election lists before it watches.
+    let one = selection.name().zip(selection.namespace.as_deref());
+    let found: Vec<_> = match one {
+        Some((name, namespace)) => store.object(table, namespace, name).into_iter().collect(),
+        None => store.objects(table, selection.namespace.as_deref()).collect(),
+    };
+    found.into_iter().filter(|object| selection.matches(object)).cloned().collect()
+}
+
+pub(super) fn watch(world: &World, call: &Call, spot: &Spot) -> Result<Answer, Status> {
+    let (store, query) = (&world.store, &call.target.query);
+    let selection = selection(query, spot.resource, spot.namespace())?;
+    let initial_events = initial_events(query)?;
+    let since = version(query)?;
+    let timeout = query.number("timeoutSeconds").map_err(Status::bad_request)?;
+    let wants_bookmarks = query.flag("allowWatchBookmarks");
+    let mut start = WatchStart {
+        resource: spot.resource,
+        initial: Vec::new(),
+        marks_initial_end: wants_bookmarks && initial_events == InitialEvents::Wanted,
+        bookmarks: if wants_bookmarks { Bookmarks::Wanted } else { Bookmarks::Unwanted },
+        timeout_seconds: timeout.and_then(|seconds| u64::try_from(seconds).ok()).filter(|s| *s > 0),
+        version: store.version().max(since),
+        error: None,
+        selection,
+    };
+    match initial_events {
+        InitialEvents::Wanted => {
+            not_in_the_future(store, since)?;
+            start.initial = all_as_added(store, spot, &start.selection);
+        }
+        InitialEvents::Unsaid if since == 0 => {
+            start.initial = all_as_added(store, spot, &start.selection);
+        }
+        InitialEvents::Unwanted if since == 0 => {}
+        InitialEvents::Unsaid | InitialEvents::Unwanted => {
+            match store.changes_since(spot.resource.table, since) {
+                Ok(changes) => start.initial = told(&changes, &start.selection),
+                Err(compacted) => {
+                    let oldest = compacted.oldest;
+                    let why = format!("too old resource version: {since} ({oldest})");
+                    start.error = Some(Status::expired(why));
+                }
+            }
+        }
+    }
+    Ok(Answer::watch(start))
+}
+
+/// What a client says about being told first of what is already there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum InitialEvents {
+    Unsaid,
+    Wanted,
+    Unwanted,
+}
+
+fn initial_events(query: &Query) -> Result<InitialEvents, Status> {
+    let refuse = |why| {
+        Err(Status::invalid_options("ListOptions", Cause::forbidden("resourceVersionMatch", why)))
+    };
+    let said = query.text("sendInitialEvents").is_some();
+    match query.text("resourceVersionMatch") {
+        Some(_) if !said => refuse(
+            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        ),
+        None if !said => Ok(InitialEvents::Unsaid),
+        Some("NotOlderThan") if query.flag("sendInitialEvents") => Ok(InitialEvents::Wanted),
+        Some("NotOlderThan") => Ok(InitialEvents::Unwanted),
+        _ => refuse("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"),
+    }
+}
+
+fn all_as_added(
+    store: &Store,
+    spot: &Spot,
+    selection: &Selection,
+) -> Vec<(ChangeKind, Arc<Object>)> {
+    let objects = selected(store, spot, selection);
+    objects.into_iter().map(|object| (ChangeKind::Added, object)).collect()
+}
+
+fn told(changes: &[Arc<Change>], selection: &Selection) -> Vec<(ChangeKind, Arc<Object>)> {
+    changes
+        .iter()
+        .filter_map(|change| Some((change.as_seen_by(selection)?, change.object.clone())))
+        .collect()
+}
+
+fn not_in_the_future(store: &Store, version: u64) -> Result<(), Status> {
+    match store.version() {
+        current if version > current => Err(Status::version_in_the_future(version, current)),
+        _ => Ok(()),
+    }
+}

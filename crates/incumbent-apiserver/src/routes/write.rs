@@ -1,0 +1,367 @@
+//! create, update and patch.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::body::{Body, Decoded, decode_object, strict, subject};
+use super::options::{DryRun, dry_run, field_validation, parse_version};
+use super::read::existing;
+use super::{Call, Spot, World, authorize_as};
+use crate::answer::Answer;
+use crate::json_patch::{self, JsonPatchError};
+use crate::object::{Object, at, metadata_mut, text};
+use crate::request::Verb;
+use crate::resources::namespace::NAMESPACE;
+use crate::resources::{MissingOnUpdate, Part, Resource, UnversionedUpdate};
+use crate::schema::Fields;
+use crate::status::{Cause, Status};
+use crate::store::{Refused, Store};
+use crate::{patch, random, time, validate};
+
+pub(super) fn create(world: &mut World, call: &mut Call, spot: &Spot) -> Result<Answer, Status> {
+    let dry = dry_run(&call.target.query, "CreateOptions")?;
+    let decoded = decode(call, spot.resource, "CreateOptions")?;
+    let object = add(world, call, spot, decoded.fields, dry)?;
+    Ok(Answer::object(201, spot.resource, object).with_warnings(decoded.warnings))
+}
+
+pub(super) fn update(
+    world: &mut World,
+    call: &mut Call,
+    spot: &Spot,
+    part: Part,
+) -> Result<Answer, Status> {
+    let resource = spot.resource;
+    let dry = dry_run(&call.target.query, "UpdateOptions")?;
+    let Decoded { fields, warnings } = decode(call, resource, "UpdateOptions")?;
+    check_name(&fields, spot)?;
+    let uid = text(&fields, "uid");
+    match existing(&world.store, spot).cloned() {
+        Ok(current) => {
+            if !uid.is_empty() && uid != current.uid() {
+                return Err(wrong_uid(spot, uid, current.uid()));
+            }
+            let object = replace(world, call, spot, &current, fields, part, dry)?;
+            Ok(Answer::object(200, resource, object).with_warnings(warnings))
+        }
+        Err(missing) => {
+            let may_create = resource.missing_on_update == MissingOnUpdate::Create;
+            if !may_create || part != Part::Main {
+                return Err(missing);
+            }
+            if !uid.is_empty() {
+                return Err(wrong_uid(spot, uid, ""));
+            }
+            authorize_as(world, call, &spot.path, Verb::Create)?;
+            let mut fields = fields;
+            metadata_mut(&mut fields).remove("resourceVersion");
+            let object = add(world, call, spot, fields, dry)?;
+            Ok(Answer::object(201, resource, object).with_warnings(warnings))
+        }
+    }
+}
+
+pub(super) fn patch(
+    world: &mut World,
+    call: &mut Call,
+    spot: &Spot,
+    part: Part,
+) -> Result<Answer, Status> {
+    let resource = spot.resource;
+    let dry = dry_run(&call.target.query, "PatchOptions")?;
+    let validation = field_validation(&call.target.query, "PatchOptions")?;
+    let kind = PatchKind::of(&call.content_type)?;
+    let patch = match call.body.take() {
+        Body::Json(patch) => patch,
+        Body::Broken { why, .. } => {
+            return Err(Status::bad_request(format!("error decoding patch: {why}")));
+        }
+    };
+    let current = existing(&world.store, spot)?.clone();
+    let patched = kind.apply(resource, shown(resource, &current), patch)?;
+    let document = patched.clone();
+    let conformed = match patched {
+        Value::Object(fields) => resource.conform(fields).map_err(|why| misfit(&document, &why))?,
+        other => return Err(misfit(&other, "the patch leaves no object")),
+    };
+    let subject = subject(&resource.api_version(), resource.kind);
+    let Decoded { fields, warnings } = strict(conformed, &subject, validation)?;
+    check_name(&fields, spot)?;
+    let object = replace(world, call, spot, &current, fields, part, dry)?;
+    Ok(Answer::object(200, resource, object).with_warnings(warnings))
+}
+
+/// Stores a new object; `fields` are in the form of the resource.
+pub(super) fn add(
+    world: &mut World,
+    call: &Call,
+    spot: &Spot,
+    fields: Fields,
+    dry: DryRun,
+) -> Result<Arc<Object>, Status> {
+    let resource = spot.resource;
+    let mut fields = stored(resource, fields);
+    check_namespace(&world.store, &mut fields, spot)?;
+    let version = parse_version(text(&fields, "resourceVersion"))?;
+    let name = new_name(&world.store, resource, &fields);
+    let metadata = metadata_mut(&mut fields);
+    metadata.extend(name.map(|name| ("name".to_owned(), name.into())));
+    metadata.insert("uid".to_owned(), random::uid().into());
+    metadata.insert("creationTimestamp".to_owned(), time::seconds(call.now).into());
+    for decided_here in ["deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
+        metadata.remove(decided_here);
+    }
+    (resource.prepare_create)(&mut fields);
+    check_rules(resource, &fields, None)?;
+    if version != 0 {
+        return Err(Status::raw("resourceVersion should not be set on objects to be created"));
+    }
+    let name = text(&fields, "name").to_owned();
+    let exists = || Status::already_exists(resource, &name);
+    match dry {
+        DryRun::No => world.store.create(resource.table, fields).map_err(|_| exists()),
+        DryRun::All if world.store.object(resource.table, spot.namespace(), &name).is_some() => {
+            Err(exists())
+        }
+        DryRun::All => Ok(Arc::new(Object::unstored(fields))),
+    }
+}
+
+/// Puts `fields`, in the form of the resource, in the place of `current`.
+fn replace(
+    world: &mut World,
+    call: &Call,
+    spot: &Spot,
+    current: &Arc<Object>,
+    fields: Fields,
+    part: Part,
+    dry: DryRun,
+) -> Result<Arc<Object>, Status> {
+    let resource = spot.resource;
+    let mut fields = stored(resource, fields);
+    check_namespace(&world.store, &mut fields, spot)?;
+    let version = parse_version(text(&fields, "resourceVersion"))?;
+    if version == 0 && resource.unversioned_update == UnversionedUpdate::Refuse {
+        let cause = Cause::invalid(
+            "metadata.resourceVersion",
+            &json!(0),
+            "must be specified for an update",
+        );
+        return Err(Status::invalid(resource.group, resource.plural, spot.name(), vec![cause]));
+    }
+    if version != 0 && version != current.version() {
+        return Err(Status::conflict(resource, spot.name(), MODIFIED));
+    }
+    keep_what_the_server_decides(&mut fields, current.fields());
+    (resource.prepare_update)(&mut fields, current.fields(), part);
+    check_rules(resource, &fields, Some(current.fields()))?;
+    tracing::trace!(user = call.user.name, name = spot.name(), "replace");
+    if dry == DryRun::All {
+        return Ok(Arc::new(Object::new(fields, current.version())));
+    }
+    commit(&mut world.store, resource, current, fields)
+}
+
+/// What everybody knows an election's loser by.
+pub(super) const MODIFIED: &str = "the object has been modified; please apply your changes to the \
+                                   latest version and try again";
+
+/// Writes; an object that was only waiting for its last finalizer goes.
+pub(super) fn commit(
+    store: &mut Store,
+    resource: &Resource,
+    current: &Object,
+    fields: Fields,
+) -> Result<Arc<Object>, Status> {
+    let (namespace, name, based_on) = (current.namespace(), current.name(), current.version());
+    let grace = at(&fields, "/metadata/deletionGracePeriodSeconds").and_then(Value::as_i64);
+    let is_dying = at(&fields, "/metadata/deletionTimestamp").is_some() && grace.unwrap_or(0) == 0;
+    let is_released = is_dying && at(&fields, "/metadata/finalizers").is_none();
+    let outcome = if is_released {
+        store.remove(resource.table, namespace, name, based_on)
+    } else {
+        store.replace(resource.table, based_on, fields)
+    };
+    outcome.map_err(|refused| match refused {
+        Refused::Missing => Status::not_found(resource, name),
+        Refused::Exists | Refused::Changed => Status::conflict(resource, name, MODIFIED),
+    })
+}
+
+/// The three kinds of patch that there are so far.
+#[derive(Clone, Copy, Debug)]
+enum PatchKind {
+    Merge,
+    Strategic,
+    Json,
+}
+
+impl PatchKind {
+    fn of(content_type: &str) -> Result<Self, Status> {
+        match content_type {
+            "application/merge-patch+json" => Ok(Self::Merge),
+            "application/strategic-merge-patch+json" => Ok(Self::Strategic),
+            "application/json-patch+json" => Ok(Self::Json),
+            _ => Err(Status::unsupported_patch()),
+        }
+    }
+
+    fn apply(
+        self,
+        resource: &'static Resource,
+        mut target: Fields,
+        patch: Value,
+    ) -> Result<Value, Status> {
+        match (self, patch) {
+            (Self::Merge, patch @ Value::Object(_)) => {
+                let mut target = target.into();
+                patch::merge(&mut target, patch);
+                Ok(target)
+            }
+            (Self::Strategic, Value::Object(patch)) => {
+                patch::strategic(resource.schema, &mut target, patch)
+                    .map_err(Status::bad_request)?;
+                Ok(target.into())
+            }
+            (Self::Json, patch) => {
+                let mut target = target.into();
+                json_patch::apply(&mut target, &patch).map_err(refused_patch)?;
+                Ok(target)
+            }
+            (Self::Merge | Self::Strategic, _) => {
+                Err(Status::bad_request("error decoding patch: a patch is an object"))
+            }
+        }
+    }
+}
+
+fn refused_patch(error: JsonPatchError) -> Status {
+    match error {
+        JsonPatchError::Malformed(why) => {
+            Status::bad_request(format!("error decoding patch: {why}"))
+        }
+        JsonPatchError::TooMany => Status::too_many_operations(),
+        JsonPatchError::Unfit(why) => {
+            tracing::debug!(why, "a JSON patch does not fit");
+            Status::unprocessable()
+        }
+    }
+}
+
+/// The patched object breaks its schema.
+fn misfit(document: &Value, why: &str) -> Status {
+    let cause = Cause::invalid("patch", &json!(document.to_string()), why);
+    Status::invalid("", "", "", vec![cause])
+}
+
+fn decode(call: &mut Call, resource: &Resource, options: &str) -> Result<Decoded, Status> {
+    if !matches!(call.content_type.as_str(), "" | "application/json") {
+        return Err(Status::unsupported_body());
+    }
+    let validation = field_validation(&call.target.query, options)?;
+    decode_object(call.body.take(), resource, validation)
+}
+
+fn stored(resource: &Resource, fields: Fields) -> Fields {
+    match resource.conversion {
+        None => fields,
+        Some(conversion) => (conversion.to_stored)(fields),
+    }
+}
+
+fn shown(resource: &Resource, object: &Object) -> Fields {
+    match resource.conversion {
+        None => object.fields().clone(),
+        Some(conversion) => (conversion.from_stored)(object.fields()),
+    }
+}
+
+fn check_name(fields: &Fields, spot: &Spot) -> Result<(), Status> {
+    match (text(fields, "name"), spot.name()) {
+        ("", name) => Err(Status::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        ))),
+        (own, name) if own != name => Err(Status::bad_request(format!(
+            "the name of the object ({own}) does not match the name on the URL ({name})"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn check_namespace(store: &Store, fields: &mut Fields, spot: &Spot) -> Result<(), Status> {
+    let namespace = spot.namespace();
+    let own = text(fields, "namespace");
+    if !own.is_empty() && own != namespace {
+        let why = "the namespace of the provided object does not match the namespace sent on the \
+                   request";
+        return Err(Status::bad_request(why));
+    }
+    let metadata = metadata_mut(fields);
+    if namespace.is_empty() {
+        metadata.remove("namespace");
+        return Ok(());
+    }
+    metadata.insert("namespace".to_owned(), namespace.into());
+    match store.object(NAMESPACE.table, "", namespace) {
+        Some(_) => Ok(()),
+        None => Err(Status::not_found(&NAMESPACE, namespace)),
+    }
+}
+
+/// A name where the client left the choice to the server.
+fn new_name(store: &Store, resource: &Resource, fields: &Fields) -> Option<String> {
+    /// So that the suffix fits into the 63 bytes that some names may have.
+    const LONGEST: usize = 58;
+    let base = text(fields, "generateName");
+    if base.is_empty() || !text(fields, "name").is_empty() {
+        return None;
+    }
+    let end = (0..=LONGEST.min(base.len())).rev().find(|end| base.is_char_boundary(*end))?;
+    let namespace = text(fields, "namespace");
+    let names = std::iter::repeat_with(|| format!("{}{}", &base[..end], random::suffix()));
+    // Eight times out of fourteen million: then let it be a conflict.
+    let mut names = names.take(8).peekable();
+    let fallback = names.peek().cloned();
+    names.find(|name| store.object(resource.table, namespace, name).is_none()).or(fallback)
+}
+
+fn keep_what_the_server_decides(fields: &mut Fields, old: &Fields) {
+    let uid_is_open = text(fields, "uid").is_empty();
+    let metadata = metadata_mut(fields);
+    for name in
+        ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"]
+    {
+        metadata.remove(name);
+        let kept = at(old, "/metadata").and_then(|old| old.get(name));
+        metadata.extend(kept.map(|kept| (name.to_owned(), kept.clone())));
+    }
+    if uid_is_open {
+        metadata.insert("uid".to_owned(), text(old, "uid").into());
+    }
+}
+
+fn check_rules(resource: &Resource, fields: &Fields, old: Option<&Fields>) -> Result<(), Status> {
+    let mut causes = validate::metadata_causes(resource.name_rule, fields, old);
+    causes.extend((resource.validate)(fields, old));
+    if causes.is_empty() {
+        return Ok(());
+    }
+    // A shown-elsewhere kind is validated as what it is stored as.
+    let group = if resource.conversion.is_some() { "" } else { resource.group };
+    Err(Status::invalid(group, resource.kind, text(fields, "name"), causes))
+}
+
+/// The uid says that another object is meant, in the words of upstream's storage.
+fn wrong_uid(spot: &Spot, given: &str, found: &str) -> Status {
+    let key = match spot.namespace() {
+        "" => format!("/registry/{}/{}", spot.resource.table, spot.name()),
+        namespace => format!("/registry/{}/{namespace}/{}", spot.resource.table, spot.name()),
+    };
+    let why = format!(
+        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, \
+         AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object \
+         meta: {found}"
+    );
+    Status::conflict(spot.resource, spot.name(), &why)
+}

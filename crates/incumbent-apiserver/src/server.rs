@@ -1,0 +1,325 @@
+//! The server's state, and the handle that people hold.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::answer::{Payload, object_json};
+use crate::auth::{Grant, Tokens, User};
+use crate::certificates::Authority;
+use crate::listen::{ListenError, Listening, Transport};
+use crate::request::{Place, Query, ResourcePath, Target, Verb};
+use crate::resources::service_account::SERVICE_ACCOUNT;
+use crate::resources::{Resource, find_kind};
+use crate::routes::{Body, Call, World, respond};
+use crate::service::{Identity, Service};
+use crate::status::Status;
+use crate::store::Store;
+use crate::watch::Hub;
+use crate::{random, rbac};
+
+/// A Kubernetes API server in this process; cheap to clone, and all clones are the same server.
+#[derive(Clone, Debug)]
+pub struct ApiServer {
+    shared: Arc<Shared>,
+}
+
+impl ApiServer {
+    /// A server with nothing in it but the namespaces and cluster roles that every cluster has.
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// A server with other settings than the usual ones.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The token of the administrator, who may do everything.
+    pub fn admin_token(&self) -> &str {
+        &self.shared.admin_token
+    }
+
+    /// A service that acts as the administrator, unless a request carries a bearer token.
+    pub fn service(&self) -> Service {
+        Service::new(self.shared.clone(), Identity::CallerOrAdmin)
+    }
+
+    /// A service that sends every request with this token; an empty one is no token.
+    pub fn service_as(&self, token: &str) -> Service {
+        Service::new(self.shared.clone(), Identity::Token(token.to_owned()))
+    }
+
+    /// A token for a service account, which is made if it is missing, as is its namespace.
+    ///
+    /// # Panics
+    ///
+    /// The namespace or the name is no valid name.
+    pub fn service_account_token(
+        &self,
+        namespace: &str,
+        name: &str,
+        valid_for: Duration,
+    ) -> String {
+        let now = self.shared.now();
+        let mut state = self.shared.lock();
+        let metadata = json!({"name": namespace});
+        state.ensure(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}), now);
+        let metadata = json!({"name": name, "namespace": namespace});
+        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata});
+        state.ensure(&account, now);
+        let World { store, tokens } = &mut state.world;
+        let account = store
+            .object(SERVICE_ACCOUNT.table, namespace, name)
+            .expect("namespace and name are valid names");
+        let valid_for = SignedDuration::try_from(valid_for).unwrap_or(SignedDuration::MAX);
+        let grant = Grant {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            uid: account.uid().to_owned(),
+            expires: now.checked_add(valid_for).unwrap_or(Timestamp::MAX),
+        };
+        tokens.issue(grant, now)
+    }
+
+    /// Creates an object as the administrator, by its `apiVersion` and `kind`.
+    ///
+    /// An object that has to be in a namespace and names none comes into `default`.
+    ///
+    /// # Errors
+    ///
+    /// The refusal that a client would have got.
+    pub fn create(&self, object: Value) -> Result<Value, Status> {
+        self.shared.lock().create(object, self.shared.now())
+    }
+
+    /// Serves on this address until the returned handle is stopped or dropped.
+    ///
+    /// Port 0 takes any free port. The same address may be listened on again at once; the
+    /// certificate authority stays the same as long as the server lives.
+    ///
+    /// # Errors
+    ///
+    /// The address is taken or may not be used.
+    pub async fn listen(
+        &self,
+        address: SocketAddr,
+        transport: Transport,
+    ) -> Result<Listening, ListenError> {
+        Listening::start(self, address, transport).await
+    }
+
+    /// How many requests of which kind there were so far, and of whom.
+    pub fn requests(&self) -> Requests {
+        self.shared.lock().requests.clone()
+    }
+
+    /// How many watches are open.
+    pub fn open_watches(&self) -> usize {
+        self.shared.lock().hub.open()
+    }
+
+    /// Answers requests by the tokens that they carry.
+    pub(crate) fn service_for_callers(&self) -> Service {
+        Service::new(self.shared.clone(), Identity::Caller)
+    }
+
+    pub(crate) fn authority(&self) -> &OnceLock<Authority> {
+        &self.shared.authority
+    }
+}
+
+impl Default for ApiServer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Settings of an [`ApiServer`].
+#[must_use]
+pub struct Builder {
+    history: usize,
+    admin_token: Option<String>,
+    clock: Clock,
+}
+
+impl Builder {
+    /// How many changes of each resource can be replayed; older ones are answered with 410.
+    pub fn history(self, changes: usize) -> Self {
+        Self { history: changes, ..self }
+    }
+
+    /// The administrator's token, instead of a random one.
+    pub fn admin_token(self, token: impl Into<String>) -> Self {
+        Self { admin_token: Some(token.into()), ..self }
+    }
+
+    /// The wall clock, which is written into objects and ends the life of tokens.
+    pub fn clock(self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self { clock: Box::new(clock), ..self }
+    }
+
+    /// The server.
+    #[must_use]
+    pub fn build(self) -> ApiServer {
+        let admin_token = self.admin_token.unwrap_or_else(random::token);
+        let now = (self.clock)();
+        let world =
+            World { store: Store::new(self.history), tokens: Tokens::new(admin_token.clone()) };
+        let mut state = State { world, hub: Hub::default(), requests: Requests::default() };
+        for name in ["default", "kube-node-lease", "kube-public", "kube-system"] {
+            let metadata = json!({"name": name});
+            let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata});
+            state.ensure(&namespace, now);
+        }
+        for object in rbac::bootstrap() {
+            state.ensure(&object, now);
+        }
+        let (state, authority) = (Mutex::new(state), OnceLock::new());
+        ApiServer { shared: Arc::new(Shared { state, authority, admin_token, clock: self.clock }) }
+    }
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        /// Some minutes of a busy election; upstream keeps between 100 and 102,400.
+        const HISTORY: usize = 1000;
+        Self { history: HISTORY, admin_token: None, clock: Box::new(Timestamp::now) }
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("history", &self.history).finish_non_exhaustive()
+    }
+}
+
+type Clock = Box<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// What all services and listeners of a server have in common.
+pub(crate) struct Shared {
+    /// A plain mutex: it is held for microseconds, never over an await, and never while JSON of
+    /// a size that matters is read or written.
+    state: Mutex<State>,
+    /// Made by the first listener that needs it.
+    authority: OnceLock<Authority>,
+    admin_token: String,
+    clock: Clock,
+}
+
+impl Shared {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // Whoever panicked, panicked over one request; the store is whole between its calls.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+/// Everything that changes.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) world: World,
+    pub(crate) hub: Hub,
+    pub(crate) requests: Requests,
+}
+
+impl State {
+    /// Answers a request and tells all watchers what it changed.
+    pub(crate) fn respond(&mut self, call: Call) -> Result<crate::answer::Answer, Status> {
+        let answer = respond(&mut self.world, call);
+        for (table, change) in self.world.store.take_fresh() {
+            self.hub.tell(table, &change);
+        }
+        answer
+    }
+
+    fn create(&mut self, object: Value, now: Timestamp) -> Result<Value, Status> {
+        let text = |pointer| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let (api_version, kind) = (text("/apiVersion"), text("/kind"));
+        let resource = find_kind(api_version, kind).ok_or_else(|| {
+            let why = format!("no kind {kind:?} is registered for version {api_version:?}");
+            Status::bad_request(why)
+        })?;
+        let namespace = match text("/metadata/namespace") {
+            "" => "default",
+            namespace => namespace,
+        };
+        let target = collection(resource, if resource.is_namespaced() { namespace } else { "" });
+        let content_type = String::new();
+        let body = Body::Json(object);
+        let call = Call { target, user: User::admin(), body, content_type, now };
+        match self.respond(call)?.payload {
+            Payload::Object(resource, object) => {
+                Ok(serde_json::from_slice(&object_json(resource, &object)).unwrap_or_default())
+            }
+            _ => Ok(Value::Null),
+        }
+    }
+
+    /// Creates what is not there yet; whoever calls this knows that it is valid.
+    fn ensure(&mut self, object: &Value, now: Timestamp) {
+        if let Err(status) = self.create(object.clone(), now) {
+            tracing::debug!(%status, "not created");
+        }
+    }
+}
+
+fn collection(resource: &Resource, namespace: &str) -> Target {
+    let path = ResourcePath {
+        group: resource.group.to_owned(),
+        version: resource.version.to_owned(),
+        namespace: namespace.to_owned(),
+        plural: resource.plural.to_owned(),
+        ..ResourcePath::default()
+    };
+    let (path, place) = (String::new(), Place::Resource(path));
+    Target { verb: Verb::Create, path, query: Query::default(), place }
+}
+
+/// Counts of requests, by user and verb.
+#[derive(Clone, Debug, Default)]
+pub struct Requests {
+    counts: HashMap<String, BTreeMap<Verb, u64>>,
+}
+
+impl Requests {
+    /// All requests.
+    pub fn total(&self) -> u64 {
+        self.counts.values().flat_map(BTreeMap::values).sum()
+    }
+
+    /// The requests of everybody with this verb.
+    pub fn of(&self, verb: Verb) -> u64 {
+        self.counts.values().filter_map(|verbs| verbs.get(&verb)).sum()
+    }
+
+    /// The requests of one user, such as `admin` or `system:serviceaccount:default:candidate`.
+    pub fn by(&self, user: &str) -> Self {
+        let own = self.counts.get_key_value(user);
+        let counts = own.map(|(user, verbs)| (user.clone(), verbs.clone()));
+        Self { counts: counts.into_iter().collect() }
+    }
+
+    pub(crate) fn record(&mut self, user: &str, verb: Verb) {
+        if !self.counts.contains_key(user) {
+            self.counts.insert(user.to_owned(), BTreeMap::new());
+        }
+        if let Some(verbs) = self.counts.get_mut(user) {
+            *verbs.entry(verb).or_default() += 1;
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! The requests of an election, as HTTP, and what their answers mean.
+
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use incumbent_core::{Observation, Operation, Record, Reply};
+use kube::client::Body;
+use kube::core::WatchEvent;
+use serde_json::Value;
+
+use crate::error::Error;
+use crate::lock::{Lock, version};
+
+/// One lock behind one API server.
+#[derive(Clone)]
+pub(crate) struct Api {
+    client: kube::Client,
+    lock: Lock,
+}
+
+/// What came of a request.
+pub(crate) struct Answer {
+    /// RBAC's verb for what was asked.
+    pub(crate) verb: &'static str,
+    pub(crate) reply: Reply,
+    /// The object that the reply speaks of, as JSON, to base the next write on.
+    pub(crate) object: Option<Value>,
+    /// What to tell if it does not get better.
+    pub(crate) trouble: Option<Trouble>,
+}
+
+/// Why a request did not do what it should.
+#[derive(Debug)]
+pub(crate) struct Trouble {
+    pub(crate) error: Error,
+    /// Whether trying again is of no use until somebody changes something.
+    pub(crate) lasts: bool,
+}
+
+/// What a watch shows.
+pub(crate) enum Seen {
+    Object(Observation, Option<Value>),
+    /// Nothing before this resourceVersion is still to come.
+    Bookmark(String),
+    /// The watch cannot go on from where it was.
+    Expired,
+}
+
+impl Api {
+    pub(crate) fn new(client: kube::Client, lock: Lock) -> Self {
+        Self { client, lock }
+    }
+
+    pub(crate) fn lock(&self) -> &Lock {
+        &self.lock
+    }
+
+    pub(crate) fn map_lock(self, change: impl FnOnce(Lock) -> Lock) -> Self {
+        Self { lock: change(self.lock), ..self }
+    }
+
+    /// Sends `operation`; a replace edits `current`, which must be the version that it replaces.
+    pub(crate) async fn send(&self, operation: Operation, current: Option<Value>) -> Answer {
+        match operation {
+            Operation::Read => self.read().await,
+            Operation::Create(record) => self.create(&self.lock.create(&record)).await,
+            Operation::Replace { base, record } => {
+                match self.replacement(&base, &record, current) {
+                    Some(object) => self.replace(&object).await,
+                    // Not the version that was judged: go and read.
+                    None => Answer::plain("update", Reply::Conflict),
+                }
+            }
+        }
+    }
+
+    pub(crate) async fn read(&self) -> Answer {
+        self.ask("get", Method::GET, self.lock.path(), None).await
+    }
+
+    pub(crate) async fn create(&self, object: &Value) -> Answer {
+        self.ask("create", Method::POST, self.lock.collection_path(), Some(object)).await
+    }
+
+    pub(crate) async fn replace(&self, object: &Value) -> Answer {
+        self.ask("update", Method::PUT, self.lock.path(), Some(object)).await
+    }
+
+    /// Opens a watch of the one object, from `after` on, or from its present state.
+    pub(crate) async fn watch(
+        &self,
+        after: Option<&str>,
+    ) -> Result<impl Stream<Item = Result<Seen, String>> + use<>, Trouble> {
+        let mut path = format!(
+            "{}?watch=1&allowWatchBookmarks=true&fieldSelector=metadata.name%3D{}\
+             &timeoutSeconds={WATCH_SECONDS}",
+            self.lock.collection_path(),
+            self.lock.name()
+        );
+        if let Some(after) = after {
+            path.push_str("&resourceVersion=");
+            path.push_str(after);
+        }
+        let request = self.request(Method::GET, path, None).map(|_| Vec::new());
+        let events = self.client.request_events::<Value>(request).await.map_err(|error| {
+            let kube::Error::Api(status) = &error else { return transport(&error) };
+            self.trouble("watch", status.code, None, status.message.clone())
+        })?;
+        let lock = self.lock.clone();
+        Ok(events.map(move |event: Result<WatchEvent<Value>, kube::Error>| {
+            event.map_err(|error| root_cause(&error)).and_then(|event| seen(&lock, event))
+        }))
+    }
+
+    fn replacement(
+        &self,
+        base: &incumbent_core::Version,
+        record: &Record,
+        current: Option<Value>,
+    ) -> Option<Value> {
+        let current = current.filter(|object| version(object).as_ref() == Ok(base))?;
+        Some(self.lock.edit(&current, record))
+    }
+
+    fn request(&self, method: Method, path: String, body: Option<&Value>) -> Request<Body> {
+        let bytes = body.map_or_else(Vec::new, |body| body.to_string().into_bytes());
+        let mut request = Request::new(Body::from(bytes));
+        *request.method_mut() = method;
+        *request.uri_mut() = path.parse().expect("names were checked when the lock was made");
+        let json = header::HeaderValue::from_static("application/json");
+        request.headers_mut().insert(header::ACCEPT, json.clone());
+        if body.is_some() {
+            request.headers_mut().insert(header::CONTENT_TYPE, json);
+        }
+        request
+    }
+
+    async fn ask(
+        &self,
+        verb: &'static str,
+        method: Method,
+        path: String,
+        body: Option<&Value>,
+    ) -> Answer {
+        match self.exchange(self.request(method, path, body)).await {
+            Ok((status, retry_after, body)) => self.answer(verb, status, retry_after, &body),
+            Err(message) => Answer::unreachable(verb, message),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<Body>,
+    ) -> Result<(StatusCode, Option<Duration>, Vec<u8>), String> {
+        let response = self.client.send(request).await.map_err(|error| root_cause(&error))?;
+        let status = response.status();
+        let retry_after = response.headers().get(header::RETRY_AFTER);
+        let retry_after = retry_after
+            .and_then(|value| value.to_str().ok()?.parse().ok())
+            .map(Duration::from_secs);
+        let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
+        let body = body.map_err(|error| root_cause(&*error))?;
+        Ok((status, retry_after, body.to_bytes().to_vec()))
+    }
+
+    fn answer(
+        &self,
+        verb: &'static str,
+        status: StatusCode,
+        retry_after: Option<Duration>,
+        body: &[u8],
+    ) -> Answer {
+        let object: Option<Value> = serde_json::from_slice(body).ok();
+        match (verb, status.as_u16()) {
+            (_, 200..=299) => self.success(verb, object),
+            ("get" | "update", 404) => Answer::plain(verb, Reply::Missing),
+            ("create" | "update", 409) => Answer::plain(verb, Reply::Conflict),
+            (_, code) => {
+                let message = object.as_ref().and_then(|status| status["message"].as_str());
+                let message = message.map_or_else(
+                    || String::from_utf8_lossy(&body[..body.len().min(200)]).trim().to_owned(),
+                    str::to_owned,
+                );
+                // A server error on a write may hide that it was applied, or will be.
+                let reply = match code {
+                    500.. if verb != "get" => Reply::Unknown,
+                    _ => Reply::Refused { retry_after },
+                };
+                let trouble = self.trouble(verb, code, object.as_ref(), message);
+                Answer { trouble: Some(trouble), ..Answer::plain(verb, reply) }
+            }
+        }
+    }
+
+    fn success(&self, verb: &'static str, object: Option<Value>) -> Answer {
+        let snapshot = match &object {
+            Some(object) => self.lock.decode(object),
+            None => Err("the answer is no JSON".to_owned()),
+        };
+        let reply = match snapshot {
+            Ok(snapshot) if verb == "get" => Reply::Found(snapshot),
+            Ok(snapshot) => Reply::Written(snapshot),
+            Err(message) => {
+                let trouble = Some(self.trouble(verb, 200, None, message));
+                return Answer { trouble, ..Answer::plain(verb, Reply::Unknown) };
+            }
+        };
+        Answer { object, ..Answer::plain(verb, reply) }
+    }
+
+    fn trouble(
+        &self,
+        verb: &'static str,
+        code: u16,
+        status: Option<&Value>,
+        message: String,
+    ) -> Trouble {
+        let lock = self.lock.clone();
+        let error = match code {
+            401 => Error::Unauthorized { message },
+            403 => Error::Forbidden { lock, verb, message },
+            404 if is_namespace(status) => Error::Missing {
+                what: format!("namespace {}", self.lock.namespace()),
+                hint: format!("kubectl create namespace {}", self.lock.namespace()),
+            },
+            _ => Error::Rejected { lock, verb, code, message },
+        };
+        // 429 and the server's own errors pass; what is wrong with the request or the account does not.
+        Trouble { error, lasts: (400..500).contains(&code) && code != 429 && code != 408 }
+    }
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Api").field("lock", &self.lock).finish_non_exhaustive()
+    }
+}
+
+impl Answer {
+    fn plain(verb: &'static str, reply: Reply) -> Self {
+        Self { verb, reply, object: None, trouble: None }
+    }
+
+    fn unreachable(verb: &'static str, message: String) -> Self {
+        let trouble = Some(Trouble { error: Error::Unreachable { message }, lasts: false });
+        Self { trouble, ..Self::plain(verb, Reply::Unknown) }
+    }
+
+    /// No answer came in time: the request may have been applied, or may be applied later.
+    pub(crate) fn timed_out(verb: &'static str) -> Self {
+        Self::unreachable(verb, "no answer in time".to_owned())
+    }
+}
+
+/// RBAC's verb for an operation.
+pub(crate) fn verb(operation: &Operation) -> &'static str {
+    match operation {
+        Operation::Read => "get",
+        Operation::Create(_) => "create",
+        Operation::Replace { .. } => "update",
+    }
+}
+
+/// The root of the trouble, where "error sending request" helps nobody.
+pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+fn transport(error: &kube::Error) -> Trouble {
+    Trouble { error: Error::Unreachable { message: root_cause(error) }, lasts: false }
+}
+
+fn is_namespace(status: Option<&Value>) -> bool {
+    status.is_some_and(|status| status["details"]["kind"] == "namespaces")
+}
+
+fn seen(lock: &Lock, event: WatchEvent<Value>) -> Result<Seen, String> {
+    match event {
+        WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+            let observation = Observation::Present(lock.decode(&object)?);
+            Ok(Seen::Object(observation, Some(object)))
+        }
+        WatchEvent::Deleted(object) => {
+            let revision = version(&object)?.revision;
+            Ok(Seen::Object(Observation::Gone { revision }, None))
+        }
+        WatchEvent::Bookmark(bookmark) => Ok(Seen::Bookmark(bookmark.metadata.resource_version)),
+        WatchEvent::Error(status) if status.code == 410 => Ok(Seen::Expired),
+        WatchEvent::Error(status) => Err(status.message.clone()),
+    }
+}
+
+/// Many times what an object may be (1 MiB and a half), so that no answer can fill the memory.
+const MAX_BODY: usize = 8 << 20;
+
+/// A watch is opened anew this often, which costs one request in a quarter of an hour and bounds how
+/// long a connection is trusted.
+const WATCH_SECONDS: u32 = 900;

@@ -1,0 +1,285 @@
+//! The blackboard: whoever writes its name first leads, until it takes it off again.
+//!
+//! This is leader election in its first form. A ConfigMap holds the leader's name; whoever replaces the
+//! version that shows no name, wins; everybody else is refused by the API server (409 Conflict) and reads
+//! who leads. There is no expiry, so a leader that dies without a word leads for ever: for anything that
+//! must go on by itself, use a [`Candidate`](crate::Candidate).
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use incumbent_core::Reply;
+use serde_json::{Value, json};
+
+use crate::api::{Answer, Api};
+use crate::error::Error;
+use crate::lock::Lock;
+
+/// First-come registration under a key of a ConfigMap. Other keys stay as they are.
+#[derive(Clone, Debug)]
+pub struct Blackboard {
+    api: Api,
+}
+
+/// What came of a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// The name stands on the blackboard.
+    Yours {
+        /// The version that shows it.
+        resource_version: String,
+    },
+    /// Another name stands there.
+    Taken {
+        /// Whose.
+        by: String,
+        /// The version that shows it.
+        resource_version: String,
+    },
+    /// No name stands there, but the version that was to be replaced is not the latest.
+    Stale {
+        /// The latest.
+        resource_version: String,
+    },
+}
+
+impl Blackboard {
+    /// The ConfigMap `name` in `namespace`, key `leader`.
+    pub fn new(
+        client: kube::Client,
+        namespace: impl Into<String>,
+        name: impl Into<String>,
+    ) -> Self {
+        Self::on(client, Lock::config_map(namespace, name))
+    }
+
+    /// The key of the ConfigMap that `lock` names.
+    ///
+    /// A Lease has no place for a name without expiry: each call then fails as [`Error::Invalid`].
+    pub fn on(client: kube::Client, lock: Lock) -> Self {
+        Self { api: Api::new(client, lock) }
+    }
+
+    /// The same blackboard under another key.
+    pub fn key(self, key: impl Into<String>) -> Self {
+        Self { api: self.api.map_lock(|lock| lock.with_key(key)) }
+    }
+
+    /// Writes `who` on the blackboard if no name stands there.
+    ///
+    /// Claiming what is one's own already changes nothing and succeeds.
+    ///
+    /// # Errors
+    /// Where the API server refuses, or cannot be reached; or the ConfigMap does not exist and may not be
+    /// made.
+    pub async fn claim(&self, who: &str) -> Result<Claim, Error> {
+        crate::identity::checked(who.to_owned())?;
+        loop {
+            let seen = self.read_or_create().await?;
+            if let Some(by) = seen.holder {
+                return Ok(seen.version.claim_of(who, by));
+            }
+            if let Some(stored) = self.write(&seen.object, who).await? {
+                return Ok(Claim::Yours { resource_version: resource_version(&stored) });
+            }
+        }
+    }
+
+    /// The same, but replaces exactly version `based_on`: the step in which two who have read the same
+    /// version find out who was first.
+    ///
+    /// # Errors
+    /// Those of [`claim`](Self::claim).
+    pub async fn claim_version(&self, who: &str, based_on: &str) -> Result<Claim, Error> {
+        crate::identity::checked(who.to_owned())?;
+        let seen = self.read().await?;
+        if seen.version.0 == based_on
+            && let Some(by) = seen.holder
+        {
+            return Ok(seen.version.claim_of(who, by));
+        }
+        let mut object = seen.object;
+        object["metadata"]["resourceVersion"] = based_on.into();
+        if let Some(stored) = self.write(&object, who).await? {
+            return Ok(Claim::Yours { resource_version: resource_version(&stored) });
+        }
+        let now = self.read().await?;
+        Ok(match now.holder {
+            Some(by) => now.version.claim_of(who, by),
+            None => Claim::Stale { resource_version: now.version.0 },
+        })
+    }
+
+    /// Whose name stands there.
+    ///
+    /// # Errors
+    /// Those of [`claim`](Self::claim).
+    pub async fn holder(&self) -> Result<Option<String>, Error> {
+        Ok(self.read().await?.holder)
+    }
+
+    /// Takes `who` off the blackboard. Returns the name that stands there instead, which is then left
+    /// alone.
+    ///
+    /// # Errors
+    /// Those of [`claim`](Self::claim).
+    pub async fn release(&self, who: &str) -> Result<Option<String>, Error> {
+        loop {
+            let seen = self.read().await?;
+            if seen.holder.as_deref() != Some(who) {
+                return Ok(seen.holder);
+            }
+            if self.write(&seen.object, "").await?.is_some() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Follows whose name stands there.
+    pub fn observe(&self) -> BlackboardObserver {
+        BlackboardObserver { blackboard: self.clone(), known: None }
+    }
+
+    async fn read(&self) -> Result<Seen, Error> {
+        self.try_read().await?.ok_or_else(|| self.missing())
+    }
+
+    async fn try_read(&self) -> Result<Option<Seen>, Error> {
+        let key = self.key_or_error()?;
+        let answer = self.in_time("get", self.api.read()).await;
+        match (answer.reply, answer.object) {
+            (Reply::Missing, _) => Ok(None),
+            (Reply::Found(_), Some(object)) => {
+                let holder = object["data"][key].as_str().filter(|name| !name.is_empty());
+                let version = Revision(resource_version(&object));
+                Ok(Some(Seen { holder: holder.map(str::to_owned), version, object }))
+            }
+            _ => Err(trouble(answer.trouble)),
+        }
+    }
+
+    async fn read_or_create(&self) -> Result<Seen, Error> {
+        if let Some(seen) = self.try_read().await? {
+            return Ok(seen);
+        }
+        // As for an election: what is created is vacant, and is then claimed by a replace.
+        let lock = self.api.lock();
+        let object = json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": { "name": lock.name(), "namespace": lock.namespace() },
+            "data": { self.key_or_error()?: "" },
+        });
+        let answer = self.in_time("create", self.api.create(&object)).await;
+        match (answer.reply, answer.trouble) {
+            (Reply::Refused { .. }, Some(trouble)) => match trouble.error {
+                Error::Forbidden { .. } => Err(self.missing()),
+                error => Err(error),
+            },
+            _ => self.read().await,
+        }
+    }
+
+    /// Replaces the version that `object` shows by one with this name; `None` where somebody else was
+    /// quicker. An answer that never came is resolved by reading.
+    async fn write(&self, object: &Value, name: &str) -> Result<Option<Value>, Error> {
+        let key = self.key_or_error()?;
+        let mut object = object.clone();
+        if !object["data"].is_object() {
+            object["data"] = json!({});
+        }
+        object["data"][key] = name.into();
+        let answer = self.in_time("update", self.api.replace(&object)).await;
+        match answer.reply {
+            Reply::Written(_) => Ok(answer.object),
+            Reply::Conflict | Reply::Missing => Ok(None),
+            Reply::Unknown if self.holder().await?.unwrap_or_default() == name => {
+                Ok(Some(self.read().await?.object))
+            }
+            _ => Err(trouble(answer.trouble)),
+        }
+    }
+
+    async fn in_time(&self, verb: &'static str, answer: impl Future<Output = Answer>) -> Answer {
+        let answer = tokio::time::timeout(REQUEST_TIMEOUT, answer).await;
+        answer.unwrap_or_else(|_| Answer::timed_out(verb))
+    }
+
+    fn key_or_error(&self) -> Result<&str, Error> {
+        self.api.lock().clone().checked()?;
+        self.api
+            .lock()
+            .key()
+            .ok_or_else(|| Error::invalid("a Lease is no blackboard", "use configmap/NAME[:KEY]"))
+    }
+
+    fn missing(&self) -> Error {
+        let lock = self.api.lock();
+        Error::Missing {
+            what: format!("{lock} in namespace {}", lock.namespace()),
+            hint: format!(
+                "make it beforehand: kubectl create configmap {} --namespace {}",
+                lock.name(),
+                lock.namespace()
+            ),
+        }
+    }
+}
+
+/// Follows whose name stands on a [`Blackboard`].
+#[derive(Clone, Debug)]
+pub struct BlackboardObserver {
+    blackboard: Blackboard,
+    known: Option<Option<String>>,
+}
+
+impl BlackboardObserver {
+    /// Returns whose name stands there at the first call, and at each further one waits until another
+    /// does, or none.
+    ///
+    /// # Errors
+    /// Those of [`Blackboard::claim`].
+    pub async fn changed(&mut self) -> Result<Option<String>, Error> {
+        loop {
+            let seen = self.blackboard.read().await?;
+            if self.known.as_ref() != Some(&seen.holder) {
+                self.known = Some(seen.holder.clone());
+                return Ok(seen.holder);
+            }
+            // Without permission to watch, or while the server is away, it looks again by and by.
+            match self.blackboard.api.watch(Some(&seen.version.0)).await {
+                Ok(events) => drop(std::pin::pin!(events).next().await),
+                Err(_) => tokio::time::sleep(POLL_PERIOD).await,
+            }
+        }
+    }
+}
+
+struct Seen {
+    holder: Option<String>,
+    version: Revision,
+    object: Value,
+}
+
+struct Revision(String);
+
+impl Revision {
+    fn claim_of(self, who: &str, by: String) -> Claim {
+        match by == who {
+            true => Claim::Yours { resource_version: self.0 },
+            false => Claim::Taken { by, resource_version: self.0 },
+        }
+    }
+}
+
+fn resource_version(object: &Value) -> String {
+    object["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned()
+}
+
+fn trouble(trouble: Option<crate::api::Trouble>) -> Error {
+    let unexpected = || Error::Unreachable { message: "an answer that makes no sense".to_owned() };
+    trouble.map_or_else(unexpected, |trouble| trouble.error)
+}
+
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+const POLL_PERIOD: Duration = Duration::from_secs(2);

@@ -1,0 +1,228 @@
+//! A participant of an election.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use incumbent_core::{Config, Elector, FencingToken, Identity, Sighting, Timing};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::api::Api;
+use crate::clock::Clock;
+use crate::driver::{Command, Driver, Parts};
+use crate::error::{BoxError, Error};
+use crate::identity;
+use crate::leadership::{Leadership, await_release};
+use crate::lock::Lock;
+use crate::observer::Observer;
+use crate::term::{OnOverrun, Overrun, abort};
+
+/// A participant of an election: it can lead, wait to lead, or only follow.
+///
+/// A task on the current tokio runtime does its requests, one at a time, on the `kube::Client` it was
+/// given. It ends when the candidate and its leadership are gone.
+#[derive(Debug)]
+pub struct Candidate {
+    lock: Lock,
+    identity: Identity,
+    clock: Clock,
+    commands: mpsc::UnboundedSender<Command>,
+    sightings: watch::Receiver<Sighting>,
+}
+
+impl Candidate {
+    /// Starts to describe a candidate for `lock`.
+    ///
+    /// The client should come from [`connect`](crate::connect): its requests are not retried behind the
+    /// election's back, and no limit that others use up delays them.
+    pub fn builder(client: kube::Client, lock: Lock) -> Builder {
+        Builder {
+            api: Api::new(client, lock),
+            identity: None,
+            timing: Ok(Timing::default()),
+            token_floor: FencingToken(0),
+            clock: Clock::system(),
+            on_overrun: Arc::new(abort),
+        }
+    }
+
+    /// The name under which this candidate takes part.
+    pub fn identity(&self) -> &str {
+        self.identity.as_str()
+    }
+
+    /// What it competes for.
+    pub fn lock(&self) -> &Lock {
+        &self.lock
+    }
+
+    /// Waits until this candidate leads.
+    ///
+    /// Trouble that may pass is retried and logged. Dropping the future withdraws the candidacy.
+    ///
+    /// # Errors
+    /// Where it will not get better by itself: a missing permission, credentials that are not accepted,
+    /// a namespace that does not exist, or another living process of the same identity.
+    pub async fn campaign(&mut self) -> Result<Leadership, Error> {
+        let (sender, outcome) = oneshot::channel();
+        let stopped = || Error::Stopped { lock: self.lock.clone() };
+        self.commands.send(Command::Campaign(sender)).map_err(|_| stopped())?;
+        outcome.await.map_err(|_| stopped())?
+    }
+
+    /// Campaigns, runs the work while leading, drops it when leadership is lost, and campaigns again,
+    /// until the work returns while it leads. The lock is given back before this returns.
+    ///
+    /// The work ends at its next `.await` when leadership is lost. Whatever it has spawned goes on, and
+    /// must hold the [`Leadership`] (in an `Arc`) for as long as it works: nobody else leads before the
+    /// last one is dropped, and who keeps it past the lease is ended by force.
+    ///
+    /// # Errors
+    /// Those of [`campaign`](Self::campaign), and [`Error::Work`] where the work fails while leading.
+    pub async fn run<T, W, F>(&mut self, mut work: W) -> Result<T, Error>
+    where
+        W: FnMut(Leadership) -> F,
+        F: Future<Output = Result<T, BoxError>>,
+    {
+        loop {
+            let leadership = self.campaign().await?;
+            let term = leadership.term();
+            let outcome = {
+                let work = pin!(work(leadership));
+                tokio::select! {
+                    biased;
+                    outcome = work => Some(outcome),
+                    _ = term.lost() => None,
+                }
+            };
+            await_release(&self.commands).await;
+            match (outcome, term.loss()) {
+                (Some(outcome), None) => return outcome.map_err(Error::Work),
+                (outcome, loss) => {
+                    let error = outcome.and_then(Result::err);
+                    tracing::debug!(lock = %self.lock, ?loss, ?error, "campaigning again");
+                }
+            }
+        }
+    }
+
+    /// The same as [`run`](Self::run), until `shutdown`: then the work is dropped and the lock given
+    /// back. Returns `None` in that case.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run).
+    pub async fn run_until<T, W, F>(
+        &mut self,
+        shutdown: impl Future,
+        work: W,
+    ) -> Result<Option<T>, Error>
+    where
+        W: FnMut(Leadership) -> F,
+        F: Future<Output = Result<T, BoxError>>,
+    {
+        let commands = self.commands.clone();
+        tokio::select! {
+            biased;
+            _ = shutdown => {}
+            outcome = self.run(work) => return outcome.map(Some),
+        }
+        await_release(&commands).await;
+        Ok(None)
+    }
+
+    /// Follows who leads, also while this candidate does not campaign.
+    pub fn observe(&self) -> Observer {
+        Observer::new(self.sightings.clone(), self.clock)
+    }
+}
+
+/// Describes a [`Candidate`].
+#[must_use]
+pub struct Builder {
+    api: Api,
+    identity: Option<String>,
+    timing: Result<Timing, Error>,
+    token_floor: FencingToken,
+    clock: Clock,
+    on_overrun: OnOverrun,
+}
+
+impl Builder {
+    /// Sets the name that others see. Default: the Pod's name and uid, else the host's name and a
+    /// random number. Each process needs its own.
+    pub fn identity(mut self, identity: impl Into<String>) -> Self {
+        self.identity = Some(identity.into());
+        self
+    }
+
+    /// Sets all durations. Default: 15 s / 10 s / 2 s.
+    pub fn timing(mut self, timing: Timing) -> Self {
+        self.timing = Ok(timing);
+        self
+    }
+
+    /// Scales all durations to a lease of this many whole seconds.
+    pub fn lease_duration(mut self, lease_duration: Duration) -> Self {
+        self.timing = Timing::from_lease_duration(lease_duration).map_err(Error::from);
+        self
+    }
+
+    /// Gives no token below this: for a lock that moves to another cluster, where revisions begin anew.
+    pub fn token_floor(mut self, floor: u64) -> Self {
+        self.token_floor = FencingToken(floor);
+        self
+    }
+
+    /// Sets the clock; for tests under paused time.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Sets what is done about work that still runs when others may lead. Default: it says so on stderr
+    /// and aborts the process.
+    ///
+    /// It is called on the watchdog's thread and has to end the work: kill a child process, say.
+    pub fn on_overrun(mut self, action: impl Fn(Overrun) + Send + Sync + 'static) -> Self {
+        self.on_overrun = Arc::new(action);
+        self
+    }
+
+    /// Starts the candidate, as one that only follows.
+    ///
+    /// # Errors
+    /// Where a name or a duration cannot work.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn build(self) -> Result<Candidate, Error> {
+        let lock = self.api.lock().clone().checked()?;
+        let identity = match self.identity {
+            Some(identity) => identity::checked(identity)?,
+            None => identity::default(),
+        };
+        if !self.clock.counts_suspend() && !self.clock.is_tokio() {
+            tracing::warn!("this system's clock may stop while it is suspended: rely on tokens");
+        }
+        let config = Config {
+            timing: self.timing?,
+            identity: identity.clone(),
+            session: identity::session()?,
+            token_floor: self.token_floor,
+        };
+        let (commands, receiver) = mpsc::unbounded_channel();
+        let (publish, sightings) = watch::channel(Sighting::Unknown);
+        let driver = Driver::new(Parts {
+            elector: Elector::new(config),
+            api: self.api,
+            clock: self.clock,
+            on_overrun: self.on_overrun,
+            sender: commands.downgrade(),
+            commands: receiver,
+            sightings: publish,
+        });
+        tokio::spawn(driver.run());
+        Ok(Candidate { lock, identity, clock: self.clock, commands, sightings })
+    }
+}

@@ -1,0 +1,102 @@
+//! The clock that leadership is measured with.
+
+use std::time::Duration;
+
+use incumbent_core::{Instant, Now, WallTime};
+
+/// The clock that every "do I lead?" reads.
+///
+/// On Linux it is `CLOCK_BOOTTIME`, which goes on while the machine is suspended; `std::time::Instant`
+/// and tokio's timers stop there, and a leader that wakes would believe for up to a lease that no time
+/// has passed. Elsewhere it is the best monotonic clock of the standard library, and
+/// [`Clock::counts_suspend`] says that it may not be enough.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    System,
+    Tokio { start: tokio::time::Instant },
+}
+
+impl Clock {
+    /// The clock of the machine.
+    pub fn system() -> Self {
+        Self(Source::System)
+    }
+
+    /// Tokio's clock, for tests under `tokio::time::pause`: a lease of fifteen seconds then passes in
+    /// no time. Not for production, because it stops while the machine is suspended.
+    ///
+    /// # Panics
+    /// When read outside of a tokio runtime whose time is paused or running.
+    pub fn tokio() -> Self {
+        Self(Source::Tokio { start: tokio::time::Instant::now() })
+    }
+
+    /// Whether time in which the machine is suspended counts.
+    pub fn counts_suspend(&self) -> bool {
+        matches!(self.0, Source::System) && cfg!(target_os = "linux")
+    }
+
+    /// The moment it is now.
+    pub fn instant(&self) -> Instant {
+        match self.0 {
+            Source::System => Instant::new(system::since_start()),
+            Source::Tokio { start } => Instant::new(A_DAY + start.elapsed()),
+        }
+    }
+
+    /// Both readings that a step of the election takes.
+    pub(crate) fn now(&self) -> Now {
+        let wall = match self.0 {
+            Source::System => jiff::Timestamp::now().as_microsecond(),
+            Source::Tokio { .. } => YEAR_2026 + self.instant().since_start().as_micros() as i64,
+        };
+        Now { instant: self.instant(), wall: WallTime::from_unix_micros(wall) }
+    }
+
+    pub(crate) fn is_tokio(&self) -> bool {
+        matches!(self.0, Source::Tokio { .. })
+    }
+
+    /// Sleeps until about `moment`. Whoever is woken reads the clock again: a timer may be late.
+    pub(crate) async fn sleep_until(&self, moment: Instant) {
+        // Tokio's timers cannot hold "never"; waking once a day for nothing is harmless.
+        tokio::time::sleep(moment.saturating_since(self.instant()).min(A_DAY)).await;
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::system()
+    }
+}
+
+const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// 2026-01-01T00:00:00Z: a test's wall clock starts where a reader can follow it.
+const YEAR_2026: i64 = 1_767_225_600_000_000 - 24 * 60 * 60 * 1_000_000;
+
+#[cfg(target_os = "linux")]
+mod system {
+    use std::time::Duration;
+
+    use rustix::time::{ClockId, clock_gettime};
+
+    pub(super) fn since_start() -> Duration {
+        let time = clock_gettime(ClockId::Boottime);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod system {
+    use std::sync::OnceLock;
+    use std::time::{Duration, Instant};
+
+    pub(super) fn since_start() -> Duration {
+        static START: OnceLock<Instant> = OnceLock::new();
+        START.get_or_init(Instant::now).elapsed() + Duration::from_secs(1)
+    }
+}

@@ -1,0 +1,157 @@
+//! Where the API server is, and the client that elections use.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kube::config::{
+    AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster,
+    NamedContext,
+};
+
+use crate::api::root_cause;
+use crate::error::Error;
+
+/// Where to find the API server and who to be there.
+///
+/// By default as `kubectl` finds it: `KUBECONFIG`, else `~/.kube/config`; and where there is neither, the
+/// Pod's service account.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Connect {
+    kubeconfig: Option<PathBuf>,
+    context: Option<String>,
+    service_account_dir: Option<PathBuf>,
+}
+
+/// Connects as a Pod does, or as `kubectl` does outside of one.
+///
+/// # Errors
+/// [`Error::NotConfigured`] where neither says where the API server is.
+pub async fn connect() -> Result<kube::Client, Error> {
+    Connect::default().client().await
+}
+
+impl Connect {
+    /// Reads this kubeconfig.
+    pub fn kubeconfig(mut self, file: impl Into<PathBuf>) -> Self {
+        self.kubeconfig = Some(file.into());
+        self
+    }
+
+    /// Takes this context of the kubeconfig instead of its current one.
+    pub fn context(mut self, context: impl Into<String>) -> Self {
+        self.context = Some(context.into());
+        self
+    }
+
+    /// Connects as a Pod does, with the files `token`, `ca.crt` and `namespace` of this folder and the
+    /// server that `KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT` name.
+    pub fn service_account_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.service_account_dir = Some(folder.into());
+        self
+    }
+
+    /// A client with the settings that an election needs: no retries behind its back, and a bound on
+    /// connecting. Each request has a deadline of its own on top of that.
+    ///
+    /// # Errors
+    /// [`Error::NotConfigured`] where a file is missing, or says nothing that can be used.
+    pub async fn client(self) -> Result<kube::Client, Error> {
+        let mut config = self.config().await?;
+        config.default_retry = false;
+        config.connect_timeout = Some(CONNECT_TIMEOUT);
+        config.read_timeout = None;
+        kube::Client::try_from(config).map_err(|error| not_configured(&error))
+    }
+
+    async fn config(self) -> Result<kube::Config, Error> {
+        let options = KubeConfigOptions { context: self.context, ..KubeConfigOptions::default() };
+        if let Some(folder) = self.service_account_dir {
+            let mut config = from_kubeconfig(service_account(&folder)?, &options).await?;
+            config.root_cert_file = Some(folder.join("ca.crt"));
+            return Ok(config);
+        }
+        if let Some(file) = self.kubeconfig {
+            let kubeconfig =
+                Kubeconfig::read_from(&file).map_err(|error| Error::NotConfigured {
+                    message: format!("{}: {}", file.display(), root_cause(&error)),
+                })?;
+            return from_kubeconfig(kubeconfig, &options).await;
+        }
+        let by_kubeconfig = kube::Config::from_kubeconfig(&options).await;
+        match by_kubeconfig {
+            Ok(config) => Ok(config),
+            Err(_) if options.context.is_none() && in_pod() => {
+                kube::Config::incluster().map_err(|error| not_configured(&error))
+            }
+            Err(error) => Err(not_configured(&error)),
+        }
+    }
+}
+
+async fn from_kubeconfig(
+    kubeconfig: Kubeconfig,
+    options: &KubeConfigOptions,
+) -> Result<kube::Config, Error> {
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, options).await;
+    config.map_err(|error| not_configured(&error))
+}
+
+/// What a Pod's files and environment say, in the form of a kubeconfig.
+fn service_account(folder: &Path) -> Result<Kubeconfig, Error> {
+    let setting = |name: &str| {
+        std::env::var(name).map_err(|_| Error::NotConfigured {
+            message: format!("{name} is not set, which in a Pod says where the API server is"),
+        })
+    };
+    let (host, port) = (setting("KUBERNETES_SERVICE_HOST")?, setting("KUBERNETES_SERVICE_PORT")?);
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    for file in ["token", "ca.crt", "namespace"] {
+        let file = folder.join(file);
+        std::fs::metadata(&file).map_err(|error| Error::NotConfigured {
+            message: format!("{}: {error}", file.display()),
+        })?;
+    }
+    let namespace = std::fs::read_to_string(folder.join("namespace")).unwrap_or_default();
+    let name = "pod".to_owned();
+    let path = |file: &str| Some(folder.join(file).display().to_string());
+    Ok(Kubeconfig {
+        clusters: vec![NamedCluster {
+            name: name.clone(),
+            cluster: Some(Cluster {
+                server: Some(format!("https://{host}:{port}")),
+                certificate_authority: path("ca.crt"),
+                ..Cluster::default()
+            }),
+            ..NamedCluster::default()
+        }],
+        auth_infos: vec![NamedAuthInfo {
+            name: name.clone(),
+            auth_info: Some(AuthInfo { token_file: path("token"), ..AuthInfo::default() }),
+            ..NamedAuthInfo::default()
+        }],
+        contexts: vec![NamedContext {
+            name: name.clone(),
+            context: Some(Context {
+                cluster: name.clone(),
+                user: Some(name.clone()),
+                namespace: Some(namespace.trim().to_owned()),
+                ..Context::default()
+            }),
+            ..NamedContext::default()
+        }],
+        current_context: Some(name),
+        ..Kubeconfig::default()
+    })
+}
+
+fn in_pod() -> bool {
+    std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
+}
+
+fn not_configured(error: &dyn std::error::Error) -> Error {
+    Error::NotConfigured { message: root_cause(error) }
+}
+
+/// Longer than any healthy connection needs; a request's own deadline may be shorter.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

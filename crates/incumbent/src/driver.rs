@@ -1,0 +1,391 @@
+//! The only loop that does io.
+//!
+//! It takes no decision: it reads the clock, hands what happened to the [`Elector`], and does what that
+//! says. Its end, however it comes about, is loss of leadership.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use incumbent_core::{
+    Change, Elector, Follow, Input, Instant, Loss, Observation, Output, Release, Reply, Request,
+    Sighting, Term, Window,
+};
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::api::{Answer, Api, Trouble, verb};
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::follow::{self, News};
+use crate::leadership::Leadership;
+use crate::lock::{Lock, version};
+use crate::term::{OnOverrun, TermState};
+use crate::watchdog;
+
+/// What candidates and leaderships ask of the driver.
+pub(crate) enum Command {
+    /// Lead, and answer then. Whoever drops the other end no longer wants to.
+    Campaign(oneshot::Sender<Result<Leadership, Error>>),
+    /// The work has stopped: give the leadership back.
+    Release,
+    /// Say how the release went, as soon as there is nothing (more) to release.
+    AwaitRelease(oneshot::Sender<Release>),
+}
+
+pub(crate) struct Driver {
+    elector: Elector,
+    api: Api,
+    clock: Clock,
+    on_overrun: OnOverrun,
+    commands: mpsc::UnboundedReceiver<Command>,
+    /// For the leaderships that this driver hands out. Weak, so that it ends with its candidate.
+    sender: mpsc::WeakUnboundedSender<Command>,
+    sightings: watch::Sender<Sighting>,
+    news: mpsc::Receiver<News>,
+    watching: JoinHandle<()>,
+    /// The lock as JSON, at the version that the elector knows.
+    object: Option<Value>,
+    /// JSON that came with the input; it is kept if the elector takes its version for the newest.
+    fresh: Option<Value>,
+    in_flight: Option<Pin<Box<dyn Future<Output = Answer> + Send>>>,
+    campaign: Option<oneshot::Sender<Result<Leadership, Error>>>,
+    term: Option<Arc<TermState>>,
+    awaiting_release: Vec<oneshot::Sender<Release>>,
+    /// What the elector is told next, before anything else.
+    follow_up: Option<Input>,
+    /// Candidate and leaderships are gone.
+    closed: bool,
+    /// What has worked once: trouble with it passes, or is not ours to judge.
+    proven: Vec<&'static str>,
+    last_trouble: String,
+    watch: Watch,
+}
+
+/// What the driver knows of its watch.
+#[derive(Default)]
+struct Watch {
+    is_open: bool,
+    /// The newest revision that it has shown.
+    shown: u64,
+    /// A newer revision that is known by other ways, and since when. A watch that does not show it in
+    /// time is silent: a connection that hangs, a proxy that buffers.
+    ahead: Option<(u64, Instant)>,
+}
+
+/// What a candidate gives its driver.
+pub(crate) struct Parts {
+    pub(crate) elector: Elector,
+    pub(crate) api: Api,
+    pub(crate) clock: Clock,
+    pub(crate) on_overrun: OnOverrun,
+    pub(crate) sender: mpsc::WeakUnboundedSender<Command>,
+    pub(crate) commands: mpsc::UnboundedReceiver<Command>,
+    pub(crate) sightings: watch::Sender<Sighting>,
+}
+
+impl Driver {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let retry_period = parts.elector.config().timing.retry_period();
+        let (news, watching) = start_watching(&parts.api, retry_period);
+        Self {
+            elector: parts.elector,
+            api: parts.api,
+            clock: parts.clock,
+            on_overrun: parts.on_overrun,
+            commands: parts.commands,
+            sender: parts.sender,
+            sightings: parts.sightings,
+            news,
+            watching,
+            object: None,
+            fresh: None,
+            in_flight: None,
+            campaign: None,
+            term: None,
+            awaiting_release: Vec::new(),
+            follow_up: None,
+            closed: false,
+            proven: Vec::new(),
+            last_trouble: String::new(),
+            watch: Watch::default(),
+        }
+    }
+
+    /// Runs until the candidate and its leadership are gone, and what they held is released.
+    pub(crate) async fn run(mut self) {
+        let mut input = Input::Wake;
+        loop {
+            let output = self.elector.step(self.clock.now(), input);
+            let wake = output.wake;
+            self.act(output);
+            if self.closed && self.elector.is_idle() {
+                return;
+            }
+            input = self.next_input(wake).await;
+        }
+    }
+
+    fn act(&mut self, output: Output) {
+        self.keep_fresh();
+        if let Some(request) = output.request {
+            self.send(request);
+        }
+        if let Some(change) = output.change {
+            self.tell(change);
+        }
+        self.publish_sighting();
+        if self.elector.has_namesake() {
+            let identity = self.elector.config().identity.to_string();
+            self.fail_campaign(Error::DuplicateIdentity { lock: self.lock().clone(), identity });
+        }
+    }
+
+    fn keep_fresh(&mut self) {
+        let known = self.elector.version();
+        let is_known = |object: &Value| known == version(object).ok().as_ref();
+        if let Some(object) = self.fresh.take().filter(is_known) {
+            self.object = Some(object);
+        }
+    }
+
+    fn send(&mut self, request: Request) {
+        let (api, clock, current) = (self.api.clone(), self.clock, self.object.clone());
+        self.in_flight = Some(Box::pin(async move {
+            let verb = verb(&request.operation);
+            tokio::select! {
+                biased;
+                answer = api.send(request.operation, current) => answer,
+                () = clock.sleep_until(request.deadline) => Answer::timed_out(verb),
+            }
+        }));
+    }
+
+    fn tell(&mut self, change: Change) {
+        let lock = self.lock();
+        match change {
+            Change::Started(term) => self.start(term),
+            Change::Renewed(term) => {
+                tracing::debug!(%lock, token = %term.token, "renewed");
+                if let Some(state) = &self.term {
+                    state.renew(term);
+                }
+            }
+            Change::Lost(loss) => {
+                tracing::info!(%lock, ?loss, "no longer leading");
+                if let Some(state) = &self.term {
+                    state.end(loss);
+                }
+            }
+            Change::Released(release) => {
+                tracing::debug!(%lock, ?release, "released");
+                self.term = None;
+                for waiting in self.awaiting_release.drain(..) {
+                    let _ = waiting.send(release);
+                }
+                // Who campaigned while the work was still stopping has waited for this.
+                self.follow_up = self.campaign.is_some().then_some(Input::Campaign);
+            }
+        }
+    }
+
+    fn start(&mut self, term: Term) {
+        tracing::info!(lock = %self.lock(), token = %term.token, "leading");
+        let state = TermState::new(self.lock().clone(), term, self.clock, self.on_overrun.clone());
+        self.term = Some(state.clone());
+        let (Some(sender), Some(campaign)) = (self.sender.upgrade(), self.campaign.take()) else {
+            self.follow_up = Some(Input::Release);
+            return;
+        };
+        watchdog::guard(&state);
+        // Where nobody takes it any more, it is dropped here, and with that released.
+        let _ = campaign.send(Ok(Leadership::new(state, sender)));
+    }
+
+    fn publish_sighting(&self) {
+        let sighting = self.elector.sighting();
+        self.sightings.send_if_modified(|published| {
+            let differs = *published != sighting;
+            *published = sighting;
+            differs
+        });
+    }
+
+    fn fail_campaign(&mut self, error: Error) {
+        if let Some(campaign) = self.campaign.take() {
+            let _ = campaign.send(Err(error));
+            self.follow_up = Some(Input::Release);
+        }
+    }
+
+    /// Waits for whatever comes first.
+    async fn next_input(&mut self, wake: Option<Window>) -> Input {
+        let wake = self.pick(wake);
+        loop {
+            if let Some(input) = self.follow_up.take() {
+                return input;
+            }
+            let alarm = wake.into_iter().chain(self.watch_deadline()).min();
+            let input = tokio::select! {
+                biased;
+                command = self.commands.recv(), if !self.closed => self.on_command(command),
+                answer = some(&mut self.in_flight) => Some(self.on_answer(answer)),
+                news = self.news.recv() => Some(self.on_news(news)),
+                () = withdrawn(&mut self.campaign) => {
+                    self.campaign = None;
+                    Some(Input::Release)
+                }
+                () = until(self.clock, alarm) => Some(self.on_alarm()),
+            };
+            if let Some(input) = input {
+                return input;
+            }
+        }
+    }
+
+    fn on_command(&mut self, command: Option<Command>) -> Option<Input> {
+        match command {
+            None => {
+                self.closed = true;
+                Some(Input::Wake)
+            }
+            Some(Command::Campaign(campaign)) => {
+                self.campaign = Some(campaign);
+                Some(Input::Campaign)
+            }
+            Some(Command::Release) => self.term.is_some().then_some(Input::Release),
+            Some(Command::AwaitRelease(waiting)) => {
+                match self.elector.is_idle() {
+                    true => drop(waiting.send(Release::NotHeld)),
+                    false => self.awaiting_release.push(waiting),
+                }
+                None
+            }
+        }
+    }
+
+    fn on_answer(&mut self, answer: Answer) -> Input {
+        self.in_flight = None;
+        if let Reply::Found(snapshot) | Reply::Written(snapshot) = &answer.reply {
+            self.proven.push(answer.verb);
+            self.proven.dedup();
+            self.last_trouble.clear();
+            let revision = snapshot.version.revision;
+            if self.watch.is_open && revision > self.watch.shown && self.watch.ahead.is_none() {
+                self.watch.ahead = Some((revision, self.clock.instant()));
+            }
+        }
+        self.fresh = answer.object;
+        if let Some(trouble) = answer.trouble {
+            self.on_trouble(answer.verb, trouble);
+        }
+        Input::Reply(answer.reply)
+    }
+
+    /// What never worked and will not by itself ends the campaign. Anything else is retried.
+    fn on_trouble(&mut self, verb: &'static str, trouble: Trouble) {
+        if trouble.lasts && !self.proven.contains(&verb) {
+            return self.fail_campaign(trouble.error);
+        }
+        let error = trouble.error.to_string();
+        if error != self.last_trouble {
+            tracing::warn!(lock = %self.lock(), error, hint = trouble.error.hint(), "will retry");
+            self.last_trouble = error;
+        }
+    }
+
+    fn on_news(&mut self, news: Option<News>) -> Input {
+        match news {
+            Some(News::Follow(follow)) => {
+                self.watch.is_open = follow == Follow::Watch;
+                self.watch.ahead = None;
+                Input::Follow(follow)
+            }
+            Some(News::Seen(observation, object)) => {
+                self.watch.shown = match &*observation {
+                    Observation::Present(snapshot) => snapshot.version.revision,
+                    Observation::Gone { revision } => *revision,
+                };
+                let shown = self.watch.shown;
+                self.watch.ahead = self.watch.ahead.filter(|(revision, _)| *revision > shown);
+                self.fresh = object;
+                Input::Observed(*observation)
+            }
+            None => self.watch_anew(),
+        }
+    }
+
+    fn on_alarm(&mut self) -> Input {
+        let now = self.clock.instant();
+        match self.watch_deadline() {
+            Some(deadline) if now >= deadline => self.watch_anew(),
+            _ => Input::Wake,
+        }
+    }
+
+    fn watch_deadline(&self) -> Option<Instant> {
+        let retry_period = self.elector.config().timing.retry_period();
+        self.watch.ahead.map(|(_, since)| since + retry_period)
+    }
+
+    fn watch_anew(&mut self) -> Input {
+        tracing::debug!(lock = %self.lock(), "opening another watch");
+        self.watching.abort();
+        let retry_period = self.elector.config().timing.retry_period();
+        (self.news, self.watching) = start_watching(&self.api, retry_period);
+        self.watch = Watch::default();
+        Input::Follow(Follow::Poll)
+    }
+
+    fn lock(&self) -> &Lock {
+        self.api.lock()
+    }
+
+    fn pick(&self, wake: Option<Window>) -> Option<Instant> {
+        wake.map(|window| {
+            let width = window.latest.saturating_since(window.earliest);
+            window.earliest + width.mul_f64(fastrand::f64())
+        })
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.watching.abort();
+        if let Some(term) = &self.term {
+            term.end(Loss::DeadlinePassed);
+        }
+    }
+}
+
+fn start_watching(
+    api: &Api,
+    retry_period: std::time::Duration,
+) -> (mpsc::Receiver<News>, JoinHandle<()>) {
+    let (sender, news) = mpsc::channel(16);
+    (news, tokio::spawn(follow::watch(api.clone(), retry_period, sender)))
+}
+
+/// Waits for the future, or for ever where there is none.
+async fn some<T>(future: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until whoever campaigns no longer wants to.
+async fn withdrawn<T>(campaign: &mut Option<oneshot::Sender<T>>) {
+    match campaign {
+        Some(campaign) => campaign.closed().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(clock: Clock, moment: Option<Instant>) {
+    match moment {
+        Some(moment) => clock.sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}

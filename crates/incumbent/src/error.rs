@@ -1,0 +1,147 @@
+//! What can go wrong for good. Trouble that passes is not an error of this crate: it is retried, and
+//! shows in the log.
+
+use thiserror::Error as ThisError;
+
+use crate::lock::Lock;
+
+/// Any error, as the work of [`Candidate::run`](crate::Candidate::run) may return it.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a candidate cannot take part.
+#[derive(Debug, ThisError)]
+#[non_exhaustive]
+pub enum Error {
+    /// A name, an identity or a timing that cannot work.
+    #[error("{what}")]
+    Invalid {
+        /// What is wrong.
+        what: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// The account lacks a permission.
+    #[error("not allowed to {verb} {lock} in namespace {}: {message}", lock.namespace())]
+    Forbidden {
+        /// On which lock.
+        lock: Lock,
+        /// RBAC's verb.
+        verb: &'static str,
+        /// The API server's words.
+        message: String,
+    },
+    /// The API server does not know who is asking.
+    #[error("the API server does not accept the credentials: {message}")]
+    Unauthorized {
+        /// The API server's words.
+        message: String,
+    },
+    /// The object does not exist and was not created.
+    #[error("{what} does not exist")]
+    Missing {
+        /// What is missing, with its namespace.
+        what: String,
+        /// What to do about it.
+        hint: String,
+    },
+    /// The API server refuses the request as such.
+    #[error("the API server refuses to {verb} {lock}: {message} (HTTP {code})")]
+    Rejected {
+        /// On which lock.
+        lock: Lock,
+        /// What was asked.
+        verb: &'static str,
+        /// The HTTP status.
+        code: u16,
+        /// The API server's words.
+        message: String,
+    },
+    /// The API server cannot be reached.
+    #[error("cannot reach the API server: {message}")]
+    Unreachable {
+        /// What the connection said.
+        message: String,
+    },
+    /// No configuration says where the API server is.
+    #[error("no way to reach a cluster was found: {message}")]
+    NotConfigured {
+        /// What was tried.
+        message: String,
+    },
+    /// Another living process takes part under the same identity.
+    #[error("another living process takes part in {lock} as {identity:?}")]
+    DuplicateIdentity {
+        /// In which election.
+        lock: Lock,
+        /// Under which name.
+        identity: String,
+    },
+    /// The work failed while it led.
+    #[error("the work failed: {0}")]
+    Work(#[source] BoxError),
+    /// The task that does the election's requests has ended, because its runtime has or because of a
+    /// bug. Leadership ended with it.
+    #[error("the election of {lock} is no longer running")]
+    Stopped {
+        /// Which election.
+        lock: Lock,
+    },
+}
+
+impl Error {
+    pub(crate) fn invalid(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Invalid { what: what.into(), hint: hint.into() }
+    }
+
+    /// What to do about it, in a sentence or a piece of YAML.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Invalid { hint, .. } | Self::Missing { hint, .. } => hint.clone(),
+            Self::Forbidden { lock, verb: "create", .. } => format!(
+                "make the object beforehand, or let the account do it: {}",
+                missing_rule(lock, "create")
+            ),
+            Self::Forbidden { lock, verb, .. } => missing_rule(lock, verb),
+            Self::Unauthorized { .. } => {
+                "renew the token or certificate; a Pod's token is renewed in its file by the kubelet"
+                    .to_owned()
+            }
+            Self::Rejected { .. } => "the object or the request breaks a rule of the API".to_owned(),
+            Self::Unreachable { .. } => {
+                "check the server's address in the kubeconfig (or KUBERNETES_SERVICE_HOST and _PORT), \
+                 and that it is up"
+                    .to_owned()
+            }
+            Self::NotConfigured { .. } => {
+                "set KUBECONFIG, or run in a Pod with a service account".to_owned()
+            }
+            Self::DuplicateIdentity { .. } => {
+                "give each replica its own identity, for example its Pod's name and uid".to_owned()
+            }
+            Self::Work(_) => "the lock was given back; the error is the work's own".to_owned(),
+            Self::Stopped { .. } => "start a new candidate".to_owned(),
+        }
+    }
+}
+
+impl From<incumbent_core::TimingError> for Error {
+    fn from(error: incumbent_core::TimingError) -> Self {
+        Self::invalid(error.to_string(), "one number scales all: set only the lease duration")
+    }
+}
+
+/// The rule that would allow it, as YAML to put into a Role.
+///
+/// RBAC cannot restrict `create` to a name.
+fn missing_rule(lock: &Lock, verb: &str) -> String {
+    let (group, resource) = lock.resource();
+    let names = match verb {
+        "create" => String::new(),
+        _ => format!("\n  resourceNames: [\"{}\"]", lock.name()),
+    };
+    format!(
+        "the account needs this rule in a Role of namespace {}:\n\
+         - apiGroups: [\"{group}\"]\n  resources: [\"{resource}\"]{names}\n  verbs: [\"{verb}\"]",
+        lock.namespace()
+    )
+}

@@ -1,0 +1,51 @@
+//! What a candidate is called, and what tells it from others of the same name.
+
+use std::env;
+
+use incumbent_core::{Identity, Session};
+
+use crate::error::Error;
+
+/// The Pod's name and uid where the downward API gives them, else the host's name and a random number.
+///
+/// Never the bare name: a StatefulSet gives a restarted Pod the name of its predecessor.
+pub(crate) fn default() -> Identity {
+    let set = |name: &str| env::var(name).ok().filter(|value| !value.trim().is_empty());
+    let name = set("POD_NAME").or_else(|| set("HOSTNAME")).or_else(host_name);
+    let name = name.unwrap_or_else(|| "candidate".to_owned());
+    let suffix = set("POD_UID").unwrap_or_else(|| format!("{:08x}", fastrand::u32(..)));
+    Identity::new(format!("{name}_{suffix}")).expect("it is not empty")
+}
+
+/// The identity, if people can read it on a terminal.
+pub(crate) fn checked(identity: String) -> Result<Identity, Error> {
+    let readable = !identity.chars().any(char::is_control) && identity.trim() == identity;
+    let identity_or_nobody = Identity::new(identity.clone());
+    match identity_or_nobody {
+        Some(named) if readable && identity.len() <= LONGEST => Ok(named),
+        _ => Err(Error::invalid(
+            format!("{identity:?} cannot be an identity"),
+            "it has 1 to 253 bytes, no control characters, and no space at its ends",
+        )),
+    }
+}
+
+/// A number that no other process start has.
+pub(crate) fn session() -> Result<Session, Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        Error::invalid(
+            format!("no random number can be had: {error}"),
+            "without one, two processes of one name could not be told apart",
+        )
+    })?;
+    Ok(Session(u128::from_le_bytes(bytes)))
+}
+
+fn host_name() -> Option<String> {
+    let name = std::fs::read_to_string("/etc/hostname").ok()?;
+    let name = name.trim();
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+const LONGEST: usize = 253;

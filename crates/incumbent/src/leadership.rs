@@ -1,0 +1,93 @@
+//! The proof that one leads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use incumbent_core::{FencingToken, Loss, Release};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::driver::Command;
+use crate::term::TermState;
+
+/// The proof that this process leads, which expires by itself.
+///
+/// As long as it exists, work may be running: keep it with the work, and drop it when the work has
+/// stopped. Only then is the lock given back. To share it between tasks, wrap it in an
+/// [`Arc`](std::sync::Arc).
+///
+/// [`is_valid`](Self::is_valid) reads the clock and compares it with the term's deadline. It needs
+/// neither the API server nor the runtime, so it turns false in time whatever happens to them.
+#[derive(Debug)]
+#[must_use = "dropping it gives the leadership back"]
+pub struct Leadership {
+    term: Arc<TermState>,
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+impl Leadership {
+    pub(crate) fn new(term: Arc<TermState>, commands: mpsc::UnboundedSender<Command>) -> Self {
+        Self { term, commands }
+    }
+
+    pub(crate) fn term(&self) -> Arc<TermState> {
+        self.term.clone()
+    }
+
+    /// Whether this process leads now. Ask before each act that only the leader may do.
+    pub fn is_valid(&self) -> bool {
+        !self.valid_for().is_zero()
+    }
+
+    /// For how long this process leads if nothing is renewed; zero once it no longer does.
+    ///
+    /// An act that may take longer than this must not begin.
+    pub fn valid_for(&self) -> Duration {
+        self.term.valid_for()
+    }
+
+    /// The number to send along with each write, so that your storage can refuse a leader of the past.
+    ///
+    /// It rises with each term. Time alone cannot stop a write that is already on its way, nor one of a
+    /// machine whose clock stood still; a store that compares tokens can.
+    pub fn fencing_token(&self) -> FencingToken {
+        self.term.token()
+    }
+
+    /// Waits until the leadership is lost, and says why. Stop the work then.
+    pub async fn lost(&self) -> Loss {
+        tokio::select! {
+            loss = self.term.lost() => loss,
+            // The driver is gone, and nobody renews any more.
+            () = self.commands.closed() => Loss::DeadlinePassed,
+        }
+    }
+
+    /// How long the work has, from now on, until it is ended by force; for planning an orderly stop.
+    pub fn stop_within(&self) -> Duration {
+        self.term.stop_by().saturating_since(self.term.clock().instant())
+    }
+
+    /// Gives the leadership back, and waits until the next candidate can take it. Call it when the work
+    /// has stopped.
+    ///
+    /// It does not fail: where the API server cannot be reached in time, the lock is left to expire.
+    pub async fn release(self) -> Release {
+        let commands = self.commands.clone();
+        drop(self);
+        await_release(&commands).await
+    }
+}
+
+/// Waits until there is nothing (more) to release.
+pub(crate) async fn await_release(commands: &mpsc::UnboundedSender<Command>) -> Release {
+    let (done, outcome) = oneshot::channel();
+    let _ = commands.send(Command::AwaitRelease(done));
+    outcome.await.unwrap_or(Release::LeftToExpire)
+}
+
+impl Drop for Leadership {
+    fn drop(&mut self) {
+        self.term.work_ended();
+        let _ = self.commands.send(Command::Release);
+    }
+}

@@ -1,0 +1,386 @@
+//! The lock: which Kubernetes object it is, and how a record is written into it.
+//!
+//! Objects are edited as JSON and never rebuilt from types: whatever else stands in them, now or in
+//! versions of Kubernetes to come, stays as it is.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use incumbent_core::{
+    FencingToken, Identity, Record, Session, Snapshot, Stamp, Uid, Version, WallTime,
+};
+use serde_json::{Map, Value, json};
+
+use crate::error::Error;
+
+/// The Kubernetes object that candidates compete for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Lock {
+    kind: Kind,
+    namespace: String,
+    name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Lease,
+    ConfigMap { key: String },
+}
+
+/// The annotation that says whose term it is, with its token. It counts only beside the holder and the
+/// number of transitions that it names, so that a foreign program, which leaves it as it is, is not
+/// taken for us.
+pub(crate) const TERM_ANNOTATION: &str = "incumbent.dev/term";
+
+/// Where client-go's ConfigMap lock kept its record, and the Python, Java and C# clients still do.
+pub(crate) const RECORD_ANNOTATION: &str = "control-plane.alpha.kubernetes.io/leader";
+
+impl Lock {
+    /// The Lease `name` in `namespace`: what client-go and most others use.
+    pub fn lease(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { kind: Kind::Lease, namespace: namespace.into(), name: name.into() }
+    }
+
+    /// The ConfigMap `name` in `namespace`, with the holder's name under `data.leader`.
+    pub fn config_map(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        let kind = Kind::ConfigMap { key: DEFAULT_KEY.to_owned() };
+        Self { kind, namespace: namespace.into(), name: name.into() }
+    }
+
+    /// The same ConfigMap, with the holder's name under `data.<key>`. Does nothing to a Lease.
+    pub fn with_key(mut self, key: impl Into<String>) -> Self {
+        if let Kind::ConfigMap { key: old } = &mut self.kind {
+            *old = key.into();
+        }
+        self
+    }
+
+    /// Reads `lease/NAME` or `configmap/NAME[:KEY]`, as the command line writes it.
+    ///
+    /// # Errors
+    /// Where the text has another form, or a name that Kubernetes would refuse.
+    pub fn parse(namespace: &str, text: &str) -> Result<Self, Error> {
+        let invalid = |hint: &str| Error::invalid(format!("{text:?} names no lock"), hint);
+        let (kind, name) = text
+            .split_once('/')
+            .ok_or_else(|| invalid("write lease/NAME or configmap/NAME[:KEY]"))?;
+        let lock = match kind {
+            "lease" | "leases" => Self::lease(namespace, name),
+            "configmap" | "configmaps" | "cm" => match name.split_once(':') {
+                Some((name, key)) => Self::config_map(namespace, name).with_key(key),
+                None => Self::config_map(namespace, name),
+            },
+            _ => return Err(invalid("the kind is lease or configmap")),
+        };
+        lock.checked()
+    }
+
+    /// The namespace.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The name of the object.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The key of the ConfigMap that shows the holder's name; none for a Lease.
+    pub fn key(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Lease => None,
+            Kind::ConfigMap { key } => Some(key),
+        }
+    }
+
+    pub(crate) fn checked(self) -> Result<Self, Error> {
+        let rule = "a name has lower case letters, digits, '-' and '.', and begins and ends with a \
+                    letter or digit";
+        check_name("namespace", &self.namespace, 63, rule)?;
+        check_name("name", &self.name, 253, rule)?;
+        if let Some(key) = self.key() {
+            let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            if key.is_empty() || key.len() > 253 || !key.bytes().all(fits) {
+                return Err(Error::invalid(
+                    format!("{key:?} is no key of a ConfigMap"),
+                    "a key has letters, digits, '-', '_' and '.'",
+                ));
+            }
+        }
+        Ok(self)
+    }
+
+    /// The API group, empty for the core group, and the plural name, as RBAC rules write them.
+    pub(crate) fn resource(&self) -> (&'static str, &'static str) {
+        match self.kind {
+            Kind::Lease => ("coordination.k8s.io", "leases"),
+            Kind::ConfigMap { .. } => ("", "configmaps"),
+        }
+    }
+
+    pub(crate) fn collection_path(&self) -> String {
+        let prefix = match self.kind {
+            Kind::Lease => "/apis/coordination.k8s.io/v1",
+            Kind::ConfigMap { .. } => "/api/v1",
+        };
+        format!("{prefix}/namespaces/{}/{}", self.namespace, self.resource().1)
+    }
+
+    pub(crate) fn path(&self) -> String {
+        format!("{}/{}", self.collection_path(), self.name)
+    }
+
+    /// A new object that says `record`.
+    pub(crate) fn create(&self, record: &Record) -> Value {
+        let (api_version, kind) = match self.kind {
+            Kind::Lease => ("coordination.k8s.io/v1", "Lease"),
+            Kind::ConfigMap { .. } => ("v1", "ConfigMap"),
+        };
+        let metadata = json!({ "name": self.name, "namespace": self.namespace });
+        let bare = json!({ "apiVersion": api_version, "kind": kind, "metadata": metadata });
+        self.edit(&bare, record)
+    }
+
+    /// The object, edited so that it says `record`, with all else as it was: uid and resourceVersion
+    /// among it, which make the write of it a replace of exactly that version.
+    pub(crate) fn edit(&self, object: &Value, record: &Record) -> Value {
+        let mut object = object.clone();
+        match &self.kind {
+            Kind::Lease => write_times(member(&mut object, "spec"), record, "leaseTransitions"),
+            Kind::ConfigMap { key } => {
+                let holder = record.holder.as_ref().map_or("", Identity::as_str);
+                member(&mut object, "data").insert(key.clone(), holder.into());
+                let mut old = text_annotation(&object, RECORD_ANNOTATION);
+                write_times(as_map(&mut old), record, "leaderTransitions");
+                annotate(&mut object, RECORD_ANNOTATION, &old);
+            }
+        }
+        let mut term = text_annotation(&object, TERM_ANNOTATION);
+        write_term(as_map(&mut term), record);
+        annotate(&mut object, TERM_ANNOTATION, &term);
+        object
+    }
+
+    /// Reads an object. Fields of foreign programs may be missing, null, empty or absurd; what cannot
+    /// be understood counts as not said.
+    ///
+    /// # Errors
+    /// Where the object has no uid or no numeric resourceVersion: then it is none of Kubernetes'.
+    pub(crate) fn decode(&self, object: &Value) -> Result<Snapshot, String> {
+        let version = version(object)?;
+        let term = Term::read(&text_annotation(object, TERM_ANNOTATION));
+        let mut record = match &self.kind {
+            Kind::Lease => read_times(&object["spec"], "leaseTransitions"),
+            Kind::ConfigMap { key } => {
+                let written = text_annotation(object, RECORD_ANNOTATION);
+                let record = read_times(&written, "leaderTransitions");
+                match claim(object, key, &record, &term) {
+                    Some(claimed) => claimed,
+                    None => record,
+                }
+            }
+        };
+        record.session = term.session_of(&record);
+        record.last_token = term.token;
+        Ok(Snapshot { version, record })
+    }
+}
+
+impl fmt::Display for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Kind::Lease => write!(f, "lease/{}", self.name),
+            Kind::ConfigMap { key } if key == DEFAULT_KEY => write!(f, "configmap/{}", self.name),
+            Kind::ConfigMap { key } => write!(f, "configmap/{}:{key}", self.name),
+        }
+    }
+}
+
+const DEFAULT_KEY: &str = "leader";
+
+fn check_name(what: &str, name: &str, longest: usize, rule: &str) -> Result<(), Error> {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let fits = !name.is_empty()
+        && name.len() <= longest
+        && name.split('.').all(|label| {
+            label.bytes().all(|byte| inner(byte) || byte == b'-')
+                && label.bytes().next().is_some_and(inner)
+                && label.bytes().last().is_some_and(inner)
+        });
+    match fits {
+        true => Ok(()),
+        false => Err(Error::invalid(format!("{name:?} is no {what} that Kubernetes takes"), rule)),
+    }
+}
+
+// Reading.
+
+pub(crate) fn version(object: &Value) -> Result<Version, String> {
+    let metadata = &object["metadata"];
+    let uid = metadata["uid"].as_str().ok_or("the object has no uid")?;
+    let text = metadata["resourceVersion"].as_str().ok_or("the object has no resourceVersion")?;
+    let revision =
+        u64::from_str(text).map_err(|_| format!("resourceVersion {text:?} is no number"))?;
+    Ok(Version { uid: Uid(uid.to_owned()), revision })
+}
+
+fn read_times(from: &Value, transitions: &str) -> Record {
+    Record {
+        holder: from["holderIdentity"].as_str().and_then(Identity::new),
+        lease_duration: whole_seconds(&from["leaseDurationSeconds"]),
+        acquired: stamp(&from["acquireTime"]),
+        renewed: stamp(&from["renewTime"]),
+        transitions: number(&from[transitions])
+            .and_then(|count| u32::try_from(count).ok())
+            .unwrap_or(0),
+        ..Record::default()
+    }
+}
+
+/// A name that somebody wrote into the key without a record of ours or of a foreign elector: it was
+/// claimed as on a blackboard, which has no expiry, so it is never taken over.
+fn claim(object: &Value, key: &str, record: &Record, term: &Term) -> Option<Record> {
+    let name = object["data"][key].as_str().filter(|name| !name.is_empty())?;
+    let is_left_over = term.identity.as_deref() == Some(name);
+    let is_holder = record.holder.as_ref().is_some_and(|holder| holder.as_str() == name);
+    (!is_left_over && !is_holder).then(|| Record {
+        holder: Identity::new(name),
+        lease_duration: Some(Duration::MAX),
+        ..Record::default()
+    })
+}
+
+/// Some programs write the number as text (Python's client does).
+fn number(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| value.as_str()?.trim().parse().ok())
+}
+
+fn whole_seconds(value: &Value) -> Option<Duration> {
+    let seconds = number(value).filter(|seconds| *seconds > 0)?;
+    Some(Duration::from_secs(seconds.cast_unsigned()))
+}
+
+fn stamp(value: &Value) -> Option<Stamp> {
+    let text = value.as_str().filter(|text| !text.is_empty())?;
+    Some(match text.parse::<jiff::Timestamp>() {
+        Ok(time) => Stamp::At(WallTime::from_unix_micros(time.as_microsecond())),
+        Err(_) => Stamp::Text(text.to_owned()),
+    })
+}
+
+/// What the term annotation says.
+#[derive(Default)]
+struct Term {
+    identity: Option<String>,
+    session: Option<Session>,
+    transitions: Option<i64>,
+    token: FencingToken,
+}
+
+impl Term {
+    fn read(from: &Value) -> Self {
+        let session = from["session"].as_str().and_then(|hex| u128::from_str_radix(hex, 16).ok());
+        // Half of the range is left to rise in, so an absurd number cannot end the line of tokens.
+        let token = from["token"].as_i64().and_then(|token| u64::try_from(token).ok());
+        Self {
+            identity: from["identity"].as_str().map(str::to_owned),
+            session: session.map(Session),
+            transitions: number(&from["transitions"]),
+            token: FencingToken(token.unwrap_or(0)),
+        }
+    }
+
+    /// The session of the term that `record` shows: one whose holder is named, or was taken out of the
+    /// record without being released.
+    fn session_of(&self, record: &Record) -> Option<Session> {
+        let holder = record.holder.as_ref().map(Identity::as_str);
+        let same_holder = holder.is_none() || holder == self.identity.as_deref();
+        let same_term = self.transitions == Some(i64::from(record.transitions));
+        self.session.filter(|_| same_holder && same_term)
+    }
+}
+
+// Writing.
+
+fn write_times(into: &mut Map<String, Value>, record: &Record, transitions: &str) {
+    let holder = record.holder.as_ref().map_or("", Identity::as_str);
+    into.insert("holderIdentity".to_owned(), holder.into());
+    let seconds = record.lease_duration.map(|duration| duration.as_secs());
+    for (field, value) in [
+        ("leaseDurationSeconds", seconds.map(Value::from)),
+        ("acquireTime", record.acquired.as_ref().map(stamp_text)),
+        ("renewTime", record.renewed.as_ref().map(stamp_text)),
+    ] {
+        match value {
+            Some(value) => into.insert(field.to_owned(), value),
+            None => into.remove(field),
+        };
+    }
+    into.insert(transitions.to_owned(), record.transitions.min(i32::MAX as u32).into());
+}
+
+fn write_term(into: &mut Map<String, Value>, record: &Record) {
+    into.insert("token".to_owned(), record.last_token.0.into());
+    match (&record.holder, record.session) {
+        (Some(holder), Some(Session(session))) => {
+            into.insert("identity".to_owned(), holder.as_str().into());
+            into.insert("session".to_owned(), format!("{session:032x}").into());
+            into.insert("transitions".to_owned(), record.transitions.into());
+        }
+        _ => {
+            for field in ["identity", "session", "transitions"] {
+                into.remove(field);
+            }
+        }
+    }
+}
+
+fn stamp_text(stamp: &Stamp) -> Value {
+    match stamp {
+        Stamp::Text(text) => text.as_str().into(),
+        Stamp::At(time) => time_text(*time).into(),
+    }
+}
+
+/// Exactly six digits, as Kubernetes' MicroTime wants them.
+pub(crate) fn time_text(time: WallTime) -> String {
+    match jiff::Timestamp::from_microsecond(time.unix_micros()) {
+        Ok(time) => format!("{time:.6}"),
+        Err(_) => "1970-01-01T00:00:00.000000Z".to_owned(),
+    }
+}
+
+// JSON.
+
+/// The JSON that an annotation holds as text; null where there is none that can be understood.
+fn text_annotation(object: &Value, name: &str) -> Value {
+    object["metadata"]["annotations"][name]
+        .as_str()
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or(Value::Null)
+}
+
+fn annotate(object: &mut Value, name: &str, content: &Value) {
+    let metadata = member(object, "metadata");
+    let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
+    as_map(annotations).insert(name.to_owned(), content.to_string().into());
+}
+
+fn member<'a>(object: &'a mut Value, name: &str) -> &'a mut Map<String, Value> {
+    as_map(as_map(object).entry(name).or_insert_with(|| json!({})))
+}
+
+/// The value as an object. What is none (null, as some programs write for "empty") becomes an empty one.
+fn as_map(value: &mut Value) -> &mut Map<String, Value> {
+    if !value.is_object() {
+        *value = json!({});
+    }
+    match value {
+        Value::Object(map) => map,
+        _ => unreachable!("it was made an object above"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,251 @@
+use std::time::Duration;
+
+use incumbent_core::{FencingToken, Identity, Record, Session, Stamp, WallTime};
+use serde_json::{Value, json};
+
+use super::*;
+
+fn object(body: Value) -> Value {
+    let mut object = json!({
+        "apiVersion": "v1",
+        "metadata": { "name": "lock", "namespace": "prod", "uid": "u1", "resourceVersion": "31719" },
+    });
+    merge(&mut object, body);
+    object
+}
+
+fn merge(into: &mut Value, from: Value) {
+    match from {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                merge(as_map(into).entry(name).or_insert(Value::Null), value);
+            }
+        }
+        other => *into = other,
+    }
+}
+
+fn ours() -> Record {
+    let time = Stamp::At(WallTime::from_unix_micros(1_767_225_600_123_456));
+    Record {
+        holder: Identity::new("john"),
+        session: Some(Session(7)),
+        last_token: FencingToken(31719),
+        lease_duration: Some(Duration::from_secs(15)),
+        acquired: Some(time.clone()),
+        renewed: Some(time),
+        transitions: 3,
+    }
+}
+
+fn read(lock: &Lock, body: Value) -> Record {
+    lock.decode(&object(body)).unwrap().record
+}
+
+fn lease() -> Lock {
+    Lock::lease("prod", "lock")
+}
+
+fn config_map() -> Lock {
+    Lock::config_map("prod", "lock")
+}
+
+#[test]
+fn what_is_written_is_read_again() {
+    for lock in [lease(), config_map(), config_map().with_key("scanner")] {
+        let written = lock.edit(&object(json!({})), &ours());
+        assert_eq!(lock.decode(&written).unwrap().record, ours(), "{lock}");
+    }
+}
+
+#[test]
+fn a_lease_looks_as_client_go_writes_it() {
+    let written = lease().edit(&object(json!({})), &ours());
+    assert_eq!(
+        written["spec"],
+        json!({
+            "holderIdentity": "john",
+            "leaseDurationSeconds": 15,
+            "acquireTime": "2026-01-01T00:00:00.123456Z",
+            "renewTime": "2026-01-01T00:00:00.123456Z",
+            "leaseTransitions": 3,
+        })
+    );
+}
+
+#[test]
+fn a_config_map_shows_the_holder_to_people_and_the_record_to_foreign_electors() {
+    let written = config_map().edit(&object(json!({ "data": { "other": "kept" } })), &ours());
+    assert_eq!(written["data"], json!({ "leader": "john", "other": "kept" }));
+    assert_eq!(
+        text_annotation(&written, RECORD_ANNOTATION),
+        json!({
+            "holderIdentity": "john",
+            "leaseDurationSeconds": 15,
+            "acquireTime": "2026-01-01T00:00:00.123456Z",
+            "renewTime": "2026-01-01T00:00:00.123456Z",
+            "leaderTransitions": 3,
+        })
+    );
+    let vacant = Record { holder: None, session: None, ..ours() };
+    assert_eq!(config_map().edit(&written, &vacant)["data"]["leader"], "");
+}
+
+#[test]
+fn everything_else_in_the_object_stays_as_it_is() {
+    let before = object(json!({
+        "kind": "Lease",
+        "metadata": {
+            "labels": { "team": "a" },
+            "annotations": {
+                "somebody.else/x": "1",
+                TERM_ANNOTATION: "{\"token\":1,\"later\":\"field\"}",
+                RECORD_ANNOTATION: "{\"preferredHolder\":\"jane\"}",
+            },
+            "ownerReferences": [{ "name": "pod" }],
+            "finalizers": ["f"],
+        },
+        "spec": { "strategy": "OldestEmulationVersion", "preferredHolder": "jane", "new": [1] },
+        "data": { "k": "v" },
+        "binaryData": { "b": "AA==" },
+    }));
+    for lock in [lease(), config_map()] {
+        let after = lock.edit(&before, &ours());
+        for pointer in [
+            "/metadata/uid",
+            "/metadata/resourceVersion",
+            "/metadata/labels",
+            "/metadata/ownerReferences",
+            "/metadata/finalizers",
+            "/metadata/annotations/somebody.else~1x",
+            "/spec/strategy",
+            "/spec/preferredHolder",
+            "/spec/new",
+            "/data/k",
+            "/binaryData",
+        ] {
+            assert_eq!(after.pointer(pointer), before.pointer(pointer), "{lock}: {pointer}");
+        }
+        assert_eq!(text_annotation(&after, TERM_ANNOTATION)["later"], "field");
+        assert_eq!(text_annotation(&after, RECORD_ANNOTATION)["preferredHolder"], "jane");
+    }
+}
+
+#[test]
+fn fields_of_foreign_programs_may_be_missing_null_empty_or_absurd() {
+    let nothing = Record::default();
+    for spec in [
+        json!({}),
+        json!(null),
+        json!("text"),
+        json!([1]),
+        json!({ "holderIdentity": null, "leaseDurationSeconds": null, "renewTime": null }),
+        json!({ "holderIdentity": "", "leaseDurationSeconds": 0, "leaseTransitions": -1 }),
+        json!({ "holderIdentity": 5, "leaseDurationSeconds": -3, "acquireTime": 7 }),
+        json!({ "leaseDurationSeconds": 1.5, "leaseTransitions": 1e30, "renewTime": "" }),
+        json!({ "leaseDurationSeconds": "soon", "leaseTransitions": {} }),
+    ] {
+        assert_eq!(read(&lease(), json!({ "spec": spec })), nothing, "{spec}");
+        let annotation = json!({ RECORD_ANNOTATION: spec.to_string() });
+        let as_config_map = json!({ "metadata": { "annotations": annotation } });
+        assert_eq!(read(&config_map(), as_config_map), nothing, "{spec}");
+    }
+    for annotations in [json!(null), json!("x"), json!({ RECORD_ANNOTATION: "{cut off" })] {
+        let body = json!({ "metadata": { "annotations": annotations }, "data": null });
+        assert_eq!(read(&config_map(), body), nothing, "{annotations}");
+    }
+}
+
+#[test]
+fn pythons_record_is_understood() {
+    let record = "{\"holderIdentity\": \"py\", \"leaseDurationSeconds\": \"17\", \
+                  \"acquireTime\": \"2026-01-01 00:00:00.123456\", \"renewTime\": \"x\"}";
+    let read = read(
+        &config_map(),
+        json!({ "metadata": { "annotations": { RECORD_ANNOTATION: record } } }),
+    );
+    assert_eq!(read.holder, Identity::new("py"));
+    assert_eq!(read.lease_duration, Some(Duration::from_secs(17)));
+    assert_eq!(read.renewed, Some(Stamp::Text("x".to_owned())));
+    assert_eq!(read.token(), None);
+}
+
+#[test]
+fn a_term_counts_only_beside_its_own_holder_and_transitions() {
+    let ours_by = |holder: Value, transitions: u32| {
+        let mut written = lease().edit(&object(json!({})), &ours());
+        written["spec"]["holderIdentity"] = holder;
+        written["spec"]["leaseTransitions"] = transitions.into();
+        lease().decode(&written).unwrap().record
+    };
+    assert_eq!(ours_by("john".into(), 3).token(), Some(FencingToken(31719)));
+    // client-go took over, and released: the annotation is left over from the term before.
+    assert_eq!(ours_by("jane".into(), 4).token(), None);
+    assert!(!ours_by("".into(), 4).is_held());
+    // Somebody took the name out while the term was running.
+    let cleared = ours_by("".into(), 3);
+    assert!(cleared.is_held());
+    assert_eq!((cleared.holder, cleared.session), (None, Some(Session(7))));
+    // The last token is remembered in any case.
+    assert_eq!(ours_by("jane".into(), 4).last_token, FencingToken(31719));
+}
+
+#[test]
+fn a_name_without_a_record_is_a_claim_and_never_expires() {
+    let claimed = read(&config_map(), json!({ "data": { "leader": "jane" } }));
+    assert_eq!(claimed.holder, Identity::new("jane"));
+    assert_eq!(claimed.lease_duration, Some(Duration::MAX));
+
+    // Likewise one that somebody wrote over a running term, or over a released one.
+    for record in [ours(), Record { holder: None, session: None, ..ours() }] {
+        let mut written = config_map().edit(&object(json!({})), &record);
+        written["data"]["leader"] = "jane".into();
+        let read = config_map().decode(&written).unwrap().record;
+        assert_eq!(read.holder, Identity::new("jane"));
+        assert_eq!((read.session, read.lease_duration), (None, Some(Duration::MAX)));
+    }
+
+    // A foreign elector writes only its record, so our name is left over in the data.
+    let mut written = config_map().edit(&object(json!({})), &ours());
+    let foreign = json!({ "holderIdentity": "py", "leaseDurationSeconds": 17 });
+    annotate(&mut written, RECORD_ANNOTATION, &foreign);
+    let read = config_map().decode(&written).unwrap().record;
+    assert_eq!(read.holder, Identity::new("py"));
+}
+
+#[test]
+fn an_absurd_token_cannot_end_the_line() {
+    for (text, token) in [
+        ("{\"token\": 18446744073709551615}", 0),
+        ("{\"token\": -4}", 0),
+        ("{\"token\": \"9\"}", 0),
+        ("{\"token\": 9223372036854775807}", i64::MAX as u64),
+    ] {
+        let body = json!({ "metadata": { "annotations": { TERM_ANNOTATION: text } } });
+        assert_eq!(read(&lease(), body).last_token, FencingToken(token), "{text}");
+    }
+}
+
+#[test]
+fn an_object_without_a_version_is_refused() {
+    let refused = |metadata: Value| lease().decode(&json!({ "metadata": metadata })).unwrap_err();
+    assert_eq!(refused(json!({})), "the object has no uid");
+    assert_eq!(refused(json!({ "uid": "u" })), "the object has no resourceVersion");
+    assert_eq!(
+        refused(json!({ "uid": "u", "resourceVersion": "banana" })),
+        "resourceVersion \"banana\" is no number"
+    );
+}
+
+#[test]
+fn a_lock_is_read_as_it_is_shown() {
+    for text in ["lease/scanner", "configmap/blackboard", "configmap/blackboard:east_1"] {
+        assert_eq!(Lock::parse("prod", text).unwrap().to_string(), text);
+    }
+    for text in
+        ["scanner", "pod/x", "lease/", "lease/A", "lease/-a", "configmap/b:", "configmap/b:a b"]
+    {
+        assert!(Lock::parse("prod", text).is_err(), "{text}");
+    }
+    assert!(Lock::parse("no such", "lease/a").is_err());
+}

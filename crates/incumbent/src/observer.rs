@@ -1,0 +1,102 @@
+//! Following an election without taking part.
+
+use std::time::Duration;
+
+use incumbent_core::{FencingToken, Identity, Instant, Sighting};
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+
+/// Who leads, as far as is known now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Leader {
+    /// Nobody can say: nothing was heard, or not for as long as the last leader's term could last.
+    Unknown,
+    /// Nobody.
+    Nobody,
+    /// This one.
+    Known {
+        /// Its identity.
+        identity: Identity,
+        /// Its fencing token, where it writes one.
+        token: Option<FencingToken>,
+        /// For how long this answer is good, if nothing more is heard.
+        valid_for: Duration,
+    },
+}
+
+impl Leader {
+    /// The leader's identity, if there is one and it is known.
+    pub fn identity(&self) -> Option<&Identity> {
+        match self {
+            Self::Known { identity, .. } => Some(identity),
+            Self::Unknown | Self::Nobody => None,
+        }
+    }
+}
+
+/// Follows an election.
+#[derive(Clone, Debug)]
+pub struct Observer {
+    sightings: watch::Receiver<Sighting>,
+    clock: Clock,
+}
+
+impl Observer {
+    pub(crate) fn new(sightings: watch::Receiver<Sighting>, clock: Clock) -> Self {
+        Self { sightings, clock }
+    }
+
+    /// Who leads now. Turns to [`Leader::Unknown`] by itself rather than to repeat a stale answer.
+    pub fn leader(&self) -> Leader {
+        as_of(&self.sightings.borrow(), self.clock.instant())
+    }
+
+    /// Waits until somebody else leads, nobody does, or nobody can say any more; `None` when the
+    /// candidate that this observer came from is gone.
+    pub async fn changed(&mut self) -> Option<Leader> {
+        let before = identity_of(&self.leader());
+        loop {
+            let expiry = match &*self.sightings.borrow_and_update() {
+                Sighting::Held { expires_at, .. } => *expires_at,
+                Sighting::Unknown | Sighting::Vacant => Instant::new(Duration::MAX),
+            };
+            let now = self.leader();
+            if identity_of(&now) != before {
+                return Some(now);
+            }
+            let expiry = match now {
+                Leader::Unknown => Instant::new(Duration::MAX),
+                _ => expiry,
+            };
+            tokio::select! {
+                changed = self.sightings.changed() => changed.ok()?,
+                () = self.clock.sleep_until(expiry) => {}
+            }
+        }
+    }
+}
+
+/// What distinguishes one leader from the next, and from none.
+fn identity_of(leader: &Leader) -> (bool, Option<(Identity, Option<FencingToken>)>) {
+    match leader {
+        Leader::Unknown => (false, None),
+        Leader::Nobody => (true, None),
+        Leader::Known { identity, token, .. } => (true, Some((identity.clone(), *token))),
+    }
+}
+
+fn as_of(sighting: &Sighting, now: Instant) -> Leader {
+    match sighting {
+        Sighting::Unknown => Leader::Unknown,
+        Sighting::Vacant => Leader::Nobody,
+        Sighting::Held { expires_at, .. } if now >= *expires_at => Leader::Unknown,
+        Sighting::Held { holder: None, .. } => Leader::Nobody,
+        Sighting::Held { holder: Some(holder), token, expires_at } => Leader::Known {
+            identity: holder.clone(),
+            token: *token,
+            valid_for: expires_at.saturating_since(now),
+        },
+    }
+}

@@ -1,0 +1,171 @@
+//! One term, as all threads see it: the driver that renews it, the work that asks, the watchdog.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use incumbent_core::{FencingToken, Instant, Loss, Term};
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+use crate::lock::Lock;
+
+/// The state of one term.
+///
+/// The deadlines are plain atomics, so that asking costs a few nanoseconds and needs nobody: neither
+/// the driver nor the runtime has to be alive for the answer to turn to "no" in time.
+pub(crate) struct TermState {
+    lock: Lock,
+    token: FencingToken,
+    clock: Clock,
+    /// Nanoseconds on the clock; zero once the term is over.
+    valid_until: AtomicU64,
+    stop_by: AtomicU64,
+    /// Work may be running: the handle is alive.
+    working: AtomicBool,
+    ended: watch::Sender<Option<Loss>>,
+    on_overrun: OnOverrun,
+}
+
+/// Work that was still running when its lease was over.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Overrun {
+    /// In which election.
+    pub lock: Lock,
+    /// The token of the term that is over.
+    pub token: FencingToken,
+}
+
+/// What is done about work that overran.
+pub(crate) type OnOverrun = Arc<dyn Fn(Overrun) + Send + Sync>;
+
+impl TermState {
+    pub(crate) fn new(lock: Lock, term: Term, clock: Clock, on_overrun: OnOverrun) -> Arc<Self> {
+        Arc::new(Self {
+            lock,
+            token: term.token,
+            clock,
+            valid_until: nanos(term.valid_until).into(),
+            stop_by: nanos(term.stop_by).into(),
+            working: true.into(),
+            ended: watch::Sender::new(None),
+            on_overrun,
+        })
+    }
+
+    pub(crate) fn token(&self) -> FencingToken {
+        self.token
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    pub(crate) fn valid_until(&self) -> Instant {
+        instant(self.valid_until.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn valid_for(&self) -> Duration {
+        self.valid_until().saturating_since(self.clock.instant())
+    }
+
+    pub(crate) fn stop_by(&self) -> Instant {
+        instant(self.stop_by.load(Ordering::Acquire))
+    }
+
+    /// Why the term was lost, if it was.
+    pub(crate) fn loss(&self) -> Option<Loss> {
+        self.ended.borrow().clone()
+    }
+
+    /// Waits until the term is lost. Needs nobody to say so: the deadline counts by itself.
+    pub(crate) async fn lost(&self) -> Loss {
+        let mut ended = self.ended.subscribe();
+        loop {
+            if let Some(loss) = ended.borrow_and_update().clone() {
+                return loss;
+            }
+            let valid_until = self.valid_until();
+            if self.clock.instant() >= valid_until {
+                return Loss::DeadlinePassed;
+            }
+            tokio::select! {
+                _ = ended.changed() => {}
+                () = self.clock.sleep_until(valid_until) => {}
+            }
+        }
+    }
+
+    /// The term goes on for longer. A term that is over stays over.
+    pub(crate) fn renew(&self, term: Term) {
+        let renewed = self.valid_until.fetch_update(Ordering::AcqRel, Ordering::Acquire, |until| {
+            (until != 0).then_some(nanos(term.valid_until).max(until))
+        });
+        if renewed.is_ok() {
+            self.stop_by.fetch_max(nanos(term.stop_by), Ordering::AcqRel);
+        }
+    }
+
+    pub(crate) fn end(&self, loss: Loss) {
+        self.valid_until.store(0, Ordering::Release);
+        self.ended.send_if_modified(|ended| {
+            let first = ended.is_none();
+            ended.get_or_insert(loss);
+            first
+        });
+    }
+
+    /// The work has ended: the handle is gone.
+    pub(crate) fn work_ended(&self) {
+        if self.valid_for().is_zero() {
+            self.end(Loss::DeadlinePassed);
+        }
+        self.working.store(false, Ordering::Release);
+        self.valid_until.store(0, Ordering::Release);
+    }
+
+    /// Does what is due by now, and says when to look again; `None` when the term and its work are over.
+    pub(crate) fn check(&self) -> Option<Instant> {
+        if !self.working.load(Ordering::Acquire) {
+            return None;
+        }
+        let now = self.clock.instant();
+        let valid_until = self.valid_until();
+        if now < valid_until {
+            return Some(valid_until);
+        }
+        self.end(Loss::DeadlinePassed);
+        let stop_by = self.stop_by();
+        if now < stop_by {
+            return Some(stop_by);
+        }
+        (self.on_overrun)(Overrun { lock: self.lock.clone(), token: self.token });
+        None
+    }
+}
+
+impl fmt::Debug for TermState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TermState").field("lock", &self.lock).field("token", &self.token).finish()
+    }
+}
+
+/// Ends the process, because work that cannot be stopped would run beside the next leader's.
+pub(crate) fn abort(overrun: Overrun) {
+    eprintln!(
+        "incumbent: the work under {} (token {}) still ran at the end of its lease; this process ends \
+         now, so that no two lead",
+        overrun.lock, overrun.token
+    );
+    std::process::abort();
+}
+
+fn nanos(moment: Instant) -> u64 {
+    u64::try_from(moment.since_start().as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn instant(nanos: u64) -> Instant {
+    Instant::new(Duration::from_nanos(nanos))
+}
