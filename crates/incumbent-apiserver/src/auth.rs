@@ -67,10 +67,6 @@ impl Tokens {
         Self { admin, service_accounts: HashMap::new() }
     }
 
-    pub(crate) fn admin(&self) -> &str {
-        &self.admin
-    }
-
     /// Makes a token.
     pub(crate) fn issue(&mut self, grant: Grant, now: Timestamp) -> String {
         // Whoever runs for weeks with tokens of an hour should not keep them all.

@@ -1,8 +1,58 @@
-//! Enough of the Kubernetes API, in one process.
+//! Enough of the Kubernetes API, in one process, for tests and demos.
+//!
+//! **Not for production.** It keeps nothing on disk, runs no Pods and no controllers, collects no
+//! garbage, and has never met an attacker. It knows nothing of elections either: it stores
+//! objects, refuses a replace that is based on an old version, and tells who watches. That is all
+//! that a leader election needs, and it is done with the words and codes of a real kube-apiserver,
+//! of which recorded transcripts are played against it (`tests/transcripts.rs`).
+//!
+//! Two ways lead to it. A [`Service`] is given to a client as its transport: no socket, no port,
+//! and it works under paused time. A [`Listening`] serves the same over HTTP or HTTPS, for
+//! kubectl, for other languages, and for seeing what an outage does.
+//!
+//! ```
+//! use incumbent_apiserver::{ApiServer, Transport};
+//! use serde_json::json;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = ApiServer::new();
+//! server.create(json!({
+//!     "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "blackboard"},
+//!     "data": {"leader": ""},
+//! }))?;
+//!
+//! // In-process: `kube::Client::new(server.service(), "default")`. Over a socket:
+//! let listening = server.listen("127.0.0.1:0".parse()?, Transport::Https).await?;
+//! println!("{}", listening.kubeconfig());
+//! listening.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What there is
+//!
+//! Namespaces, ConfigMaps, Leases, Events (of both groups), Pods with their status,
+//! ServiceAccounts with tokens, and RBAC roles and bindings, which are obeyed. Every verb, watches
+//! with bookmarks, selectors, pages, preconditions, dry runs, and merge, strategic and JSON
+//! patches. Unknown fields are dropped or refused as upstream does it. Answers come as JSON, as
+//! YAML, or as the tables that `kubectl get` prints.
+//!
+//! # What there is not
+//!
+//! Server-side apply and `managedFields`; OpenAPI schemas; bodies in YAML or protobuf; priority and
+//! fairness, admission webhooks, custom resources; checks that a role gives nobody more than its
+//! author has.
+//!
+//! # How it is made
+//!
+//! A request becomes a target (`request`), gets an answer under one lock (`routes` on `store`, both
+//! pure), and is written out after it (`service`). Kinds differ only by the table in `resources`.
 
 mod answer;
 mod auth;
 mod certificates;
+mod form;
 mod json_patch;
 mod listen;
 mod object;
@@ -18,9 +68,11 @@ mod server;
 mod service;
 mod status;
 mod store;
+mod table;
 mod time;
 mod validate;
 mod watch;
+mod yaml;
 
 pub use certificates::CertificateError;
 pub use listen::{ListenError, Listening, Transport};

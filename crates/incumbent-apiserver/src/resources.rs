@@ -11,6 +11,7 @@ pub(crate) mod service_account;
 
 use crate::schema::{Conformed, Field, Fields, ListMerge, Shape, conform};
 use crate::status::{Cause, qualified};
+use crate::table::Column;
 use crate::validate::NameRule;
 
 /// One kind of object under one group and version, and how it behaves.
@@ -37,6 +38,8 @@ pub(crate) struct Resource {
     /// Selector and pointer into the stored form, besides name and namespace.
     pub(crate) more_selectable: &'static [(&'static str, &'static str)],
     pub(crate) conversion: Option<Conversion>,
+    /// Of the stored form, between name and age.
+    pub(crate) columns: &'static [Column],
     /// Fills in what the client left out; runs on every write.
     pub(crate) default: fn(&mut Fields),
     /// What only the server decides on a create.
@@ -234,6 +237,7 @@ const USUAL: Resource = Resource {
     deletion: Deletion::AtOnce,
     more_selectable: &[],
     conversion: None,
+    columns: &[],
     default: |_| {},
     prepare_create: |_| {},
     prepare_update: |_, _, _| {},

@@ -40,6 +40,16 @@ pub(crate) struct Call {
     pub(crate) now: Timestamp,
 }
 
+impl Call {
+    /// kubectl sends protobuf where it may; a body without a type is taken for JSON.
+    fn require_json(&self) -> Result<(), Status> {
+        match self.content_type.as_str() {
+            "" | "application/json" => Ok(()),
+            _ => Err(Status::unsupported_body()),
+        }
+    }
+}
+
 /// Answers a request.
 ///
 /// # Errors

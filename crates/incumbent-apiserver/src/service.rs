@@ -12,20 +12,22 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::{Frame, SizeHint};
 use jiff::Timestamp;
+use tokio::sync::mpsc;
 
-use crate::answer::{Answer, Payload, object_json};
+use crate::answer::{Answer, Payload};
 use crate::auth::User;
+use crate::form::Form;
 use crate::object::to_json;
 use crate::request::{Target, bearer_token};
 use crate::routes::{self, Call};
 use crate::server::{Shared, State};
 use crate::status::Status;
-use crate::watch::WatchBody;
+use crate::watch::{News, WatchBody, WatchId};
 
 /// Answers requests in-process; cheap to clone.
 ///
-/// Give it to `kube::Client::new`, and the client talks to the server without a socket. It works
-/// under paused time, too.
+/// Give it to `kube::Client::new`, and the client talks to the server without a socket. It needs a
+/// tokio runtime with time, which may be paused.
 #[derive(Clone, Debug)]
 pub struct Service {
     shared: Arc<Shared>,
@@ -57,12 +59,20 @@ impl Service {
             matches!(head.method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE);
         let body = if takes_body { read(&head.headers, body).await } else { Ok(Bytes::new()) };
         let now = self.shared.now();
-        let answer = body.and_then(|body| self.respond(&head, &body, now));
-        render(answer, &self.shared, now)
+        let target = Target::new(&head);
+        let form = Form::wanted(&head.headers, &target.query);
+        let answer = body.and_then(|body| self.respond(&head, target, &body, form, now));
+        render(answer, form.unwrap_or(Form::Json), &self.shared, now)
     }
 
-    fn respond(&self, head: &Parts, body: &Bytes, now: Timestamp) -> Result<Ready, Status> {
-        let target = Target::new(head);
+    fn respond(
+        &self,
+        head: &Parts,
+        target: Target,
+        body: &Bytes,
+        form: Option<Form>,
+        now: Timestamp,
+    ) -> Result<Ready, Status> {
         let body = match (body.is_empty(), &head.method) {
             (true, &Method::DELETE | &Method::GET) => routes::Body::nothing(),
             _ => routes::Body::parse(body),
@@ -70,9 +80,8 @@ impl Service {
         let mut state = self.shared.lock();
         let user = self.user(&state, &head.headers, now)?;
         state.requests.record(&user.name, target.verb);
-        if !accepts_json(&head.headers) {
-            return Err(Status::not_acceptable());
-        }
+        // Before anything is done that could not be told.
+        form.ok_or_else(Status::not_acceptable)?;
         let content_type = media_type(&head.headers).to_owned();
         let call = Call { target, user, body, content_type, now };
         let answer = state.respond(call)?;
@@ -158,7 +167,7 @@ impl http_body::Body for Body {
 /// An answer, and the watch that was registered for it.
 struct Ready {
     answer: Answer,
-    registration: Option<(crate::watch::WatchId, tokio::sync::mpsc::Receiver<crate::watch::News>)>,
+    registration: Option<(WatchId, mpsc::Receiver<News>)>,
 }
 
 /// Upstream's limit of a request, 3 MiB.
@@ -186,10 +195,15 @@ where
     Ok(bytes.freeze())
 }
 
-fn render(answer: Result<Ready, Status>, shared: &Arc<Shared>, now: Timestamp) -> Response<Body> {
+fn render(
+    answer: Result<Ready, Status>,
+    form: Form,
+    shared: &Arc<Shared>,
+    now: Timestamp,
+) -> Response<Body> {
     let mut response = match answer {
-        Ok(ready) => render_answer(ready, shared),
-        Err(status) => render_status(&status),
+        Ok(ready) => render_answer(ready, form, shared, now),
+        Err(status) => render_status(&status, form),
     };
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
@@ -198,16 +212,22 @@ fn render(answer: Result<Ready, Status>, shared: &Arc<Shared>, now: Timestamp) -
     response
 }
 
-fn render_answer(ready: Ready, shared: &Arc<Shared>) -> Response<Body> {
-    const JSON: &str = "application/json";
+fn render_answer(ready: Ready, form: Form, shared: &Arc<Shared>, now: Timestamp) -> Response<Body> {
     let Ready { answer: Answer { code, payload, warnings }, registration } = ready;
-    let (content_type, body) = match payload {
-        Payload::Object(resource, object) => (JSON, Inner::Whole(object_json(resource, &object))),
-        Payload::List(list) => (JSON, Inner::Whole(list.to_json())),
-        Payload::Json(json) => (JSON, Inner::Whole(to_json(&json))),
-        Payload::Text(text) => ("text/plain; charset=utf-8", Inner::Whole(text.into())),
+    let mut content_type = form.content_type();
+    let body = match payload {
+        Payload::Object(resource, object) => Inner::Whole(form.object(resource, &object, now)),
+        Payload::List(list) => Inner::Whole(form.list(&list, now)),
+        Payload::Json(json) => Inner::Whole(form.json(to_json(&json))),
+        Payload::Text(text) => {
+            content_type = "text/plain; charset=utf-8";
+            Inner::Whole(text.into())
+        }
         Payload::Watch(start) => {
-            (JSON, Inner::Watch(Box::new(WatchBody::new(*start, shared, registration))))
+            // A stream of YAML has no lines.
+            let form = if form == Form::Yaml { Form::Json } else { form };
+            content_type = form.content_type();
+            Inner::Watch(Box::new(WatchBody::new(*start, form, shared, registration)))
         }
     };
     let mut response = respond_with(code, content_type, body);
@@ -219,9 +239,9 @@ fn render_answer(ready: Ready, shared: &Arc<Shared>) -> Response<Body> {
     response
 }
 
-fn render_status(status: &Status) -> Response<Body> {
-    let body = Inner::Whole(to_json(status));
-    let mut response = respond_with(status.code(), "application/json", body);
+fn render_status(status: &Status, form: Form) -> Response<Body> {
+    let body = Inner::Whole(form.json(to_json(status)));
+    let mut response = respond_with(status.code(), form.content_type(), body);
     if let Some(seconds) = status.retry_after_seconds() {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
     }
@@ -240,17 +260,4 @@ fn respond_with(code: u16, content_type: &'static str, body: Inner) -> Response<
 fn media_type(headers: &HeaderMap) -> &str {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     value.and_then(|value| value.split(';').next()).unwrap_or_default().trim()
-}
-
-fn accepts_json(headers: &HeaderMap) -> bool {
-    let Some(accept) = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()) else {
-        return true;
-    };
-    accept.split(',').any(|wanted| {
-        let mut parts = wanted.split(';').map(str::trim);
-        let is_json =
-            matches!(parts.next(), Some("application/json" | "application/*" | "*/*" | ""));
-        // `as=Table` and the like ask for a form that there is not yet.
-        is_json && !parts.any(|parameter| parameter.starts_with("as="))
-    })
 }

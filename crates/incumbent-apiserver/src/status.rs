@@ -91,7 +91,9 @@ impl Status {
     }
 
     pub(crate) fn not_acceptable() -> Self {
-        let message = "406: Not Acceptable\n\nAvailable representations: application/json";
+        // Upstream's words; there is no protobuf here.
+        let message = "406: Not Acceptable\n\nAvailable representations: application/json, \
+                       application/yaml, application/vnd.kubernetes.protobuf";
         Self::new(406, "NotAcceptable", message).with_details(Details::default())
     }
 

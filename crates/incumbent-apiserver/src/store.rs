@@ -47,15 +47,24 @@ impl Change {
     /// An object that comes into the selection is as good as added, one that leaves it as deleted.
     pub(crate) fn as_seen_by(&self, selection: &Selection) -> Option<ChangeKind> {
         let was_seen = self.previous.as_ref().is_some_and(|object| selection.matches(object));
-        match (self.kind, was_seen) {
-            (ChangeKind::Deleted, true) => Some(ChangeKind::Deleted),
-            (ChangeKind::Deleted, false) => None,
-            (_, was_seen) => match (was_seen, selection.matches(&self.object)) {
-                (false, false) => None,
-                (false, true) => Some(ChangeKind::Added),
-                (true, true) => Some(ChangeKind::Modified),
-                (true, false) => Some(ChangeKind::Deleted),
-            },
+        let is_seen = self.kind != ChangeKind::Deleted && selection.matches(&self.object);
+        match (was_seen, is_seen) {
+            (false, false) => None,
+            (false, true) => Some(ChangeKind::Added),
+            (true, true) => Some(ChangeKind::Modified),
+            (true, false) => Some(ChangeKind::Deleted),
+        }
+    }
+
+    /// The object that goes with what the change is to somebody.
+    ///
+    /// What left a selection is shown as it was in it, but with the version of its leaving.
+    pub(crate) fn object_as(&self, kind: ChangeKind) -> Arc<Object> {
+        match &self.previous {
+            Some(previous) if kind == ChangeKind::Deleted && self.kind != kind => {
+                Arc::new(Object::new(previous.fields().clone(), self.object.version()))
+            }
+            _ => self.object.clone(),
         }
     }
 }

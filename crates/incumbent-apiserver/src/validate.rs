@@ -117,11 +117,11 @@ fn subdomain_errors(name: &str) -> Vec<String> {
     if name.len() > 253 {
         errors.push("must be no more than 253 bytes".to_owned());
     }
-    if !name.split('.').all(|part| is_between_lower(part)) {
+    if !name.split('.').all(is_between_lower) {
         errors.push(
-            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' \
-             or '.', and must start and end with an alphanumeric character (e.g. 'example.com', \
-             regex used for validation is \
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, \
+             '-' or '.', and must start and end with an alphanumeric character (e.g. \
+             'example.com', regex used for validation is \
              '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
                 .to_owned(),
         );

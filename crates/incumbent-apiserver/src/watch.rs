@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::answer::{Bookmarks, WatchStart, object_json};
+use crate::answer::{Bookmarks, WatchStart};
+use crate::form::Form;
 use crate::object::to_json;
 use crate::random;
 use crate::resources::Resource;
@@ -107,6 +108,8 @@ impl Hub {
 #[derive(Debug)]
 pub(crate) struct WatchBody {
     resource: &'static Resource,
+    form: Form,
+    shared: Arc<Shared>,
     /// What is told before anything new.
     first: VecDeque<Bytes>,
     live: Option<Live>,
@@ -126,14 +129,18 @@ impl WatchBody {
     /// Tells what is there, and then what comes in over the receiver.
     pub(crate) fn new(
         start: WatchStart,
+        form: Form,
         shared: &Arc<Shared>,
         registration: Option<(WatchId, mpsc::Receiver<News>)>,
     ) -> Self {
         let resource = start.resource;
+        let now = shared.now();
         let initial = start.initial.iter();
-        let mut first: VecDeque<Bytes> = initial
-            .map(|(kind, object)| line(name(*kind), &object_json(resource, object)))
-            .collect();
+        let told = initial.map(|(kind, object)| {
+            let object = form.object(resource, object, now);
+            line(name(*kind), &object)
+        });
+        let mut first: VecDeque<Bytes> = told.collect();
         if let Some(error) = &start.error {
             first.push_back(line("ERROR", &to_json(error)));
         }
@@ -152,7 +159,7 @@ impl WatchBody {
                 bookmark: next_bookmark(now, end).filter(|_| wanted),
             }
         });
-        Self { resource, first, live }
+        Self { resource, form, shared: shared.clone(), first, live }
     }
 
     pub(crate) fn poll_frame(
@@ -167,7 +174,7 @@ impl WatchBody {
         if news.is_none() {
             self.live = None;
         }
-        let line = news.map(|news| news.line(self.resource));
+        let line = news.map(|news| news.line(self.resource, self.form, &self.shared));
         Poll::Ready(line.map(|line| Ok(Frame::data(line))))
     }
 }
@@ -200,12 +207,16 @@ impl Drop for Live {
 }
 
 impl News {
-    fn line(&self, resource: &Resource) -> Bytes {
+    fn line(&self, resource: &Resource, form: Form, shared: &Shared) -> Bytes {
         match self {
             Self::Bookmark(version) => bookmark(resource, *version, None),
             Self::Change(kind, change) => {
-                let make = || line(name(*kind), &object_json(resource, &change.object));
-                let is_shared = *kind == change.kind && resource.conversion.is_none();
+                let make = || {
+                    let object = form.object(resource, &change.object_as(*kind), shared.now());
+                    line(name(*kind), &object)
+                };
+                let is_usual = form == Form::Json && resource.conversion.is_none();
+                let is_shared = is_usual && *kind == change.kind;
                 if is_shared { change.line.get_or_init(make).clone() } else { make() }
             }
         }

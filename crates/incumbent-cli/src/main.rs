@@ -1,2 +1,41 @@
-//! The `incumbent` command.
-fn main() {}
+//! The `incumbent` command: it parses, calls, and maps the outcome to an exit code.
+
+mod args;
+mod claim;
+mod demo;
+mod dev_server;
+mod elect;
+mod exit;
+mod get;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Command};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    output::start_log();
+    // One thread is enough for what is mostly waiting, and keeps a candidate small.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::report(&error.into()),
+    };
+    let outcome = runtime.block_on(async {
+        match args.command {
+            Command::Demo(args) => demo::run(args).await,
+            Command::DevServer(args) => dev_server::run(args).await,
+            Command::Elect(args) => elect::run(args).await,
+            Command::Claim(args) => claim::run(args).await,
+            Command::Get(args) => get::run(args).await,
+        }
+    });
+    // Whatever still hangs in a request to a server that is gone must not keep the process.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(code) => code,
+        Err(error) => exit::report(&error),
+    }
+}

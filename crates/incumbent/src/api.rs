@@ -88,6 +88,23 @@ impl Api {
         self.ask("update", Method::PUT, self.lock.path(), Some(object)).await
     }
 
+    /// Reads what is at `path`; `None` where nothing is.
+    pub(crate) async fn fetch(&self, path: &str) -> Result<Option<Value>, Error> {
+        let exchange = self.exchange(self.request(Method::GET, path.to_owned(), None));
+        let answer = tokio::time::timeout(FETCH_TIMEOUT, exchange).await;
+        let answer = answer.map_err(|_| Trouble::timed_out().error)?;
+        let (status, _, body) = answer.map_err(|message| Trouble::unreachable(message).error)?;
+        let value: Option<Value> = serde_json::from_slice(&body).ok();
+        match status.as_u16() {
+            200..=299 => Ok(value),
+            404 => Ok(None),
+            code => {
+                let verb = if path == self.lock.path() { "get" } else { "list" };
+                Err(self.trouble(verb, code, value.as_ref(), message(value.as_ref(), &body)).error)
+            }
+        }
+    }
+
     /// Opens a watch of the one object, from `after` on, or from its present state.
     pub(crate) async fn watch(
         &self,
@@ -105,7 +122,9 @@ impl Api {
         }
         let request = self.request(Method::GET, path, None).map(|_| Vec::new());
         let events = self.client.request_events::<Value>(request).await.map_err(|error| {
-            let kube::Error::Api(status) = &error else { return transport(&error) };
+            let kube::Error::Api(status) = &error else {
+                return Trouble::unreachable(root_cause(&error));
+            };
             self.trouble("watch", status.code, None, status.message.clone())
         })?;
         let lock = self.lock.clone();
@@ -146,7 +165,7 @@ impl Api {
     ) -> Answer {
         match self.exchange(self.request(method, path, body)).await {
             Ok((status, retry_after, body)) => self.answer(verb, status, retry_after, &body),
-            Err(message) => Answer::unreachable(verb, message),
+            Err(message) => Answer::unreachable(verb, Trouble::unreachable(message)),
         }
     }
 
@@ -178,11 +197,7 @@ impl Api {
             ("get" | "update", 404) => Answer::plain(verb, Reply::Missing),
             ("create" | "update", 409) => Answer::plain(verb, Reply::Conflict),
             (_, code) => {
-                let message = object.as_ref().and_then(|status| status["message"].as_str());
-                let message = message.map_or_else(
-                    || String::from_utf8_lossy(&body[..body.len().min(200)]).trim().to_owned(),
-                    str::to_owned,
-                );
+                let message = message(object.as_ref(), body);
                 // A server error on a write may hide that it was applied, or will be.
                 let reply = match code {
                     500.. if verb != "get" => Reply::Unknown,
@@ -243,14 +258,23 @@ impl Answer {
         Self { verb, reply, object: None, trouble: None }
     }
 
-    fn unreachable(verb: &'static str, message: String) -> Self {
-        let trouble = Some(Trouble { error: Error::Unreachable { message }, lasts: false });
-        Self { trouble, ..Self::plain(verb, Reply::Unknown) }
+    fn unreachable(verb: &'static str, trouble: Trouble) -> Self {
+        Self { trouble: Some(trouble), ..Self::plain(verb, Reply::Unknown) }
     }
 
     /// No answer came in time: the request may have been applied, or may be applied later.
     pub(crate) fn timed_out(verb: &'static str) -> Self {
-        Self::unreachable(verb, "no answer in time".to_owned())
+        Self::unreachable(verb, Trouble::timed_out())
+    }
+}
+
+impl Trouble {
+    fn unreachable(message: String) -> Self {
+        Self { error: Error::Unreachable { message }, lasts: false }
+    }
+
+    pub(crate) fn timed_out() -> Self {
+        Self::unreachable("no answer in time".to_owned())
     }
 }
 
@@ -263,6 +287,14 @@ pub(crate) fn verb(operation: &Operation) -> &'static str {
     }
 }
 
+/// The server's words: a Status's message, else the beginning of what it sent.
+fn message(status: Option<&Value>, body: &[u8]) -> String {
+    match status.and_then(|status| status["message"].as_str()) {
+        Some(message) => message.to_owned(),
+        None => String::from_utf8_lossy(&body[..body.len().min(200)]).trim().to_owned(),
+    }
+}
+
 /// The root of the trouble, where "error sending request" helps nobody.
 pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
@@ -270,10 +302,6 @@ pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
         cause = source;
     }
     cause.to_string()
-}
-
-fn transport(error: &kube::Error) -> Trouble {
-    Trouble { error: Error::Unreachable { message: root_cause(error) }, lasts: false }
 }
 
 fn is_namespace(status: Option<&Value>) -> bool {
@@ -298,6 +326,9 @@ fn seen(lock: &Lock, event: WatchEvent<Value>) -> Result<Seen, String> {
 
 /// Many times what an object may be (1 MiB and a half), so that no answer can fill the memory.
 const MAX_BODY: usize = 8 << 20;
+
+/// For whoever only looks, and has no deadline of an election.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A watch is opened anew this often, which costs one request in a quarter of an hour and bounds how
 /// long a connection is trusted.

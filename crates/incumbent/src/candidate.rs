@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use incumbent_core::{Config, Elector, FencingToken, Identity, Sighting, Timing};
+use incumbent_core::{Config, Elector, FencingToken, Identity, Release, Sighting, Timing};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::Api;
@@ -129,6 +129,14 @@ impl Candidate {
         }
         await_release(&commands).await;
         Ok(None)
+    }
+
+    /// Leaves the election, and waits until nothing of this candidate's is left in the lock.
+    ///
+    /// A campaign that was dropped may have a request on its way that still acquires the lock; a process
+    /// that exits without waiting would leave it to expire.
+    pub async fn leave(self) -> Release {
+        await_release(&self.commands).await
     }
 
     /// Follows who leads, also while this candidate does not campaign.

@@ -53,6 +53,7 @@ pub(crate) struct Driver {
     campaign: Option<oneshot::Sender<Result<Leadership, Error>>>,
     term: Option<Arc<TermState>>,
     awaiting_release: Vec<oneshot::Sender<Release>>,
+    last_release: Release,
     /// What the elector is told next, before anything else.
     follow_up: Option<Input>,
     /// Candidate and leaderships are gone.
@@ -105,6 +106,7 @@ impl Driver {
             campaign: None,
             term: None,
             awaiting_release: Vec::new(),
+            last_release: Release::NotHeld,
             follow_up: None,
             closed: false,
             proven: Vec::new(),
@@ -181,6 +183,7 @@ impl Driver {
             Change::Released(release) => {
                 tracing::debug!(%lock, ?release, "released");
                 self.term = None;
+                self.last_release = release;
                 for waiting in self.awaiting_release.drain(..) {
                     let _ = waiting.send(release);
                 }
@@ -257,7 +260,7 @@ impl Driver {
             Some(Command::Release) => self.term.is_some().then_some(Input::Release),
             Some(Command::AwaitRelease(waiting)) => {
                 match self.elector.is_idle() {
-                    true => drop(waiting.send(Release::NotHeld)),
+                    true => drop(waiting.send(self.last_release)),
                     false => self.awaiting_release.push(waiting),
                 }
                 None

@@ -7,7 +7,7 @@ use incumbent_core::{Follow, Observation};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::api::{Api, Seen};
+use crate::api::{Api, Seen, Trouble};
 
 /// What the watching task tells the driver.
 pub(crate) enum News {
@@ -20,7 +20,9 @@ pub(crate) enum News {
 pub(crate) async fn watch(api: Api, retry_period: Duration, news: mpsc::Sender<News>) {
     let mut after = None;
     loop {
-        let pause = match api.watch(after.as_deref()).await {
+        // A server that does not answer must not keep us from asking again.
+        let opened = tokio::time::timeout(OPEN_TIMEOUT, api.watch(after.as_deref())).await;
+        let pause = match opened.unwrap_or_else(|_| Err(Trouble::timed_out())) {
             Ok(events) => {
                 tracing::trace!(lock = %api.lock(), ?after, "watching");
                 let Some(end) = forward(events, &news).await else { return };
@@ -98,6 +100,8 @@ async fn forward(
     news.send(News::Follow(Follow::Poll)).await.ok()?;
     Some(end)
 }
+
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Permissions change seldom.
 const WITHOUT_PERMISSION: Duration = Duration::from_secs(300);

@@ -12,6 +12,7 @@ mod identity;
 mod leadership;
 mod lock;
 mod observer;
+mod survey;
 mod term;
 mod watchdog;
 
@@ -25,4 +26,5 @@ pub use incumbent_core::{FencingToken, Identity, Loss, Release, Timing, TimingEr
 pub use leadership::Leadership;
 pub use lock::Lock;
 pub use observer::{Leader, Observer};
+pub use survey::{LockView, Registration};
 pub use term::Overrun;

@@ -56,6 +56,11 @@ impl Lock {
         self
     }
 
+    pub(crate) fn with_name(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
     /// Reads `lease/NAME` or `configmap/NAME[:KEY]`, as the command line writes it.
     ///
     /// # Errors

@@ -41,11 +41,16 @@ impl Leader {
 pub struct Observer {
     sightings: watch::Receiver<Sighting>,
     clock: Clock,
+    last: Distinct,
 }
+
+/// What distinguishes one leader from the next, from none, and from nobody knows.
+type Distinct = (bool, Option<(Identity, Option<FencingToken>)>);
 
 impl Observer {
     pub(crate) fn new(sightings: watch::Receiver<Sighting>, clock: Clock) -> Self {
-        Self { sightings, clock }
+        let last = distinct(&as_of(&sightings.borrow(), clock.instant()));
+        Self { sightings, clock, last }
     }
 
     /// Who leads now. Turns to [`Leader::Unknown`] by itself rather than to repeat a stale answer.
@@ -53,17 +58,19 @@ impl Observer {
         as_of(&self.sightings.borrow(), self.clock.instant())
     }
 
-    /// Waits until somebody else leads, nobody does, or nobody can say any more; `None` when the
-    /// candidate that this observer came from is gone.
+    /// Waits until something else is true than what it returned last (at first: than what was true when
+    /// the observer was made): somebody else leads, nobody does, or nobody can say any more.
+    ///
+    /// `None` when the candidate that this observer came from is gone.
     pub async fn changed(&mut self) -> Option<Leader> {
-        let before = identity_of(&self.leader());
         loop {
             let expiry = match &*self.sightings.borrow_and_update() {
                 Sighting::Held { expires_at, .. } => *expires_at,
                 Sighting::Unknown | Sighting::Vacant => Instant::new(Duration::MAX),
             };
             let now = self.leader();
-            if identity_of(&now) != before {
+            if distinct(&now) != self.last {
+                self.last = distinct(&now);
                 return Some(now);
             }
             let expiry = match now {
@@ -78,8 +85,7 @@ impl Observer {
     }
 }
 
-/// What distinguishes one leader from the next, and from none.
-fn identity_of(leader: &Leader) -> (bool, Option<(Identity, Option<FencingToken>)>) {
+fn distinct(leader: &Leader) -> Distinct {
     match leader {
         Leader::Unknown => (false, None),
         Leader::Nobody => (true, None),

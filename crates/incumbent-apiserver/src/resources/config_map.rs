@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{METADATA, Resource, TEXTS, USUAL};
 use crate::schema::{Field, Fields, Shape};
 use crate::status::Cause;
+use crate::table::Column;
 
 pub(crate) const CONFIG_MAP: Resource = Resource {
     kind: "ConfigMap",
@@ -19,6 +20,18 @@ pub(crate) const CONFIG_MAP: Resource = Resource {
         Field::plain("data", TEXTS),
         Field::plain("binaryData", Shape::Map(&Shape::Bytes)),
     ],
+    columns: &[Column {
+        name: "Data",
+        description: "Data contains the configuration data. Each key must consist of alphanumeric \
+                      characters, '-', '_' or '.'. Values with non-UTF-8 byte sequences must use \
+                      the BinaryData field. The keys stored in Data must not overlap with the keys \
+                      in the BinaryData field, this is enforced during validation process.",
+        cell: |fields| {
+            let count =
+                |name: &str| fields.get(name).and_then(Value::as_object).map_or(0, Fields::len);
+            (count("data") + count("binaryData")).into()
+        },
+    }],
     validate,
     ..USUAL
 };

@@ -6,6 +6,7 @@ use super::{Conversion, METADATA, Resource, USUAL};
 use crate::object::{at, text, text_at};
 use crate::schema::{Field, Fields, Shape, conform};
 use crate::status::Cause;
+use crate::table::{Column, cell};
 
 /// The stored form.
 pub(crate) const CORE_EVENT: Resource = Resource {
@@ -28,6 +29,19 @@ pub(crate) const CORE_EVENT: Resource = Resource {
         ("reportingComponent", "/reportingComponent"),
         ("source", "/source/component"),
         ("type", "/type"),
+    ],
+    columns: &[
+        Column { name: "Type", description: "", cell: |fields| cell(fields, "/type") },
+        Column { name: "Reason", description: "", cell: |fields| cell(fields, "/reason") },
+        Column {
+            name: "Object",
+            description: "",
+            cell: |fields| {
+                let kind = text_at(fields, "/involvedObject/kind").to_lowercase();
+                format!("{kind}/{}", text_at(fields, "/involvedObject/name")).into()
+            },
+        },
+        Column { name: "Message", description: "", cell: |fields| cell(fields, "/message") },
     ],
     validate: validate_core,
     ..USUAL

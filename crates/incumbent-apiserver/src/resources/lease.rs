@@ -6,6 +6,7 @@ use super::{METADATA, MissingOnUpdate, Resource, USUAL, UnversionedUpdate};
 use crate::object::at;
 use crate::schema::{Field, Fields, Shape};
 use crate::status::Cause;
+use crate::table::{Column, cell};
 
 pub(crate) const LEASE: Resource = Resource {
     group: "coordination.k8s.io",
@@ -17,6 +18,13 @@ pub(crate) const LEASE: Resource = Resource {
     schema: &[METADATA, Field::always("spec", Shape::Object(SPEC))],
     missing_on_update: MissingOnUpdate::Create,
     unversioned_update: UnversionedUpdate::Refuse,
+    columns: &[Column {
+        name: "Holder",
+        description: "holderIdentity contains the identity of the holder of a current lease. If \
+                      Coordinated Leader Election is used, the holder identity must be equal to \
+                      the elected LeaseCandidate.metadata.name field.",
+        cell: |fields| cell(fields, "/spec/holderIdentity"),
+    }],
     validate,
     ..USUAL
 };

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{Deletion, METADATA, NAMES, Part, Resource, STATUS, Scope, USUAL};
 use crate::object::{map_mut, metadata_mut, text};
 use crate::schema::{Field, Fields, Shape};
+use crate::table::{Column, cell};
 use crate::validate::NameRule;
 
 pub(crate) const NAMESPACE: Resource = Resource {
@@ -24,6 +25,11 @@ pub(crate) const NAMESPACE: Resource = Resource {
     name_rule: NameRule::Label,
     deletion: Deletion::Namespace,
     more_selectable: &[("status.phase", "/status/phase")],
+    columns: &[Column {
+        name: "Status",
+        description: "The status of the namespace",
+        cell: |fields| cell(fields, "/status/phase"),
+    }],
     default,
     prepare_create,
     prepare_update,

@@ -6,6 +6,7 @@ use super::{Deletion, METADATA, Part, Resource, STATUS, USUAL};
 use crate::object::{at, map_mut, metadata_mut};
 use crate::schema::{Field, Fields, ListMerge, Shape};
 use crate::status::Cause;
+use crate::table::{Column, cell};
 use crate::validate::{NameRule, name_errors};
 
 pub(crate) const POD: Resource = Resource {
@@ -32,12 +33,45 @@ pub(crate) const POD: Resource = Resource {
         ("status.podIP", "/status/podIP"),
         ("status.nominatedNodeName", "/status/nominatedNodeName"),
     ],
+    columns: COLUMNS,
     default,
     prepare_create,
     prepare_update,
     validate,
     ..USUAL
 };
+
+const COLUMNS: &[Column] = &[
+    Column {
+        name: "Ready",
+        description: "The aggregate readiness state of this pod for accepting traffic.",
+        cell: |fields| {
+            let all = at(fields, "/spec/containers").and_then(Value::as_array).map_or(0, Vec::len);
+            let ready = statuses(fields).filter(|status| status["ready"] == true).count();
+            format!("{ready}/{all}").into()
+        },
+    },
+    Column {
+        name: "Status",
+        description: "The aggregate status of the containers in this pod.",
+        cell: |fields| match at(fields, "/metadata/deletionTimestamp") {
+            Some(_) => "Terminating".into(),
+            None => cell(fields, "/status/phase"),
+        },
+    },
+    Column {
+        name: "Restarts",
+        description: "The number of times the containers in this pod have been restarted.",
+        cell: |fields| {
+            let counts = statuses(fields).filter_map(|status| status["restartCount"].as_i64());
+            counts.sum::<i64>().to_string().into()
+        },
+    },
+];
+
+fn statuses(fields: &Fields) -> impl Iterator<Item = &Value> {
+    at(fields, "/status/containerStatuses").and_then(Value::as_array).into_iter().flatten()
+}
 
 const CONTAINERS: Shape = Shape::List(&Shape::Object(CONTAINER), ListMerge::Key("name"));
 const KEYED_BY_NAME: Shape = Shape::List(&Shape::Any, ListMerge::Key("name"));

@@ -6,6 +6,7 @@ use super::{METADATA, NAMES, Resource, Scope, USUAL};
 use crate::object::{map_mut, text_at};
 use crate::schema::{Field, Fields, ListMerge, Shape};
 use crate::status::Cause;
+use crate::table::Column;
 use crate::validate::NameRule;
 
 pub(crate) const GROUP: &str = "rbac.authorization.k8s.io";
@@ -60,6 +61,14 @@ const USUAL_BINDING: Resource = Resource {
         Field::plain("subjects", Shape::List(&Shape::Object(SUBJECT), ListMerge::Replace)),
         Field::always("roleRef", Shape::Object(ROLE_REF)),
     ],
+    columns: &[Column {
+        name: "Role",
+        description: "The role that is bound",
+        cell: |fields| {
+            let text = |name| text_at(fields, name);
+            format!("{}/{}", text("/roleRef/kind"), text("/roleRef/name")).into()
+        },
+    }],
     default: default_binding,
     validate: validate_binding,
     ..USUAL_RBAC

@@ -1,5 +1,7 @@
 //! What there is: versions, groups, resources, and whether the server is well.
 
+mod openapi;
+
 use serde_json::{Map, Value, json};
 
 use crate::answer::Answer;
@@ -23,6 +25,9 @@ pub(super) fn respond(target: &Target) -> Result<Answer, Status> {
                 Answer::json(200, described(group_json(group, version), "APIGroup"))
             }),
         ["apis", group, version] if !group.is_empty() => resources(group, version),
+        ["openapi", "v3"] => Answer::json(200, openapi::index()),
+        ["openapi", "v3", "api", version] => openapi::group("", version),
+        ["openapi", "v3", "apis", group, version] => openapi::group(group, version),
         _ => Answer::page_not_found(),
     };
     match target.verb {

@@ -168,10 +168,11 @@ fn all_as_added(
 }
 
 fn told(changes: &[Arc<Change>], selection: &Selection) -> Vec<(ChangeKind, Arc<Object>)> {
-    changes
-        .iter()
-        .filter_map(|change| Some((change.as_seen_by(selection)?, change.object.clone())))
-        .collect()
+    let seen = changes.iter().filter_map(|change| {
+        let kind = change.as_seen_by(selection)?;
+        Some((kind, change.object_as(kind)))
+    });
+    seen.collect()
 }
 
 fn not_in_the_future(store: &Store, version: u64) -> Result<(), Status> {

@@ -25,6 +25,7 @@ pub(super) fn respond(
     if call.target.verb != Verb::Create {
         return Err(Status::method_not_allowed());
     }
+    call.require_json()?;
     let (group, kind) = (review.group, review.kind);
     let fields = decode_review(call.body.take(), (group, kind), review.schema)?;
     let (metadata, status) = match kind {
@@ -55,6 +56,7 @@ pub(super) fn token(world: &mut World, call: &mut Call, spot: &Spot) -> Result<A
     if call.target.verb != Verb::Create {
         return Err(Status::method_not_allowed());
     }
+    call.require_json()?;
     let mut fields = decode_review(call.body.take(), (GROUP, "TokenRequest"), TOKEN_REQUEST)?;
     let account = existing(&world.store, spot)?.clone();
     let spec = map_mut(&mut fields, "spec");

@@ -42,7 +42,7 @@ pub(super) fn update(
             if !uid.is_empty() && uid != current.uid() {
                 return Err(wrong_uid(spot, uid, current.uid()));
             }
-            let object = replace(world, call, spot, &current, fields, part, dry)?;
+            let object = replace(world, spot, &current, fields, part, dry)?;
             Ok(Answer::object(200, resource, object).with_warnings(warnings))
         }
         Err(missing) => {
@@ -88,7 +88,7 @@ pub(super) fn patch(
     let subject = subject(&resource.api_version(), resource.kind);
     let Decoded { fields, warnings } = strict(conformed, &subject, validation)?;
     check_name(&fields, spot)?;
-    let object = replace(world, call, spot, &current, fields, part, dry)?;
+    let object = replace(world, spot, &current, fields, part, dry)?;
     Ok(Answer::object(200, resource, object).with_warnings(warnings))
 }
 
@@ -131,7 +131,6 @@ pub(super) fn add(
 /// Puts `fields`, in the form of the resource, in the place of `current`.
 fn replace(
     world: &mut World,
-    call: &Call,
     spot: &Spot,
     current: &Arc<Object>,
     fields: Fields,
@@ -156,7 +155,6 @@ fn replace(
     keep_what_the_server_decides(&mut fields, current.fields());
     (resource.prepare_update)(&mut fields, current.fields(), part);
     check_rules(resource, &fields, Some(current.fields()))?;
-    tracing::trace!(user = call.user.name, name = spot.name(), "replace");
     if dry == DryRun::All {
         return Ok(Arc::new(Object::new(fields, current.version())));
     }
@@ -256,9 +254,7 @@ fn misfit(document: &Value, why: &str) -> Status {
 }
 
 fn decode(call: &mut Call, resource: &Resource, options: &str) -> Result<Decoded, Status> {
-    if !matches!(call.content_type.as_str(), "" | "application/json") {
-        return Err(Status::unsupported_body());
-    }
+    call.require_json()?;
     let validation = field_validation(&call.target.query, options)?;
     decode_object(call.body.take(), resource, validation)
 }

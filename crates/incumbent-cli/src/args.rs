@@ -1,0 +1,222 @@
+//! The command line, parsed once.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use incumbent::{Connect, Error, Lock, Timing};
+
+use crate::exit;
+
+/// Leader election on Kubernetes.
+#[derive(Debug, Parser)]
+#[command(name = "incumbent", version, after_help = exit::HELP, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show an election on this machine, break it in five ways, and measure what happens
+    Demo(Demo),
+    /// Run a small Kubernetes API server for development; not for production
+    DevServer(DevServer),
+    /// Take part in elections until SIGTERM or SIGINT, one JSON object a line
+    Elect(Elect),
+    /// Write a name on the blackboard, if none stands there: first come, first served
+    Claim(Claim),
+    /// Show the locks of a namespace and who holds them
+    Get(Get),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Demo {
+    /// Leave the playground running at the end, and say how to look at it
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// Print the report as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DevServer {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    pub(crate) listen: SocketAddr,
+    /// Write a kubeconfig to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Speak plain HTTP instead of HTTPS
+    #[arg(long)]
+    pub(crate) http: bool,
+    /// Allow an address that other machines can reach
+    #[arg(long)]
+    pub(crate) allow_remote: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Elect {
+    /// What to compete for: lease/NAME or configmap/NAME[:KEY]; may be given many times
+    #[arg(long = "lock", value_name = "LOCK", required = true)]
+    pub(crate) locks: Vec<String>,
+    /// The name others see [default: the Pod's name and uid, else the host's name and a number]
+    #[arg(long, env = "INCUMBENT_IDENTITY", value_name = "ID")]
+    pub(crate) identity: Option<String>,
+    /// Run this many candidates for each lock, for load tests
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) candidates: u16,
+    /// While leading, print an "acting" line this often
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) act_every: Option<Duration>,
+    /// While leading, write to the demo's register at this address as fast as it answers
+    #[arg(long, value_name = "ADDRESS", hide = true)]
+    pub(crate) register: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) timing: TimingArgs,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Claim {
+    /// Which blackboard: configmap/NAME[:KEY]
+    pub(crate) blackboard: String,
+    /// The name to write
+    #[arg(long = "as", value_name = "WHO")]
+    pub(crate) who: String,
+    /// Take the name off again
+    #[arg(long, conflicts_with = "if_version")]
+    pub(crate) release: bool,
+    /// Replace exactly this resourceVersion, whatever the latest is
+    #[arg(long, value_name = "RV")]
+    pub(crate) if_version: Option<String>,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Get {
+    /// Which locks: NAME for a Lease, lease/NAME or configmap/NAME[:KEY] [default: all]
+    pub(crate) locks: Vec<String>,
+    /// How to print them
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: Format,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Format {
+    Table,
+    Json,
+}
+
+/// Where the API server is.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Cluster")]
+pub(crate) struct Cluster {
+    /// The namespace [default: that of the context or of the Pod]
+    #[arg(short, long, value_name = "NAME")]
+    namespace: Option<String>,
+    /// The kubeconfig to read [default: as kubectl does, else the Pod's service account]
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+    /// Connect as a Pod does, with the files of this folder
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "context"])]
+    service_account_dir: Option<PathBuf>,
+}
+
+impl Cluster {
+    /// The client, and the namespace that locks are in.
+    pub(crate) async fn connect(&self) -> Result<(kube::Client, String), Error> {
+        let mut connect = Connect::default();
+        if let Some(file) = &self.kubeconfig {
+            connect = connect.kubeconfig(file);
+        }
+        if let Some(context) = &self.context {
+            connect = connect.context(context);
+        }
+        if let Some(folder) = &self.service_account_dir {
+            connect = connect.service_account_dir(folder);
+        }
+        let client = connect.client().await?;
+        let in_pod = std::env::var("POD_NAMESPACE").ok().filter(|name| !name.is_empty());
+        let namespace = self.namespace.clone().or(in_pod);
+        let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
+        Ok((client, namespace))
+    }
+}
+
+/// The durations, in the order of precedence: a preset, one number, single numbers.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Timing")]
+pub(crate) struct TimingArgs {
+    /// Named durations: 5/3/0.5 s, 15/10/2 s (default), 137/107/26 s
+    #[arg(long, value_enum, conflicts_with = "lease_duration")]
+    preset: Option<Preset>,
+    /// How long followers wait after a renewal; scales all other durations [default: 15s]
+    #[arg(long, value_name = "DURATION", value_parser = duration, alias = "leader-elect-lease-duration")]
+    lease_duration: Option<Duration>,
+    /// How long a leader may act after sending a renewal [default: 2/3 of the lease duration]
+    #[arg(long, value_name = "DURATION", value_parser = duration, alias = "leader-elect-renew-deadline")]
+    renew_deadline: Option<Duration>,
+    /// How long to wait after a failure [default: 2/15 of the lease duration]
+    #[arg(long, value_name = "DURATION", value_parser = duration, alias = "leader-elect-retry-period")]
+    retry_period: Option<Duration>,
+    /// How often a healthy leader renews [default: 1/3 of the lease duration]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    renew_interval: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Preset {
+    Fast,
+    Default,
+    Patient,
+}
+
+impl TimingArgs {
+    pub(crate) fn timing(&self) -> Result<Timing, Error> {
+        let base = match (self.lease_duration, self.preset) {
+            (Some(lease_duration), _) => Timing::from_lease_duration(lease_duration)?,
+            (None, Some(Preset::Fast)) => Timing::fast(),
+            (None, Some(Preset::Patient)) => Timing::patient(),
+            (None, Some(Preset::Default) | None) => Timing::standard(),
+        };
+        let timing = match (self.renew_deadline, self.retry_period) {
+            (None, None) => base,
+            (renew_deadline, retry_period) => Timing::new(
+                base.lease_duration(),
+                renew_deadline.unwrap_or(base.renew_deadline()),
+                retry_period.unwrap_or(base.retry_period()),
+            )?,
+        };
+        Ok(match self.renew_interval {
+            Some(renew_interval) => timing.with_renew_interval(renew_interval)?,
+            None => timing,
+        })
+    }
+}
+
+/// Reads a lock; a bare name is a Lease.
+pub(crate) fn lock(namespace: &str, text: &str) -> Result<Lock, Error> {
+    match text.contains('/') {
+        true => Lock::parse(namespace, text),
+        false => Lock::parse(namespace, &format!("lease/{text}")),
+    }
+}
+
+/// Reads `15s`, `500ms`, `2m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse::<jiff::SignedDuration>().ok();
+    let duration = parsed.and_then(|duration| Duration::try_from(duration).ok());
+    duration
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "write a duration above zero like 15s, 500ms or 2m".to_owned())
+}

@@ -1,0 +1,54 @@
+//! `incumbent dev-server`: the small API server, for as long as the command runs.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use incumbent::Error;
+use incumbent_apiserver::{ApiServer, Transport};
+
+use crate::{args, elect, output};
+
+pub(crate) async fn run(args: args::DevServer) -> anyhow::Result<ExitCode> {
+    if !args.listen.ip().is_loopback() && !args.allow_remote {
+        return Err(Error::Invalid {
+            what: format!("{} can be reached from other machines", args.listen),
+            hint: "this server is for development: add --allow-remote if that is what you want"
+                .to_owned(),
+        }
+        .into());
+    }
+    let transport = if args.http { Transport::Http } else { Transport::Https };
+    let server = ApiServer::new();
+    let listening = server.listen(args.listen, transport).await?;
+    output::line(&format!("address     {}", listening.url()))?;
+    output::line(&format!("token       {}", server.admin_token()))?;
+    match &args.kubeconfig {
+        Some(file) => {
+            write_private(file, &listening.kubeconfig())
+                .with_context(|| format!("cannot write {}", file.display()))?;
+            output::line(&format!("kubeconfig  {}", file.display()))?;
+        }
+        None => {
+            output::line("kubeconfig")?;
+            output::line(&listening.kubeconfig())?;
+        }
+    }
+    if let Some(ca) = listening.ca_pem() {
+        output::line("ca")?;
+        output::line(ca.trim_end())?;
+    }
+    eprintln!("Not for production: one process, in memory, everything is lost when it ends.");
+    elect::shutdown_signal().await;
+    listening.stop().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The file holds a token, so only its owner may read it.
+fn write_private(file: &std::path::Path, content: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(file)?.write_all(content.as_bytes())
+}

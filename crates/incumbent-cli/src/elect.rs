@@ -1,0 +1,263 @@
+//! `incumbent elect`: takes part in elections, and prints what happens as one JSON object a line.
+
+use std::future::pending;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use incumbent::{Candidate, Error, Leader, Leadership, Lock, LockView, Observer, Release};
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::demo::register;
+use crate::{args, output};
+
+pub(crate) async fn run(args: args::Elect) -> anyhow::Result<ExitCode> {
+    let timing = args.timing.timing()?;
+    let (client, namespace) = args.cluster.connect().await?;
+    let locks: Result<Vec<_>, _> =
+        args.locks.iter().map(|text| args::lock(&namespace, text)).collect();
+    let locks = locks?;
+    look_before(client.clone(), &locks[0]).await?;
+
+    let (stop, stopped) = watch::channel(false);
+    let mut parts = JoinSet::new();
+    for lock in locks {
+        for number in 1..=args.candidates {
+            let mut builder = Candidate::builder(client.clone(), lock.clone()).timing(timing);
+            builder = match (&args.identity, args.candidates) {
+                (None, _) => builder,
+                (Some(identity), 1) => builder.identity(identity),
+                (Some(identity), _) => builder.identity(format!("{identity}-{number}")),
+            };
+            let act = Act { every: args.act_every, register: args.register };
+            parts.spawn(take_part(builder.build()?, act, stopped.clone()));
+        }
+    }
+    wait_for(parts, stop).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A candidate retries for as long as it runs; whoever starts one wants to hear at once that it cannot
+/// work.
+async fn look_before(client: kube::Client, lock: &Lock) -> Result<(), Error> {
+    match LockView::read(client, lock.clone()).await {
+        Ok(_) | Err(Error::Missing { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Waits for the candidates. A signal, or the failure of one, makes all stop and release.
+async fn wait_for(
+    mut parts: JoinSet<anyhow::Result<()>>,
+    stop: watch::Sender<bool>,
+) -> anyhow::Result<()> {
+    let mut first_error = None;
+    let mut signal = std::pin::pin!(shutdown_signal());
+    loop {
+        let part = tokio::select! {
+            part = parts.join_next() => part,
+            () = &mut signal, if !*stop.borrow() => {
+                stop.send_replace(true);
+                continue;
+            }
+        };
+        match part {
+            None => return first_error.map_or(Ok(()), Err),
+            Some(Ok(Ok(()))) => {}
+            Some(Ok(Err(error))) => {
+                stop.send_replace(true);
+                first_error.get_or_insert(error);
+            }
+            Some(Err(panic)) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+}
+
+/// Waits for SIGTERM or SIGINT.
+pub(crate) async fn shutdown_signal() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let term = signal(SignalKind::terminate());
+        let interrupt = signal(SignalKind::interrupt());
+        if let (Ok(mut term), Ok(mut interrupt)) = (term, interrupt) {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            return;
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
+}
+
+async fn stop_requested(stopped: &mut watch::Receiver<bool>) {
+    drop(stopped.wait_for(|stop| *stop).await);
+}
+
+async fn take_part(
+    mut candidate: Candidate,
+    act: Act,
+    mut stopped: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let reporter = Reporter::of(&candidate);
+    let mut observer = candidate.observe();
+    loop {
+        let leadership = tokio::select! {
+            biased;
+            () = stop_requested(&mut stopped) => {
+                candidate.leave().await;
+                return Ok(());
+            }
+            leadership = candidate.campaign() => leadership?,
+            error = reporter.report_leaders(&mut observer) => return Err(error.into()),
+        };
+        reporter.leading(&leadership)?;
+        let token = leadership.fencing_token().0;
+        let was_stopped = tokio::select! {
+            biased;
+            () = stop_requested(&mut stopped) => true,
+            _ = leadership.lost() => false,
+            error = act.act(&leadership, &reporter) => return Err(error),
+        };
+        // The work has stopped: its future is gone. Only now the lock is given back.
+        if was_stopped {
+            let release = leadership.release().await;
+            reporter.event("released", None, Some(token), Some(release))?;
+            return Ok(());
+        }
+        reporter.event("lost", None, Some(token), None)?;
+        drop(leadership);
+    }
+}
+
+/// What a leader does in this program.
+struct Act {
+    every: Option<Duration>,
+    register: Option<SocketAddr>,
+}
+
+impl Act {
+    /// Acts for as long as the leadership is valid, and then waits to be dropped.
+    async fn act(&self, leadership: &Leadership, reporter: &Reporter) -> anyhow::Error {
+        if let Some(register) = self.register
+            && let Err(error) = register::write(register, leadership, &reporter.identity).await
+        {
+            return error.into();
+        }
+        if let Some(pause) = self.every {
+            let mut ticks = tokio::time::interval(pause);
+            loop {
+                ticks.tick().await;
+                if !leadership.is_valid() {
+                    break;
+                }
+                if let Err(error) = reporter.acting(leadership) {
+                    return error.into();
+                }
+            }
+        }
+        pending().await
+    }
+}
+
+/// Prints what happens to one candidate.
+struct Reporter {
+    lock: String,
+    identity: String,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    time: String,
+    event: &'static str,
+    lock: &'a str,
+    identity: &'a str,
+    leader: Option<&'a str>,
+    token: Option<u64>,
+    valid_for_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    release: Option<&'static str>,
+}
+
+impl Reporter {
+    fn of(candidate: &Candidate) -> Self {
+        Self { lock: candidate.lock().to_string(), identity: candidate.identity().to_owned() }
+    }
+
+    fn leading(&self, leadership: &Leadership) -> std::io::Result<()> {
+        self.print(Line {
+            leader: Some(&self.identity),
+            valid_for_ms: Some(millis(leadership.valid_for())),
+            token: Some(leadership.fencing_token().0),
+            ..self.line("leading")
+        })
+    }
+
+    fn acting(&self, leadership: &Leadership) -> std::io::Result<()> {
+        self.print(Line {
+            leader: Some(&self.identity),
+            valid_for_ms: Some(millis(leadership.valid_for())),
+            token: Some(leadership.fencing_token().0),
+            ..self.line("acting")
+        })
+    }
+
+    /// Reports whom this candidate follows, until the output fails.
+    async fn report_leaders(&self, observer: &mut Observer) -> std::io::Error {
+        while let Some(leader) = observer.changed().await {
+            let Leader::Known { identity, token, valid_for } = &leader else { continue };
+            if identity.as_str() == self.identity {
+                continue;
+            }
+            let line = Line {
+                leader: Some(identity.as_str()),
+                token: token.map(|token| token.0),
+                valid_for_ms: Some(millis(*valid_for)),
+                ..self.line("following")
+            };
+            if let Err(error) = self.print(line) {
+                return error;
+            }
+        }
+        pending().await
+    }
+
+    fn event(
+        &self,
+        event: &'static str,
+        leader: Option<&str>,
+        token: Option<u64>,
+        release: Option<Release>,
+    ) -> std::io::Result<()> {
+        let release = release.map(|release| match release {
+            Release::Done => "done",
+            Release::NotHeld => "not-held",
+            _ => "left-to-expire",
+        });
+        self.print(Line { leader, token, release, valid_for_ms: Some(0), ..self.line(event) })
+    }
+
+    fn line(&self, event: &'static str) -> Line<'_> {
+        Line {
+            time: format!("{:.6}", jiff::Timestamp::now()),
+            event,
+            lock: &self.lock,
+            identity: &self.identity,
+            leader: None,
+            token: None,
+            valid_for_ms: None,
+            release: None,
+        }
+    }
+
+    fn print(&self, line: Line<'_>) -> std::io::Result<()> {
+        output::line(&serde_json::to_string(&line)?)
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,79 @@
+//! Exit codes, and how an error reads.
+
+use std::io;
+use std::process::ExitCode;
+
+use incumbent::Error;
+
+/// Somebody else leads; or the demo saw a promise broken.
+pub(crate) const NO: u8 = 1;
+const USAGE: u8 = 2;
+const UNREACHABLE: u8 = 3;
+const FORBIDDEN: u8 = 4;
+const MISSING: u8 = 5;
+const DUPLICATE_IDENTITY: u8 = 6;
+const SYSTEM: u8 = 7;
+
+/// The table for `--help`.
+pub(crate) const HELP: &str = "\
+Exit codes:
+  0  done
+  1  no: somebody else leads (claim), or a promise was broken (demo)
+  2  usage: a flag, a name or a timing that cannot work
+  3  the API server cannot be reached, or nothing says where it is
+  4  a permission is missing, or the credentials are not accepted
+  5  the object or its namespace does not exist
+  6  another living process takes part under the same identity
+  7  this system refuses: a file, a port, a process";
+
+/// Prints the error and what to do about it, and returns its code.
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    if is_broken_pipe(error) {
+        return ExitCode::SUCCESS; // Whoever read our output has seen enough.
+    }
+    eprintln!("error: {error:#}");
+    let known = error.downcast_ref::<Error>();
+    let hint = match known {
+        Some(known) => known.hint(),
+        None => system_hint(error),
+    };
+    for (number, line) in hint.lines().enumerate() {
+        eprintln!("  {}{line}", if number == 0 { "hint: " } else { "      " });
+    }
+    ExitCode::from(known.map_or(SYSTEM, code))
+}
+
+fn code(error: &Error) -> u8 {
+    match error {
+        Error::Invalid { .. } | Error::Rejected { .. } => USAGE,
+        Error::NotConfigured { .. } | Error::Unreachable { .. } => UNREACHABLE,
+        Error::Forbidden { .. } | Error::Unauthorized { .. } => FORBIDDEN,
+        Error::Missing { .. } => MISSING,
+        Error::DuplicateIdentity { .. } => DUPLICATE_IDENTITY,
+        _ => SYSTEM,
+    }
+}
+
+fn system_hint(error: &anyhow::Error) -> String {
+    let kind =
+        error.chain().find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    let hint = match kind {
+        Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            "the disk is full: free some space, or set TMPDIR to another folder"
+        }
+        Some(io::ErrorKind::PermissionDenied) => "choose a file or port that this user may use",
+        Some(io::ErrorKind::AddrInUse) => {
+            "another program listens there: choose another port, or 0"
+        }
+        Some(io::ErrorKind::NotFound) => "check the path",
+        _ => "",
+    };
+    hint.to_owned()
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,40 @@
+//! What goes to stdout (data) and stderr (talk).
+
+use std::io::{self, IsTerminal, Write};
+
+use tracing_subscriber::EnvFilter;
+
+/// Writes one line of data, at once. Fails where nobody reads it any more.
+pub(crate) fn line(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{text}")?;
+    stdout.flush()
+}
+
+/// The log goes to stderr: warnings, or what `RUST_LOG` asks for.
+pub(crate) fn start_log() {
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("off,incumbent=warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .with_target(false)
+        .init();
+}
+
+/// A table as kubectl prints it: upper-case heads, three spaces, no lines.
+pub(crate) fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([heads[column].len()]).max().unwrap_or(0)
+    };
+    let widths: Vec<_> = (0..heads.len()).map(width).collect();
+    let print = |cells: Vec<&str>| {
+        let cells = cells.iter().zip(&widths);
+        let line: Vec<_> = cells.map(|(cell, width)| format!("{cell:<width$}")).collect();
+        line.join("   ").trim_end().to_owned()
+    };
+    let body = rows.iter().map(|row| print(row.iter().map(String::as_str).collect()));
+    [print(heads.to_vec())].into_iter().chain(body).collect::<Vec<_>>().join("\n")
+}

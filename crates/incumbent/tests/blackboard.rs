@@ -1,0 +1,156 @@
+//! The blackboard: the idea in its first form.
+
+mod support;
+
+use incumbent::{Blackboard, Claim, Error, Lock};
+use incumbent_apiserver::ApiServer;
+use serde_json::{Value, json};
+use support::{client, restricted_client};
+
+fn with_blackboard(data: Value) -> ApiServer {
+    let server = ApiServer::new();
+    let metadata = json!({ "name": "blackboard", "namespace": "default" });
+    let mut object = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata });
+    if !data.is_null() {
+        object["data"] = data;
+    }
+    server.create(object).unwrap();
+    server
+}
+
+fn blackboard(server: &ApiServer) -> Blackboard {
+    Blackboard::new(client(server), "default", "blackboard")
+}
+
+async fn stored(server: &ApiServer) -> Value {
+    let path = "/api/v1/namespaces/default/configmaps/blackboard";
+    client(server).request(http::Request::get(path).body(Vec::new()).unwrap()).await.unwrap()
+}
+
+fn version(claim: Claim) -> String {
+    match claim {
+        Claim::Yours { resource_version } | Claim::Stale { resource_version } => resource_version,
+        Claim::Taken { resource_version, .. } => resource_version,
+    }
+}
+
+#[tokio::test]
+async fn jane_comes_first_and_johns_stale_replace_is_refused() {
+    let server = with_blackboard(json!({ "leader": "", "other": "kept" }));
+    let board = blackboard(&server);
+    let both_read = stored(&server).await["metadata"]["resourceVersion"].clone();
+    let both_read = both_read.as_str().unwrap();
+    assert_eq!(board.holder().await.unwrap(), None);
+
+    let jane = board.claim_version("jane", both_read).await.unwrap();
+    assert!(matches!(jane, Claim::Yours { .. }), "{jane:?}");
+    let john = board.claim_version("john", both_read).await.unwrap();
+    let Claim::Taken { by, .. } = john else { panic!("{john:?}") };
+    assert_eq!(by, "jane");
+    assert_eq!(stored(&server).await["data"], json!({ "leader": "jane", "other": "kept" }));
+}
+
+#[tokio::test]
+async fn nobody_is_overwritten_not_even_with_the_latest_version() {
+    let server = with_blackboard(Value::Null);
+    let board = blackboard(&server);
+    let latest = version(board.claim("jane").await.unwrap());
+    for claim in [
+        board.claim("john").await.unwrap(),
+        board.claim_version("john", &latest).await.unwrap(),
+        board.claim_version("john", "1").await.unwrap(),
+    ] {
+        assert!(matches!(claim, Claim::Taken { ref by, .. } if by == "jane"), "{claim:?}");
+    }
+    // Her own claim she may repeat.
+    assert!(matches!(board.claim("jane").await.unwrap(), Claim::Yours { .. }));
+    assert_eq!(board.release("john").await.unwrap(), Some("jane".to_owned()));
+    assert_eq!(board.release("jane").await.unwrap(), None);
+    assert!(matches!(board.claim("john").await.unwrap(), Claim::Yours { .. }));
+}
+
+#[tokio::test]
+async fn a_version_that_somebody_else_replaced_is_stale_also_where_nobody_leads() {
+    let server = with_blackboard(json!({ "leader": "" }));
+    let board = blackboard(&server);
+    let claim = board.claim_version("john", "1").await.unwrap();
+    assert!(matches!(claim, Claim::Stale { .. }), "{claim:?}");
+    assert_eq!(board.holder().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn keys_are_blackboards_of_their_own() {
+    let server = with_blackboard(json!({ "leader": "jane" }));
+    let east = blackboard(&server).key("east");
+    assert!(matches!(east.claim("john").await.unwrap(), Claim::Yours { .. }));
+    assert_eq!(stored(&server).await["data"], json!({ "leader": "jane", "east": "john" }));
+}
+
+#[tokio::test]
+async fn a_hundred_claim_at_once_and_one_wins() {
+    let server = with_blackboard(json!({ "leader": "" }));
+    let claims: Vec<_> = (0..100)
+        .map(|number| {
+            let board = blackboard(&server);
+            tokio::spawn(async move { board.claim(&format!("c{number}")).await.unwrap() })
+        })
+        .collect();
+    let mut won = 0;
+    for claim in claims {
+        won += u32::from(matches!(claim.await.unwrap(), Claim::Yours { .. }));
+    }
+    assert_eq!(won, 1);
+}
+
+#[tokio::test]
+async fn a_missing_config_map_is_made_where_that_is_allowed_and_named_where_not() {
+    let server = ApiServer::new();
+    assert!(matches!(blackboard(&server).claim("john").await.unwrap(), Claim::Yours { .. }));
+
+    let server = ApiServer::new();
+    let rules = json!([{ "apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"] }]);
+    let client = restricted_client(&server, "scanner", rules);
+    let error = Blackboard::new(client, "default", "blackboard").claim("john").await.unwrap_err();
+    assert_eq!(error.to_string(), "configmap/blackboard in namespace default does not exist");
+    assert_eq!(
+        error.hint(),
+        "make it beforehand: kubectl create configmap blackboard --namespace default"
+    );
+}
+
+#[tokio::test]
+async fn a_lease_is_no_blackboard() {
+    let server = ApiServer::new();
+    let board = Blackboard::on(client(&server), Lock::lease("default", "l"));
+    assert!(matches!(board.claim("john").await, Err(Error::Invalid { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_hears_of_each_change() {
+    let server = with_blackboard(json!({ "leader": "" }));
+    let board = blackboard(&server);
+    let mut observer = board.observe();
+    assert_eq!(observer.changed().await.unwrap(), None);
+    let next = tokio::spawn(async move { (observer.changed().await.unwrap(), observer) });
+    board.key("other").claim("x").await.unwrap(); // No change of this key.
+    blackboard(&server).claim("jane").await.unwrap();
+    let (seen, mut observer) = next.await.unwrap();
+    assert_eq!(seen, Some("jane".to_owned()));
+    blackboard(&server).release("jane").await.unwrap();
+    assert_eq!(observer.changed().await.unwrap(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_election_never_takes_over_a_claim() {
+    let server = with_blackboard(json!({ "leader": "jane" }));
+    let lock = Lock::config_map("default", "blackboard");
+    let mut john = incumbent::Candidate::builder(client(&server), lock)
+        .identity("john")
+        .clock(incumbent::Clock::tokio())
+        .build()
+        .unwrap();
+    let day = std::time::Duration::from_secs(24 * 60 * 60);
+    assert!(tokio::time::timeout(day, john.campaign()).await.is_err());
+    blackboard(&server).release("jane").await.unwrap();
+    assert!(john.campaign().await.unwrap().is_valid());
+}

@@ -1,0 +1,156 @@
+//! What an account may and may not do, and what a candidate then says.
+
+mod support;
+
+use std::time::Duration;
+
+use incumbent::{Candidate, Clock, Error, Lock};
+use incumbent_apiserver::ApiServer;
+use serde_json::json;
+use support::{builder, client, restricted_client, seconds};
+
+#[tokio::test(start_paused = true)]
+async fn get_and_update_on_one_config_map_are_enough_to_take_part() {
+    let server = ApiServer::new();
+    let metadata = json!({ "name": "blackboard", "namespace": "default" });
+    server
+        .create(json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata }))
+        .unwrap();
+    let rules = json!([{
+        "apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["blackboard"],
+        "verbs": ["get", "update"],
+    }]);
+    let client = restricted_client(&server, "scanner", rules);
+    let lock = Lock::config_map("default", "blackboard");
+    let new = |identity: &str| {
+        Candidate::builder(client.clone(), lock.clone())
+            .identity(identity)
+            .clock(Clock::tokio())
+            .build()
+            .unwrap()
+    };
+    let (mut john, mut jane) = (new("john"), new("jane"));
+    let leadership = john.campaign().await.unwrap();
+    let waiting = tokio::spawn(async move { (jane.campaign().await.unwrap(), jane) });
+    seconds(60.0).await;
+    assert!(leadership.is_valid());
+    let before = tokio::time::Instant::now();
+    leadership.release().await;
+    let (second, _jane) = waiting.await.unwrap();
+    assert!(second.is_valid());
+    assert!(before.elapsed() <= Duration::from_millis(2_401), "one poll: {:?}", before.elapsed());
+}
+
+async fn refused(rules: serde_json::Value, lock: Lock) -> Error {
+    let server = ApiServer::new();
+    let metadata = json!({ "name": "made", "namespace": "default" });
+    server
+        .create(json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata }))
+        .unwrap();
+    let client = restricted_client(&server, "scanner", rules);
+    let builder = Candidate::builder(client, lock).identity("john").clock(Clock::tokio());
+    builder.build().unwrap().campaign().await.unwrap_err()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_permission_is_named_as_the_rule_to_add() {
+    let lease = || Lock::lease("default", "lock");
+    let rule = |verbs: &[&str]| json!([{ "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": verbs }]);
+    let error = refused(json!([]), lease()).await;
+    assert!(
+        error.to_string().starts_with("not allowed to get lease/lock in namespace default: leases"),
+        "{error}"
+    );
+    assert_eq!(
+        error.hint(),
+        "the account needs this rule in a Role of namespace default:\n\
+         - apiGroups: [\"coordination.k8s.io\"]\n  resources: [\"leases\"]\n  \
+         resourceNames: [\"lock\"]\n  verbs: [\"get\"]"
+    );
+
+    let error = refused(rule(&["get"]), lease()).await;
+    assert!(matches!(error, Error::Forbidden { verb: "create", .. }), "{error}");
+    assert!(error.hint().starts_with("make the object beforehand, or "), "{}", error.hint());
+    assert!(!error.hint().contains("resourceNames"), "create cannot be restricted to a name");
+
+    let error = refused(rule(&["get", "create"]), lease()).await;
+    assert!(matches!(error, Error::Forbidden { verb: "update", .. }), "{error}");
+
+    let of_config_maps =
+        json!([{ "apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"] }]);
+    let error = refused(of_config_maps, Lock::config_map("default", "made")).await;
+    assert!(error.hint().contains("- apiGroups: [\"\"]\n  resources: [\"configmaps\"]"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_does_not_exist_is_said_to_be_missing() {
+    let server = ApiServer::new();
+    let builder = Candidate::builder(client(&server), Lock::lease("nowhere", "lock"));
+    let error = builder.clock(Clock::tokio()).build().unwrap().campaign().await.unwrap_err();
+    assert_eq!(error.to_string(), "namespace nowhere does not exist");
+    assert_eq!(error.hint(), "kubectl create namespace nowhere");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_nobody_knows_is_said_to_be_refused() {
+    let server = ApiServer::new();
+    let client = kube::Client::new(server.service_as("stale"), "default");
+    let error = builder(client, "john").build().unwrap().campaign().await.unwrap_err();
+    assert!(matches!(error, Error::Unauthorized { .. }), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permission_that_is_taken_away_costs_the_leadership_and_no_more() {
+    let server = ApiServer::new();
+    let rules = json!([{
+        "apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
+        "verbs": ["get", "create", "update", "list", "watch"],
+    }]);
+    let client = restricted_client(&server, "scanner", rules);
+    let mut john = builder(client, "john").build().unwrap();
+    let leadership = john.campaign().await.unwrap();
+    let role = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles/scanner";
+    let rules = |rules| {
+        let body = json!({ "rules": rules }).to_string().into_bytes();
+        http::Request::patch(role)
+            .header("Content-Type", "application/merge-patch+json")
+            .body(body)
+            .unwrap()
+    };
+    let admin = support::client(&server);
+    let before: serde_json::Value =
+        admin.request(http::Request::get(role).body(Vec::new()).unwrap()).await.unwrap();
+    let _: serde_json::Value = admin.request(rules(json!([]))).await.unwrap();
+    leadership.lost().await;
+    drop(leadership);
+    let back = async {
+        seconds(60.0).await;
+        let _: serde_json::Value = admin.request(rules(before["rules"].clone())).await.unwrap();
+    };
+    // He keeps trying: what has worked once may work again.
+    let (leadership, ()) = tokio::join!(john.campaign(), back);
+    assert!(leadership.unwrap().is_valid());
+}
+
+#[test]
+fn names_that_kubernetes_would_refuse_are_refused_before_any_request() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let server = ApiServer::new();
+        for (lock, identity) in [
+            (Lock::lease("default", "No_Such"), "john"),
+            (Lock::lease("", "lock"), "john"),
+            (Lock::config_map("default", "b").with_key("a/b"), "john"),
+            (Lock::lease("default", "lock"), ""),
+            (Lock::lease("default", "lock"), "john\n"),
+        ] {
+            let built =
+                Candidate::builder(client(&server), lock.clone()).identity(identity).build();
+            assert!(matches!(built, Err(Error::Invalid { .. })), "{lock} {identity:?}");
+        }
+        let timing = Candidate::builder(client(&server), Lock::lease("default", "lock"))
+            .lease_duration(Duration::from_millis(1500));
+        assert!(matches!(timing.build(), Err(Error::Invalid { .. })));
+        assert_eq!(server.requests().total(), 0);
+    });
+}
