@@ -117,6 +117,7 @@ impl Demo {
     }
 
     async fn graceful_stop(&mut self) -> anyhow::Result<Step> {
+        self.settle().await;
         let (token, old) = self.leader()?;
         self.head("1/5", &format!("{} is asked to stop (SIGTERM)", old.identity))?;
         self.candidates.signal(&old.identity, Signal::TERM)?;

@@ -20,22 +20,18 @@ pub(crate) async fn run(args: args::DevServer) -> anyhow::Result<ExitCode> {
     let transport = if args.http { Transport::Http } else { Transport::Https };
     let server = ApiServer::new();
     let listening = server.listen(args.listen, transport).await?;
+    if let Some(file) = &args.kubeconfig {
+        write_private(file, &listening.kubeconfig())
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
     output::line(&format!("address     {}", listening.url()))?;
     output::line(&format!("token       {}", server.admin_token()))?;
     match &args.kubeconfig {
-        Some(file) => {
-            write_private(file, &listening.kubeconfig())
-                .with_context(|| format!("cannot write {}", file.display()))?;
-            output::line(&format!("kubeconfig  {}", file.display()))?;
-        }
-        None => {
-            output::line("kubeconfig")?;
-            output::line(&listening.kubeconfig())?;
-        }
+        Some(file) => output::line(&format!("kubeconfig  {}", file.display()))?,
+        None => output::line(&format!("kubeconfig\n{}", listening.kubeconfig().trim_end()))?,
     }
     if let Some(ca) = listening.ca_pem() {
-        output::line("ca")?;
-        output::line(ca.trim_end())?;
+        output::line(&format!("ca\n{}", ca.trim_end()))?;
     }
     eprintln!("Not for production: one process, in memory, everything is lost when it ends.");
     elect::shutdown_signal().await;

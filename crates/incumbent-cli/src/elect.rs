@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use incumbent::{Candidate, Error, Leader, Leadership, Lock, LockView, Observer, Release};
+use incumbent::{Candidate, Error, Leader, Leadership, Lock, LockView, Observer, Overrun, Release};
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -25,7 +25,9 @@ pub(crate) async fn run(args: args::Elect) -> anyhow::Result<ExitCode> {
     let mut parts = JoinSet::new();
     for lock in locks {
         for number in 1..=args.candidates {
-            let mut builder = Candidate::builder(client.clone(), lock.clone()).timing(timing);
+            let mut builder = Candidate::builder(client.clone(), lock.clone())
+                .timing(timing)
+                .on_overrun(end_unless_paused);
             builder = match (&args.identity, args.candidates) {
                 (None, _) => builder,
                 (Some(identity), 1) => builder.identity(identity),
@@ -37,6 +39,17 @@ pub(crate) async fn run(args: args::Elect) -> anyhow::Result<ExitCode> {
     }
     wait_for(parts, stop).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Ends this process where its work hangs, say on a full pipe.
+///
+/// A process that was paused past its lease goes on instead: all that it does asks its leadership first,
+/// and the point is to show that it then does nothing.
+fn end_unless_paused(overrun: Overrun) {
+    if overrun.late_by < Duration::from_millis(100) {
+        eprintln!("error: the work under {} still runs at the end of its lease", overrun.lock);
+        std::process::abort();
+    }
 }
 
 /// A candidate retries for as long as it runs; whoever starts one wants to hear at once that it cannot

@@ -1,4 +1,73 @@
 //! Leader election for distributed workloads on Kubernetes.
+//!
+//! Replicas of an application agree on one leader without running a consensus system of their own:
+//! Kubernetes already has a consistent store behind its API. Whoever *replaces* an object with the
+//! `resourceVersion` it has read wins; everybody else gets 409 Conflict and sees who leads.
+//!
+//! This crate starts no server, and it decides nothing by wall clocks. It takes a [`kube::Client`], and
+//! gives out a [`Leadership`] that expires by itself and carries a fencing token.
+//!
+//! # The smallest example
+//!
+//! ```no_run
+//! use incumbent::{Candidate, Error, Lock, connect};
+//!
+//! # async fn send(token: incumbent::FencingToken) -> std::io::Result<()> { Ok(()) }
+//! # async fn example() -> Result<(), Error> {
+//! let client = connect().await?; // a Pod's service account, or the kubeconfig
+//! let mut candidate = Candidate::builder(client, Lock::lease("prod", "scanner")).build()?;
+//! candidate
+//!     .run(|leadership| async move {
+//!         while leadership.is_valid() {
+//!             send(leadership.fencing_token()).await?;
+//!         }
+//!         Ok(())
+//!     })
+//!     .await
+//! # }
+//! ```
+//!
+//! [`Candidate::run`] campaigns, runs the work, drops it when leadership is lost, and campaigns again. For
+//! more control there is [`Candidate::campaign`]; to follow only, [`Candidate::observe`]; and for the plain
+//! first-come registration without expiry, [`Blackboard`].
+//!
+//! # What it promises
+//!
+//! - [`Leadership::is_valid`] reads a clock that counts suspend time, against a deadline counted from when
+//!   the last successful renewal was *sent*. It needs neither the API server nor the runtime to turn false.
+//! - The [fencing token](Leadership::fencing_token) rises with each term, also when the lock is deleted and
+//!   made anew. Send it along with each write to whatever you protect.
+//! - The lock is given back only when the [`Leadership`] is dropped: keep it with the work. Work that still
+//!   holds it when others may lead is ended by force, by a watchdog on a thread of its own.
+//! - Waiting costs no requests where the account may watch; `get` and `update` on the one object are enough
+//!   to take part.
+//!
+//! The whole list, with the assumptions behind it and a test for each line, is in `docs/guarantees.md`.
+//!
+//! # Tests of your own
+//!
+//! A [`Clock::tokio`] under `tokio::time::pause` makes a lease of fifteen seconds pass in no time, and the
+//! crate `incumbent-apiserver` is an API server in the test's own process:
+//!
+//! ```
+//! use incumbent::{Candidate, Clock, Lock};
+//! use incumbent_apiserver::ApiServer;
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), incumbent::Error> {
+//! let server = ApiServer::new();
+//! let client = kube::Client::new(server.service(), "default");
+//! let mut candidate = Candidate::builder(client, Lock::lease("default", "scanner"))
+//!     .identity("john")
+//!     .clock(Clock::tokio())
+//!     .build()?;
+//!
+//! let leadership = candidate.campaign().await?;
+//! tokio::time::sleep(std::time::Duration::from_secs(3600)).await; // an hour, in no time
+//! assert!(leadership.is_valid());
+//! # Ok(())
+//! # }
+//! ```
 
 mod api;
 mod blackboard;
@@ -28,3 +97,8 @@ pub use lock::Lock;
 pub use observer::{Leader, Observer};
 pub use survey::{LockView, Registration};
 pub use term::Overrun;
+
+/// The examples of the README compile, and those that can run do.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

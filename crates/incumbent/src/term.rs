@@ -36,6 +36,9 @@ pub struct Overrun {
     pub lock: Lock,
     /// The token of the term that is over.
     pub token: FencingToken,
+    /// How long after the last moment this is. More than a few milliseconds say that the whole process
+    /// (or machine) had been paused, and its work with it.
+    pub late_by: Duration,
 }
 
 /// What is done about work that overran.
@@ -141,7 +144,8 @@ impl TermState {
         if now < stop_by {
             return Some(stop_by);
         }
-        (self.on_overrun)(Overrun { lock: self.lock.clone(), token: self.token });
+        let late_by = now.saturating_since(stop_by);
+        (self.on_overrun)(Overrun { lock: self.lock.clone(), token: self.token, late_by });
         None
     }
 }

@@ -1,0 +1,152 @@
+//! What the tests of the command share: a server of its own for each test, and the binary against it.
+
+#![allow(dead_code, reason = "each test file uses its own part of this")]
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use incumbent_apiserver::{ApiServer, Listening, Transport};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// An API server on a free port, with its kubeconfig in a folder that goes with it.
+pub(crate) struct Cluster {
+    pub(crate) server: ApiServer,
+    pub(crate) listening: Option<Listening>,
+    pub(crate) folder: TempDir,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Cluster {
+    pub(crate) fn start() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let server = ApiServer::new();
+        let address = "127.0.0.1:0".parse().unwrap();
+        let listening = runtime.block_on(server.listen(address, Transport::Https)).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("kubeconfig"), listening.kubeconfig()).unwrap();
+        Self { server, listening: Some(listening), folder, runtime }
+    }
+
+    pub(crate) fn listening(&self) -> &Listening {
+        self.listening.as_ref().unwrap()
+    }
+
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.folder.path().join("kubeconfig")
+    }
+
+    /// Closes the port and all connections; what is stored stays.
+    pub(crate) fn stop(&mut self) {
+        let listening = self.listening.take().unwrap();
+        self.runtime.block_on(listening.stop());
+    }
+
+    /// The same server again, on the same port.
+    pub(crate) fn listen_again(&mut self, address: std::net::SocketAddr) {
+        let listening = self.server.listen(address, Transport::Https);
+        self.listening = Some(self.runtime.block_on(listening).unwrap());
+    }
+
+    /// The binary with these arguments, split at spaces, against this server.
+    pub(crate) fn command(&self, arguments: &str) -> Command {
+        let mut command = incumbent(arguments);
+        command.env("KUBECONFIG", self.kubeconfig());
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &str) -> Outcome {
+        Outcome::of(self.command(arguments).output().unwrap())
+    }
+}
+
+/// The binary with these arguments, in an environment that says nothing.
+pub(crate) fn incumbent(arguments: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_incumbent"));
+    command.args(arguments.split_whitespace()).stdin(Stdio::null());
+    for name in [
+        "KUBECONFIG",
+        "KUBERNETES_SERVICE_HOST",
+        "KUBERNETES_SERVICE_PORT",
+        "POD_NAME",
+        "POD_UID",
+        "POD_NAMESPACE",
+        "RUST_LOG",
+    ] {
+        command.env_remove(name);
+    }
+    command.env("HOME", "/nonexistent");
+    command
+}
+
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Outcome {
+    pub(crate) fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+/// A candidate process, ended with the test.
+pub(crate) struct Candidate {
+    child: Child,
+    lines: std::io::Lines<BufReader<ChildStdout>>,
+}
+
+impl Candidate {
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    /// The next line of this event; others before it are passed over.
+    pub(crate) fn event(&mut self, event: &str) -> Value {
+        for line in self.lines.by_ref() {
+            let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+            if line["event"] == event {
+                return line;
+            }
+        }
+        panic!("the candidate ended without {event:?}");
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for the end of the process, and returns its exit code.
+    pub(crate) fn end(mut self) -> i32 {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code().unwrap_or(-1);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("the candidate does not end");
+    }
+}
+
+impl Drop for Candidate {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
