@@ -68,6 +68,9 @@ pub(crate) struct Elect {
     /// Run this many candidates for each lock, for load tests
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) candidates: u16,
+    /// Give no fencing token below this, for a lock that moves to another cluster or a restored backup
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub(crate) token_floor: u64,
     /// While leading, print an "acting" line this often
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) act_every: Option<Duration>,

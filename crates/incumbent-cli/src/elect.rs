@@ -27,6 +27,7 @@ pub(crate) async fn run(args: args::Elect) -> anyhow::Result<ExitCode> {
         for number in 1..=args.candidates {
             let mut builder = Candidate::builder(client.clone(), lock.clone())
                 .timing(timing)
+                .token_floor(args.token_floor)
                 .on_overrun(end_unless_paused);
             builder = match (&args.identity, args.candidates) {
                 (None, _) => builder,

@@ -42,8 +42,9 @@ pub struct Elector {
     /// Nothing is sent before this, after a failure.
     pause: Window,
     next_poll: Window,
-    /// The last time that was written. Those of one session rise, so each write is a change.
-    last_stamp: Option<WallTime>,
+    /// The times written by the last successful write, and by those since whose outcome is not known.
+    /// A record with any other is not ours. They rise, so that each write is a change.
+    stamps: Vec<WallTime>,
     latest: Instant,
 }
 
@@ -67,9 +68,6 @@ struct Reign {
     term: Term,
     uid: Uid,
     acquired: WallTime,
-    /// The renew times that the record may show: of the last successful write, and of those since
-    /// whose outcome is not known. Any other means that somebody else renews in our name.
-    stamps: Vec<WallTime>,
     /// When the last successful renewal was sent.
     renewed_at: Instant,
 }
@@ -133,7 +131,7 @@ impl Elector {
             conflicts: 0,
             pause: Window::at(Instant::START),
             next_poll: Window::at(Instant::START),
-            last_stamp: None,
+            stamps: Vec::new(),
             latest: Instant::START,
         }
     }
@@ -157,7 +155,7 @@ impl Elector {
                 None
             }
             Input::Observed(Observation::Gone { revision }) => {
-                self.seen.learn_gone(Some(revision), Origin::Event, self.config.session);
+                self.learn_gone(Some(revision), Origin::Event);
                 None
             }
             Input::Follow(follow) => {
@@ -234,6 +232,7 @@ impl Elector {
     fn on_campaign(&mut self) {
         if matches!(self.state, State::Idle | State::Releasing { .. }) {
             self.state = State::Campaigning;
+            self.seen.forget_namesakes();
         }
     }
 
@@ -269,8 +268,7 @@ impl Elector {
             }
             Reply::Missing if sent.purpose == Purpose::Read => {
                 self.on_read(now);
-                let origin = Origin::Read { known: sent.known };
-                self.seen.learn_gone(None, origin, self.config.session);
+                self.learn_gone(None, Origin::Read { known: sent.known });
                 None
             }
             Reply::Written(snapshot) => self.on_written(now, &sent, snapshot),
@@ -308,6 +306,9 @@ impl Elector {
     fn on_written(&mut self, now: Instant, sent: &InFlight, stored: Snapshot) -> Option<Change> {
         self.knowledge = Knowledge::Current;
         self.conflicts = 0;
+        if sent.purpose != Purpose::Read {
+            self.stamps.retain(|stamp| *stamp == sent.stamp);
+        }
         self.learn(now, stored, Origin::Event);
         match (sent.purpose, &self.state) {
             (Purpose::Acquire, State::Campaigning) => self.start(now, sent),
@@ -329,15 +330,15 @@ impl Elector {
     }
 
     fn learn(&mut self, now: Instant, snapshot: Snapshot, origin: Origin) {
-        let observer = Observer {
-            identity: &self.config.identity,
-            session: self.config.session,
-            default_patience: self.config.timing.lease_duration(),
-        };
+        let observer = observer(&self.config, &self.stamps);
         self.seen.learn(now, snapshot, origin, observer);
         if self.seen.expires_at() > now {
             self.conflicts = 0;
         }
+    }
+
+    fn learn_gone(&mut self, revision: Option<u64>, origin: Origin) {
+        self.seen.learn_gone(revision, origin, observer(&self.config, &self.stamps));
     }
 
     // How a term begins, goes on and ends.
@@ -349,7 +350,6 @@ impl Elector {
             term: self.term_from(lock.record.last_token, sent.sent_at),
             uid: lock.version.uid.clone(),
             acquired: sent.stamp,
-            stamps: vec![sent.stamp],
             renewed_at: sent.sent_at,
         };
         if now >= reign.term.valid_until || self.why_lost(&reign).is_some() {
@@ -368,7 +368,6 @@ impl Elector {
         let term = self.term_from(reign.term.token, sent.sent_at);
         let State::Leading(reign) = &mut self.state else { return None };
         reign.term = term;
-        reign.stamps = vec![sent.stamp];
         reign.renewed_at = sent.sent_at;
         Some(Change::Renewed(term))
     }
@@ -407,20 +406,19 @@ impl Elector {
         }
         let record = &lock.record;
         let ours = record.holder.as_ref() == Some(&self.config.identity)
-            && record.session == Some(self.config.session)
+            && observer(&self.config, &self.stamps).is_own(record)
             && record.last_token == reign.term.token
             && record.lease_duration == Some(self.config.timing.lease_duration())
-            && record.acquired == Some(Stamp::At(reign.acquired))
-            && reign.stamps.iter().any(|stamp| record.renewed == Some(Stamp::At(*stamp)));
+            && record.acquired == Some(Stamp::At(reign.acquired));
         (!ours).then(|| Loss::RecordChanged { holder: record.holder.clone() })
     }
 
-    /// Whether the lock carries our session, or a write of ours may still make it so.
+    /// Whether the record is ours, or a write of ours may still make it so.
     fn is_ours(&self) -> bool {
         self.seen.snapshot().is_some_and(|lock| {
             let may_become_ours =
                 !lock.record.is_held() && self.unresolved == Some(lock.version.revision);
-            lock.record.session == Some(self.config.session) || may_become_ours
+            observer(&self.config, &self.stamps).is_own(&lock.record) || may_become_ours
         })
     }
 
@@ -459,7 +457,7 @@ impl Elector {
     }
 
     fn plan_campaign(&self) -> (Window, Purpose) {
-        let free_at = self.seen.free_at(self.config.session);
+        let free_at = self.seen.free_at(observer(&self.config, &self.stamps));
         if self.follow == Follow::Poll && self.next_poll.earliest < free_at {
             return (self.next_poll.not_after(free_at), Purpose::Read);
         }
@@ -478,13 +476,12 @@ impl Elector {
         if now.instant < window.earliest {
             return None;
         }
-        let stamp = self.last_stamp.map_or(now.wall, |last| now.wall.rising_from(last));
+        let stamp = self.stamps.last().map_or(now.wall, |last| now.wall.rising_from(*last));
         let operation = self.operation(purpose, stamp);
         if purpose != Purpose::Read {
-            self.last_stamp = Some(stamp);
-        }
-        if let (State::Leading(reign), Purpose::Renew) = (&mut self.state, purpose) {
-            reign.stamps.push(stamp);
+            self.stamps.push(stamp);
+            let outdated = self.stamps.len().saturating_sub(MAX_STAMPS);
+            self.stamps.drain(..outdated);
         }
         self.in_flight =
             Some(InFlight { purpose, sent_at: now.instant, known: self.seen.revision(), stamp });
@@ -571,3 +568,17 @@ impl Elector {
 /// However long the retry period, nobody waits longer than this for others at an expiry: with it, a
 /// crash costs at most the lease duration and a tenth of a second.
 const MAX_SPREAD: Duration = Duration::from_millis(50);
+
+/// More writes than this without one that succeeds, and the oldest are forgotten: were they to land after
+/// all, their record would count as somebody else's, and be waited out.
+const MAX_STAMPS: usize = 32;
+
+/// What this candidate knows of itself when it looks at a record.
+fn observer<'a>(config: &'a Config, stamps: &'a [WallTime]) -> Observer<'a> {
+    Observer {
+        identity: &config.identity,
+        session: config.session,
+        stamps,
+        default_patience: config.timing.lease_duration(),
+    }
+}

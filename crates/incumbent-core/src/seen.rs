@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::record::{FencingToken, Identity, Record, Session, Snapshot};
-use crate::time::Instant;
+use crate::record::{FencingToken, Identity, Record, Session, Snapshot, Stamp};
+use crate::time::{Instant, WallTime};
 
 /// The newest known version of the lock, and the timer that a follower keeps for it.
 ///
@@ -36,13 +36,24 @@ enum Lock {
     },
 }
 
-/// Who looks: what it takes for granted when it reads a record.
+/// Who looks: what it knows of itself, and takes for granted when it reads a record.
 #[derive(Clone, Copy)]
 pub(crate) struct Observer<'a> {
     pub(crate) identity: &'a Identity,
     pub(crate) session: Session,
+    /// The renew times of its own writes that records may show.
+    pub(crate) stamps: &'a [WallTime],
     /// For records that do not state a lease duration.
     pub(crate) default_patience: Duration,
+}
+
+impl Observer<'_> {
+    /// Whether `record` is one's own. The session alone is no proof: a foreign program of the same name
+    /// takes the record for its own, renews it, and leaves our session where it was.
+    pub(crate) fn is_own(&self, record: &Record) -> bool {
+        record.session == Some(self.session)
+            && self.stamps.iter().any(|stamp| record.renewed == Some(Stamp::At(*stamp)))
+    }
 }
 
 /// How a version became known.
@@ -99,7 +110,7 @@ impl Seen {
                 }
             }
             // Another object, or an older version of this one: history went back.
-            Lock::Present { .. } => self.bar(observer.session),
+            Lock::Present { .. } => self.bar(observer),
             Lock::Unknown | Lock::Missing => {}
         }
         self.revision = new.version.revision;
@@ -107,7 +118,12 @@ impl Seen {
         self.lock = Lock::Present { snapshot: Box::new(new), changed_at, patience };
     }
 
-    pub(crate) fn learn_gone(&mut self, revision: Option<u64>, origin: Origin, own: Session) {
+    pub(crate) fn learn_gone(
+        &mut self,
+        revision: Option<u64>,
+        origin: Origin,
+        observer: Observer<'_>,
+    ) {
         // A read that finds nothing says no revision: it counts as what was known when it was sent.
         let news = match (revision, origin) {
             (Some(revision), origin) => self.is_news(revision, origin),
@@ -115,7 +131,7 @@ impl Seen {
             (None, Origin::Event) => false,
         };
         if news {
-            self.bar(own);
+            self.bar(observer);
             self.revision = revision.unwrap_or(self.revision);
             self.lock = Lock::Missing;
         }
@@ -141,6 +157,11 @@ impl Seen {
         self.highest_token
     }
 
+    /// Forgets namesakes of the past.
+    pub(crate) fn forget_namesakes(&mut self) {
+        self.namesake_beats = 0;
+    }
+
     /// Whether another living process uses our identity. One heartbeat is no proof of life: it may be
     /// the last write of our own predecessor, landing late.
     pub(crate) fn has_namesake(&self) -> bool {
@@ -157,10 +178,10 @@ impl Seen {
         }
     }
 
-    /// From when on `own` may take the lock, provided that no work of its own is running.
-    pub(crate) fn free_at(&self, own: Session) -> Instant {
+    /// From when on `observer` may take the lock, provided that no work of its own is running.
+    pub(crate) fn free_at(&self, observer: Observer<'_>) -> Instant {
         match self.snapshot() {
-            Some(snapshot) if snapshot.record.session == Some(own) => self.barred_until,
+            Some(snapshot) if observer.is_own(&snapshot.record) => self.barred_until,
             _ => self.barred_until.max(self.expires_at()),
         }
     }
@@ -175,8 +196,8 @@ impl Seen {
     }
 
     /// The lock as we knew it is gone. Whoever held it may not know yet, so wait its term out.
-    fn bar(&mut self, own: Session) {
-        let held_by_us = self.snapshot().is_some_and(|lock| lock.record.session == Some(own));
+    fn bar(&mut self, observer: Observer<'_>) {
+        let held_by_us = self.snapshot().is_some_and(|lock| observer.is_own(&lock.record));
         if !held_by_us {
             self.barred_until = self.barred_until.max(self.expires_at());
         }

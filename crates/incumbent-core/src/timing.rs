@@ -37,7 +37,8 @@ impl Timing {
         Self::preset(5_000, 3_000, 500)
     }
 
-    /// 137 s / 107 s / 26 s: rides out an API server that is away for a minute (OpenShift's choice).
+    /// 137 s / 107 s / 26 s, OpenShift's choice: for an API server that may be away for half a minute at
+    /// any time, and a minute with luck.
     pub fn patient() -> Self {
         Self::preset(137_000, 107_000, 26_000)
     }
@@ -97,7 +98,8 @@ impl Timing {
         Self { request_timeout, ..self }.checked()
     }
 
-    /// Sets how long the work may take to stop once leadership is lost.
+    /// States how long the work may need to stop once leadership is lost, so that a timing that leaves it
+    /// less is refused. By default, whatever time there is.
     ///
     /// # Errors
     /// Where the work could then still run when somebody else may lead.
@@ -105,12 +107,15 @@ impl Timing {
         Self { stop_budget, ..self }.checked()
     }
 
-    /// Sets by how much, in tenths of a percent, the clocks of two machines may drift apart.
+    /// Sets by how much, in tenths of a percent, the rates of two machines' clocks may differ. What that
+    /// takes away is taken from the stop budget.
     ///
     /// # Errors
-    /// Where the work could then still run when somebody else may lead.
+    /// Where no time to stop would be left.
     pub fn with_clock_error_permille(self, permille: u32) -> Result<Self, TimingError> {
-        Self { clock_error: ClockError { permille }, ..self }.checked()
+        let clock_error = ClockError { permille: permille.min(1000) };
+        let room = clock_error.shorten(self.lease_duration).saturating_sub(self.renew_deadline);
+        Self { clock_error, stop_budget: self.stop_budget.min(room), ..self }.checked()
     }
 
     /// How long followers wait, counted from when they saw the last renewal.

@@ -42,6 +42,7 @@ fn an_impossible_timing_is_refused_with_its_numbers_and_the_reason() {
         refused(Timing::default().with_renew_interval(seconds(9))),
         refused(Timing::default().with_request_timeout(seconds(6))),
         refused(Timing::default().with_clock_error_permille(400)),
+        refused(Timing::default().with_clock_error_permille(1500)),
         refused(Timing::from_lease_duration(seconds(3_000_000_000))),
     ];
     assert_eq!(
@@ -63,10 +64,18 @@ fn an_impossible_timing_is_refused_with_its_numbers_and_the_reason() {
          would cost the leadership\n\
          renew interval 5s + request time-out 6s exceed the renew deadline 10s, so one slow answer \
          would cost the leadership\n\
-         renew deadline 10s + stop budget 4.7s + clock error 6s exceed the lease duration 15s, so \
-         work could still run when another leads\n\
+         renew deadline 10s leaves no time to stop within the lease duration 15s, and a leader must \
+         have stopped before others may start\n\
+         clock error of 1000 ‰ leaves nothing of the lease duration\n\
          lease duration 3000000000s is longer than the 2147483647 s that a record can hold"
     );
+}
+
+#[test]
+fn a_larger_clock_error_is_taken_from_the_stop_budget() {
+    let timing = Timing::default().with_clock_error_permille(100).unwrap();
+    assert_eq!(timing.stop_budget(), Duration::from_millis(3_500));
+    assert_eq!(timing.stop_deadline(), Duration::from_millis(13_500));
 }
 
 proptest! {

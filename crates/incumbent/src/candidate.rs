@@ -205,7 +205,7 @@ impl Builder {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn build(self) -> Result<Candidate, Error> {
-        let lock = self.api.lock().clone().checked()?;
+        let lock = self.api.lock().clone().checked_for_election()?;
         let identity = match self.identity {
             Some(identity) => identity::checked(identity)?,
             None => identity::default(),

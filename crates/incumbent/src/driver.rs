@@ -182,7 +182,9 @@ impl Driver {
             }
             Change::Released(release) => {
                 tracing::debug!(%lock, ?release, "released");
-                self.term = None;
+                if let Some(state) = self.term.take() {
+                    state.revoke();
+                }
                 self.last_release = release;
                 for waiting in self.awaiting_release.drain(..) {
                     let _ = waiting.send(release);
@@ -218,8 +220,14 @@ impl Driver {
     fn fail_campaign(&mut self, error: Error) {
         if let Some(campaign) = self.campaign.take() {
             let _ = campaign.send(Err(error));
-            self.follow_up = Some(Input::Release);
+            self.follow_up = self.withdraw();
         }
+    }
+
+    /// Nobody wants to lead any more. That says nothing of work that is still running under an earlier
+    /// campaign: its own end does.
+    fn withdraw(&self) -> Option<Input> {
+        self.term.is_none().then_some(Input::Release)
     }
 
     /// Waits for whatever comes first.
@@ -237,7 +245,7 @@ impl Driver {
                 news = self.news.recv() => Some(self.on_news(news)),
                 () = withdrawn(&mut self.campaign) => {
                     self.campaign = None;
-                    Some(Input::Release)
+                    self.withdraw()
                 }
                 () = until(self.clock, alarm) => Some(self.on_alarm()),
             };
@@ -271,8 +279,9 @@ impl Driver {
     fn on_answer(&mut self, answer: Answer) -> Input {
         self.in_flight = None;
         if let Reply::Found(snapshot) | Reply::Written(snapshot) = &answer.reply {
-            self.proven.push(answer.verb);
-            self.proven.dedup();
+            if !self.proven.contains(&answer.verb) {
+                self.proven.push(answer.verb);
+            }
             self.last_trouble.clear();
             let revision = snapshot.version.revision;
             if self.watch.is_open && revision > self.watch.shown && self.watch.ahead.is_none() {

@@ -36,6 +36,10 @@ pub(crate) const TERM_ANNOTATION: &str = "incumbent.dev/term";
 /// Where client-go's ConfigMap lock kept its record, and the Python, Java and C# clients still do.
 pub(crate) const RECORD_ANNOTATION: &str = "control-plane.alpha.kubernetes.io/leader";
 
+/// The record of an election under another key than `leader`, of which the foreign clients know nothing:
+/// each key has an election of its own.
+const KEYED_RECORD_ANNOTATION: &str = "incumbent.dev/record";
+
 impl Lock {
     /// The Lease `name` in `namespace`: what client-go and most others use.
     pub fn lease(namespace: impl Into<String>, name: impl Into<String>) -> Self {
@@ -116,6 +120,21 @@ impl Lock {
         Ok(self)
     }
 
+    /// Whether an election can be held under this key: its annotations are named after it.
+    pub(crate) fn checked_for_election(self) -> Result<Self, Error> {
+        let lock = self.checked()?;
+        let ends_well = |key: &str| key.ends_with(|last: char| last.is_ascii_alphanumeric());
+        match lock.key() {
+            Some(key) if key.len() > LONGEST_ELECTION_KEY || !ends_well(key) => {
+                Err(Error::invalid(
+                    format!("{key:?} cannot be the key of an election"),
+                    "it has at most 50 characters, and a letter or digit at its end",
+                ))
+            }
+            _ => Ok(lock),
+        }
+    }
+
     /// The API group, empty for the core group, and the plural name, as RBAC rules write them.
     pub(crate) fn resource(&self) -> (&'static str, &'static str) {
         match self.kind {
@@ -156,15 +175,31 @@ impl Lock {
             Kind::ConfigMap { key } => {
                 let holder = record.holder.as_ref().map_or("", Identity::as_str);
                 member(&mut object, "data").insert(key.clone(), holder.into());
-                let mut old = text_annotation(&object, RECORD_ANNOTATION);
+                let mut old = text_annotation(&object, &self.record_annotation());
                 write_times(as_map(&mut old), record, "leaderTransitions");
-                annotate(&mut object, RECORD_ANNOTATION, &old);
+                annotate(&mut object, &self.record_annotation(), &old);
             }
         }
-        let mut term = text_annotation(&object, TERM_ANNOTATION);
+        let mut term = text_annotation(&object, &self.term_annotation());
         write_term(as_map(&mut term), record);
-        annotate(&mut object, TERM_ANNOTATION, &term);
+        annotate(&mut object, &self.term_annotation(), &term);
         object
+    }
+
+    fn term_annotation(&self) -> String {
+        self.annotation(TERM_ANNOTATION, TERM_ANNOTATION)
+    }
+
+    fn record_annotation(&self) -> String {
+        self.annotation(RECORD_ANNOTATION, KEYED_RECORD_ANNOTATION)
+    }
+
+    /// The annotation of the default key, or that of another.
+    fn annotation(&self, usual: &str, keyed: &str) -> String {
+        match self.key() {
+            None | Some(DEFAULT_KEY) => usual.to_owned(),
+            Some(key) => format!("{keyed}.{key}"),
+        }
     }
 
     /// Reads an object. Fields of foreign programs may be missing, null, empty or absurd; what cannot
@@ -174,11 +209,11 @@ impl Lock {
     /// Where the object has no uid or no numeric resourceVersion: then it is none of Kubernetes'.
     pub(crate) fn decode(&self, object: &Value) -> Result<Snapshot, String> {
         let version = version(object)?;
-        let term = Term::read(&text_annotation(object, TERM_ANNOTATION));
+        let term = Term::read(&text_annotation(object, &self.term_annotation()));
         let mut record = match &self.kind {
             Kind::Lease => read_times(&object["spec"], "leaseTransitions"),
             Kind::ConfigMap { key } => {
-                let written = text_annotation(object, RECORD_ANNOTATION);
+                let written = text_annotation(object, &self.record_annotation());
                 let record = read_times(&written, "leaderTransitions");
                 match claim(object, key, &record, &term) {
                     Some(claimed) => claimed,
@@ -203,6 +238,9 @@ impl fmt::Display for Lock {
 }
 
 const DEFAULT_KEY: &str = "leader";
+
+/// The name of an annotation has at most 63 characters, of which `record.` takes some.
+const LONGEST_ELECTION_KEY: usize = 50;
 
 fn check_name(what: &str, name: &str, longest: usize, rule: &str) -> Result<(), Error> {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();

@@ -28,6 +28,16 @@ pub(crate) struct TermState {
     on_overrun: OnOverrun,
 }
 
+/// What the watchdog has to do about a term.
+pub(crate) enum Due {
+    /// Nothing before this moment.
+    At(Instant),
+    /// Nothing any more: the work has ended.
+    Over,
+    /// The work still runs, and has to be ended by force.
+    Overrun(Overrun),
+}
+
 /// Work that was still running when its lease was over.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -111,8 +121,13 @@ impl TermState {
         }
     }
 
-    pub(crate) fn end(&self, loss: Loss) {
+    /// The lock is given back. Whatever still holds the leadership, which nothing should, may not act.
+    pub(crate) fn revoke(&self) {
         self.valid_until.store(0, Ordering::Release);
+    }
+
+    pub(crate) fn end(&self, loss: Loss) {
+        self.revoke();
         self.ended.send_if_modified(|ended| {
             let first = ended.is_none();
             ended.get_or_insert(loss);
@@ -126,27 +141,30 @@ impl TermState {
             self.end(Loss::DeadlinePassed);
         }
         self.working.store(false, Ordering::Release);
-        self.valid_until.store(0, Ordering::Release);
+        self.revoke();
     }
 
-    /// Does what is due by now, and says when to look again; `None` when the term and its work are over.
-    pub(crate) fn check(&self) -> Option<Instant> {
+    pub(crate) fn on_overrun(&self) -> &(dyn Fn(Overrun) + Send + Sync) {
+        &*self.on_overrun
+    }
+
+    /// Ends the term if it is over by now, and says what is due.
+    pub(crate) fn check(&self) -> Due {
         if !self.working.load(Ordering::Acquire) {
-            return None;
+            return Due::Over;
         }
         let now = self.clock.instant();
         let valid_until = self.valid_until();
         if now < valid_until {
-            return Some(valid_until);
+            return Due::At(valid_until);
         }
         self.end(Loss::DeadlinePassed);
         let stop_by = self.stop_by();
         if now < stop_by {
-            return Some(stop_by);
+            return Due::At(stop_by);
         }
         let late_by = now.saturating_since(stop_by);
-        (self.on_overrun)(Overrun { lock: self.lock.clone(), token: self.token, late_by });
-        None
+        Due::Overrun(Overrun { lock: self.lock.clone(), token: self.token, late_by })
     }
 }
 

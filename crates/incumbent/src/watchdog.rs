@@ -4,12 +4,14 @@
 //! sleeps on the boot-time clock and looks at all running terms when the nearest deadline passes; a
 //! renewal moves the deadline without waking it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use incumbent_core::Instant;
 
-use crate::term::TermState;
+use crate::term::{Due, Overrun, TermState, abort};
 
 /// Guards `term` until its work has ended.
 pub(crate) fn guard(term: &Arc<TermState>) {
@@ -22,8 +24,20 @@ pub(crate) fn guard(term: &Arc<TermState>) {
 
 /// The same under a test's paused time, where no thread could know what time it is.
 async fn guard_on_tokio(term: Arc<TermState>) {
-    while let Some(deadline) = term.check() {
-        term.clock().sleep_until(deadline).await;
+    loop {
+        match term.check() {
+            Due::At(deadline) => term.clock().sleep_until(deadline).await,
+            Due::Over => return,
+            Due::Overrun(overrun) => return end_work(&term, overrun),
+        }
+    }
+}
+
+/// Ends the work by the means that the caller has chosen. If these fail, the process ends.
+fn end_work(term: &TermState, overrun: Overrun) {
+    let action = || (term.on_overrun())(overrun.clone());
+    if catch_unwind(AssertUnwindSafe(action)).is_err() {
+        abort(overrun);
     }
 }
 
@@ -48,28 +62,41 @@ impl Watchdog {
         watchdog
     }
 
+    /// The thread does the rest: also what is due already is not done on the caller's.
     fn add(&self, term: Arc<TermState>) {
-        let mut terms = self.terms();
-        terms.push(term);
-        self.set_alarm(&mut terms);
+        self.terms().push(term);
+        self.alarm.set(Some(Instant::START + Duration::from_nanos(1)));
     }
 
     fn watch(&self) -> ! {
         loop {
             self.alarm.wait();
-            self.set_alarm(&mut self.terms());
+            // Nobody waits for the list while work is being ended.
+            for (term, overrun) in self.look() {
+                end_work(&term, overrun);
+            }
         }
     }
 
-    /// Acts on every term whose time has come, forgets those that are over, and sleeps until the next.
-    fn set_alarm(&self, terms: &mut MutexGuard<'_, Vec<Arc<TermState>>>) {
+    /// Tells every term what time it is, forgets those that are over, and sets the alarm for the next.
+    /// Returns those whose work has to be ended.
+    fn look(&self) -> Vec<(Arc<TermState>, Overrun)> {
         let mut next: Option<Instant> = None;
-        terms.retain(|term| {
-            let deadline = term.check();
-            next = next.into_iter().chain(deadline).min();
-            deadline.is_some()
+        let mut overruns = Vec::new();
+        let mut terms = self.terms();
+        terms.retain(|term| match term.check() {
+            Due::At(deadline) => {
+                next = next.into_iter().chain([deadline]).min();
+                true
+            }
+            Due::Over => false,
+            Due::Overrun(overrun) => {
+                overruns.push((term.clone(), overrun));
+                false
+            }
         });
         self.alarm.set(next);
+        overruns
     }
 
     /// A panic while the list was locked leaves it whole, and somebody must go on watching it.

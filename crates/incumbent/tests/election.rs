@@ -222,6 +222,31 @@ async fn work_that_overruns_its_lease_is_reported_to_the_watchdog_in_time() {
     assert!(!leadership.is_valid());
 }
 
+#[test]
+fn the_real_watchdog_acts_on_the_boot_clock_also_when_the_runtime_is_blocked() {
+    let server = ApiServer::new();
+    let (sender, overruns) = std::sync::mpsc::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut john = incumbent::Candidate::builder(client(&server), lease())
+            .identity("john")
+            .lease_duration(Duration::from_secs(1))
+            .on_overrun(move |overrun| {
+                sender.send(overrun.token).unwrap();
+            })
+            .build()
+            .unwrap();
+        let leadership = john.campaign().await.unwrap();
+        let sent_at = Clock::system().instant();
+        // Blocks the only thread of the runtime: nothing is renewed, and nobody else could notice.
+        let token = overruns.recv_timeout(Duration::from_secs(20)).unwrap();
+        assert_eq!(token, leadership.fencing_token());
+        let after = Clock::system().instant().saturating_since(sent_at);
+        assert!(after >= Duration::from_millis(900), "{after:?}: not before the stop deadline");
+        assert!(!leadership.is_valid());
+    });
+}
+
 #[tokio::test(start_paused = true)]
 async fn nothing_is_released_when_the_work_overran() {
     let server = ApiServer::new();
@@ -367,6 +392,18 @@ async fn a_second_campaign_waits_until_the_work_of_the_first_has_ended() {
     };
     let ((), release) = tokio::join!(second, release);
     assert_eq!(release, Release::Done);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_campaign_that_is_given_up_while_work_runs_does_not_release_the_lock() {
+    let server = ApiServer::new();
+    let mut john = candidate(&server, "john");
+    let leadership = john.campaign().await.unwrap();
+    assert!(timeout(Duration::from_secs(3), john.campaign()).await.is_err());
+    seconds(30.0).await;
+    assert!(leadership.is_valid());
+    assert_eq!(stored(&server).await["spec"]["holderIdentity"], "john");
+    assert_eq!(leadership.release().await, Release::Done);
 }
 
 #[tokio::test(start_paused = true)]

@@ -142,6 +142,7 @@ impl Script {
             match word {
                 "vacant" => record.holder = None,
                 "ours" => record = self.sent.clone(),
+                "cleared" => record.holder = None,
                 "held" => record.holder = Identity::new(words.next().unwrap()),
                 "session" => {
                     record.session = Some(Session(words.next().unwrap().parse().unwrap()));

@@ -157,6 +157,21 @@ fn fields_of_foreign_programs_may_be_missing_null_empty_or_absurd() {
 }
 
 #[test]
+fn each_key_of_a_config_map_has_an_election_of_its_own() {
+    let (east, west) = (config_map().with_key("east"), config_map().with_key("west"));
+    let jane = Record { holder: Identity::new("jane"), session: Some(Session(9)), ..ours() };
+    let mut both = east.edit(&object(json!({})), &ours());
+    both = west.edit(&both, &jane);
+    assert_eq!(east.decode(&both).unwrap().record, ours());
+    assert_eq!(west.decode(&both).unwrap().record, jane);
+    assert!(!config_map().decode(&both).unwrap().record.is_held());
+    assert_eq!(both["data"], json!({ "east": "john", "west": "jane" }));
+    for key in ["x".repeat(51), "a.".to_owned(), "a_".to_owned()] {
+        assert!(config_map().with_key(key.clone()).checked_for_election().is_err(), "{key}");
+    }
+}
+
+#[test]
 fn pythons_record_is_understood() {
     let record = "{\"holderIdentity\": \"py\", \"leaseDurationSeconds\": \"17\", \
                   \"acquireTime\": \"2026-01-01 00:00:00.123456\", \"renewTime\": \"x\"}";
