@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use incumbent::{Candidate, Clock, Error, Lock};
-use incumbent_apiserver::ApiServer;
+use incumbent_apiserver::{ApiServer, Verb};
 use serde_json::json;
 use support::{builder, client, restricted_client, seconds};
 
@@ -39,6 +39,30 @@ async fn get_and_update_on_one_config_map_are_enough_to_take_part() {
     let (second, _jane) = waiting.await.unwrap();
     assert!(second.is_valid());
     assert!(before.elapsed() <= Duration::from_millis(2_401), "one poll: {:?}", before.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_the_role_of_the_readme_waiting_costs_no_requests() {
+    let server = ApiServer::new();
+    let group = json!(["coordination.k8s.io"]);
+    let rules = json!([
+        {
+            "apiGroups": group, "resources": ["leases"], "resourceNames": ["lock"],
+            "verbs": ["get", "update", "watch"],
+        },
+        { "apiGroups": group, "resources": ["leases"], "verbs": ["create"] },
+    ]);
+    let client = restricted_client(&server, "scanner", rules);
+    let mut john = builder(client.clone(), "john").build().unwrap();
+    let mut jane = builder(client, "jane").build().unwrap();
+    let leadership = john.campaign().await.unwrap();
+    let waiting = tokio::spawn(async move { (jane.campaign().await.unwrap(), jane) });
+    seconds(1.0).await;
+    let before = server.requests().of(Verb::Get);
+    seconds(60.0).await;
+    assert_eq!(server.requests().of(Verb::Get), before);
+    leadership.release().await;
+    let _second = waiting.await.unwrap();
 }
 
 async fn refused(rules: serde_json::Value, lock: Lock) -> Error {
