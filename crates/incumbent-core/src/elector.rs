@@ -88,6 +88,8 @@ struct InFlight {
     /// The newest revision known then; for a replace, the one that it replaces.
     known: u64,
     stamp: WallTime,
+    /// The token that an acquiring write carries.
+    token: Option<FencingToken>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -155,7 +157,7 @@ impl Elector {
                 None
             }
             Input::Observed(Observation::Gone { revision }) => {
-                self.learn_gone(Some(revision), Origin::Event);
+                self.seen.learn_gone(now.instant, Some(revision), Origin::Event);
                 None
             }
             Input::Follow(follow) => {
@@ -230,7 +232,7 @@ impl Elector {
     // What the caller asks for.
 
     fn on_campaign(&mut self) {
-        if matches!(self.state, State::Idle | State::Releasing { .. }) {
+        if self.state == State::Idle {
             self.state = State::Campaigning;
             self.seen.forget_namesakes();
         }
@@ -246,6 +248,7 @@ impl Elector {
             State::Campaigning => now + self.config.timing.renew_deadline(),
         };
         self.state = State::Releasing { until };
+        self.pause = Window::at(Instant::START);
         None
     }
 
@@ -253,6 +256,8 @@ impl Elector {
         if self.follow != follow {
             self.follow = follow;
             self.next_poll = Window::at(now);
+            // What happened before the watch was open, it may not show.
+            self.knowledge = Knowledge::Outdated;
         }
     }
 
@@ -268,7 +273,7 @@ impl Elector {
             }
             Reply::Missing if sent.purpose == Purpose::Read => {
                 self.on_read(now);
-                self.learn_gone(None, Origin::Read { known: sent.known });
+                self.seen.learn_gone(now, None, Origin::Read { known: sent.known });
                 None
             }
             Reply::Written(snapshot) => self.on_written(now, &sent, snapshot),
@@ -279,7 +284,7 @@ impl Elector {
             Reply::Refused { retry_after } => {
                 let polite = match self.state {
                     State::Leading(_) | State::Releasing { .. } => Instant::START,
-                    _ => now + retry_after.unwrap_or_default(),
+                    _ => now + retry_after.unwrap_or_default().min(MAX_PATIENCE),
                 };
                 self.pause_until(polite.max(sent.sent_at + self.config.timing.retry_period()));
                 None
@@ -332,13 +337,9 @@ impl Elector {
     fn learn(&mut self, now: Instant, snapshot: Snapshot, origin: Origin) {
         let observer = observer(&self.config, &self.stamps);
         self.seen.learn(now, snapshot, origin, observer);
-        if self.seen.expires_at() > now {
+        if self.seen.expires_at() > now && !self.is_ours() {
             self.conflicts = 0;
         }
-    }
-
-    fn learn_gone(&mut self, revision: Option<u64>, origin: Origin) {
-        self.seen.learn_gone(revision, origin, observer(&self.config, &self.stamps));
     }
 
     // How a term begins, goes on and ends.
@@ -347,7 +348,7 @@ impl Elector {
     fn start(&mut self, now: Instant, sent: &InFlight) -> Option<Change> {
         let lock = self.seen.snapshot()?;
         let reign = Reign {
-            term: self.term_from(lock.record.last_token, sent.sent_at),
+            term: self.term_from(sent.token?, sent.sent_at),
             uid: lock.version.uid.clone(),
             acquired: sent.stamp,
             renewed_at: sent.sent_at,
@@ -440,11 +441,11 @@ impl Elector {
     fn plan(&self) -> Option<(Window, Purpose)> {
         let at_once = Window::at(Instant::START);
         let (window, purpose) = match &self.state {
+            _ if self.knowledge == Knowledge::Outdated => (at_once, Purpose::Read),
             State::Idle | State::Lost { .. } => match self.follow {
                 Follow::Poll => (self.next_poll, Purpose::Read),
                 Follow::Watch => return None,
             },
-            _ if self.knowledge == Knowledge::Outdated => (at_once, Purpose::Read),
             State::Campaigning => self.plan_campaign(),
             State::Leading(reign) => {
                 let interval = self.config.timing.renew_interval();
@@ -483,8 +484,14 @@ impl Elector {
             let outdated = self.stamps.len().saturating_sub(MAX_STAMPS);
             self.stamps.drain(..outdated);
         }
-        self.in_flight =
-            Some(InFlight { purpose, sent_at: now.instant, known: self.seen.revision(), stamp });
+        let token = match &operation {
+            Operation::Replace { record, .. } if purpose == Purpose::Acquire => {
+                Some(record.last_token)
+            }
+            _ => None,
+        };
+        let known = self.seen.revision();
+        self.in_flight = Some(InFlight { purpose, sent_at: now.instant, known, stamp, token });
         let latest = self.horizon().unwrap_or(Instant::new(Duration::MAX));
         let deadline = (now.instant + self.config.timing.request_timeout()).min(latest);
         Some(Request { operation, deadline })
@@ -568,6 +575,9 @@ impl Elector {
 /// However long the retry period, nobody waits longer than this for others at an expiry: with it, a
 /// crash costs at most the lease duration and a tenth of a second.
 const MAX_SPREAD: Duration = Duration::from_millis(50);
+
+/// A server that asks to be left alone for longer than this is asked again all the same.
+const MAX_PATIENCE: Duration = Duration::from_secs(60);
 
 /// More writes than this without one that succeeds, and the oldest are forgotten: were they to land after
 /// all, their record would count as somebody else's, and be waited out.

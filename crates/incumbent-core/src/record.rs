@@ -37,8 +37,9 @@ pub struct Session(pub u128);
 
 /// The number to hand to your storage with each write.
 ///
-/// It rises with each term and never goes back, also when the lock is deleted and made anew. A store
-/// that remembers the highest token it has seen can refuse a leader of the past.
+/// It rises with each term, also when the lock is deleted and made anew, for as long as the API server's
+/// revisions rise or anybody who takes part remembers the last one. A store that remembers the highest
+/// token it has seen can refuse a leader of the past.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FencingToken(pub u64);
 

@@ -100,7 +100,7 @@ impl Seen {
                     patience = patience.max(*before);
                 } else {
                     // A holder that shortens its lease does not know yet that we have seen it.
-                    if old.record.is_held() {
+                    if old.record.is_held() && stated(&old.record) < Duration::MAX {
                         patience = patience.max(stated(&old.record));
                     }
                     let in_our_name = new.record.holder.as_ref() == Some(observer.identity);
@@ -110,7 +110,7 @@ impl Seen {
                 }
             }
             // Another object, or an older version of this one: history went back.
-            Lock::Present { .. } => self.bar(observer),
+            Lock::Present { .. } => self.bar(now),
             Lock::Unknown | Lock::Missing => {}
         }
         self.revision = new.version.revision;
@@ -118,12 +118,7 @@ impl Seen {
         self.lock = Lock::Present { snapshot: Box::new(new), changed_at, patience };
     }
 
-    pub(crate) fn learn_gone(
-        &mut self,
-        revision: Option<u64>,
-        origin: Origin,
-        observer: Observer<'_>,
-    ) {
+    pub(crate) fn learn_gone(&mut self, now: Instant, revision: Option<u64>, origin: Origin) {
         // A read that finds nothing says no revision: it counts as what was known when it was sent.
         let news = match (revision, origin) {
             (Some(revision), origin) => self.is_news(revision, origin),
@@ -131,7 +126,7 @@ impl Seen {
             (None, Origin::Event) => false,
         };
         if news {
-            self.bar(observer);
+            self.bar(now);
             self.revision = revision.unwrap_or(self.revision);
             self.lock = Lock::Missing;
         }
@@ -195,11 +190,14 @@ impl Seen {
         }
     }
 
-    /// The lock as we knew it is gone. Whoever held it may not know yet, so wait its term out.
-    fn bar(&mut self, observer: Observer<'_>) {
-        let held_by_us = self.snapshot().is_some_and(|lock| observer.is_own(&lock.record));
-        if !held_by_us {
-            self.barred_until = self.barred_until.max(self.expires_at());
+    /// The lock as we knew it is gone. Whoever held it may not know yet, and may have renewed since we last
+    /// looked, so a whole term is waited out.
+    fn bar(&mut self, now: Instant) {
+        if let Lock::Present { patience, snapshot, .. } = &self.lock
+            && snapshot.record.is_held()
+            && *patience < Duration::MAX
+        {
+            self.barred_until = self.barred_until.max(now + *patience);
         }
     }
 }

@@ -48,6 +48,9 @@ impl Timing {
     /// # Errors
     /// Where the lease duration is not a whole number of seconds above zero.
     pub fn from_lease_duration(lease_duration: Duration) -> Result<Self, TimingError> {
+        if lease_duration.as_secs() > LONGEST_LEASE {
+            return Err(TimingError::TooLong { lease_duration });
+        }
         Self::new(lease_duration, lease_duration * 2 / 3, lease_duration * 2 / 15)
     }
 
@@ -168,7 +171,7 @@ impl Timing {
         if lease_duration.subsec_nanos() != 0 || lease_duration.is_zero() {
             return Err(TimingError::NotWholeSeconds { lease_duration });
         }
-        if lease_duration.as_secs() > i32::MAX as u64 {
+        if lease_duration.as_secs() > LONGEST_LEASE {
             return Err(TimingError::TooLong { lease_duration });
         }
         for (name, duration) in [
@@ -208,6 +211,9 @@ impl Timing {
         Ok(self)
     }
 }
+
+/// Records hold the seconds as a signed 32-bit number.
+const LONGEST_LEASE: u64 = i32::MAX as u64;
 
 impl Default for Timing {
     fn default() -> Self {

@@ -112,9 +112,10 @@ impl Api {
     ) -> Result<impl Stream<Item = Result<Seen, String>> + use<>, Trouble> {
         let mut path = format!(
             "{}?watch=1&allowWatchBookmarks=true&fieldSelector=metadata.name%3D{}\
-             &timeoutSeconds={WATCH_SECONDS}",
+             &timeoutSeconds={}",
             self.lock.collection_path(),
-            self.lock.name()
+            self.lock.name(),
+            WATCH_LIFETIME.as_secs()
         );
         if let Some(after) = after {
             path.push_str("&resourceVersion=");
@@ -332,4 +333,4 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A watch is opened anew this often, which costs one request in a quarter of an hour and bounds how
 /// long a connection is trusted.
-const WATCH_SECONDS: u32 = 900;
+pub(crate) const WATCH_LIFETIME: Duration = Duration::from_secs(900);

@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use incumbent_core::Reply;
 use serde_json::{Value, json};
 
-use crate::api::{Answer, Api};
+use crate::api::{Answer, Api, WATCH_LIFETIME};
 use crate::error::Error;
 use crate::lock::Lock;
 
@@ -92,6 +92,14 @@ impl Blackboard {
     /// Those of [`claim`](Self::claim).
     pub async fn claim_version(&self, who: &str, based_on: &str) -> Result<Claim, Error> {
         crate::identity::checked(who.to_owned())?;
+        // Without one, or with 0, a ConfigMap would be replaced whatever it says.
+        let is_version = based_on.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_version || based_on.is_empty() || based_on.starts_with('0') {
+            return Err(Error::invalid(
+                format!("{based_on:?} is no resourceVersion"),
+                "it is the number that metadata.resourceVersion shows",
+            ));
+        }
         let seen = self.read().await?;
         if seen.version.0 == based_on
             && let Some(by) = seen.holder
@@ -247,9 +255,15 @@ impl BlackboardObserver {
                 return Ok(seen.holder);
             }
             // Without permission to watch, or while the server is away, it looks again by and by.
-            match self.blackboard.api.watch(Some(&seen.version.0)).await {
-                Ok(events) => drop(std::pin::pin!(events).next().await),
-                Err(_) => tokio::time::sleep(POLL_PERIOD).await,
+            let next = async {
+                match self.blackboard.api.watch(Some(&seen.version.0)).await {
+                    Ok(events) => std::pin::pin!(events).next().await.is_some(),
+                    Err(_) => false,
+                }
+            };
+            match tokio::time::timeout(WATCH_LIFETIME, next).await {
+                Ok(true) | Err(_) => {}
+                Ok(false) => tokio::time::sleep(POLL_PERIOD).await,
             }
         }
     }

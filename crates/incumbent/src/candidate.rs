@@ -14,7 +14,7 @@ use crate::driver::{Command, Driver, Parts};
 use crate::error::{BoxError, Error};
 use crate::identity;
 use crate::leadership::{Leadership, await_release};
-use crate::lock::Lock;
+use crate::lock::{HIGHEST_TOKEN, Lock};
 use crate::observer::Observer;
 use crate::term::{OnOverrun, Overrun, abort};
 
@@ -75,29 +75,30 @@ impl Candidate {
     /// until the work returns while it leads. The lock is given back before this returns.
     ///
     /// The work ends at its next `.await` when leadership is lost. Whatever it has spawned goes on, and
-    /// must hold the [`Leadership`] (in an `Arc`) for as long as it works: nobody else leads before the
-    /// last one is dropped, and who keeps it past the lease is ended by force.
+    /// must hold a clone of the `Arc` for as long as it works: nobody else leads before the last one is
+    /// dropped, and who keeps it past the lease is ended by force.
     ///
     /// # Errors
     /// Those of [`campaign`](Self::campaign), and [`Error::Work`] where the work fails while leading.
     pub async fn run<T, W, F>(&mut self, mut work: W) -> Result<T, Error>
     where
-        W: FnMut(Leadership) -> F,
+        W: FnMut(Arc<Leadership>) -> F,
         F: Future<Output = Result<T, BoxError>>,
     {
         loop {
-            let leadership = self.campaign().await?;
-            let term = leadership.term();
-            let outcome = {
-                let work = pin!(work(leadership));
+            // Held here for as long as the work runs, whether the work makes use of it or not.
+            let leadership = Arc::new(self.campaign().await?);
+            let (outcome, loss) = {
+                let work = pin!(work(leadership.clone()));
                 tokio::select! {
                     biased;
-                    outcome = work => Some(outcome),
-                    _ = term.lost() => None,
+                    outcome = work => (Some(outcome), leadership.loss()),
+                    loss = leadership.lost() => (None, Some(loss)),
                 }
             };
+            drop(leadership);
             await_release(&self.commands).await;
-            match (outcome, term.loss()) {
+            match (outcome, loss) {
                 (Some(outcome), None) => return outcome.map_err(Error::Work),
                 (outcome, loss) => {
                     let error = outcome.and_then(Result::err);
@@ -118,7 +119,7 @@ impl Candidate {
         work: W,
     ) -> Result<Option<T>, Error>
     where
-        W: FnMut(Leadership) -> F,
+        W: FnMut(Arc<Leadership>) -> F,
         F: Future<Output = Result<T, BoxError>>,
     {
         let commands = self.commands.clone();
@@ -210,6 +211,12 @@ impl Builder {
             Some(identity) => identity::checked(identity)?,
             None => identity::default(),
         };
+        if self.token_floor.0 > HIGHEST_TOKEN {
+            return Err(Error::invalid(
+                format!("no token above {HIGHEST_TOKEN} is given"),
+                "the floor is a little above the last token that was given elsewhere",
+            ));
+        }
         if !self.clock.counts_suspend() && !self.clock.is_tokio() {
             tracing::warn!("this system's clock may stop while it is suspended: rely on tokens");
         }

@@ -23,7 +23,7 @@ pub struct Connect {
     service_account_dir: Option<PathBuf>,
 }
 
-/// Connects as a Pod does, or as `kubectl` does outside of one.
+/// Connects as `kubectl` does, or, in a Pod without a kubeconfig, as its service account.
 ///
 /// # Errors
 /// [`Error::NotConfigured`] where neither says where the API server is.
@@ -78,14 +78,12 @@ impl Connect {
                 })?;
             return from_kubeconfig(kubeconfig, &options).await;
         }
-        let by_kubeconfig = kube::Config::from_kubeconfig(&options).await;
-        match by_kubeconfig {
-            Ok(config) => Ok(config),
-            Err(_) if options.context.is_none() && in_pod() => {
-                kube::Config::incluster().map_err(|error| not_configured(&error))
-            }
-            Err(error) => Err(not_configured(&error)),
+        // A kubeconfig that is there but broken is an error: the Pod's own cluster may be another one.
+        if in_pod() && !has_kubeconfig() {
+            return kube::Config::incluster().map_err(|error| not_configured(&error));
         }
+        let config = kube::Config::from_kubeconfig(&options).await;
+        config.map_err(|error| not_configured(&error))
     }
 }
 
@@ -147,6 +145,12 @@ fn service_account(folder: &Path) -> Result<Kubeconfig, Error> {
 
 fn in_pod() -> bool {
     std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
+}
+
+fn has_kubeconfig() -> bool {
+    let in_home = std::env::home_dir().map(|home| home.join(".kube/config"));
+    std::env::var_os("KUBECONFIG").is_some_and(|files| !files.is_empty())
+        || in_home.is_some_and(|file| file.exists())
 }
 
 fn not_configured(error: &dyn std::error::Error) -> Error {

@@ -8,8 +8,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use incumbent_core::{
-    Change, Elector, Follow, Input, Instant, Loss, Observation, Output, Release, Reply, Request,
-    Sighting, Term, Window,
+    Change, Elector, FencingToken, Follow, Input, Instant, Loss, Observation, Output, Release,
+    Reply, Request, Sighting, Term, Window,
 };
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -28,8 +28,8 @@ use crate::watchdog;
 pub(crate) enum Command {
     /// Lead, and answer then. Whoever drops the other end no longer wants to.
     Campaign(oneshot::Sender<Result<Leadership, Error>>),
-    /// The work has stopped: give the leadership back.
-    Release,
+    /// The work of this term has stopped: give the leadership back.
+    Release(FencingToken),
     /// Say how the release went, as soon as there is nothing (more) to release.
     AwaitRelease(oneshot::Sender<Release>),
 }
@@ -265,7 +265,10 @@ impl Driver {
                 self.campaign = Some(campaign);
                 Some(Input::Campaign)
             }
-            Some(Command::Release) => self.term.is_some().then_some(Input::Release),
+            Some(Command::Release(token)) => {
+                let is_current = self.term.as_ref().is_some_and(|term| term.token() == token);
+                is_current.then_some(Input::Release)
+            }
             Some(Command::AwaitRelease(waiting)) => {
                 match self.elector.is_idle() {
                     true => drop(waiting.send(self.last_release)),
@@ -297,7 +300,7 @@ impl Driver {
 
     /// What never worked and will not by itself ends the campaign. Anything else is retried.
     fn on_trouble(&mut self, verb: &'static str, trouble: Trouble) {
-        if trouble.lasts && !self.proven.contains(&verb) {
+        if trouble.lasts && !self.proven.contains(&verb) && self.campaign.is_some() {
             return self.fail_campaign(trouble.error);
         }
         let error = trouble.error.to_string();

@@ -6,8 +6,10 @@ use futures_util::StreamExt;
 use incumbent_core::{Follow, Observation};
 use serde_json::Value;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
-use crate::api::{Api, Seen, Trouble};
+use crate::api::{Api, Seen, Trouble, WATCH_LIFETIME};
+use crate::error::Error;
 
 /// What the watching task tells the driver.
 pub(crate) enum News {
@@ -25,13 +27,14 @@ pub(crate) async fn watch(api: Api, retry_period: Duration, news: mpsc::Sender<N
         let pause = match opened.unwrap_or_else(|_| Err(Trouble::timed_out())) {
             Ok(events) => {
                 tracing::trace!(lock = %api.lock(), ?after, "watching");
+                let opened_at = Instant::now();
                 let Some(end) = forward(events, &news).await else { return };
-                let pause = end.pause(retry_period);
+                let pause = end.pause(retry_period, opened_at.elapsed());
                 after = end.resume_after.or_else(|| after.filter(|_| !end.expired));
                 pause
             }
-            Err(trouble) if trouble.lasts => {
-                tracing::debug!(lock = %api.lock(), error = %trouble.error, "polling: no watch");
+            Err(Trouble { error: error @ Error::Forbidden { .. }, .. }) => {
+                tracing::debug!(lock = %api.lock(), %error, "polling: no watch");
                 WITHOUT_PERMISSION
             }
             Err(trouble) => {
@@ -57,8 +60,11 @@ struct End {
 
 impl End {
     /// A watch that ended as it should is opened again at once.
-    fn pause(&self, retry_period: Duration) -> Duration {
-        if self.failed { retry_period } else { Duration::ZERO }
+    fn pause(&self, retry_period: Duration, lived: Duration) -> Duration {
+        match self.failed || lived < retry_period {
+            true => retry_period,
+            false => Duration::ZERO,
+        }
     }
 }
 
@@ -70,10 +76,13 @@ async fn forward(
     let mut events = std::pin::pin!(events);
     let mut end = End::default();
     news.send(News::Follow(Follow::Watch)).await.ok()?;
+    let mut overdue = std::pin::pin!(tokio::time::sleep(WATCH_LIFETIME + OPEN_TIMEOUT));
     loop {
         let event = tokio::select! {
             event = events.next() => event,
             () = news.closed() => return None,
+            // The server should have ended it by now: the connection hangs.
+            () = &mut overdue => None,
         };
         match event {
             Some(Ok(Seen::Object(observation, object))) => {

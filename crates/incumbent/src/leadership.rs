@@ -29,8 +29,12 @@ impl Leadership {
         Self { term, commands }
     }
 
-    pub(crate) fn term(&self) -> Arc<TermState> {
-        self.term.clone()
+    /// Why the leadership was lost, if it was.
+    pub(crate) fn loss(&self) -> Option<Loss> {
+        match self.is_valid() {
+            true => self.term.loss(),
+            false => self.term.loss().or(Some(Loss::DeadlinePassed)),
+        }
     }
 
     /// Whether this process leads now. Ask before each act that only the leader may do.
@@ -88,6 +92,6 @@ pub(crate) async fn await_release(commands: &mpsc::UnboundedSender<Command>) -> 
 impl Drop for Leadership {
     fn drop(&mut self) {
         self.term.work_ended();
-        let _ = self.commands.send(Command::Release);
+        let _ = self.commands.send(Command::Release(self.fencing_token()));
     }
 }

@@ -29,8 +29,7 @@ enum Kind {
 }
 
 /// The annotation that says whose term it is, with its token. It counts only beside the holder and the
-/// number of transitions that it names, so that a foreign program, which leaves it as it is, is not
-/// taken for us.
+/// renew time that it names, so that a foreign program, which leaves it as it is, is not taken for us.
 pub(crate) const TERM_ANNOTATION: &str = "incumbent.dev/term";
 
 /// Where client-go's ConfigMap lock kept its record, and the Python, Java and C# clients still do.
@@ -239,6 +238,10 @@ impl fmt::Display for Lock {
 
 const DEFAULT_KEY: &str = "leader";
 
+/// A token above this is none of ours. The rest of the range is left to rise in, so that an absurd number
+/// in an annotation cannot end the line of tokens.
+pub(crate) const HIGHEST_TOKEN: u64 = 1 << 62;
+
 /// The name of an annotation has at most 63 characters, of which `record.` takes some.
 const LONGEST_ELECTION_KEY: usize = 50;
 
@@ -275,8 +278,7 @@ fn read_times(from: &Value, transitions: &str) -> Record {
         acquired: stamp(&from["acquireTime"]),
         renewed: stamp(&from["renewTime"]),
         transitions: number(&from[transitions])
-            .and_then(|count| u32::try_from(count).ok())
-            .unwrap_or(0),
+            .map_or(0, |count| count.clamp(0, i32::MAX.into()).unsigned_abs() as u32),
         ..Record::default()
     }
 }
@@ -317,19 +319,18 @@ fn stamp(value: &Value) -> Option<Stamp> {
 struct Term {
     identity: Option<String>,
     session: Option<Session>,
-    transitions: Option<i64>,
+    renewed: Option<Stamp>,
     token: FencingToken,
 }
 
 impl Term {
     fn read(from: &Value) -> Self {
         let session = from["session"].as_str().and_then(|hex| u128::from_str_radix(hex, 16).ok());
-        // Half of the range is left to rise in, so an absurd number cannot end the line of tokens.
-        let token = from["token"].as_i64().and_then(|token| u64::try_from(token).ok());
+        let token = from["token"].as_u64().filter(|token| *token <= HIGHEST_TOKEN);
         Self {
             identity: from["identity"].as_str().map(str::to_owned),
             session: session.map(Session),
-            transitions: number(&from["transitions"]),
+            renewed: stamp(&from["renewTime"]),
             token: FencingToken(token.unwrap_or(0)),
         }
     }
@@ -339,8 +340,7 @@ impl Term {
     fn session_of(&self, record: &Record) -> Option<Session> {
         let holder = record.holder.as_ref().map(Identity::as_str);
         let same_holder = holder.is_none() || holder == self.identity.as_deref();
-        let same_term = self.transitions == Some(i64::from(record.transitions));
-        self.session.filter(|_| same_holder && same_term)
+        self.session.filter(|_| same_holder && self.renewed == record.renewed)
     }
 }
 
@@ -369,10 +369,11 @@ fn write_term(into: &mut Map<String, Value>, record: &Record) {
         (Some(holder), Some(Session(session))) => {
             into.insert("identity".to_owned(), holder.as_str().into());
             into.insert("session".to_owned(), format!("{session:032x}").into());
-            into.insert("transitions".to_owned(), record.transitions.into());
+            let renewed = record.renewed.as_ref().map_or(Value::Null, stamp_text);
+            into.insert("renewTime".to_owned(), renewed);
         }
         _ => {
-            for field in ["identity", "session", "transitions"] {
+            for field in ["identity", "session", "renewTime"] {
                 into.remove(field);
             }
         }

@@ -113,8 +113,9 @@ impl TermState {
 
     /// The term goes on for longer. A term that is over stays over.
     pub(crate) fn renew(&self, term: Term) {
+        let now = nanos(self.clock.instant());
         let renewed = self.valid_until.fetch_update(Ordering::AcqRel, Ordering::Acquire, |until| {
-            (until != 0).then_some(nanos(term.valid_until).max(until))
+            (until > now).then_some(nanos(term.valid_until).max(until))
         });
         if renewed.is_ok() {
             self.stop_by.fetch_max(nanos(term.stop_by), Ordering::AcqRel);
@@ -128,6 +129,9 @@ impl TermState {
 
     pub(crate) fn end(&self, loss: Loss) {
         self.revoke();
+        if !self.working.load(Ordering::Acquire) {
+            return; // Given back is not lost.
+        }
         self.ended.send_if_modified(|ended| {
             let first = ended.is_none();
             ended.get_or_insert(loss);
@@ -150,16 +154,16 @@ impl TermState {
 
     /// Ends the term if it is over by now, and says what is due.
     pub(crate) fn check(&self) -> Due {
+        let now = self.clock.instant();
+        let (valid_until, stop_by) = (self.valid_until(), self.stop_by());
+        // Read after the deadlines: work that ended meanwhile has set them to zero, and is not late.
         if !self.working.load(Ordering::Acquire) {
             return Due::Over;
         }
-        let now = self.clock.instant();
-        let valid_until = self.valid_until();
         if now < valid_until {
             return Due::At(valid_until);
         }
         self.end(Loss::DeadlinePassed);
-        let stop_by = self.stop_by();
         if now < stop_by {
             return Due::At(stop_by);
         }

@@ -70,6 +70,17 @@ async fn nobody_is_overwritten_not_even_with_the_latest_version() {
 }
 
 #[tokio::test]
+async fn what_is_no_version_is_refused_and_overwrites_nobody() {
+    let server = with_blackboard(json!({ "leader": "jane" }));
+    let board = blackboard(&server);
+    for version in ["", "0", "00", "+5", "banana", "-1"] {
+        let claim = board.claim_version("john", version).await;
+        assert!(matches!(claim, Err(Error::Invalid { .. })), "{version:?}: {claim:?}");
+    }
+    assert_eq!(board.holder().await.unwrap(), Some("jane".to_owned()));
+}
+
+#[tokio::test]
 async fn a_version_that_somebody_else_replaced_is_stale_also_where_nobody_leads() {
     let server = with_blackboard(json!({ "leader": "" }));
     let board = blackboard(&server);

@@ -146,8 +146,10 @@ async fn another_holder_or_a_deleted_lock_ends_the_term_at_once() {
     delete(&server).await;
     assert_eq!(leadership.lost().await, Loss::LockGone);
     drop(leadership);
+    let before = tokio::time::Instant::now();
     let leadership = john.campaign().await.unwrap();
     assert!(leadership.fencing_token() > token, "also for a lock that was made anew");
+    assert!((14.9..15.1).contains(&before.elapsed().as_secs_f64()), "{:?}", before.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -266,7 +268,7 @@ async fn run_campaigns_again_after_a_loss_and_ends_with_the_work() {
     let mut john = candidate(&server, "john");
     let terms = Arc::new(AtomicU64::new(0));
     let count = terms.clone();
-    let work = |leadership: incumbent::Leadership| {
+    let work = |leadership: Arc<incumbent::Leadership>| {
         let count = count.clone();
         async move {
             if count.fetch_add(1, Ordering::Relaxed) == 0 {
@@ -294,6 +296,49 @@ async fn run_returns_the_error_of_the_work_and_has_released() {
     let Err(Error::Work(error)) = outcome else { panic!("{outcome:?}") };
     assert_eq!(error.to_string(), "out of paper");
     assert_eq!(stored(&server).await["spec"]["holderIdentity"], "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn run_holds_the_leadership_also_for_work_that_makes_no_use_of_it() {
+    let server = ApiServer::new();
+    let (mut john, mut jane) = (candidate(&server, "john"), candidate(&server, "jane"));
+    let running = Arc::new(AtomicU64::new(0));
+    let work = |running: Arc<AtomicU64>| async move {
+        assert_eq!(running.fetch_add(1, Ordering::SeqCst), 0, "the work of two runs at once");
+        seconds(40.0).await;
+        running.fetch_sub(1, Ordering::SeqCst);
+        Ok(())
+    };
+    let (first, second) =
+        tokio::join!(john.run(|_| work(running.clone())), jane.run(|_| work(running.clone())));
+    first.unwrap();
+    second.unwrap();
+    let writes = server.requests().of(Verb::Update);
+    assert!(writes < 40, "{writes} writes for two terms of 40 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_ends_also_while_the_next_campaign_is_waiting() {
+    let server = ApiServer::new();
+    let mut john = candidate(&server, "john");
+    let first = john.campaign().await.unwrap();
+    let both = async { tokio::join!(first.release(), john.campaign()) };
+    let (release, second) = timeout(Duration::from_secs(60), both).await.expect("no deadlock");
+    assert_eq!(release, Release::Done);
+    assert!(second.unwrap().is_valid());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_whose_writes_always_conflict_does_not_spin() {
+    let server = ApiServer::new();
+    let line = Line::default();
+    let mut john = builder(client_on(&server, &line), "john").build().unwrap();
+    let leadership = john.campaign().await.unwrap();
+    let before = server.requests().total();
+    line.set(State::WritesConflict);
+    leadership.lost().await;
+    let requests = server.requests().total() - before;
+    assert!(requests < 40, "{requests} requests in 10 s");
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,6 +13,8 @@ pub(crate) struct Script {
     elector: Elector,
     /// What the last create or replace would store.
     sent: Record,
+    /// What the one before would have stored.
+    sent_before: Record,
     uid: String,
     wall: Wall,
 }
@@ -65,6 +67,7 @@ impl Script {
                 token_floor,
             }),
             sent: Record::default(),
+            sent_before: Record::default(),
             uid: "a".to_owned(),
             wall: Wall::Ahead(0),
         }
@@ -93,7 +96,7 @@ impl Script {
         if let Some(request) = &output.request {
             match &request.operation {
                 Operation::Create(record) | Operation::Replace { record, .. } => {
-                    self.sent = record.clone();
+                    self.sent_before = std::mem::replace(&mut self.sent, record.clone());
                 }
                 Operation::Read => {}
             }
@@ -142,6 +145,7 @@ impl Script {
             match word {
                 "vacant" => record.holder = None,
                 "ours" => record = self.sent.clone(),
+                "ours-before" => record = self.sent_before.clone(),
                 "cleared" => record.holder = None,
                 "held" => record.holder = Identity::new(words.next().unwrap()),
                 "session" => {

@@ -157,6 +157,15 @@ fn fields_of_foreign_programs_may_be_missing_null_empty_or_absurd() {
 }
 
 #[test]
+fn the_count_of_transitions_ends_at_what_kubernetes_can_hold() {
+    let last = Record { transitions: i32::MAX as u32, ..ours() };
+    for lock in [lease(), config_map()] {
+        let written = lock.edit(&object(json!({})), &Record { transitions: u32::MAX, ..ours() });
+        assert_eq!(lock.decode(&written).unwrap().record, last, "{lock}");
+    }
+}
+
+#[test]
 fn each_key_of_a_config_map_has_an_election_of_its_own() {
     let (east, west) = (config_map().with_key("east"), config_map().with_key("west"));
     let jane = Record { holder: Identity::new("jane"), session: Some(Session(9)), ..ours() };
@@ -186,23 +195,29 @@ fn pythons_record_is_understood() {
 }
 
 #[test]
-fn a_term_counts_only_beside_its_own_holder_and_transitions() {
-    let ours_by = |holder: Value, transitions: u32| {
-        let mut written = lease().edit(&object(json!({})), &ours());
-        written["spec"]["holderIdentity"] = holder;
-        written["spec"]["leaseTransitions"] = transitions.into();
+fn a_term_counts_only_beside_its_own_holder_and_renew_time() {
+    let written = lease().edit(&object(json!({})), &ours());
+    let ours = written["spec"]["renewTime"].clone();
+    let ours = ours.as_str().unwrap();
+    let later = "2026-01-01T00:00:07.000000Z";
+    let ours_by = |holder: &str, renewed: &str| {
+        let mut written = written.clone();
+        written["spec"]["holderIdentity"] = holder.into();
+        written["spec"]["renewTime"] = renewed.into();
         lease().decode(&written).unwrap().record
     };
-    assert_eq!(ours_by("john".into(), 3).token(), Some(FencingToken(31719)));
+    assert_eq!(ours_by("john", ours).token(), Some(FencingToken(31719)));
     // client-go took over, and released: the annotation is left over from the term before.
-    assert_eq!(ours_by("jane".into(), 4).token(), None);
-    assert!(!ours_by("".into(), 4).is_held());
+    assert_eq!(ours_by("jane", later).token(), None);
+    assert!(!ours_by("", later).is_held());
+    // A foreign program of our name renewed our record.
+    assert_eq!(ours_by("john", later).session, None);
     // Somebody took the name out while the term was running.
-    let cleared = ours_by("".into(), 3);
+    let cleared = ours_by("", ours);
     assert!(cleared.is_held());
     assert_eq!((cleared.holder, cleared.session), (None, Some(Session(7))));
     // The last token is remembered in any case.
-    assert_eq!(ours_by("jane".into(), 4).last_token, FencingToken(31719));
+    assert_eq!(ours_by("jane", later).last_token, FencingToken(31719));
 }
 
 #[test]
@@ -234,7 +249,8 @@ fn an_absurd_token_cannot_end_the_line() {
         ("{\"token\": 18446744073709551615}", 0),
         ("{\"token\": -4}", 0),
         ("{\"token\": \"9\"}", 0),
-        ("{\"token\": 9223372036854775807}", i64::MAX as u64),
+        ("{\"token\": 9223372036854775807}", 0),
+        ("{\"token\": 4611686018427387904}", HIGHEST_TOKEN),
     ] {
         let body = json!({ "metadata": { "annotations": { TERM_ANNOTATION: text } } });
         assert_eq!(read(&lease(), body).last_token, FencingToken(token), "{text}");

@@ -27,6 +27,8 @@ pub(crate) enum State {
     Silent,
     /// Writes are applied, and their answers are lost.
     WritesUnanswered,
+    /// Something in between answers each write with a conflict.
+    WritesConflict,
     /// Watches are opened, and show nothing.
     WatchesSilent,
 }
@@ -69,6 +71,13 @@ impl tower_service::Service<Request<Body>> for Wire {
                     drop(answer.await);
                     std::future::pending().await
                 }
+                State::WritesConflict if is_write => {
+                    let elsewhere = Request::post("/api/v1/namespaces")
+                        .header("Content-Type", "application/json")
+                        .body(Body::from(DEFAULT_NAMESPACE.as_bytes().to_vec()))
+                        .unwrap();
+                    tower_service::Service::call(&mut ApiServer::new().service(), elsewhere).await
+                }
                 State::WatchesSilent if is_watch => {
                     // The head of the response arrives; its body never does.
                     let (head, _) = answer.await?.into_parts();
@@ -80,6 +89,10 @@ impl tower_service::Service<Request<Body>> for Wire {
         })
     }
 }
+
+/// Exists already wherever it is created.
+const DEFAULT_NAMESPACE: &str =
+    r#"{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"default"}}"#;
 
 /// The body of a watch on a server where nothing happens.
 async fn silent_watch_body() -> ServerBody {
