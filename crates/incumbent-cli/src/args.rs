@@ -1,5 +1,10 @@
 //! The command line, parsed once.
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "the comments are the help, where [] is optional"
+)]
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -196,8 +201,8 @@ impl TimingArgs {
             (None, None) => base,
             (renew_deadline, retry_period) => Timing::new(
                 base.lease_duration(),
-                renew_deadline.unwrap_or(base.renew_deadline()),
-                retry_period.unwrap_or(base.retry_period()),
+                renew_deadline.unwrap_or_else(|| base.renew_deadline()),
+                retry_period.unwrap_or_else(|| base.retry_period()),
             )?,
         };
         Ok(match self.renew_interval {

@@ -34,7 +34,7 @@ pub(crate) struct Answer {
 /// Why a request did not do what it should.
 #[derive(Debug)]
 pub(crate) struct Trouble {
-    pub(crate) error: Error,
+    pub(crate) error: Box<Error>,
     /// Whether trying again is of no use until somebody changes something.
     pub(crate) lasts: bool,
 }
@@ -92,15 +92,16 @@ impl Api {
     pub(crate) async fn fetch(&self, path: &str) -> Result<Option<Value>, Error> {
         let exchange = self.exchange(self.request(Method::GET, path.to_owned(), None));
         let answer = tokio::time::timeout(FETCH_TIMEOUT, exchange).await;
-        let answer = answer.map_err(|_| Trouble::timed_out().error)?;
-        let (status, _, body) = answer.map_err(|message| Trouble::unreachable(message).error)?;
+        let answer = answer.map_err(|_| *Trouble::timed_out().error)?;
+        let (status, _, body) = answer.map_err(|message| *Trouble::unreachable(message).error)?;
         let value: Option<Value> = serde_json::from_slice(&body).ok();
         match status.as_u16() {
             200..=299 => Ok(value),
             404 => Ok(None),
             code => {
                 let verb = if path == self.lock.path() { "get" } else { "list" };
-                Err(self.trouble(verb, code, value.as_ref(), message(value.as_ref(), &body)).error)
+                let message = message(value.as_ref(), &body);
+                Err(*self.trouble(verb, code, value.as_ref(), message).error)
             }
         }
     }
@@ -244,6 +245,7 @@ impl Api {
             _ => Error::Rejected { lock, verb, code, message },
         };
         // 429 and the server's own errors pass; what is wrong with the request or the account does not.
+        let error = Box::new(error);
         Trouble { error, lasts: (400..500).contains(&code) && code != 429 && code != 408 }
     }
 }
@@ -271,7 +273,7 @@ impl Answer {
 
 impl Trouble {
     fn unreachable(message: String) -> Self {
-        Self { error: Error::Unreachable { message }, lasts: false }
+        Self { error: Box::new(Error::Unreachable { message }), lasts: false }
     }
 
     pub(crate) fn timed_out() -> Self {

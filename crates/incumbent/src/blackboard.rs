@@ -180,7 +180,7 @@ impl Blackboard {
         });
         let answer = self.in_time("create", self.api.create(&object)).await;
         match (answer.reply, answer.trouble) {
-            (Reply::Refused { .. }, Some(trouble)) => match trouble.error {
+            (Reply::Refused { .. }, Some(trouble)) => match *trouble.error {
                 Error::Forbidden { .. } => Err(self.missing()),
                 error => Err(error),
             },
@@ -292,7 +292,7 @@ fn resource_version(object: &Value) -> String {
 
 fn trouble(trouble: Option<crate::api::Trouble>) -> Error {
     let unexpected = || Error::Unreachable { message: "an answer that makes no sense".to_owned() };
-    trouble.map_or_else(unexpected, |trouble| trouble.error)
+    trouble.map_or_else(unexpected, |trouble| *trouble.error)
 }
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);

@@ -301,7 +301,7 @@ impl Driver {
     /// What never worked and will not by itself ends the campaign. Anything else is retried.
     fn on_trouble(&mut self, verb: &'static str, trouble: Trouble) {
         if trouble.lasts && !self.proven.contains(&verb) && self.campaign.is_some() {
-            return self.fail_campaign(trouble.error);
+            return self.fail_campaign(*trouble.error);
         }
         let error = trouble.error.to_string();
         if error != self.last_trouble {

@@ -33,8 +33,8 @@ pub(crate) async fn watch(api: Api, retry_period: Duration, news: mpsc::Sender<N
                 after = end.resume_after.or_else(|| after.filter(|_| !end.expired));
                 pause
             }
-            Err(Trouble { error: error @ Error::Forbidden { .. }, .. }) => {
-                tracing::debug!(lock = %api.lock(), %error, "polling: no watch");
+            Err(trouble) if matches!(*trouble.error, Error::Forbidden { .. }) => {
+                tracing::debug!(lock = %api.lock(), error = %trouble.error, "polling: no watch");
                 WITHOUT_PERMISSION
             }
             Err(trouble) => {
