@@ -10,10 +10,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::Api;
 use crate::clock::Clock;
-use crate::driver::{Command, Driver, Parts};
+use crate::driver::{Driver, Parts};
 use crate::error::{BoxError, Error};
 use crate::identity;
-use crate::leadership::{Leadership, await_release};
+use crate::leadership::{Command, Leadership, await_release};
 use crate::lock::{HIGHEST_TOKEN, Lock};
 use crate::observer::Observer;
 use crate::term::{OnOverrun, Overrun, abort};

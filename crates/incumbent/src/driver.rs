@@ -8,8 +8,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use incumbent_core::{
-    Change, Elector, FencingToken, Follow, Input, Instant, Loss, Observation, Output, Release,
-    Reply, Request, Sighting, Term, Window,
+    Change, Elector, Follow, Input, Instant, Loss, Observation, Output, Release, Reply, Request,
+    Sighting, Term, Window,
 };
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -19,20 +19,10 @@ use crate::api::{Answer, Api, Trouble, verb};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::follow::{self, News};
-use crate::leadership::Leadership;
+use crate::leadership::{Command, Leadership};
 use crate::lock::{Lock, version};
 use crate::term::{OnOverrun, TermState};
 use crate::watchdog;
-
-/// What candidates and leaderships ask of the driver.
-pub(crate) enum Command {
-    /// Lead, and answer then. Whoever drops the other end no longer wants to.
-    Campaign(oneshot::Sender<Result<Leadership, Error>>),
-    /// The work of this term has stopped: give the leadership back.
-    Release(FencingToken),
-    /// Say how the release went, as soon as there is nothing (more) to release.
-    AwaitRelease(oneshot::Sender<Release>),
-}
 
 pub(crate) struct Driver {
     elector: Elector,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use incumbent_core::{FencingToken, Loss, Release};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::driver::Command;
+use crate::error::Error;
 use crate::term::TermState;
 
 /// The proof that this process leads, which expires by itself.
@@ -82,16 +82,26 @@ impl Leadership {
     }
 }
 
-/// Waits until there is nothing (more) to release.
-pub(crate) async fn await_release(commands: &mpsc::UnboundedSender<Command>) -> Release {
-    let (done, outcome) = oneshot::channel();
-    let _ = commands.send(Command::AwaitRelease(done));
-    outcome.await.unwrap_or(Release::LeftToExpire)
-}
-
 impl Drop for Leadership {
     fn drop(&mut self) {
         self.term.work_ended();
         let _ = self.commands.send(Command::Release(self.fencing_token()));
     }
+}
+
+/// What candidates and leaderships ask of the driver.
+pub(crate) enum Command {
+    /// Lead, and answer then. Whoever drops the other end no longer wants to.
+    Campaign(oneshot::Sender<Result<Leadership, Error>>),
+    /// The work of this term has stopped: give the leadership back.
+    Release(FencingToken),
+    /// Say how the release went, as soon as there is nothing (more) to release.
+    AwaitRelease(oneshot::Sender<Release>),
+}
+
+/// Waits until there is nothing (more) to release.
+pub(crate) async fn await_release(commands: &mpsc::UnboundedSender<Command>) -> Release {
+    let (done, outcome) = oneshot::channel();
+    let _ = commands.send(Command::AwaitRelease(done));
+    outcome.await.unwrap_or(Release::LeftToExpire)
 }
