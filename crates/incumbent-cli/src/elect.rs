@@ -128,7 +128,7 @@ async fn take_part(
             leadership = candidate.campaign() => leadership?,
             error = reporter.report_leaders(&mut observer) => return Err(error.into()),
         };
-        reporter.leading(&leadership)?;
+        reporter.leads("leading", &leadership)?;
         let token = leadership.fencing_token().0;
         let was_stopped = tokio::select! {
             biased;
@@ -139,10 +139,10 @@ async fn take_part(
         // The work has stopped: its future is gone. Only now the lock is given back.
         if was_stopped {
             let release = leadership.release().await;
-            reporter.event("released", None, Some(token), Some(release))?;
+            reporter.ended("released", token, Some(release))?;
             return Ok(());
         }
-        reporter.event("lost", None, Some(token), None)?;
+        reporter.ended("lost", token, None)?;
         drop(leadership);
     }
 }
@@ -168,7 +168,7 @@ impl Act {
                 if !leadership.is_valid() {
                     break;
                 }
-                if let Err(error) = reporter.acting(leadership) {
+                if let Err(error) = reporter.leads("acting", leadership) {
                     return error.into();
                 }
             }
@@ -201,21 +201,13 @@ impl Reporter {
         Self { lock: candidate.lock().to_string(), identity: candidate.identity().to_owned() }
     }
 
-    fn leading(&self, leadership: &Leadership) -> std::io::Result<()> {
+    /// Reports what this candidate does as the leader.
+    fn leads(&self, event: &'static str, leadership: &Leadership) -> std::io::Result<()> {
         self.print(Line {
             leader: Some(&self.identity),
             valid_for_ms: Some(millis(leadership.valid_for())),
             token: Some(leadership.fencing_token().0),
-            ..self.line("leading")
-        })
-    }
-
-    fn acting(&self, leadership: &Leadership) -> std::io::Result<()> {
-        self.print(Line {
-            leader: Some(&self.identity),
-            valid_for_ms: Some(millis(leadership.valid_for())),
-            token: Some(leadership.fencing_token().0),
-            ..self.line("acting")
+            ..self.line(event)
         })
     }
 
@@ -239,11 +231,11 @@ impl Reporter {
         pending().await
     }
 
-    fn event(
+    /// Reports the end of a term, and how the release went where there was one.
+    fn ended(
         &self,
         event: &'static str,
-        leader: Option<&str>,
-        token: Option<u64>,
+        token: u64,
         release: Option<Release>,
     ) -> std::io::Result<()> {
         let release = release.map(|release| match release {
@@ -251,7 +243,8 @@ impl Reporter {
             Release::NotHeld => "not-held",
             _ => "left-to-expire",
         });
-        self.print(Line { leader, token, release, valid_for_ms: Some(0), ..self.line(event) })
+        let token = Some(token);
+        self.print(Line { token, release, valid_for_ms: Some(0), ..self.line(event) })
     }
 
     fn line(&self, event: &'static str) -> Line<'_> {

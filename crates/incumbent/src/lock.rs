@@ -37,7 +37,7 @@ pub(crate) const RECORD_ANNOTATION: &str = "control-plane.alpha.kubernetes.io/le
 
 /// The record of an election under another key than `leader`, of which the foreign clients know nothing:
 /// each key has an election of its own.
-const KEYED_RECORD_ANNOTATION: &str = "incumbent.dev/record";
+pub(crate) const KEYED_RECORD_ANNOTATION: &str = "incumbent.dev/record";
 
 impl Lock {
     /// The Lease `name` in `namespace`: what client-go and most others use.

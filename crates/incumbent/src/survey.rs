@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::api::Api;
 use crate::error::Error;
-use crate::lock::{Lock, RECORD_ANNOTATION, TERM_ANNOTATION};
+use crate::lock::{KEYED_RECORD_ANNOTATION, Lock, RECORD_ANNOTATION, TERM_ANNOTATION};
 
 /// What a lock says about itself.
 ///
@@ -74,9 +74,11 @@ impl LockView {
             let path = any.collection_path();
             let list = Api::new(client.clone(), any.clone()).fetch(&path).await?;
             let items = list.as_ref().and_then(|list| list["items"].as_array());
-            for object in items.into_iter().flatten().filter(|object| is_lock(&any, object)) {
+            for object in items.into_iter().flatten() {
                 let name = object["metadata"]["name"].as_str().unwrap_or_default();
-                views.push(Self::of(any.clone().with_name(name), object)?);
+                for lock in locks_in(any.clone().with_name(name), object) {
+                    views.push(Self::of(lock, object)?);
+                }
             }
         }
         Ok(views)
@@ -119,11 +121,16 @@ fn time(stamp: &Option<Stamp>) -> Option<jiff::Timestamp> {
     }
 }
 
-/// Every Lease is a lock; of ConfigMaps, those with an election's annotation or the key of a claim.
-fn is_lock(kind: &Lock, object: &Value) -> bool {
-    let annotations = &object["metadata"]["annotations"];
-    kind.key().is_none_or(|key| {
-        [RECORD_ANNOTATION, TERM_ANNOTATION].iter().any(|name| annotations[*name].is_string())
-            || object["data"][key].is_string()
-    })
+/// The locks that an object carries. Every Lease is one; a ConfigMap has one under its usual key if it shows
+/// an election's annotation or the key of a claim, and one for each other key that names an election.
+fn locks_in(lock: Lock, object: &Value) -> Vec<Lock> {
+    let Some(usual_key) = lock.key() else { return vec![lock] };
+    let annotations = object["metadata"]["annotations"].as_object();
+    let names = || annotations.into_iter().flat_map(|annotations| annotations.keys());
+    let is_lock = object["data"][usual_key].is_string()
+        || names().any(|name| name == RECORD_ANNOTATION || name == TERM_ANNOTATION);
+    let usual = is_lock.then(|| lock.clone());
+    let prefix = format!("{KEYED_RECORD_ANNOTATION}.");
+    let keys = names().filter_map(|name| name.strip_prefix(&prefix));
+    usual.into_iter().chain(keys.map(|key| lock.clone().with_key(key))).collect()
 }
