@@ -304,6 +304,7 @@ impl Demo {
 
     /// Leaves everything running until a signal comes.
     async fn keep(&mut self) -> anyhow::Result<()> {
+        self.register.take_it_easy();
         let kubeconfig = self.folder.path().join("kubeconfig");
         let leader = self.leader()?.1.identity;
         let other = self.candidates.others(&leader).into_iter().next().unwrap_or_default();
