@@ -16,7 +16,7 @@ use crate::exit;
 
 /// Leader election on Kubernetes.
 #[derive(Debug, Parser)]
-#[command(name = "incumbent", version, after_help = exit::HELP, max_term_width = 100)]
+#[command(name = "incumbent", version, after_help = exit::HELP, max_term_width = 80)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,

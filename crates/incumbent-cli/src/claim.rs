@@ -14,7 +14,10 @@ pub(crate) async fn run(args: args::Claim) -> anyhow::Result<ExitCode> {
         let other = blackboard.release(&args.who).await?;
         return Ok(match other {
             None => say(&format!("{lock} is free"), ExitCode::SUCCESS)?,
-            Some(by) => say(&format!("{by} leads, and was left alone"), ExitCode::from(exit::NO))?,
+            Some(by) => say(
+                &format!("{} leads, and was left alone", output::printable(&by)),
+                ExitCode::from(exit::NO),
+            )?,
         });
     }
     let claim = match &args.if_version {
@@ -32,6 +35,7 @@ pub(crate) async fn run(args: args::Claim) -> anyhow::Result<ExitCode> {
             say(&format!("you lead (version {resource_version})"), ExitCode::SUCCESS)?
         }
         Claim::Taken { by, resource_version } => {
+            let by = output::printable(by);
             say(&format!("{by} leads{}", stale(resource_version)), ExitCode::from(exit::NO))?
         }
         Claim::Stale { resource_version } => {

@@ -21,7 +21,7 @@ use tokio::time::sleep;
 use self::candidates::{Candidates, Printed};
 use self::register::{Register, Reign};
 use self::report::{Report, Step, millis, overlap};
-use crate::{args, elect, exit, output};
+use crate::{args, dev_server, elect, exit, output};
 
 pub(crate) const LOCK: &str = "lease/demo";
 
@@ -32,7 +32,7 @@ pub(crate) async fn run(args: args::Demo) -> anyhow::Result<ExitCode> {
         report = demo.play() => report?,
         () = elect::shutdown_signal() => {
             eprintln!("interrupted; the candidates are ended");
-            return Ok(ExitCode::from(exit::NO));
+            return Ok(ExitCode::from(exit::INTERRUPTED));
         }
     };
     match args.json {
@@ -65,14 +65,16 @@ struct Demo {
 
 impl Demo {
     async fn start(talk: Talk) -> anyhow::Result<Self> {
-        let folder =
-            tempfile::Builder::new().prefix("incumbent-demo-").tempdir().with_context(|| {
-                format!("cannot make a folder in {}", std::env::temp_dir().display())
-            })?;
+        let mut builder = tempfile::Builder::new();
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+        let folder = builder.prefix("incumbent-demo-").tempdir().with_context(|| {
+            format!("cannot make a folder in {}", std::env::temp_dir().display())
+        })?;
         let server = ApiServer::new();
         let listening = server.listen((Ipv4Addr::LOCALHOST, 0).into(), Transport::Https).await?;
         let kubeconfig = folder.path().join("kubeconfig");
-        std::fs::write(&kubeconfig, listening.kubeconfig())
+        dev_server::write_private(&kubeconfig, &listening.kubeconfig())
             .with_context(|| format!("cannot write {}", kubeconfig.display()))?;
         let (register, register_address) = Register::start()?;
         let (candidates, printed) = Candidates::new(&kubeconfig, register_address);
@@ -311,8 +313,9 @@ impl Demo {
         eprintln!();
         eprintln!("The playground goes on until Ctrl-C. In another terminal:");
         eprintln!("  export KUBECONFIG={}", kubeconfig.display());
-        eprintln!("  incumbent get");
-        eprintln!("  incumbent elect --lock {LOCK} --preset fast     # one more candidate");
+        let incumbent = std::env::current_exe()?;
+        eprintln!("  {} get", incumbent.display());
+        eprintln!("  {} elect --lock {LOCK} --preset fast     # one more", incumbent.display());
         eprintln!("  kubectl get lease demo -o yaml                  # if you have kubectl");
         if let Some(pid) = self.candidates.id(&leader) {
             eprintln!("  kill -9 {pid:<10} # {leader} leads; {other} or another will");

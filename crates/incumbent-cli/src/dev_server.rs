@@ -21,6 +21,7 @@ pub(crate) async fn run(args: args::DevServer) -> anyhow::Result<ExitCode> {
     let server = ApiServer::new();
     let listening = server.listen(args.listen, transport).await?;
     if let Some(file) = &args.kubeconfig {
+        spare_others(file)?;
         write_private(file, &listening.kubeconfig())
             .with_context(|| format!("cannot write {}", file.display()))?;
     }
@@ -33,18 +34,42 @@ pub(crate) async fn run(args: args::DevServer) -> anyhow::Result<ExitCode> {
     if let Some(ca) = listening.ca_pem() {
         output::line(&format!("ca\n{}", ca.trim_end()))?;
     }
+    if args.http {
+        eprintln!(
+            "Over plain HTTP kubectl sends no token, and is refused: use curl, or leave out --http."
+        );
+    }
     eprintln!("Not for production: one process, in memory, everything is lost when it ends.");
     elect::shutdown_signal().await;
     listening.stop().await;
     Ok(ExitCode::SUCCESS)
 }
 
+/// A kubeconfig of somebody else is not overwritten.
+fn spare_others(file: &std::path::Path) -> Result<(), Error> {
+    let is_others = std::fs::read_to_string(file)
+        .is_ok_and(|content| !content.is_empty() && !content.starts_with(MARK));
+    match is_others {
+        false => Ok(()),
+        true => Err(Error::Invalid {
+            what: format!("{} exists, and dev-server did not write it", file.display()),
+            hint: "name another file, or remove this one".to_owned(),
+        }),
+    }
+}
+
+/// The first line of each kubeconfig that is written here.
+const MARK: &str = "# Written by incumbent";
+
 /// The file holds a token, so only its owner may read it.
-fn write_private(file: &std::path::Path, content: &str) -> std::io::Result<()> {
+pub(crate) fn write_private(file: &std::path::Path, content: &str) -> std::io::Result<()> {
     use std::io::Write;
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(file)?.write_all(content.as_bytes())
+    let mut open = options.open(file)?;
+    #[cfg(unix)]
+    open.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    open.write_all(format!("{MARK}.\n{content}").as_bytes())
 }

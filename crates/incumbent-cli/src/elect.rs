@@ -38,7 +38,13 @@ pub(crate) async fn run(args: args::Elect) -> anyhow::Result<ExitCode> {
             parts.spawn(take_part(builder.build()?, act, stopped.clone()));
         }
     }
-    wait_for(parts, stop).await?;
+    let orphaned = async {
+        match args.register {
+            Some(_) => parent_gone().await,
+            None => pending().await,
+        }
+    };
+    wait_for(parts, stop, orphaned).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -66,9 +72,16 @@ async fn look_before(client: kube::Client, lock: &Lock) -> Result<(), Error> {
 async fn wait_for(
     mut parts: JoinSet<anyhow::Result<()>>,
     stop: watch::Sender<bool>,
+    orphaned: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let mut first_error = None;
-    let mut signal = std::pin::pin!(shutdown_signal());
+    let told_to_stop = async {
+        tokio::select! {
+            () = shutdown_signal() => {}
+            () = orphaned => {}
+        }
+    };
+    let mut signal = std::pin::pin!(told_to_stop);
     loop {
         let part = tokio::select! {
             part = parts.join_next() => part,
@@ -89,22 +102,37 @@ async fn wait_for(
     }
 }
 
-/// Waits for SIGTERM or SIGINT.
+/// Waits for SIGTERM, SIGINT or SIGHUP.
 pub(crate) async fn shutdown_signal() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
         let term = signal(SignalKind::terminate());
         let interrupt = signal(SignalKind::interrupt());
-        if let (Ok(mut term), Ok(mut interrupt)) = (term, interrupt) {
+        let hangup = signal(SignalKind::hangup());
+        if let (Ok(mut term), Ok(mut interrupt), Ok(mut hangup)) = (term, interrupt, hangup) {
             tokio::select! {
                 _ = term.recv() => {}
                 _ = interrupt.recv() => {}
+                _ = hangup.recv() => {}
             }
             return;
         }
     }
     let _ = tokio::signal::ctrl_c().await;
+}
+
+/// Waits until the demo that started this candidate is gone, however it ended.
+async fn parent_gone() {
+    #[cfg(unix)]
+    {
+        let parent = rustix::process::getppid();
+        while rustix::process::getppid() == parent {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+    #[cfg(not(unix))]
+    pending::<()>().await
 }
 
 async fn stop_requested(stopped: &mut watch::Receiver<bool>) {
@@ -205,7 +233,7 @@ impl Reporter {
     fn leads(&self, event: &'static str, leadership: &Leadership) -> std::io::Result<()> {
         self.print(Line {
             leader: Some(&self.identity),
-            valid_for_ms: Some(millis(leadership.valid_for())),
+            valid_for_ms: millis(leadership.valid_for()),
             token: Some(leadership.fencing_token().0),
             ..self.line(event)
         })
@@ -221,7 +249,7 @@ impl Reporter {
             let line = Line {
                 leader: Some(identity.as_str()),
                 token: token.map(|token| token.0),
-                valid_for_ms: Some(millis(*valid_for)),
+                valid_for_ms: millis(*valid_for),
                 ..self.line("following")
             };
             if let Err(error) = self.print(line) {
@@ -265,6 +293,7 @@ impl Reporter {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+/// Nothing where it is for ever, as behind a claim.
+fn millis(duration: Duration) -> Option<u64> {
+    u64::try_from(duration.as_millis()).ok()
 }

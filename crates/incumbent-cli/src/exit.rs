@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use incumbent::Error;
 
+/// The demo was interrupted, as a shell says it.
+pub(crate) const INTERRUPTED: u8 = 130;
 /// Somebody else leads; or the demo saw a promise broken.
 pub(crate) const NO: u8 = 1;
 const USAGE: u8 = 2;
@@ -24,7 +26,9 @@ Exit codes:
   4  a permission is missing, or the credentials are not accepted
   5  the object or its namespace does not exist
   6  another living process takes part under the same identity
-  7  this system refuses: a file, a port, a process";
+  7  this system refuses: a file, a port, a process
+130  interrupted (demo)
+134  aborted: work still ran at the end of its lease, and nothing else could stop it";
 
 /// Prints the error and what to do about it, and returns its code.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {

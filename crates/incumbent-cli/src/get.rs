@@ -59,7 +59,7 @@ fn to_row(view: &LockView, now: jiff::Timestamp) -> Vec<String> {
     };
     vec![
         view.lock.to_string(),
-        view.holder.as_deref().map_or_else(|| "<none>".to_owned(), printable),
+        view.holder.as_deref().map_or_else(|| "<none>".to_owned(), output::printable),
         state(view, now).to_owned(),
         renewed,
         view.token.map_or_else(|| "<none>".to_owned(), |token| token.to_string()),
@@ -79,9 +79,4 @@ fn to_json(view: &LockView, now: jiff::Timestamp) -> Value {
         "leaseDurationSeconds": view.lease_duration.map(|duration| duration.as_secs()),
         "transitions": view.transitions,
     })
-}
-
-/// A holder's name is text of others: it must not move the cursor.
-fn printable(name: &str) -> String {
-    name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -23,6 +23,16 @@ pub(crate) fn start_log() {
         .init();
 }
 
+/// Text of others, as a name in a record is: it must not move the cursor, nor turn around what follows.
+pub(crate) fn printable(name: &str) -> String {
+    let is_trick = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+            || matches!(c, '\u{2060}'..='\u{2069}' | '\u{feff}')
+    };
+    name.chars().map(|c| if is_trick(c) { '\u{fffd}' } else { c }).collect()
+}
+
 /// A table as kubectl prints it: upper-case heads, three spaces, no lines.
 pub(crate) fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {

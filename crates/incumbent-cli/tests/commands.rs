@@ -47,6 +47,18 @@ fn claim_is_the_blackboard_as_one_command() {
 }
 
 #[test]
+fn names_of_others_do_not_reach_the_terminal_as_they_are() {
+    let cluster = Cluster::start();
+    let metadata = json!({ "name": "blackboard", "namespace": "default" });
+    let data = json!({ "leader": "\u{1b}[31mred\u{7}\u{202e}" });
+    let object =
+        json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data });
+    cluster.server.create(object).unwrap();
+    let claim = cluster.run("claim configmap/blackboard --as jane");
+    assert_eq!((claim.code, claim.stdout.as_str()), (1, "\u{fffd}[31mred\u{fffd}\u{fffd} leads\n"));
+}
+
+#[test]
 fn get_shows_the_locks_of_a_namespace_whoever_made_them() {
     let cluster = Cluster::start();
     make_blackboard(&cluster);
@@ -102,6 +114,11 @@ fn assert_refused(outcome: &Outcome, code: i32, error: &str, hint: &str) {
 #[test]
 fn bad_input_gets_a_sentence_a_hint_and_a_code() {
     let cluster = Cluster::start();
+    let others = cluster.folder.path().join("others");
+    std::fs::write(&others, "apiVersion: v1").unwrap();
+    let overwrite = cluster.run(&format!("dev-server --kubeconfig {}", others.display()));
+    assert_refused(&overwrite, 2, &format!("{} exists", others.display()), "name another");
+    assert_eq!(std::fs::read_to_string(&others).unwrap(), "apiVersion: v1");
     for (arguments, code, error, hint) in [
         ("get nothing", 5, "lease/nothing in namespace default does not exist", "list what"),
         ("get pod/x", 2, "\"pod/x\" names no lock", "the kind is"),
@@ -123,6 +140,15 @@ fn bad_input_gets_a_sentence_a_hint_and_a_code() {
         ("dev-server --kubeconfig /no/such/file", 7, "cannot write /no/such", "check the path"),
     ] {
         assert_refused(&cluster.run(arguments), code, error, hint);
+    }
+    for (token, error) in [("", "token is empty or holds"), ("abc\n", "token is empty or holds")] {
+        let folder = cluster.folder.path();
+        cluster.listening().write_service_account(folder, "default", token).unwrap();
+        let mut command = cluster.command("get --service-account-dir");
+        command.arg(folder).env("KUBERNETES_SERVICE_HOST", "127.0.0.1");
+        let outcome = Outcome::of(command.env("KUBERNETES_SERVICE_PORT", "1").output().unwrap());
+        assert!(outcome.stderr.contains(error), "{outcome:?}");
+        assert_eq!(outcome.code, 2, "{outcome:?}");
     }
     let spaces = cluster.command("elect --lock lease/a --identity").arg(" x").output().unwrap();
     assert_refused(&Outcome::of(spaces), 2, "\" x\" cannot be an identity", "it has 1 to 253");

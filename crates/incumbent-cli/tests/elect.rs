@@ -49,6 +49,10 @@ fn a_frozen_leader_wakes_up_as_a_follower() {
     jane.event("following");
     john.signal(Signal::STOP);
     let taken_over = jane.event("leading");
+    // Long past the moment at which john's work had to have stopped: nobody was awake to end it.
+    for _ in 0..80 {
+        jane.event("acting");
+    }
     john.signal(Signal::CONT);
     // Every act that john prints from now on was one of before; then he says that he has lost.
     let lost = john.event("lost");

@@ -83,7 +83,9 @@ impl Connect {
             return kube::Config::incluster().map_err(|error| not_configured(&error));
         }
         let config = kube::Config::from_kubeconfig(&options).await;
-        config.map_err(|error| not_configured(&error))
+        config.map_err(|error| Error::NotConfigured {
+            message: format!("{}: {}", kubeconfig_name(), root_cause(&error)),
+        })
     }
 }
 
@@ -104,6 +106,13 @@ fn service_account(folder: &Path) -> Result<Kubeconfig, Error> {
     };
     let (host, port) = (setting("KUBERNETES_SERVICE_HOST")?, setting("KUBERNETES_SERVICE_PORT")?);
     let host = if host.contains(':') { format!("[{host}]") } else { host };
+    let token = std::fs::read_to_string(folder.join("token")).unwrap_or_default();
+    if token.trim() != token || token.is_empty() && folder.join("token").exists() {
+        return Err(Error::invalid(
+            format!("{} is empty or holds a line break", folder.join("token").display()),
+            "write the token and nothing else: printf %s \"$TOKEN\" > token",
+        ));
+    }
     for file in ["token", "ca.crt", "namespace"] {
         let file = folder.join(file);
         std::fs::metadata(&file).map_err(|error| Error::NotConfigured {
@@ -145,6 +154,11 @@ fn service_account(folder: &Path) -> Result<Kubeconfig, Error> {
 
 fn in_pod() -> bool {
     std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
+}
+
+fn kubeconfig_name() -> String {
+    let named = std::env::var("KUBECONFIG").ok().filter(|files| !files.is_empty());
+    named.unwrap_or_else(|| "~/.kube/config".to_owned())
 }
 
 fn has_kubeconfig() -> bool {

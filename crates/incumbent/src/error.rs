@@ -21,7 +21,7 @@ pub enum Error {
         hint: String,
     },
     /// The account lacks a permission.
-    #[error("not allowed to {verb} {lock} in namespace {}: {message}", lock.namespace())]
+    #[error("not allowed to {verb} {} in namespace {}: {message}", subject(lock, verb), lock.namespace())]
     Forbidden {
         /// On which lock.
         lock: Lock,
@@ -101,12 +101,20 @@ impl Error {
                 "make the object beforehand, or let the account do it: {}",
                 missing_rule(lock, "create")
             ),
+            Self::Forbidden { lock, verb: "list", .. } => {
+                format!("name the locks, or {}", missing_rule(lock, "list"))
+            }
             Self::Forbidden { lock, verb, .. } => missing_rule(lock, verb),
             Self::Unauthorized { .. } => {
                 "renew the token or certificate; a Pod's token is renewed in its file by the kubelet"
                     .to_owned()
             }
             Self::Rejected { .. } => "the object or the request breaks a rule of the API".to_owned(),
+            Self::Unreachable { message } if message.contains("certificate") => {
+                "the kubeconfig's certificate-authority (or ca.crt) is not that of this server: was \
+                 it made anew since?"
+                    .to_owned()
+            }
             Self::Unreachable { .. } => {
                 "check the server's address in the kubeconfig (or KUBERNETES_SERVICE_HOST and _PORT), \
                  and that it is up"
@@ -130,13 +138,21 @@ impl From<incumbent_core::TimingError> for Error {
     }
 }
 
+/// What the verb was tried on: a list has no name.
+fn subject(lock: &Lock, verb: &str) -> String {
+    match verb {
+        "list" => lock.resource().1.to_owned(),
+        _ => lock.to_string(),
+    }
+}
+
 /// The rule that would allow it, as YAML to put into a Role.
 ///
 /// RBAC cannot restrict `create` to a name.
 fn missing_rule(lock: &Lock, verb: &str) -> String {
     let (group, resource) = lock.resource();
     let names = match verb {
-        "create" => String::new(),
+        "create" | "list" => String::new(),
         _ => format!("\n  resourceNames: [\"{}\"]", lock.name()),
     };
     format!(

@@ -213,7 +213,12 @@ impl Lock {
             Kind::Lease => read_times(&object["spec"], "leaseTransitions"),
             Kind::ConfigMap { key } => {
                 let written = text_annotation(object, &self.record_annotation());
-                let record = read_times(&written, "leaderTransitions");
+                let record = match written.is_object() {
+                    true => read_times(&written, "leaderTransitions"),
+                    false => {
+                        unreadable(&object["metadata"]["annotations"][self.record_annotation()])
+                    }
+                };
                 match claim(object, key, &record, &term) {
                     Some(claimed) => claimed,
                     None => record,
@@ -280,6 +285,19 @@ fn read_times(from: &Value, transitions: &str) -> Record {
         transitions: number(&from[transitions])
             .map_or(0, |count| count.clamp(0, i32::MAX.into()).unsigned_abs() as u32),
         ..Record::default()
+    }
+}
+
+/// A record that cannot be understood may still be somebody's: it is waited out, and each change of it is
+/// a sign of life. No record at all, or an empty one, is nobody's.
+fn unreadable(annotation: &Value) -> Record {
+    match annotation.as_str().map(str::trim) {
+        None | Some("" | "null") => Record::default(),
+        Some(text) => Record {
+            holder: Identity::new("<unreadable record>"),
+            renewed: Some(Stamp::Text(text.to_owned())),
+            ..Record::default()
+        },
     }
 }
 

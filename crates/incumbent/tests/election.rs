@@ -318,6 +318,19 @@ async fn run_holds_the_leadership_also_for_work_that_makes_no_use_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn leaving_ends_also_while_the_server_is_away() {
+    let server = ApiServer::new();
+    let line = Line::default();
+    let mut john = builder(client_on(&server, &line), "john").build().unwrap();
+    let leadership = john.campaign().await.unwrap();
+    line.set(State::Silent);
+    leadership.lost().await;
+    drop(leadership);
+    assert!(timeout(Duration::from_secs(60), john.campaign()).await.is_err());
+    timeout(Duration::from_secs(11), john.leave()).await.expect("it does not hang");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_release_ends_also_while_the_next_campaign_is_waiting() {
     let server = ApiServer::new();
     let mut john = candidate(&server, "john");
