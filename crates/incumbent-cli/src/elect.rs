@@ -139,20 +139,28 @@ async fn stop_requested(stopped: &mut watch::Receiver<bool>) {
     drop(stopped.wait_for(|stop| *stop).await);
 }
 
+/// Takes part until it is stopped or fails, and leaves nothing behind in the lock either way.
 async fn take_part(
     mut candidate: Candidate,
     act: Act,
+    stopped: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let outcome = lead_and_follow(&mut candidate, act, stopped).await;
+    candidate.leave().await;
+    outcome
+}
+
+async fn lead_and_follow(
+    candidate: &mut Candidate,
+    act: Act,
     mut stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
-    let reporter = Reporter::of(&candidate);
+    let reporter = Reporter::of(candidate);
     let mut observer = candidate.observe();
     loop {
         let leadership = tokio::select! {
             biased;
-            () = stop_requested(&mut stopped) => {
-                candidate.leave().await;
-                return Ok(());
-            }
+            () = stop_requested(&mut stopped) => return Ok(()),
             leadership = candidate.campaign() => leadership?,
             error = reporter.report_leaders(&mut observer) => return Err(error.into()),
         };

@@ -119,6 +119,17 @@ fn two_with_only_get_and_update_on_one_config_map_elect_and_hand_over() {
 }
 
 #[test]
+fn a_candidate_whose_output_fails_gives_the_lock_back() {
+    let cluster = Cluster::start();
+    let mut command = cluster.command("elect --lock lease/a --identity john");
+    command.stdout(std::fs::File::options().write(true).open("/dev/full").unwrap());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
+    let shown: Value = serde_json::from_str(&cluster.run("get a -o json").stdout).unwrap();
+    assert_eq!(shown[0]["state"], "vacant");
+}
+
+#[test]
 fn many_elections_and_candidates_share_one_process() {
     let cluster = Cluster::start();
     let mut candidates = Candidate::start(cluster.command(
