@@ -195,8 +195,7 @@ impl Demo {
     async fn long_outage(&mut self) -> anyhow::Result<Step> {
         let (token, old) = self.leader()?;
         self.head("5/5", "the API server is away for 6 s, longer than the lease")?;
-        let cut_at = now();
-        self.outage(Duration::from_secs(6)).await?;
+        let cut_at = self.outage(Duration::from_secs(6)).await?;
         let stopped = self.register.reigns()[&token].last_belief.saturating_sub(cut_at);
         self.tell(&format!(
             "{:<6} stopped by its own clock {:.1} s after the server went away",
@@ -214,14 +213,16 @@ impl Demo {
         Ok(step)
     }
 
-    /// Closes the server's port and all connections for a while. What it stores stays.
-    async fn outage(&mut self, duration: Duration) -> anyhow::Result<()> {
+    /// Closes the server's port and all connections for a while. What it stores stays. Returns since when
+    /// nothing got through.
+    async fn outage(&mut self, duration: Duration) -> anyhow::Result<Duration> {
         if let Some(listening) = self.listening.take() {
             listening.stop().await;
         }
+        let cut_at = now();
         sleep(duration).await;
         self.listening = Some(self.server.listen(self.address, Transport::Https).await?);
-        Ok(())
+        Ok(cut_at)
     }
 
     /// Lets a restarted candidate take its place in the line, and the leader renew.
