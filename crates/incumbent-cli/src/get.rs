@@ -55,7 +55,7 @@ fn age(view: &LockView, now: jiff::Timestamp) -> Option<Duration> {
 fn to_row(view: &LockView, now: jiff::Timestamp) -> Vec<String> {
     let renewed = match (view.registration, age(view, now)) {
         (Registration::Vacant | Registration::Claim, _) | (_, None) => "<none>".to_owned(),
-        (_, Some(age)) => format!("{}s ago~", age.as_secs()),
+        (_, Some(age)) => format!("{} ago~", rounded(age)),
     };
     vec![
         view.lock.to_string(),
@@ -65,6 +65,16 @@ fn to_row(view: &LockView, now: jiff::Timestamp) -> Vec<String> {
         view.token.map_or_else(|| "<none>".to_owned(), |token| token.to_string()),
         view.transitions.to_string(),
     ]
+}
+
+/// As kubectl shows an age: the unit in which two digits or so are enough.
+fn rounded(age: Duration) -> String {
+    match age.as_secs() {
+        seconds @ 0..120 => format!("{seconds}s"),
+        seconds @ 120..7_200 => format!("{}m", seconds / 60),
+        seconds @ 7_200..172_800 => format!("{}h", seconds / 3_600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
 }
 
 fn to_json(view: &LockView, now: jiff::Timestamp) -> Value {
@@ -79,4 +89,16 @@ fn to_json(view: &LockView, now: jiff::Timestamp) -> Value {
         "leaseDurationSeconds": view.lease_duration.map(|duration| duration.as_secs()),
         "transitions": view.transitions,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_is_shown_in_the_unit_that_fits() {
+        let shown = [0, 119, 120, 7_199, 7_200, 172_799, 172_800, 63_930_936_533];
+        let shown = shown.map(|seconds| rounded(Duration::from_secs(seconds)));
+        assert_eq!(shown, ["0s", "119s", "2m", "119m", "2h", "47h", "2d", "739941d"]);
+    }
 }
