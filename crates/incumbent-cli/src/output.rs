@@ -2,7 +2,11 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use tracing_subscriber::EnvFilter;
+use tracing::Level;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Writes one line of data, at once. Fails where nobody reads it any more.
 pub(crate) fn line(text: &str) -> io::Result<()> {
@@ -13,14 +17,13 @@ pub(crate) fn line(text: &str) -> io::Result<()> {
 
 /// The log goes to stderr: warnings, or what `RUST_LOG` asks for.
 pub(crate) fn start_log() {
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("off,incumbent=warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let asked_for = std::env::var("RUST_LOG").ok().and_then(|targets| targets.parse().ok());
+    let targets = asked_for.unwrap_or_else(|| Targets::new().with_target("incumbent", Level::WARN));
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .with_target(false)
-        .init();
+        .with_target(false);
+    tracing_subscriber::registry().with(lines.with_filter(targets)).init();
 }
 
 /// Text of others, as a name in a record is: it must not move the cursor, nor turn around what follows.
