@@ -118,7 +118,8 @@ impl Api {
             self.lock.name(),
             WATCH_LIFETIME.as_secs()
         );
-        if let Some(after) = after {
+        // What a server sends as a version may be anything; only a number fits into an address.
+        if let Some(after) = after.filter(|after| after.bytes().all(|byte| byte.is_ascii_digit())) {
             path.push_str("&resourceVersion=");
             path.push_str(after);
         }
