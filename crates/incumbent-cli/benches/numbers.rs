@@ -46,7 +46,7 @@ fn graceful() -> Vec<f64> {
     let mut times = Vec::new();
     for _ in 0..HANDOVERS {
         sleep(Duration::from_millis(150));
-        let (name, leader) = candidates.remove(0);
+        let (name, mut leader) = candidates.remove(0);
         let asked_at = SystemTime::now();
         leader.signal(Signal::TERM);
         leader.end();
@@ -71,7 +71,7 @@ fn crash() -> Vec<f64> {
     for round in 0..CRASHES {
         // At all phases of the renewal.
         sleep(Duration::from_millis(1000 + 97 * round as u64));
-        let (name, leader) = candidates.remove(0);
+        let (name, mut leader) = candidates.remove(0);
         let killed_at = SystemTime::now();
         leader.signal(Signal::KILL);
         leader.end();

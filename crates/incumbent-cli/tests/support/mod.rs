@@ -2,9 +2,14 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+pub(crate) mod peers;
+pub(crate) mod proxy;
+pub(crate) mod testbed;
+
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use incumbent_apiserver::{ApiServer, Listening, Transport};
@@ -105,25 +110,70 @@ impl Outcome {
 /// A candidate process, ended with the test.
 pub(crate) struct Candidate {
     child: Child,
-    lines: std::io::Lines<BufReader<ChildStdout>>,
+    printed: Arc<Printed>,
+    next: usize,
+}
+
+/// The lines of a candidate so far, and whether there may be more.
+#[derive(Default)]
+struct Printed {
+    lines: Mutex<(Vec<Value>, bool)>,
+    more: Condvar,
+}
+
+impl Printed {
+    /// Keeps up with the candidate, so that it never waits for its reader.
+    fn read(&self, output: ChildStdout) {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            let line = serde_json::from_str(&line).unwrap_or_default();
+            self.lines.lock().unwrap().0.push(line);
+            self.more.notify_all();
+        }
+        self.lines.lock().unwrap().1 = true;
+        self.more.notify_all();
+    }
 }
 
 impl Candidate {
     pub(crate) fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, lines }
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let (output, printed) = (child.stdout.take().unwrap(), Arc::new(Printed::default()));
+        let reader = printed.clone();
+        std::thread::spawn(move || reader.read(output));
+        Self { child, printed, next: 0 }
     }
 
     /// The next line of this event; others before it are passed over.
     pub(crate) fn event(&mut self, event: &str) -> Value {
-        for line in self.lines.by_ref() {
-            let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
-            if line["event"] == event {
-                return line;
+        let deadline = Instant::now() + Duration::from_secs(40);
+        let mut printed = self.printed.lines.lock().unwrap();
+        loop {
+            while let Some(line) = printed.0.get(self.next) {
+                self.next += 1;
+                if line["event"] == event {
+                    return line.clone();
+                }
             }
+            assert!(!printed.1, "the candidate ended without {event:?}");
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(
+                !left.is_zero(),
+                "the candidate does not print {event:?}: {:?}",
+                printed.0.last()
+            );
+            printed = self.printed.more.wait_timeout(printed, left).unwrap().0;
         }
-        panic!("the candidate ended without {event:?}");
+    }
+
+    /// All lines so far.
+    pub(crate) fn history(&self) -> Vec<Value> {
+        self.printed.lines.lock().unwrap().0.clone()
+    }
+
+    /// Ends the process as a crash would.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
@@ -151,7 +201,7 @@ impl Candidate {
     }
 
     /// Waits for the end of the process, and returns its exit code.
-    pub(crate) fn end(mut self) -> i32 {
+    pub(crate) fn end(&mut self) -> i32 {
         let deadline = Instant::now() + Duration::from_secs(20);
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().unwrap() {
