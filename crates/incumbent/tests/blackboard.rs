@@ -5,26 +5,26 @@ mod support;
 use incumbent::{Blackboard, Claim, Error, Lock};
 use incumbent_apiserver::ApiServer;
 use serde_json::{Value, json};
-use support::{client, restricted_client};
+use support::client;
+use support::testbed::Testbed;
 
-fn with_blackboard(data: Value) -> ApiServer {
-    let server = ApiServer::new();
-    let metadata = json!({ "name": "blackboard", "namespace": "default" });
+async fn with_blackboard(data: Value) -> Testbed {
+    let testbed = Testbed::new().await;
+    let metadata = json!({ "name": "blackboard" });
     let mut object = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata });
     if !data.is_null() {
         object["data"] = data;
     }
-    server.create(object).unwrap();
-    server
+    testbed.create("/api/v1", "configmaps", object).await;
+    testbed
 }
 
-fn blackboard(server: &ApiServer) -> Blackboard {
-    Blackboard::new(client(server), "default", "blackboard")
+fn blackboard(testbed: &Testbed) -> Blackboard {
+    Blackboard::new(testbed.client(), &testbed.namespace, "blackboard")
 }
 
-async fn stored(server: &ApiServer) -> Value {
-    let path = "/api/v1/namespaces/default/configmaps/blackboard";
-    client(server).request(http::Request::get(path).body(Vec::new()).unwrap()).await.unwrap()
+async fn stored(testbed: &Testbed) -> Value {
+    testbed.stored("/api/v1", "configmaps/blackboard").await
 }
 
 fn version(claim: Claim) -> String {
@@ -36,9 +36,9 @@ fn version(claim: Claim) -> String {
 
 #[tokio::test]
 async fn jane_comes_first_and_johns_stale_replace_is_refused() {
-    let server = with_blackboard(json!({ "leader": "", "other": "kept" }));
-    let board = blackboard(&server);
-    let both_read = stored(&server).await["metadata"]["resourceVersion"].clone();
+    let testbed = with_blackboard(json!({ "leader": "", "other": "kept" })).await;
+    let board = blackboard(&testbed);
+    let both_read = stored(&testbed).await["metadata"]["resourceVersion"].clone();
     let both_read = both_read.as_str().unwrap();
     assert_eq!(board.holder().await.unwrap(), None);
 
@@ -47,13 +47,13 @@ async fn jane_comes_first_and_johns_stale_replace_is_refused() {
     let john = board.claim_version("john", both_read).await.unwrap();
     let Claim::Taken { by, .. } = john else { panic!("{john:?}") };
     assert_eq!(by, "jane");
-    assert_eq!(stored(&server).await["data"], json!({ "leader": "jane", "other": "kept" }));
+    assert_eq!(stored(&testbed).await["data"], json!({ "leader": "jane", "other": "kept" }));
 }
 
 #[tokio::test]
 async fn nobody_is_overwritten_not_even_with_the_latest_version() {
-    let server = with_blackboard(Value::Null);
-    let board = blackboard(&server);
+    let testbed = with_blackboard(Value::Null).await;
+    let board = blackboard(&testbed);
     let latest = version(board.claim("jane").await.unwrap());
     for claim in [
         board.claim("john").await.unwrap(),
@@ -71,8 +71,8 @@ async fn nobody_is_overwritten_not_even_with_the_latest_version() {
 
 #[tokio::test]
 async fn what_is_no_version_is_refused_and_overwrites_nobody() {
-    let server = with_blackboard(json!({ "leader": "jane" }));
-    let board = blackboard(&server);
+    let testbed = with_blackboard(json!({ "leader": "jane" })).await;
+    let board = blackboard(&testbed);
     for version in ["", "0", "00", "+5", "banana", "-1"] {
         let claim = board.claim_version("john", version).await;
         assert!(matches!(claim, Err(Error::Invalid { .. })), "{version:?}: {claim:?}");
@@ -82,8 +82,8 @@ async fn what_is_no_version_is_refused_and_overwrites_nobody() {
 
 #[tokio::test]
 async fn a_version_that_somebody_else_replaced_is_stale_also_where_nobody_leads() {
-    let server = with_blackboard(json!({ "leader": "" }));
-    let board = blackboard(&server);
+    let testbed = with_blackboard(json!({ "leader": "" })).await;
+    let board = blackboard(&testbed);
     let claim = board.claim_version("john", "1").await.unwrap();
     assert!(matches!(claim, Claim::Stale { .. }), "{claim:?}");
     assert_eq!(board.holder().await.unwrap(), None);
@@ -91,18 +91,18 @@ async fn a_version_that_somebody_else_replaced_is_stale_also_where_nobody_leads(
 
 #[tokio::test]
 async fn keys_are_blackboards_of_their_own() {
-    let server = with_blackboard(json!({ "leader": "jane" }));
-    let east = blackboard(&server).key("east");
+    let testbed = with_blackboard(json!({ "leader": "jane" })).await;
+    let east = blackboard(&testbed).key("east");
     assert!(matches!(east.claim("john").await.unwrap(), Claim::Yours { .. }));
-    assert_eq!(stored(&server).await["data"], json!({ "leader": "jane", "east": "john" }));
+    assert_eq!(stored(&testbed).await["data"], json!({ "leader": "jane", "east": "john" }));
 }
 
 #[tokio::test]
 async fn a_hundred_claim_at_once_and_one_wins() {
-    let server = with_blackboard(json!({ "leader": "" }));
+    let testbed = with_blackboard(json!({ "leader": "" })).await;
     let claims: Vec<_> = (0..100)
         .map(|number| {
-            let board = blackboard(&server);
+            let board = blackboard(&testbed);
             tokio::spawn(async move { board.claim(&format!("c{number}")).await.unwrap() })
         })
         .collect();
@@ -115,45 +115,56 @@ async fn a_hundred_claim_at_once_and_one_wins() {
 
 #[tokio::test]
 async fn a_missing_config_map_is_made_where_that_is_allowed_and_named_where_not() {
-    let server = ApiServer::new();
-    assert!(matches!(blackboard(&server).claim("john").await.unwrap(), Claim::Yours { .. }));
+    let testbed = Testbed::new().await;
+    assert!(matches!(blackboard(&testbed).claim("john").await.unwrap(), Claim::Yours { .. }));
 
-    let server = ApiServer::new();
+    let testbed = Testbed::new().await;
     let rules = json!([{ "apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"] }]);
-    let client = restricted_client(&server, "scanner", rules);
-    let error = Blackboard::new(client, "default", "blackboard").claim("john").await.unwrap_err();
-    assert_eq!(error.to_string(), "configmap/blackboard in namespace default does not exist");
+    let client = testbed.restricted_client(rules).await;
+    let board = Blackboard::new(client, &testbed.namespace, "blackboard");
+    let error = board.claim("john").await.unwrap_err();
+    let namespace = &testbed.namespace;
+    assert_eq!(
+        error.to_string(),
+        format!("configmap/blackboard in namespace {namespace} does not exist")
+    );
     assert_eq!(
         error.hint(),
-        "make it beforehand: kubectl create configmap blackboard --namespace default"
+        format!("make it beforehand: kubectl create configmap blackboard --namespace {namespace}")
     );
 }
 
 #[tokio::test]
 async fn a_lease_is_no_blackboard() {
-    let server = ApiServer::new();
-    let board = Blackboard::on(client(&server), Lock::lease("default", "l"));
+    let testbed = Testbed::new().await;
+    let board = Blackboard::on(testbed.client(), Lock::lease(&testbed.namespace, "l"));
     assert!(matches!(board.claim("john").await, Err(Error::Invalid { .. })));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn an_observer_hears_of_each_change() {
-    let server = with_blackboard(json!({ "leader": "" }));
-    let board = blackboard(&server);
+    let testbed = with_blackboard(json!({ "leader": "" })).await;
+    let board = blackboard(&testbed);
     let mut observer = board.observe();
     assert_eq!(observer.changed().await.unwrap(), None);
     let next = tokio::spawn(async move { (observer.changed().await.unwrap(), observer) });
     board.key("other").claim("x").await.unwrap(); // No change of this key.
-    blackboard(&server).claim("jane").await.unwrap();
+    blackboard(&testbed).claim("jane").await.unwrap();
     let (seen, mut observer) = next.await.unwrap();
     assert_eq!(seen, Some("jane".to_owned()));
-    blackboard(&server).release("jane").await.unwrap();
+    blackboard(&testbed).release("jane").await.unwrap();
     assert_eq!(observer.changed().await.unwrap(), None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_election_never_takes_over_a_claim() {
-    let server = with_blackboard(json!({ "leader": "jane" }));
+    // A day, which no cluster waits for.
+    let server = ApiServer::new();
+    let metadata = json!({ "name": "blackboard", "namespace": "default" });
+    let data = json!({ "leader": "jane" });
+    let object =
+        json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data });
+    server.create(object).unwrap();
     let lock = Lock::config_map("default", "blackboard");
     let mut john = incumbent::Candidate::builder(client(&server), lock)
         .identity("john")
@@ -162,6 +173,6 @@ async fn an_election_never_takes_over_a_claim() {
         .unwrap();
     let day = std::time::Duration::from_secs(24 * 60 * 60);
     assert!(tokio::time::timeout(day, john.campaign()).await.is_err());
-    blackboard(&server).release("jane").await.unwrap();
+    Blackboard::new(client(&server), "default", "blackboard").release("jane").await.unwrap();
     assert!(john.campaign().await.unwrap().is_valid());
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use incumbent::{Candidate, Clock, Error, Lock};
 use incumbent_apiserver::{ApiServer, Verb};
 use serde_json::json;
+use support::testbed::Testbed;
 use support::{builder, client, restricted_client, seconds};
 
 #[tokio::test(start_paused = true)]
@@ -65,61 +66,63 @@ async fn with_the_role_of_the_readme_waiting_costs_no_requests() {
     let _second = waiting.await.unwrap();
 }
 
-async fn refused(rules: serde_json::Value, lock: Lock) -> Error {
-    let server = ApiServer::new();
-    let metadata = json!({ "name": "made", "namespace": "default" });
-    server
-        .create(json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata }))
-        .unwrap();
-    let client = restricted_client(&server, "scanner", rules);
-    let builder = Candidate::builder(client, lock).identity("john").clock(Clock::tokio());
-    builder.build().unwrap().campaign().await.unwrap_err()
+async fn refused(rules: serde_json::Value, lock: impl Fn(&str) -> Lock) -> (Error, String) {
+    let testbed = Testbed::new().await;
+    let metadata = json!({ "name": "made" });
+    let object = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata });
+    testbed.create("/api/v1", "configmaps", object).await;
+    let client = testbed.restricted_client(rules).await;
+    let builder = Candidate::builder(client, lock(&testbed.namespace)).identity("john");
+    let error = builder.build().unwrap().campaign().await.unwrap_err();
+    (error, testbed.namespace.clone())
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_missing_permission_is_named_as_the_rule_to_add() {
-    let lease = || Lock::lease("default", "lock");
+    let lease = |namespace: &str| Lock::lease(namespace, "lock");
     let rule = |verbs: &[&str]| json!([{ "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": verbs }]);
-    let error = refused(json!([]), lease()).await;
-    assert!(
-        error.to_string().starts_with("not allowed to get lease/lock in namespace default: leases"),
-        "{error}"
-    );
+    let (error, namespace) = refused(json!([]), lease).await;
+    let what = format!("not allowed to get lease/lock in namespace {namespace}: leases");
+    assert!(error.to_string().starts_with(&what), "{error}");
     assert_eq!(
         error.hint(),
-        "the account needs this rule in a Role of namespace default:\n\
-         - apiGroups: [\"coordination.k8s.io\"]\n  resources: [\"leases\"]\n  \
-         resourceNames: [\"lock\"]\n  verbs: [\"get\"]"
+        format!(
+            "the account needs this rule in a Role of namespace {namespace}:\n\
+             - apiGroups: [\"coordination.k8s.io\"]\n  resources: [\"leases\"]\n  \
+             resourceNames: [\"lock\"]\n  verbs: [\"get\"]"
+        )
     );
 
-    let error = refused(rule(&["get"]), lease()).await;
+    let (error, _) = refused(rule(&["get"]), lease).await;
     assert!(matches!(error, Error::Forbidden { verb: "create", .. }), "{error}");
     assert!(error.hint().starts_with("make the object beforehand, or "), "{}", error.hint());
     assert!(!error.hint().contains("resourceNames"), "create cannot be restricted to a name");
 
-    let error = refused(rule(&["get", "create"]), lease()).await;
+    let (error, _) = refused(rule(&["get", "create"]), lease).await;
     assert!(matches!(error, Error::Forbidden { verb: "update", .. }), "{error}");
 
     let of_config_maps =
         json!([{ "apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"] }]);
-    let error = refused(of_config_maps, Lock::config_map("default", "made")).await;
+    let made = |namespace: &str| Lock::config_map(namespace, "made");
+    let (error, _) = refused(of_config_maps, made).await;
     assert!(error.hint().contains("- apiGroups: [\"\"]\n  resources: [\"configmaps\"]"), "{error}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_namespace_that_does_not_exist_is_said_to_be_missing() {
-    let server = ApiServer::new();
-    let builder = Candidate::builder(client(&server), Lock::lease("nowhere", "lock"));
-    let error = builder.clock(Clock::tokio()).build().unwrap().campaign().await.unwrap_err();
-    assert_eq!(error.to_string(), "namespace nowhere does not exist");
-    assert_eq!(error.hint(), "kubectl create namespace nowhere");
+    let testbed = Testbed::new().await;
+    let builder = Candidate::builder(testbed.client(), Lock::lease("incumbent-nowhere", "lock"));
+    let error = builder.build().unwrap().campaign().await.unwrap_err();
+    assert_eq!(error.to_string(), "namespace incumbent-nowhere does not exist");
+    assert_eq!(error.hint(), "kubectl create namespace incumbent-nowhere");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_token_that_nobody_knows_is_said_to_be_refused() {
-    let server = ApiServer::new();
-    let client = kube::Client::new(server.service_as("stale"), "default");
-    let error = builder(client, "john").build().unwrap().campaign().await.unwrap_err();
+    let testbed = Testbed::new().await;
+    let client = testbed.client_with("stale").await;
+    let lock = Lock::lease(&testbed.namespace, "lock");
+    let error = Candidate::builder(client, lock).build().unwrap().campaign().await.unwrap_err();
     assert!(matches!(error, Error::Unauthorized { .. }), "{error}");
 }
 

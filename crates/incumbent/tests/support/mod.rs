@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+pub(crate) mod testbed;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
