@@ -243,6 +243,12 @@ impl fmt::Display for Lock {
 
 const DEFAULT_KEY: &str = "leader";
 
+const DURATION: &str = "leaseDurationSeconds";
+
+/// fabric8's name for the duration in a ConfigMap's record. It reads no record that has the usual name, and
+/// none that lacks its own.
+const FABRIC8_DURATION: &str = "leaseDuration";
+
 /// A token above this is none of ours. The rest of the range is left to rise in, so that an absurd number
 /// in an annotation cannot end the line of tokens.
 pub(crate) const HIGHEST_TOKEN: u64 = 1 << 62;
@@ -279,7 +285,8 @@ pub(crate) fn version(object: &Value) -> Result<Version, String> {
 fn read_times(from: &Value, transitions: &str) -> Record {
     Record {
         holder: from["holderIdentity"].as_str().and_then(Identity::new),
-        lease_duration: whole_seconds(&from["leaseDurationSeconds"]),
+        lease_duration: whole_seconds(&from[DURATION])
+            .or_else(|| iso_duration(&from[FABRIC8_DURATION])),
         acquired: stamp(&from["acquireTime"]),
         renewed: stamp(&from["renewTime"]),
         transitions: number(&from[transitions])
@@ -322,6 +329,13 @@ fn number(value: &Value) -> Option<i64> {
 fn whole_seconds(value: &Value) -> Option<Duration> {
     let seconds = number(value).filter(|seconds| *seconds > 0)?;
     Some(Duration::from_secs(seconds.cast_unsigned()))
+}
+
+/// `PT15S`, rounded up: followers wait at least as long as the record says.
+fn iso_duration(value: &Value) -> Option<Duration> {
+    let duration: jiff::SignedDuration = value.as_str()?.parse().ok()?;
+    let duration = Duration::try_from(duration).ok().filter(|duration| !duration.is_zero())?;
+    Some(Duration::from_secs(duration.as_secs() + u64::from(duration.subsec_nanos() > 0)))
 }
 
 fn stamp(value: &Value) -> Option<Stamp> {
@@ -368,8 +382,14 @@ fn write_times(into: &mut Map<String, Value>, record: &Record, transitions: &str
     let holder = record.holder.as_ref().map_or("", Identity::as_str);
     into.insert("holderIdentity".to_owned(), holder.into());
     let seconds = record.lease_duration.map(|duration| duration.as_secs());
+    // A record that fabric8 made stays one that fabric8 can read.
+    let is_fabric8s = into.contains_key(FABRIC8_DURATION) && !into.contains_key(DURATION);
+    let duration = match is_fabric8s {
+        true => (FABRIC8_DURATION, seconds.map(|seconds| format!("PT{seconds}S").into())),
+        false => (DURATION, seconds.map(Value::from)),
+    };
     for (field, value) in [
-        ("leaseDurationSeconds", seconds.map(Value::from)),
+        duration,
         ("acquireTime", record.acquired.as_ref().map(stamp_text)),
         ("renewTime", record.renewed.as_ref().map(stamp_text)),
     ] {

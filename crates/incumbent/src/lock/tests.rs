@@ -194,18 +194,47 @@ fn a_record_that_cannot_be_understood_is_waited_out() {
     }
 }
 
+/// Each file names where its shape is from.
 #[test]
-fn pythons_record_is_understood() {
-    let record = "{\"holderIdentity\": \"py\", \"leaseDurationSeconds\": \"17\", \
-                  \"acquireTime\": \"2026-01-01 00:00:00.123456\", \"renewTime\": \"x\"}";
-    let read = read(
-        &config_map(),
-        json!({ "metadata": { "annotations": { RECORD_ANNOTATION: record } } }),
-    );
-    assert_eq!(read.holder, Identity::new("py"));
-    assert_eq!(read.lease_duration, Some(Duration::from_secs(17)));
-    assert_eq!(read.renewed, Some(Stamp::Text("x".to_owned())));
-    assert_eq!(read.token(), None);
+fn records_of_other_peoples_clients_are_read_as_they_write_them() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../interop/records");
+    let mut files = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let file: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let object = &file["object"];
+        let lock = if object["kind"] == "Lease" { lease() } else { config_map() };
+        let record = lock.decode(object).unwrap().record;
+        let read = json!({
+            "holder": record.holder.as_ref().map(Identity::as_str),
+            "leaseDurationSeconds": record.lease_duration.map(|duration| duration.as_secs()),
+            "transitions": record.transitions,
+        });
+        assert_eq!(read, file["read"], "{}", path.display());
+        assert_eq!(record.is_held(), !read["holder"].is_null(), "{}", path.display());
+        assert_eq!((record.session, record.token()), (None, None), "{}", path.display());
+        // Ours over it is ours, in whatever form.
+        let taken = lock.decode(&lock.edit(object, &ours())).unwrap().record;
+        assert_eq!(taken, ours(), "{}", path.display());
+        files += 1;
+    }
+    assert!(files >= 17, "{files}");
+}
+
+#[test]
+fn a_record_that_fabric8_made_keeps_the_form_that_fabric8_reads() {
+    let made =
+        json!({ RECORD_ANNOTATION: "{\"holderIdentity\":\"f\",\"leaseDuration\":\"PT4S\"}" });
+    let written =
+        config_map().edit(&object(json!({ "metadata": { "annotations": made } })), &ours());
+    let record = text_annotation(&written, RECORD_ANNOTATION);
+    assert_eq!(record["leaseDuration"], "PT15S");
+    assert_eq!(record.get("leaseDurationSeconds"), None);
+    for (text, seconds) in
+        [("PT1.5S", Some(2)), ("PT1H", Some(3600)), ("PT0S", None), ("soon", None)]
+    {
+        assert_eq!(iso_duration(&text.into()), seconds.map(Duration::from_secs), "{text}");
+    }
 }
 
 #[test]
