@@ -52,6 +52,8 @@
 mod answer;
 mod auth;
 mod certificates;
+mod control;
+mod fault;
 mod form;
 mod json_patch;
 mod listen;
@@ -75,8 +77,9 @@ mod watch;
 mod yaml;
 
 pub use certificates::CertificateError;
+pub use fault::{ActiveFault, Fault, FaultError};
 pub use listen::{ListenError, Listening, Transport};
 pub use request::Verb;
-pub use server::{ApiServer, Builder, Requests};
-pub use service::{Body, Service};
+pub use server::{ApiServer, Builder, Faults, Requests};
+pub use service::{Body, Disconnected, Service};
 pub use status::Status;

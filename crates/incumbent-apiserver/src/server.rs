@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::answer::{Payload, object_json};
 use crate::auth::{Grant, Tokens, User};
 use crate::certificates::Authority;
+use crate::fault::{ActiveFault, Fault, Registry};
 use crate::listen::{ListenError, Listening, Transport};
 use crate::request::{Place, Query, ResourcePath, Target, Verb};
 use crate::resources::service_account::SERVICE_ACCOUNT;
@@ -124,9 +127,32 @@ impl ApiServer {
         self.shared.lock().hub.open()
     }
 
+    /// What goes wrong on purpose.
+    pub fn faults(&self) -> Faults {
+        Faults { shared: self.shared.clone() }
+    }
+
+    /// Forgets all past changes now: what goes on from an older version gets 410.
+    pub fn compact(&self) {
+        self.shared.lock().world.store.compact();
+    }
+
+    /// Breaks all connections and watches, and is gone for so long, at most a year.
+    ///
+    /// Objects and tokens stay; changes are forgotten, as [`Self::compact`] does it. Ports on
+    /// which the server listens are closed meanwhile, and requests in-process get
+    /// [`Disconnected`](crate::Disconnected).
+    pub fn restart(&self, down: Duration) {
+        self.shared.restart(down);
+    }
+
     /// Answers requests by the tokens that they carry.
     pub(crate) fn service_for_callers(&self) -> Service {
         Service::new(self.shared.clone(), Identity::Caller)
+    }
+
+    pub(crate) fn outages(&self) -> watch::Receiver<Option<Instant>> {
+        self.shared.faults.outages()
     }
 
     pub(crate) fn authority(&self) -> &OnceLock<Authority> {
@@ -146,6 +172,7 @@ pub struct Builder {
     history: usize,
     admin_token: Option<String>,
     clock: Clock,
+    seed: Option<u64>,
 }
 
 impl Builder {
@@ -162,6 +189,11 @@ impl Builder {
     /// The wall clock, which is written into objects and ends the life of tokens.
     pub fn clock(self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self { clock: Box::new(clock), ..self }
+    }
+
+    /// Where the chance of faults begins, so that a run can be had again; random without it.
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed: Some(seed), ..self }
     }
 
     /// The server.
@@ -181,7 +213,9 @@ impl Builder {
             state.ensure(&object, now);
         }
         let (state, authority) = (Mutex::new(state), OnceLock::new());
-        ApiServer { shared: Arc::new(Shared { state, authority, admin_token, clock: self.clock }) }
+        let faults = Registry::new(self.seed.unwrap_or_else(|| random::below(u64::MAX)));
+        let clock = self.clock;
+        ApiServer { shared: Arc::new(Shared { state, faults, authority, admin_token, clock }) }
     }
 }
 
@@ -189,7 +223,8 @@ impl Default for Builder {
     fn default() -> Self {
         /// Some minutes of a busy election; upstream keeps between 100 and 102,400.
         const HISTORY: usize = 1000;
-        Self { history: HISTORY, admin_token: None, clock: Box::new(Timestamp::now) }
+        let clock = Box::new(Timestamp::now);
+        Self { history: HISTORY, admin_token: None, clock, seed: None }
     }
 }
 
@@ -206,6 +241,7 @@ pub(crate) struct Shared {
     /// A plain mutex: it is held for microseconds, never over an await, and never while JSON of
     /// a size that matters is read or written.
     state: Mutex<State>,
+    pub(crate) faults: Registry,
     /// Made by the first listener that needs it.
     authority: OnceLock<Authority>,
     admin_token: String,
@@ -221,11 +257,55 @@ impl Shared {
     pub(crate) fn now(&self) -> Timestamp {
         (self.clock)()
     }
+
+    pub(crate) fn add_fault(&self, fault: Fault) -> ActiveFault {
+        let active = self.faults.add(fault);
+        self.lock().hub.let_go(|scope| active.fault().cuts(scope));
+        active
+    }
+
+    pub(crate) fn restart(&self, down: Duration) {
+        self.faults.restart(down.min(LONGEST_OUTAGE));
+        let mut state = self.lock();
+        state.world.store.compact();
+        state.hub.let_go(|_| true);
+    }
 }
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+/// So that it can be added to any time.
+const LONGEST_OUTAGE: Duration = Duration::from_secs(365 * 86_400);
+
+/// What goes wrong on purpose in one server: faults, which apply at once and to everybody who asks.
+#[derive(Clone, Debug)]
+pub struct Faults {
+    shared: Arc<Shared>,
+}
+
+impl Faults {
+    /// Adds a fault; keep what is returned to see how often it hits.
+    pub fn add(&self, fault: Fault) -> ActiveFault {
+        self.shared.add_fault(fault)
+    }
+
+    /// Those that have neither ended nor been removed, oldest first.
+    pub fn list(&self) -> Vec<ActiveFault> {
+        self.shared.faults.list()
+    }
+
+    /// Ends a fault; false if it had ended already.
+    pub fn remove(&self, fault: &ActiveFault) -> bool {
+        self.shared.faults.remove(fault.id())
+    }
+
+    /// Ends all faults, and says how many there were.
+    pub fn clear(&self) -> usize {
+        self.shared.faults.clear()
     }
 }
 
