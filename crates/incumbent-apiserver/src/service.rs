@@ -103,6 +103,9 @@ impl Service {
             Outcome::Error { code, retry_after, applied } => {
                 let now = self.shared.now();
                 let error = error(&asked, code, retry_after);
+                if applied.is_none() {
+                    self.count(&asked, now);
+                }
                 if let Some(later) = applied {
                     drop(self.done_later(asked, later).await);
                 }
@@ -178,6 +181,14 @@ impl Service {
         });
         let answer = answer.map(|answer| Ready { answer, registration: None });
         render(answer, asked.form.unwrap_or(Form::Json), &self.shared, now)
+    }
+
+    /// Counts a request that is refused before anybody looks at it.
+    fn count(&self, asked: &Asked, now: Timestamp) {
+        let mut state = self.shared.lock();
+        if let Ok(user) = self.user(&state, &asked.head.headers, now) {
+            state.requests.record(&user.name, asked.target.verb);
+        }
     }
 
     /// What faults go by; whose token is not known is nobody.
