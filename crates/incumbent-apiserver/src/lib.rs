@@ -55,6 +55,7 @@ mod certificates;
 mod control;
 mod fault;
 mod form;
+mod intake;
 mod json_patch;
 mod listen;
 mod object;

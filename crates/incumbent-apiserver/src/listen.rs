@@ -4,7 +4,10 @@ use std::fs;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use base64::Engine;
@@ -297,10 +300,46 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, service: Servic
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, service: Service) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
-    builder.http2().timer(TokioTimer::new());
-    let service = TowerToHyperService::new(service);
-    if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
+    // A client that is gone without a word answers no ping.
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(PATIENCE);
+    let begun = Arc::new(AtomicBool::new(false));
+    let service = TowerToHyperService::new(Noted { service, begun: begun.clone() });
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let served = tokio::select! {
+        served = &mut connection => served,
+        () = sleep(PATIENCE) => match begun.load(Ordering::Relaxed) {
+            true => connection.await,
+            // The builder itself waits for ever for the bytes that tell HTTP/1 from HTTP/2.
+            false => return tracing::debug!("a client does not begin"),
+        },
+    };
+    if let Err(error) = served {
         tracing::debug!(error, "a connection broke");
+    }
+}
+
+/// Notes that there was a request.
+#[derive(Clone)]
+struct Noted {
+    service: Service,
+    begun: Arc<AtomicBool>,
+}
+
+impl<R> tower_service::Service<R> for Noted
+where
+    Service: tower_service::Service<R>,
+{
+    type Response = <Service as tower_service::Service<R>>::Response;
+    type Error = <Service as tower_service::Service<R>>::Error;
+    type Future = <Service as tower_service::Service<R>>::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.service.poll_ready(context)
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        self.begun.store(true, Ordering::Relaxed);
+        self.service.call(request)
     }
 }
 

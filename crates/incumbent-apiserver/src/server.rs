@@ -15,6 +15,7 @@ use crate::answer::{Payload, object_json};
 use crate::auth::{Grant, Tokens, User};
 use crate::certificates::Authority;
 use crate::fault::{ActiveFault, Fault, Registry};
+use crate::intake::Intake;
 use crate::listen::{ListenError, Listening, Transport};
 use crate::request::{Place, Query, ResourcePath, Target, Verb};
 use crate::resources::service_account::SERVICE_ACCOUNT;
@@ -214,8 +215,9 @@ impl Builder {
         }
         let (state, authority) = (Mutex::new(state), OnceLock::new());
         let faults = Registry::new(self.seed.unwrap_or_else(|| random::below(u64::MAX)));
-        let clock = self.clock;
-        ApiServer { shared: Arc::new(Shared { state, faults, authority, admin_token, clock }) }
+        let (clock, intake) = (self.clock, Intake::default());
+        let shared = Shared { state, faults, intake, authority, admin_token, clock };
+        ApiServer { shared: Arc::new(shared) }
     }
 }
 
@@ -242,6 +244,7 @@ pub(crate) struct Shared {
     /// a size that matters is read or written.
     state: Mutex<State>,
     pub(crate) faults: Registry,
+    pub(crate) intake: Intake,
     /// Made by the first listener that needs it.
     authority: OnceLock<Authority>,
     admin_token: String,

@@ -1,15 +1,15 @@
 //! The server as a `tower` service, so that a client needs no socket.
 
-use std::future::{Future, pending, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::{Future, pending};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, DATE, RETRY_AFTER, USER_AGENT, WARNING};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use jiff::Timestamp;
 use tokio::time::sleep;
@@ -75,7 +75,11 @@ impl Service {
         let (head, body) = request.into_parts();
         let takes_body =
             matches!(head.method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE);
-        let body = if takes_body { read(&head.headers, body).await } else { Ok(Bytes::new()) };
+        let body = if takes_body {
+            self.shared.intake.read(&head.headers, body).await
+        } else {
+            Ok(Bytes::new())
+        };
         let target = Target::new(&head);
         let form = Form::wanted(&head.headers, &target.query);
         let is_control = control::is_meant(&target.path);
@@ -313,31 +317,6 @@ fn selected(target: &Target) -> &str {
     let selector = target.query.text("fieldSelector").unwrap_or_default();
     let name = selector.split(',').find_map(|term| term.trim().strip_prefix("metadata.name="));
     name.map(|name| name.trim_start_matches('=')).unwrap_or_default()
-}
-
-/// Upstream's limit of a request, 3 MiB.
-const BODY_LIMIT: usize = 3 * 1024 * 1024;
-
-async fn read<B>(headers: &HeaderMap, body: B) -> Result<Bytes, Status>
-where
-    B: http_body::Body<Data = Bytes>,
-{
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    let announced = announced.and_then(|length| length.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > BODY_LIMIT as u64) {
-        return Err(Status::too_large(BODY_LIMIT));
-    }
-    let mut body = pin!(body);
-    let mut bytes = BytesMut::new();
-    while let Some(frame) = poll_fn(|context| body.as_mut().poll_frame(context)).await {
-        let frame = frame.map_err(|_| Status::bad_request("the body of the request broke off"))?;
-        let Ok(data) = frame.into_data() else { continue };
-        if bytes.len() + data.len() > BODY_LIMIT {
-            return Err(Status::too_large(BODY_LIMIT));
-        }
-        bytes.extend_from_slice(&data);
-    }
-    Ok(bytes.freeze())
 }
 
 fn render(

@@ -128,6 +128,19 @@ impl Status {
         Self::new(413, "RequestEntityTooLarge", message)
     }
 
+    /// The body of a request takes too long to come.
+    pub(crate) fn too_slow() -> Self {
+        let message = "Timeout: request did not complete within the allotted timeout";
+        Self::new(504, "Timeout", message).with_details(Details::default())
+    }
+
+    /// Too many bodies are on their way at the same time.
+    pub(crate) fn too_busy() -> Self {
+        let details = Details { retry_after_seconds: Some(1), ..Details::default() };
+        let message = "Too many requests, please try again later.";
+        Self::new(429, "TooManyRequests", message).with_details(details)
+    }
+
     pub(crate) fn too_many_operations() -> Self {
         let message = "The allowed maximum operations in a JSON patch is 10000";
         Self::new(413, "RequestEntityTooLarge", message)
