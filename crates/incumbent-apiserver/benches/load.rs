@@ -3,6 +3,9 @@
 //! `cargo bench -p incumbent-apiserver` prints what it reaches; it takes 20 seconds. Server and clients
 //! are two processes that share the machine's cores: compare within one machine.
 //!
+//! `cargo bench -p incumbent-apiserver -- year` renews a Lease as often as a year takes, in-process, and
+//! prints what memory grows to; it takes some minutes.
+//!
 //! `-- --watches 1000 --leases 50 --puts 5000 --seconds 10` are the usual numbers.
 
 use std::io::{BufRead, BufReader};
@@ -11,12 +14,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use incumbent_apiserver::{ApiServer, Transport};
+use http_body_util::BodyExt;
+use incumbent_apiserver::{ApiServer, Body, Transport};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
+use tower_service::Service;
 
 type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
 
@@ -30,6 +35,9 @@ fn main() -> Result<()> {
         return serve();
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if arguments.iter().any(|argument| argument == "year") {
+        return runtime.block_on(year());
+    }
     runtime.block_on(load(&Load::parse(&arguments)?))
 }
 
@@ -90,10 +98,7 @@ impl Server {
     }
 
     fn resident_mib(&self) -> Result<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS")?;
-        let kib: f64 = line.split_whitespace().nth(1).ok_or("no number")?.parse()?;
-        Ok(kib / 1024.0)
+        resident_mib(self.child.id())
     }
 
     /// Processor time so far, of which Linux counts 100 ticks a second.
@@ -110,6 +115,57 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn resident_mib(process: u32) -> Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS")?;
+    let kib: f64 = line.split_whitespace().nth(1).ok_or("no number")?.parse()?;
+    Ok(kib / 1024.0)
+}
+
+/// A renewal each five seconds for a year, with one watcher that reads and one that does not.
+async fn year() -> Result<()> {
+    const DAY: u64 = 86_400 / 5;
+    let server = ApiServer::new();
+    let object = serde_json::from_str(&lease(0, "0", 0))?;
+    let mut version = version_of(&server.create(object)?.to_string())?.to_owned();
+    let watch = |timeout: u32| format!("{LEASES}?watch=1&timeoutSeconds={timeout}");
+    let mut reading = call(&server, "GET", &watch(100_000), String::new()).await?;
+    let _idle = call(&server, "GET", &watch(100_001), String::new()).await?;
+    let (start, mut read) = (Instant::now(), 0_u64);
+    for day in 0..365 {
+        for renewal in 0..DAY {
+            let body = lease(0, &version, (day * DAY + renewal) as usize);
+            let mut answer = call(&server, "PUT", &format!("{LEASES}/l0"), body).await?;
+            let bytes = frame(&mut answer).await.ok_or("no answer")?;
+            version = version_of(std::str::from_utf8(&bytes)?)?.to_owned();
+            read += u64::from(frame(&mut reading).await.is_some());
+        }
+        if [0, 1, 7, 30, 90, 180, 364].contains(&day) {
+            let mib = resident_mib(std::process::id())?;
+            let (writes, seconds) = ((day + 1) * DAY, start.elapsed().as_secs_f64());
+            println!(
+                "after day {:>3}: {writes:>8} renewals, {read:>8} events, {mib:.1} MiB, {seconds:.0} s",
+                day + 1
+            );
+        }
+    }
+    Ok(())
+}
+
+async fn call(server: &ApiServer, method: &str, path: &str, body: String) -> Result<Body> {
+    let request = http::Request::builder().method(method).uri(path);
+    let body = http_body_util::Full::new(bytes::Bytes::from(body));
+    let response = server.service().call(request.body(body)?).await?;
+    if !response.status().is_success() {
+        return Err(format!("{method} {path}: {}", response.status()).into());
+    }
+    Ok(response.into_body())
+}
+
+async fn frame(body: &mut Body) -> Option<bytes::Bytes> {
+    body.frame().await?.ok()?.into_data().ok()
 }
 
 async fn load(load: &Load) -> Result<()> {
@@ -274,7 +330,7 @@ impl Connection {
             };
             let head = String::from_utf8(self.read[..end].to_vec())?;
             if !head.starts_with("HTTP/1.1 20") {
-                return Err(format!("{head}").into());
+                return Err(head.into());
             }
             return Ok((head, self.read[end + 4..].to_vec()));
         }
