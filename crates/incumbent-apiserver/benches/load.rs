@@ -178,24 +178,7 @@ async fn load(load: &Load) -> Result<()> {
         versions.push(version_of(&answer)?.to_owned());
     }
     let events = Arc::new(AtomicU64::new(0));
-    let mut tasks = JoinSet::new();
-    for number in 0..load.watches {
-        // Every fifth watches a Lease that is written; the others what nobody writes.
-        let path = match number % 5 {
-            0 => format!(
-                "{LEASES}?watch=1&resourceVersion={}&fieldSelector=metadata.name%3Dl{}",
-                versions[number / 5 % load.leases],
-                number / 5 % load.leases
-            ),
-            1 => format!("{LEASES}?watch=1&fieldSelector=metadata.name%3Dnone{number}"),
-            _ => format!("/apis/coordination.k8s.io/v1/namespaces/n{number}/leases?watch=1"),
-        };
-        let mut connection = Connection::open(&server).await?;
-        connection.ask("GET", &path, "").await?;
-        connection.head().await?;
-        let events = events.clone();
-        tasks.spawn(async move { connection.count_lines(&events).await });
-    }
+    let mut watches = open_watches(load, &server, &versions, &events).await?;
     let with_watches = server.resident_mib()?;
     println!("{} watches open, {} Leases", load.watches, load.leases);
 
@@ -230,8 +213,36 @@ async fn load(load: &Load) -> Result<()> {
     );
     let expected = latencies.len() as u64 * watched as u64 / load.leases as u64;
     assert!(events >= expected * 99 / 100, "{events} events of about {expected}");
-    assert!(tasks.try_join_next().is_none(), "no watch ended");
+    assert!(watches.try_join_next().is_none(), "no watch ended");
     Ok(())
+}
+
+/// Opens them all, and counts what they are told.
+async fn open_watches(
+    load: &Load,
+    server: &Server,
+    versions: &[String],
+    events: &Arc<AtomicU64>,
+) -> Result<JoinSet<Result<()>>> {
+    let mut tasks = JoinSet::new();
+    for number in 0..load.watches {
+        // Every fifth watches a Lease that is written; the others what nobody writes.
+        let path = match number % 5 {
+            0 => format!(
+                "{LEASES}?watch=1&resourceVersion={}&fieldSelector=metadata.name%3Dl{}",
+                versions[number / 5 % load.leases],
+                number / 5 % load.leases
+            ),
+            1 => format!("{LEASES}?watch=1&fieldSelector=metadata.name%3Dnone{number}"),
+            _ => format!("/apis/coordination.k8s.io/v1/namespaces/n{number}/leases?watch=1"),
+        };
+        let mut connection = Connection::open(server).await?;
+        connection.ask("GET", &path, "").await?;
+        connection.head().await?;
+        let events = events.clone();
+        tasks.spawn(async move { connection.count_lines(&events).await });
+    }
+    Ok(tasks)
 }
 
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/default/leases";

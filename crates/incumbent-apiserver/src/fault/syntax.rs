@@ -22,7 +22,7 @@ use crate::request::Verb;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    whom: Whom,
+    whom: Box<Whom>,
     pub(super) effect: Effect,
     pub(super) rate: Rate,
     pub(super) lasts: Option<Duration>,
@@ -117,7 +117,7 @@ impl FromStr for Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Whom { verbs, user, client, resource, namespace, name } = &self.whom;
+        let Whom { verbs, user, client, resource, namespace, name } = &*self.whom;
         for verb in verbs {
             write!(f, "verb={},", verb.as_str())?;
         }
@@ -342,7 +342,7 @@ impl Draft {
         if rate.is_some() && matches!(effect, Effect::LoseEverything(_)) {
             return Err(FaultError("drop=everything takes no rate".to_owned()));
         }
-        Ok(Fault { whom, effect, rate: rate.unwrap_or(Rate::ALWAYS), lasts })
+        Ok(Fault { whom: Box::new(whom), effect, rate: rate.unwrap_or(Rate::ALWAYS), lasts })
     }
 }
 
