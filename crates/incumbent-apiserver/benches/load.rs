@@ -207,7 +207,11 @@ async fn load(load: &Load) -> Result<()> {
     println!("latency, ms  median {:.2}, p99 {:.2}, longest {:.2}", at(0.5), at(0.99), at(1.0));
     let watched = load.watches.div_ceil(5);
     println!("events       {events}, {:.0}/s, on {watched} watches", events as f64 / seconds);
-    println!("processor    {:.0} % of one core, the server alone", 100.0 * cpu / seconds);
+    let each = 1e6 * cpu / latencies.len() as f64;
+    println!(
+        "processor    {:.0} % of a core, {each:.0} µs a PUT: the server",
+        100.0 * cpu / seconds
+    );
     println!(
         "resident     {before:.1} MiB, with watches {with_watches:.1}, after the writes {after:.1}"
     );
