@@ -107,17 +107,15 @@ impl Service {
             Outcome::Error { code, retry_after, applied } => {
                 let now = self.shared.now();
                 let error = error(&asked, code, retry_after);
-                if applied.is_none() {
-                    self.count(&asked, now);
-                }
-                if let Some(later) = applied {
-                    drop(self.done_later(asked, later).await);
+                match applied {
+                    None => self.count(&asked, now),
+                    Some(later) => self.done_unseen(asked, later),
                 }
                 Ok(with_date(error, now))
             }
             Outcome::LoseRequest(silence) => fall_silent(silence).await,
             Outcome::LoseAnswer(silence, later) => {
-                drop(self.done_later(asked, later).await);
+                self.done_unseen(asked, later);
                 fall_silent(silence).await
             }
             Outcome::Late(later) => {
@@ -130,17 +128,17 @@ impl Service {
         }
     }
 
-    /// Does what is asked, now or later, and does not wait for it unless that is now.
-    async fn done_later(self, asked: Asked, later: Duration) -> Option<Response<Body>> {
+    /// Does what is asked, now or later, and shows the answer to nobody.
+    fn done_unseen(self, asked: Asked, later: Duration) {
+        // A watch that nobody holds ends at once.
         if later.is_zero() {
-            return Some(self.done(asked));
+            drop(self.done(asked));
+            return;
         }
         tokio::spawn(async move {
             sleep(later).await;
-            // A watch that nobody holds ends at once.
             drop(self.done(asked));
         });
-        None
     }
 
     fn done(&self, asked: Asked) -> Response<Body> {

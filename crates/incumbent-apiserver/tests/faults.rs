@@ -379,6 +379,28 @@ async fn administrators_steer_faults_over_http_and_no_fault_keeps_them_out() {
         assert_eq!(refused.status().as_u16(), code);
     }
     assert!(server.faults().list().is_empty());
+    allow_jane(&server);
+    let seen = call(server.service_as(&token), Method::GET, "/incumbent/faults", "").await.unwrap();
+    assert_eq!(seen.status(), StatusCode::OK);
+    let refused = call(server.service_as(&token), Method::POST, "/incumbent/compact", "").await;
+    assert_eq!(refused.unwrap().status(), StatusCode::FORBIDDEN);
+}
+
+/// To look at faults, and no more.
+fn allow_jane(server: &ApiServer) {
+    let (api_version, metadata) = ("rbac.authorization.k8s.io/v1", json!({"name": "looker"}));
+    let rule = json!({"nonResourceURLs": ["/incumbent/*"], "verbs": ["get"]});
+    let role = json!({
+        "apiVersion": api_version, "kind": "ClusterRole", "metadata": metadata, "rules": [rule],
+    });
+    let binding = json!({
+        "apiVersion": api_version, "kind": "ClusterRoleBinding", "metadata": metadata,
+        "subjects": [{"kind": "ServiceAccount", "name": "jane", "namespace": "default"}],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "looker"},
+    });
+    for object in [role, binding] {
+        server.create(object).unwrap();
+    }
 }
 
 /// With one Lease, and always the same luck.

@@ -23,7 +23,9 @@ const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 #[test]
 fn whatever_comes_over_the_wire_is_answered_in_http_or_not_at_all() {
     count_panics();
-    let config = ProptestConfig { cases: cases(), ..ProptestConfig::default() };
+    let usual = ProptestConfig::default();
+    // What fails is printed, and becomes a test of its own.
+    let config = ProptestConfig { cases: cases(), failure_persistence: None, ..usual };
     let mut runner = TestRunner::new(config);
     let (done, refused) = (Cell::new(0), Cell::new(0));
     let outcome = runner.run(&vec(sent(), 1..8), |sent| {
