@@ -242,6 +242,19 @@ async fn a_restart_breaks_watches_refuses_for_a_while_and_forgets_the_past() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_is_on_its_way_during_a_restart_is_lost() {
+    let server = seeded();
+    add(&server, "verb=create,latency=5s");
+    let restart = async {
+        sleep(Duration::from_secs(1)).await;
+        server.restart(Duration::ZERO);
+    };
+    let (answer, ()) = tokio::join!(create(&server, "a"), restart);
+    assert_eq!(answer, Err(Disconnected));
+    assert_eq!(get(&server, &format!("{LEASES}/a")).await.0, 404);
+}
+
+#[tokio::test(start_paused = true)]
 async fn compaction_forgets_the_past_and_breaks_nothing() {
     let server = seeded();
     let mut open = watch(server.service()).await;
