@@ -55,6 +55,9 @@ pub(crate) struct Grant {
     pub(crate) expires: Timestamp,
 }
 
+/// Tokens at a time; one more, and the one that expires first goes. Nobody has so many clients here.
+const MOST_TOKENS: usize = 10_000;
+
 /// All tokens that were given out.
 #[derive(Debug)]
 pub(crate) struct Tokens {
@@ -71,9 +74,19 @@ impl Tokens {
     pub(crate) fn issue(&mut self, grant: Grant, now: Timestamp) -> String {
         // Whoever runs for weeks with tokens of an hour should not keep them all.
         self.service_accounts.retain(|_, (grant, _)| grant.expires > now);
+        if self.service_accounts.len() >= MOST_TOKENS {
+            let first = self.service_accounts.iter().min_by_key(|(_, (grant, _))| grant.expires);
+            let first = first.map(|(token, _)| token.clone());
+            first.map(|token| self.service_accounts.remove(&token));
+        }
         let token = random::token();
         self.service_accounts.insert(token.clone(), (grant, random::uid()));
         token
+    }
+
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.service_accounts.len()
     }
 
     /// Whom a token stands for; nobody if it is unknown, expired, or its account is gone.

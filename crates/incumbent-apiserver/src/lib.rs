@@ -38,6 +38,33 @@
 //! patches. Unknown fields are dropped or refused as upstream does it. Answers come as JSON, as
 //! YAML, or as the tables that `kubectl get` prints.
 //!
+//! Faults, too: [`ApiServer::faults`] lets requests come late, fail, get lost, or be done without an
+//! answer, and lets watches fall silent, for whom and as often as a [`Fault`] says;
+//! [`ApiServer::restart`] and [`ApiServer::compact`] do what their names say. Over HTTP an
+//! administrator reaches the same under `/incumbent/faults`, `/incumbent/restart` and
+//! `/incumbent/compact`. They work under paused time.
+//!
+//! Whatever clients do, memory stays bounded but for the objects that they store: a history, an
+//! unread watch, a body, a connection each have a limit.
+//!
+//! ```
+//! # use incumbent_apiserver::ApiServer;
+//! # use http_body_util::Full;
+//! # use tower_service::Service;
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let request = || http::Request::get("/version").body(Full::<bytes::Bytes>::default()).unwrap();
+//! let server = ApiServer::new();
+//! let fault = server.faults().add("client=jane,error=503,for=30s".parse()?);
+//! let mut jane = server.service().named("jane");
+//! assert_eq!(jane.call(request()).await?.status(), 503);
+//! assert_eq!(fault.hits(), 1);
+//! server.faults().remove(&fault);
+//! assert_eq!(jane.call(request()).await?.status(), 200);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # What there is not
 //!
 //! Server-side apply and `managedFields`; OpenAPI schemas; bodies in YAML or protobuf; priority and
@@ -47,12 +74,15 @@
 //! # How it is made
 //!
 //! A request becomes a target (`request`), gets an answer under one lock (`routes` on `store`, both
-//! pure), and is written out after it (`service`). Kinds differ only by the table in `resources`.
+//! pure), and is written out after it (`service`). Before that the faults have their say (`fault`). Kinds differ only by the table in `resources`.
 
 mod answer;
 mod auth;
 mod certificates;
+mod control;
+mod fault;
 mod form;
+mod intake;
 mod json_patch;
 mod listen;
 mod object;
@@ -75,8 +105,9 @@ mod watch;
 mod yaml;
 
 pub use certificates::CertificateError;
+pub use fault::{ActiveFault, Fault, FaultError};
 pub use listen::{ListenError, Listening, Transport};
 pub use request::Verb;
-pub use server::{ApiServer, Builder, Requests};
-pub use service::{Body, Service};
+pub use server::{ApiServer, Builder, Faults, Requests};
+pub use service::{Body, Disconnected, Service};
 pub use status::Status;

@@ -4,7 +4,10 @@ use std::fs;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use base64::Engine;
@@ -15,8 +18,9 @@ use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_rustls::TlsAcceptor;
 
 use crate::certificates::{Authority, CertificateError};
@@ -97,7 +101,9 @@ impl Listening {
         let listener = TcpListener::bind(address).await.map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(accept(listener, tls, server.service_for_callers(), stopped));
+        let (service, outages) = (server.service_for_callers(), server.outages());
+        let door = Door { address, tls, service, outages };
+        let task = tokio::spawn(door.keep(listener, stopped));
         let admin_token = server.admin_token().to_owned();
         Ok(Self { address, transport, ca_pem, admin_token, stop, task })
     }
@@ -185,35 +191,95 @@ fn authority(server: &ApiServer) -> Result<&Authority, CertificateError> {
 /// A client that says nothing for so long is not one.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Between tries when the system has no more files to give.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Between tries when the system has no more files to give, or somebody took the port.
+const PAUSE: Duration = Duration::from_millis(50);
 
-async fn accept(
-    listener: TcpListener,
+/// Connections at a time, so that nobody fills the memory with them; upstream has no limit.
+const MOST_CONNECTIONS: usize = 8192;
+
+/// What a listener needs to serve, and to begin again after an outage.
+struct Door {
+    address: SocketAddr,
     tls: Option<TlsAcceptor>,
     service: Service,
-    mut stopped: oneshot::Receiver<()>,
+    outages: watch::Receiver<Option<Instant>>,
+}
+
+impl Door {
+    /// Serves until it is stopped, with a break for each outage.
+    async fn keep(mut self, listener: TcpListener, mut stopped: oneshot::Receiver<()>) {
+        self.outages.mark_unchanged();
+        let mut listener = Some(listener);
+        while let Some(open) = listener.take() {
+            let mut connections = JoinSet::new();
+            tokio::select! {
+                biased;
+                _ = &mut stopped => {}
+                () = accept(&open, &mut connections, &self.tls, &self.service) => {}
+                // The server cannot be gone: its service is held here.
+                _ = self.outages.changed() => {
+                    drop(open);
+                    connections.shutdown().await;
+                    listener = tokio::select! {
+                        _ = &mut stopped => None,
+                        listener = self.reopen() => Some(listener),
+                    };
+                    continue;
+                }
+            }
+            drop(open);
+            connections.shutdown().await;
+        }
+    }
+
+    /// Listens again when the outage is over, as soon as the port can be had.
+    async fn reopen(&mut self) -> TcpListener {
+        loop {
+            // Another restart meanwhile moves the end.
+            loop {
+                let until = *self.outages.borrow_and_update();
+                let Some(until) = until.filter(|until| Instant::now() < *until) else { break };
+                tokio::select! {
+                    () = sleep_until(until) => {}
+                    _ = self.outages.changed() => {}
+                }
+            }
+            match TcpListener::bind(self.address).await {
+                Ok(listener) => return listener,
+                Err(error) => {
+                    tracing::warn!(address = %self.address, %error, "cannot listen again")
+                }
+            }
+            sleep(PAUSE).await;
+        }
+    }
+}
+
+/// Serves whoever connects; never ends.
+async fn accept(
+    listener: &TcpListener,
+    connections: &mut JoinSet<()>,
+    tls: &Option<TlsAcceptor>,
+    service: &Service,
 ) {
-    let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            biased;
-            _ = &mut stopped => break,
             Some(_) = connections.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
         match accepted {
+            Ok(_) if connections.len() >= MOST_CONNECTIONS => {
+                tracing::debug!("too many connections: one more is closed");
+            }
             Ok((stream, _)) => {
                 connections.spawn(connection(stream, tls.clone(), service.clone()));
             }
             Err(error) => {
                 tracing::debug!(%error, "cannot accept");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                sleep(PAUSE).await;
             }
         }
     }
-    drop(listener);
-    connections.shutdown().await;
 }
 
 async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, service: Service) {
@@ -234,10 +300,46 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, service: Servic
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, service: Service) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
-    builder.http2().timer(TokioTimer::new());
-    let service = TowerToHyperService::new(service);
-    if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
+    // A client that is gone without a word answers no ping.
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(PATIENCE);
+    let begun = Arc::new(AtomicBool::new(false));
+    let service = TowerToHyperService::new(Noted { service, begun: begun.clone() });
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let served = tokio::select! {
+        served = &mut connection => served,
+        () = sleep(PATIENCE) => match begun.load(Ordering::Relaxed) {
+            true => connection.await,
+            // The builder itself waits for ever for the bytes that tell HTTP/1 from HTTP/2.
+            false => return tracing::debug!("a client does not begin"),
+        },
+    };
+    if let Err(error) = served {
         tracing::debug!(error, "a connection broke");
+    }
+}
+
+/// Notes that there was a request.
+#[derive(Clone)]
+struct Noted {
+    service: Service,
+    begun: Arc<AtomicBool>,
+}
+
+impl<R> tower_service::Service<R> for Noted
+where
+    Service: tower_service::Service<R>,
+{
+    type Response = <Service as tower_service::Service<R>>::Response;
+    type Error = <Service as tower_service::Service<R>>::Error;
+    type Future = <Service as tower_service::Service<R>>::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.service.poll_ready(context)
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        self.begun.store(true, Ordering::Relaxed);
+        self.service.call(request)
     }
 }
 

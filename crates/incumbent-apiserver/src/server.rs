@@ -8,10 +8,14 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::answer::{Payload, object_json};
 use crate::auth::{Grant, Tokens, User};
 use crate::certificates::Authority;
+use crate::fault::{ActiveFault, Fault, Registry};
+use crate::intake::Intake;
 use crate::listen::{ListenError, Listening, Transport};
 use crate::request::{Place, Query, ResourcePath, Target, Verb};
 use crate::resources::service_account::SERVICE_ACCOUNT;
@@ -124,9 +128,32 @@ impl ApiServer {
         self.shared.lock().hub.open()
     }
 
+    /// What goes wrong on purpose.
+    pub fn faults(&self) -> Faults {
+        Faults { shared: self.shared.clone() }
+    }
+
+    /// Forgets all past changes now: what goes on from an older version gets 410.
+    pub fn compact(&self) {
+        self.shared.lock().world.store.compact();
+    }
+
+    /// Breaks all connections and watches, and is gone for so long, at most a year.
+    ///
+    /// Objects and tokens stay; changes are forgotten, as [`Self::compact`] does it. Ports on
+    /// which the server listens are closed meanwhile, and requests in-process get
+    /// [`Disconnected`](crate::Disconnected).
+    pub fn restart(&self, down: Duration) {
+        self.shared.restart(down);
+    }
+
     /// Answers requests by the tokens that they carry.
     pub(crate) fn service_for_callers(&self) -> Service {
         Service::new(self.shared.clone(), Identity::Caller)
+    }
+
+    pub(crate) fn outages(&self) -> watch::Receiver<Option<Instant>> {
+        self.shared.faults.outages()
     }
 
     pub(crate) fn authority(&self) -> &OnceLock<Authority> {
@@ -146,6 +173,7 @@ pub struct Builder {
     history: usize,
     admin_token: Option<String>,
     clock: Clock,
+    seed: Option<u64>,
 }
 
 impl Builder {
@@ -162,6 +190,11 @@ impl Builder {
     /// The wall clock, which is written into objects and ends the life of tokens.
     pub fn clock(self, clock: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self { clock: Box::new(clock), ..self }
+    }
+
+    /// Where the chance of faults begins, so that a run can be had again; random without it.
+    pub fn seed(self, seed: u64) -> Self {
+        Self { seed: Some(seed), ..self }
     }
 
     /// The server.
@@ -181,7 +214,10 @@ impl Builder {
             state.ensure(&object, now);
         }
         let (state, authority) = (Mutex::new(state), OnceLock::new());
-        ApiServer { shared: Arc::new(Shared { state, authority, admin_token, clock: self.clock }) }
+        let faults = Registry::new(self.seed.unwrap_or_else(|| random::below(u64::MAX)));
+        let (clock, intake) = (self.clock, Intake::default());
+        let shared = Shared { state, faults, intake, authority, admin_token, clock };
+        ApiServer { shared: Arc::new(shared) }
     }
 }
 
@@ -189,7 +225,8 @@ impl Default for Builder {
     fn default() -> Self {
         /// Some minutes of a busy election; upstream keeps between 100 and 102,400.
         const HISTORY: usize = 1000;
-        Self { history: HISTORY, admin_token: None, clock: Box::new(Timestamp::now) }
+        let clock = Box::new(Timestamp::now);
+        Self { history: HISTORY, admin_token: None, clock, seed: None }
     }
 }
 
@@ -206,6 +243,8 @@ pub(crate) struct Shared {
     /// A plain mutex: it is held for microseconds, never over an await, and never while JSON of
     /// a size that matters is read or written.
     state: Mutex<State>,
+    pub(crate) faults: Registry,
+    pub(crate) intake: Intake,
     /// Made by the first listener that needs it.
     authority: OnceLock<Authority>,
     admin_token: String,
@@ -221,11 +260,55 @@ impl Shared {
     pub(crate) fn now(&self) -> Timestamp {
         (self.clock)()
     }
+
+    pub(crate) fn add_fault(&self, fault: Fault) -> ActiveFault {
+        let active = self.faults.add(fault);
+        self.lock().hub.let_go(|scope| active.fault().cuts(scope));
+        active
+    }
+
+    pub(crate) fn restart(&self, down: Duration) {
+        self.faults.restart(down.min(LONGEST_OUTAGE));
+        let mut state = self.lock();
+        state.world.store.compact();
+        state.hub.let_go(|_| true);
+    }
 }
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+/// So that it can be added to any time.
+const LONGEST_OUTAGE: Duration = Duration::from_secs(365 * 86_400);
+
+/// What goes wrong on purpose in one server: faults, which apply at once and to everybody who asks.
+#[derive(Clone, Debug)]
+pub struct Faults {
+    shared: Arc<Shared>,
+}
+
+impl Faults {
+    /// Adds a fault; keep what is returned to see how often it hits.
+    pub fn add(&self, fault: Fault) -> ActiveFault {
+        self.shared.add_fault(fault)
+    }
+
+    /// Those that have neither ended nor been removed, oldest first.
+    pub fn list(&self) -> Vec<ActiveFault> {
+        self.shared.faults.list()
+    }
+
+    /// Ends a fault; false if it had ended already.
+    pub fn remove(&self, fault: &ActiveFault) -> bool {
+        self.shared.faults.remove(fault.id())
+    }
+
+    /// Ends all faults, and says how many there were.
+    pub fn clear(&self) -> usize {
+        self.shared.faults.clear()
     }
 }
 
@@ -315,11 +398,45 @@ impl Requests {
     }
 
     pub(crate) fn record(&mut self, user: &str, verb: Verb) {
+        /// Users that are told apart; whoever comes later is one of many.
+        const MOST_USERS: usize = 10_000;
+        let is_new = !self.counts.contains_key(user);
+        let user = if is_new && self.counts.len() >= MOST_USERS { "" } else { user };
         if !self.counts.contains_key(user) {
             self.counts.insert(user.to_owned(), BTreeMap::new());
         }
         if let Some(verbs) = self.counts.get_mut(user) {
             *verbs.entry(verb).or_default() += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_counted_for_any_number_of_users_in_bounded_space() {
+        let mut requests = Requests::default();
+        for user in 0..30_000 {
+            requests.record(&user.to_string(), Verb::Get);
+            requests.record("0", Verb::Update);
+        }
+        assert!(requests.counts.len() <= 10_001);
+        assert_eq!((requests.total(), requests.of(Verb::Get)), (60_000, 30_000));
+        assert_eq!(requests.by("0").of(Verb::Update), 30_000);
+    }
+
+    #[test]
+    fn tokens_do_not_pile_up() {
+        let server = ApiServer::new();
+        let hour = Duration::from_secs(3600);
+        let kept = server.service_account_token("default", "a", 2 * hour);
+        for _ in 0..10_050 {
+            server.service_account_token("default", "a", hour);
+        }
+        let state = server.shared.lock();
+        assert_eq!(state.world.tokens.count(), 10_000);
+        assert!(state.world.tokens.user(&kept, &state.world.store, server.shared.now()).is_some());
     }
 }

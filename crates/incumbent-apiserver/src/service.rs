@@ -1,28 +1,30 @@
 //! The server as a `tower` service, so that a client needs no socket.
 
-use std::convert::Infallible;
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::future::{Future, pending};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, DATE, RETRY_AFTER, WARNING};
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, DATE, RETRY_AFTER, USER_AGENT, WARNING};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 use crate::answer::{Answer, Payload};
 use crate::auth::User;
+use crate::control;
+use crate::fault::{Outcome, Plan, Scope, Silence};
 use crate::form::Form;
 use crate::object::to_json;
-use crate::request::{Target, bearer_token};
+use crate::request::{Place, Target, Verb, bearer_token};
 use crate::routes::{self, Call};
 use crate::server::{Shared, State};
 use crate::status::Status;
-use crate::watch::{News, WatchBody, WatchId};
+use crate::watch::{Registration, WatchBody};
 
 /// Answers requests in-process; cheap to clone.
 ///
@@ -32,7 +34,13 @@ use crate::watch::{News, WatchBody, WatchId};
 pub struct Service {
     shared: Arc<Shared>,
     identity: Identity,
+    client: Option<Arc<str>>,
 }
+
+/// The connection broke before there was an answer, or in the midst of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the server closed the connection")]
+pub struct Disconnected;
 
 /// Whose requests these are.
 #[derive(Clone, Debug)]
@@ -47,50 +55,164 @@ pub(crate) enum Identity {
 
 impl Service {
     pub(crate) fn new(shared: Arc<Shared>, identity: Identity) -> Self {
-        Self { shared, identity }
+        Self { shared, identity, client: None }
     }
 
-    async fn answer<B>(self, request: Request<B>) -> Response<Body>
+    /// A name by which faults know this client, instead of its `User-Agent`.
+    #[must_use]
+    pub fn named(self, client: &str) -> Self {
+        Self { client: Some(client.into()), ..self }
+    }
+
+    async fn answer<B>(self, request: Request<B>) -> Result<Response<Body>, Disconnected>
     where
         B: http_body::Body<Data = Bytes>,
     {
+        if self.shared.faults.is_down() {
+            return Err(Disconnected);
+        }
+        let life = self.shared.faults.life();
         let (head, body) = request.into_parts();
         let takes_body =
             matches!(head.method, Method::POST | Method::PUT | Method::PATCH | Method::DELETE);
-        let body = if takes_body { read(&head.headers, body).await } else { Ok(Bytes::new()) };
-        let now = self.shared.now();
+        let body = if takes_body {
+            self.shared.intake.read(&head.headers, body).await
+        } else {
+            Ok(Bytes::new())
+        };
         let target = Target::new(&head);
         let form = Form::wanted(&head.headers, &target.query);
-        let answer = body.and_then(|body| self.respond(&head, target, &body, form, now));
-        render(answer, form.unwrap_or(Form::Json), &self.shared, now)
+        let is_control = control::is_meant(&target.path);
+        let asked = Asked { head, target, body, form, life };
+        if is_control {
+            return Ok(self.control(&asked));
+        }
+        if self.shared.faults.is_empty() {
+            return Ok(self.done(asked));
+        }
+        let plan = self.shared.faults.plan(&self.scope(&asked, None));
+        self.carry_out(plan, asked).await
     }
 
-    fn respond(
-        &self,
-        head: &Parts,
-        target: Target,
-        body: &Bytes,
-        form: Option<Form>,
-        now: Timestamp,
-    ) -> Result<Ready, Status> {
-        let body = match (body.is_empty(), &head.method) {
+    /// Does what is asked as the faults will have it.
+    async fn carry_out(self, plan: Plan, asked: Asked) -> Result<Response<Body>, Disconnected> {
+        if !plan.delay.is_zero() {
+            sleep(plan.delay).await;
+            if self.shared.faults.life() != asked.life {
+                return Err(Disconnected);
+            }
+        }
+        match plan.outcome {
+            Outcome::Answer => Ok(self.done(asked)),
+            Outcome::Error { code, retry_after, applied } => {
+                let now = self.shared.now();
+                let error = error(&asked, code, retry_after);
+                match applied {
+                    None => self.count(&asked, now),
+                    Some(later) => self.done_unseen(asked, later),
+                }
+                Ok(with_date(error, now))
+            }
+            Outcome::LoseRequest(silence) => fall_silent(silence).await,
+            Outcome::LoseAnswer(silence, later) => {
+                self.done_unseen(asked, later);
+                fall_silent(silence).await
+            }
+            Outcome::Late(later) => {
+                let task = tokio::spawn(async move {
+                    sleep(later).await;
+                    self.done(asked)
+                });
+                task.await.map_err(|_| Disconnected)
+            }
+        }
+    }
+
+    /// Does what is asked, now or later, and shows the answer to nobody.
+    fn done_unseen(self, asked: Asked, later: Duration) {
+        // A watch that nobody holds ends at once.
+        if later.is_zero() {
+            drop(self.done(asked));
+            return;
+        }
+        tokio::spawn(async move {
+            sleep(later).await;
+            drop(self.done(asked));
+        });
+    }
+
+    fn done(&self, asked: Asked) -> Response<Body> {
+        let now = self.shared.now();
+        let form = asked.form.unwrap_or(Form::Json);
+        let answer = self.respond(asked, now);
+        render(answer, form, &self.shared, now)
+    }
+
+    fn respond(&self, mut asked: Asked, now: Timestamp) -> Result<Ready, Status> {
+        let body = std::mem::replace(&mut asked.body, Ok(Bytes::new()))?;
+        let body = match (body.is_empty(), &asked.head.method) {
             (true, &Method::DELETE | &Method::GET) => routes::Body::nothing(),
-            _ => routes::Body::parse(body),
+            _ => routes::Body::parse(&body),
         };
         let mut state = self.shared.lock();
-        let user = self.user(&state, &head.headers, now)?;
-        state.requests.record(&user.name, target.verb);
+        let user = self.user(&state, &asked.head.headers, now)?;
+        state.requests.record(&user.name, asked.target.verb);
         // Before anything is done that could not be told.
-        form.ok_or_else(Status::not_acceptable)?;
-        let content_type = media_type(&head.headers).to_owned();
-        let call = Call { target, user, body, content_type, now };
+        asked.form.ok_or_else(Status::not_acceptable)?;
+        let content_type = media_type(&asked.head.headers).to_owned();
+        let is_watch = asked.target.verb == Verb::Watch;
+        let scope = is_watch.then(|| Arc::new(self.scope(&asked, Some(&user))));
+        let call = Call { target: asked.target, user, body, content_type, now };
         let answer = state.respond(call)?;
         // Under the same lock, so that no change slips in between.
-        let registration = match &answer.payload {
-            Payload::Watch(start) if start.error.is_none() => Some(state.hub.add(start)),
+        let registration = match (&answer.payload, scope) {
+            (Payload::Watch(start), Some(scope)) if start.error.is_none() => {
+                Some(state.hub.add(start, scope, asked.life))
+            }
             _ => None,
         };
         Ok(Ready { answer, registration })
+    }
+
+    fn control(&self, asked: &Asked) -> Response<Body> {
+        let now = self.shared.now();
+        let body = asked.body.clone();
+        let answer = body.and_then(|body| {
+            let user = self.user(&self.shared.lock(), &asked.head.headers, now)?;
+            control::respond(&self.shared, &asked.target, &user, &body)
+        });
+        let answer = answer.map(|answer| Ready { answer, registration: None });
+        render(answer, asked.form.unwrap_or(Form::Json), &self.shared, now)
+    }
+
+    /// Counts a request that is refused before anybody looks at it.
+    fn count(&self, asked: &Asked, now: Timestamp) {
+        let mut state = self.shared.lock();
+        if let Ok(user) = self.user(&state, &asked.head.headers, now) {
+            state.requests.record(&user.name, asked.target.verb);
+        }
+    }
+
+    /// What faults go by; whose token is not known is nobody.
+    fn scope(&self, asked: &Asked, user: Option<&User>) -> Scope {
+        let Asked { head, target, .. } = asked;
+        let user = match user {
+            Some(user) => user.name.clone(),
+            None => {
+                let known = self.user(&self.shared.lock(), &head.headers, self.shared.now());
+                known.map(|user| user.name).unwrap_or_default()
+            }
+        };
+        let agent = || head.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+        let client = self.client.as_deref().or_else(agent).unwrap_or_default().to_owned();
+        let (resource, namespace, name) = match &target.place {
+            Place::Resource(path) => {
+                let name = if path.name.is_empty() { selected(target) } else { &path.name };
+                (path.plural.clone(), path.namespace.clone(), name.to_owned())
+            }
+            Place::Other => Default::default(),
+        };
+        Scope { verb: target.verb, user, client, resource, namespace, name }
     }
 
     fn user(&self, state: &State, headers: &HeaderMap, now: Timestamp) -> Result<User, Status> {
@@ -114,16 +236,16 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
 {
     type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    type Error = Disconnected;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Disconnected>> + Send>>;
 
-    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Disconnected>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let service = self.clone();
-        Box::pin(async move { Ok(service.answer(request).await) })
+        Box::pin(service.answer(request))
     }
 }
 
@@ -139,12 +261,12 @@ enum Inner {
 
 impl http_body::Body for Body {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = Disconnected;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Disconnected>>> {
         match &mut self.0 {
             Inner::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Inner::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
@@ -164,35 +286,35 @@ impl http_body::Body for Body {
     }
 }
 
+/// A request that was read.
+struct Asked {
+    head: Parts,
+    target: Target,
+    body: Result<Bytes, Status>,
+    /// None if nothing that is wanted can be had.
+    form: Option<Form>,
+    /// The life of the server in which it came.
+    life: u64,
+}
+
 /// An answer, and the watch that was registered for it.
 struct Ready {
     answer: Answer,
-    registration: Option<(WatchId, mpsc::Receiver<News>)>,
+    registration: Option<Registration>,
 }
 
-/// Upstream's limit of a request, 3 MiB.
-const BODY_LIMIT: usize = 3 * 1024 * 1024;
+async fn fall_silent(silence: Silence) -> Result<Response<Body>, Disconnected> {
+    match silence {
+        Silence::Hang => pending().await,
+        Silence::Close => Err(Disconnected),
+    }
+}
 
-async fn read<B>(headers: &HeaderMap, body: B) -> Result<Bytes, Status>
-where
-    B: http_body::Body<Data = Bytes>,
-{
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-    let announced = announced.and_then(|length| length.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > BODY_LIMIT as u64) {
-        return Err(Status::too_large(BODY_LIMIT));
-    }
-    let mut body = pin!(body);
-    let mut bytes = BytesMut::new();
-    while let Some(frame) = poll_fn(|context| body.as_mut().poll_frame(context)).await {
-        let frame = frame.map_err(|_| Status::bad_request("the body of the request broke off"))?;
-        let Ok(data) = frame.into_data() else { continue };
-        if bytes.len() + data.len() > BODY_LIMIT {
-            return Err(Status::too_large(BODY_LIMIT));
-        }
-        bytes.extend_from_slice(&data);
-    }
-    Ok(bytes.freeze())
+/// The name in a field selector; empty where there is none.
+fn selected(target: &Target) -> &str {
+    let selector = target.query.text("fieldSelector").unwrap_or_default();
+    let name = selector.split(',').find_map(|term| term.trim().strip_prefix("metadata.name="));
+    name.map(|name| name.trim_start_matches('=')).unwrap_or_default()
 }
 
 fn render(
@@ -201,10 +323,36 @@ fn render(
     shared: &Arc<Shared>,
     now: Timestamp,
 ) -> Response<Body> {
-    let mut response = match answer {
+    let response = match answer {
         Ok(ready) => render_answer(ready, form, shared, now),
         Err(status) => render_status(&status, form),
     };
+    with_date(response, now)
+}
+
+/// The error of a fault, as upstream words it.
+fn error(asked: &Asked, code: u16, retry_after: u32) -> Response<Body> {
+    let retry_after = Some(retry_after).filter(|seconds| *seconds > 0);
+    // Both are written without looking at what the client accepts.
+    let text = match code {
+        429 => Some(Bytes::from_static(b"Too many requests, please try again later.\n")),
+        504 => Some(Status::filter_timeout()),
+        _ => None,
+    };
+    let mut response = match text {
+        Some(text) => respond_with(code, "text/plain; charset=utf-8", Inner::Whole(text)),
+        None => {
+            let status = Status::of_fault(code, &asked.target.place, retry_after);
+            render_status(&status, asked.form.unwrap_or(Form::Json))
+        }
+    };
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+fn with_date(mut response: Response<Body>, now: Timestamp) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     let date = now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();

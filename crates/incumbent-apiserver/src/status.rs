@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
+use crate::request::Place;
 use crate::resources::Resource;
 
 /// A refusal, as a Kubernetes `Status` object says it.
@@ -126,6 +128,19 @@ impl Status {
         Self::new(413, "RequestEntityTooLarge", message)
     }
 
+    /// The body of a request takes too long to come.
+    pub(crate) fn too_slow() -> Self {
+        let message = "Timeout: request did not complete within the allotted timeout";
+        Self::new(504, "Timeout", message).with_details(Details::default())
+    }
+
+    /// Too many bodies are on their way at the same time.
+    pub(crate) fn too_busy() -> Self {
+        let details = Details { retry_after_seconds: Some(1), ..Details::default() };
+        let message = "Too many requests, please try again later.";
+        Self::new(429, "TooManyRequests", message).with_details(details)
+    }
+
     pub(crate) fn too_many_operations() -> Self {
         let message = "The allowed maximum operations in a JSON patch is 10000";
         Self::new(413, "RequestEntityTooLarge", message)
@@ -172,6 +187,42 @@ impl Status {
         Self::new(500, "", message)
     }
 
+    /// What a server in trouble says to a request for this place.
+    pub(crate) fn of_fault(code: u16, place: &Place, retry_after_seconds: Option<u32>) -> Self {
+        let (group, plural, name) = match place {
+            Place::Resource(path) => (&*path.group, &*path.plural, &*path.name),
+            Place::Other => ("", "", ""),
+        };
+        let status = match code {
+            401 => Self::unauthorized(),
+            403 => Self::forbidden(group, plural, name, "a fault was injected"),
+            409 => Self::conflict_on(group, plural, name, MODIFIED),
+            410 => Self::expired("The resourceVersion for the provided list is too old."),
+            500 => Self::raw("etcdserver: request timed out"),
+            _ => {
+                let message = "the server is currently unable to handle the request";
+                Self::new(code, "ServiceUnavailable", message)
+            }
+        };
+        match retry_after_seconds {
+            None => status,
+            Some(_) => {
+                let details = status.details.as_deref().cloned().unwrap_or_default();
+                status.with_details(Details { retry_after_seconds, ..details })
+            }
+        }
+    }
+
+    /// The body of a 504 from upstream's outermost filter, which is no whole `Status`.
+    pub(crate) fn filter_timeout() -> Bytes {
+        let message = "Timeout: request did not complete within the allotted timeout";
+        let body = json!({
+            "metadata": {}, "status": "Failure", "message": message, "reason": "Timeout",
+            "details": {}, "code": 504,
+        });
+        Bytes::from(format!("{body}\n"))
+    }
+
     pub(crate) fn version_in_the_future(asked: u64, current: u64) -> Self {
         let message = format!("Timeout: Too large resource version: {asked}, current: {current}");
         let cause = Cause {
@@ -215,6 +266,10 @@ impl Serialize for Status {
         self.to_json().serialize(serializer)
     }
 }
+
+/// Why a replace that is based on an old version is refused.
+const MODIFIED: &str = "the object has been modified; please apply your changes to the \
+                                   latest version and try again";
 
 /// What the refusal is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

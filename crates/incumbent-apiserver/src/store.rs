@@ -223,6 +223,15 @@ impl Store {
         Ok(self.commit(table, fields, ChangeKind::Deleted, Some(current)))
     }
 
+    /// Forgets all past changes.
+    pub(crate) fn compact(&mut self) {
+        for table in self.tables.values_mut() {
+            table.log.clear();
+            table.weight = 0;
+            table.forgotten = self.version;
+        }
+    }
+
     /// The changes since the last call, to be told to the watchers.
     pub(crate) fn take_fresh(&mut self) -> Vec<(&'static str, Arc<Change>)> {
         std::mem::take(&mut self.fresh)
@@ -247,10 +256,16 @@ impl Store {
     }
 }
 
+/// Bytes that the changes of one table may take; some 20 ConfigMaps of the greatest size, and far
+/// more changes of a Lease than are kept anyhow.
+const HEAVIEST_HISTORY: usize = 64 * 1024 * 1024;
+
 #[derive(Debug, Default)]
 struct Table {
     objects: BTreeMap<String, BTreeMap<String, Arc<Object>>>,
     log: VecDeque<Arc<Change>>,
+    /// Of all objects in the log.
+    weight: usize,
     /// The version of the latest change that is no longer in the log.
     forgotten: u64,
 }
@@ -270,11 +285,12 @@ impl Table {
     }
 
     fn remember(&mut self, change: Arc<Change>, history: usize) {
+        self.weight += change.object.weight();
         self.log.push_back(change);
-        while self.log.len() > history {
-            if let Some(oldest) = self.log.pop_front() {
-                self.forgotten = oldest.object.version();
-            }
+        while self.log.len() > history || self.weight > HEAVIEST_HISTORY {
+            let Some(oldest) = self.log.pop_front() else { break };
+            self.weight -= oldest.object.weight();
+            self.forgotten = oldest.object.version();
         }
     }
 }

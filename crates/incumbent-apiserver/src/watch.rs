@@ -1,9 +1,11 @@
 //! Watches: who is told of which change, and the stream that tells it.
 
 use std::collections::{HashMap, VecDeque};
-use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -14,25 +16,37 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::answer::{Bookmarks, WatchStart};
+use crate::fault::{Scope, Thaw};
 use crate::form::Form;
-use crate::object::to_json;
+use crate::object::{Object, to_json};
 use crate::random;
 use crate::resources::Resource;
 use crate::selector::Selection;
 use crate::server::Shared;
+use crate::service::Disconnected;
+use crate::status::Status;
 use crate::store::{Change, ChangeKind};
 
-/// Everybody who watches, by table.
+/// Everybody who watches, by what they watch.
 #[derive(Debug, Default)]
 pub(crate) struct Hub {
     latest: u64,
-    tables: HashMap<&'static str, HashMap<u64, Watcher>>,
+    watchers: HashMap<Topic, HashMap<u64, Watcher>>,
+}
+
+/// What a watch is about at most: a thousand candidates that watch a thousand locks are a
+/// thousand topics, and a change is told to those of its own only.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Topic {
+    table: &'static str,
+    namespace: Option<String>,
+    name: Option<String>,
 }
 
 /// Tells a watch apart from all others.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct WatchId {
-    table: &'static str,
+#[derive(Clone, Debug)]
+struct WatchId {
+    topic: Topic,
     number: u64,
 }
 
@@ -42,6 +56,9 @@ struct Watcher {
     /// Changes up to this version were told when the watch began.
     after: u64,
     sender: mpsc::Sender<News>,
+    /// The weight of what was sent and not read yet.
+    unread: Arc<AtomicUsize>,
+    scope: Arc<Scope>,
 }
 
 /// What a watcher is told.
@@ -52,130 +69,216 @@ pub(crate) enum News {
     Bookmark(u64),
 }
 
+/// The way from the hub to one watcher.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    id: WatchId,
+    receiver: mpsc::Receiver<News>,
+    unread: Arc<AtomicUsize>,
+    scope: Arc<Scope>,
+    life: u64,
+}
+
 /// As many changes as a watcher may be behind; then its stream ends and it has to list again.
 const MOST_UNREAD: usize = 1024;
 
+/// As many bytes as a watcher may be behind: some ConfigMaps of the greatest size.
+const HEAVIEST_UNREAD: usize = 16 * 1024 * 1024;
+
 impl Hub {
     pub(crate) fn open(&self) -> usize {
-        self.tables.values().map(HashMap::len).sum()
+        self.watchers.values().map(HashMap::len).sum()
     }
 
-    pub(crate) fn add(&mut self, start: &WatchStart) -> (WatchId, mpsc::Receiver<News>) {
+    pub(crate) fn add(&mut self, start: &WatchStart, scope: Arc<Scope>, life: u64) -> Registration {
         let (sender, receiver) = mpsc::channel(MOST_UNREAD);
         self.latest += 1;
-        let id = WatchId { table: start.resource.table, number: self.latest };
         let selection = start.selection.clone();
-        let watcher = Watcher { selection, after: start.version, sender };
-        self.tables.entry(id.table).or_default().insert(id.number, watcher);
-        (id, receiver)
+        let topic = Topic {
+            table: start.resource.table,
+            namespace: selection.namespace.clone(),
+            name: selection.name().map(str::to_owned),
+        };
+        let id = WatchId { topic, number: self.latest };
+        let unread = Arc::new(AtomicUsize::new(0));
+        let (after, unread_too, scope_too) = (start.version, unread.clone(), scope.clone());
+        let watcher = Watcher { selection, after, sender, unread: unread_too, scope: scope_too };
+        self.watchers.entry(id.topic.clone()).or_default().insert(id.number, watcher);
+        Registration { id, receiver, unread, scope, life }
     }
 
-    pub(crate) fn remove(&mut self, id: WatchId) {
-        if let Some(watchers) = self.tables.get_mut(id.table) {
+    fn remove(&mut self, id: &WatchId) {
+        if let Some(watchers) = self.watchers.get_mut(&id.topic) {
             watchers.remove(&id.number);
+            if watchers.is_empty() {
+                self.watchers.remove(&id.topic);
+            }
         }
     }
 
     /// Tells of a change. Never waits: a watcher that does not keep up is let go.
     pub(crate) fn tell(&mut self, table: &'static str, change: &Arc<Change>) {
-        let Some(watchers) = self.tables.get_mut(table) else { return };
         let (namespace, name) = (change.object.namespace(), change.object.name());
-        watchers.retain(|_, watcher| {
-            let Selection { namespace: wanted, .. } = &watcher.selection;
-            // With a thousand candidates watching a thousand locks, most are out by now.
-            if wanted.as_deref().is_some_and(|wanted| wanted != namespace)
-                || watcher.selection.name().is_some_and(|wanted| wanted != name)
-                || change.object.version() <= watcher.after
-            {
-                return true;
+        for (is_in_namespace, is_named) in
+            [(true, true), (true, false), (false, true), (false, false)]
+        {
+            let topic = Topic {
+                table,
+                namespace: is_in_namespace.then(|| namespace.to_owned()),
+                name: is_named.then(|| name.to_owned()),
+            };
+            if let Some(watchers) = self.watchers.get_mut(&topic) {
+                watchers.retain(|_, watcher| watcher.tell(change));
+                if watchers.is_empty() {
+                    self.watchers.remove(&topic);
+                }
             }
-            let Some(kind) = change.as_seen_by(&watcher.selection) else { return true };
-            watcher.sender.try_send(News::Change(kind, change.clone())).is_ok()
+        }
+    }
+
+    /// Ends these watches.
+    pub(crate) fn let_go(&mut self, whose: impl Fn(&Scope) -> bool) {
+        self.watchers.retain(|_, watchers| {
+            watchers.retain(|_, watcher| !whose(&watcher.scope));
+            !watchers.is_empty()
         });
     }
 
     /// Queues a bookmark behind everything that was told before.
-    fn bookmark(&mut self, id: WatchId, version: u64) {
-        let watcher = self.tables.get(id.table).and_then(|watchers| watchers.get(&id.number));
-        if let Some(watcher) = watcher {
+    fn bookmark(&mut self, id: &WatchId, version: u64) {
+        let watchers = self.watchers.get(&id.topic);
+        if let Some(watcher) = watchers.and_then(|watchers| watchers.get(&id.number)) {
             // Where there is no room there is no lack of versions either.
             let _ = watcher.sender.try_send(News::Bookmark(version));
         }
     }
 }
 
+impl Watcher {
+    /// False if it did not keep up.
+    fn tell(&self, change: &Arc<Change>) -> bool {
+        if change.object.version() <= self.after {
+            return true;
+        }
+        let Some(kind) = change.as_seen_by(&self.selection) else { return true };
+        let weight = change.object.weight();
+        let unread = self.unread.fetch_add(weight, Ordering::Relaxed);
+        // One change is never too much, however heavy it is.
+        (unread == 0 || unread + weight <= HEAVIEST_UNREAD)
+            && self.sender.try_send(News::Change(kind, change.clone())).is_ok()
+    }
+}
+
 /// The body of a watch: one line of JSON for each event.
-#[derive(Debug)]
 pub(crate) struct WatchBody {
     resource: &'static Resource,
     form: Form,
     shared: Arc<Shared>,
-    /// What is told before anything new.
+    /// What is there at the beginning, told before anything new.
+    initial: VecDeque<(ChangeKind, Arc<Object>)>,
+    /// Ends the initial events.
     first: VecDeque<Bytes>,
     live: Option<Live>,
+    thaw: Option<Pin<Box<dyn Future<Output = Thaw> + Send + Sync>>>,
+}
+
+impl fmt::Debug for WatchBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WatchBody").field("live", &self.live).finish_non_exhaustive()
+    }
 }
 
 /// The part of a watch that goes on.
 #[derive(Debug)]
 struct Live {
     shared: Arc<Shared>,
-    id: WatchId,
-    receiver: mpsc::Receiver<News>,
+    way: Registration,
     end: Pin<Box<Sleep>>,
     bookmark: Option<Pin<Box<Sleep>>>,
 }
 
 impl WatchBody {
-    /// Tells what is there, and then what comes in over the receiver.
+    /// Tells what is there, and then what comes in over the registration.
     pub(crate) fn new(
         start: WatchStart,
         form: Form,
         shared: &Arc<Shared>,
-        registration: Option<(WatchId, mpsc::Receiver<News>)>,
+        registration: Option<Registration>,
     ) -> Self {
         let resource = start.resource;
-        let now = shared.now();
-        let initial = start.initial.iter();
-        let told = initial.map(|(kind, object)| {
-            let object = form.object(resource, object, now);
-            line(name(*kind), &object)
-        });
-        let mut first: VecDeque<Bytes> = told.collect();
+        let mut first = VecDeque::new();
         if let Some(error) = &start.error {
             first.push_back(line("ERROR", &to_json(error)));
         }
         if start.marks_initial_end {
             first.push_back(bookmark(resource, start.version, Some(INITIAL_END)));
         }
-        let live = registration.map(|(id, receiver)| {
+        let live = registration.map(|way| {
             let now = Instant::now();
             let end = now + timeout(start.timeout_seconds);
             let wanted = start.bookmarks == Bookmarks::Wanted;
             Live {
                 shared: shared.clone(),
-                id,
-                receiver,
+                way,
                 end: Box::pin(sleep_until(end)),
                 bookmark: next_bookmark(now, end).filter(|_| wanted),
             }
         });
-        Self { resource, form, shared: shared.clone(), first, live }
+        let initial = start.initial.into();
+        Self { resource, form, shared: shared.clone(), initial, first, live, thaw: None }
     }
 
     pub(crate) fn poll_frame(
         &mut self,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Disconnected>>> {
+        if self.live.as_ref().is_some_and(Live::is_broken) {
+            return self.end(Some(Err(Disconnected)));
+        }
+        if ready!(self.poll_thaw(context)) == Thaw::Expire {
+            let why = Status::expired("The resourceVersion for the provided watch is too old.");
+            let last = line("ERROR", &to_json(&why));
+            return self.end(Some(Ok(Frame::data(last))));
+        }
+        if let Some((kind, object)) = self.initial.pop_front() {
+            let object = self.form.object(self.resource, &object, self.shared.now());
+            return Poll::Ready(Some(Ok(Frame::data(line(name(kind), &object)))));
+        }
         if let Some(line) = self.first.pop_front() {
             return Poll::Ready(Some(Ok(Frame::data(line))));
         }
         let Some(live) = &mut self.live else { return Poll::Ready(None) };
-        let news = ready!(live.poll(context));
-        if news.is_none() {
-            self.live = None;
+        let Some(news) = ready!(live.poll(context)) else {
+            let broken = live.is_broken().then_some(Err(Disconnected));
+            return self.end(broken);
+        };
+        let line = news.line(self.resource, self.form, &self.shared);
+        Poll::Ready(Some(Ok(Frame::data(line))))
+    }
+
+    /// Nothing comes after this.
+    fn end(
+        &mut self,
+        last: Option<Result<Frame<Bytes>, Disconnected>>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Disconnected>>> {
+        self.initial.clear();
+        self.first.clear();
+        self.live = None;
+        Poll::Ready(last)
+    }
+
+    /// Ready unless a fault keeps this watch silent.
+    fn poll_thaw(&mut self, context: &mut Context<'_>) -> Poll<Thaw> {
+        let Some(live) = &self.live else { return Poll::Ready(Thaw::Continue) };
+        let (shared, scope) = (&self.shared, &live.way.scope);
+        if self.thaw.is_none() && shared.faults.is_frozen(scope) {
+            let (shared, scope) = (shared.clone(), scope.clone());
+            self.thaw = Some(Box::pin(async move { shared.faults.thaw(&scope).await }));
         }
-        let line = news.map(|news| news.line(self.resource, self.form, &self.shared));
-        Poll::Ready(line.map(|line| Ok(Frame::data(line))))
+        let Some(thaw) = &mut self.thaw else { return Poll::Ready(Thaw::Continue) };
+        let thaw = ready!(thaw.as_mut().poll(context));
+        self.thaw = None;
+        Poll::Ready(thaw)
     }
 }
 
@@ -191,18 +294,28 @@ impl Live {
             self.bookmark = next_bookmark(Instant::now(), self.end.deadline());
             let mut state = self.shared.lock();
             let version = state.world.store.version();
-            state.hub.bookmark(self.id, version);
+            state.hub.bookmark(&self.way.id, version);
             drop(state);
             // The new timer has to know whom to wake.
             context.waker().wake_by_ref();
         }
-        self.receiver.poll_recv(context)
+        let news = ready!(self.way.receiver.poll_recv(context));
+        if let Some(News::Change(_, change)) = &news {
+            self.way.unread.fetch_sub(change.object.weight(), Ordering::Relaxed);
+        }
+        Poll::Ready(news)
+    }
+
+    /// Whether the connection broke, by a restart or by a fault.
+    fn is_broken(&self) -> bool {
+        let faults = &self.shared.faults;
+        faults.life() != self.way.life || faults.is_cut(&self.way.scope)
     }
 }
 
 impl Drop for Live {
     fn drop(&mut self) {
-        self.shared.lock().hub.remove(self.id);
+        self.shared.lock().hub.remove(&self.way.id);
     }
 }
 

@@ -80,6 +80,24 @@ async fn a_watcher_that_does_not_read_is_let_go_and_blocks_no_writer() {
 }
 
 #[tokio::test]
+async fn a_watcher_that_leaves_megabytes_unread_is_let_go_too() {
+    let server = ApiServer::new();
+    let mut slow = server.service();
+    let request = Request::get("/api/v1/namespaces/default/configmaps?watch=1");
+    let response = slow.call(request.body(Full::<Bytes>::default()).unwrap()).await.unwrap();
+    let mut written = 0;
+    while server.open_watches() > 0 {
+        let mut object = config_map(&format!("c{written}"));
+        object["data"] = json!({"text": "x".repeat(1024 * 1024)});
+        server.create(object).unwrap();
+        written += 1;
+        assert!(written < 20, "20 MiB are kept for a watcher that does not read");
+    }
+    let told = response.into_body().collect().await.unwrap().to_bytes();
+    assert!(told.len() > 1024 * 1024, "what was queued is still told");
+}
+
+#[tokio::test]
 async fn a_watcher_on_a_socket_that_does_not_read_is_let_go_too() {
     let server = ApiServer::new();
     let listening = listen(&server, 0).await;

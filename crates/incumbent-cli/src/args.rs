@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use incumbent::{Connect, Error, Lock, Timing};
+use incumbent_apiserver::{Fault, FaultError};
 
 use crate::exit;
 
@@ -47,6 +48,7 @@ pub(crate) struct Demo {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = Fault::SYNTAX)]
 pub(crate) struct DevServer {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
@@ -60,6 +62,40 @@ pub(crate) struct DevServer {
     /// Allow an address that other machines can reach
     #[arg(long)]
     pub(crate) allow_remote: bool,
+    #[command(flatten)]
+    pub(crate) faults: Faults,
+}
+
+/// What goes wrong on purpose.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Faults")]
+pub(crate) struct Faults {
+    /// Let each request come in later: 50ms, or 50ms..200ms
+    #[arg(long, value_name = "TIME", value_parser = latency)]
+    latency: Option<Fault>,
+    /// Answer so many requests with 500, and do not do them: 5%
+    #[arg(long, value_name = "PERCENT", value_parser = error_rate)]
+    error_rate: Option<Fault>,
+    /// Add a fault, written as shown below by --help; may be given many times
+    #[arg(long = "fault", value_name = "FAULT")]
+    faults: Vec<Fault>,
+    /// Where the chance of faults begins, to have the same again [default: random]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+}
+
+impl Faults {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Fault> {
+        self.latency.iter().chain(&self.error_rate).chain(&self.faults)
+    }
+}
+
+fn latency(time: &str) -> Result<Fault, FaultError> {
+    format!("latency={time}").parse()
+}
+
+fn error_rate(percent: &str) -> Result<Fault, FaultError> {
+    format!("error=500,rate={percent}").parse()
 }
 
 #[derive(Debug, clap::Args)]

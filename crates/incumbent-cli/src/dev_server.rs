@@ -18,7 +18,13 @@ pub(crate) async fn run(args: args::DevServer) -> anyhow::Result<ExitCode> {
         .into());
     }
     let transport = if args.http { Transport::Http } else { Transport::Https };
-    let server = ApiServer::new();
+    let server =
+        args.faults.seed.map_or_else(ApiServer::builder, |seed| ApiServer::builder().seed(seed));
+    let server = server.build();
+    for fault in args.faults.all() {
+        server.faults().add(fault.clone());
+        eprintln!("fault: {fault}");
+    }
     let listening = server.listen(args.listen, transport).await?;
     if let Some(file) = &args.kubeconfig {
         spare_others(file)?;

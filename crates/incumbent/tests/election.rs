@@ -39,7 +39,7 @@ async fn the_first_leads_and_a_release_hands_over_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_partitioned_leader_stops_before_another_leads() {
     let server = ApiServer::new();
-    let line = Line::default();
+    let line = Line::to(&server);
     let mut john = builder(client_on(&server, &line), "john").build().unwrap();
     let mut jane = candidate(&server, "jane");
     let clock = Clock::tokio();
@@ -91,7 +91,7 @@ async fn waiting_costs_no_requests_and_leading_one_put_per_renew_interval() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_is_lost_starts_no_second_term_by_itself() {
     let server = ApiServer::new();
-    let line = Line::default();
+    let line = Line::to(&server);
     let mut john = builder(client_on(&server, &line), "john").build().unwrap();
     seconds(1.0).await; // The lock is read by now; it does not exist.
     line.set(State::WritesUnanswered);
@@ -108,7 +108,7 @@ async fn an_answer_that_is_lost_starts_no_second_term_by_itself() {
 async fn a_silent_watch_costs_one_lease_at_most_and_is_opened_anew() {
     let server = ApiServer::new();
     let mut john = candidate(&server, "john");
-    let line = Line::default();
+    let line = Line::to(&server);
     line.set(State::WatchesSilent);
     let mut jane = builder(client_on(&server, &line), "jane").build().unwrap();
     let leadership = john.campaign().await.unwrap();
@@ -203,7 +203,7 @@ async fn a_candidate_that_is_dropped_releases_what_it_holds() {
 #[tokio::test(start_paused = true)]
 async fn work_that_overruns_its_lease_is_reported_to_the_watchdog_in_time() {
     let server = ApiServer::new();
-    let line = Line::default();
+    let line = Line::to(&server);
     let clock = Clock::tokio();
     let (sender, mut overruns) = tokio::sync::mpsc::unbounded_channel();
     let mut john = builder(client_on(&server, &line), "john")
@@ -252,7 +252,7 @@ fn the_real_watchdog_acts_on_the_boot_clock_also_when_the_runtime_is_blocked() {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_released_when_the_work_overran() {
     let server = ApiServer::new();
-    let line = Line::default();
+    let line = Line::to(&server);
     let mut john = builder(client_on(&server, &line), "john").on_overrun(drop).build().unwrap();
     let leadership = john.campaign().await.unwrap();
     line.set(State::Silent);
@@ -320,7 +320,7 @@ async fn run_holds_the_leadership_also_for_work_that_makes_no_use_of_it() {
 #[tokio::test(start_paused = true)]
 async fn leaving_ends_also_while_the_server_is_away() {
     let server = ApiServer::new();
-    let line = Line::default();
+    let line = Line::to(&server);
     let mut john = builder(client_on(&server, &line), "john").build().unwrap();
     let leadership = john.campaign().await.unwrap();
     line.set(State::Silent);
@@ -344,7 +344,7 @@ async fn a_release_ends_also_while_the_next_campaign_is_waiting() {
 #[tokio::test(start_paused = true)]
 async fn a_leader_whose_writes_always_conflict_does_not_spin() {
     let server = ApiServer::new();
-    let line = Line::default();
+    let line = Line::to(&server);
     let mut john = builder(client_on(&server, &line), "john").build().unwrap();
     let leadership = john.campaign().await.unwrap();
     let before = server.requests().total();
@@ -409,7 +409,7 @@ async fn a_namesake_is_reported_and_never_leads_beside_the_other() {
 #[tokio::test(start_paused = true)]
 async fn an_observer_follows_and_says_unknown_rather_than_something_stale() {
     let server = ApiServer::new();
-    let line = Line::default();
+    let line = Line::to(&server);
     let mut john = candidate(&server, "john");
     let jane = builder(client_on(&server, &line), "jane").build().unwrap();
     let mut observer = jane.observe();

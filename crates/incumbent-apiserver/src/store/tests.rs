@@ -116,3 +116,45 @@ fn the_past_can_be_listed_as_it_was() {
     assert_eq!(past[0].fields()["data"], json!({"k": "1"}));
     assert_eq!(names(&store.objects_at(TABLE, store.version()).unwrap()), ["a"]);
 }
+
+#[test]
+fn a_year_of_renewals_leaves_no_more_than_the_history_behind() {
+    let mut store = Store::new(1000);
+    let mut version = store.create(TABLE, fields("a", "")).unwrap().version();
+    let mut after_a_day = 0;
+    for renewal in 0..200_000 {
+        version =
+            store.replace(TABLE, version, fields("a", &renewal.to_string())).unwrap().version();
+        store.take_fresh();
+        if renewal == 17_280 {
+            after_a_day = store.tables[TABLE].weight;
+        }
+    }
+    let table = &store.tables[TABLE];
+    assert_eq!((table.log.len(), table.objects.len()), (1000, 1));
+    assert!(table.weight <= after_a_day + 1000 * 10, "{after_a_day} then {}", table.weight);
+    assert!(table.weight < 2 << 20, "{} bytes", table.weight);
+    // As long as a client follows, it is told of everything.
+    assert_eq!(store.changes_since(TABLE, version - 999).unwrap().len(), 999);
+}
+
+#[test]
+fn large_objects_leave_fewer_changes_behind_than_small_ones() {
+    let mut store = Store::new(1000);
+    let large = "x".repeat(1 << 20);
+    let mut version = store.create(TABLE, fields("a", &large)).unwrap().version();
+    for number in 0..60 {
+        let value = format!("{number}{large}");
+        version = store.replace(TABLE, version, fields("a", &value)).unwrap().version();
+        assert!(store.tables[TABLE].weight <= HEAVIEST_HISTORY);
+    }
+    assert!((10..30).contains(&store.tables[TABLE].log.len()));
+    assert_eq!(store.changes_since(TABLE, version - 5).unwrap().len(), 5);
+    assert!(store.changes_since(TABLE, version - 50).is_err());
+    let sum: usize = store.tables[TABLE].log.iter().map(|change| change.object.weight()).sum();
+    assert_eq!(store.tables[TABLE].weight, sum);
+    store.compact();
+    assert_eq!((store.tables[TABLE].weight, store.tables[TABLE].log.len()), (0, 0));
+    assert_eq!(store.changes_since(TABLE, version).unwrap().len(), 0);
+    assert!(store.changes_since(TABLE, version - 1).is_err());
+}

@@ -5,21 +5,22 @@
 
 pub(crate) mod testbed;
 
-use std::future::Future;
-use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Method, Request, Response};
+use http::{Method, Request};
 use incumbent::{Builder, Candidate, Clock, Lock};
-use incumbent_apiserver::{ApiServer, Body as ServerBody, Service as ServerService};
-use kube::client::Body;
+use incumbent_apiserver::{ActiveFault, ApiServer};
 use serde_json::{Value, json};
 
 /// The line between one client and the server.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Line(Arc<Mutex<State>>);
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    server: ApiServer,
+    client: String,
+    fault: Arc<Mutex<Option<ActiveFault>>>,
+}
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum State {
@@ -36,80 +37,35 @@ pub(crate) enum State {
 }
 
 impl Line {
+    pub(crate) fn to(server: &ApiServer) -> Self {
+        static LATEST: AtomicU64 = AtomicU64::new(0);
+        let client = format!("line-{}/", LATEST.fetch_add(1, Ordering::Relaxed));
+        Self { server: server.clone(), client, fault: Arc::default() }
+    }
+
     pub(crate) fn set(&self, state: State) {
-        *self.0.lock().unwrap() = state;
+        let fault = match state {
+            State::Whole => None,
+            State::Silent => Some("drop=everything"),
+            State::WritesUnanswered => Some("verb=write,drop=answer"),
+            State::WritesConflict => Some("verb=write,error=409"),
+            State::WatchesSilent => Some("freeze=continue"),
+        };
+        let faults = self.server.faults();
+        let fault = fault
+            .map(|fault| faults.add(format!("client={},{fault}", self.client).parse().unwrap()));
+        if let Some(before) = std::mem::replace(&mut *self.fault.lock().unwrap(), fault) {
+            faults.remove(&before);
+        }
     }
-
-    fn state(&self) -> State {
-        *self.0.lock().unwrap()
-    }
-}
-
-/// A client's service behind its line.
-#[derive(Clone)]
-struct Wire {
-    server: ServerService,
-    line: Line,
-}
-
-impl tower_service::Service<Request<Body>> for Wire {
-    type Response = Response<ServerBody>;
-    type Error = std::convert::Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let state = self.line.state();
-        let is_write = request.method() != Method::GET;
-        let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=1"));
-        let answer = self.server.call(request);
-        Box::pin(async move {
-            match state {
-                State::Silent => std::future::pending().await,
-                State::WritesUnanswered if is_write => {
-                    drop(answer.await);
-                    std::future::pending().await
-                }
-                State::WritesConflict if is_write => {
-                    let elsewhere = Request::post("/api/v1/namespaces")
-                        .header("Content-Type", "application/json")
-                        .body(Body::from(DEFAULT_NAMESPACE.as_bytes().to_vec()))
-                        .unwrap();
-                    tower_service::Service::call(&mut ApiServer::new().service(), elsewhere).await
-                }
-                State::WatchesSilent if is_watch => {
-                    // The head of the response arrives; its body never does.
-                    let (head, _) = answer.await?.into_parts();
-                    let nothing = silent_watch_body().await;
-                    Ok(Response::from_parts(head, nothing))
-                }
-                _ => answer.await,
-            }
-        })
-    }
-}
-
-/// Exists already wherever it is created.
-const DEFAULT_NAMESPACE: &str =
-    r#"{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"default"}}"#;
-
-/// The body of a watch on a server where nothing happens.
-async fn silent_watch_body() -> ServerBody {
-    let mut elsewhere = ApiServer::new().service();
-    let uri = "/api/v1/namespaces/default/configmaps?watch=1&timeoutSeconds=100000";
-    let request = Request::get(uri).body(Body::empty()).unwrap();
-    tower_service::Service::call(&mut elsewhere, request).await.unwrap().into_body()
 }
 
 pub(crate) fn client(server: &ApiServer) -> kube::Client {
-    client_on(server, &Line::default())
+    kube::Client::new(server.service(), "default")
 }
 
 pub(crate) fn client_on(server: &ApiServer, line: &Line) -> kube::Client {
-    kube::Client::new(Wire { server: server.service(), line: line.clone() }, "default")
+    kube::Client::new(server.service().named(&line.client), "default")
 }
 
 /// A client with the rights of a service account that `rules` allow, in namespace `default`.
