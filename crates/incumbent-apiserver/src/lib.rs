@@ -52,9 +52,11 @@
 mod answer;
 mod auth;
 mod certificates;
+mod fieldset;
 mod form;
 mod json_patch;
 mod listen;
+mod managed;
 mod object;
 mod patch;
 mod random;

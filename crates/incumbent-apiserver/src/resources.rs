@@ -120,6 +120,15 @@ impl Resource {
         group_version(self.group, self.version)
     }
 
+    /// The resource in whose form the objects of this one are stored.
+    pub(crate) fn home(&self) -> &Self {
+        let is_home = |other: &&&Self| other.table == self.table && other.conversion.is_none();
+        match self.conversion {
+            None => self,
+            Some(_) => RESOURCES.iter().find(is_home).map_or(self, |home| *home),
+        }
+    }
+
     pub(crate) fn is_namespaced(&self) -> bool {
         self.scope == Scope::Namespaced
     }
@@ -163,10 +172,7 @@ impl Resource {
         let fields = &mut conformed.fields;
         fields.insert("apiVersion".to_owned(), self.api_version().into());
         fields.insert("kind".to_owned(), self.kind.into());
-        // Nothing here keeps track of who set which field.
-        let metadata = crate::object::metadata_mut(fields);
-        metadata.remove("managedFields");
-        metadata.remove("selfLink");
+        crate::object::metadata_mut(fields).remove("selfLink");
         (self.default)(fields);
         Ok(conformed)
     }
@@ -265,7 +271,7 @@ const OBJECT_META: &[Field] = &[
     Field::plain("annotations", TEXTS),
     Field::plain(
         "ownerReferences",
-        Shape::List(&Shape::Object(OWNER_REFERENCE), ListMerge::Key("uid")),
+        Shape::List(&Shape::Whole(&Shape::Object(OWNER_REFERENCE)), ListMerge::Key("uid")),
     ),
     Field::plain("finalizers", Shape::List(&Shape::String, ListMerge::Set)),
     Field::any("managedFields"),

@@ -1,5 +1,6 @@
 //! From a request to an answer. Pure: the state, the user and the time are arguments.
 
+mod apply;
 mod body;
 mod delete;
 mod discovery;
@@ -37,6 +38,8 @@ pub(crate) struct Call {
     pub(crate) body: Body,
     /// Without its parameters, and empty where there is none.
     pub(crate) content_type: String,
+    /// What the client calls itself.
+    pub(crate) agent: String,
     pub(crate) now: Timestamp,
 }
 
@@ -44,7 +47,7 @@ impl Call {
     /// kubectl sends protobuf where it may; a body without a type is taken for JSON.
     fn require_json(&self) -> Result<(), Status> {
         match self.content_type.as_str() {
-            "" | "application/json" => Ok(()),
+            "" | "application/json" | "application/yaml" => Ok(()),
             _ => Err(Status::unsupported_body()),
         }
     }
@@ -117,6 +120,9 @@ fn on_resource(world: &mut World, mut call: Call, spot: &Spot) -> Result<Answer,
             write::create(world, &mut call, spot)
         }
         (Verb::Update, _) if !path.name.is_empty() => write::update(world, &mut call, spot, part),
+        (Verb::Patch, _) if !path.name.is_empty() && apply::is_meant(&call) => {
+            apply::apply(world, &mut call, spot, part)
+        }
         (Verb::Patch, _) if !path.name.is_empty() => write::patch(world, &mut call, spot, part),
         (Verb::Delete, Part::Main) => delete::one(world, &mut call, spot),
         (Verb::DeleteCollection, Part::Main)

@@ -30,6 +30,8 @@ pub(crate) enum Shape {
     Map(&'static Self),
     List(&'static Self, ListMerge),
     Object(&'static [Field]),
+    /// Of which who applies owns all or nothing.
+    Whole(&'static Self),
 }
 
 /// How a strategic merge patch treats a list.
@@ -41,6 +43,8 @@ pub(crate) enum ListMerge {
     Set,
     /// Entries with the same value of this member are merged.
     Key(&'static str),
+    /// The same, but to who applies a second member, with its usual value, tells them apart too.
+    Keys(&'static str, (&'static str, &'static str)),
 }
 
 /// One member of an object.
@@ -119,6 +123,7 @@ impl Shape {
             }
             Self::Any | Self::Bytes | Self::Time | Self::MicroTime => Value::Null,
             Self::Map(_) | Self::List(..) => Value::Null,
+            Self::Whole(inner) => inner.zero(),
         }
     }
 
@@ -135,6 +140,7 @@ impl Shape {
             Self::Map(_) => "map[string]",
             Self::List(..) => "[]",
             Self::Object(_) => "struct",
+            Self::Whole(inner) => inner.go_name(),
         }
     }
 }
@@ -151,6 +157,7 @@ impl Decoder {
     fn value(&mut self, shape: &Shape, value: Value) -> Result<Value, String> {
         match (shape, value) {
             (Shape::Any, value) => Ok(value),
+            (Shape::Whole(inner), value) => self.value(inner, value),
             (shape, Value::Null) => Ok(shape.zero()),
             (Shape::Bool, value @ Value::Bool(_)) => Ok(value),
             (Shape::String, value @ Value::String(_)) => Ok(value),

@@ -261,7 +261,8 @@ impl State {
         let target = collection(resource, if resource.is_namespaced() { namespace } else { "" });
         let content_type = String::new();
         let body = Body::Json(object);
-        let call = Call { target, user: User::admin(), body, content_type, now };
+        let agent = String::new();
+        let call = Call { target, user: User::admin(), body, content_type, agent, now };
         match self.respond(call)?.payload {
             Payload::Object(resource, object) => {
                 Ok(serde_json::from_slice(&object_json(resource, &object)).unwrap_or_default())

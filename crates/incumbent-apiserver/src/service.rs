@@ -75,7 +75,7 @@ impl Service {
     ) -> Result<Ready, Status> {
         let body = match (body.is_empty(), &head.method) {
             (true, &Method::DELETE | &Method::GET) => routes::Body::nothing(),
-            _ => routes::Body::parse(body),
+            _ => routes::Body::parse(body, media_type(&head.headers)),
         };
         let mut state = self.shared.lock();
         let user = self.user(&state, &head.headers, now)?;
@@ -83,7 +83,9 @@ impl Service {
         // Before anything is done that could not be told.
         form.ok_or_else(Status::not_acceptable)?;
         let content_type = media_type(&head.headers).to_owned();
-        let call = Call { target, user, body, content_type, now };
+        let agent = head.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+        let agent = agent.unwrap_or_default().to_owned();
+        let call = Call { target, user, body, content_type, agent, now };
         let answer = state.respond(call)?;
         // Under the same lock, so that no change slips in between.
         let registration = match &answer.payload {

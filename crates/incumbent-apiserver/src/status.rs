@@ -117,6 +117,11 @@ impl Status {
         Self::new(409, "Conflict", message).about(group, what, name)
     }
 
+    /// What is applied was set by others to something else.
+    pub(crate) fn apply_conflict(message: String, causes: Vec<Cause>) -> Self {
+        Self::new(409, "Conflict", message).with_details(Details { causes, ..Details::default() })
+    }
+
     pub(crate) fn expired(message: impl Into<String>) -> Self {
         Self::new(410, "Expired", message)
     }
@@ -265,6 +270,11 @@ impl Cause {
             why => format!("Required value: {why}"),
         };
         Self::new("FieldValueRequired", message, field)
+    }
+
+    /// Somebody else set the field; `who` is quoted already.
+    pub(crate) fn other_manager(who: &str, path: &str) -> Self {
+        Self::new("FieldManagerConflict", format!("conflict with {who}"), path)
     }
 
     pub(crate) fn forbidden(field: impl Into<String>, why: &str) -> Self {

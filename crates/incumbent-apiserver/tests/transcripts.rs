@@ -73,6 +73,11 @@ async fn reviews_agree_with_upstream() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn server_side_apply_agrees_with_upstream() {
+    play("apply").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn tables_agree_with_upstream() {
     play("tables").await;
 }

@@ -70,7 +70,7 @@ pub(crate) const EVENT: Resource = Resource {
 
 const CORE_FIELDS: &[Field] = &[
     METADATA,
-    Field::always("involvedObject", Shape::Object(REFERENCE)),
+    Field::always("involvedObject", Shape::Whole(&Shape::Object(REFERENCE))),
     Field::string("reason"),
     Field::string("message"),
     Field::always("source", Shape::Object(SOURCE)),
@@ -81,7 +81,7 @@ const CORE_FIELDS: &[Field] = &[
     Field::always("eventTime", Shape::MicroTime),
     Field::pointer("series", Shape::Object(CORE_SERIES)),
     Field::string("action"),
-    Field::pointer("related", Shape::Object(REFERENCE)),
+    Field::pointer("related", Shape::Whole(&Shape::Object(REFERENCE))),
     Field::always("reportingComponent", Shape::String),
     Field::always("reportingInstance", Shape::String),
 ];
@@ -94,8 +94,8 @@ const FIELDS: &[Field] = &[
     Field::string("reportingInstance"),
     Field::string("action"),
     Field::string("reason"),
-    Field::always("regarding", Shape::Object(REFERENCE)),
-    Field::pointer("related", Shape::Object(REFERENCE)),
+    Field::always("regarding", Shape::Whole(&Shape::Object(REFERENCE))),
+    Field::pointer("related", Shape::Whole(&Shape::Object(REFERENCE))),
     Field::string("note"),
     Field::string("type"),
     Field::always("deprecatedSource", Shape::Object(SOURCE)),

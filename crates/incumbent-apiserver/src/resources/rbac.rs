@@ -59,7 +59,7 @@ const USUAL_BINDING: Resource = Resource {
     schema: &[
         METADATA,
         Field::plain("subjects", Shape::List(&Shape::Object(SUBJECT), ListMerge::Replace)),
-        Field::always("roleRef", Shape::Object(ROLE_REF)),
+        Field::always("roleRef", Shape::Whole(&Shape::Object(ROLE_REF))),
     ],
     columns: &[Column {
         name: "Role",

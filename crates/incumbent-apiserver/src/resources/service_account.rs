@@ -18,7 +18,10 @@ pub(crate) const SERVICE_ACCOUNT: Resource = Resource {
     schema: &[
         METADATA,
         Field::plain("secrets", Shape::List(&Shape::Any, ListMerge::Key("name"))),
-        Field::plain("imagePullSecrets", Shape::List(&Shape::Any, ListMerge::Key("name"))),
+        Field::plain(
+            "imagePullSecrets",
+            Shape::Whole(&Shape::List(&Shape::Any, ListMerge::Key("name"))),
+        ),
         Field::pointer("automountServiceAccountToken", Shape::Bool),
     ],
     deletion: Deletion::AtOnceShown,

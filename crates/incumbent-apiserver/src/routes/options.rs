@@ -4,8 +4,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
+use super::{Call, Spot};
+use crate::managed::{ManagerId, Operation, Writer};
 use crate::request::Query;
-use crate::resources::Resource;
+use crate::resources::{Part, Resource, STATUS};
 use crate::selector::{Selection, parse_fields, parse_labels};
 use crate::status::{Cause, Status};
 
@@ -57,6 +59,40 @@ pub(super) fn field_validation(query: &Query, kind: &str) -> Result<FieldValidat
         )),
     }
 }
+
+/// Who writes, and as which of the managers of the object's fields.
+pub(super) fn writer(call: &Call, spot: &Spot, part: Part, kind: &str) -> Result<Writer, Status> {
+    let resource = spot.resource;
+    let given = call.target.query.text("fieldManager");
+    if given.is_some_and(|name| name.len() > LONGEST_MANAGER) {
+        let cause = Cause::too_long("fieldManager", LONGEST_MANAGER);
+        return Err(Status::invalid_options(kind, cause));
+    }
+    let agent = call.agent.split('/').next().unwrap_or_default();
+    let agent = agent.chars().filter(char::is_ascii_graphic).take(LONGEST_MANAGER).collect();
+    let name = match given {
+        Some(name) => name.to_owned(),
+        None if call.agent.is_empty() => "unknown".to_owned(),
+        None => agent,
+    };
+    let has_status = resource.subresource(STATUS.name).is_some();
+    let id = ManagerId {
+        name,
+        operation: Operation::Update,
+        // Fields are owned under the names that they are stored with.
+        api_version: resource.home().api_version(),
+        subresource: if part == Part::Status { STATUS.name.to_owned() } else { String::new() },
+    };
+    let other_parts: &[&str] = match part {
+        Part::Status => &["spec"],
+        Part::Main if has_status => &["status"],
+        Part::Main => &[],
+    };
+    Ok(Writer { id, now: call.now, applied: None, force: false, other_parts })
+}
+
+/// Upstream's limit of a manager's name.
+const LONGEST_MANAGER: usize = 128;
 
 /// The objects that a list, a watch or the delete of a collection is about.
 pub(super) fn selection(
