@@ -59,6 +59,7 @@ mod listen;
 mod managed;
 mod object;
 mod patch;
+mod protobuf;
 mod random;
 mod rbac;
 mod request;

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::auth::User;
 use crate::fieldset::{Changes, FieldSet, compare};
 use crate::object::{at, metadata_mut};
 use crate::resources::Resource;
@@ -38,6 +39,7 @@ pub(crate) enum Operation {
 pub(crate) struct Writer {
     pub(crate) id: ManagerId,
     pub(crate) now: Timestamp,
+    pub(crate) user: User,
     /// Of who applies: the fields that are meant.
     pub(crate) applied: Option<FieldSet>,
     /// Takes fields from others without asking.

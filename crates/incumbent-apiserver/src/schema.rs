@@ -50,6 +50,8 @@ pub(crate) enum ListMerge {
 /// One member of an object.
 #[derive(Debug)]
 pub(crate) struct Field {
+    /// In upstream's `generated.proto`; 0 for what nobody sends as protobuf.
+    pub(crate) number: u32,
     pub(crate) name: &'static str,
     pub(crate) shape: Shape,
     presence: Presence,
@@ -64,26 +66,26 @@ enum Presence {
 
 impl Field {
     /// A Go pointer (or a struct): kept as given, also when it is empty.
-    pub(crate) const fn pointer(name: &'static str, shape: Shape) -> Self {
-        Self { name, shape, presence: Presence::WhenGiven }
+    pub(crate) const fn pointer(number: u32, name: &'static str, shape: Shape) -> Self {
+        Self { number, name, shape, presence: Presence::WhenGiven }
     }
 
     /// A Go value with `omitempty`.
-    pub(crate) const fn plain(name: &'static str, shape: Shape) -> Self {
-        Self { name, shape, presence: Presence::WhenNotEmpty }
+    pub(crate) const fn plain(number: u32, name: &'static str, shape: Shape) -> Self {
+        Self { number, name, shape, presence: Presence::WhenNotEmpty }
     }
 
     /// A Go value that is always written.
-    pub(crate) const fn always(name: &'static str, shape: Shape) -> Self {
-        Self { name, shape, presence: Presence::Always }
+    pub(crate) const fn always(number: u32, name: &'static str, shape: Shape) -> Self {
+        Self { number, name, shape, presence: Presence::Always }
     }
 
-    pub(crate) const fn string(name: &'static str) -> Self {
-        Self::plain(name, Shape::String)
+    pub(crate) const fn string(number: u32, name: &'static str) -> Self {
+        Self::plain(number, name, Shape::String)
     }
 
-    pub(crate) const fn any(name: &'static str) -> Self {
-        Self::pointer(name, Shape::Any)
+    pub(crate) const fn any(number: u32, name: &'static str) -> Self {
+        Self::pointer(number, name, Shape::Any)
     }
 }
 
@@ -274,12 +276,12 @@ mod tests {
 
     use super::*;
 
-    const INNER: &[Field] = &[Field::always("ready", Shape::Bool), Field::string("note")];
+    const INNER: &[Field] = &[Field::always(1, "ready", Shape::Bool), Field::string(2, "note")];
     const OUTER: &[Field] = &[
-        Field::pointer("holder", Shape::String),
-        Field::plain("labels", Shape::Map(&Shape::String)),
-        Field::always("inner", Shape::Object(INNER)),
-        Field::plain("all", Shape::List(&Shape::Object(INNER), ListMerge::Replace)),
+        Field::pointer(3, "holder", Shape::String),
+        Field::plain(4, "labels", Shape::Map(&Shape::String)),
+        Field::always(5, "inner", Shape::Object(INNER)),
+        Field::plain(6, "all", Shape::List(&Shape::Object(INNER), ListMerge::Replace)),
     ];
 
     fn conformed(given: Value) -> Result<(Value, Vec<String>), String> {

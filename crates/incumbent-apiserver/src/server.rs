@@ -10,8 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::answer::{Payload, object_json};
-use crate::auth::{Grant, Tokens, User};
+use crate::auth::{Grant, Impersonation, Tokens, User};
 use crate::certificates::Authority;
+use crate::form::Form;
 use crate::listen::{ListenError, Listening, Transport};
 use crate::request::{Place, Query, ResourcePath, Target, Verb};
 use crate::resources::service_account::SERVICE_ACCOUNT;
@@ -262,7 +263,10 @@ impl State {
         let content_type = String::new();
         let body = Body::Json(object);
         let agent = String::new();
-        let call = Call { target, user: User::admin(), body, content_type, agent, now };
+        let impersonation = Impersonation::default();
+        let user = User::admin();
+        let form = Form::Json;
+        let call = Call { target, form, user, impersonation, body, content_type, agent, now };
         match self.respond(call)?.payload {
             Payload::Object(resource, object) => {
                 Ok(serde_json::from_slice(&object_json(resource, &object)).unwrap_or_default())

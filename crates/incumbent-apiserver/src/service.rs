@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::answer::{Answer, Payload};
-use crate::auth::User;
+use crate::auth::{Impersonation, User};
 use crate::form::Form;
 use crate::object::to_json;
 use crate::request::{Target, bearer_token};
@@ -60,7 +60,7 @@ impl Service {
         let body = if takes_body { read(&head.headers, body).await } else { Ok(Bytes::new()) };
         let now = self.shared.now();
         let target = Target::new(&head);
-        let form = Form::wanted(&head.headers, &target.query);
+        let form = Form::wanted(&head.headers, &target);
         let answer = body.and_then(|body| self.respond(&head, target, &body, form, now));
         render(answer, form.unwrap_or(Form::Json), &self.shared, now)
     }
@@ -81,11 +81,12 @@ impl Service {
         let user = self.user(&state, &head.headers, now)?;
         state.requests.record(&user.name, target.verb);
         // Before anything is done that could not be told.
-        form.ok_or_else(Status::not_acceptable)?;
+        let form = form.ok_or_else(Status::not_acceptable)?;
         let content_type = media_type(&head.headers).to_owned();
         let agent = head.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
         let agent = agent.unwrap_or_default().to_owned();
-        let call = Call { target, user, body, content_type, agent, now };
+        let impersonation = Impersonation::wanted(&head.headers);
+        let call = Call { target, form, user, impersonation, body, content_type, agent, now };
         let answer = state.respond(call)?;
         // Under the same lock, so that no change slips in between.
         let registration = match &answer.payload {

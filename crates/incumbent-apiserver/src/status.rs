@@ -143,7 +143,8 @@ impl Status {
 
     pub(crate) fn unsupported_body() -> Self {
         let message = "the body of the request was in an unknown format - \
-                       accepted media types include: application/json";
+                       accepted media types include: application/json, application/yaml, \
+                       application/vnd.kubernetes.protobuf";
         Self::new(415, "UnsupportedMediaType", message)
     }
 

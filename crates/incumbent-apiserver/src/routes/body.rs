@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::options::FieldValidation;
 use crate::object::text_at;
+use crate::protobuf;
 use crate::resources::{Resource, find_kind};
 use crate::schema::{Conformed, Field, Fields, conform};
 use crate::status::Status;
@@ -28,6 +29,9 @@ impl Body {
         if matches!(content_type, "application/yaml" | APPLY_PATCH) {
             return Self::parse_yaml(bytes);
         }
+        if content_type == protobuf::MEDIA_TYPE {
+            return Self::of(protobuf::read(bytes), bytes);
+        }
         match serde_json::from_slice(bytes) {
             Ok(value) => Self::Json(value),
             Err(error) => {
@@ -46,7 +50,11 @@ impl Body {
         if let Ok(value) = serde_json::from_slice(bytes) {
             return Self::Json(value);
         }
-        match yaml::read(bytes) {
+        Self::of(yaml::read(bytes), bytes)
+    }
+
+    fn of(read: Result<Value, String>, bytes: &[u8]) -> Self {
+        match read {
             Ok(value) => Self::Json(value),
             Err(why) => Self::Broken { why, start: start(bytes) },
         }

@@ -88,7 +88,14 @@ pub(super) fn writer(call: &Call, spot: &Spot, part: Part, kind: &str) -> Result
         Part::Main if has_status => &["status"],
         Part::Main => &[],
     };
-    Ok(Writer { id, now: call.now, applied: None, force: false, other_parts })
+    Ok(Writer {
+        id,
+        now: call.now,
+        user: call.user.clone(),
+        applied: None,
+        force: false,
+        other_parts,
+    })
 }
 
 /// Upstream's limit of a manager's name.

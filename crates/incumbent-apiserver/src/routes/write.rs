@@ -18,7 +18,7 @@ use crate::resources::{MissingOnUpdate, Part, Resource, UnversionedUpdate};
 use crate::schema::Fields;
 use crate::status::{Cause, Status};
 use crate::store::{Refused, Store};
-use crate::{patch, random, time, validate};
+use crate::{patch, random, rbac, time, validate};
 
 pub(super) fn create(world: &mut World, call: &mut Call, spot: &Spot) -> Result<Answer, Status> {
     let dry = dry_run(&call.target.query, "CreateOptions")?;
@@ -119,6 +119,7 @@ pub(super) fn add(
     writer.record(resource, None, &mut fields)?;
     (resource.prepare_create)(&mut fields);
     check_rules(resource, &fields, None)?;
+    check_grant(&world.store, writer, resource, None, &fields)?;
     if version != 0 {
         return Err(Status::raw("resourceVersion should not be set on objects to be created"));
     }
@@ -162,6 +163,7 @@ pub(super) fn replace(
     (resource.prepare_update)(&mut fields, current.fields(), part);
     writer.record(resource, Some(current.fields()), &mut fields)?;
     check_rules(resource, &fields, Some(current.fields()))?;
+    check_grant(&world.store, writer, resource, Some(current.fields()), &fields)?;
     if dry == DryRun::All {
         return Ok(Arc::new(Object::new(fields, current.version())));
     }
@@ -261,7 +263,7 @@ fn misfit(document: &Value, why: &str) -> Status {
 }
 
 fn decode(call: &mut Call, resource: &Resource, options: &str) -> Result<Decoded, Status> {
-    call.require_json()?;
+    call.require_known_type()?;
     let validation = field_validation(&call.target.query, options)?;
     decode_object(call.body.take(), resource, validation)
 }
@@ -353,6 +355,22 @@ fn check_rules(resource: &Resource, fields: &Fields, old: Option<&Fields>) -> Re
     // A shown-elsewhere kind is validated as what it is stored as.
     let group = if resource.conversion.is_some() { "" } else { resource.group };
     Err(Status::invalid(group, resource.kind, text(fields, "name"), causes))
+}
+
+/// Nobody gives away rights that he does not have.
+fn check_grant(
+    store: &Store,
+    writer: &Writer,
+    resource: &Resource,
+    old: Option<&Fields>,
+    new: &Fields,
+) -> Result<(), Status> {
+    let is_old = |name| old.is_some_and(|old| old.get(name) == new.get(name));
+    if resource.group != rbac::GROUP || (is_old("rules") && is_old("subjects")) {
+        return Ok(());
+    }
+    rbac::may_grant(store, &writer.user, resource, new)
+        .map_err(|why| Status::forbidden(resource.group, resource.plural, text(new, "name"), &why))
 }
 
 /// The uid says that another object is meant, in the words of upstream's storage.
