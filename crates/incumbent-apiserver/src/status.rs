@@ -14,6 +14,8 @@ pub struct Status {
     reason: &'static str,
     message: String,
     details: Option<Box<Details>>,
+    /// Where a list may go on, empty for all other refusals.
+    next_page: String,
 }
 
 impl Status {
@@ -43,6 +45,9 @@ impl Status {
         }
         if !self.reason.is_empty() {
             status["reason"] = json!(self.reason);
+        }
+        if !self.next_page.is_empty() {
+            status["metadata"]["continue"] = json!(self.next_page);
         }
         if let Some(details) = &self.details {
             status["details"] = details.to_json();
@@ -126,6 +131,17 @@ impl Status {
         Self::new(410, "Expired", message)
     }
 
+    /// The version of the first page is forgotten; `token` leads on through what is there now.
+    pub(crate) fn expired_page(token: &str) -> Self {
+        let message = "The provided continue parameter is too old to display a consistent list \
+                       result. You can start a new list without the continue parameter, or use \
+                       the continue token in this response to retrieve the remainder of the \
+                       results. Continuing with the provided token results in an inconsistent \
+                       list - objects that were created, modified, or deleted between the time \
+                       the first chunk was returned and now may show up in the list.";
+        Self { next_page: token.to_owned(), ..Self::expired(message) }
+    }
+
     pub(crate) fn too_large(limit: usize) -> Self {
         let message = format!("Request entity too large: limit is {limit}");
         Self::new(413, "RequestEntityTooLarge", message)
@@ -191,7 +207,7 @@ impl Status {
     }
 
     fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+        Self { code, reason, message: message.into(), details: None, next_page: String::new() }
     }
 
     fn with_details(self, details: Details) -> Self {

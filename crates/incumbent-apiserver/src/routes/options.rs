@@ -165,7 +165,8 @@ pub(super) fn list_version(query: &Query) -> Result<ReadVersion, Status> {
 /// Where a list goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Continue {
-    pub(super) version: u64,
+    /// Of the data that the first page showed; none where that is forgotten and the newest will do.
+    pub(super) version: Option<u64>,
     /// The last one shown, as namespace and name.
     pub(super) after: (String, String),
 }
@@ -173,8 +174,14 @@ pub(super) struct Continue {
 impl Continue {
     pub(super) fn encode(&self) -> String {
         let start = format!("{}/{}\u{0}", self.after.0, self.after.1);
-        let token = json!({"v": "meta.k8s.io/v1", "rv": self.version, "start": start});
+        let version = self.version.map_or_else(|| json!(-1), Value::from);
+        let token = json!({"v": "meta.k8s.io/v1", "rv": version, "start": start});
         URL_SAFE_NO_PAD.encode(token.to_string())
+    }
+
+    /// Goes on from the same place in what is there now.
+    pub(super) fn newest(&self) -> Self {
+        Self { version: None, after: self.after.clone() }
     }
 
     /// # Errors
@@ -197,11 +204,12 @@ impl Continue {
                  value"
             ))
         })?;
-        let version = parsed.get("rv").and_then(Value::as_u64);
+        let version = parsed.get("rv").and_then(Value::as_i64);
         let start = parsed.get("start").and_then(Value::as_str);
         let after = start.and_then(|start| start.trim_end_matches('\u{0}').split_once('/'));
         match (version, after) {
-            (Some(version), Some((namespace, name))) => {
+            (Some(version @ -1..), Some((namespace, name))) => {
+                let version = u64::try_from(version).ok();
                 Ok(Self { version, after: (namespace.to_owned(), name.to_owned()) })
             }
             _ => Err(invalid("continue key is not valid: incorrect encoded start resourceVersion")),
