@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::auth::User;
 use crate::fieldset::{Changes, FieldSet, compare};
-use crate::object::{at, metadata_mut};
+use crate::object::{at, map_mut, metadata_mut};
 use crate::resources::Resource;
 use crate::schema::{Fields, conform};
 use crate::status::{Cause, Status};
@@ -44,6 +44,10 @@ pub(crate) struct Writer {
     pub(crate) applied: Option<FieldSet>,
     /// Takes fields from others without asking.
     pub(crate) force: bool,
+    /// Takes these without asking.
+    pub(crate) inherited: FieldSet,
+    /// Another value for an annotation, by its name, that changes no owner.
+    pub(crate) annotation: Option<(&'static str, String)>,
     /// The parts that this writer cannot write, such as `status`.
     pub(crate) other_parts: &'static [&'static str],
 }
@@ -82,7 +86,12 @@ impl Writer {
             return Ok(());
         }
         self.take(&mut managers, changes)?;
-        metadata_mut(new).insert("managedFields".to_owned(), encode(managers));
+        let metadata = metadata_mut(new);
+        metadata.insert("managedFields".to_owned(), encode(managers));
+        if let Some((name, value)) = &self.annotation {
+            let annotations = map_mut(metadata, "annotations");
+            annotations.insert((*name).to_owned(), value.as_str().into());
+        }
         Ok(())
     }
 
@@ -95,9 +104,10 @@ impl Writer {
                 own = Some(manager);
                 continue;
             }
-            let taken = manager.fields.shared_with(&changes.taken);
-            if self.applied.is_some() && !self.force && !taken.is_empty() {
-                conflicts.push((manager.id.clone(), taken.paths()));
+            let mut taken = manager.fields.shared_with(&changes.taken);
+            if self.applied.is_some() && !self.force {
+                taken.subtract(&self.inherited);
+                conflicts.extend((!taken.is_empty()).then(|| (manager.id.clone(), taken.paths())));
             }
             manager.fields.subtract(&changes.taken);
             manager.fields.subtract(&changes.removed);

@@ -5,6 +5,7 @@ mod body;
 mod delete;
 mod discovery;
 mod impersonate;
+mod last_applied;
 mod options;
 mod read;
 mod reviews;

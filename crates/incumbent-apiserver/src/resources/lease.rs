@@ -30,17 +30,24 @@ pub(crate) const LEASE: Resource = Resource {
         Column {
             name: "Renewed",
             description: "How long ago the holder renewed the lease, by the clock of the holder.",
-            cell: |fields, now| age_since(text_at(fields, "/spec/renewTime"), now).into(),
+            cell: |fields, now| {
+                known(age_since(text_at(fields, "/spec/renewTime"), now).map(Value::from))
+            },
         },
         Column {
             name: "Transitions",
             description: "leaseTransitions is the number of transitions of a lease between holders.",
-            cell: |fields, _| cell(fields, "/spec/leaseTransitions"),
+            cell: |fields, _| known(at(fields, "/spec/leaseTransitions").cloned()),
         },
     ],
     validate,
     ..USUAL
 };
+
+/// As kubectl says it of what it does not know.
+fn known(cell: Option<Value>) -> Value {
+    cell.unwrap_or_else(|| "<none>".into())
+}
 
 const SPEC: &[Field] = &[
     Field::pointer(1, "holderIdentity", Shape::String),

@@ -6,7 +6,7 @@ use super::body::{APPLY_PATCH, Body, check_kind};
 use super::options::{dry_run, writer};
 use super::read::existing;
 use super::write::{add, check_name, replace, stored, wrong_uid};
-use super::{Call, Spot, World, authorize_as};
+use super::{Call, Spot, World, authorize_as, last_applied};
 use crate::answer::Answer;
 use crate::fieldset::{FieldSet, meant_by, merge, prune};
 use crate::managed::{Operation, before_and_after, encode, managers};
@@ -58,6 +58,11 @@ pub(super) fn apply(
     };
     if !uid.is_empty() && uid != current.uid() {
         return Err(wrong_uid(spot, &uid, current.uid()));
+    }
+    let said = last_applied::said(current.fields()).filter(|_| writer.id.name == "kubectl");
+    if let Some(said) = said {
+        writer.inherited = last_applied::fields(home, said, current.fields());
+        writer.annotation = Some((last_applied::NAME, last_applied::encode(&applied)));
     }
     let managers = managers(home, current.fields());
     let (before, after) = before_and_after(&managers, &writer.id, &meant);

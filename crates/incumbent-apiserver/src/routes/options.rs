@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::{Call, Spot};
+use crate::fieldset::FieldSet;
 use crate::managed::{ManagerId, Operation, Writer};
 use crate::request::Query;
 use crate::resources::{Part, Resource, STATUS};
@@ -94,6 +95,8 @@ pub(super) fn writer(call: &Call, spot: &Spot, part: Part, kind: &str) -> Result
         user: call.user.clone(),
         applied: None,
         force: false,
+        inherited: FieldSet::default(),
+        annotation: None,
         other_parts,
     })
 }
