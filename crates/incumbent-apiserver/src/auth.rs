@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use http::HeaderMap;
 use jiff::Timestamp;
 
 use crate::random;
@@ -36,6 +37,30 @@ impl User {
     fn new(name: &str, groups: &[&str]) -> Self {
         let groups = groups.iter().map(|group| (*group).to_owned()).collect();
         Self { name: name.to_owned(), groups, ..Self::default() }
+    }
+}
+
+/// Whom a client would rather be.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Impersonation {
+    pub(crate) user: String,
+    pub(crate) groups: Vec<String>,
+    pub(crate) uid: String,
+}
+
+impl Impersonation {
+    /// What the headers say that `kubectl --as` sends.
+    pub(crate) fn wanted(headers: &HeaderMap) -> Self {
+        let texts = |name: &str| {
+            let values = headers.get_all(name).into_iter();
+            values.filter_map(|value| value.to_str().ok()).map(str::to_owned)
+        };
+        let text = |name: &str| texts(name).next().unwrap_or_default();
+        Self {
+            user: text("impersonate-user"),
+            groups: texts("impersonate-group").collect(),
+            uid: text("impersonate-uid"),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::answer::{List, object_json};
 use crate::object::Object;
-use crate::request::Query;
+use crate::request::Target;
 use crate::resources::Resource;
 use crate::table::{Included, table};
 use crate::yaml;
@@ -18,11 +18,14 @@ pub(crate) enum Form {
     Json,
     Yaml,
     Table(Included),
+    /// All groups with all their resources, in one answer.
+    Discovery,
 }
 
 impl Form {
     /// The first form in the header that there is.
-    pub(crate) fn wanted(headers: &HeaderMap, query: &Query) -> Option<Self> {
+    pub(crate) fn wanted(headers: &HeaderMap, target: &Target) -> Option<Self> {
+        let is_root = matches!(target.path.trim_end_matches('/'), "/api" | "/apis");
         let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
         accept.unwrap_or_default().split(',').find_map(|wanted| {
             let mut parts = wanted.split(';').map(str::trim);
@@ -34,7 +37,10 @@ impl Form {
                 (None, "application/yaml") => Some(Self::Yaml),
                 (None, _) if is_json => Some(Self::Json),
                 (Some("Table"), _) if is_json && shape("v=") == Some("v1") => {
-                    Some(Self::Table(Included::wanted(query)))
+                    Some(Self::Table(Included::wanted(&target.query)))
+                }
+                (Some("APIGroupDiscoveryList"), _) if is_json && shape("v=") == Some("v2") => {
+                    is_root.then_some(Self::Discovery)
                 }
                 _ => None,
             }
@@ -45,6 +51,9 @@ impl Form {
         match self {
             Self::Json | Self::Table(_) => "application/json",
             Self::Yaml => "application/yaml",
+            Self::Discovery => {
+                "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+            }
         }
     }
 
@@ -70,7 +79,7 @@ impl Form {
     /// What has one form only, but for its spelling.
     pub(crate) fn json(self, json: Bytes) -> Bytes {
         match self {
-            Self::Json | Self::Table(_) => json,
+            Self::Json | Self::Table(_) | Self::Discovery => json,
             Self::Yaml => {
                 let value: Value = serde_json::from_slice(&json).unwrap_or_default();
                 yaml::write(&value).into()
@@ -84,9 +93,13 @@ mod tests {
     use super::*;
 
     fn wanted(accept: &'static str) -> Option<Form> {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::ACCEPT, header::HeaderValue::from_static(accept));
-        Form::wanted(&headers, &Query::default())
+        wanted_at("/api/v1/configmaps", accept)
+    }
+
+    fn wanted_at(path: &str, accept: &'static str) -> Option<Form> {
+        let request = http::Request::get(path).header(header::ACCEPT, accept).body(()).unwrap();
+        let (head, ()) = request.into_parts();
+        Form::wanted(&head.headers, &Target::new(&head))
     }
 
     #[test]
@@ -97,6 +110,14 @@ mod tests {
         assert_eq!(wanted("application/vnd.kubernetes.protobuf, */*;q=0.8"), Some(Form::Json));
         assert_eq!(wanted("application/yaml"), Some(Form::Yaml));
         assert_eq!(wanted("text/csv"), None);
-        assert_eq!(Form::wanted(&HeaderMap::new(), &Query::default()), Some(Form::Json));
+        assert_eq!(wanted(""), Some(Form::Json));
+    }
+
+    #[test]
+    fn all_groups_at_once_are_told_where_there_are_groups() {
+        let accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,\
+                      application/json";
+        assert_eq!(wanted_at("/apis", accept), Some(Form::Discovery));
+        assert_eq!(wanted_at("/apis/coordination.k8s.io", accept), Some(Form::Json));
     }
 }

@@ -33,10 +33,15 @@
 //! # What there is
 //!
 //! Namespaces, ConfigMaps, Leases, Events (of both groups), Pods with their status,
-//! ServiceAccounts with tokens, and RBAC roles and bindings, which are obeyed. Every verb, watches
-//! with bookmarks, selectors, pages, preconditions, dry runs, and merge, strategic and JSON
-//! patches. Unknown fields are dropped or refused as upstream does it. Answers come as JSON, as
-//! YAML, or as the tables that `kubectl get` prints.
+//! ServiceAccounts with tokens, and RBAC roles and bindings, which are obeyed: nobody grants what he
+//! does not have, and `--as` needs a rule. Every verb, watches with bookmarks, selectors, pages,
+//! preconditions, dry runs, and merge, strategic, JSON and apply patches. `managedFields` say who
+//! set what, and server-side apply refuses to take another's field without force. Unknown fields
+//! are dropped or refused as upstream does it. Bodies come as JSON, YAML or protobuf, answers as
+//! JSON, as YAML, or as the tables that `kubectl get` prints.
+//!
+//! A table of leases has two columns more than upstream's, when the holder renewed and how often
+//! the holder changed, because that is what one wants to see of an election.
 //!
 //! Faults, too: [`ApiServer::faults`] lets requests come late, fail, get lost, or be done without an
 //! answer, and lets watches fall silent, for whom and as often as a [`Fault`] says;
@@ -67,9 +72,10 @@
 //!
 //! # What there is not
 //!
-//! Server-side apply and `managedFields`; OpenAPI schemas; bodies in YAML or protobuf; priority and
-//! fairness, admission webhooks, custom resources; checks that a role gives nobody more than its
-//! author has.
+//! Answers in protobuf; protobuf bodies with the corners of a Pod that nothing here looks at, such
+//! as probes; OpenAPI schemas; priority and fairness, admission webhooks, custom resources. A
+//! version that is still to come is refused at once, where upstream first waits for it. Fields of
+//! an Event are owned under their names in core/v1, in whichever group it was written.
 //!
 //! # How it is made
 //!
@@ -81,12 +87,15 @@ mod auth;
 mod certificates;
 mod control;
 mod fault;
+mod fieldset;
 mod form;
 mod intake;
 mod json_patch;
 mod listen;
+mod managed;
 mod object;
 mod patch;
+mod protobuf;
 mod random;
 mod rbac;
 mod request;

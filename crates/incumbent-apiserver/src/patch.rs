@@ -87,7 +87,8 @@ fn strategic_value(shape: &'static Shape, target: &mut Value, patch: Value) -> R
             }
             Ok(())
         }
-        (Shape::List(item, ListMerge::Key(key)), Value::Array(patch)) => {
+        (Shape::Whole(inner), patch) => strategic_value(inner, target, patch),
+        (Shape::List(item, ListMerge::Key(key) | ListMerge::Keys(key, _)), Value::Array(patch)) => {
             strategic_list(item, key, list_mut(target), patch)
         }
         (Shape::List(..), patch) => {

@@ -1,11 +1,15 @@
 //! May they: roles, and who is bound to them.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::auth::{AUTHENTICATED, MASTERS, UNAUTHENTICATED, User};
-use crate::object::{Object, text_at};
+use crate::object::{Object, text, text_at};
 use crate::resources::Resource;
-use crate::resources::rbac::{CLUSTER_ROLE, CLUSTER_ROLE_BINDING, GROUP, ROLE, ROLE_BINDING};
+pub(crate) use crate::resources::rbac::GROUP;
+use crate::resources::rbac::{CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING};
+use crate::schema::Fields;
 use crate::store::Store;
 
 /// What somebody wants to do.
@@ -43,12 +47,8 @@ pub(crate) fn decide(store: &Store, user: &User, access: Access<'_>) -> Decision
         Access::Resource { namespace, .. } => namespace,
         Access::Path { .. } => "",
     };
-    let cluster_wide = store.objects(CLUSTER_ROLE_BINDING.table, None);
-    // A binding in a namespace says nothing about what is outside of it.
-    let wanted = Some(namespace).filter(|namespace| !namespace.is_empty());
-    let local = wanted.map(|namespace| store.objects(ROLE_BINDING.table, Some(namespace)));
     let mut errors = Vec::new();
-    for binding in cluster_wide.chain(local.into_iter().flatten()) {
+    for binding in bindings(store, namespace) {
         let Some(subject) = subject_of(binding, user) else { continue };
         match role_of(store, binding) {
             Err(error) => errors.push(error),
@@ -64,6 +64,108 @@ pub(crate) fn decide(store: &Store, user: &User, access: Access<'_>) -> Decision
         several => format!("RBAC: [{}]", several.join(", ")),
     };
     Decision::Denied { reason }
+}
+
+/// All rules that say what the user may do in this namespace.
+pub(crate) fn rules<'a>(store: &'a Store, user: &User, namespace: &str) -> Vec<&'a Value> {
+    let bound = bindings(store, namespace).filter(|binding| subject_of(binding, user).is_some());
+    let roles = bound.filter_map(|binding| role_of(store, binding).ok());
+    roles.flat_map(rules_of).collect()
+}
+
+/// Whether a user may write this role or binding.
+///
+/// # Errors
+///
+/// It would give rights that the user does not have.
+pub(crate) fn may_grant(
+    store: &Store,
+    user: &User,
+    resource: &Resource,
+    fields: &Fields,
+) -> Result<(), String> {
+    let namespace = text(fields, "namespace");
+    let is_binding = fields.contains_key("roleRef");
+    let (verb, plural, name) = match (is_binding, text_at(fields, "/roleRef/kind")) {
+        (false, _) => ("escalate", resource.plural, text(fields, "name")),
+        (true, "Role") => ("bind", ROLE.plural, text_at(fields, "/roleRef/name")),
+        (true, _) => ("bind", CLUSTER_ROLE.plural, text_at(fields, "/roleRef/name")),
+    };
+    let on_role =
+        Access::Resource { verb, group: GROUP, resource: plural, subresource: "", namespace, name };
+    if matches!(decide(store, user, on_role), Decision::Allowed { .. }) {
+        return Ok(());
+    }
+    let given: Vec<&Value> = if is_binding {
+        let role_namespace = if plural == ROLE.plural { namespace } else { "" };
+        let table = if plural == ROLE.plural { ROLE.table } else { CLUSTER_ROLE.table };
+        let role = store.object(table, role_namespace, name);
+        let role = role.ok_or_else(|| format!("{plural}.{GROUP} {name:?} not found"))?;
+        rules_of(role).collect()
+    } else {
+        fields.get("rules").and_then(Value::as_array).into_iter().flatten().collect()
+    };
+    let own = rules(store, user, namespace);
+    let missing: Vec<String> =
+        given.into_iter().filter(|rule| !covers(&own, rule)).map(compact).collect();
+    match missing.as_slice() {
+        [] => Ok(()),
+        missing => Err(format!(
+            "user {:?} (groups={:?}) is attempting to grant RBAC permissions not currently \
+             held:\n{}",
+            user.name,
+            user.groups,
+            missing.join("\n")
+        )),
+    }
+}
+
+/// Whether the rules together allow all that this one does.
+fn covers(own: &[&Value], rule: &Value) -> bool {
+    let list = |name: &str| texts(rule, name).collect::<Vec<_>>();
+    let any_allows = |access| own.iter().any(|own| rule_allows(own, access));
+    let names = list("resourceNames");
+    let names = if names.is_empty() { vec![""] } else { names };
+    list("verbs").into_iter().all(|verb| {
+        list("nonResourceURLs").into_iter().all(|path| any_allows(Access::Path { verb, path }))
+            && list("apiGroups").into_iter().all(|group| {
+                list("resources").into_iter().all(|whole| {
+                    let (resource, subresource) = whole.split_once('/').unwrap_or((whole, ""));
+                    names.iter().all(|name| {
+                        let namespace = "";
+                        any_allows(Access::Resource {
+                            verb,
+                            group,
+                            resource,
+                            subresource,
+                            namespace,
+                            name,
+                        })
+                    })
+                })
+            })
+    })
+}
+
+/// A rule as upstream shows it to people.
+fn compact(rule: &Value) -> String {
+    let parts = [
+        ("APIGroups", "apiGroups"),
+        ("Resources", "resources"),
+        ("NonResourceURLs", "nonResourceURLs"),
+        ("ResourceNames", "resourceNames"),
+        ("Verbs", "verbs"),
+    ];
+    let parts = parts.into_iter().filter_map(|(shown, name)| {
+        let list: Vec<&str> = texts(rule, name).collect();
+        (!list.is_empty()).then(|| format!("{shown}:{list:?}"))
+    });
+    format!("{{{}}}", parts.collect::<Vec<_>>().join(", "))
+}
+
+fn texts<'a>(rule: &'a Value, name: &str) -> impl Iterator<Item = &'a str> + use<'a> {
+    let list = rule.get(name).and_then(Value::as_array);
+    list.into_iter().flatten().filter_map(Value::as_str)
 }
 
 /// The roles every cluster has, as far as they matter to clients of this server.
@@ -122,6 +224,13 @@ pub(crate) fn bootstrap() -> Vec<Value> {
     .collect()
 }
 
+/// A binding in a namespace says nothing about what is outside of it.
+fn bindings<'a>(store: &'a Store, namespace: &str) -> impl Iterator<Item = &'a Arc<Object>> {
+    let wanted = Some(namespace).filter(|namespace| !namespace.is_empty());
+    let local = wanted.map(|namespace| store.objects(ROLE_BINDING.table, Some(namespace)));
+    store.objects(CLUSTER_ROLE_BINDING.table, None).chain(local.into_iter().flatten())
+}
+
 /// How the reason names the subject that was bound.
 fn subject_of(binding: &Object, user: &User) -> Option<String> {
     let subjects = binding.fields().get("subjects")?.as_array()?;
@@ -162,16 +271,16 @@ fn reason(binding: &Object, role: &Object, subject: String) -> String {
     format!("RBAC: allowed by {binding} {bound:?} of {role_kind} {:?} to {subject}", role.name())
 }
 
+fn rules_of(role: &Object) -> impl Iterator<Item = &Value> {
+    role.fields().get("rules").and_then(Value::as_array).into_iter().flatten()
+}
+
 fn allows(role: &Object, access: Access<'_>) -> bool {
-    let rules = role.fields().get("rules").and_then(Value::as_array);
-    rules.into_iter().flatten().any(|rule| rule_allows(rule, access))
+    rules_of(role).any(|rule| rule_allows(rule, access))
 }
 
 fn rule_allows(rule: &Value, access: Access<'_>) -> bool {
-    let list = |name: &str| {
-        let list = rule.get(name).and_then(Value::as_array);
-        list.into_iter().flatten().filter_map(Value::as_str)
-    };
+    let list = |name: &str| texts(rule, name);
     let has = |name: &str, wanted: &str| list(name).any(|value| value == "*" || value == wanted);
     match access {
         Access::Resource { verb, group, resource, subresource, name, .. } => {

@@ -120,6 +120,15 @@ impl Resource {
         group_version(self.group, self.version)
     }
 
+    /// The resource in whose form the objects of this one are stored.
+    pub(crate) fn home(&self) -> &Self {
+        let is_home = |other: &&&Self| other.table == self.table && other.conversion.is_none();
+        match self.conversion {
+            None => self,
+            Some(_) => RESOURCES.iter().find(is_home).map_or(self, |home| *home),
+        }
+    }
+
     pub(crate) fn is_namespaced(&self) -> bool {
         self.scope == Scope::Namespaced
     }
@@ -163,10 +172,7 @@ impl Resource {
         let fields = &mut conformed.fields;
         fields.insert("apiVersion".to_owned(), self.api_version().into());
         fields.insert("kind".to_owned(), self.kind.into());
-        // Nothing here keeps track of who set which field.
-        let metadata = crate::object::metadata_mut(fields);
-        metadata.remove("managedFields");
-        metadata.remove("selfLink");
+        crate::object::metadata_mut(fields).remove("selfLink");
         (self.default)(fields);
         Ok(conformed)
     }
@@ -245,37 +251,38 @@ const USUAL: Resource = Resource {
 };
 
 /// `ObjectMeta`, the same in every kind.
-const METADATA: Field = Field::always("metadata", Shape::Object(OBJECT_META));
+const METADATA: Field = Field::always(1, "metadata", Shape::Object(OBJECT_META));
 
 const TEXTS: Shape = Shape::Map(&Shape::String);
 pub(crate) const NAMES: Shape = Shape::List(&Shape::String, ListMerge::Replace);
 
 const OBJECT_META: &[Field] = &[
-    Field::string("name"),
-    Field::string("generateName"),
-    Field::string("namespace"),
-    Field::string("selfLink"),
-    Field::string("uid"),
-    Field::string("resourceVersion"),
-    Field::plain("generation", Shape::Int64),
-    Field::pointer("creationTimestamp", Shape::Time),
-    Field::pointer("deletionTimestamp", Shape::Time),
-    Field::pointer("deletionGracePeriodSeconds", Shape::Int64),
-    Field::plain("labels", TEXTS),
-    Field::plain("annotations", TEXTS),
+    Field::string(1, "name"),
+    Field::string(2, "generateName"),
+    Field::string(3, "namespace"),
+    Field::string(4, "selfLink"),
+    Field::string(5, "uid"),
+    Field::string(6, "resourceVersion"),
+    Field::plain(7, "generation", Shape::Int64),
+    Field::pointer(8, "creationTimestamp", Shape::Time),
+    Field::pointer(9, "deletionTimestamp", Shape::Time),
+    Field::pointer(10, "deletionGracePeriodSeconds", Shape::Int64),
+    Field::plain(11, "labels", TEXTS),
+    Field::plain(12, "annotations", TEXTS),
     Field::plain(
+        13,
         "ownerReferences",
-        Shape::List(&Shape::Object(OWNER_REFERENCE), ListMerge::Key("uid")),
+        Shape::List(&Shape::Whole(&Shape::Object(OWNER_REFERENCE)), ListMerge::Key("uid")),
     ),
-    Field::plain("finalizers", Shape::List(&Shape::String, ListMerge::Set)),
-    Field::any("managedFields"),
+    Field::plain(14, "finalizers", Shape::List(&Shape::String, ListMerge::Set)),
+    Field::any(0, "managedFields"),
 ];
 
 const OWNER_REFERENCE: &[Field] = &[
-    Field::always("apiVersion", Shape::String),
-    Field::always("kind", Shape::String),
-    Field::always("name", Shape::String),
-    Field::always("uid", Shape::String),
-    Field::pointer("controller", Shape::Bool),
-    Field::pointer("blockOwnerDeletion", Shape::Bool),
+    Field::always(5, "apiVersion", Shape::String),
+    Field::always(1, "kind", Shape::String),
+    Field::always(3, "name", Shape::String),
+    Field::always(4, "uid", Shape::String),
+    Field::pointer(6, "controller", Shape::Bool),
+    Field::pointer(7, "blockOwnerDeletion", Shape::Bool),
 ];

@@ -1,8 +1,11 @@
 //! From a request to an answer. Pure: the state, the user and the time are arguments.
 
+mod apply;
 mod body;
 mod delete;
 mod discovery;
+mod impersonate;
+mod last_applied;
 mod options;
 mod read;
 mod reviews;
@@ -11,7 +14,9 @@ mod write;
 use jiff::Timestamp;
 
 use crate::answer::Answer;
-use crate::auth::{Tokens, User};
+use crate::auth::{Impersonation, Tokens, User};
+use crate::form::Form;
+use crate::protobuf;
 use crate::rbac::{Access, Decision, decide};
 use crate::request::{Place, ResourcePath, Target, Verb};
 use crate::resources::namespace::NAMESPACE;
@@ -21,6 +26,7 @@ use crate::status::Status;
 use crate::store::Store;
 
 pub(crate) use body::Body;
+pub(crate) use delete::DELETE_OPTIONS;
 
 /// All there is.
 #[derive(Debug)]
@@ -33,18 +39,23 @@ pub(crate) struct World {
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) target: Target,
+    /// In which the answer is to be.
+    pub(crate) form: Form,
     pub(crate) user: User,
+    pub(crate) impersonation: Impersonation,
     pub(crate) body: Body,
     /// Without its parameters, and empty where there is none.
     pub(crate) content_type: String,
+    /// What the client calls itself.
+    pub(crate) agent: String,
     pub(crate) now: Timestamp,
 }
 
 impl Call {
-    /// kubectl sends protobuf where it may; a body without a type is taken for JSON.
-    fn require_json(&self) -> Result<(), Status> {
+    /// A body without a type is taken for JSON.
+    fn require_known_type(&self) -> Result<(), Status> {
         match self.content_type.as_str() {
-            "" | "application/json" => Ok(()),
+            "" | "application/json" | "application/yaml" | protobuf::MEDIA_TYPE => Ok(()),
             _ => Err(Status::unsupported_body()),
         }
     }
@@ -56,11 +67,12 @@ impl Call {
 ///
 /// A refusal, as upstream words it.
 pub(crate) fn respond(world: &mut World, mut call: Call) -> Result<Answer, Status> {
+    impersonate::impersonate(world, &mut call)?;
     let path = match &call.target.place {
         Place::Resource(path) => path.clone(),
         Place::Other => {
             authorize_path(world, &call)?;
-            return discovery::respond(&call.target);
+            return discovery::respond(&call.target, call.form);
         }
     };
     authorize(world, &call, &path)?;
@@ -117,6 +129,9 @@ fn on_resource(world: &mut World, mut call: Call, spot: &Spot) -> Result<Answer,
             write::create(world, &mut call, spot)
         }
         (Verb::Update, _) if !path.name.is_empty() => write::update(world, &mut call, spot, part),
+        (Verb::Patch, _) if !path.name.is_empty() && apply::is_meant(&call) => {
+            apply::apply(world, &mut call, spot, part)
+        }
         (Verb::Patch, _) if !path.name.is_empty() => write::patch(world, &mut call, spot, part),
         (Verb::Delete, Part::Main) => delete::one(world, &mut call, spot),
         (Verb::DeleteCollection, Part::Main)
@@ -143,15 +158,26 @@ fn authorize(world: &World, call: &Call, path: &ResourcePath) -> Result<(), Stat
 fn authorize_as(world: &World, call: &Call, path: &ResourcePath, verb: Verb) -> Result<(), Status> {
     let selected = selected_name(call, path);
     let name = selected.as_deref().unwrap_or(&path.name);
+    require(world, &call.user, verb.as_str(), path, name)
+}
+
+/// Refuses what no rule allows, in upstream's words.
+fn require(
+    world: &World,
+    user: &User,
+    verb: &str,
+    path: &ResourcePath,
+    name: &str,
+) -> Result<(), Status> {
     let access = Access::Resource {
-        verb: verb.as_str(),
+        verb,
         group: &path.group,
         resource: &path.plural,
         subresource: &path.subresource,
         namespace: &path.namespace,
         name,
     };
-    let Decision::Denied { reason } = decide(&world.store, &call.user, access) else {
+    let Decision::Denied { reason } = decide(&world.store, user, access) else {
         return Ok(());
     };
     let ResourcePath { group, namespace, plural, subresource, .. } = path;
@@ -163,7 +189,7 @@ fn authorize_as(world: &World, call: &Call, path: &ResourcePath, verb: Verb) -> 
         "" => "at the cluster scope".to_owned(),
         namespace => format!("in the namespace {namespace:?}"),
     };
-    let (user, verb) = (&call.user.name, verb.as_str());
+    let user = &user.name;
     let mut what =
         format!("User {user:?} cannot {verb} resource {resource:?} in API group {group:?} {place}");
     if !reason.is_empty() {

@@ -30,6 +30,8 @@ pub(crate) enum Shape {
     Map(&'static Self),
     List(&'static Self, ListMerge),
     Object(&'static [Field]),
+    /// Of which who applies owns all or nothing.
+    Whole(&'static Self),
 }
 
 /// How a strategic merge patch treats a list.
@@ -41,11 +43,15 @@ pub(crate) enum ListMerge {
     Set,
     /// Entries with the same value of this member are merged.
     Key(&'static str),
+    /// The same, but to who applies a second member, with its usual value, tells them apart too.
+    Keys(&'static str, (&'static str, &'static str)),
 }
 
 /// One member of an object.
 #[derive(Debug)]
 pub(crate) struct Field {
+    /// In upstream's `generated.proto`; 0 for what nobody sends as protobuf.
+    pub(crate) number: u32,
     pub(crate) name: &'static str,
     pub(crate) shape: Shape,
     presence: Presence,
@@ -60,26 +66,26 @@ enum Presence {
 
 impl Field {
     /// A Go pointer (or a struct): kept as given, also when it is empty.
-    pub(crate) const fn pointer(name: &'static str, shape: Shape) -> Self {
-        Self { name, shape, presence: Presence::WhenGiven }
+    pub(crate) const fn pointer(number: u32, name: &'static str, shape: Shape) -> Self {
+        Self { number, name, shape, presence: Presence::WhenGiven }
     }
 
     /// A Go value with `omitempty`.
-    pub(crate) const fn plain(name: &'static str, shape: Shape) -> Self {
-        Self { name, shape, presence: Presence::WhenNotEmpty }
+    pub(crate) const fn plain(number: u32, name: &'static str, shape: Shape) -> Self {
+        Self { number, name, shape, presence: Presence::WhenNotEmpty }
     }
 
     /// A Go value that is always written.
-    pub(crate) const fn always(name: &'static str, shape: Shape) -> Self {
-        Self { name, shape, presence: Presence::Always }
+    pub(crate) const fn always(number: u32, name: &'static str, shape: Shape) -> Self {
+        Self { number, name, shape, presence: Presence::Always }
     }
 
-    pub(crate) const fn string(name: &'static str) -> Self {
-        Self::plain(name, Shape::String)
+    pub(crate) const fn string(number: u32, name: &'static str) -> Self {
+        Self::plain(number, name, Shape::String)
     }
 
-    pub(crate) const fn any(name: &'static str) -> Self {
-        Self::pointer(name, Shape::Any)
+    pub(crate) const fn any(number: u32, name: &'static str) -> Self {
+        Self::pointer(number, name, Shape::Any)
     }
 }
 
@@ -119,6 +125,7 @@ impl Shape {
             }
             Self::Any | Self::Bytes | Self::Time | Self::MicroTime => Value::Null,
             Self::Map(_) | Self::List(..) => Value::Null,
+            Self::Whole(inner) => inner.zero(),
         }
     }
 
@@ -135,6 +142,7 @@ impl Shape {
             Self::Map(_) => "map[string]",
             Self::List(..) => "[]",
             Self::Object(_) => "struct",
+            Self::Whole(inner) => inner.go_name(),
         }
     }
 }
@@ -151,6 +159,7 @@ impl Decoder {
     fn value(&mut self, shape: &Shape, value: Value) -> Result<Value, String> {
         match (shape, value) {
             (Shape::Any, value) => Ok(value),
+            (Shape::Whole(inner), value) => self.value(inner, value),
             (shape, Value::Null) => Ok(shape.zero()),
             (Shape::Bool, value @ Value::Bool(_)) => Ok(value),
             (Shape::String, value @ Value::String(_)) => Ok(value),
@@ -267,12 +276,12 @@ mod tests {
 
     use super::*;
 
-    const INNER: &[Field] = &[Field::always("ready", Shape::Bool), Field::string("note")];
+    const INNER: &[Field] = &[Field::always(1, "ready", Shape::Bool), Field::string(2, "note")];
     const OUTER: &[Field] = &[
-        Field::pointer("holder", Shape::String),
-        Field::plain("labels", Shape::Map(&Shape::String)),
-        Field::always("inner", Shape::Object(INNER)),
-        Field::plain("all", Shape::List(&Shape::Object(INNER), ListMerge::Replace)),
+        Field::pointer(3, "holder", Shape::String),
+        Field::plain(4, "labels", Shape::Map(&Shape::String)),
+        Field::always(5, "inner", Shape::Object(INNER)),
+        Field::plain(6, "all", Shape::List(&Shape::Object(INNER), ListMerge::Replace)),
     ];
 
     fn conformed(given: Value) -> Result<(Value, Vec<String>), String> {

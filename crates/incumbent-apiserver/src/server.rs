@@ -12,9 +12,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::answer::{Payload, object_json};
-use crate::auth::{Grant, Tokens, User};
+use crate::auth::{Grant, Impersonation, Tokens, User};
 use crate::certificates::Authority;
 use crate::fault::{ActiveFault, Fault, Registry};
+use crate::form::Form;
 use crate::intake::Intake;
 use crate::listen::{ListenError, Listening, Transport};
 use crate::request::{Place, Query, ResourcePath, Target, Verb};
@@ -344,7 +345,11 @@ impl State {
         let target = collection(resource, if resource.is_namespaced() { namespace } else { "" });
         let content_type = String::new();
         let body = Body::Json(object);
-        let call = Call { target, user: User::admin(), body, content_type, now };
+        let agent = String::new();
+        let impersonation = Impersonation::default();
+        let user = User::admin();
+        let form = Form::Json;
+        let call = Call { target, form, user, impersonation, body, content_type, agent, now };
         match self.respond(call)?.payload {
             Payload::Object(resource, object) => {
                 Ok(serde_json::from_slice(&object_json(resource, &object)).unwrap_or_default())

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use tokio::time::sleep;
 
 use crate::answer::{Answer, Payload};
-use crate::auth::User;
+use crate::auth::{Impersonation, User};
 use crate::control;
 use crate::fault::{Outcome, Plan, Scope, Silence};
 use crate::form::Form;
@@ -81,7 +81,7 @@ impl Service {
             Ok(Bytes::new())
         };
         let target = Target::new(&head);
-        let form = Form::wanted(&head.headers, &target.query);
+        let form = Form::wanted(&head.headers, &target);
         let is_control = control::is_meant(&target.path);
         let asked = Asked { head, target, body, form, life };
         if is_control {
@@ -152,17 +152,21 @@ impl Service {
         let body = std::mem::replace(&mut asked.body, Ok(Bytes::new()))?;
         let body = match (body.is_empty(), &asked.head.method) {
             (true, &Method::DELETE | &Method::GET) => routes::Body::nothing(),
-            _ => routes::Body::parse(&body),
+            _ => routes::Body::parse(&body, media_type(&asked.head.headers)),
         };
         let mut state = self.shared.lock();
         let user = self.user(&state, &asked.head.headers, now)?;
         state.requests.record(&user.name, asked.target.verb);
         // Before anything is done that could not be told.
-        asked.form.ok_or_else(Status::not_acceptable)?;
+        let form = asked.form.ok_or_else(Status::not_acceptable)?;
         let content_type = media_type(&asked.head.headers).to_owned();
         let is_watch = asked.target.verb == Verb::Watch;
         let scope = is_watch.then(|| Arc::new(self.scope(&asked, Some(&user))));
-        let call = Call { target: asked.target, user, body, content_type, now };
+        let agent = asked.head.headers.get(USER_AGENT);
+        let agent = agent.and_then(|agent| agent.to_str().ok()).unwrap_or_default().to_owned();
+        let impersonation = Impersonation::wanted(&asked.head.headers);
+        let target = asked.target;
+        let call = Call { target, form, user, impersonation, body, content_type, agent, now };
         let answer = state.respond(call)?;
         // Under the same lock, so that no change slips in between.
         let registration = match (&answer.payload, scope) {

@@ -16,6 +16,8 @@ pub struct Status {
     reason: &'static str,
     message: String,
     details: Option<Box<Details>>,
+    /// Where a list may go on, empty for all other refusals.
+    next_page: String,
 }
 
 impl Status {
@@ -45,6 +47,9 @@ impl Status {
         }
         if !self.reason.is_empty() {
             status["reason"] = json!(self.reason);
+        }
+        if !self.next_page.is_empty() {
+            status["metadata"]["continue"] = json!(self.next_page);
         }
         if let Some(details) = &self.details {
             status["details"] = details.to_json();
@@ -119,8 +124,24 @@ impl Status {
         Self::new(409, "Conflict", message).about(group, what, name)
     }
 
+    /// What is applied was set by others to something else.
+    pub(crate) fn apply_conflict(message: String, causes: Vec<Cause>) -> Self {
+        Self::new(409, "Conflict", message).with_details(Details { causes, ..Details::default() })
+    }
+
     pub(crate) fn expired(message: impl Into<String>) -> Self {
         Self::new(410, "Expired", message)
+    }
+
+    /// The version of the first page is forgotten; `token` leads on through what is there now.
+    pub(crate) fn expired_page(token: &str) -> Self {
+        let message = "The provided continue parameter is too old to display a consistent list \
+                       result. You can start a new list without the continue parameter, or use \
+                       the continue token in this response to retrieve the remainder of the \
+                       results. Continuing with the provided token results in an inconsistent \
+                       list - objects that were created, modified, or deleted between the time \
+                       the first chunk was returned and now may show up in the list.";
+        Self { next_page: token.to_owned(), ..Self::expired(message) }
     }
 
     pub(crate) fn too_large(limit: usize) -> Self {
@@ -153,7 +174,8 @@ impl Status {
 
     pub(crate) fn unsupported_body() -> Self {
         let message = "the body of the request was in an unknown format - \
-                       accepted media types include: application/json";
+                       accepted media types include: application/json, application/yaml, \
+                       application/vnd.kubernetes.protobuf";
         Self::new(415, "UnsupportedMediaType", message)
     }
 
@@ -236,7 +258,7 @@ impl Status {
     }
 
     fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+        Self { code, reason, message: message.into(), details: None, next_page: String::new() }
     }
 
     fn with_details(self, details: Details) -> Self {
@@ -320,6 +342,11 @@ impl Cause {
             why => format!("Required value: {why}"),
         };
         Self::new("FieldValueRequired", message, field)
+    }
+
+    /// Somebody else set the field; `who` is quoted already.
+    pub(crate) fn other_manager(who: &str, path: &str) -> Self {
+        Self::new("FieldManagerConflict", format!("conflict with {who}"), path)
     }
 
     pub(crate) fn forbidden(field: impl Into<String>, why: &str) -> Self {

@@ -15,7 +15,7 @@ use crate::schema::Fields;
 pub(crate) struct Column {
     pub(crate) name: &'static str,
     pub(crate) description: &'static str,
-    pub(crate) cell: fn(&Fields) -> Value,
+    pub(crate) cell: fn(&Fields, Timestamp) -> Value,
 }
 
 /// What a row says of its object besides the cells.
@@ -97,11 +97,16 @@ fn columns(resource: &Resource) -> Vec<Value> {
 
 fn row(resource: &Resource, fields: &Fields, included: Included, now: Timestamp) -> Value {
     let mut cells = vec![json!(text(fields, "name"))];
-    cells.extend(resource.columns.iter().map(|column| (column.cell)(fields)));
-    let created: Option<Timestamp> = text(fields, "creationTimestamp").parse().ok();
-    let seconds = created.map(|created| now.as_second() - created.as_second());
-    cells.push(json!(seconds.map_or_else(|| "<unknown>".to_owned(), age)));
+    cells.extend(resource.columns.iter().map(|column| (column.cell)(fields, now)));
+    let created = age_since(text(fields, "creationTimestamp"), now);
+    cells.push(json!(created.as_deref().unwrap_or("<unknown>")));
     json!({"cells": cells, "object": included.of(fields)})
+}
+
+/// How long ago a time was, as kubectl shows it; none where there is no time.
+pub(crate) fn age_since(time: &str, now: Timestamp) -> Option<String> {
+    let time: Timestamp = time.parse().ok()?;
+    Some(age(now.as_second() - time.as_second()))
 }
 
 /// A duration as kubectl shows it: two units where the second one still says something.

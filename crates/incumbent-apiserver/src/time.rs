@@ -8,6 +8,11 @@ pub(crate) fn seconds(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// `2026-01-01T00:00:00.000000Z`.
+pub(crate) fn micros(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+}
+
 /// Reads an RFC 3339 time and writes it in UTC, to the second.
 pub(crate) fn parse_seconds(text: &str) -> Result<String, String> {
     parse(text).map(seconds).ok_or_else(|| cannot_parse(text, "2006-01-02T15:04:05Z07:00"))
@@ -21,8 +26,7 @@ pub(crate) fn parse_micros(text: &str) -> Result<String, String> {
     let zone_follows =
         text.as_bytes().get(26).is_some_and(|byte| matches!(byte, b'Z' | b'+' | b'-'));
     let time = if six_digits && zone_follows { parse(text) } else { None };
-    time.map(|time| time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string())
-        .ok_or_else(|| cannot_parse(text, "2006-01-02T15:04:05.000000Z07:00"))
+    time.map(micros).ok_or_else(|| cannot_parse(text, "2006-01-02T15:04:05.000000Z07:00"))
 }
 
 fn parse(text: &str) -> Option<Timestamp> {

@@ -1,4 +1,4 @@
-//! Writes YAML, in the plain block style that kubectl's users know. Reads none.
+//! Writes YAML, in the plain block style that kubectl's users know; a library reads it.
 
 use std::fmt::Write;
 
@@ -13,6 +13,20 @@ pub(crate) fn write(value: &Value) -> String {
         scalar => text = format!("{}\n", inline(scalar)),
     }
     text
+}
+
+/// Reads one YAML document.
+///
+/// # Errors
+///
+/// What is wrong with it, in the words that Go's reader has for most mistakes.
+pub(crate) fn read(bytes: &[u8]) -> Result<Value, String> {
+    serde_saphyr::from_slice(bytes).map_err(|error| {
+        tracing::debug!(%error, "a body is no YAML");
+        let line = error.location().map_or(1, |place| place.line());
+        let place = if line > 1 { format!("line {line}: ") } else { String::new() };
+        format!("error converting YAML to JSON: yaml: {place}did not find expected node content")
+    })
 }
 
 fn block(text: &mut String, value: &Value, indent: usize) {

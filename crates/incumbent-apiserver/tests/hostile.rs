@@ -62,6 +62,27 @@ async fn a_body_that_is_no_text_or_no_number_is_refused() {
     }
 }
 
+#[tokio::test]
+async fn a_yaml_body_cannot_grow_or_nest_without_bound() {
+    let server = ApiServer::new();
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for n in 1..10 {
+        let inner = vec![format!("*a{}", n - 1); 9].join(", ");
+        bomb.push_str(&format!("a{n}: &a{n} [{inner}]\n"));
+    }
+    let nested = format!("a: {}{}", "[".repeat(10_000), "]".repeat(10_000));
+    let blocks: String = (0..1000).map(|n| format!("{}a:\n", " ".repeat(n))).collect();
+    for body in [bomb, nested, blocks, "a: [".to_owned(), "- &a [*a]".to_owned()] {
+        for (method, path, content_type) in [
+            ("POST", COLLECTION.to_owned(), "application/yaml"),
+            ("PATCH", format!("{OBJECT}?fieldManager=m"), "application/apply-patch+yaml"),
+        ] {
+            let body = body.clone().into_bytes();
+            assert_eq!(send(&server, &Sent { method, path, content_type, body }).await, 400);
+        }
+    }
+}
+
 const COLLECTION: &str = "/api/v1/namespaces/default/configmaps";
 const OBJECT: &str = "/api/v1/namespaces/default/configmaps/a";
 
@@ -105,6 +126,8 @@ fn request() -> impl Strategy<Value = Sent> {
         "application/strategic-merge-patch+json",
         "application/json-patch+json",
         "application/apply-patch+yaml",
+        "application/yaml",
+        "application/vnd.kubernetes.protobuf",
         "text/plain",
         "",
     ]);
@@ -174,6 +197,8 @@ fn query() -> impl Strategy<Value = String> {
         "fieldSelector",
         "dryRun",
         "fieldValidation",
+        "fieldManager",
+        "force",
         "gracePeriodSeconds",
     ]);
     let values = prop_oneof![
@@ -193,7 +218,14 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
         1 => json().prop_map(|value| value.to_string().into_bytes()),
         1 => patch().prop_map(|value| value.to_string().into_bytes()),
         1 => vec(any::<u8>(), 0..40),
+        1 => vec(0..64_u8, 0..60).prop_map(protobuf),
     ]
+}
+
+/// A ConfigMap in its envelope.
+fn protobuf(raw: Vec<u8>) -> Vec<u8> {
+    let length = u8::try_from(raw.len()).unwrap();
+    [b"k8s\0\n\x0f\n\x02v1\x12\x09ConfigMap\x12", &[length][..], &raw].concat()
 }
 
 /// Something like an object: the right names with any values.
@@ -257,6 +289,7 @@ const META: &[&str] = &[
     "ownerReferences",
     "deletionTimestamp",
     "generation",
+    "managedFields",
 ];
 
 const MEMBERS: &[&str] = &[

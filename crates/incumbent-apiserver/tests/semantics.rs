@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tower_service::Service as _;
 
+const RBAC: &str = "rbac.authorization.k8s.io";
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
 const CONFIG_MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const PODS: &str = "/api/v1/namespaces/default/pods";
@@ -90,6 +91,66 @@ async fn a_page_shows_the_collection_as_it_was_when_the_first_page_was_read() {
     let rest = get(&mut admin, &format!("{CONFIG_MAPS}?continue={token}")).await.body;
     assert_eq!(names(&rest), ["c1", "c2"]);
     assert_eq!(rest["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
+}
+
+#[tokio::test]
+async fn a_page_of_a_forgotten_version_is_refused_with_a_way_on() {
+    let server = ApiServer::builder().history(1).build();
+    for n in 0..3 {
+        server.create(config_map(&format!("c{n}"))).unwrap();
+    }
+    let mut admin = server.service();
+    let page = |token: &Value| format!("{CONFIG_MAPS}?continue={}", token.as_str().unwrap());
+    let first = get(&mut admin, &format!("{CONFIG_MAPS}?limit=1")).await.body;
+    for name in ["c3", "c4"] {
+        server.create(config_map(name)).unwrap();
+    }
+    let refused = get(&mut admin, &page(&first["metadata"]["continue"])).await;
+    assert_eq!((refused.code, refused.reason()), (410, "Expired"));
+    let rest = get(&mut admin, &page(&refused.body["metadata"]["continue"])).await.body;
+    assert_eq!(names(&rest), ["c1", "c2", "c3", "c4"]);
+}
+
+#[tokio::test]
+async fn nobody_gives_away_rights_that_he_does_not_have() {
+    let server = ApiServer::new();
+    let all = json!({"apiGroups": [RBAC], "resources": ["*"], "verbs": ["create", "update"]});
+    let token = allow_rules(&server, json!([all, lease_rule(json!(["get"]))]));
+    let mut author = server.service_as(&token);
+    let role = |name: &str, verbs: Value| json!({"metadata": {"name": name}, "rules": [lease_rule(verbs)]});
+    let path = format!("/apis/{RBAC}/v1/namespaces/default/roles");
+    assert_eq!(send(&mut author, "POST", &path, role("less", json!(["get"]))).await.code, 201);
+    let refused = send(&mut author, "POST", &path, role("more", json!(["get", "delete"]))).await;
+    assert_eq!((refused.code, refused.reason()), (403, "Forbidden"));
+    let why = "is attempting to grant RBAC permissions not currently held";
+    assert!(refused.message().contains(why), "{}", refused.message());
+    let binding = |kind: &str, name: &str| {
+        let role = json!({"apiGroup": RBAC, "kind": kind, "name": name});
+        json!({"metadata": {"name": name}, "roleRef": role})
+    };
+    let path = format!("/apis/{RBAC}/v1/namespaces/default/rolebindings");
+    assert_eq!(send(&mut author, "POST", &path, binding("Role", "less")).await.code, 201);
+    let too_much = binding("ClusterRole", "cluster-admin");
+    assert_eq!(send(&mut author, "POST", &path, too_much).await.code, 403);
+}
+
+#[tokio::test]
+async fn one_asks_as_somebody_else_only_where_a_rule_allows_it() {
+    let server = ApiServer::new();
+    let rule = json!({"apiGroups": [""], "resources": ["serviceaccounts"],
+        "verbs": ["impersonate"]});
+    let mut caller = server.service_as(&allow_rules(&server, json!([rule])));
+    let other = "system:serviceaccount:default:other";
+    let granted = who_am_i(&mut caller, &[("Impersonate-User", other)]).await;
+    assert_eq!(granted.code, 201);
+    assert_eq!(granted.body["status"]["userInfo"]["username"], other);
+    let refused = who_am_i(&mut caller, &[("Impersonate-User", "jane")]).await;
+    assert_eq!(refused.code, 403);
+    let why = "cannot impersonate resource \"users\"";
+    assert!(refused.message().contains(why), "{}", refused.message());
+    let masters = ("Impersonate-Group", "system:masters");
+    assert_eq!(who_am_i(&mut caller, &[("Impersonate-User", other), masters]).await.code, 403);
+    assert_eq!(who_am_i(&mut caller, &[masters]).await.code, 500);
 }
 
 #[tokio::test]
@@ -235,18 +296,33 @@ async fn who_may_only_read_one_object_may_watch_it_by_its_name() {
 
 /// A token that allows these verbs on the lease `l`.
 fn allow(server: &ApiServer, verbs: Value) -> String {
-    let group = "rbac.authorization.k8s.io";
-    let (api_version, metadata) = (format!("{group}/v1"), json!({"name": "c"}));
-    let rule = json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
-        "resourceNames": ["l"], "verbs": verbs});
+    allow_rules(server, json!([lease_rule(verbs)]))
+}
+
+fn lease_rule(verbs: Value) -> Value {
+    json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
+        "resourceNames": ["l"], "verbs": verbs})
+}
+
+fn allow_rules(server: &ApiServer, rules: Value) -> String {
+    let (api_version, metadata) = (format!("{RBAC}/v1"), json!({"name": "c"}));
     let role = json!({"apiVersion": api_version, "kind": "Role", "metadata": metadata,
-        "rules": [rule]});
+        "rules": rules});
     let binding = json!({"apiVersion": api_version, "kind": "RoleBinding", "metadata": metadata,
-        "subjects": [{"kind": "Group", "apiGroup": group, "name": "system:serviceaccounts"}],
-        "roleRef": {"apiGroup": group, "kind": "Role", "name": "c"}});
+        "subjects": [{"kind": "Group", "apiGroup": RBAC, "name": "system:serviceaccounts"}],
+        "roleRef": {"apiGroup": RBAC, "kind": "Role", "name": "c"}});
     server.create(role).unwrap();
     server.create(binding).unwrap();
     server.service_account_token("default", "c", Duration::from_secs(600))
+}
+
+async fn who_am_i(service: &mut Service, headers: &[(&str, &str)]) -> Reply {
+    let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let mut request = Request::builder().method("POST").uri(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    reply(service, request.body(Full::from("{}")).unwrap()).await
 }
 
 async fn get(service: &mut Service, path: &str) -> Reply {
@@ -265,6 +341,10 @@ async fn send(service: &mut Service, method: &str, path: &str, body: Value) -> R
         .header(header::CONTENT_TYPE, content_type)
         .body(Full::<Bytes>::from(body))
         .unwrap();
+    reply(service, request).await
+}
+
+async fn reply(service: &mut Service, request: Request<Full<Bytes>>) -> Reply {
     let response = service.call(request).await.unwrap();
     let (head, body) = response.into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();

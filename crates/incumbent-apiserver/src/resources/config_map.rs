@@ -16,9 +16,9 @@ pub(crate) const CONFIG_MAP: Resource = Resource {
     table: "configmaps",
     schema: &[
         METADATA,
-        Field::pointer("immutable", Shape::Bool),
-        Field::plain("data", TEXTS),
-        Field::plain("binaryData", Shape::Map(&Shape::Bytes)),
+        Field::pointer(4, "immutable", Shape::Bool),
+        Field::plain(2, "data", TEXTS),
+        Field::plain(3, "binaryData", Shape::Map(&Shape::Bytes)),
     ],
     columns: &[Column {
         name: "Data",
@@ -26,7 +26,7 @@ pub(crate) const CONFIG_MAP: Resource = Resource {
                       characters, '-', '_' or '.'. Values with non-UTF-8 byte sequences must use \
                       the BinaryData field. The keys stored in Data must not overlap with the keys \
                       in the BinaryData field, this is enforced during validation process.",
-        cell: |fields| {
+        cell: |fields, _| {
             let count =
                 |name: &str| fields.get(name).and_then(Value::as_object).map_or(0, Fields::len);
             (count("data") + count("binaryData")).into()

@@ -31,17 +31,17 @@ pub(crate) const CORE_EVENT: Resource = Resource {
         ("type", "/type"),
     ],
     columns: &[
-        Column { name: "Type", description: "", cell: |fields| cell(fields, "/type") },
-        Column { name: "Reason", description: "", cell: |fields| cell(fields, "/reason") },
+        Column { name: "Type", description: "", cell: |fields, _| cell(fields, "/type") },
+        Column { name: "Reason", description: "", cell: |fields, _| cell(fields, "/reason") },
         Column {
             name: "Object",
             description: "",
-            cell: |fields| {
+            cell: |fields, _| {
                 let kind = text_at(fields, "/involvedObject/kind").to_lowercase();
                 format!("{kind}/{}", text_at(fields, "/involvedObject/name")).into()
             },
         },
-        Column { name: "Message", description: "", cell: |fields| cell(fields, "/message") },
+        Column { name: "Message", description: "", cell: |fields, _| cell(fields, "/message") },
     ],
     validate: validate_core,
     ..USUAL
@@ -70,57 +70,61 @@ pub(crate) const EVENT: Resource = Resource {
 
 const CORE_FIELDS: &[Field] = &[
     METADATA,
-    Field::always("involvedObject", Shape::Object(REFERENCE)),
-    Field::string("reason"),
-    Field::string("message"),
-    Field::always("source", Shape::Object(SOURCE)),
-    Field::always("firstTimestamp", Shape::Time),
-    Field::always("lastTimestamp", Shape::Time),
-    Field::plain("count", Shape::Int32),
-    Field::string("type"),
-    Field::always("eventTime", Shape::MicroTime),
-    Field::pointer("series", Shape::Object(CORE_SERIES)),
-    Field::string("action"),
-    Field::pointer("related", Shape::Object(REFERENCE)),
-    Field::always("reportingComponent", Shape::String),
-    Field::always("reportingInstance", Shape::String),
+    Field::always(2, "involvedObject", Shape::Whole(&Shape::Object(REFERENCE))),
+    Field::string(3, "reason"),
+    Field::string(4, "message"),
+    Field::always(5, "source", Shape::Object(SOURCE)),
+    Field::always(6, "firstTimestamp", Shape::Time),
+    Field::always(7, "lastTimestamp", Shape::Time),
+    Field::plain(8, "count", Shape::Int32),
+    Field::string(9, "type"),
+    Field::always(10, "eventTime", Shape::MicroTime),
+    Field::pointer(11, "series", Shape::Object(CORE_SERIES)),
+    Field::string(12, "action"),
+    Field::pointer(13, "related", Shape::Whole(&Shape::Object(REFERENCE))),
+    Field::always(14, "reportingComponent", Shape::String),
+    Field::always(15, "reportingInstance", Shape::String),
 ];
 
 const FIELDS: &[Field] = &[
     METADATA,
-    Field::always("eventTime", Shape::MicroTime),
-    Field::pointer("series", Shape::Object(SERIES)),
-    Field::string("reportingController"),
-    Field::string("reportingInstance"),
-    Field::string("action"),
-    Field::string("reason"),
-    Field::always("regarding", Shape::Object(REFERENCE)),
-    Field::pointer("related", Shape::Object(REFERENCE)),
-    Field::string("note"),
-    Field::string("type"),
-    Field::always("deprecatedSource", Shape::Object(SOURCE)),
-    Field::always("deprecatedFirstTimestamp", Shape::Time),
-    Field::always("deprecatedLastTimestamp", Shape::Time),
-    Field::plain("deprecatedCount", Shape::Int32),
+    Field::always(2, "eventTime", Shape::MicroTime),
+    Field::pointer(3, "series", Shape::Object(SERIES)),
+    Field::string(4, "reportingController"),
+    Field::string(5, "reportingInstance"),
+    Field::string(6, "action"),
+    Field::string(7, "reason"),
+    Field::always(8, "regarding", Shape::Whole(&Shape::Object(REFERENCE))),
+    Field::pointer(9, "related", Shape::Whole(&Shape::Object(REFERENCE))),
+    Field::string(10, "note"),
+    Field::string(11, "type"),
+    Field::always(12, "deprecatedSource", Shape::Object(SOURCE)),
+    Field::always(13, "deprecatedFirstTimestamp", Shape::Time),
+    Field::always(14, "deprecatedLastTimestamp", Shape::Time),
+    Field::plain(15, "deprecatedCount", Shape::Int32),
 ];
 
-const REFERENCE: &[Field] = &[
-    Field::string("kind"),
-    Field::string("namespace"),
-    Field::string("name"),
-    Field::string("uid"),
-    Field::string("apiVersion"),
-    Field::string("resourceVersion"),
-    Field::string("fieldPath"),
+pub(super) const REFERENCE: &[Field] = &[
+    Field::string(1, "kind"),
+    Field::string(2, "namespace"),
+    Field::string(3, "name"),
+    Field::string(4, "uid"),
+    Field::string(5, "apiVersion"),
+    Field::string(6, "resourceVersion"),
+    Field::string(7, "fieldPath"),
 ];
 
-const SOURCE: &[Field] = &[Field::string("component"), Field::string("host")];
+const SOURCE: &[Field] = &[Field::string(1, "component"), Field::string(2, "host")];
 
-const CORE_SERIES: &[Field] =
-    &[Field::plain("count", Shape::Int32), Field::always("lastObservedTime", Shape::MicroTime)];
+const CORE_SERIES: &[Field] = &[
+    Field::plain(1, "count", Shape::Int32),
+    Field::always(2, "lastObservedTime", Shape::MicroTime),
+];
 
-const SERIES: &[Field] =
-    &[Field::always("count", Shape::Int32), Field::always("lastObservedTime", Shape::MicroTime)];
+const SERIES: &[Field] = &[
+    Field::always(1, "count", Shape::Int32),
+    Field::always(2, "lastObservedTime", Shape::MicroTime),
+];
 
 /// The name in core/v1, and in `events.k8s.io`.
 const RENAMED: &[(&str, &str)] = &[

@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use super::{METADATA, MissingOnUpdate, Resource, USUAL, UnversionedUpdate};
-use crate::object::at;
+use crate::object::{at, text_at};
 use crate::schema::{Field, Fields, Shape};
 use crate::status::Cause;
-use crate::table::{Column, cell};
+use crate::table::{Column, age_since, cell};
 
 pub(crate) const LEASE: Resource = Resource {
     group: "coordination.k8s.io",
@@ -15,28 +15,48 @@ pub(crate) const LEASE: Resource = Resource {
     singular: "lease",
     storage_hash: "gqkMMb/YqFM=",
     table: "leases",
-    schema: &[METADATA, Field::always("spec", Shape::Object(SPEC))],
+    schema: &[METADATA, Field::always(2, "spec", Shape::Object(SPEC))],
     missing_on_update: MissingOnUpdate::Create,
     unversioned_update: UnversionedUpdate::Refuse,
-    columns: &[Column {
-        name: "Holder",
-        description: "holderIdentity contains the identity of the holder of a current lease. If \
+    columns: &[
+        Column {
+            name: "Holder",
+            description: "holderIdentity contains the identity of the holder of a current lease. If \
                       Coordinated Leader Election is used, the holder identity must be equal to \
                       the elected LeaseCandidate.metadata.name field.",
-        cell: |fields| cell(fields, "/spec/holderIdentity"),
-    }],
+            cell: |fields, _| cell(fields, "/spec/holderIdentity"),
+        },
+        // Upstream shows only the holder; whoever watches an election wants to see these too.
+        Column {
+            name: "Renewed",
+            description: "How long ago the holder renewed the lease, by the clock of the holder.",
+            cell: |fields, now| {
+                known(age_since(text_at(fields, "/spec/renewTime"), now).map(Value::from))
+            },
+        },
+        Column {
+            name: "Transitions",
+            description: "leaseTransitions is the number of transitions of a lease between holders.",
+            cell: |fields, _| known(at(fields, "/spec/leaseTransitions").cloned()),
+        },
+    ],
     validate,
     ..USUAL
 };
 
+/// As kubectl says it of what it does not know.
+fn known(cell: Option<Value>) -> Value {
+    cell.unwrap_or_else(|| "<none>".into())
+}
+
 const SPEC: &[Field] = &[
-    Field::pointer("holderIdentity", Shape::String),
-    Field::pointer("leaseDurationSeconds", Shape::Int32),
-    Field::pointer("acquireTime", Shape::MicroTime),
-    Field::pointer("renewTime", Shape::MicroTime),
-    Field::pointer("leaseTransitions", Shape::Int32),
-    Field::pointer("strategy", Shape::String),
-    Field::pointer("preferredHolder", Shape::String),
+    Field::pointer(1, "holderIdentity", Shape::String),
+    Field::pointer(2, "leaseDurationSeconds", Shape::Int32),
+    Field::pointer(3, "acquireTime", Shape::MicroTime),
+    Field::pointer(4, "renewTime", Shape::MicroTime),
+    Field::pointer(5, "leaseTransitions", Shape::Int32),
+    Field::pointer(6, "strategy", Shape::String),
+    Field::pointer(7, "preferredHolder", Shape::String),
 ];
 
 fn validate(fields: &Fields, _old: Option<&Fields>) -> Vec<Cause> {

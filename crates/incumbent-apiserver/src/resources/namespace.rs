@@ -19,8 +19,8 @@ pub(crate) const NAMESPACE: Resource = Resource {
     table: "namespaces",
     schema: &[
         METADATA,
-        Field::always("spec", Shape::Object(&[Field::plain("finalizers", NAMES)])),
-        Field::always("status", Shape::Object(STATUS_FIELDS)),
+        Field::always(2, "spec", Shape::Object(&[Field::plain(1, "finalizers", NAMES)])),
+        Field::always(3, "status", Shape::Object(STATUS_FIELDS)),
     ],
     name_rule: NameRule::Label,
     deletion: Deletion::Namespace,
@@ -28,7 +28,7 @@ pub(crate) const NAMESPACE: Resource = Resource {
     columns: &[Column {
         name: "Status",
         description: "The status of the namespace",
-        cell: |fields| cell(fields, "/status/phase"),
+        cell: |fields, _| cell(fields, "/status/phase"),
     }],
     default,
     prepare_create,
@@ -39,7 +39,7 @@ pub(crate) const NAMESPACE: Resource = Resource {
 /// Those that upstream refuses to delete.
 pub(crate) const PERMANENT: &[&str] = &["default", "kube-public", "kube-system"];
 
-const STATUS_FIELDS: &[Field] = &[Field::string("phase"), Field::any("conditions")];
+const STATUS_FIELDS: &[Field] = &[Field::string(1, "phase"), Field::any(2, "conditions")];
 
 fn default(fields: &mut Fields) {
     let name = text(fields, "name").to_owned();

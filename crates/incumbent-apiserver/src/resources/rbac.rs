@@ -29,7 +29,7 @@ pub(crate) const CLUSTER_ROLE: Resource = Resource {
     storage_hash: "bYE5ZWDrJ44=",
     scope: Scope::Cluster,
     table: "clusterroles",
-    schema: &[METADATA, RULES, Field::any("aggregationRule")],
+    schema: &[METADATA, RULES, Field::any(3, "aggregationRule")],
     validate: validate_role,
     ..USUAL_RBAC
 };
@@ -58,13 +58,13 @@ const USUAL_RBAC: Resource = Resource { group: GROUP, name_rule: NameRule::PathS
 const USUAL_BINDING: Resource = Resource {
     schema: &[
         METADATA,
-        Field::plain("subjects", Shape::List(&Shape::Object(SUBJECT), ListMerge::Replace)),
-        Field::always("roleRef", Shape::Object(ROLE_REF)),
+        Field::plain(2, "subjects", Shape::List(&Shape::Object(SUBJECT), ListMerge::Replace)),
+        Field::always(3, "roleRef", Shape::Whole(&Shape::Object(ROLE_REF))),
     ],
     columns: &[Column {
         name: "Role",
         description: "The role that is bound",
-        cell: |fields| {
+        cell: |fields, _| {
             let text = |name| text_at(fields, name);
             format!("{}/{}", text("/roleRef/kind"), text("/roleRef/name")).into()
         },
@@ -74,27 +74,28 @@ const USUAL_BINDING: Resource = Resource {
     ..USUAL_RBAC
 };
 
-const RULES: Field = Field::always("rules", Shape::List(&Shape::Object(RULE), ListMerge::Replace));
+const RULES: Field =
+    Field::always(2, "rules", Shape::List(&Shape::Object(RULE), ListMerge::Replace));
 
 const RULE: &[Field] = &[
-    Field::always("verbs", NAMES),
-    Field::plain("apiGroups", NAMES),
-    Field::plain("resources", NAMES),
-    Field::plain("resourceNames", NAMES),
-    Field::plain("nonResourceURLs", NAMES),
+    Field::always(1, "verbs", NAMES),
+    Field::plain(2, "apiGroups", NAMES),
+    Field::plain(3, "resources", NAMES),
+    Field::plain(4, "resourceNames", NAMES),
+    Field::plain(5, "nonResourceURLs", NAMES),
 ];
 
 const SUBJECT: &[Field] = &[
-    Field::always("kind", Shape::String),
-    Field::string("apiGroup"),
-    Field::always("name", Shape::String),
-    Field::string("namespace"),
+    Field::always(1, "kind", Shape::String),
+    Field::string(2, "apiGroup"),
+    Field::always(3, "name", Shape::String),
+    Field::string(4, "namespace"),
 ];
 
 const ROLE_REF: &[Field] = &[
-    Field::always("apiGroup", Shape::String),
-    Field::always("kind", Shape::String),
-    Field::always("name", Shape::String),
+    Field::always(1, "apiGroup", Shape::String),
+    Field::always(2, "kind", Shape::String),
+    Field::always(3, "name", Shape::String),
 ];
 
 fn default_binding(fields: &mut Fields) {

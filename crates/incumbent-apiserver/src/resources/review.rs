@@ -33,62 +33,84 @@ pub(crate) const REVIEWS: &[Review] = &[
         kind: "TokenReview",
         plural: "tokenreviews",
         singular: "tokenreview",
-        schema: &[METADATA, Field::always("spec", Shape::Object(TOKEN_REVIEW_SPEC))],
+        schema: &[METADATA, Field::always(2, "spec", Shape::Object(TOKEN_REVIEW_SPEC))],
     },
     Review {
         group: "authorization.k8s.io",
         kind: "SelfSubjectAccessReview",
         plural: "selfsubjectaccessreviews",
         singular: "selfsubjectaccessreview",
-        schema: &[METADATA, Field::always("spec", Shape::Object(SELF_ACCESS_SPEC))],
+        schema: &[METADATA, Field::always(2, "spec", Shape::Object(SELF_ACCESS_SPEC))],
+    },
+    Review {
+        group: "authorization.k8s.io",
+        kind: "SelfSubjectRulesReview",
+        plural: "selfsubjectrulesreviews",
+        singular: "selfsubjectrulesreview",
+        schema: &[
+            METADATA,
+            Field::always(2, "spec", Shape::Object(&[Field::string(1, "namespace")])),
+        ],
     },
     Review {
         group: "authorization.k8s.io",
         kind: "SubjectAccessReview",
         plural: "subjectaccessreviews",
         singular: "subjectaccessreview",
-        schema: &[METADATA, Field::always("spec", Shape::Object(ACCESS_SPEC))],
+        schema: &[METADATA, Field::always(2, "spec", Shape::Object(ACCESS_SPEC))],
     },
 ];
 
 pub(crate) const TOKEN_REQUEST: &[Field] =
-    &[METADATA, Field::always("spec", Shape::Object(TOKEN_REQUEST_SPEC))];
+    &[METADATA, Field::always(2, "spec", Shape::Object(TOKEN_REQUEST_SPEC))];
 
 const TOKEN_REQUEST_SPEC: &[Field] = &[
-    Field::always("audiences", NAMES),
-    Field::pointer("expirationSeconds", Shape::Int64),
-    Field::always("boundObjectRef", Shape::Any),
+    Field::always(1, "audiences", NAMES),
+    Field::pointer(4, "expirationSeconds", Shape::Int64),
+    Field::pointer(
+        3,
+        "boundObjectRef",
+        Shape::Object(&[
+            Field::string(1, "kind"),
+            Field::string(2, "apiVersion"),
+            Field::string(3, "name"),
+            Field::string(4, "uid"),
+        ]),
+    ),
 ];
 
-const TOKEN_REVIEW_SPEC: &[Field] = &[Field::string("token"), Field::plain("audiences", NAMES)];
+const TOKEN_REVIEW_SPEC: &[Field] =
+    &[Field::string(1, "token"), Field::plain(2, "audiences", NAMES)];
 
 const SELF_ACCESS_SPEC: &[Field] = &[RESOURCE_ATTRIBUTES, PATH_ATTRIBUTES];
 
 const ACCESS_SPEC: &[Field] = &[
     RESOURCE_ATTRIBUTES,
     PATH_ATTRIBUTES,
-    Field::string("user"),
-    Field::plain("groups", Shape::List(&Shape::String, ListMerge::Replace)),
-    Field::any("extra"),
-    Field::string("uid"),
+    Field::string(3, "user"),
+    Field::plain(4, "groups", Shape::List(&Shape::String, ListMerge::Replace)),
+    Field::any(5, "extra"),
+    Field::string(6, "uid"),
 ];
 
 const RESOURCE_ATTRIBUTES: Field = Field::pointer(
+    1,
     "resourceAttributes",
     Shape::Object(&[
-        Field::string("namespace"),
-        Field::string("verb"),
-        Field::string("group"),
-        Field::string("version"),
-        Field::string("resource"),
-        Field::string("subresource"),
-        Field::string("name"),
-        Field::any("fieldSelector"),
-        Field::any("labelSelector"),
+        Field::string(1, "namespace"),
+        Field::string(2, "verb"),
+        Field::string(3, "group"),
+        Field::string(4, "version"),
+        Field::string(5, "resource"),
+        Field::string(6, "subresource"),
+        Field::string(7, "name"),
+        Field::any(8, "fieldSelector"),
+        Field::any(9, "labelSelector"),
     ]),
 );
 
 const PATH_ATTRIBUTES: Field = Field::pointer(
+    2,
     "nonResourceAttributes",
-    Shape::Object(&[Field::string("path"), Field::string("verb")]),
+    Shape::Object(&[Field::string(1, "path"), Field::string(2, "verb")]),
 );

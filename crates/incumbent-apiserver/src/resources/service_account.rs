@@ -1,5 +1,6 @@
 //! ServiceAccount: whom a Pod's token stands for.
 
+use super::event::REFERENCE;
 use super::{Deletion, METADATA, Resource, Subresource, USUAL};
 use crate::schema::{Field, ListMerge, Shape};
 
@@ -17,9 +18,20 @@ pub(crate) const SERVICE_ACCOUNT: Resource = Resource {
     table: "serviceaccounts",
     schema: &[
         METADATA,
-        Field::plain("secrets", Shape::List(&Shape::Any, ListMerge::Key("name"))),
-        Field::plain("imagePullSecrets", Shape::List(&Shape::Any, ListMerge::Key("name"))),
-        Field::pointer("automountServiceAccountToken", Shape::Bool),
+        Field::plain(
+            2,
+            "secrets",
+            Shape::List(&Shape::Whole(&Shape::Object(REFERENCE)), ListMerge::Key("name")),
+        ),
+        Field::plain(
+            3,
+            "imagePullSecrets",
+            Shape::Whole(&Shape::List(
+                &Shape::Object(&[Field::string(1, "name")]),
+                ListMerge::Key("name"),
+            )),
+        ),
+        Field::pointer(4, "automountServiceAccountToken", Shape::Bool),
     ],
     deletion: Deletion::AtOnceShown,
     ..USUAL

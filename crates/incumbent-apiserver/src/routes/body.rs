@@ -4,9 +4,14 @@ use serde_json::Value;
 
 use super::options::FieldValidation;
 use crate::object::text_at;
+use crate::protobuf;
 use crate::resources::{Resource, find_kind};
 use crate::schema::{Conformed, Field, Fields, conform};
 use crate::status::Status;
+use crate::yaml;
+
+/// The content type of server-side apply.
+pub(super) const APPLY_PATCH: &str = "application/apply-patch+yaml";
 
 /// The body of a request, parsed before the store is locked.
 #[derive(Debug)]
@@ -20,7 +25,13 @@ pub(crate) enum Body {
 }
 
 impl Body {
-    pub(crate) fn parse(bytes: &[u8]) -> Self {
+    pub(crate) fn parse(bytes: &[u8], content_type: &str) -> Self {
+        if matches!(content_type, "application/yaml" | APPLY_PATCH) {
+            return Self::parse_yaml(bytes);
+        }
+        if content_type == protobuf::MEDIA_TYPE {
+            return Self::of(protobuf::read(bytes), bytes);
+        }
         match serde_json::from_slice(bytes) {
             Ok(value) => Self::Json(value),
             Err(error) => {
@@ -31,6 +42,21 @@ impl Body {
                 };
                 Self::Broken { why, start: start(bytes) }
             }
+        }
+    }
+
+    fn parse_yaml(bytes: &[u8]) -> Self {
+        // Most of it is JSON, which is read much faster.
+        if let Ok(value) = serde_json::from_slice(bytes) {
+            return Self::Json(value);
+        }
+        Self::of(yaml::read(bytes), bytes)
+    }
+
+    fn of(read: Result<Value, String>, bytes: &[u8]) -> Self {
+        match read {
+            Ok(value) => Self::Json(value),
+            Err(why) => Self::Broken { why, start: start(bytes) },
         }
     }
 
@@ -123,7 +149,12 @@ fn object(body: Body, kind: &str) -> Result<Fields, Status> {
 }
 
 /// What is left out is taken for what was meant.
-fn check_kind(fields: &Fields, group: &str, version: &str, wanted: &str) -> Result<(), Status> {
+pub(super) fn check_kind(
+    fields: &Fields,
+    group: &str,
+    version: &str,
+    wanted: &str,
+) -> Result<(), Status> {
     let wanted_version = crate::resources::group_version(group, version);
     let given = |name: &str| match text_at(fields, name) {
         "" => None,

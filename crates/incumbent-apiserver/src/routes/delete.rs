@@ -186,16 +186,17 @@ struct Options {
     dry_run: DryRun,
 }
 
-const DELETE_OPTIONS: &[Field] = &[
-    Field::pointer("gracePeriodSeconds", Shape::Int64),
+pub(crate) const DELETE_OPTIONS: &[Field] = &[
+    Field::pointer(1, "gracePeriodSeconds", Shape::Int64),
     Field::pointer(
+        2,
         "preconditions",
         Shape::Object(&[
-            Field::pointer("uid", Shape::String),
-            Field::pointer("resourceVersion", Shape::String),
+            Field::pointer(1, "uid", Shape::String),
+            Field::pointer(2, "resourceVersion", Shape::String),
         ]),
     ),
-    Field::plain("dryRun", crate::resources::NAMES),
+    Field::plain(5, "dryRun", crate::resources::NAMES),
 ];
 
 impl Options {

@@ -1,20 +1,24 @@
 //! What there is: versions, groups, resources, and whether the server is well.
 
+mod aggregated;
 mod openapi;
 
 use serde_json::{Map, Value, json};
 
 use crate::answer::Answer;
+use crate::form::Form;
 use crate::request::{Target, Verb};
 use crate::resources::review::REVIEWS;
 use crate::resources::{GROUPS, RESOURCES, Resource, Subresource, group_version};
 use crate::status::Status;
 
-pub(super) fn respond(target: &Target) -> Result<Answer, Status> {
+pub(super) fn respond(target: &Target, form: Form) -> Result<Answer, Status> {
     let parts: Vec<&str> = target.path.split('/').filter(|part| !part.is_empty()).collect();
     let answer = match parts.as_slice() {
         ["healthz" | "livez" | "readyz", ..] => Answer::text(200, "ok"),
         ["version"] => Answer::json(200, version()),
+        ["api"] if form == Form::Discovery => Answer::json(200, aggregated::core()),
+        ["apis"] if form == Form::Discovery => Answer::json(200, aggregated::groups()),
         ["api"] => Answer::json(200, core_versions()),
         ["api", version] => resources("", version),
         ["apis"] => Answer::json(200, groups()),

@@ -4,8 +4,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
+use super::{Call, Spot};
+use crate::fieldset::FieldSet;
+use crate::managed::{ManagerId, Operation, Writer};
 use crate::request::Query;
-use crate::resources::Resource;
+use crate::resources::{Part, Resource, STATUS};
 use crate::selector::{Selection, parse_fields, parse_labels};
 use crate::status::{Cause, Status};
 
@@ -57,6 +60,49 @@ pub(super) fn field_validation(query: &Query, kind: &str) -> Result<FieldValidat
         )),
     }
 }
+
+/// Who writes, and as which of the managers of the object's fields.
+pub(super) fn writer(call: &Call, spot: &Spot, part: Part, kind: &str) -> Result<Writer, Status> {
+    let resource = spot.resource;
+    let given = call.target.query.text("fieldManager");
+    if given.is_some_and(|name| name.len() > LONGEST_MANAGER) {
+        let cause = Cause::too_long("fieldManager", LONGEST_MANAGER);
+        return Err(Status::invalid_options(kind, cause));
+    }
+    let agent = call.agent.split('/').next().unwrap_or_default();
+    let agent = agent.chars().filter(char::is_ascii_graphic).take(LONGEST_MANAGER).collect();
+    let name = match given {
+        Some(name) => name.to_owned(),
+        None if call.agent.is_empty() => "unknown".to_owned(),
+        None => agent,
+    };
+    let has_status = resource.subresource(STATUS.name).is_some();
+    let id = ManagerId {
+        name,
+        operation: Operation::Update,
+        // Fields are owned under the names that they are stored with.
+        api_version: resource.home().api_version(),
+        subresource: if part == Part::Status { STATUS.name.to_owned() } else { String::new() },
+    };
+    let other_parts: &[&str] = match part {
+        Part::Status => &["spec"],
+        Part::Main if has_status => &["status"],
+        Part::Main => &[],
+    };
+    Ok(Writer {
+        id,
+        now: call.now,
+        user: call.user.clone(),
+        applied: None,
+        force: false,
+        inherited: FieldSet::default(),
+        annotation: None,
+        other_parts,
+    })
+}
+
+/// Upstream's limit of a manager's name.
+const LONGEST_MANAGER: usize = 128;
 
 /// The objects that a list, a watch or the delete of a collection is about.
 pub(super) fn selection(
@@ -122,7 +168,8 @@ pub(super) fn list_version(query: &Query) -> Result<ReadVersion, Status> {
 /// Where a list goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Continue {
-    pub(super) version: u64,
+    /// Of the data that the first page showed; none where that is forgotten and the newest will do.
+    pub(super) version: Option<u64>,
     /// The last one shown, as namespace and name.
     pub(super) after: (String, String),
 }
@@ -130,8 +177,14 @@ pub(super) struct Continue {
 impl Continue {
     pub(super) fn encode(&self) -> String {
         let start = format!("{}/{}\u{0}", self.after.0, self.after.1);
-        let token = json!({"v": "meta.k8s.io/v1", "rv": self.version, "start": start});
+        let version = self.version.map_or_else(|| json!(-1), Value::from);
+        let token = json!({"v": "meta.k8s.io/v1", "rv": version, "start": start});
         URL_SAFE_NO_PAD.encode(token.to_string())
+    }
+
+    /// Goes on from the same place in what is there now.
+    pub(super) fn newest(&self) -> Self {
+        Self { version: None, after: self.after.clone() }
     }
 
     /// # Errors
@@ -154,11 +207,12 @@ impl Continue {
                  value"
             ))
         })?;
-        let version = parsed.get("rv").and_then(Value::as_u64);
+        let version = parsed.get("rv").and_then(Value::as_i64);
         let start = parsed.get("start").and_then(Value::as_str);
         let after = start.and_then(|start| start.trim_end_matches('\u{0}').split_once('/'));
         match (version, after) {
-            (Some(version), Some((namespace, name))) => {
+            (Some(version @ -1..), Some((namespace, name))) => {
+                let version = u64::try_from(version).ok();
                 Ok(Self { version, after: (namespace.to_owned(), name.to_owned()) })
             }
             _ => Err(invalid("continue key is not valid: incorrect encoded start resourceVersion")),

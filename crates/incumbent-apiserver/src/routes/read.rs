@@ -35,9 +35,18 @@ pub(super) fn list(world: &World, call: &Call, spot: &Spot) -> Result<Answer, St
             let why = "specifying resource version is not allowed when using continue";
             return Err(Status::bad_request(why));
         }
-        Some(token) => ReadVersion::Exactly(token.version),
+        Some(token) => token.version.map_or(ReadVersion::Newest, ReadVersion::Exactly),
     };
-    let (version, objects) = objects(store, spot, wanted, &selection)?;
+    let (version, objects) =
+        objects(store, spot, wanted, &selection).map_err(|refused| {
+            match (refused, &continued) {
+                (Unlistable::Forgotten, Some(token)) => {
+                    Status::expired_page(&token.newest().encode())
+                }
+                (Unlistable::Forgotten, None) => Status::expired(TOO_OLD),
+                (Unlistable::Refused(status), _) => status,
+            }
+        })?;
     let mut items = objects;
     if let Some(Continue { after, .. }) = &continued {
         let is_next = |object: &Arc<Object>| {
@@ -49,11 +58,29 @@ pub(super) fn list(world: &World, call: &Call, spot: &Spot) -> Result<Answer, St
     items.truncate(limit);
     let is_whole = selection.labels.is_empty() && selection.fields.is_empty();
     let next = items.last().filter(|_| remaining > 0).map(|last| NextPage {
-        token: Continue { version, after: (last.namespace().to_owned(), last.name().to_owned()) }
-            .encode(),
+        token: Continue {
+            version: Some(version),
+            after: (last.namespace().to_owned(), last.name().to_owned()),
+        }
+        .encode(),
         remaining: is_whole.then_some(remaining),
     });
     Ok(Answer::list(List { resource: spot.resource, items, version, next }))
+}
+
+/// For a version that somebody named.
+const TOO_OLD: &str = "The resourceVersion for the provided list is too old.";
+
+/// Why there is nothing to list.
+enum Unlistable {
+    Forgotten,
+    Refused(Status),
+}
+
+impl From<Status> for Unlistable {
+    fn from(status: Status) -> Self {
+        Self::Refused(status)
+    }
 }
 
 /// The selected objects, and the version of all data that they are part of.
@@ -62,19 +89,15 @@ fn objects(
     spot: &Spot,
     wanted: ReadVersion,
     selection: &Selection,
-) -> Result<(u64, Vec<Arc<Object>>), Status> {
+) -> Result<(u64, Vec<Arc<Object>>), Unlistable> {
     match wanted {
         ReadVersion::Newest => {}
         ReadVersion::NotOlderThan(version) => not_in_the_future(store, version)?,
         ReadVersion::Exactly(version) if version == store.version() => {}
         ReadVersion::Exactly(version) => {
             not_in_the_future(store, version)?;
-            let past = store.objects_at(spot.resource.table, version).map_err(|_| {
-                Status::expired(
-                    "The provided continue parameter is too old to display a consistent list \
-                     result. You can start a new list without the continue parameter.",
-                )
-            })?;
+            let past = store.objects_at(spot.resource.table, version);
+            let past = past.map_err(|_| Unlistable::Forgotten)?;
             let selected = past.into_iter().filter(|object| selection.matches(object));
             return Ok((version, selected.collect()));
         }

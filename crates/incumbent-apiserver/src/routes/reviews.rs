@@ -9,7 +9,7 @@ use super::{Call, Spot, World};
 use crate::answer::Answer;
 use crate::auth::{Grant, User};
 use crate::object::{at, map_mut, text_at};
-use crate::rbac::{Access, Decision, decide};
+use crate::rbac::{Access, Decision, decide, rules};
 use crate::request::Verb;
 use crate::resources::review::{Review, TOKEN_REQUEST};
 use crate::schema::Fields;
@@ -25,7 +25,7 @@ pub(super) fn respond(
     if call.target.verb != Verb::Create {
         return Err(Status::method_not_allowed());
     }
-    call.require_json()?;
+    call.require_known_type()?;
     let (group, kind) = (review.group, review.kind);
     let fields = decode_review(call.body.take(), (group, kind), review.schema)?;
     let (metadata, status) = match kind {
@@ -34,6 +34,7 @@ pub(super) fn respond(
             (metadata, json!({"userInfo": user_info(&call.user)}))
         }
         "TokenReview" => (json!({}), token_review(world, call, &fields)),
+        "SelfSubjectRulesReview" => (json!({}), rules_review(&world.store, &call.user, &fields)?),
         "SubjectAccessReview" => {
             let status = access_review(&world.store, &asked_about(&fields)?, &fields)?;
             (json!({}), status)
@@ -56,7 +57,7 @@ pub(super) fn token(world: &mut World, call: &mut Call, spot: &Spot) -> Result<A
     if call.target.verb != Verb::Create {
         return Err(Status::method_not_allowed());
     }
-    call.require_json()?;
+    call.require_known_type()?;
     let mut fields = decode_review(call.body.take(), (GROUP, "TokenRequest"), TOKEN_REQUEST)?;
     let account = existing(&world.store, spot)?.clone();
     let spec = map_mut(&mut fields, "spec");
@@ -65,6 +66,7 @@ pub(super) fn token(world: &mut World, call: &mut Call, spot: &Spot) -> Result<A
     if spec.get("audiences").and_then(Value::as_array).is_none_or(Vec::is_empty) {
         spec.insert("audiences".to_owned(), json!([AUDIENCE]));
     }
+    spec.entry("boundObjectRef").or_insert(Value::Null);
     spec.insert("expirationSeconds".to_owned(), seconds.into());
     let expires = call.now.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(call.now);
     let grant = Grant {
@@ -133,6 +135,25 @@ fn access_review(store: &Store, user: &User, fields: &Fields) -> Result<Value, S
         status["reason"] = json!(reason);
     }
     Ok(status)
+}
+
+/// What one may do in a namespace, as far as rules say it.
+fn rules_review(store: &Store, user: &User, fields: &Fields) -> Result<Value, Status> {
+    let namespace = text_at(fields, "/spec/namespace");
+    if namespace.is_empty() {
+        return Err(Status::bad_request("no namespace on request"));
+    }
+    let (mut resource_rules, mut path_rules) = (Vec::new(), Vec::new());
+    for rule in rules(store, user, namespace) {
+        if rule.get("nonResourceURLs").is_some() {
+            path_rules.push(rule);
+        } else {
+            resource_rules.push(rule);
+        }
+    }
+    Ok(json!({
+        "resourceRules": resource_rules, "nonResourceRules": path_rules, "incomplete": false,
+    }))
 }
 
 /// The user that a SubjectAccessReview is about.

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::body::{Body, Decoded, decode_object, strict, subject};
-use super::options::{DryRun, dry_run, field_validation, parse_version};
+use super::options::{DryRun, dry_run, field_validation, parse_version, writer};
 use super::read::existing;
 use super::{Call, Spot, World, authorize_as};
 use crate::answer::Answer;
 use crate::json_patch::{self, JsonPatchError};
+use crate::managed::Writer;
 use crate::object::{Object, at, metadata_mut, text};
 use crate::request::Verb;
 use crate::resources::namespace::NAMESPACE;
@@ -17,12 +18,13 @@ use crate::resources::{MissingOnUpdate, Part, Resource, UnversionedUpdate};
 use crate::schema::Fields;
 use crate::status::{Cause, Status};
 use crate::store::{Refused, Store};
-use crate::{patch, random, time, validate};
+use crate::{patch, random, rbac, time, validate};
 
 pub(super) fn create(world: &mut World, call: &mut Call, spot: &Spot) -> Result<Answer, Status> {
     let dry = dry_run(&call.target.query, "CreateOptions")?;
     let decoded = decode(call, spot.resource, "CreateOptions")?;
-    let object = add(world, call, spot, decoded.fields, dry)?;
+    let writer = writer(call, spot, Part::Main, "CreateOptions")?;
+    let object = add(world, &writer, spot, decoded.fields, dry)?;
     Ok(Answer::object(201, spot.resource, object).with_warnings(decoded.warnings))
 }
 
@@ -35,6 +37,7 @@ pub(super) fn update(
     let resource = spot.resource;
     let dry = dry_run(&call.target.query, "UpdateOptions")?;
     let Decoded { fields, warnings } = decode(call, resource, "UpdateOptions")?;
+    let writer = writer(call, spot, part, "UpdateOptions")?;
     check_name(&fields, spot)?;
     let uid = text(&fields, "uid");
     match existing(&world.store, spot).cloned() {
@@ -42,7 +45,7 @@ pub(super) fn update(
             if !uid.is_empty() && uid != current.uid() {
                 return Err(wrong_uid(spot, uid, current.uid()));
             }
-            let object = replace(world, spot, &current, fields, part, dry)?;
+            let object = replace(world, &writer, spot, &current, fields, part, dry)?;
             Ok(Answer::object(200, resource, object).with_warnings(warnings))
         }
         Err(missing) => {
@@ -56,7 +59,7 @@ pub(super) fn update(
             authorize_as(world, call, &spot.path, Verb::Create)?;
             let mut fields = fields;
             metadata_mut(&mut fields).remove("resourceVersion");
-            let object = add(world, call, spot, fields, dry)?;
+            let object = add(world, &writer, spot, fields, dry)?;
             Ok(Answer::object(201, resource, object).with_warnings(warnings))
         }
     }
@@ -78,6 +81,7 @@ pub(super) fn patch(
             return Err(Status::bad_request(format!("error decoding patch: {why}")));
         }
     };
+    let writer = writer(call, spot, part, "PatchOptions")?;
     let current = existing(&world.store, spot)?.clone();
     let patched = kind.apply(resource, shown(resource, &current), patch)?;
     let document = patched.clone();
@@ -88,14 +92,14 @@ pub(super) fn patch(
     let subject = subject(&resource.api_version(), resource.kind);
     let Decoded { fields, warnings } = strict(conformed, &subject, validation)?;
     check_name(&fields, spot)?;
-    let object = replace(world, spot, &current, fields, part, dry)?;
+    let object = replace(world, &writer, spot, &current, fields, part, dry)?;
     Ok(Answer::object(200, resource, object).with_warnings(warnings))
 }
 
 /// Stores a new object; `fields` are in the form of the resource.
 pub(super) fn add(
     world: &mut World,
-    call: &Call,
+    writer: &Writer,
     spot: &Spot,
     fields: Fields,
     dry: DryRun,
@@ -108,12 +112,14 @@ pub(super) fn add(
     let metadata = metadata_mut(&mut fields);
     metadata.extend(name.map(|name| ("name".to_owned(), name.into())));
     metadata.insert("uid".to_owned(), random::uid().into());
-    metadata.insert("creationTimestamp".to_owned(), time::seconds(call.now).into());
+    metadata.insert("creationTimestamp".to_owned(), time::seconds(writer.now).into());
     for decided_here in ["deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
         metadata.remove(decided_here);
     }
+    writer.record(resource, None, &mut fields)?;
     (resource.prepare_create)(&mut fields);
     check_rules(resource, &fields, None)?;
+    check_grant(&world.store, writer, resource, None, &fields)?;
     if version != 0 {
         return Err(Status::raw("resourceVersion should not be set on objects to be created"));
     }
@@ -129,8 +135,9 @@ pub(super) fn add(
 }
 
 /// Puts `fields`, in the form of the resource, in the place of `current`.
-fn replace(
+pub(super) fn replace(
     world: &mut World,
+    writer: &Writer,
     spot: &Spot,
     current: &Arc<Object>,
     fields: Fields,
@@ -154,7 +161,9 @@ fn replace(
     }
     keep_what_the_server_decides(&mut fields, current.fields());
     (resource.prepare_update)(&mut fields, current.fields(), part);
+    writer.record(resource, Some(current.fields()), &mut fields)?;
     check_rules(resource, &fields, Some(current.fields()))?;
+    check_grant(&world.store, writer, resource, Some(current.fields()), &fields)?;
     if dry == DryRun::All {
         return Ok(Arc::new(Object::new(fields, current.version())));
     }
@@ -187,7 +196,7 @@ pub(super) fn commit(
     })
 }
 
-/// The three kinds of patch that there are so far.
+/// The kinds of patch that say what to change.
 #[derive(Clone, Copy, Debug)]
 enum PatchKind {
     Merge,
@@ -254,26 +263,26 @@ fn misfit(document: &Value, why: &str) -> Status {
 }
 
 fn decode(call: &mut Call, resource: &Resource, options: &str) -> Result<Decoded, Status> {
-    call.require_json()?;
+    call.require_known_type()?;
     let validation = field_validation(&call.target.query, options)?;
     decode_object(call.body.take(), resource, validation)
 }
 
-fn stored(resource: &Resource, fields: Fields) -> Fields {
+pub(super) fn stored(resource: &Resource, fields: Fields) -> Fields {
     match resource.conversion {
         None => fields,
         Some(conversion) => (conversion.to_stored)(fields),
     }
 }
 
-fn shown(resource: &Resource, object: &Object) -> Fields {
+pub(super) fn shown(resource: &Resource, object: &Object) -> Fields {
     match resource.conversion {
         None => object.fields().clone(),
         Some(conversion) => (conversion.from_stored)(object.fields()),
     }
 }
 
-fn check_name(fields: &Fields, spot: &Spot) -> Result<(), Status> {
+pub(super) fn check_name(fields: &Fields, spot: &Spot) -> Result<(), Status> {
     match (text(fields, "name"), spot.name()) {
         ("", name) => Err(Status::bad_request(format!(
             "the name of the object ({name} based on URL) was undeterminable: name must be provided"
@@ -348,8 +357,24 @@ fn check_rules(resource: &Resource, fields: &Fields, old: Option<&Fields>) -> Re
     Err(Status::invalid(group, resource.kind, text(fields, "name"), causes))
 }
 
+/// Nobody gives away rights that he does not have.
+fn check_grant(
+    store: &Store,
+    writer: &Writer,
+    resource: &Resource,
+    old: Option<&Fields>,
+    new: &Fields,
+) -> Result<(), Status> {
+    let is_old = |name| old.is_some_and(|old| old.get(name) == new.get(name));
+    if resource.group != rbac::GROUP || (is_old("rules") && is_old("subjects")) {
+        return Ok(());
+    }
+    rbac::may_grant(store, &writer.user, resource, new)
+        .map_err(|why| Status::forbidden(resource.group, resource.plural, text(new, "name"), &why))
+}
+
 /// The uid says that another object is meant, in the words of upstream's storage.
-fn wrong_uid(spot: &Spot, given: &str, found: &str) -> Status {
+pub(super) fn wrong_uid(spot: &Spot, given: &str, found: &str) -> Status {
     let key = match spot.namespace() {
         "" => format!("/registry/{}/{}", spot.resource.table, spot.name()),
         namespace => format!("/registry/{}/{namespace}/{}", spot.resource.table, spot.name()),

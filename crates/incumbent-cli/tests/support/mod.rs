@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+pub(crate) mod kubectl;
 pub(crate) mod peers;
 pub(crate) mod proxy;
 pub(crate) mod testbed;

@@ -19,14 +19,18 @@ pub(crate) fn find(peer: Peer) -> Option<PathBuf> {
         Peer::ClientGo => ("client-go", "client-go"),
         Peer::Python => ("the Python client", "python/bin/python"),
     };
-    // Beside the folder that the binary is in: target/debug/incumbent, target/interop.
-    let folder = Path::new(env!("CARGO_BIN_EXE_incumbent")).ancestors().nth(2).unwrap();
-    let file = folder.join("interop").join(file);
+    let file = folder().join(file);
     if file.exists() {
         return Some(file);
     }
     missing(name, "interop/build builds it");
     None
+}
+
+/// Beside the folder that the binary is in: `target/interop`, beside `target/debug`.
+pub(crate) fn folder() -> PathBuf {
+    let target = Path::new(env!("CARGO_BIN_EXE_incumbent")).ancestors().nth(2).unwrap();
+    target.join("interop")
 }
 
 /// Says once that a peer is missing, past the test runner, which keeps what passing tests print.
@@ -39,6 +43,6 @@ pub(crate) fn missing(peer: &str, hint: &str) {
     let mut said = SAID.lock().unwrap();
     if !said.iter().any(|other| other == peer) {
         said.push(peer.to_owned());
-        let _ = writeln!(std::io::stderr(), "skipped: {peer} was not found ({hint})");
+        let _ = writeln!(std::io::stderr(), "skipped: {peer} is missing ({hint})");
     }
 }

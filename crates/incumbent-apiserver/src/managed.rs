@@ -1,0 +1,276 @@
+//! Who set which field: `metadata.managedFields`, and what follows from it for who applies.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::auth::User;
+use crate::fieldset::{Changes, FieldSet, compare};
+use crate::object::{at, map_mut, metadata_mut};
+use crate::resources::Resource;
+use crate::schema::{Fields, conform};
+use crate::status::{Cause, Status};
+use crate::time;
+
+/// One entry of `managedFields`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Manager {
+    pub(crate) id: ManagerId,
+    time: String,
+    fields: FieldSet,
+}
+
+/// What tells two entries apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ManagerId {
+    pub(crate) name: String,
+    pub(crate) operation: Operation,
+    pub(crate) api_version: String,
+    pub(crate) subresource: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Operation {
+    Apply,
+    Update,
+}
+
+/// Somebody who writes.
+#[derive(Clone, Debug)]
+pub(crate) struct Writer {
+    pub(crate) id: ManagerId,
+    pub(crate) now: Timestamp,
+    pub(crate) user: User,
+    /// Of who applies: the fields that are meant.
+    pub(crate) applied: Option<FieldSet>,
+    /// Takes fields from others without asking.
+    pub(crate) force: bool,
+    /// Takes these without asking.
+    pub(crate) inherited: FieldSet,
+    /// Another value for an annotation, by its name, that changes no owner.
+    pub(crate) annotation: Option<(&'static str, String)>,
+    /// The parts that this writer cannot write, such as `status`.
+    pub(crate) other_parts: &'static [&'static str],
+}
+
+impl Writer {
+    /// Writes into `new`, which is about to take the place of `old`, who set what.
+    ///
+    /// # Errors
+    ///
+    /// What is applied has other values than somebody else set.
+    pub(crate) fn record(
+        &self,
+        resource: &Resource,
+        old: Option<&Fields>,
+        new: &mut Fields,
+    ) -> Result<(), Status> {
+        let resource = resource.home();
+        let given = metadata_mut(new).remove("managedFields");
+        let kept = old.and_then(|old| at(old, "/metadata/managedFields"));
+        // What the server fills into every object is nobody's.
+        let blank = if old.is_none() { blank(resource) } else { Fields::new() };
+        let changes = compare(resource.schema, old.unwrap_or(&blank), new, self.other_parts);
+        let is_kept = given.is_none() || given.as_ref() == kept;
+        if changes.is_empty() && is_kept && self.applied.is_none() {
+            metadata_mut(new).extend(kept.map(|kept| ("managedFields".to_owned(), kept.clone())));
+            return Ok(());
+        }
+        let mut managers = given
+            .as_ref()
+            .filter(|given| given.as_array().is_some_and(|list| !list.is_empty()))
+            .and_then(decode)
+            .or_else(|| decode(kept?))
+            .unwrap_or_default();
+        // What was there before anybody kept track stays untracked until somebody applies.
+        if old.is_some() && managers.is_empty() && self.applied.is_none() {
+            return Ok(());
+        }
+        self.take(&mut managers, changes)?;
+        let metadata = metadata_mut(new);
+        metadata.insert("managedFields".to_owned(), encode(managers));
+        if let Some((name, value)) = &self.annotation {
+            let annotations = map_mut(metadata, "annotations");
+            annotations.insert((*name).to_owned(), value.as_str().into());
+        }
+        Ok(())
+    }
+
+    fn take(&self, managers: &mut Vec<Manager>, changes: Changes) -> Result<(), Status> {
+        let is_unchanged = changes.is_empty();
+        let mut own = None;
+        let mut conflicts = Vec::new();
+        for mut manager in std::mem::take(managers) {
+            if manager.id == self.id {
+                own = Some(manager);
+                continue;
+            }
+            let mut taken = manager.fields.shared_with(&changes.taken);
+            if self.applied.is_some() && !self.force {
+                taken.subtract(&self.inherited);
+                conflicts.extend((!taken.is_empty()).then(|| (manager.id.clone(), taken.paths())));
+            }
+            manager.fields.subtract(&changes.taken);
+            manager.fields.subtract(&changes.removed);
+            managers.push(manager);
+        }
+        if !conflicts.is_empty() {
+            return Err(conflict(conflicts));
+        }
+        managers.extend(self.own(own, changes, is_unchanged));
+        managers.retain(|manager| !manager.fields.is_empty());
+        Ok(())
+    }
+
+    /// The writer's own entry after the write, given the one before.
+    fn own(
+        &self,
+        before: Option<Manager>,
+        changes: Changes,
+        is_unchanged: bool,
+    ) -> Option<Manager> {
+        let now = time::seconds(self.now);
+        match (&self.applied, before) {
+            (Some(applied), Some(own)) if is_unchanged && own.fields == *applied => Some(own),
+            (Some(applied), _) => {
+                Some(Manager { id: self.id.clone(), time: now, fields: applied.clone() })
+            }
+            (None, Some(mut own)) => {
+                if !changes.taken.is_empty() {
+                    own.time = now;
+                }
+                own.fields.subtract(&changes.removed);
+                own.fields.add(changes.taken);
+                Some(own)
+            }
+            (None, None) => Some(Manager { id: self.id.clone(), time: now, fields: changes.taken }),
+        }
+    }
+}
+
+/// The managers of an object as it is.
+///
+/// Where nobody kept track until now, one entry owns all that is there.
+pub(crate) fn managers(resource: &Resource, object: &Fields) -> Vec<Manager> {
+    let known = at(object, "/metadata/managedFields").and_then(decode).unwrap_or_default();
+    if !known.is_empty() {
+        return known;
+    }
+    let id = ManagerId {
+        name: "before-first-apply".to_owned(),
+        operation: Operation::Update,
+        api_version: resource.api_version(),
+        subresource: String::new(),
+    };
+    let fields = compare(resource.schema, &blank(resource), object, &[]).taken;
+    let time = crate::object::text(object, "creationTimestamp").to_owned();
+    vec![Manager { id, time, fields }]
+}
+
+/// What an applier owned, and what all others and its new set own together.
+pub(crate) fn before_and_after(
+    managers: &[Manager],
+    writer: &ManagerId,
+    applied: &FieldSet,
+) -> (FieldSet, FieldSet) {
+    let mut before = FieldSet::default();
+    let mut after = applied.clone();
+    for manager in managers {
+        let set = if manager.id == *writer { &mut before } else { &mut after };
+        set.add(manager.fields.clone());
+    }
+    (before, after)
+}
+
+pub(crate) fn encode(mut managers: Vec<Manager>) -> Value {
+    managers.sort_by(|a, b| {
+        let key = |manager: &Manager| (manager.id.operation, manager.time.clone());
+        key(a).cmp(&key(b)).then_with(|| a.id.name.cmp(&b.id.name))
+    });
+    managers.iter().map(Manager::to_json).collect()
+}
+
+impl Manager {
+    fn to_json(&self) -> Value {
+        let operation = match self.id.operation {
+            Operation::Apply => "Apply",
+            Operation::Update => "Update",
+        };
+        let mut json = json!({
+            "manager": self.id.name, "operation": operation, "apiVersion": self.id.api_version,
+            "time": self.time, "fieldsType": "FieldsV1", "fieldsV1": self.fields.to_json(),
+        });
+        if !self.id.subresource.is_empty() {
+            json["subresource"] = json!(self.id.subresource);
+        }
+        json
+    }
+
+    fn from_json(json: &Value) -> Option<Self> {
+        let text =
+            |name: &str| json.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let operation = match text("operation").as_str() {
+            "Apply" => Operation::Apply,
+            "Update" => Operation::Update,
+            _ => return None,
+        };
+        let id = ManagerId {
+            name: text("manager"),
+            operation,
+            api_version: text("apiVersion"),
+            subresource: text("subresource"),
+        };
+        let fields =
+            json.get("fieldsV1").map_or_else(|| Some(FieldSet::default()), FieldSet::from_json)?;
+        Some(Self { id, time: text("time"), fields })
+    }
+}
+
+/// The entries of a `managedFields`; none at all if it is `[{}]`, by which people reset it.
+fn decode(json: &Value) -> Option<Vec<Manager>> {
+    let list = json.as_array()?;
+    if let [Value::Object(only)] = list.as_slice()
+        && only.is_empty()
+    {
+        return Some(Vec::new());
+    }
+    list.iter().map(Manager::from_json).collect()
+}
+
+/// An object of which nothing was said.
+fn blank(resource: &Resource) -> Fields {
+    conform(resource.schema, Fields::new()).map(|blank| blank.fields).unwrap_or_default()
+}
+
+/// Others set these fields to something else.
+fn conflict(mut conflicts: Vec<(ManagerId, Vec<String>)>) -> Status {
+    conflicts.sort_by(|a, b| a.0.name.cmp(&b.0.name));
+    let causes: Vec<Cause> = conflicts
+        .iter()
+        .flat_map(|(id, paths)| paths.iter().map(|path| Cause::other_manager(&shown(id), path)))
+        .collect();
+    let message = match conflicts.as_slice() {
+        [(id, paths)] if paths.len() == 1 => {
+            format!("1 conflict: conflict with {}: {}", shown(id), paths[0])
+        }
+        several => {
+            let lines = several.iter().flat_map(|(id, paths)| {
+                let head = format!("conflicts with {}:", shown(id));
+                std::iter::once(head).chain(paths.iter().map(|path| format!("- {path}")))
+            });
+            let lines: Vec<String> = lines.collect();
+            format!("{} conflicts: {}", causes.len(), lines.join("\n"))
+        }
+    };
+    Status::apply_conflict(format!("Apply failed with {message}"), causes)
+}
+
+fn shown(id: &ManagerId) -> String {
+    let mut text = format!("{:?}", id.name);
+    if !id.subresource.is_empty() {
+        text = format!("{text} with subresource {:?}", id.subresource);
+    }
+    if id.operation == Operation::Update {
+        text = format!("{text} using {}", id.api_version);
+    }
+    text
+}
