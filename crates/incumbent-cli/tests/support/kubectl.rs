@@ -82,6 +82,11 @@ impl Kubectl {
         path
     }
 
+    /// Whether this is somebody else's cluster.
+    pub(crate) fn is_foreign(&self) -> bool {
+        matches!(*self.cluster, Cluster::Foreign(_))
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -89,7 +94,7 @@ impl Kubectl {
 
 impl Drop for Kubectl {
     fn drop(&mut self) {
-        if matches!(*self.cluster, Cluster::Foreign(_)) {
+        if self.is_foreign() {
             let _ = self.run(&format!("delete namespace {} --wait=false", self.namespace));
         }
     }
