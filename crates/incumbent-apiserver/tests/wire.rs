@@ -36,6 +36,33 @@ async fn a_request_hangs_while_others_are_answered_until_the_server_is_restarted
 }
 
 #[tokio::test]
+async fn a_write_is_applied_whose_caller_hears_nothing_or_is_gone() {
+    let (server, listening) = start().await;
+    let map = async |name: &str| {
+        let path = format!("{MAPS}/{name}");
+        ask(&server, &listening, "GET", &path, "").await.contains("200 OK")
+    };
+    for (name, fault) in [("a", "drop=answer"), ("b", "late=20ms"), ("c", "error=504,late=20ms")] {
+        let fault = server.faults().add(format!("verb=create,{fault}").parse().unwrap());
+        let mut caller = TcpStream::connect(listening.address()).await.unwrap();
+        let body = config_map(name).to_string();
+        let request = head(&server, "POST", MAPS, &body) + &body;
+        caller.write_all(request.as_bytes()).await.unwrap();
+        while fault.hits() == 0 {
+            tokio::task::yield_now().await;
+        }
+        if name == "c" {
+            assert!(rest(&mut caller).await.starts_with("HTTP/1.1 504"));
+        }
+        drop(caller);
+        while !map(name).await {
+            tokio::task::yield_now().await;
+        }
+        server.faults().clear();
+    }
+}
+
+#[tokio::test]
 async fn a_restart_closes_the_port_and_opens_it_again() {
     let (server, listening) = start().await;
     server.create(config_map("kept")).unwrap();
