@@ -46,7 +46,7 @@
 //! # What there is not
 //!
 //! Answers in protobuf; protobuf bodies with the corners of a Pod that nothing here looks at, such
-//! as probes; OpenAPI schemas; priority and fairness, admission webhooks, custom resources. A
+//! as probes; descriptions in OpenAPI schemas; priority and fairness, admission webhooks, custom resources. A
 //! version that is still to come is refused at once, where upstream first waits for it. Fields of
 //! an Event are owned under their names in core/v1, in whichever group it was written.
 //!

@@ -149,6 +149,24 @@ fn apply_sends_what_changed_and_takes_away_what_is_gone() {
 }
 
 #[test]
+fn containers_are_applied_one_by_one_and_fields_explained() {
+    let Some(kubectl) = Kubectl::new("pods") else { return };
+    let pod = |image: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: p}}\nspec:\n  containers:\n  \
+             - {{name: a, image: {image}}}\n  - {{name: b, image: y}}\n"
+        )
+    };
+    kubectl.file("pod.yaml", &pod("x:1"));
+    assert_eq!(kubectl.ok("apply -f pod.yaml"), "pod/p created\n");
+    kubectl.file("pod.yaml", &pod("x:2"));
+    assert_eq!(kubectl.ok("apply -f pod.yaml"), "pod/p configured\n");
+    assert_eq!(kubectl.ok("get pod p -o jsonpath={.spec.containers[*].image}"), "x:2 y");
+    let explained = kubectl.ok("explain pod.spec.containers.image");
+    assert!(explained.contains("FIELD: image <string>"), "{explained}");
+}
+
+#[test]
 fn server_side_apply_knows_whose_field_it_is() {
     let Some(kubectl) = Kubectl::new("server-side") else { return };
     kubectl.file("c.yaml", &format!("{}  z: \"1\"\n", config_map("c", "1")));
