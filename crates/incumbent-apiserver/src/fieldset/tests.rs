@@ -89,7 +89,8 @@ fn a_comparison_names_what_was_taken_and_what_went() {
 fn what_is_given_up_goes_unless_somebody_else_keeps_it() {
     let shape = &Shape::Object(POD.schema);
     let set = |value: Value| meant_by(POD.schema, &fields(value));
-    let mut live = json!({"metadata": {"labels": {"a": "1", "b": "2"}, "finalizers": ["k/a", "k/b"]},
+    let mut live = json!({
+        "metadata": {"labels": {"a": "1", "b": "2"}, "finalizers": ["k/a", "k/b"]},
         "spec": {"containers": [{"name": "a", "image": "1"}, {"name": "b"}]}});
     let gone = set(live.clone());
     let kept = set(json!({"metadata": {"labels": {"b": "2"}, "finalizers": ["k/b"]},

@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::answer::Answer;
+use crate::resources::review::REVIEWS;
 use crate::resources::{GROUPS, RESOURCES, Resource};
 use crate::schema::{Field, ListMerge, Shape};
 
@@ -22,7 +23,13 @@ pub(super) fn group(group: &str, version: &str) -> Answer {
         return Answer::page_not_found();
     }
     let resources = || RESOURCES.iter().filter(|resource| resource.group == group);
-    let paths: Map<String, Value> = resources().map(|resource| patch_of(resource)).collect();
+    let mut paths: Map<String, Value> = resources().map(|resource| patch_of(resource)).collect();
+    // kubectl looks at PATCH also for what can only be created.
+    paths.extend(REVIEWS.iter().filter(|review| review.group == group).map(|review| {
+        let kind = json!({"group": group, "version": version, "kind": review.kind});
+        let path = format!("/{}/{}", path(group, version), review.plural);
+        (path, json!({"patch": operation(&kind)}))
+    }));
     let schemas: Map<String, Value> = resources().map(|resource| schema_of(resource)).collect();
     Answer::json(
         200,
@@ -41,14 +48,17 @@ fn patch_of(resource: &Resource) -> (String, Value) {
         path(resource.group, resource.version),
         resource.plural
     );
+    (path, json!({"patch": operation(&kind_of(resource))}))
+}
+
+fn operation(kind: &Value) -> Value {
     let parameter = |name: &str| json!({"name": name, "in": "query", "schema": {"type": "string"}});
     let parameters = ["dryRun", "fieldManager", "fieldValidation"].map(parameter);
-    let operation = json!({
+    json!({
         "parameters": parameters,
         "responses": {"200": {"description": "OK"}},
-        "x-kubernetes-group-version-kind": kind_of(resource),
-    });
-    (path, json!({"patch": operation}))
+        "x-kubernetes-group-version-kind": kind,
+    })
 }
 
 fn schema_of(resource: &Resource) -> (String, Value) {
