@@ -66,6 +66,23 @@ impl FieldSet {
         }
     }
 
+    /// Whether `FieldsV1` has all of it.
+    pub(crate) fn is_within(&self, json: &Value) -> bool {
+        (!self.is_member || is_member(json))
+            && self
+                .children
+                .iter()
+                .all(|(element, set)| json.get(element).is_some_and(|inner| set.is_within(inner)))
+    }
+
+    /// Whether `FieldsV1` has any of it.
+    pub(crate) fn touches(&self, json: &Value) -> bool {
+        let inner = |(element, set): (&String, &Self)| {
+            json.get(element).is_some_and(|inner| set.touches(inner))
+        };
+        (self.is_member && is_member(json)) || self.children.iter().any(inner)
+    }
+
     /// What is in both.
     pub(crate) fn shared_with(&self, other: &Self) -> Self {
         let mut shared = Self { is_member: self.is_member && other.is_member, ..Self::default() };
@@ -107,6 +124,11 @@ impl FieldSet {
             self.children.insert(element, set);
         }
     }
+}
+
+/// Whether `FieldsV1` means the field here, besides those that are in it.
+fn is_member(json: &Value) -> bool {
+    json.as_object().is_some_and(|map| map.is_empty() || map.contains_key("."))
 }
 
 const NO_FIELDS: &[&str] = &["apiVersion", "kind"];

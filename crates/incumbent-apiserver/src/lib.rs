@@ -32,13 +32,13 @@
 //!
 //! # What there is
 //!
-//! Namespaces, ConfigMaps, Leases, Events (of both groups), Pods with their status,
-//! ServiceAccounts with tokens, and RBAC roles and bindings, which are obeyed: nobody grants what he
-//! does not have, and `--as` needs a rule. Every verb, watches with bookmarks, selectors, pages,
-//! preconditions, dry runs, and merge, strategic, JSON and apply patches. `managedFields` say who
-//! set what, and server-side apply refuses to take another's field without force. Unknown fields
-//! are dropped or refused as upstream does it. Bodies come as JSON, YAML or protobuf, answers as
-//! JSON, as YAML, or as the tables that `kubectl get` prints.
+//! Namespaces, ConfigMaps, Leases, Events (of both groups), Pods with their status, ServiceAccounts
+//! with tokens, and RBAC roles and bindings, which are obeyed: nobody grants what he does not have,
+//! and `--as` needs a rule. Every verb, watches with bookmarks, selectors, pages, preconditions,
+//! dry runs, and merge, strategic, JSON and apply patches. `managedFields` say who set what, and
+//! server-side apply refuses to take another's field without force. Unknown fields are dropped or
+//! refused as upstream does it. Bodies come as JSON, YAML or protobuf, answers as JSON, as YAML, or
+//! as the tables that `kubectl get` prints.
 //!
 //! A table of leases has two columns more than upstream's, when the holder renewed and how often
 //! the holder changed, because that is what one wants to see of an election.
@@ -73,9 +73,10 @@
 //! # What there is not
 //!
 //! Answers in protobuf; protobuf bodies with the corners of a Pod that nothing here looks at, such
-//! as probes; OpenAPI schemas; priority and fairness, admission webhooks, custom resources. A
-//! version that is still to come is refused at once, where upstream first waits for it. Fields of
-//! an Event are owned under their names in core/v1, in whichever group it was written.
+//! as probes; descriptions in OpenAPI schemas; priority and fairness, admission webhooks, custom
+//! resources. A version that is still to come is refused at once, where upstream first waits for
+//! it. Fields of an Event are owned under their names in core/v1, in whichever group it was
+//! written.
 //!
 //! # How it is made
 //!

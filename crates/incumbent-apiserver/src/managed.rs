@@ -28,7 +28,7 @@ pub(crate) struct ManagerId {
     pub(crate) subresource: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
     Apply,
     Update,
@@ -71,8 +71,9 @@ impl Writer {
         let blank = if old.is_none() { blank(resource) } else { Fields::new() };
         let changes = compare(resource.schema, old.unwrap_or(&blank), new, self.other_parts);
         let is_kept = given.is_none() || given.as_ref() == kept;
-        if changes.is_empty() && is_kept && self.applied.is_none() {
-            metadata_mut(new).extend(kept.map(|kept| ("managedFields".to_owned(), kept.clone())));
+        if is_kept && self.applied.is_none() && self.takes_only_its_own(kept, &changes) {
+            let list = given.or_else(|| kept.cloned()).map(|list| self.renewed(list, &changes));
+            metadata_mut(new).extend(list.map(|list| ("managedFields".to_owned(), list)));
             return Ok(());
         }
         let mut managers = given
@@ -87,12 +88,36 @@ impl Writer {
         }
         self.take(&mut managers, changes)?;
         let metadata = metadata_mut(new);
-        metadata.insert("managedFields".to_owned(), encode(managers));
+        metadata.insert("managedFields".to_owned(), encode(&managers));
         if let Some((name, value)) = &self.annotation {
             let annotations = map_mut(metadata, "annotations");
             annotations.insert((*name).to_owned(), value.as_str().into());
         }
         Ok(())
+    }
+
+    /// Whether nobody's fields become other ones, as in each renewal of a lease.
+    fn takes_only_its_own(&self, kept: Option<&Value>, changes: &Changes) -> bool {
+        let list = kept.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        changes.is_empty()
+            || changes.removed.is_empty()
+                && list.iter().any(|entry| self.id.is_of(entry))
+                && list.iter().all(|entry| match (self.id.is_of(entry), entry.get("fieldsV1")) {
+                    (true, Some(fields)) => changes.taken.is_within(fields),
+                    (false, Some(fields)) => !changes.taken.touches(fields),
+                    (is_own, None) => !is_own,
+                })
+    }
+
+    /// The entries with the time of this write in the writer's own.
+    fn renewed(&self, mut list: Value, changes: &Changes) -> Value {
+        if let (false, Value::Array(entries)) = (changes.is_empty(), &mut list) {
+            if let Some(own) = entries.iter_mut().find(|entry| self.id.is_of(entry)) {
+                own["time"] = time::seconds(self.now).into();
+            }
+            entries.sort_by(|a, b| order(a).cmp(&order(b)));
+        }
+        list
     }
 
     fn take(&self, managers: &mut Vec<Manager>, changes: Changes) -> Result<(), Status> {
@@ -181,20 +206,43 @@ pub(crate) fn before_and_after(
     (before, after)
 }
 
-pub(crate) fn encode(mut managers: Vec<Manager>) -> Value {
-    managers.sort_by(|a, b| {
-        let key = |manager: &Manager| (manager.id.operation, manager.time.clone());
-        key(a).cmp(&key(b)).then_with(|| a.id.name.cmp(&b.id.name))
-    });
-    managers.iter().map(Manager::to_json).collect()
+pub(crate) fn encode(managers: &[Manager]) -> Value {
+    let mut entries: Vec<Value> = managers.iter().map(Manager::to_json).collect();
+    entries.sort_by(|a, b| order(a).cmp(&order(b)));
+    entries.into()
+}
+
+/// Appliers stand first, then whoever wrote earlier.
+fn order(entry: &Value) -> [&str; 3] {
+    ["operation", "time", "manager"].map(|name| entry_text(entry, name))
+}
+
+fn entry_text<'a>(entry: &'a Value, name: &str) -> &'a str {
+    entry.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+impl ManagerId {
+    fn is_of(&self, entry: &Value) -> bool {
+        let text = |name| entry_text(entry, name);
+        text("manager") == self.name
+            && text("operation") == self.operation.as_str()
+            && text("apiVersion") == self.api_version
+            && text("subresource") == self.subresource
+    }
+}
+
+impl Operation {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Apply => "Apply",
+            Self::Update => "Update",
+        }
+    }
 }
 
 impl Manager {
     fn to_json(&self) -> Value {
-        let operation = match self.id.operation {
-            Operation::Apply => "Apply",
-            Operation::Update => "Update",
-        };
+        let operation = self.id.operation.as_str();
         let mut json = json!({
             "manager": self.id.name, "operation": operation, "apiVersion": self.id.api_version,
             "time": self.time, "fieldsType": "FieldsV1", "fieldsV1": self.fields.to_json(),
@@ -206,8 +254,7 @@ impl Manager {
     }
 
     fn from_json(json: &Value) -> Option<Self> {
-        let text =
-            |name: &str| json.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = |name: &str| entry_text(json, name).to_owned();
         let operation = match text("operation").as_str() {
             "Apply" => Operation::Apply,
             "Update" => Operation::Update,

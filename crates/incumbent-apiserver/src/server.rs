@@ -345,7 +345,7 @@ impl State {
         let target = collection(resource, if resource.is_namespaced() { namespace } else { "" });
         let content_type = String::new();
         let body = Body::Json(object);
-        let agent = String::new();
+        let agent = "incumbent-apiserver".to_owned();
         let impersonation = Impersonation::default();
         let user = User::admin();
         let form = Form::Json;

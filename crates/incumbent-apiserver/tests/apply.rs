@@ -54,6 +54,34 @@ async fn a_write_that_changes_nothing_is_none_however_late_it_comes() {
 }
 
 #[tokio::test]
+async fn a_renewal_changes_the_time_of_its_writer_and_nobodys_fields() {
+    let now = Arc::new(AtomicI64::new(1_767_225_600));
+    let seconds = now.clone();
+    let clock = move || Timestamp::from_second(seconds.load(Ordering::Relaxed)).unwrap();
+    let mut admin = ApiServer::builder().clock(clock).build().service();
+    let lease =
+        json!({"metadata": {"name": "l"}, "spec": {"holderIdentity": "a", "leaseTransitions": 0}});
+    send(&mut admin, "POST", LEASES, "", lease).await;
+    let other = json!({"metadata": {"labels": {"app": "x"}}});
+    let path = format!("{LEASES}/l?fieldManager=other");
+    let merge = "application/merge-patch+json";
+    let (_, mut lease) = send(&mut admin, "PATCH", &path, merge, other).await;
+    let before = [fields_of(&lease, "client"), fields_of(&lease, "other")];
+    now.fetch_add(5, Ordering::Relaxed);
+    lease["spec"]["leaseTransitions"] = json!(1);
+    let (_, lease) = send(&mut admin, "PUT", &format!("{LEASES}/l"), "", lease).await;
+    assert_eq!([fields_of(&lease, "client"), fields_of(&lease, "other")], before);
+    let times: Vec<_> = lease["metadata"]["managedFields"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| (entry["manager"].as_str().unwrap(), entry["time"].as_str().unwrap()))
+        .collect();
+    let expected = [("other", "2026-01-01T00:00:00Z"), ("client", "2026-01-01T00:00:05Z")];
+    assert_eq!(times, expected);
+}
+
+#[tokio::test]
 async fn a_field_that_another_set_is_a_conflict_unless_it_gets_the_same_value() {
     let mut admin = ApiServer::new().service();
     send(&mut admin, "POST", CONFIG_MAPS, "", config_map(json!({"x": "1", "y": "1"}))).await;

@@ -117,7 +117,10 @@ async fn nobody_gives_away_rights_that_he_does_not_have() {
     let all = json!({"apiGroups": [RBAC], "resources": ["*"], "verbs": ["create", "update"]});
     let token = allow_rules(&server, json!([all, lease_rule(json!(["get"]))]));
     let mut author = server.service_as(&token);
-    let role = |name: &str, verbs: Value| json!({"metadata": {"name": name}, "rules": [lease_rule(verbs)]});
+    let role = |name: &str, verbs: Value| {
+        let metadata = json!({"name": name});
+        json!({"metadata": metadata, "rules": [lease_rule(verbs)]})
+    };
     let path = format!("/apis/{RBAC}/v1/namespaces/default/roles");
     assert_eq!(send(&mut author, "POST", &path, role("less", json!(["get"]))).await.code, 201);
     let refused = send(&mut author, "POST", &path, role("more", json!(["get", "delete"]))).await;

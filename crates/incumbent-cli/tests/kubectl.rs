@@ -151,6 +151,24 @@ fn apply_sends_what_changed_and_takes_away_what_is_gone() {
 }
 
 #[test]
+fn containers_are_applied_one_by_one_and_fields_explained() {
+    let Some(kubectl) = Kubectl::new("pods") else { return };
+    let pod = |image: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: p}}\nspec:\n  containers:\n  \
+             - {{name: a, image: {image}}}\n  - {{name: b, image: other}}\n"
+        )
+    };
+    kubectl.file("pod.yaml", &pod("x:1"));
+    assert_eq!(kubectl.ok("apply -f pod.yaml"), "pod/p created\n");
+    kubectl.file("pod.yaml", &pod("x:2"));
+    assert_eq!(kubectl.ok("apply -f pod.yaml"), "pod/p configured\n");
+    assert_eq!(kubectl.ok("get pod p -o jsonpath={.spec.containers[*].image}"), "x:2 other");
+    let explained = kubectl.ok("explain pod.spec.containers.image");
+    assert!(explained.contains("FIELD: image <string>"), "{explained}");
+}
+
+#[test]
 fn server_side_apply_knows_whose_field_it_is() {
     let Some(kubectl) = Kubectl::new("server-side") else { return };
     kubectl.file("c.yaml", &format!("{}  z: \"1\"\n", config_map("c", "1")));
@@ -236,6 +254,14 @@ fn rights_are_told_and_a_token_is_somebody() {
     let leases = list.lines().find(|line| line.starts_with("leases.coordination.k8s.io"));
     assert_eq!(words(leases.unwrap()), ["leases.coordination.k8s.io", "[]", "[l]", "[get]"]);
     assert!(kubectl.ok("auth whoami").contains("system:masters"));
+    let question = format!(
+        r#"{{"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec":
+            {{"user": "{account}", "resourceAttributes": {{"verb": "get", "name": "l",
+            "group": "coordination.k8s.io", "resource": "leases", "namespace": "{}"}}}}}}"#,
+        kubectl.namespace
+    );
+    kubectl.file("question.json", &question);
+    assert_eq!(kubectl.json("create -f question.json")["status"]["allowed"], true);
     let token = kubectl.ok("create token s --duration 20m");
     kubectl.file("kubeconfig", &kubectl.ok("config view --raw --minify --flatten"));
     let as_account = |arguments: &str| {

@@ -24,6 +24,23 @@ fn a_set_is_read_as_it_is_written() {
 }
 
 #[test]
+fn a_set_is_within_or_touches_another_as_its_members_are() {
+    let json = json!({"f:data": {".": {}, "f:x": {}}, "f:spec": {"f:a": {}}});
+    let set = |json: Value| FieldSet::from_json(&json).unwrap();
+    for (part, is_within, touches) in [
+        (json!({}), true, false),
+        (json!({"f:data": {}}), true, true),
+        (json!({"f:data": {"f:x": {}}, "f:spec": {"f:a": {}}}), true, true),
+        (json!({"f:data": {"f:x": {}, "f:y": {}}}), false, true),
+        (json!({"f:spec": {}}), false, false),
+    ] {
+        let part = set(part);
+        assert_eq!((part.is_within(&json), part.touches(&json)), (is_within, touches), "{part:?}");
+        assert_eq!(!part.shared_with(&set(json.clone())).is_empty(), touches);
+    }
+}
+
+#[test]
 fn what_is_applied_is_meant_without_what_only_holds_it() {
     let ports = json!([{"containerPort": 80}, {"containerPort": 80, "protocol": "UDP"}]);
     let applied = pod(json!([{"name": "c", "image": "i", "ports": ports}]));
@@ -72,7 +89,8 @@ fn a_comparison_names_what_was_taken_and_what_went() {
 fn what_is_given_up_goes_unless_somebody_else_keeps_it() {
     let shape = &Shape::Object(POD.schema);
     let set = |value: Value| meant_by(POD.schema, &fields(value));
-    let mut live = json!({"metadata": {"labels": {"a": "1", "b": "2"}, "finalizers": ["k/a", "k/b"]},
+    let mut live = json!({
+        "metadata": {"labels": {"a": "1", "b": "2"}, "finalizers": ["k/a", "k/b"]},
         "spec": {"containers": [{"name": "a", "image": "1"}, {"name": "b"}]}});
     let gone = set(live.clone());
     let kept = set(json!({"metadata": {"labels": {"b": "2"}, "finalizers": ["k/b"]},

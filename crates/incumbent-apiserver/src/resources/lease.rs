@@ -21,9 +21,9 @@ pub(crate) const LEASE: Resource = Resource {
     columns: &[
         Column {
             name: "Holder",
-            description: "holderIdentity contains the identity of the holder of a current lease. If \
-                      Coordinated Leader Election is used, the holder identity must be equal to \
-                      the elected LeaseCandidate.metadata.name field.",
+            description: "holderIdentity contains the identity of the holder of a current lease. \
+                          If Coordinated Leader Election is used, the holder identity must be \
+                          equal to the elected LeaseCandidate.metadata.name field.",
             cell: |fields, _| cell(fields, "/spec/holderIdentity"),
         },
         // Upstream shows only the holder; whoever watches an election wants to see these too.
@@ -36,7 +36,7 @@ pub(crate) const LEASE: Resource = Resource {
         },
         Column {
             name: "Transitions",
-            description: "leaseTransitions is the number of transitions of a lease between holders.",
+            description: "How often the lease went from one holder to another.",
             cell: |fields, _| known(at(fields, "/spec/leaseTransitions").cloned()),
         },
     ],

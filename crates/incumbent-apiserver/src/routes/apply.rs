@@ -68,7 +68,7 @@ pub(super) fn apply(
     let (before, after) = before_and_after(&managers, &writer.id, &meant);
     let merged = merged(home, current.fields().clone(), applied, &before, &after);
     let mut fields = conform(home, merged, spot)?;
-    metadata_mut(&mut fields).insert("managedFields".to_owned(), encode(managers));
+    metadata_mut(&mut fields).insert("managedFields".to_owned(), encode(&managers));
     let object = replace(world, &writer, spot, &current, fields, part, dry)?;
     Ok(Answer::object(200, resource, object))
 }

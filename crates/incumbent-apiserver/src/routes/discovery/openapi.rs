@@ -1,9 +1,12 @@
-//! As much OpenAPI as kubectl looks for: that the server validates fields by itself.
+//! As much OpenAPI as kubectl looks for: that the server validates fields by itself, which fields
+//! there are, and how lists are merged.
 
 use serde_json::{Map, Value, json};
 
 use crate::answer::Answer;
+use crate::resources::review::REVIEWS;
 use crate::resources::{GROUPS, RESOURCES, Resource};
+use crate::schema::{Field, ListMerge, Shape};
 
 /// Where the document of each group is.
 pub(super) fn index() -> Value {
@@ -19,13 +22,20 @@ pub(super) fn group(group: &str, version: &str) -> Answer {
     if !GROUPS.contains(&(group, version)) {
         return Answer::page_not_found();
     }
-    let resources = RESOURCES.iter().filter(|resource| resource.group == group);
-    let paths: Map<String, Value> = resources.map(|resource| patch_of(resource)).collect();
+    let resources = || RESOURCES.iter().filter(|resource| resource.group == group);
+    let mut paths: Map<String, Value> = resources().map(|resource| patch_of(resource)).collect();
+    // kubectl looks at PATCH also for what can only be created.
+    paths.extend(REVIEWS.iter().filter(|review| review.group == group).map(|review| {
+        let kind = json!({"group": group, "version": version, "kind": review.kind});
+        let path = format!("/{}/{}", path(group, version), review.plural);
+        (path, json!({"patch": operation(&kind)}))
+    }));
+    let schemas: Map<String, Value> = resources().map(|resource| schema_of(resource)).collect();
     Answer::json(
         200,
         json!({
             "openapi": "3.0.0", "info": {"title": "incumbent-apiserver", "version": "v1"},
-            "paths": paths, "components": {"schemas": {}},
+            "paths": paths, "components": {"schemas": schemas},
         }),
     )
 }
@@ -38,16 +48,65 @@ fn patch_of(resource: &Resource) -> (String, Value) {
         path(resource.group, resource.version),
         resource.plural
     );
+    (path, json!({"patch": operation(&kind_of(resource))}))
+}
+
+fn operation(kind: &Value) -> Value {
     let parameter = |name: &str| json!({"name": name, "in": "query", "schema": {"type": "string"}});
     let parameters = ["dryRun", "fieldManager", "fieldValidation"].map(parameter);
-    let operation = json!({
+    json!({
         "parameters": parameters,
         "responses": {"200": {"description": "OK"}},
-        "x-kubernetes-group-version-kind": {
-            "group": resource.group, "version": resource.version, "kind": resource.kind,
-        },
-    });
-    (path, json!({"patch": operation}))
+        "x-kubernetes-group-version-kind": kind,
+    })
+}
+
+fn schema_of(resource: &Resource) -> (String, Value) {
+    let mut schema = object(resource.schema);
+    for name in ["apiVersion", "kind"] {
+        schema["properties"][name] = json!({"type": "string"});
+    }
+    schema["x-kubernetes-group-version-kind"] = json!([kind_of(resource)]);
+    let group = resource.group.split('.').next().filter(|group| !group.is_empty());
+    let group = group.unwrap_or("core");
+    (format!("io.k8s.api.{group}.{}.{}", resource.version, resource.kind), schema)
+}
+
+fn kind_of(resource: &Resource) -> Value {
+    json!({"group": resource.group, "version": resource.version, "kind": resource.kind})
+}
+
+fn object(fields: &[Field]) -> Value {
+    let properties = fields.iter().map(|field| (field.name.to_owned(), value(&field.shape)));
+    json!({"type": "object", "properties": properties.collect::<Map<String, Value>>()})
+}
+
+fn value(shape: &Shape) -> Value {
+    match shape {
+        Shape::Any => json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
+        Shape::Bool => json!({"type": "boolean"}),
+        Shape::Int32 => json!({"type": "integer", "format": "int32"}),
+        Shape::Int64 => json!({"type": "integer", "format": "int64"}),
+        Shape::String => json!({"type": "string"}),
+        Shape::Bytes => json!({"type": "string", "format": "byte"}),
+        Shape::Time | Shape::MicroTime => json!({"type": "string", "format": "date-time"}),
+        Shape::Map(item) => json!({"type": "object", "additionalProperties": value(item)}),
+        Shape::List(item, how) => list(item, *how),
+        Shape::Object(fields) => object(fields),
+        Shape::Whole(inner) => value(inner),
+    }
+}
+
+/// kubectl computes patches by what this says of a list.
+fn list(item: &Shape, how: ListMerge) -> Value {
+    let mut list = json!({"type": "array", "items": value(item)});
+    if !matches!(how, ListMerge::Replace) {
+        list["x-kubernetes-patch-strategy"] = json!("merge");
+    }
+    if let ListMerge::Key(key) | ListMerge::Keys(key, _) = how {
+        list["x-kubernetes-patch-merge-key"] = json!(key);
+    }
+    list
 }
 
 fn path(group: &str, version: &str) -> String {
