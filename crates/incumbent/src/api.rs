@@ -13,6 +13,10 @@ use serde_json::Value;
 use crate::error::Error;
 use crate::lock::{Lock, version};
 
+/// What audit logs show, and up to the slash what `managedFields` names as the manager.
+const USER_AGENT: header::HeaderValue =
+    header::HeaderValue::from_static(concat!("incumbent/", env!("CARGO_PKG_VERSION")));
+
 /// One lock behind one API server.
 #[derive(Clone)]
 pub(crate) struct Api {
@@ -153,6 +157,7 @@ impl Api {
         *request.uri_mut() = path.parse().expect("names were checked when the lock was made");
         let json = header::HeaderValue::from_static("application/json");
         request.headers_mut().insert(header::ACCEPT, json.clone());
+        request.headers_mut().insert(header::USER_AGENT, USER_AGENT);
         if body.is_some() {
             request.headers_mut().insert(header::CONTENT_TYPE, json);
         }
