@@ -269,7 +269,8 @@ fn rights_are_told_and_a_token_is_somebody() {
         command.env("KUBECONFIG", kubectl.folder().join("kubeconfig"));
         command.output().unwrap()
     };
-    as_account(&format!("config set users.admin.token {}", token.trim()));
+    let user = kubectl.ok("config view --minify -o jsonpath={.users[0].name}");
+    as_account(&format!("config set users.{user}.token {}", token.trim()));
     let who = as_account("auth whoami");
     assert!(String::from_utf8_lossy(&who.stdout).contains(&account), "{who:?}");
     let refused = as_account("get configmaps");
