@@ -76,7 +76,7 @@ impl Demo {
         let kubeconfig = folder.path().join("kubeconfig");
         dev_server::write_private(&kubeconfig, &listening.kubeconfig())
             .with_context(|| format!("cannot write {}", kubeconfig.display()))?;
-        let (register, register_address) = Register::start()?;
+        let (register, register_address) = Register::start(Ipv4Addr::LOCALHOST.into())?;
         let (candidates, printed) = Candidates::new(&kubeconfig, register_address);
         let address = listening.address();
         Ok(Self {
@@ -307,7 +307,7 @@ impl Demo {
 
     /// Leaves everything running until a signal comes.
     async fn keep(&mut self) -> anyhow::Result<()> {
-        self.register.take_it_easy();
+        self.register.take_it_easy(Duration::from_millis(100));
         let kubeconfig = self.folder.path().join("kubeconfig");
         let leader = self.leader()?.1.identity;
         let other = self.candidates.others(&leader).into_iter().next().unwrap_or_default();

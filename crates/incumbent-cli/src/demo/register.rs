@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -58,14 +58,14 @@ pub(crate) struct Reign {
 pub(crate) struct Register {
     /// By token. A plain mutex: nobody waits for anything while holding it.
     reigns: Arc<Mutex<BTreeMap<u64, Reign>>>,
-    /// Nothing is measured any more, and nobody needs a busy processor.
-    unhurried: Arc<AtomicBool>,
+    /// How long each write takes at least, in microseconds.
+    pace: Arc<AtomicU64>,
 }
 
 impl Register {
-    /// Starts it on a free port of the loopback device.
-    pub(crate) fn start() -> io::Result<(Self, SocketAddr)> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    /// Starts it on a free port of this address.
+    pub(crate) fn start(address: IpAddr) -> io::Result<(Self, SocketAddr)> {
+        let listener = TcpListener::bind((address, 0))?;
         let address = listener.local_addr()?;
         let register = Self::default();
         let server = register.clone();
@@ -80,9 +80,11 @@ impl Register {
         Ok((register, address))
     }
 
-    /// Takes its time from now on, and so slows down whoever writes.
-    pub(crate) fn take_it_easy(&self) {
-        self.unhurried.store(true, Ordering::Relaxed);
+    /// Takes so long for each write from now on, and so slows down whoever writes: it need not keep a
+    /// processor busy.
+    pub(crate) fn take_it_easy(&self, pace: Duration) {
+        let micros = u64::try_from(pace.as_micros()).unwrap_or(u64::MAX);
+        self.pace.store(micros, Ordering::Relaxed);
     }
 
     /// All terms, by token.
@@ -99,9 +101,7 @@ impl Register {
         stream.set_nodelay(true)?;
         let mut writer = stream.try_clone()?;
         for line in BufReader::new(stream).lines() {
-            if self.unhurried.load(Ordering::Relaxed) {
-                thread::sleep(Duration::from_millis(100));
-            }
+            thread::sleep(Duration::from_micros(self.pace.load(Ordering::Relaxed)));
             let answer = if self.take(&line?) { "taken\n" } else { "refused\n" };
             writer.write_all(answer.as_bytes())?;
         }

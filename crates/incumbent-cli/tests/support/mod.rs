@@ -8,6 +8,7 @@ pub(crate) mod proxy;
 pub(crate) mod testbed;
 
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -27,13 +28,16 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn start() -> Self {
+        Self::start_on("127.0.0.1:0".parse().unwrap())
+    }
+
+    pub(crate) fn start_on(address: SocketAddr) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .unwrap();
         let server = ApiServer::new();
-        let address = "127.0.0.1:0".parse().unwrap();
         let listening = runtime.block_on(server.listen(address, Transport::Https)).unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("kubeconfig"), listening.kubeconfig()).unwrap();
@@ -55,7 +59,7 @@ impl Cluster {
     }
 
     /// The same server again, on the same port.
-    pub(crate) fn listen_again(&mut self, address: std::net::SocketAddr) {
+    pub(crate) fn listen_again(&mut self, address: SocketAddr) {
         let listening = self.server.listen(address, Transport::Https);
         self.listening = Some(self.runtime.block_on(listening).unwrap());
     }
@@ -169,6 +173,10 @@ impl Candidate {
     /// All lines so far.
     pub(crate) fn history(&self) -> Vec<Value> {
         self.printed.lines.lock().unwrap().0.clone()
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Ends the process as a crash would.

@@ -1,25 +1,77 @@
-//! A TCP proxy on loopback between one client and the server, which can be cut like a cable.
+//! A TCP proxy on loopback between one client and the server, whose cable can be damaged.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
-/// While it is cut, nothing passes in either direction, and nobody is told. What was under way arrives
-/// when it is mended, late.
+/// Passes on what it gets, as the state of its cable lets it. What was under way arrives when the cable is
+/// mended, late.
 pub(crate) struct Proxy {
     address: SocketAddr,
     cable: Arc<Cable>,
 }
 
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum State {
+    #[default]
+    Whole,
+    /// Nothing passes in either direction, and nobody is told.
+    Cut,
+    /// Requests pass, and nothing comes back.
+    AnswersHeld,
+    /// Each piece comes so much later.
+    Slow(Duration),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    There,
+    Back,
+}
+
 #[derive(Default)]
 struct Cable {
-    is_cut: Mutex<bool>,
-    mended: Condvar,
+    state: Mutex<State>,
+    changed: Condvar,
+    connections: Mutex<Vec<(TcpStream, TcpStream)>>,
 }
 
 impl Cable {
-    fn wait_until_whole(&self) {
-        drop(self.mended.wait_while(self.is_cut.lock().unwrap(), |is_cut| *is_cut).unwrap());
+    fn pass(&self, direction: Direction) {
+        let is_held = |state: &mut State| match state {
+            State::Cut => true,
+            State::AnswersHeld => direction == Direction::Back,
+            State::Whole | State::Slow(_) => false,
+        };
+        let state = *self.changed.wait_while(self.state.lock().unwrap(), is_held).unwrap();
+        if let State::Slow(delay) = state {
+            std::thread::sleep(delay);
+        }
+    }
+
+    fn connect(self: &Arc<Self>, near: TcpStream, server: &(String, u16)) -> std::io::Result<()> {
+        self.pass(Direction::There);
+        let far = TcpStream::connect((server.0.as_str(), server.1))?;
+        near.set_nodelay(true)?;
+        far.set_nodelay(true)?;
+        self.connections.lock().unwrap().push((near.try_clone()?, far.try_clone()?));
+        let (near_again, far_again, cable) = (near.try_clone()?, far.try_clone()?, self.clone());
+        std::thread::spawn(move || cable.carry(far_again, near_again, Direction::Back));
+        self.carry(near, far, Direction::There);
+        Ok(())
+    }
+
+    fn carry(&self, mut from: TcpStream, mut to: TcpStream, direction: Direction) {
+        let mut bytes = vec![0; 16 * 1024];
+        while let Ok(count @ 1..) = from.read(&mut bytes) {
+            self.pass(direction);
+            if to.write_all(&bytes[..count]).is_err() {
+                break;
+            }
+        }
+        self.pass(direction);
+        let _ = (to.shutdown(Shutdown::Write), from.shutdown(Shutdown::Read));
     }
 }
 
@@ -33,7 +85,7 @@ impl Proxy {
         std::thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
                 let (server, cable) = (server.clone(), of_listener.clone());
-                std::thread::spawn(move || connect(near, &server, &cable));
+                std::thread::spawn(move || cable.connect(near, &server));
             }
         });
         Self { address, cable }
@@ -43,13 +95,24 @@ impl Proxy {
         self.address
     }
 
+    pub(crate) fn set(&self, state: State) {
+        *self.cable.state.lock().unwrap() = state;
+        self.cable.changed.notify_all();
+    }
+
     pub(crate) fn cut(&self) {
-        *self.cable.is_cut.lock().unwrap() = true;
+        self.set(State::Cut);
     }
 
     pub(crate) fn mend(&self) {
-        *self.cable.is_cut.lock().unwrap() = false;
-        self.cable.mended.notify_all();
+        self.set(State::Whole);
+    }
+
+    /// Closes all connections: one direction, or both.
+    pub(crate) fn close(&self, how: Shutdown) {
+        for (near, far) in self.cable.connections.lock().unwrap().drain(..) {
+            let _ = (near.shutdown(how), (how == Shutdown::Both).then(|| far.shutdown(how)));
+        }
     }
 }
 
@@ -57,26 +120,4 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.mend();
     }
-}
-
-fn connect(near: TcpStream, server: &(String, u16), cable: &Arc<Cable>) {
-    cable.wait_until_whole();
-    let Ok(far) = TcpStream::connect((server.0.as_str(), server.1)) else { return };
-    let _ = (near.set_nodelay(true), far.set_nodelay(true));
-    let (Ok(near_again), Ok(far_again)) = (near.try_clone(), far.try_clone()) else { return };
-    let back = cable.clone();
-    std::thread::spawn(move || pass(far_again, near_again, &back));
-    pass(near, far, cable);
-}
-
-fn pass(mut from: TcpStream, mut to: TcpStream, cable: &Cable) {
-    let mut bytes = vec![0; 16 * 1024];
-    while let Ok(count @ 1..) = from.read(&mut bytes) {
-        cable.wait_until_whole();
-        if to.write_all(&bytes[..count]).is_err() {
-            break;
-        }
-    }
-    cable.wait_until_whole();
-    let _ = (to.shutdown(Shutdown::Write), from.shutdown(Shutdown::Read));
 }

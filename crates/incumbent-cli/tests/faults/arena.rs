@@ -1,0 +1,250 @@
+//! Three candidates, each behind a line of its own, and the register that sees who acts.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::LEASE;
+use super::namespace::{Bridge, Network};
+use super::register::{Register, Reign};
+use super::support::proxy::Proxy;
+use super::support::{Candidate, Cluster, peers};
+
+pub(crate) struct Arena {
+    fault: &'static str,
+    pub(crate) cluster: Cluster,
+    register: Register,
+    members: Vec<Member>,
+    /// What the networks of the members hang on.
+    pub(crate) bridge: Option<Bridge>,
+}
+
+struct Member {
+    name: &'static str,
+    candidate: Candidate,
+    /// How it is started, for when it has ended.
+    start: Start,
+}
+
+struct Start {
+    arguments: String,
+    proxy: Proxy,
+    network: Option<Network>,
+    /// What libfaketime reads the offset of its wall clock from.
+    clock: Option<PathBuf>,
+}
+
+impl Start {
+    fn start(&self) -> Candidate {
+        let mut command = super::support::incumbent(&self.arguments);
+        if let Some(network) = &self.network {
+            command = network.inside(command);
+        }
+        if let Some(clock) = &self.clock {
+            command.env("LD_PRELOAD", FAKETIME).env("FAKETIME_TIMESTAMP_FILE", clock);
+            command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
+        command.env("RUST_LOG", "off").stderr(std::process::Stdio::null());
+        Candidate::start(command)
+    }
+}
+
+const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+const NAMES: [&str; 3] = ["alpha", "beta", "gamma"];
+
+impl Arena {
+    pub(crate) fn start(fault: &'static str) -> Self {
+        Self::build(fault, Cluster::start(), false, |_| None)
+    }
+
+    /// Each candidate's wall clock can be turned; none where libfaketime is missing.
+    pub(crate) fn with_wall_clocks(fault: &'static str) -> Option<Self> {
+        if !std::path::Path::new(FAKETIME).exists() {
+            peers::missing("libfaketime", "Debian's package of that name has it");
+            return None;
+        }
+        Some(Self::build(fault, Cluster::start(), true, |_| None))
+    }
+
+    pub(crate) fn build(
+        fault: &'static str,
+        cluster: Cluster,
+        has_clocks: bool,
+        mut network: impl FnMut(usize) -> Option<Network>,
+    ) -> Self {
+        let (register, address) = Register::start(cluster.listening().address().ip()).unwrap();
+        register.take_it_easy(Duration::from_millis(1));
+        let mut members = Vec::new();
+        for (number, name) in NAMES.into_iter().enumerate() {
+            let server = cluster.listening().address();
+            let proxy = Proxy::to((server.ip().to_string(), server.port()));
+            let network = network(number);
+            let port = if network.is_some() { server } else { proxy.address() };
+            let arguments = arguments(&cluster, name, port, address);
+            let clock = has_clocks.then(|| cluster.folder.path().join(format!("clock-{name}")));
+            if let Some(clock) = &clock {
+                std::fs::write(clock, "+0").unwrap();
+            }
+            let start = Start { arguments, proxy, network, clock };
+            members.push(Member { name, candidate: start.start(), start });
+        }
+        Self { fault, cluster, register, members, bridge: None }
+    }
+
+    /// Plays the fault so often as asked for, and judges what the register saw.
+    pub(crate) fn play(&mut self, mut run: impl FnMut(&mut Self, &mut fastrand::Rng)) {
+        let runs = std::env::var("INCUMBENT_FAULT_RUNS").map_or(2, |runs| runs.parse().unwrap());
+        let seed = fastrand::u64(..);
+        let mut rng = fastrand::Rng::with_seed(seed);
+        for _ in 0..runs {
+            run(self, &mut rng);
+            self.leader();
+            std::thread::sleep(millis(rng.u64(..700)));
+        }
+        self.report(runs, seed);
+    }
+
+    /// Waits until somebody acts, and returns its name.
+    pub(crate) fn leader(&mut self) -> String {
+        self.wait("nobody leads", |arena| {
+            let (token, reign) = arena.register.newest()?;
+            std::thread::sleep(Duration::from_millis(20));
+            let (later, again) = arena.register.newest()?;
+            (later == token && again.accepted > reign.accepted).then_some(again.identity)
+        })
+    }
+
+    /// Waits until somebody else acts.
+    pub(crate) fn next_after(&mut self, name: &str) -> String {
+        self.wait("nobody took over", |arena| {
+            let (_, reign) = arena.register.newest()?;
+            (reign.identity != name).then_some(reign.identity)
+        })
+    }
+
+    fn wait<T>(&mut self, what: &str, mut found: impl FnMut(&Self) -> Option<T>) -> T {
+        let deadline = Instant::now() + 20 * LEASE;
+        while Instant::now() < deadline {
+            if let Some(found) = found(self) {
+                return found;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("{}: {what}: {:#?}", self.fault, self.register.reigns());
+    }
+
+    fn member(&mut self, name: &str) -> &mut Member {
+        self.members.iter_mut().find(|member| member.name == name).unwrap()
+    }
+
+    pub(crate) fn kill(&mut self, name: &str) {
+        self.member(name).candidate.kill();
+    }
+
+    pub(crate) fn signal(&mut self, name: &str, signal: Signal) {
+        self.member(name).candidate.signal(signal);
+    }
+
+    pub(crate) fn restart(&mut self, name: &str) {
+        let member = self.member(name);
+        member.candidate = member.start.start();
+    }
+
+    /// Starts those again that the watchdog has ended, as a Pod's kubelet would.
+    pub(crate) fn revive(&mut self) {
+        for member in &mut self.members {
+            if member.candidate.has_ended() {
+                member.candidate = member.start.start();
+            }
+        }
+    }
+
+    pub(crate) fn cable(&mut self, name: &str) -> &Proxy {
+        &self.member(name).start.proxy
+    }
+
+    pub(crate) fn network(&mut self, name: &str, is_up: bool) {
+        self.member(name).start.network.as_ref().unwrap().set(is_up);
+    }
+
+    /// Turns a leader's wall clock, and waits until it shows in the record.
+    pub(crate) fn turn_clock(&mut self, name: &str, seconds: i64) {
+        let clock = self.member(name).start.clock.clone().unwrap();
+        std::fs::write(clock, format!("{seconds:+}")).unwrap();
+        self.wait("the clock does not turn", |arena| {
+            let shown = arena.cluster.run("get lease/scanner -o json").stdout;
+            let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+            let renewed: jiff::Timestamp = shown[0]["renewTime"].as_str()?.parse().ok()?;
+            let off = renewed.as_second() - jiff::Timestamp::now().as_second();
+            ((off - seconds).abs() < 5).then_some(())
+        });
+    }
+
+    /// Turns a wall clock a day back.
+    pub(crate) fn turn_back(&mut self, name: &str) {
+        let clock = self.member(name).start.clock.clone().unwrap();
+        std::fs::write(clock, "-86400").unwrap();
+    }
+
+    pub(crate) fn without_server(&mut self, for_so_long: Duration) {
+        let address = self.cluster.listening().address();
+        self.cluster.stop();
+        std::thread::sleep(for_so_long);
+        self.cluster.listen_again(address);
+    }
+
+    fn report(&self, runs: u64, seed: u64) {
+        let reigns = self.register.reigns();
+        let terms: Vec<&Reign> = reigns.values().collect();
+        let pairs = || terms.windows(2).map(|pair| (pair[0], pair[1]));
+        let overlap: Duration =
+            pairs().map(|(old, new)| old.last_belief.saturating_sub(new.first_belief)).sum();
+        let mut gaps: Vec<Duration> = pairs()
+            .filter_map(|(old, new)| Some(new.first_write?.saturating_sub(old.last_write?)))
+            .collect();
+        gaps.sort_unstable();
+        let (median, longest) = (gaps.get(gaps.len() / 2), gaps.last());
+        let shown = |gap: Option<&Duration>| gap.map_or(0, Duration::as_millis);
+        let accepted: u64 = terms.iter().map(|reign| reign.accepted).sum();
+        let refused: u64 = terms.iter().map(|reign| reign.refused).sum();
+        println!(
+            "{:16} {runs:4} runs {:4} terms  overlap {} ms  gap median {} ms, longest {} ms  {accepted} \
+             writes, {refused} old ones refused  seed {seed}",
+            self.fault,
+            terms.len(),
+            overlap.as_millis(),
+            shown(median),
+            shown(longest),
+        );
+        let _ = std::io::stdout().flush();
+        assert_eq!(overlap, Duration::ZERO, "{}, seed {seed}: {reigns:#?}", self.fault);
+    }
+}
+
+fn arguments(cluster: &Cluster, name: &str, server: SocketAddr, register: SocketAddr) -> String {
+    let kubeconfig = std::fs::read_to_string(cluster.kubeconfig()).unwrap();
+    let file = cluster.folder.path().join(format!("kubeconfig-{name}"));
+    let own = cluster.listening().url();
+    std::fs::write(&file, kubeconfig.replace(&own, &format!("https://{server}"))).unwrap();
+    format!(
+        "elect --lock lease/scanner --lease-duration {}s --identity {name} --register {register} \
+         --kubeconfig {}",
+        LEASE.as_secs(),
+        file.display()
+    )
+}
+
+pub(crate) fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// Runs a command that has to succeed.
+pub(crate) fn run(command: &str) -> bool {
+    let mut words = command.split_whitespace();
+    let output = Command::new(words.next().unwrap()).args(words).output();
+    output.is_ok_and(|output| output.status.success())
+}
