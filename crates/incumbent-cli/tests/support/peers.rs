@@ -10,20 +10,35 @@ pub(crate) enum Peer {
     Python,
 }
 
-/// The program of this peer: the candidate itself, or the interpreter for it.
+impl Peer {
+    fn name(self) -> &'static str {
+        match self {
+            Self::ClientGo => "client-go",
+            Self::Python => "the Python client",
+        }
+    }
+
+    /// The candidate itself, or the interpreter for it.
+    fn program(self) -> PathBuf {
+        folder().join(match self {
+            Self::ClientGo => "client-go",
+            Self::Python => "python/bin/python",
+        })
+    }
+}
+
+/// The program of this peer.
 ///
 /// # Panics
 /// It was not built, and `INCUMBENT_REQUIRE_PEERS` is set.
 pub(crate) fn find(peer: Peer) -> Option<PathBuf> {
-    let (name, file) = match peer {
-        Peer::ClientGo => ("client-go", "client-go"),
-        Peer::Python => ("the Python client", "python/bin/python"),
-    };
-    let file = folder().join(file);
-    if file.exists() {
-        return Some(file);
+    if peer.program().exists() {
+        return Some(peer.program());
     }
-    missing(name, "interop/build builds it");
+    // All that are missing, in one line.
+    let all = [Peer::ClientGo, Peer::Python].into_iter();
+    let names: Vec<_> = all.filter(|peer| !peer.program().exists()).map(Peer::name).collect();
+    missing(&names.join(" and "), "interop/build builds it");
     None
 }
 
@@ -39,10 +54,10 @@ pub(crate) fn folder() -> PathBuf {
 /// `INCUMBENT_REQUIRE_PEERS` is set.
 pub(crate) fn missing(peer: &str, hint: &str) {
     static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
-    assert!(std::env::var_os("INCUMBENT_REQUIRE_PEERS").is_none(), "{peer} is missing: {hint}");
+    assert!(std::env::var_os("INCUMBENT_REQUIRE_PEERS").is_none(), "missing: {peer} ({hint})");
     let mut said = SAID.lock().unwrap();
     if !said.iter().any(|other| other == peer) {
         said.push(peer.to_owned());
-        let _ = writeln!(std::io::stderr(), "skipped: {peer} is missing ({hint})");
+        let _ = writeln!(std::io::stderr(), "skipped: {peer}, missing here ({hint})");
     }
 }
