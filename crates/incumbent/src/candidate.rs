@@ -12,11 +12,12 @@ use crate::api::Api;
 use crate::clock::Clock;
 use crate::driver::{Driver, Parts};
 use crate::error::{BoxError, Error};
+use crate::gate::WriteGate;
 use crate::identity;
 use crate::leadership::{Command, Leadership, await_release};
 use crate::lock::{HIGHEST_TOKEN, Lock};
 use crate::observer::Observer;
-use crate::term::{OnOverrun, Overrun, abort};
+use crate::term::{CurrentTerm, OnOverrun, Overrun, abort};
 
 /// A participant of an election: it can lead, wait to lead, or only follow.
 ///
@@ -29,6 +30,7 @@ pub struct Candidate {
     clock: Clock,
     commands: mpsc::UnboundedSender<Command>,
     sightings: watch::Receiver<Sighting>,
+    current: CurrentTerm,
 }
 
 impl Candidate {
@@ -55,6 +57,11 @@ impl Candidate {
     /// What it competes for.
     pub fn lock(&self) -> &Lock {
         &self.lock
+    }
+
+    /// A gate for the requests of this candidate's work, open only while it leads.
+    pub fn write_gate(&self) -> WriteGate {
+        WriteGate::new(self.lock.clone(), self.current.clone())
     }
 
     /// Waits until this candidate leads.
@@ -228,6 +235,7 @@ impl Builder {
         };
         let (commands, receiver) = mpsc::unbounded_channel();
         let (publish, sightings) = watch::channel(Sighting::Unknown);
+        let current = CurrentTerm::default();
         let driver = Driver::new(Parts {
             elector: Elector::new(config),
             api: self.api,
@@ -236,8 +244,9 @@ impl Builder {
             sender: commands.downgrade(),
             commands: receiver,
             sightings: publish,
+            current: current.clone(),
         });
         tokio::spawn(driver.run());
-        Ok(Candidate { lock, identity, clock: self.clock, commands, sightings })
+        Ok(Candidate { lock, identity, clock: self.clock, commands, sightings, current })
     }
 }

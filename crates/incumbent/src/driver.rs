@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::follow::{self, News};
 use crate::leadership::{Command, Leadership};
 use crate::lock::{Lock, version};
-use crate::term::{OnOverrun, TermState};
+use crate::term::{CurrentTerm, OnOverrun, TermState};
 use crate::watchdog;
 
 pub(crate) struct Driver {
@@ -33,6 +33,7 @@ pub(crate) struct Driver {
     /// For the leaderships that this driver hands out. Weak, so that it ends with its candidate.
     sender: mpsc::WeakUnboundedSender<Command>,
     sightings: watch::Sender<Sighting>,
+    current: CurrentTerm,
     news: mpsc::Receiver<News>,
     watching: JoinHandle<()>,
     /// The lock as JSON, at the version that the elector knows.
@@ -74,6 +75,7 @@ pub(crate) struct Parts {
     pub(crate) sender: mpsc::WeakUnboundedSender<Command>,
     pub(crate) commands: mpsc::UnboundedReceiver<Command>,
     pub(crate) sightings: watch::Sender<Sighting>,
+    pub(crate) current: CurrentTerm,
 }
 
 impl Driver {
@@ -88,6 +90,7 @@ impl Driver {
             commands: parts.commands,
             sender: parts.sender,
             sightings: parts.sightings,
+            current: parts.current,
             news,
             watching,
             object: None,
@@ -194,6 +197,7 @@ impl Driver {
             return;
         };
         watchdog::guard(&state);
+        self.current.set(&state);
         // Where nobody takes it any more, it is dropped here, and with that released.
         let _ = campaign.send(Ok(Leadership::new(state, sender)));
     }

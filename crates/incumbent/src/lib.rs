@@ -77,6 +77,7 @@ mod connect;
 mod driver;
 mod error;
 mod follow;
+mod gate;
 mod identity;
 mod leadership;
 mod lock;
@@ -90,6 +91,7 @@ pub use candidate::{Builder, Candidate};
 pub use clock::Clock;
 pub use connect::{Connect, connect};
 pub use error::{BoxError, Error};
+pub use gate::{Gated, NotLeading, WriteGate};
 #[doc(inline)]
 pub use incumbent_core::{FencingToken, Identity, Loss, Release, Timing, TimingError};
 pub use leadership::Leadership;

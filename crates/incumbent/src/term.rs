@@ -1,8 +1,8 @@
 //! One term, as all threads see it: the driver that renews it, the work that asks, the watchdog.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use incumbent_core::{FencingToken, Instant, Loss, Term};
@@ -169,6 +169,21 @@ impl TermState {
         }
         let late_by = now.saturating_since(stop_by);
         Due::Overrun(Overrun { lock: self.lock.clone(), token: self.token, late_by })
+    }
+}
+
+/// The term of a candidate that its work has now, if it has one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CurrentTerm(Arc<Mutex<Weak<TermState>>>);
+
+impl CurrentTerm {
+    pub(crate) fn set(&self, term: &Arc<TermState>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(term);
+    }
+
+    pub(crate) fn is_valid(&self) -> bool {
+        let term = self.0.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        term.is_some_and(|term| !term.valid_for().is_zero())
     }
 }
 

@@ -1,0 +1,128 @@
+//! A gate in front of the API server that lets writes through only while one leads.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::{Method, Request, header};
+use kube::client::ClientBuilder;
+
+use crate::error::{BoxError, Error};
+use crate::lock::Lock;
+use crate::term::CurrentTerm;
+
+/// Refuses requests that change something while its candidate does not lead.
+///
+/// It is a `tower` layer for whatever sends HTTP requests, and makes [`kube::Client`]s that have it. Build
+/// the client once, at the start; the gate opens with each term of its candidate and closes with its end.
+///
+/// It asks when a request is about to be sent. One that is already under way when leadership ends may
+/// still be applied: against that, only a [fencing token](crate::Leadership::fencing_token) helps.
+///
+/// ```
+/// # use incumbent::{Candidate, Clock, Lock};
+/// # use incumbent_apiserver::ApiServer;
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = ApiServer::new();
+/// # let client = kube::Client::new(server.service(), "default");
+/// use incumbent::NotLeading;
+/// use k8s_openapi::api::core::v1::ConfigMap;
+/// use kube::{Api, client::ClientBuilder};
+///
+/// let candidate = Candidate::builder(client, Lock::lease("default", "scanner"))
+///     # .clock(Clock::tokio())
+///     .build()?;
+/// let gate = candidate.write_gate();
+/// let gated = ClientBuilder::new(server.service(), "default").with_layer(&gate).build();
+///
+/// let config_maps: Api<ConfigMap> = Api::default_namespaced(gated);
+/// assert!(config_maps.list(&Default::default()).await.is_ok());
+/// let Err(kube::Error::Service(error)) =
+///     config_maps.create(&Default::default(), &ConfigMap::default()).await
+/// else {
+///     panic!("nobody leads");
+/// };
+/// assert!(error.is::<NotLeading>());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct WriteGate {
+    lock: Lock,
+    current: CurrentTerm,
+}
+
+/// A request was not sent, because this process does not lead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not sent: this process does not lead {lock}")]
+pub struct NotLeading {
+    /// In which election.
+    pub lock: Lock,
+}
+
+impl WriteGate {
+    pub(crate) fn new(lock: Lock, current: CurrentTerm) -> Self {
+        Self { lock, current }
+    }
+
+    /// Whether a write would be let through now.
+    pub fn is_open(&self) -> bool {
+        self.current.is_valid()
+    }
+
+    /// A client whose writes go through this gate. Not for elections: these have to write in order to lead.
+    ///
+    /// # Errors
+    /// [`Error::NotConfigured`] where the configuration cannot be used.
+    pub fn client(&self, config: kube::Config) -> Result<kube::Client, Error> {
+        let builder = ClientBuilder::try_from(config)
+            .map_err(|error| Error::NotConfigured { message: error.to_string() })?;
+        Ok(builder.with_layer(self).build())
+    }
+}
+
+impl<S> tower_layer::Layer<S> for WriteGate {
+    type Service = Gated<S>;
+
+    fn layer(&self, inner: S) -> Gated<S> {
+        Gated { inner, gate: self.clone() }
+    }
+}
+
+/// What is behind a [`WriteGate`].
+#[derive(Clone, Debug)]
+pub struct Gated<S> {
+    inner: S,
+    gate: WriteGate,
+}
+
+impl<S, B> tower_service::Service<Request<B>> for Gated<S>
+where
+    S: tower_service::Service<Request<B>>,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+{
+    type Response = S::Response;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        if is_write(&request) && !self.gate.is_open() {
+            let refused = NotLeading { lock: self.gate.lock.clone() };
+            return Box::pin(async move { Err(refused.into()) });
+        }
+        let answer = self.inner.call(request);
+        Box::pin(async move { answer.await.map_err(Into::into) })
+    }
+}
+
+/// Also what asks for another protocol: to run something in a Pod is a GET with an upgrade.
+fn is_write<B>(request: &Request<B>) -> bool {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    !reads || request.headers().contains_key(header::UPGRADE)
+}
