@@ -112,6 +112,9 @@ pub(crate) struct Elect {
     /// Give no fencing token below this, for a lock that moves to another cluster or a restored backup
     #[arg(long, value_name = "N", default_value = "0")]
     pub(crate) token_floor: u64,
+    /// Write a Kubernetes Event on the lock when a term begins and ends
+    #[arg(long)]
+    pub(crate) events: bool,
     /// While leading, print an "acting" line this often
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) act_every: Option<Duration>,

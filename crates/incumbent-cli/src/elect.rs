@@ -28,6 +28,7 @@ pub(crate) async fn run(args: args::Elect) -> anyhow::Result<ExitCode> {
             let mut builder = Candidate::builder(client.clone(), lock.clone())
                 .timing(timing)
                 .token_floor(args.token_floor)
+                .events(args.events)
                 .on_overrun(end_unless_paused);
             builder = match (&args.identity, args.candidates) {
                 (None, _) => builder,

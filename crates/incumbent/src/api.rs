@@ -110,6 +110,18 @@ impl Api {
         }
     }
 
+    /// Stores an Event beside the lock.
+    pub(crate) async fn write_event(&self, event: &Value) -> Result<(), String> {
+        let path = format!("/api/v1/namespaces/{}/events", self.lock.namespace());
+        let exchange = self.exchange(self.request(Method::POST, path, Some(event)));
+        let answer = tokio::time::timeout(FETCH_TIMEOUT, exchange).await;
+        let (status, _, body) = answer.map_err(|_| "no answer in time".to_owned())??;
+        match status.is_success() {
+            true => Ok(()),
+            false => Err(message(serde_json::from_slice(&body).ok().as_ref(), &body)),
+        }
+    }
+
     /// Opens a watch of the one object, from `after` on, or from its present state.
     pub(crate) async fn watch(
         &self,

@@ -12,6 +12,7 @@ use crate::api::Api;
 use crate::clock::Clock;
 use crate::driver::{Driver, Parts};
 use crate::error::{BoxError, Error};
+use crate::events::Events;
 use crate::gate::WriteGate;
 use crate::identity;
 use crate::leadership::{Command, Leadership, await_release};
@@ -46,6 +47,7 @@ impl Candidate {
             token_floor: FencingToken(0),
             clock: Clock::system(),
             on_overrun: Arc::new(abort),
+            has_events: false,
         }
     }
 
@@ -162,6 +164,7 @@ pub struct Builder {
     token_floor: FencingToken,
     clock: Clock,
     on_overrun: OnOverrun,
+    has_events: bool,
 }
 
 impl Builder {
@@ -205,6 +208,16 @@ impl Builder {
         self
     }
 
+    /// Writes a Kubernetes Event on the lock when a term of this candidate begins and ends, as client-go
+    /// does; not without this.
+    ///
+    /// The account needs the verb `create` on `events`. Events are written in the background, once, and an
+    /// election does not wait for them: one may be missing where the process ends at that moment.
+    pub fn events(mut self, on: bool) -> Self {
+        self.has_events = on;
+        self
+    }
+
     /// Starts the candidate, as one that only follows.
     ///
     /// # Errors
@@ -236,6 +249,7 @@ impl Builder {
         let (commands, receiver) = mpsc::unbounded_channel();
         let (publish, sightings) = watch::channel(Sighting::Unknown);
         let current = CurrentTerm::default();
+        let events = self.has_events.then(|| Events::new(self.api.clone(), identity.clone()));
         let driver = Driver::new(Parts {
             elector: Elector::new(config),
             api: self.api,
@@ -245,6 +259,7 @@ impl Builder {
             commands: receiver,
             sightings: publish,
             current: current.clone(),
+            events,
         });
         tokio::spawn(driver.run());
         Ok(Candidate { lock, identity, clock: self.clock, commands, sightings, current })

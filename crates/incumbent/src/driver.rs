@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use crate::api::{Answer, Api, Trouble, verb};
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::events::Events;
 use crate::follow::{self, News};
 use crate::leadership::{Command, Leadership};
 use crate::lock::{Lock, version};
@@ -34,6 +35,7 @@ pub(crate) struct Driver {
     sender: mpsc::WeakUnboundedSender<Command>,
     sightings: watch::Sender<Sighting>,
     current: CurrentTerm,
+    events: Option<Events>,
     news: mpsc::Receiver<News>,
     watching: JoinHandle<()>,
     /// The lock as JSON, at the version that the elector knows.
@@ -76,6 +78,7 @@ pub(crate) struct Parts {
     pub(crate) commands: mpsc::UnboundedReceiver<Command>,
     pub(crate) sightings: watch::Sender<Sighting>,
     pub(crate) current: CurrentTerm,
+    pub(crate) events: Option<Events>,
 }
 
 impl Driver {
@@ -91,6 +94,7 @@ impl Driver {
             sender: parts.sender,
             sightings: parts.sightings,
             current: parts.current,
+            events: parts.events,
             news,
             watching,
             object: None,
@@ -169,6 +173,7 @@ impl Driver {
             }
             Change::Lost(loss) => {
                 tracing::info!(%lock, ?loss, "no longer leading");
+                self.record("stopped leading");
                 if let Some(state) = &self.term {
                     state.end(loss);
                 }
@@ -176,6 +181,9 @@ impl Driver {
             Change::Released(release) => {
                 tracing::debug!(%lock, ?release, "released");
                 if let Some(state) = self.term.take() {
+                    if state.loss().is_none() {
+                        self.record("stopped leading");
+                    }
                     state.revoke();
                 }
                 self.last_release = release;
@@ -198,8 +206,15 @@ impl Driver {
         };
         watchdog::guard(&state);
         self.current.set(&state);
+        self.record("became leader");
         // Where nobody takes it any more, it is dropped here, and with that released.
         let _ = campaign.send(Ok(Leadership::new(state, sender)));
+    }
+
+    fn record(&self, what: &str) {
+        if let Some(events) = &self.events {
+            events.record(what, self.object.as_ref());
+        }
     }
 
     fn publish_sighting(&self) {

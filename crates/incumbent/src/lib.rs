@@ -76,6 +76,7 @@ mod clock;
 mod connect;
 mod driver;
 mod error;
+mod events;
 mod follow;
 mod gate;
 mod identity;

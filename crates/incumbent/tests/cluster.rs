@@ -143,3 +143,25 @@ async fn the_role_of_the_readme_makes_watches_and_creates() {
     let (second, _jane) = waiting.await.unwrap();
     assert!(second.is_valid());
 }
+
+#[tokio::test]
+async fn events_tell_whoever_describes_the_lock_when_its_leader_came_and_went() {
+    let testbed = Testbed::new().await;
+    let lock = Lock::lease(&testbed.namespace, "lock");
+    let john = Candidate::builder(testbed.client(), lock).identity("john").events(true);
+    let mut john = john.build().unwrap();
+    john.campaign().await.unwrap().release().await;
+    let uid = testbed.stored(COORDINATION, "leases/lock").await["metadata"]["uid"].clone();
+    let selector = format!("events?fieldSelector=involvedObject.uid%3D{}", uid.as_str().unwrap());
+    let messages = || async {
+        let list = testbed.stored(CORE, &selector).await;
+        let said = |event: &serde_json::Value| event["message"].as_str().unwrap().to_owned();
+        let mut said: Vec<_> = list["items"].as_array().unwrap().iter().map(said).collect();
+        said.sort();
+        said
+    };
+    while messages().await.len() < 2 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(messages().await, ["john became leader", "john stopped leading"]);
+}
