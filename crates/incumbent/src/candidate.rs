@@ -211,8 +211,9 @@ impl Builder {
     /// Writes a Kubernetes Event on the lock when a term of this candidate begins and ends, as client-go
     /// does; not without this.
     ///
-    /// The account needs the verb `create` on `events`. Events are written in the background, once, and an
-    /// election does not wait for them: one may be missing where the process ends at that moment.
+    /// The account needs the verb `create` on `events`. Events are written in the background, once, and
+    /// the election does not wait for them; who waits for a release waits for its Event, for a second at
+    /// most.
     pub fn events(mut self, on: bool) -> Self {
         self.has_events = on;
         self

@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use incumbent_core::{
     Change, Elector, Follow, Input, Instant, Loss, Observation, Output, Release, Reply, Request,
@@ -173,23 +174,22 @@ impl Driver {
             }
             Change::Lost(loss) => {
                 tracing::info!(%lock, ?loss, "no longer leading");
-                self.record("stopped leading");
+                drop(self.record("stopped leading"));
                 if let Some(state) = &self.term {
                     state.end(loss);
                 }
             }
             Change::Released(release) => {
                 tracing::debug!(%lock, ?release, "released");
+                let mut told = None;
                 if let Some(state) = self.term.take() {
                     if state.loss().is_none() {
-                        self.record("stopped leading");
+                        told = self.record("stopped leading");
                     }
                     state.revoke();
                 }
                 self.last_release = release;
-                for waiting in self.awaiting_release.drain(..) {
-                    let _ = waiting.send(release);
-                }
+                answer_after(told, self.awaiting_release.drain(..).collect(), release);
                 // Who campaigned while the work was still stopping has waited for this.
                 self.follow_up = self.campaign.is_some().then_some(Input::Campaign);
             }
@@ -206,15 +206,13 @@ impl Driver {
         };
         watchdog::guard(&state);
         self.current.set(&state);
-        self.record("became leader");
+        drop(self.record("became leader"));
         // Where nobody takes it any more, it is dropped here, and with that released.
         let _ = campaign.send(Ok(Leadership::new(state, sender)));
     }
 
-    fn record(&self, what: &str) {
-        if let Some(events) = &self.events {
-            events.record(what, self.object.as_ref());
-        }
+    fn record(&self, what: &str) -> Option<JoinHandle<()>> {
+        self.events.as_ref().map(|events| events.record(what, self.object.as_ref()))
     }
 
     fn publish_sighting(&self) {
@@ -413,3 +411,22 @@ async fn until(clock: Clock, moment: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+/// Answers those who wait for a release. A process may end then, so the Event that tells of it goes first.
+fn answer_after(
+    told: Option<JoinHandle<()>>,
+    waiting: Vec<oneshot::Sender<Release>>,
+    release: Release,
+) {
+    let answer = move || waiting.into_iter().for_each(|waiting| drop(waiting.send(release)));
+    match told {
+        None => answer(),
+        Some(told) => drop(tokio::spawn(async move {
+            let _ = tokio::time::timeout(EVENT_PATIENCE, told).await;
+            answer();
+        })),
+    }
+}
+
+/// An Event is not worth more to somebody who wants to end.
+const EVENT_PATIENCE: Duration = Duration::from_secs(1);

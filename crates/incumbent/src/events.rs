@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use incumbent_core::Identity;
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 use crate::api::Api;
 
@@ -24,7 +25,7 @@ impl Events {
     }
 
     /// Records that this candidate did `what` to the lock, which is `object` as far as it is known.
-    pub(crate) fn record(&self, what: &str, object: Option<&Value>) {
+    pub(crate) fn record(&self, what: &str, object: Option<&Value>) -> JoinHandle<()> {
         let (events, event) = (self.clone(), self.event(what, object.unwrap_or(&Value::Null)));
         tokio::spawn(async move {
             if let Err(error) = events.api.write_event(&event).await
@@ -33,7 +34,7 @@ impl Events {
                 let hint = "the account needs the verb create on events; or leave Events off";
                 tracing::warn!(lock = %events.api.lock(), error, hint, "cannot write Events");
             }
-        });
+        })
     }
 
     fn event(&self, what: &str, object: &Value) -> Value {
