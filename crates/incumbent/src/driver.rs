@@ -381,10 +381,7 @@ impl Drop for Driver {
     }
 }
 
-fn start_watching(
-    api: &Api,
-    retry_period: std::time::Duration,
-) -> (mpsc::Receiver<News>, JoinHandle<()>) {
+fn start_watching(api: &Api, retry_period: Duration) -> (mpsc::Receiver<News>, JoinHandle<()>) {
     let (sender, news) = mpsc::channel(16);
     (news, tokio::spawn(follow::watch(api.clone(), retry_period, sender)))
 }
@@ -418,7 +415,11 @@ fn answer_after(
     waiting: Vec<oneshot::Sender<Release>>,
     release: Release,
 ) {
-    let answer = move || waiting.into_iter().for_each(|waiting| drop(waiting.send(release)));
+    let answer = move || {
+        for waiting in waiting {
+            let _ = waiting.send(release);
+        }
+    };
     match told {
         None => answer(),
         Some(told) => drop(tokio::spawn(async move {
