@@ -1,6 +1,6 @@
 //! A participant of an election.
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +32,7 @@ pub struct Candidate {
     commands: mpsc::UnboundedSender<Command>,
     sightings: watch::Receiver<Sighting>,
     current: CurrentTerm,
+    health: Option<watch::Receiver<bool>>,
 }
 
 impl Candidate {
@@ -48,6 +49,7 @@ impl Candidate {
             clock: Clock::system(),
             on_overrun: Arc::new(abort),
             has_events: false,
+            health: None,
         }
     }
 
@@ -68,12 +70,26 @@ impl Candidate {
 
     /// Waits until this candidate leads.
     ///
-    /// Trouble that may pass is retried and logged. Dropping the future withdraws the candidacy.
+    /// Trouble that may pass is retried and logged. Dropping the future withdraws the candidacy; so does
+    /// being [unhealthy](Builder::health), until that has passed.
     ///
     /// # Errors
     /// Where it will not get better by itself: a missing permission, credentials that are not accepted,
     /// a namespace that does not exist, or another living process of the same identity.
     pub async fn campaign(&mut self) -> Result<Leadership, Error> {
+        loop {
+            self.health_is(true).await;
+            tokio::select! {
+                biased;
+                leadership = self.acquire() => return leadership,
+                () = self.health_is(false) => {
+                    tracing::info!(lock = %self.lock, "unhealthy: no longer a candidate");
+                }
+            }
+        }
+    }
+
+    async fn acquire(&self) -> Result<Leadership, Error> {
         let (sender, outcome) = oneshot::channel();
         let stopped = || Error::Stopped { lock: self.lock.clone() };
         self.commands.send(Command::Campaign(sender)).map_err(|_| stopped())?;
@@ -103,6 +119,10 @@ impl Candidate {
                     biased;
                     outcome = work => (Some(outcome), leadership.loss()),
                     loss = leadership.lost() => (None, Some(loss)),
+                    () = self.health_is(false) => {
+                        tracing::info!(lock = %self.lock, "unhealthy: handing over");
+                        (None, None)
+                    }
                 }
             };
             drop(leadership);
@@ -141,6 +161,17 @@ impl Candidate {
         Ok(None)
     }
 
+    async fn health_is(&self, wanted: bool) {
+        let known = match &self.health {
+            None => wanted,
+            Some(health) => health.clone().wait_for(|health| *health == wanted).await.is_ok(),
+        };
+        // Nobody is left to change it: it stays as it is.
+        if !known {
+            pending().await
+        }
+    }
+
     /// Leaves the election, and waits until nothing of this candidate's is left in the lock.
     ///
     /// A campaign that was dropped may have a request on its way that still acquires the lock; a process
@@ -165,6 +196,7 @@ pub struct Builder {
     clock: Clock,
     on_overrun: OnOverrun,
     has_events: bool,
+    health: Option<watch::Receiver<bool>>,
 }
 
 impl Builder {
@@ -205,6 +237,15 @@ impl Builder {
     /// It is called on the watchdog's thread and has to end the work: kill a child process, say.
     pub fn on_overrun(mut self, action: impl Fn(Overrun) + Send + Sync + 'static) -> Self {
         self.on_overrun = Arc::new(action);
+        self
+    }
+
+    /// Takes part only while `health` says true: what is unhealthy does not campaign, and
+    /// [`Candidate::run`] drops its work and hands over.
+    ///
+    /// A [`Leadership`] from [`Candidate::campaign`] is yours to drop.
+    pub fn health(mut self, health: watch::Receiver<bool>) -> Self {
+        self.health = Some(health);
         self
     }
 
@@ -263,6 +304,14 @@ impl Builder {
             events,
         });
         tokio::spawn(driver.run());
-        Ok(Candidate { lock, identity, clock: self.clock, commands, sightings, current })
+        Ok(Candidate {
+            lock,
+            identity,
+            clock: self.clock,
+            commands,
+            sightings,
+            current,
+            health: self.health,
+        })
     }
 }
