@@ -43,8 +43,8 @@ class Server:
         self.context = ssl.create_default_context(cadata=ca)
         self.url = cluster["server"]
         self.token = config["users"][0]["user"]["token"]
-        # Of the objects that were seen stored; and of none.
-        self.uids = {NO_UID: NO_UID}
+        # Of the objects that were seen stored.
+        self.uids = {}
 
     def ask(self, method, path, body=None, content_type="application/json"):
         request = urllib.request.Request(self.url + path, method=method, data=body)
@@ -72,16 +72,40 @@ class Server:
             for item in [value, *value.get("items", [])]:
                 # Sorted by time; a second may end between the two servers.
                 item.get("metadata", {}).get("managedFields", []).sort(key=lambda entry: json.dumps(entry, sort_keys=True))
+            if isinstance(value.get("message"), str):
+                value["message"] = same_words(value["message"])
+            for cause in value.get("details", {}).get("causes", []):
+                cause["message"] = same_words(cause["message"])
         text = json.dumps(value, sort_keys=True)
         text = re.sub(UID, lambda found: self.uids.get(found[0], "a uid"), text)
-        text = re.sub(r'(resourceVersion\\*": \\*"|resourceVersion\\*":\\*"|current: |\()\d+', r"\1rv", text)
+        text = re.sub(r'(resourceVersion\\*": \\*"|resourceVersion\\*":\\*"|resourceVersion:|current: |\()\d+', r"\1rv", text)
+        # A token is opaque.
+        text = re.sub(r'"continue": "[^"]+"', '"continue": "token"', text)
         return re.sub(r"20[2-9]\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "time", text)
 
     def meet(self, kind, name, found):
         """Remembers the object as one more generation of its name, if it is."""
-        uid = found["metadata"]["uid"]
         generation = 1 + sum(known.startswith(f"uid of {kind} {name} ") for known in self.uids.values())
-        self.uids.setdefault(uid, f"uid of {kind} {name} {generation}")
+        self.uids.setdefault(found["metadata"]["uid"], f"uid of {kind} {name} {generation}")
+
+    def forget(self, kind, name):
+        self.uids = {uid: known for uid, known in self.uids.items() if not known.startswith(f"uid of {kind} {name} ")}
+
+
+def same_words(message):
+    """What differs from one build of a server, or from one moment, to the next."""
+    message = re.sub(r'in scheme ".*"', "in its scheme", message)
+    # As found in the cache, or in etcd.
+    message = message.replace("Key: /registry/", "Key: /")
+    # Upstream's order is any.
+    head, *errors = message.split("errors:\n")
+    message = head + "".join("errors: " + str(sorted(errors.split("\n"))) for errors in errors)
+    # An object in a text, whose members may stand in any order.
+    found = re.search(r'Invalid value: ("\{.*\}")', message)
+    if found:
+        inner = json.dumps(json.loads(json.loads(found[1])), sort_keys=True)
+        message = message.replace(found[1], inner)
+    return message
 
 
 class Play:
@@ -97,6 +121,7 @@ class Play:
         """The categories of what was answered otherwise."""
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}}
         for server in self.servers:
+            server.uids = {NO_UID: NO_UID}
             server.ask("POST", "/api/v1/namespaces", json.dumps(namespace).encode())
         differences = collections.Counter(filter(None, [self.step(number) for number in range(steps)]))
         for server in self.servers:
@@ -148,6 +173,7 @@ class Play:
         for server, known in zip(self.servers, self.known):
             server.ask("DELETE", path)
             server.ask("PATCH", path, b'{"metadata": {"finalizers": null}}', "application/merge-patch+json")
+            server.forget(kind, name)
             known.pop((kind, name), None)
 
     def request(self, draw, index, kind, name):

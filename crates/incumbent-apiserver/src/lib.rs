@@ -110,6 +110,7 @@ mod status;
 mod store;
 mod table;
 mod time;
+mod typed;
 mod validate;
 mod watch;
 mod yaml;
