@@ -147,7 +147,7 @@ async fn what_is_applied_is_checked_by_its_types_then_converted() {
         apply(
             json!({"leaseTransitions": 1.5}),
             409,
-            "conflict with \"unknown\" using coordination.k8s.io/v1: .spec.leaseTransitions",
+            "conflict with \"incumbent-apiserver\" using coordination.k8s.io/v1: .spec.leaseTransitions",
         ),
         apply(json!({"leaseTransitions": null}), 409, ": .spec.leaseTransitions"),
     ])
