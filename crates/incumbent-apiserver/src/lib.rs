@@ -86,8 +86,8 @@
 //! discovery answers any method as a GET; this one says 405.
 //!
 //! Of an object with several values of a wrong type the first one in the order of its Go type is
-//! named, upstream names the first one that was sent. In a strategic merge patch a number that is too
-//! large is refused, which upstream makes another number of; `$setElementOrder` is not checked.
+//! named, upstream names the first one that was sent. `$setElementOrder` of a strategic merge patch is
+//! not checked.
 //!
 //! # How it is made
 //!

@@ -5,7 +5,7 @@
 
 use base64::engine::general_purpose::STANDARD;
 use base64::{DecodeError, Engine};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use crate::time;
 
@@ -214,6 +214,7 @@ impl Decoder<'_> {
             (Shape::String, value @ Value::String(_)) => Ok(value),
             (Shape::Int64, Value::Number(number)) if number.is_i64() => Ok(number.into()),
             (Shape::Int32, Value::Number(number)) if fits_int32(&number) => Ok(number.into()),
+            (Shape::Int32, Value::Number(number)) if self.wraps(&number) => Ok(wrapped(&number)),
             (Shape::Bytes, Value::String(text)) => match STANDARD.decode(&text) {
                 Ok(_) => Ok(text.into()),
                 Err(error) => self.wrong(format!("{}{}", self.prefix(), illegal_base64(&error))),
@@ -300,6 +301,10 @@ impl Decoder<'_> {
         }
         self.mismatch.get_or_insert(why);
         Ok(Value::Null)
+    }
+
+    fn wraps(&self, number: &Number) -> bool {
+        self.words == Words::Unstructured && number.is_i64()
     }
 
     fn prefix(&self) -> &'static str {
@@ -399,7 +404,13 @@ pub(crate) fn illegal_base64(error: &DecodeError) -> String {
     format!("illegal base64 data at input byte {at}")
 }
 
-fn fits_int32(number: &serde_json::Number) -> bool {
+/// The lower half, as Go converts.
+fn wrapped(number: &Number) -> Value {
+    let [a, b, c, d, ..] = number.as_i64().unwrap_or_default().to_le_bytes();
+    i32::from_le_bytes([a, b, c, d]).into()
+}
+
+fn fits_int32(number: &Number) -> bool {
     number.as_i64().is_some_and(|number| i32::try_from(number).is_ok())
 }
 

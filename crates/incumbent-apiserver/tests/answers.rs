@@ -149,6 +149,7 @@ async fn what_is_applied_is_checked_by_its_types_then_converted() {
             409,
             "conflict with \"incumbent-apiserver\" using coordination.k8s.io/v1: .spec.leaseTransitions",
         ),
+        apply(json!({"leaseDurationSeconds": 3_000_000_000_i64}), 422, "must be greater than 0"),
         apply(json!({"leaseTransitions": null}), 409, ": .spec.leaseTransitions"),
     ])
     .await;

@@ -56,6 +56,7 @@ pub(super) fn apply(
         authorize_as(world, call, &spot.path, Verb::Create)?;
         let mut fields = conform(home, applied, &subject)?;
         metadata_mut(&mut fields).remove("resourceVersion");
+        metadata_mut(&mut fields).remove("selfLink");
         let object = add(world, &writer, spot, fields, dry, false)?;
         return Ok(Answer::object(201, resource, object));
     };

@@ -23,7 +23,8 @@ use crate::{patch, random, rbac, time, validate};
 
 pub(super) fn create(world: &mut World, call: &mut Call, spot: &Spot) -> Result<Answer, Status> {
     let dry = dry_run(&call.target.query, "CreateOptions")?;
-    let Decoded { fields, warnings } = decode(call, spot.resource, "CreateOptions")?;
+    let Decoded { mut fields, warnings } = decode(call, spot.resource, "CreateOptions")?;
+    metadata_mut(&mut fields).remove("selfLink");
     let writer = writer(call, spot, Part::Main, "CreateOptions")?;
     let made = check_namespace(&fields, spot).and_then(|()| {
         let is_versioned = parse_version(text(&fields, "resourceVersion")).is_ok_and(|it| it != 0);
@@ -135,9 +136,7 @@ pub(super) fn add(
     metadata.extend(name.map(|name| ("name".to_owned(), name.into())));
     metadata.insert("uid".to_owned(), random::uid().into());
     metadata.insert("creationTimestamp".to_owned(), time::seconds(writer.now).into());
-    for decided_here in
-        ["deletionTimestamp", "deletionGracePeriodSeconds", "generation", "selfLink"]
-    {
+    for decided_here in ["deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
         metadata.remove(decided_here);
     }
     writer.record(resource, None, &mut fields);
@@ -150,7 +149,10 @@ pub(super) fn add(
         DryRun::No if is_versioned => {
             Err(Status::raw("resourceVersion should not be set on objects to be created"))
         }
-        DryRun::No => world.store.create(resource.table, fields).map_err(|_| exists()),
+        DryRun::No => {
+            metadata_mut(&mut fields).remove("selfLink");
+            world.store.create(resource.table, fields).map_err(|_| exists())
+        }
         DryRun::All if world.store.object(resource.table, spot.namespace(), &name).is_some() => {
             Err(exists())
         }
