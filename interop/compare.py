@@ -1,7 +1,12 @@
 """Plays random requests to two API servers, and says where their answers differ.
 
-One is ours, the other a real kube-apiserver; each gets the same requests in a namespace of its own. What
-each server makes up by itself (versions, uids, times) is renamed in the order in which it appears.
+One is ours, the other a real kube-apiserver; both get the same requests, in a new namespace for each seed.
+What a server makes up by itself is renamed: uids by the generation of the object, versions and times all to one
+word. After a write that was answered otherwise the object is removed from both, so that one difference does not
+make others. The fields of a Lease that a real one drops by default, `strategy` and `preferredHolder`, are not asked.
+
+As equal count: the order of members in an object that a message quotes, the order of several errors of an apply
+(upstream's is any), the name of a Go scheme and the prefix of a storage key, and what is inside of a page's token.
 
     interop/kube-apiserver/with sh -c 'python3 interop/compare.py ours.kubeconfig $INCUMBENT_TEST_KUBECONFIG'
 
