@@ -1,7 +1,12 @@
 """Plays random requests to two API servers, and says where their answers differ.
 
-One is ours, the other a real kube-apiserver; each gets the same requests in a namespace of its own. What
-each server makes up by itself (versions, uids, times) is renamed in the order in which it appears.
+One is ours, the other a real kube-apiserver; both get the same requests, in a new namespace for each seed.
+What a server makes up by itself is renamed: uids by the generation of the object, versions and times all to one
+word. After a write that was answered otherwise the object is removed from both, so that one difference does not
+make others. The fields of a Lease that a real one drops by default, `strategy` and `preferredHolder`, are not asked.
+
+As equal count: the order of members in an object that a message quotes, the order of several errors of an apply
+(upstream's is any), the name of a Go scheme and the prefix of a storage key, and what is inside of a page's token.
 
     interop/kube-apiserver/with sh -c 'python3 interop/compare.py ours.kubeconfig $INCUMBENT_TEST_KUBECONFIG'
 
@@ -10,11 +15,13 @@ Needs PyYAML, which target/interop/python has.
 
 import argparse
 import base64
+import collections
 import json
 import random
 import re
 import ssl
 import sys
+import time
 import urllib.error
 import urllib.request
 
@@ -26,6 +33,13 @@ KINDS = {
 }
 
 
+UID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+NO_UID = "11111111-1111-1111-1111-111111111111"
+
+# The first of these that differs is what a difference counts as.
+CATEGORIES = ["status code", "what is stored", "what is shown", "reason or causes", "warnings", "text"]
+
+
 class Server:
     def __init__(self, kubeconfig):
         config = yaml.safe_load(open(kubeconfig))
@@ -34,7 +48,8 @@ class Server:
         self.context = ssl.create_default_context(cadata=ca)
         self.url = cluster["server"]
         self.token = config["users"][0]["user"]["token"]
-        self.names = {}
+        # Of the objects that were seen stored.
+        self.uids = {}
 
     def ask(self, method, path, body=None, content_type="application/json"):
         request = urllib.request.Request(self.url + path, method=method, data=body)
@@ -57,32 +72,63 @@ class Server:
             return body
 
     def rename(self, value):
-        """Versions, uids and times, by the order in which they appear."""
+        """What this server makes up: uids, by the generations of the objects, versions and times."""
+        if isinstance(value, dict):
+            for item in [value, *value.get("items", [])]:
+                # Sorted by time; a second may end between the two servers.
+                item.get("metadata", {}).get("managedFields", []).sort(key=lambda entry: json.dumps(entry, sort_keys=True))
+            if isinstance(value.get("message"), str):
+                value["message"] = same_words(value["message"])
+            for cause in value.get("details", {}).get("causes", []):
+                cause["message"] = same_words(cause["message"])
         text = json.dumps(value, sort_keys=True)
-        text = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", self.name("uid"), text)
-        text = re.sub(r'"resourceVersion": "\d+"', lambda found: '"resourceVersion": "rv"', text)
-        text = re.sub(r"20[2-9]\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "time", text)
-        return text
+        text = re.sub(UID, lambda found: self.uids.get(found[0], "a uid"), text)
+        text = re.sub(r'(resourceVersion\\*": \\*"|resourceVersion\\*":\\*"|resourceVersion:|current: |\()\d+', r"\1rv", text)
+        # A token is opaque.
+        text = re.sub(r'"continue": "[^"]+"', '"continue": "token"', text)
+        return re.sub(r"20[2-9]\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "time", text)
 
-    def name(self, kind):
-        return lambda found: self.names.setdefault(found[0], f"{kind}-{len(self.names)}")
+    def meet(self, kind, name, found):
+        """Remembers the object as one more generation of its name, if it is."""
+        generation = 1 + sum(known.startswith(f"uid of {kind} {name} ") for known in self.uids.values())
+        self.uids.setdefault(found["metadata"]["uid"], f"uid of {kind} {name} {generation}")
+
+    def forget(self, kind, name):
+        self.uids = {uid: known for uid, known in self.uids.items() if not known.startswith(f"uid of {kind} {name} ")}
+
+
+def same_words(message):
+    """What differs from one build of a server, or from one moment, to the next."""
+    message = re.sub(r'in scheme ".*"', "in its scheme", message)
+    # As found in the cache, or in etcd.
+    message = message.replace("Key: /registry/", "Key: /")
+    # Upstream's order is any.
+    head, *errors = message.split("errors:\n")
+    message = head + "".join("errors: " + str(sorted(errors.split("\n"))) for errors in errors)
+    # An object in a text, whose members may stand in any order.
+    found = re.search(r'Invalid value: ("\{.*\}")', message)
+    if found:
+        inner = json.dumps(json.loads(json.loads(found[1])), sort_keys=True)
+        message = message.replace(found[1], inner)
+    return message
 
 
 class Play:
     def __init__(self, seed, servers):
         self.random = random.Random(seed)
         self.servers = servers
-        self.namespace = f"compare-{seed}"
+        # A real server without its controllers never finishes to delete a namespace.
+        self.namespace = f"compare-{seed}-{int(time.time()):x}"
         # What each server answered last, by object.
         self.known = [{}, {}]
 
     def run(self, steps):
+        """The categories of what was answered otherwise."""
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}}
         for server in self.servers:
+            server.uids = {NO_UID: NO_UID}
             server.ask("POST", "/api/v1/namespaces", json.dumps(namespace).encode())
-        differences = 0
-        for number in range(steps):
-            differences += self.step(number)
+        differences = collections.Counter(filter(None, [self.step(number) for number in range(steps)]))
         for server in self.servers:
             server.ask("DELETE", f"/api/v1/namespaces/{self.namespace}")
         return differences
@@ -91,21 +137,49 @@ class Play:
         pick = self.random.choice
         kind, name = pick(list(KINDS)), pick(["a", "b"])
         seed = self.random.random()
-        answers, asked = [], None
+        answers, asked = [], []
         for index, server in enumerate(self.servers):
             # The same draws for both; only versions and uids differ.
-            method, path, body, content_type = self.request(random.Random(seed), index, kind, name)
-            code, answer, warnings = server.ask(method, path, body, content_type)
-            if code < 300 and isinstance(answer, dict) and answer.get("metadata", {}).get("uid"):
-                self.known[index].setdefault((kind, name), []).append(answer)
-            answers.append((code, server.rename(answer), warnings))
-            asked = asked or f"{method} {path} {content_type} {body.decode() if body else ''}"
+            asked.append(self.request(random.Random(seed), index, kind, name))
+            answers.append(server.ask(*asked[-1]))
+        is_tried = "dryRun=All" in asked[0][1]
+        for index, (code, answer, _) in enumerate(answers):
+            if code < 300 and isinstance(answer, dict) and answer.get("metadata", {}).get("uid") and not is_tried:
+                self.servers[index].meet(kind, name, answer)
+                if answers[0][0] == answers[1][0]:
+                    self.known[index].setdefault((kind, name), []).append(answer)
+        answers = [
+            (code, server.rename(answer), warnings) for server, (code, answer, warnings) in zip(self.servers, answers)
+        ]
         if answers[0] == answers[1]:
-            return 0
-        print(f"-- {self.namespace} step {number}: {asked}")
+            return None
+        method, path, body, content_type = asked[0]
+        category = self.category(*answers, method != "GET" and not is_tried)
+        print(f"-- {category}: {self.namespace} step {number}: {method} {path} {content_type} {(body or b'').decode()}")
         for answer in answers:
             print("  ", *answer)
-        return 1
+        if method != "GET" and min(code for code, _, _ in answers) < 300:
+            self.forget(kind, name)
+        return category
+
+    @staticmethod
+    def category(ours, theirs, is_written):
+        if ours[0] != theirs[0]:
+            return "status code"
+        if ours[0] < 300 and ours[1] != theirs[1]:
+            return "what is stored" if is_written else "what is shown"
+        if refusal(ours[1]) != refusal(theirs[1]):
+            return "reason or causes"
+        return "warnings" if ours[2] != theirs[2] else "text"
+
+    def forget(self, kind, name):
+        """Brings both to the same state."""
+        path = f"{KINDS[kind][0]}/namespaces/{self.namespace}/{kind}/{name}"
+        for server, known in zip(self.servers, self.known):
+            server.ask("DELETE", path)
+            server.ask("PATCH", path, b'{"metadata": {"finalizers": null}}', "application/merge-patch+json")
+            server.forget(kind, name)
+            known.pop((kind, name), None)
 
     def request(self, draw, index, kind, name):
         prefix, api_version, kind_name = KINDS[kind]
@@ -213,7 +287,7 @@ class Play:
         elif spoil < 0.18:
             metadata["resourceVersion"] = draw.choice(["0", "x", "", "999999999"])
         elif spoil < 0.21:
-            metadata["uid"] = "11111111-1111-1111-1111-111111111111"
+            metadata["uid"] = NO_UID
         elif spoil < 0.23:
             metadata["generateName"] = "g-"
         elif spoil < 0.25:
@@ -253,6 +327,16 @@ class Play:
         return content
 
 
+def refusal(text):
+    """Reason, and what is wrong with which field."""
+    answer = json.loads(text)
+    if not isinstance(answer, dict):
+        return None
+    details = answer.get("details", {})
+    causes = [(cause.get("reason"), cause.get("field")) for cause in details.get("causes", [])]
+    return answer.get("reason"), details.get("name"), details.get("kind"), details.get("group"), causes
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("ours")
@@ -262,11 +346,13 @@ def main():
     parser.add_argument("--steps", type=int, default=100)
     args = parser.parse_args()
     servers = [Server(args.ours), Server(args.theirs)]
-    differences = 0
+    differences = collections.Counter()
     for seed in range(args.first, args.first + args.seeds):
         differences += Play(seed, servers).run(args.steps)
-    print(f"{args.seeds * args.steps} requests, {differences} answered otherwise", file=sys.stderr)
-    sys.exit(differences > 0)
+    print(f"{args.seeds * args.steps} requests, {differences.total()} answered otherwise", file=sys.stderr)
+    for category in CATEGORIES:
+        print(f"  {differences[category]:5} {category}", file=sys.stderr)
+    sys.exit(differences.total() > 0)
 
 
 if __name__ == "__main__":

@@ -254,6 +254,8 @@ fn fields_in(shape: &'static Shape, value: &Value, count: Count) -> FieldSet {
 pub(crate) fn merge(shape: &Shape, live: &mut Value, applied: Value) {
     match (shape, live, applied) {
         (Shape::Whole(_), live, applied) => *live = applied,
+        // Null for what holds other fields takes none of them away.
+        (_, Value::Object(live), Value::Null) if !live.is_empty() => {}
         (_, Value::Object(live), Value::Object(applied)) => {
             for (name, value) in applied {
                 let (inner, _) = member(shape, &name);

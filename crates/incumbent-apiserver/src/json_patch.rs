@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::schema::found;
+
 /// Why a patch is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum JsonPatchError {
@@ -19,8 +21,14 @@ pub(crate) enum JsonPatchError {
 ///
 /// See [`JsonPatchError`].
 pub(crate) fn apply(document: &mut Value, patch: &Value) -> Result<(), JsonPatchError> {
+    if patch.is_null() {
+        return Ok(());
+    }
     let Value::Array(operations) = patch else {
-        return Err(JsonPatchError::Malformed("a JSON patch is a list".to_owned()));
+        let found = found(patch);
+        return Err(JsonPatchError::Malformed(format!(
+            "json: cannot unmarshal {found} into Go value of type []handlers.jsonPatchOp"
+        )));
     };
     if operations.len() > MOST_OPERATIONS {
         return Err(JsonPatchError::TooMany);
@@ -52,28 +60,32 @@ struct Operation<'a> {
 impl<'a> Operation<'a> {
     fn parse(operation: &'a Value) -> Result<Self, JsonPatchError> {
         let malformed = |what: &str| JsonPatchError::Malformed(what.to_owned());
+        let no_pointer = || JsonPatchError::Unfit("path or from is no pointer".to_owned());
         let text = |name: &str| operation.get(name).and_then(Value::as_str);
         let from = match text("from") {
-            Some(from) => Some(pointer(from).ok_or_else(|| malformed("from is no pointer"))?),
+            Some(from) => Some(pointer(from).ok_or_else(no_pointer)?),
             None => None,
         };
         Ok(Self {
             verb: text("op").ok_or_else(|| malformed("an operation has no op"))?,
-            path: text("path").and_then(pointer).ok_or_else(|| malformed("path is no pointer"))?,
+            path: text("path").and_then(pointer).ok_or_else(no_pointer)?,
             from,
             value: operation.get("value"),
         })
     }
 
     fn apply(&self, document: &mut Value, copied: &mut usize) -> Result<(), String> {
-        let value = || self.value.cloned().ok_or_else(|| "missing value".to_owned());
+        // To upstream, what is not there is null; only `remove` and `move` need it.
+        let value = || self.value.cloned().unwrap_or_default();
         let from = || self.from.as_deref().ok_or_else(|| "missing from".to_owned());
         match self.verb {
-            "add" => add(document, &self.path, value()?),
+            "add" => add(document, &self.path, value()),
             "remove" => remove(document, &self.path).map(drop),
             "replace" => {
-                remove(document, &self.path)?;
-                add(document, &self.path, value()?)
+                if !matches!(parent(document, &self.path)?, Value::Object(_)) {
+                    remove(document, &self.path)?;
+                }
+                add(document, &self.path, value())
             }
             "move" => {
                 if self.path.starts_with(from()?) && self.path != from()? {
@@ -83,14 +95,14 @@ impl<'a> Operation<'a> {
                 add(document, &self.path, value)
             }
             "copy" => {
-                let value = find(document, from()?)?.clone();
+                let value = member(document, from()?)?.cloned().unwrap_or_default();
                 *copied += value.to_string().len();
                 if *copied > MOST_COPIED {
                     return Err("the patch copies too much".to_owned());
                 }
                 add(document, &self.path, value)
             }
-            "test" if *find(document, &self.path)? == value()? => Ok(()),
+            "test" if member(document, &self.path)?.unwrap_or(&Value::Null) == &value() => Ok(()),
             "test" => Err("testing value failed".to_owned()),
             other => Err(format!("unknown operation {other:?}")),
         }
@@ -111,6 +123,19 @@ fn find<'a>(document: &'a Value, path: &[String]) -> Result<&'a Value, String> {
         value => value.get(step),
     };
     path.iter().try_fold(document, step).ok_or_else(|| missing(path))
+}
+
+/// What holds the last step; the document itself where there is none.
+fn parent<'a>(document: &'a Value, path: &[String]) -> Result<&'a Value, String> {
+    find(document, path.split_last().map_or(&[], |(_, parents)| parents))
+}
+
+/// None where there is an object and nothing of this name in it.
+fn member<'a>(document: &'a Value, path: &[String]) -> Result<Option<&'a Value>, String> {
+    match (parent(document, path)?, path.last()) {
+        (Value::Object(map), Some(last)) => Ok(map.get(last)),
+        _ => find(document, path).map(Some),
+    }
 }
 
 fn find_mut<'a>(document: &'a mut Value, path: &[String]) -> Result<&'a mut Value, String> {

@@ -78,6 +78,17 @@
 //! it. Fields of an Event are owned under their names in core/v1, in whichever group it was
 //! written.
 //!
+//! A Lease keeps `strategy` and `preferredHolder`, which upstream drops as long as its feature gate
+//! `CoordinatedLeaderElection` is off, as it is by default.
+//!
+//! No paths but those of `/api`, `/apis`, `/openapi/v3`, `/version` and health: no list of paths at
+//! `/`, no `/openapi/v2`, `/metrics` or `/api/v1/watch`, no `finalize` of a namespace. Upstream's
+//! discovery answers any method as a GET; this one says 405.
+//!
+//! Of an object with several values of a wrong type the first one in the order of its Go type is
+//! named, upstream names the first one that was sent. `$setElementOrder` of a strategic merge patch is
+//! not checked.
+//!
 //! # How it is made
 //!
 //! A request becomes a target (`request`), gets an answer under one lock (`routes` on `store`, both
@@ -110,6 +121,7 @@ mod status;
 mod store;
 mod table;
 mod time;
+mod typed;
 mod validate;
 mod watch;
 mod yaml;

@@ -40,8 +40,8 @@ pub(crate) struct Writer {
     pub(crate) id: ManagerId,
     pub(crate) now: Timestamp,
     pub(crate) user: User,
-    /// Of who applies: the fields that are meant.
-    pub(crate) applied: Option<FieldSet>,
+    /// Of who applies.
+    pub(crate) applied: Option<Applied>,
     /// Takes fields from others without asking.
     pub(crate) force: bool,
     /// Takes these without asking.
@@ -52,29 +52,35 @@ pub(crate) struct Writer {
     pub(crate) other_parts: &'static [&'static str],
 }
 
+/// What somebody applies.
+#[derive(Clone, Debug)]
+pub(crate) struct Applied {
+    /// Those that are meant, also those that are to be null.
+    pub(crate) fields: FieldSet,
+    /// What it does to the object, if there was one.
+    pub(crate) changes: Option<Changes>,
+    /// Nothing at all.
+    pub(crate) is_idle: bool,
+}
+
 impl Writer {
     /// Writes into `new`, which is about to take the place of `old`, who set what.
     ///
-    /// # Errors
-    ///
-    /// What is applied has other values than somebody else set.
-    pub(crate) fn record(
-        &self,
-        resource: &Resource,
-        old: Option<&Fields>,
-        new: &mut Fields,
-    ) -> Result<(), Status> {
+    pub(crate) fn record(&self, resource: &Resource, old: Option<&Fields>, new: &mut Fields) {
         let resource = resource.home();
         let given = metadata_mut(new).remove("managedFields");
         let kept = old.and_then(|old| at(old, "/metadata/managedFields"));
         // What the server fills into every object is nobody's.
         let blank = if old.is_none() { blank(resource) } else { Fields::new() };
-        let changes = compare(resource.schema, old.unwrap_or(&blank), new, self.other_parts);
+        let applied = self.applied.as_ref().and_then(|applied| applied.changes.clone());
+        let changes = applied.unwrap_or_else(|| {
+            compare(resource.schema, old.unwrap_or(&blank), new, self.other_parts)
+        });
         let is_kept = given.is_none() || given.as_ref() == kept;
         if is_kept && self.applied.is_none() && self.takes_only_its_own(kept, &changes) {
             let list = given.or_else(|| kept.cloned()).map(|list| self.renewed(list, &changes));
             metadata_mut(new).extend(list.map(|list| ("managedFields".to_owned(), list)));
-            return Ok(());
+            return;
         }
         let mut managers = given
             .as_ref()
@@ -84,16 +90,37 @@ impl Writer {
             .unwrap_or_default();
         // What was there before anybody kept track stays untracked until somebody applies.
         if old.is_some() && managers.is_empty() && self.applied.is_none() {
-            return Ok(());
+            return;
         }
-        self.take(&mut managers, changes)?;
+        self.take(&mut managers, changes);
         let metadata = metadata_mut(new);
-        metadata.insert("managedFields".to_owned(), encode(&managers));
+        if !managers.is_empty() {
+            metadata.insert("managedFields".to_owned(), encode(&managers));
+        }
         if let Some((name, value)) = &self.annotation {
             let annotations = map_mut(metadata, "annotations");
             annotations.insert((*name).to_owned(), value.as_str().into());
         }
-        Ok(())
+    }
+
+    /// Whether who applies may have what he means.
+    ///
+    /// # Errors
+    ///
+    /// What is applied has other values than somebody else set.
+    pub(crate) fn refuse_conflicts(
+        &self,
+        managers: &[Manager],
+        changes: &Changes,
+    ) -> Result<(), Status> {
+        let others = managers.iter().filter(|manager| manager.id != self.id && !self.force);
+        let taken = others.map(|manager| {
+            let mut taken = manager.fields.shared_with(&changes.taken);
+            taken.subtract(&self.inherited);
+            (manager.id.clone(), taken.paths())
+        });
+        let conflicts: Vec<_> = taken.filter(|(_, paths)| !paths.is_empty()).collect();
+        if conflicts.is_empty() { Ok(()) } else { Err(conflict(conflicts)) }
     }
 
     /// Whether nobody's fields become other ones, as in each renewal of a lease.
@@ -120,44 +147,26 @@ impl Writer {
         list
     }
 
-    fn take(&self, managers: &mut Vec<Manager>, changes: Changes) -> Result<(), Status> {
-        let is_unchanged = changes.is_empty();
-        let mut own = None;
-        let mut conflicts = Vec::new();
-        for mut manager in std::mem::take(managers) {
-            if manager.id == self.id {
-                own = Some(manager);
-                continue;
-            }
-            let mut taken = manager.fields.shared_with(&changes.taken);
-            if self.applied.is_some() && !self.force {
-                taken.subtract(&self.inherited);
-                conflicts.extend((!taken.is_empty()).then(|| (manager.id.clone(), taken.paths())));
-            }
+    fn take(&self, managers: &mut Vec<Manager>, changes: Changes) {
+        let place = managers.iter().position(|manager| manager.id == self.id);
+        let own = place.map(|place| managers.remove(place));
+        for manager in managers.iter_mut() {
             manager.fields.subtract(&changes.taken);
             manager.fields.subtract(&changes.removed);
-            managers.push(manager);
         }
-        if !conflicts.is_empty() {
-            return Err(conflict(conflicts));
-        }
-        managers.extend(self.own(own, changes, is_unchanged));
+        managers.push(self.own(own, changes));
         managers.retain(|manager| !manager.fields.is_empty());
-        Ok(())
     }
 
     /// The writer's own entry after the write, given the one before.
-    fn own(
-        &self,
-        before: Option<Manager>,
-        changes: Changes,
-        is_unchanged: bool,
-    ) -> Option<Manager> {
+    fn own(&self, before: Option<Manager>, changes: Changes) -> Manager {
         let now = time::seconds(self.now);
         match (&self.applied, before) {
-            (Some(applied), Some(own)) if is_unchanged && own.fields == *applied => Some(own),
-            (Some(applied), _) => {
-                Some(Manager { id: self.id.clone(), time: now, fields: applied.clone() })
+            (Some(Applied { fields, is_idle, .. }), before) => {
+                // Upstream does not say when somebody joined who changed nothing.
+                let since = before.map(|own| own.time).unwrap_or_default();
+                let time = if *is_idle { since } else { now };
+                Manager { id: self.id.clone(), time, fields: fields.clone() }
             }
             (None, Some(mut own)) => {
                 if !changes.taken.is_empty() {
@@ -165,9 +174,9 @@ impl Writer {
                 }
                 own.fields.subtract(&changes.removed);
                 own.fields.add(changes.taken);
-                Some(own)
+                own
             }
-            (None, None) => Some(Manager { id: self.id.clone(), time: now, fields: changes.taken }),
+            (None, None) => Manager { id: self.id.clone(), time: now, fields: changes.taken },
         }
     }
 }
@@ -245,8 +254,11 @@ impl Manager {
         let operation = self.id.operation.as_str();
         let mut json = json!({
             "manager": self.id.name, "operation": operation, "apiVersion": self.id.api_version,
-            "time": self.time, "fieldsType": "FieldsV1", "fieldsV1": self.fields.to_json(),
+            "fieldsType": "FieldsV1", "fieldsV1": self.fields.to_json(),
         });
+        if !self.time.is_empty() {
+            json["time"] = json!(self.time);
+        }
         if !self.id.subresource.is_empty() {
             json["subresource"] = json!(self.id.subresource);
         }
@@ -285,7 +297,9 @@ fn decode(json: &Value) -> Option<Vec<Manager>> {
 
 /// An object of which nothing was said.
 fn blank(resource: &Resource) -> Fields {
-    conform(resource.schema, Fields::new()).map(|blank| blank.fields).unwrap_or_default()
+    conform(resource.kind, resource.schema, Fields::new())
+        .map(|blank| blank.fields)
+        .unwrap_or_default()
 }
 
 /// Others set these fields to something else.

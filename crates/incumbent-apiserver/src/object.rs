@@ -27,9 +27,8 @@ impl Object {
         Self { fields, version, weight, json: OnceLock::new() }
     }
 
-    /// What a dry run shows: an object without a version.
-    pub(crate) fn unstored(mut fields: Fields) -> Self {
-        metadata_mut(&mut fields).remove("resourceVersion");
+    /// What a dry run shows: an object with the version that the client made up, if it did.
+    pub(crate) fn unstored(fields: Fields) -> Self {
         Self { fields, version: 0, weight: 0, json: OnceLock::new() }
     }
 

@@ -82,9 +82,10 @@ impl Verb {
         };
         let is_collection = path.is_some_and(|path| path.name.is_empty());
         match *method {
-            Method::GET | Method::HEAD if is_collection && query.flag("watch") => Self::Watch,
-            Method::GET | Method::HEAD if is_collection => Self::List,
-            Method::GET | Method::HEAD => Self::Get,
+            Method::GET if is_collection && query.flag("watch") => Self::Watch,
+            Method::GET if is_collection => Self::List,
+            Method::GET => Self::Get,
+            Method::HEAD if path.is_none() => Self::Get,
             Method::POST => Self::Create,
             Method::PUT => Self::Update,
             Method::PATCH => Self::Patch,
@@ -175,7 +176,13 @@ fn parse_path(path: &str) -> Option<ResourcePath> {
         name: part(1),
         subresource: rest.get(2..).unwrap_or_default().join("/"),
     })
-    .map(|path| if path.plural == NAMESPACE.plural { inside_itself(path) } else { path })
+    .map(|path| {
+        if path.plural == NAMESPACE.plural && path.namespace.is_empty() {
+            inside_itself(path)
+        } else {
+            path
+        }
+    })
 }
 
 fn is_namespace_subresource(rest: &[&str]) -> bool {

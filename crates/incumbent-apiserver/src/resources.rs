@@ -9,10 +9,10 @@ pub(crate) mod rbac;
 pub(crate) mod review;
 pub(crate) mod service_account;
 
-use crate::schema::{Conformed, Field, Fields, ListMerge, Shape, conform};
+use crate::schema::{Conformed, Field, Fields, ListMerge, Shape, Words, conform_in};
 use crate::status::{Cause, qualified};
 use crate::table::Column;
-use crate::validate::NameRule;
+use crate::validate::{MetadataRules, NameRule};
 
 /// One kind of object under one group and version, and how it behaves.
 #[derive(Debug)]
@@ -32,6 +32,7 @@ pub(crate) struct Resource {
     /// With `metadata`; without `apiVersion` and `kind`.
     pub(crate) schema: &'static [Field],
     pub(crate) name_rule: NameRule,
+    pub(crate) metadata_rules: MetadataRules,
     pub(crate) missing_on_update: MissingOnUpdate,
     pub(crate) unversioned_update: UnversionedUpdate,
     pub(crate) deletion: Deletion,
@@ -165,14 +166,13 @@ impl Resource {
     /// # Errors
     ///
     /// A value of the wrong type.
-    pub(crate) fn conform(&self, mut given: Fields) -> Result<Conformed, String> {
+    pub(crate) fn conform(&self, words: Words, mut given: Fields) -> Result<Conformed, String> {
         given.remove("apiVersion");
         given.remove("kind");
-        let mut conformed = conform(self.schema, given)?;
+        let mut conformed = conform_in(words, self.kind, self.schema, given)?;
         let fields = &mut conformed.fields;
         fields.insert("apiVersion".to_owned(), self.api_version().into());
         fields.insert("kind".to_owned(), self.kind.into());
-        crate::object::metadata_mut(fields).remove("selfLink");
         (self.default)(fields);
         Ok(conformed)
     }
@@ -238,6 +238,7 @@ const USUAL: Resource = Resource {
     table: "",
     schema: &[],
     name_rule: NameRule::Subdomain,
+    metadata_rules: MetadataRules::Core,
     missing_on_update: MissingOnUpdate::NotFound,
     unversioned_update: UnversionedUpdate::Overwrite,
     deletion: Deletion::AtOnce,

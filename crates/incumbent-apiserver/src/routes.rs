@@ -109,7 +109,7 @@ fn on_resource(world: &mut World, mut call: Call, spot: &Spot) -> Result<Answer,
     let is_outside = resource.is_namespaced() && path.namespace.is_empty();
     let is_inside = !resource.is_namespaced()
         && !path.namespace.is_empty()
-        && resource.table != NAMESPACE.table;
+        && (resource.table != NAMESPACE.table || path.namespace != path.name);
     if is_inside || (is_outside && !path.name.is_empty()) {
         return Err(Status::no_such_resource());
     }

@@ -3,9 +3,9 @@
 //! The tables follow the Go structs, because those decide what an answer looks like: a Go pointer
 //! is written when it was given, an `omitempty` value when it is not empty, all else always.
 
-use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Value};
+use base64::{DecodeError, Engine};
+use serde_json::{Map, Number, Value};
 
 use crate::time;
 
@@ -102,10 +102,43 @@ pub(crate) struct Conformed {
 /// # Errors
 ///
 /// A value of the wrong type, in the words of Go's JSON decoder.
-pub(crate) fn conform(schema: &[Field], given: Fields) -> Result<Conformed, String> {
-    let mut decoder = Decoder { path: Vec::new(), unknown: Vec::new() };
+pub(crate) fn conform(kind: &str, schema: &[Field], given: Fields) -> Result<Conformed, String> {
+    conform_in(Words::Json, kind, schema, given)
+}
+
+/// Which of upstream's decoders words the errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Words {
+    /// Of bytes. It goes on after a wrong type, so that a time that is none is what it tells of.
+    Json,
+    /// Of what is in memory already, as a strategic patch and an apply leave it.
+    Unstructured,
+}
+
+/// The same in the words of one of the decoders.
+///
+/// # Errors
+///
+/// A value of the wrong type.
+pub(crate) fn conform_in(
+    words: Words,
+    kind: &str,
+    schema: &[Field],
+    given: Fields,
+) -> Result<Conformed, String> {
+    let mut decoder = Decoder {
+        words,
+        kind,
+        path: Vec::new(),
+        structs: Vec::new(),
+        unknown: Vec::new(),
+        mismatch: None,
+    };
     let fields = decoder.object(schema, given)?;
-    Ok(Conformed { fields, unknown: decoder.unknown })
+    match decoder.mismatch {
+        Some(mismatch) => Err(mismatch),
+        None => Ok(Conformed { fields, unknown: decoder.unknown }),
+    }
 }
 
 impl Shape {
@@ -129,20 +162,31 @@ impl Shape {
         }
     }
 
-    fn go_name(&self) -> &'static str {
+    fn go_name(&self) -> String {
         match self {
-            Self::Any => "interface {}",
-            Self::Bool => "bool",
-            Self::Int32 => "int32",
-            Self::Int64 => "int64",
-            Self::String => "string",
-            Self::Bytes => "[]uint8",
-            Self::Time => "v1.Time",
-            Self::MicroTime => "v1.MicroTime",
-            Self::Map(_) => "map[string]",
-            Self::List(..) => "[]",
-            Self::Object(_) => "struct",
+            Self::Any => "interface {}".to_owned(),
+            Self::Bool => "bool".to_owned(),
+            Self::Int32 => "int32".to_owned(),
+            Self::Int64 => "int64".to_owned(),
+            Self::String => "string".to_owned(),
+            Self::Bytes => "[]uint8".to_owned(),
+            Self::Time => "v1.Time".to_owned(),
+            Self::MicroTime => "v1.MicroTime".to_owned(),
+            Self::Map(item) => format!("map[string]{}", item.go_name()),
+            Self::List(item, _) => format!("[]{}", item.go_name()),
+            Self::Object(_) => "struct".to_owned(),
             Self::Whole(inner) => inner.go_name(),
+        }
+    }
+
+    /// What Go's reflection calls the type.
+    fn go_kind(&self) -> String {
+        match self {
+            Self::Map(_) => "map".to_owned(),
+            Self::List(..) | Self::Bytes => "slice".to_owned(),
+            Self::Object(_) => "struct".to_owned(),
+            Self::Whole(inner) => inner.go_kind(),
+            plain => plain.go_name(),
         }
     }
 }
@@ -150,12 +194,17 @@ impl Shape {
 /// Enough to see what is wrong; upstream stops at the same number.
 const MOST_UNKNOWN_FIELDS: usize = 100;
 
-struct Decoder {
+struct Decoder<'a> {
+    words: Words,
+    kind: &'a str,
     path: Vec<String>,
+    /// The fields that lead here, without keys and indexes, and the type that the last one is of.
+    structs: Vec<(String, &'static str)>,
     unknown: Vec<String>,
+    mismatch: Option<String>,
 }
 
-impl Decoder {
+impl Decoder<'_> {
     fn value(&mut self, shape: &Shape, value: Value) -> Result<Value, String> {
         match (shape, value) {
             (Shape::Any, value) => Ok(value),
@@ -165,16 +214,24 @@ impl Decoder {
             (Shape::String, value @ Value::String(_)) => Ok(value),
             (Shape::Int64, Value::Number(number)) if number.is_i64() => Ok(number.into()),
             (Shape::Int32, Value::Number(number)) if fits_int32(&number) => Ok(number.into()),
+            (Shape::Int32, Value::Number(number)) if self.wraps(&number) => Ok(wrapped(&number)),
             (Shape::Bytes, Value::String(text)) => match STANDARD.decode(&text) {
                 Ok(_) => Ok(text.into()),
-                Err(error) => Err(format!("illegal base64 data: {error}")),
+                Err(error) => self.wrong(format!("{}{}", self.prefix(), illegal_base64(&error))),
             },
             (Shape::Time, Value::String(text)) => time::parse_seconds(&text).map(Value::from),
             (Shape::MicroTime, Value::String(text)) => time::parse_micros(&text).map(Value::from),
+            (Shape::Time | Shape::MicroTime, value) => {
+                let found = found(&value);
+                Err(format!("json: cannot unmarshal {found} into Go value of type string"))
+            }
             (Shape::Map(item), Value::Object(map)) => self.map(item, map),
             (Shape::List(item, _), Value::Array(list)) => self.list(item, list),
             (Shape::Object(fields), Value::Object(map)) => Ok(self.object(fields, map)?.into()),
-            (shape, value) => Err(self.mismatch(shape, &value)),
+            (shape, value) => {
+                let why = self.mismatch(shape, &value);
+                self.wrong(why)
+            }
         }
     }
 
@@ -183,7 +240,7 @@ impl Decoder {
         for field in schema {
             let value = match given.remove(field.name) {
                 None | Some(Value::Null) => None,
-                Some(value) => Some(self.within(field.name.to_owned(), &field.shape, value)?),
+                Some(value) => Some(self.member(field, value)?),
             };
             let kept = match (field.presence, value) {
                 (Presence::WhenNotEmpty, value) => value.filter(|value| !is_empty(value)),
@@ -226,27 +283,57 @@ impl Decoder {
         Ok(value)
     }
 
+    fn member(&mut self, field: &Field, value: Value) -> Result<Value, String> {
+        let owner = match self.structs.last() {
+            None => self.kind.to_owned(),
+            Some((_, field)) => struct_name(self.kind, field),
+        };
+        self.structs.push((owner, field.name));
+        let value = self.within(field.name.to_owned(), &field.shape, value)?;
+        self.structs.pop();
+        Ok(value)
+    }
+
+    /// The first one of these counts, once all is read.
+    fn wrong(&mut self, why: String) -> Result<Value, String> {
+        if self.words == Words::Unstructured {
+            return Err(why);
+        }
+        self.mismatch.get_or_insert(why);
+        Ok(Value::Null)
+    }
+
+    fn wraps(&self, number: &Number) -> bool {
+        self.words == Words::Unstructured && number.is_i64()
+    }
+
+    fn prefix(&self) -> &'static str {
+        if self.words == Words::Unstructured { "error decoding from json: " } else { "" }
+    }
+
     fn mismatch(&self, shape: &Shape, value: &Value) -> String {
+        if self.words == Words::Unstructured {
+            return unrestorable(shape, value);
+        }
         let found = match value {
-            Value::Null => "null".to_owned(),
-            Value::Bool(_) => "bool".to_owned(),
             // Go names the number only where its type could have held another one.
             Value::Number(number) if matches!(shape, Shape::Int32 | Shape::Int64) => {
                 format!("number {number}")
             }
-            Value::Number(_) => "number".to_owned(),
-            Value::String(_) => "string".to_owned(),
-            Value::Array(_) => "array".to_owned(),
-            Value::Object(_) => "object".to_owned(),
+            value => found(value).to_owned(),
         };
-        let (path, wanted) = (self.path_to(""), shape.go_name());
-        format!("json: cannot unmarshal {found} into Go struct field {path} of type {wanted}")
+        let owner = self.structs.last().map_or(self.kind, |(owner, _)| owner);
+        let path: Vec<&str> = self.structs.iter().map(|(_, field)| *field).collect();
+        let (path, wanted) = (path.join("."), shape.go_name());
+        format!(
+            "json: cannot unmarshal {found} into Go struct field {owner}.{path} of type {wanted}"
+        )
     }
 
     fn path_to(&self, last: &str) -> String {
         let mut path = String::new();
         for step in self.path.iter().map(String::as_str).chain([last]) {
-            if !path.is_empty() && !step.is_empty() && !step.starts_with('[') {
+            if !path.is_empty() && !step.starts_with('[') {
                 path.push('.');
             }
             path.push_str(step);
@@ -255,7 +342,75 @@ impl Decoder {
     }
 }
 
-fn fits_int32(number: &serde_json::Number) -> bool {
+/// What Go's JSON decoder calls a value.
+pub(crate) fn found(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// The name of the Go type behind a field, as far as it follows from the name of the field.
+fn struct_name(kind: &str, field: &str) -> String {
+    match field {
+        "metadata" => "ObjectMeta".to_owned(),
+        "spec" => format!("{kind}Spec"),
+        "status" => format!("{kind}Status"),
+        "rules" => "PolicyRule".to_owned(),
+        "env" => "EnvVar".to_owned(),
+        field => {
+            let (first, rest) = field.split_at(field.chars().next().map_or(0, char::len_utf8));
+            let plural = field != "preconditions";
+            let rest = if plural { rest.strip_suffix('s').unwrap_or(rest) } else { rest };
+            format!("{}{rest}", first.to_uppercase())
+        }
+    }
+}
+
+/// Why upstream's converter from memory cannot make this of that.
+fn unrestorable(shape: &Shape, value: &Value) -> String {
+    let wanted = shape.go_kind();
+    let found = match value {
+        Value::Number(number) if number.is_i64() => "int64",
+        Value::Number(_) => "float64",
+        Value::Array(_) => "slice",
+        Value::Object(_) => "map",
+        Value::String(_) => "string",
+        Value::Bool(_) | Value::Null => "bool",
+    };
+    match (shape, found) {
+        (Shape::Map(_), found) => format!("cannot restore map from {found}"),
+        (Shape::Object(_), found) => format!("cannot restore struct from: {found}"),
+        (Shape::List(..), found) => format!("cannot restore slice from {found}"),
+        (Shape::Bool | Shape::Int32 | Shape::Int64, "string" | "bool" | "slice" | "map") => {
+            format!("unrecognized type: {wanted}")
+        }
+        (_, found) => format!("cannot convert {found} to {wanted}"),
+    }
+}
+
+/// As Go words it, which counts from the start of the part that is broken.
+pub(crate) fn illegal_base64(error: &DecodeError) -> String {
+    let at = match error {
+        DecodeError::InvalidByte(at, _) => *at,
+        DecodeError::InvalidLastSymbol { offset, .. } => *offset,
+        DecodeError::InvalidLength(length) => length - length % 4,
+        DecodeError::InvalidPadding => 0,
+    };
+    format!("illegal base64 data at input byte {at}")
+}
+
+/// The lower half, as Go converts.
+fn wrapped(number: &Number) -> Value {
+    let [a, b, c, d, ..] = number.as_i64().unwrap_or_default().to_le_bytes();
+    i32::from_le_bytes([a, b, c, d]).into()
+}
+
+fn fits_int32(number: &Number) -> bool {
     number.as_i64().is_some_and(|number| i32::try_from(number).is_ok())
 }
 
@@ -286,7 +441,7 @@ mod tests {
 
     fn conformed(given: Value) -> Result<(Value, Vec<String>), String> {
         let Value::Object(given) = given else { panic!("not an object") };
-        conform(OUTER, given).map(|done| (done.fields.into(), done.unknown))
+        conform("Outer", OUTER, given).map(|done| (done.fields.into(), done.unknown))
     }
 
     #[test]
@@ -309,7 +464,7 @@ mod tests {
         let error = conformed(json!({"inner": {"ready": "yes"}})).unwrap_err();
         assert_eq!(
             error,
-            "json: cannot unmarshal string into Go struct field inner.ready of type bool"
+            "json: cannot unmarshal string into Go struct field Inner.inner.ready of type bool"
         );
     }
 }

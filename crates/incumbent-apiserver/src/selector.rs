@@ -206,8 +206,8 @@ impl LabelParser {
         loop {
             match self.peek() {
                 Token::End => return Ok(requirements),
-                Token::Word(_) => requirements.push(self.requirement()?),
-                token if token.is("!") => requirements.push(self.requirement()?),
+                Token::Word(_) => requirements.push(self.whole_requirement()?),
+                token if token.is("!") => requirements.push(self.whole_requirement()?),
                 other => return Err(expected(other, "!, identifier, or 'end of string'")),
             }
             match self.next() {
@@ -222,6 +222,10 @@ impl LabelParser {
         }
     }
 
+    fn whole_requirement(&mut self) -> Result<LabelRequirement, String> {
+        self.requirement().map_err(|why| format!("unable to parse requirement: {why}"))
+    }
+
     fn requirement(&mut self) -> Result<LabelRequirement, String> {
         let absent = self.peek().is("!");
         if absent {
@@ -231,7 +235,7 @@ impl LabelParser {
             Token::Word(key) => key,
             other => return Err(expected(&other, "identifier")),
         };
-        check(&key, qualified_name_errors(&key), "key")?;
+        check(&key, qualified_name_errors(&key), "<nil>")?;
         if absent {
             return Ok(LabelRequirement::Absent(key));
         }
@@ -246,34 +250,38 @@ impl LabelParser {
         const OPERATORS: &str = "in, notin, =, ==, !=, gt, lt";
         let operator = self.next();
         match operator.literal() {
-            "in" => Ok(LabelRequirement::In(key, self.values()?)),
-            "notin" => Ok(LabelRequirement::NotIn(key, self.values()?)),
-            "=" | "==" => Ok(LabelRequirement::In(key, vec![self.value()?])),
-            "!=" => Ok(LabelRequirement::NotIn(key, vec![self.value()?])),
-            ">" => Ok(LabelRequirement::Above(key, self.number()?)),
-            "<" => Ok(LabelRequirement::Below(key, self.number()?)),
+            "in" => self.values(&key).map(|values| LabelRequirement::In(key, values)),
+            "notin" => self.values(&key).map(|values| LabelRequirement::NotIn(key, values)),
+            "=" | "==" => self.value(&key, 0).map(|value| LabelRequirement::In(key, vec![value])),
+            "!=" => self.value(&key, 0).map(|value| LabelRequirement::NotIn(key, vec![value])),
+            ">" => self.number(&key).map(|bound| LabelRequirement::Above(key, bound)),
+            "<" => self.number(&key).map(|bound| LabelRequirement::Below(key, bound)),
             _ => Err(expected(&operator, OPERATORS)),
         }
     }
 
     /// `(a,b)`, where an empty place is the empty value.
-    fn values(&mut self) -> Result<Vec<String>, String> {
+    fn values(&mut self, key: &str) -> Result<Vec<String>, String> {
         match self.next() {
             token if token.is("(") => {}
-            other => return Err(expected(&other, "'('")),
+            // Upstream forgot the comma.
+            other => return Err(format!("found '{}' expected: '('", other.literal())),
+        }
+        if self.peek() == &Token::End {
+            return Err(expected(&Token::End, "',', ')' or identifier"));
         }
         let mut values = Vec::new();
         loop {
-            values.push(self.value()?);
+            values.push(self.value(key, values.len())?);
             match self.next() {
                 token if token.is(",") => {}
                 token if token.is(")") => return Ok(values),
-                other => return Err(expected(&other, "',', or ')'")),
+                other => return Err(expected(&other, "',' or ')'")),
             }
         }
     }
 
-    fn value(&mut self) -> Result<String, String> {
+    fn value(&mut self, key: &str, place: usize) -> Result<String, String> {
         let value = match self.peek() {
             Token::Word(word) => word.clone(),
             Token::End => return Ok(String::new()),
@@ -281,12 +289,12 @@ impl LabelParser {
             other => return Err(expected(other, "identifier")),
         };
         self.next();
-        check(&value, label_value_errors(&value), "values[0]")?;
+        check(&value, label_value_errors(&value), &format!("values[{place}][{key}]"))?;
         Ok(value)
     }
 
-    fn number(&mut self) -> Result<i64, String> {
-        let value = self.value()?;
+    fn number(&mut self, key: &str) -> Result<i64, String> {
+        let value = self.value(key, 0)?;
         value.parse().map_err(|_| {
             format!(
                 "values[0]: Invalid value: {value:?}: for 'Gt', 'Lt' operators, the value must be \
@@ -344,8 +352,11 @@ mod tests {
         let error = |text| parse_labels(text).unwrap_err();
         assert_eq!(error("=="), "found '==', expected: !, identifier, or 'end of string'");
         assert_eq!(error("a,"), "found '', expected: identifier after ','");
-        assert_eq!(error("a b"), "found 'b', expected: in, notin, =, ==, !=, gt, lt");
-        assert!(error("a in x").starts_with("found 'x', expected: '('"));
+        assert_eq!(
+            error("a b"),
+            "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"
+        );
+        assert_eq!(error("a in x"), "unable to parse requirement: found 'x' expected: '('");
     }
 
     #[test]

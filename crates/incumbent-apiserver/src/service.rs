@@ -383,12 +383,16 @@ fn render_answer(ready: Ready, form: Form, shared: &Arc<Shared>, now: Timestamp)
         }
     };
     let mut response = respond_with(code, content_type, body);
+    warn(&mut response, &warnings);
+    response
+}
+
+fn warn(response: &mut Response<Body>, warnings: &[String]) {
     for warning in warnings {
         let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
         let value = HeaderValue::try_from(format!("299 - \"{quoted}\""));
         response.headers_mut().extend(value.ok().map(|value| (WARNING, value)));
     }
-    response
 }
 
 fn render_status(status: &Status, form: Form) -> Response<Body> {
@@ -397,6 +401,7 @@ fn render_status(status: &Status, form: Form) -> Response<Body> {
     if let Some(seconds) = status.retry_after_seconds() {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
     }
+    warn(&mut response, status.warnings());
     response
 }
 

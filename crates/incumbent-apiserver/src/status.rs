@@ -18,6 +18,8 @@ pub struct Status {
     details: Option<Box<Details>>,
     /// Where a list may go on, empty for all other refusals.
     next_page: String,
+    /// For the `Warning` header.
+    warnings: Vec<String>,
 }
 
 impl Status {
@@ -55,6 +57,14 @@ impl Status {
             status["details"] = details.to_json();
         }
         status
+    }
+
+    pub(crate) fn with_warnings(self, warnings: Vec<String>) -> Self {
+        Self { warnings, ..self }
+    }
+
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The seconds after which it is worth to ask again, where upstream says so.
@@ -258,7 +268,14 @@ impl Status {
     }
 
     fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None, next_page: String::new() }
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            details: None,
+            next_page: String::new(),
+            warnings: Vec::new(),
+        }
     }
 
     fn with_details(self, details: Details) -> Self {
@@ -386,9 +403,15 @@ fn quoted(subject: &str, name: &str) -> String {
     if name.is_empty() { subject.to_owned() } else { format!("{subject} \"{name}\"") }
 }
 
+/// What each says, but nothing twice.
 fn summary(causes: &[Cause]) -> String {
-    let each: Vec<String> =
-        causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+    let mut each: Vec<String> = Vec::new();
+    for cause in causes {
+        let text = format!("{}: {}", cause.field, cause.message);
+        if !each.contains(&text) {
+            each.push(text);
+        }
+    }
     match each.as_slice() {
         [only] => only.clone(),
         several => format!("[{}]", several.join(", ")),

@@ -15,7 +15,7 @@ pub(crate) fn micros(time: Timestamp) -> String {
 
 /// Reads an RFC 3339 time and writes it in UTC, to the second.
 pub(crate) fn parse_seconds(text: &str) -> Result<String, String> {
-    parse(text).map(seconds).ok_or_else(|| cannot_parse(text, "2006-01-02T15:04:05Z07:00"))
+    parse(text).map(seconds).ok_or_else(|| cannot_parse(text, SECONDS))
 }
 
 /// Reads a time with exactly six digits after the point and writes it in UTC, just so.
@@ -26,8 +26,13 @@ pub(crate) fn parse_micros(text: &str) -> Result<String, String> {
     let zone_follows =
         text.as_bytes().get(26).is_some_and(|byte| matches!(byte, b'Z' | b'+' | b'-'));
     let time = if six_digits && zone_follows { parse(text) } else { None };
-    time.map(micros).ok_or_else(|| cannot_parse(text, "2006-01-02T15:04:05.000000Z07:00"))
+    time.map(micros).ok_or_else(|| cannot_parse(text, MICROS))
 }
+
+/// Go's layouts, in the parts that it looks for one after the other.
+const SECONDS: &[&str] = &["2006", "-", "01", "-", "02", "T", "15", ":", "04", ":", "05", "Z07:00"];
+const MICROS: &[&str] =
+    &["2006", "-", "01", "-", "02", "T", "15", ":", "04", ":", "05", ".000000", "Z07:00"];
 
 fn parse(text: &str) -> Option<Timestamp> {
     // jiff reads more than RFC 3339 allows, such as a space for the T, or a leap second.
@@ -38,8 +43,24 @@ fn parse(text: &str) -> Option<Timestamp> {
     (0..=9999).contains(&year).then_some(time)
 }
 
-fn cannot_parse(text: &str, layout: &str) -> String {
-    format!("parsing time {text:?} as {layout:?}: cannot parse {text:?} as \"2006\"")
+/// Names the first part that is not as the layout has it.
+fn cannot_parse(text: &str, layout: &[&str]) -> String {
+    let mut rest = text;
+    let is_wrong = |part: &&&str| match rest.get(..part.len()) {
+        Some(found) if found.bytes().zip(part.bytes()).all(|(a, b)| is_like(a, b)) => {
+            rest = &rest[part.len()..];
+            false
+        }
+        _ => true,
+    };
+    // What fits and is no time all the same has a month, a day or an hour too many.
+    let part = layout.iter().find(is_wrong).copied().unwrap_or("Z07:00");
+    format!("parsing time {text:?} as {:?}: cannot parse {rest:?} as {part:?}", layout.concat())
+}
+
+/// A digit stands for any digit.
+fn is_like(found: u8, wanted: u8) -> bool {
+    if wanted.is_ascii_digit() { found.is_ascii_digit() } else { found == wanted }
 }
 
 #[cfg(test)]

@@ -17,24 +17,61 @@ pub(crate) enum NameRule {
     PathSegment,
 }
 
+/// Which checks of the metadata upstream makes for a kind; on a replace some come more than once,
+/// and each says again what is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MetadataRules {
+    /// Those of the core kinds.
+    Core,
+    /// The same, but a replace is compared with the old object last.
+    CoreLast,
+    /// Finalizers need no prefix.
+    Plain,
+    /// The same, and the kind adds nothing to what is checked of all kinds.
+    Once,
+}
+
 /// Checks the metadata of an object about to be stored, and against what was stored before.
-pub(crate) fn metadata_causes(rule: NameRule, fields: &Fields, old: Option<&Fields>) -> Vec<Cause> {
-    let mut causes = Vec::new();
+pub(crate) fn metadata_causes(
+    (rule, rules): (NameRule, MetadataRules),
+    fields: &Fields,
+    old: Option<&Fields>,
+) -> Vec<Cause> {
+    let has_core_finalizers = matches!(rules, MetadataRules::Core | MetadataRules::CoreLast);
+    let finalizers = if has_core_finalizers { core_finalizer_causes(fields) } else { Vec::new() };
+    let core = |causes: Vec<Cause>| [causes, finalizers.clone()].concat();
+    let Some(old) = old else {
+        return [name_causes(rule, fields), core(content_causes(fields))].concat();
+    };
+    let content = || content_causes(fields);
+    let change = || change_causes(fields, old);
+    let of_kind = match rules {
+        MetadataRules::Core => [core(change()), core(content())].concat(),
+        MetadataRules::CoreLast => [core(content()), core(change())].concat(),
+        MetadataRules::Plain => change(),
+        MetadataRules::Once => Vec::new(),
+    };
+    [content(), change(), of_kind].concat()
+}
+
+fn name_causes(rule: NameRule, fields: &Fields) -> Vec<Cause> {
     let name = text(fields, "name");
     if name.is_empty() {
-        causes.push(Cause::required("metadata.name", "name or generateName is required"));
-    } else {
-        let wrong = name_errors(rule, name);
-        causes.extend(wrong.iter().map(|why| Cause::invalid("metadata.name", &json!(name), why)));
+        return vec![Cause::required("metadata.name", "name or generateName is required")];
     }
-    if let Some(old) = old {
-        causes.extend(unchanged("metadata.uid", text(old, "uid"), text(fields, "uid")));
-    }
-    causes.extend(label_causes(fields));
-    causes.extend(annotation_causes(fields));
-    causes.extend(finalizer_causes(fields));
-    causes.extend(owner_causes(fields));
-    causes
+    let wrong = name_errors(rule, name);
+    wrong.iter().map(|why| Cause::invalid("metadata.name", &json!(name), why)).collect()
+}
+
+fn content_causes(fields: &Fields) -> Vec<Cause> {
+    let inner = [label_causes(fields), annotation_causes(fields), owner_causes(fields)];
+    [inner.concat(), finalizer_causes(fields)].concat()
+}
+
+fn change_causes(fields: &Fields, old: &Fields) -> Vec<Cause> {
+    let uid = unchanged("metadata.uid", text(old, "uid"), text(fields, "uid"));
+    let inner = [label_causes(fields), annotation_causes(fields), owner_causes(fields)];
+    uid.into_iter().chain(inner.concat()).collect()
 }
 
 /// What is wrong with a name; nothing if it is good.
@@ -185,10 +222,13 @@ fn annotation_causes(fields: &Fields) -> Vec<Cause> {
     causes
 }
 
-fn finalizer_causes(fields: &Fields) -> Vec<Cause> {
+fn finalizers(fields: &Fields) -> impl Iterator<Item = &str> {
     let finalizers = at(fields, "/metadata/finalizers").and_then(Value::as_array);
-    let names = finalizers.into_iter().flatten().filter_map(Value::as_str);
-    names
+    finalizers.into_iter().flatten().filter_map(Value::as_str)
+}
+
+fn finalizer_causes(fields: &Fields) -> Vec<Cause> {
+    finalizers(fields)
         .flat_map(|name| {
             let errors = qualified_name_errors(name).into_iter();
             errors.map(move |why| Cause::invalid("metadata.finalizers", &json!(name), &why))
@@ -196,20 +236,34 @@ fn finalizer_causes(fields: &Fields) -> Vec<Cause> {
         .collect()
 }
 
+fn core_finalizer_causes(fields: &Fields) -> Vec<Cause> {
+    const STANDARD: &[&str] = &["kubernetes", "orphan", "foregroundDeletion"];
+    let why = "name is neither a standard finalizer name nor is it fully qualified";
+    finalizers(fields)
+        .enumerate()
+        .filter(|(_, name)| !name.contains('/') && !STANDARD.contains(name))
+        .map(|(index, name)| {
+            Cause::invalid(format!("metadata.finalizers[{index}]"), &json!(name), why)
+        })
+        .collect()
+}
+
 fn owner_causes(fields: &Fields) -> Vec<Cause> {
     let owners = metadata(fields).and_then(|metadata| metadata.get("ownerReferences"));
     let mut causes = Vec::new();
-    for (index, owner) in owners.and_then(Value::as_array).into_iter().flatten().enumerate() {
-        for (member, why) in [
-            ("apiVersion", "version must not be empty"),
-            ("kind", "must not be empty"),
-            ("name", "must not be empty"),
-            ("uid", "must not be empty"),
-        ] {
-            if owner.get(member).and_then(Value::as_str).unwrap_or_default().is_empty() {
-                let field = format!("metadata.ownerReferences[{index}].{member}");
-                causes.push(Cause::invalid(field, &json!(""), why));
-            }
+    for owner in owners.and_then(Value::as_array).into_iter().flatten() {
+        let text = |member| owner.get(member).and_then(Value::as_str).unwrap_or_default();
+        let api_version = text("apiVersion");
+        if api_version.is_empty()
+            || api_version.ends_with('/')
+            || api_version.matches('/').count() > 1
+        {
+            let field = "metadata.ownerReferences.apiVersion";
+            causes.push(Cause::invalid(field, &json!(api_version), "version must not be empty"));
+        }
+        for member in ["kind", "name", "uid"].into_iter().filter(|member| text(member).is_empty()) {
+            let field = format!("metadata.ownerReferences.{member}");
+            causes.push(Cause::invalid(field, &json!(""), "must not be empty"));
         }
     }
     causes

@@ -146,12 +146,12 @@ async fn a_body_may_be_yaml_and_an_unknown_field_is_an_error() {
     let yaml = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: c\ndata:\n  leader: jane\n";
     let (code, made) = send_text(&mut admin, "PATCH", &path, APPLY, yaml).await;
     assert_eq!((code, &made["data"]), (201, &json!({"leader": "jane"})));
-    let yaml = yaml.replace("data:", "dta:");
+    let yaml = yaml.replace("\ndata:", "\ndta:");
     let (code, refused) = send_text(&mut admin, "PATCH", &path, APPLY, &yaml).await;
     assert_eq!(code, 500);
     assert_eq!(
         refused["message"],
-        "failed to create typed patch object (default/c; v1, Kind=ConfigMap): .dta: field not \
+        "failed to create typed patch object (/c; /v1, Kind=ConfigMap): .dta: field not \
          declared in schema"
     );
     let cbor = "application/apply-patch+cbor";

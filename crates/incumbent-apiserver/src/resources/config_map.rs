@@ -40,7 +40,7 @@ pub(crate) const CONFIG_MAP: Resource = Resource {
 const DATA_LIMIT: usize = 1024 * 1024;
 
 fn validate(fields: &Fields, old: Option<&Fields>) -> Vec<Cause> {
-    let mut causes = Vec::new();
+    let mut causes = old.map_or_else(Vec::new, |old| immutable_causes(fields, old));
     let data = |name: &str| fields.get(name).and_then(Value::as_object).into_iter().flatten();
     let mut size = 0;
     for (key, value) in data("data") {
@@ -61,7 +61,6 @@ fn validate(fields: &Fields, old: Option<&Fields>) -> Vec<Cause> {
     if size > DATA_LIMIT {
         causes.push(Cause::too_long("", DATA_LIMIT));
     }
-    causes.extend(old.into_iter().flat_map(|old| immutable_causes(fields, old)));
     causes
 }
 

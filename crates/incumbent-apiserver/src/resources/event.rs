@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{Conversion, METADATA, Resource, USUAL};
+use super::{Conversion, METADATA, MissingOnUpdate, Resource, USUAL};
 use crate::object::{at, text, text_at};
 use crate::schema::{Field, Fields, Shape, conform};
 use crate::status::Cause;
 use crate::table::{Column, cell};
+use crate::validate::MetadataRules;
 
 /// The stored form.
 pub(crate) const CORE_EVENT: Resource = Resource {
@@ -17,6 +18,8 @@ pub(crate) const CORE_EVENT: Resource = Resource {
     storage_hash: "r2yiGXH7wu8=",
     table: "events",
     schema: CORE_FIELDS,
+    metadata_rules: MetadataRules::Once,
+    missing_on_update: MissingOnUpdate::Create,
     more_selectable: &[
         ("involvedObject.kind", "/involvedObject/kind"),
         ("involvedObject.namespace", "/involvedObject/namespace"),
@@ -160,7 +163,8 @@ fn from_stored(stored: &Fields) -> Fields {
 fn reshape(resource: &Resource, mut fields: Fields) -> Fields {
     fields.remove("apiVersion");
     fields.remove("kind");
-    let mut fields = conform(resource.schema, fields).map(|done| done.fields).unwrap_or_default();
+    let mut fields =
+        conform(resource.kind, resource.schema, fields).map(|done| done.fields).unwrap_or_default();
     fields.insert("apiVersion".to_owned(), resource.api_version().into());
     fields.insert("kind".to_owned(), resource.kind.into());
     fields

@@ -7,6 +7,7 @@ use crate::object::{at, text_at};
 use crate::schema::{Field, Fields, Shape};
 use crate::status::Cause;
 use crate::table::{Column, age_since, cell};
+use crate::validate::MetadataRules;
 
 pub(crate) const LEASE: Resource = Resource {
     group: "coordination.k8s.io",
@@ -16,6 +17,7 @@ pub(crate) const LEASE: Resource = Resource {
     storage_hash: "gqkMMb/YqFM=",
     table: "leases",
     schema: &[METADATA, Field::always(2, "spec", Shape::Object(SPEC))],
+    metadata_rules: MetadataRules::Plain,
     missing_on_update: MissingOnUpdate::Create,
     unversioned_update: UnversionedUpdate::Refuse,
     columns: &[

@@ -6,7 +6,7 @@ use super::{Deletion, METADATA, NAMES, Part, Resource, STATUS, Scope, USUAL};
 use crate::object::{map_mut, metadata_mut, text};
 use crate::schema::{Field, Fields, Shape};
 use crate::table::{Column, cell};
-use crate::validate::NameRule;
+use crate::validate::{MetadataRules, NameRule};
 
 pub(crate) const NAMESPACE: Resource = Resource {
     kind: "Namespace",
@@ -23,6 +23,7 @@ pub(crate) const NAMESPACE: Resource = Resource {
         Field::always(3, "status", Shape::Object(STATUS_FIELDS)),
     ],
     name_rule: NameRule::Label,
+    metadata_rules: MetadataRules::CoreLast,
     deletion: Deletion::Namespace,
     more_selectable: &[("status.phase", "/status/phase")],
     columns: &[Column {

@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{METADATA, NAMES, Resource, Scope, USUAL};
+use super::{METADATA, MissingOnUpdate, NAMES, Resource, Scope, USUAL};
 use crate::object::{map_mut, text_at};
 use crate::schema::{Field, Fields, ListMerge, Shape};
 use crate::status::Cause;
 use crate::table::Column;
-use crate::validate::NameRule;
+use crate::validate::{MetadataRules, NameRule};
 
 pub(crate) const GROUP: &str = "rbac.authorization.k8s.io";
 
@@ -53,7 +53,13 @@ pub(crate) const CLUSTER_ROLE_BINDING: Resource = Resource {
     ..USUAL_BINDING
 };
 
-const USUAL_RBAC: Resource = Resource { group: GROUP, name_rule: NameRule::PathSegment, ..USUAL };
+const USUAL_RBAC: Resource = Resource {
+    group: GROUP,
+    name_rule: NameRule::PathSegment,
+    metadata_rules: MetadataRules::CoreLast,
+    missing_on_update: MissingOnUpdate::Create,
+    ..USUAL
+};
 
 const USUAL_BINDING: Resource = Resource {
     schema: &[
@@ -119,15 +125,19 @@ fn validate_role(fields: &Fields, _old: Option<&Fields>) -> Vec<Cause> {
     for (index, rule) in rules.into_iter().flatten().enumerate() {
         let is_empty =
             |name: &str| rule.get(name).and_then(Value::as_array).is_none_or(Vec::is_empty);
-        let mut require = |name: &str, why: &str| {
-            if is_empty(name) {
-                causes.push(Cause::required(format!("rules[{index}].{name}"), why));
-            }
+        let require = |name: &str, why: &str| {
+            is_empty(name).then(|| Cause::required(format!("rules[{index}].{name}"), why))
         };
-        require("verbs", "verbs must contain at least one value");
-        if is_empty("nonResourceURLs") {
-            require("apiGroups", "resource rules must supply at least one api group");
-            require("resources", "resource rules must supply at least one resource");
+        causes.extend(require("verbs", "verbs must contain at least one value"));
+        let is_namespaced = text_at(fields, "/kind") == ROLE.kind;
+        if is_namespaced && !is_empty("nonResourceURLs") {
+            let why = "namespaced rules cannot apply to non-resource URLs";
+            let field = format!("rules[{index}].nonResourceURLs");
+            causes.push(Cause::invalid(field, &rule["nonResourceURLs"], why));
+        } else if is_empty("nonResourceURLs") {
+            causes
+                .extend(require("apiGroups", "resource rules must supply at least one api group"));
+            causes.extend(require("resources", "resource rules must supply at least one resource"));
         }
     }
     causes
@@ -137,6 +147,10 @@ fn validate_binding(fields: &Fields, old: Option<&Fields>) -> Vec<Cause> {
     let mut causes = Vec::new();
     let is_cluster = text_at(fields, "/kind") == CLUSTER_ROLE_BINDING.kind;
     let known: &[&str] = if is_cluster { &["ClusterRole"] } else { &["ClusterRole", "Role"] };
+    let group = text_at(fields, "/roleRef/apiGroup");
+    if group != GROUP {
+        causes.push(Cause::unsupported("roleRef.apiGroup", &json!(group), &[GROUP]));
+    }
     let kind = text_at(fields, "/roleRef/kind");
     if !known.contains(&kind) {
         causes.push(Cause::unsupported("roleRef.kind", &json!(kind), known));

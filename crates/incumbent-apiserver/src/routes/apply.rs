@@ -5,16 +5,17 @@ use serde_json::Value;
 use super::body::{APPLY_PATCH, Body, check_kind};
 use super::options::{dry_run, writer};
 use super::read::existing;
-use super::write::{add, check_name, replace, stored, wrong_uid};
+use super::write::{add, check_name, check_namespace, replace, stored, wrong_uid};
 use super::{Call, Spot, World, authorize_as, last_applied};
 use crate::answer::Answer;
-use crate::fieldset::{FieldSet, meant_by, merge, prune};
-use crate::managed::{Operation, before_and_after, encode, managers};
+use crate::fieldset::{FieldSet, compare, meant_by, merge, prune};
+use crate::managed::{Applied, Operation, before_and_after, encode, managers};
 use crate::object::{at, metadata_mut, text, text_at};
 use crate::request::Verb;
-use crate::resources::{Part, Resource};
-use crate::schema::{Fields, Shape};
+use crate::resources::{Part, Resource, find_kind};
+use crate::schema::{Fields, Shape, Words, found};
 use crate::status::{Cause, Status};
+use crate::typed::misfits;
 
 /// Whether a patch is one of these.
 pub(super) fn is_meant(call: &Call) -> bool {
@@ -39,10 +40,12 @@ pub(super) fn apply(
     writer.force = call.target.query.flag("force");
     let applied = decode(call.body.take(), spot)?;
     check_name(&applied, spot)?;
+    check_namespace(&applied, spot)?;
     let uid = text(&applied, "uid").to_owned();
+    let subject = subject(&applied, resource);
     let (applied, home) = (stored(resource, applied), resource.home());
     let meant = meant_by(home.schema, &applied).without_parts(writer.other_parts);
-    writer.applied = Some(meant.clone());
+    writer.applied = Some(Applied { fields: meant.clone(), changes: None, is_idle: false });
     let Ok(current) = existing(&world.store, spot).cloned() else {
         if part != Part::Main {
             return Err(Status::not_found(resource, spot.name()));
@@ -51,9 +54,10 @@ pub(super) fn apply(
             return Err(no_such_uid(spot, &uid));
         }
         authorize_as(world, call, &spot.path, Verb::Create)?;
-        let mut fields = conform(home, applied, spot)?;
+        let mut fields = conform(home, applied, &subject)?;
         metadata_mut(&mut fields).remove("resourceVersion");
-        let object = add(world, &writer, spot, fields, dry)?;
+        metadata_mut(&mut fields).remove("selfLink");
+        let object = add(world, &writer, spot, fields, dry, false)?;
         return Ok(Answer::object(201, resource, object));
     };
     if !uid.is_empty() && uid != current.uid() {
@@ -67,7 +71,11 @@ pub(super) fn apply(
     let managers = managers(home, current.fields());
     let (before, after) = before_and_after(&managers, &writer.id, &meant);
     let merged = merged(home, current.fields().clone(), applied, &before, &after);
-    let mut fields = conform(home, merged, spot)?;
+    let changes = compare(home.schema, current.fields(), &merged, writer.other_parts);
+    writer.refuse_conflicts(&managers, &changes)?;
+    let is_idle = merged == *current.fields();
+    writer.applied = Some(Applied { fields: meant, changes: Some(changes), is_idle });
+    let mut fields = conform(home, merged, &subject)?;
     metadata_mut(&mut fields).insert("managedFields".to_owned(), encode(&managers));
     let object = replace(world, &writer, spot, &current, fields, part, dry)?;
     Ok(Answer::object(200, resource, object))
@@ -94,16 +102,23 @@ fn merged(
 /// What the client means; unlike in other writes, a field that is unknown is an error.
 fn decode(body: Body, spot: &Spot) -> Result<Fields, Status> {
     let resource = spot.resource;
+    let undecodable = |why: &str| Status::bad_request(format!("error decoding YAML: {why}"));
     let fields = match body {
-        Body::Json(Value::Object(fields)) => without_nulls(fields),
-        Body::Json(_) => {
-            return Err(Status::bad_request("error decoding YAML: what is applied is no object"));
+        Body::Json(Value::Object(fields)) => fields,
+        Body::Json(other) => {
+            return Err(undecodable(&format!(
+                "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {} into Go \
+                 value of type map[string]interface {{}}",
+                found(&other)
+            )));
         }
-        Body::Broken { why, .. } => {
-            return Err(Status::bad_request(format!("error decoding YAML: {why}")));
-        }
+        Body::Broken { why, .. } => return Err(undecodable(&why)),
     };
-    let version = text_at(&fields, "/apiVersion");
+    let (version, kind) = (text_at(&fields, "/apiVersion"), text_at(&fields, "/kind"));
+    if !version.is_empty() && !kind.is_empty() && find_kind(version, kind).is_none() {
+        let what = group_version_kind(version, kind);
+        return Err(Status::bad_request(format!("invalid object type: {what}")));
+    }
     if version != resource.api_version() {
         return Err(Status::bad_request(format!(
             "Incorrect version specified in apply patch. Specified patch version: {version}, \
@@ -112,37 +127,38 @@ fn decode(body: Body, spot: &Spot) -> Result<Fields, Status> {
         )));
     }
     check_kind(&fields, resource.group, resource.version, resource.kind)?;
-    if at(&fields, "/metadata/managedFields").is_some() {
+    if at(&fields, "/metadata/managedFields").is_some_and(|given| !given.is_null()) {
         return Err(Status::bad_request("metadata.managedFields must be nil"));
     }
-    conform(resource, fields.clone(), spot)?;
-    Ok(fields)
+    let why = match misfits(resource.schema, &fields).as_slice() {
+        [] => return Ok(fields),
+        [only] => only.clone(),
+        several => format!("errors:\n  {}", several.join("\n  ")),
+    };
+    let subject = subject(&fields, resource);
+    Err(Status::raw(format!("failed to create typed patch object ({subject}): {why}")))
 }
 
-fn conform(resource: &Resource, fields: Fields, spot: &Spot) -> Result<Fields, Status> {
-    let untyped = |why: String| {
+/// As upstream names what is applied.
+fn subject(applied: &Fields, resource: &Resource) -> String {
+    let kind = group_version_kind(&resource.api_version(), resource.kind);
+    format!("{}/{}; {kind}", text(applied, "namespace"), text(applied, "name"))
+}
+
+fn group_version_kind(api_version: &str, kind: &str) -> String {
+    let slash = if api_version.contains('/') { "" } else { "/" };
+    format!("{slash}{api_version}, Kind={kind}")
+}
+
+fn conform(resource: &Resource, fields: Fields, subject: &str) -> Result<Fields, Status> {
+    let conformed = resource.conform(Words::Unstructured, fields).map_err(|why| {
+        let kind = group_version_kind(&resource.api_version(), resource.kind);
         Status::raw(format!(
-            "failed to create typed patch object ({}/{}; {}, Kind={}): {why}",
-            spot.namespace(),
-            spot.name(),
-            resource.api_version(),
-            resource.kind
+            "failed to convert new object ({subject}) to proper version: unable to convert \
+             unstructured object to {kind}: {why}"
         ))
-    };
-    let conformed = resource.conform(fields).map_err(untyped)?;
-    match conformed.unknown.as_slice() {
-        [] => Ok(conformed.fields),
-        [first, ..] => Err(untyped(format!(".{first}: field not declared in schema"))),
-    }
-}
-
-fn without_nulls(fields: Fields) -> Fields {
-    let clean = |value| match value {
-        Value::Object(fields) => without_nulls(fields).into(),
-        other => other,
-    };
-    let said = fields.into_iter().filter(|(_, value)| !value.is_null());
-    said.map(|(name, value)| (name, clean(value))).collect()
+    })?;
+    Ok(conformed.fields)
 }
 
 /// An object that is meant by its uid is not made anew.

@@ -6,7 +6,7 @@ use super::options::FieldValidation;
 use crate::object::text_at;
 use crate::protobuf;
 use crate::resources::{Resource, find_kind};
-use crate::schema::{Conformed, Field, Fields, conform};
+use crate::schema::{Conformed, Field, Fields, Words, conform};
 use crate::status::Status;
 use crate::yaml;
 
@@ -86,9 +86,9 @@ pub(super) fn decode_object(
     let fields = object(body, resource.kind)?;
     check_kind(&fields, resource.group, resource.version, resource.kind)?;
     let subject = subject(&resource.api_version(), resource.kind);
-    let conformed =
-        resource.conform(fields).map_err(|why| Status::bad_request(format!("{subject}: {why}")))?;
-    strict(conformed, &subject, validation)
+    let refuse = |why| Status::bad_request(format!("{subject}: {why}"));
+    let conformed = resource.conform(Words::Json, fields).map_err(refuse)?;
+    strict(conformed, validation).map_err(refuse)
 }
 
 /// Reads an object that is never stored.
@@ -102,24 +102,19 @@ pub(super) fn decode_review(
     fields.remove("apiVersion");
     fields.remove("kind");
     let subject = subject(&format!("{group}/v1"), kind);
-    let conformed = conform(schema, fields);
+    let conformed = conform(kind, schema, fields);
     let conformed = conformed.map_err(|why| Status::bad_request(format!("{subject}: {why}")))?;
     Ok(conformed.fields)
 }
 
 /// Refuses what the schema does not know, or warns of it, as the client wishes.
-pub(super) fn strict(
-    conformed: Conformed,
-    subject: &str,
-    validation: FieldValidation,
-) -> Result<Decoded, Status> {
+pub(super) fn strict(conformed: Conformed, validation: FieldValidation) -> Result<Decoded, String> {
     let Conformed { fields, unknown } = conformed;
     let complaints: Vec<String> =
         unknown.iter().map(|path| format!("unknown field {path:?}")).collect();
     match validation {
         FieldValidation::Strict if !complaints.is_empty() => {
-            let complaints = complaints.join(", ");
-            Err(Status::bad_request(format!("{subject}: strict decoding error: {complaints}")))
+            Err(format!("strict decoding error: {}", complaints.join(", ")))
         }
         FieldValidation::Warn => Ok(Decoded { fields, warnings: complaints }),
         FieldValidation::Strict | FieldValidation::Ignore => {
@@ -129,13 +124,14 @@ pub(super) fn strict(
 }
 
 /// How upstream begins its complaints about an object of the right kind.
-pub(super) fn subject(api_version: &str, kind: &str) -> String {
+fn subject(api_version: &str, kind: &str) -> String {
     format!("{kind} in version {:?} cannot be handled as a {kind}", last_part(api_version))
 }
 
 fn object(body: Body, kind: &str) -> Result<Fields, Status> {
     let (why, start) = match body {
         Body::Json(Value::Object(fields)) => return Ok(fields),
+        Body::Json(Value::Null) => return Ok(Fields::new()),
         Body::Json(other) => {
             let text = other.to_string();
             ("cannot unmarshal into Go value of type struct".to_owned(), start(text.as_bytes()))

@@ -9,6 +9,7 @@ use crate::fieldset::FieldSet;
 use crate::managed::{ManagerId, Operation, Writer};
 use crate::request::Query;
 use crate::resources::{Part, Resource, STATUS};
+use crate::schema::illegal_base64;
 use crate::selector::{Selection, parse_fields, parse_labels};
 use crate::status::{Cause, Status};
 
@@ -67,6 +68,13 @@ pub(super) fn writer(call: &Call, spot: &Spot, part: Part, kind: &str) -> Result
     let given = call.target.query.text("fieldManager");
     if given.is_some_and(|name| name.len() > LONGEST_MANAGER) {
         let cause = Cause::too_long("fieldManager", LONGEST_MANAGER);
+        return Err(Status::invalid_options(kind, cause));
+    }
+    if let Some((at, char)) =
+        given.and_then(|name| name.char_indices().find(|(_, c)| c.is_control()))
+    {
+        let why = format!("invalid character U+{:04X} (at position {at})", u32::from(char));
+        let cause = Cause::invalid("fieldManager", &json!(given), &why);
         return Err(Status::invalid_options(kind, cause));
     }
     let agent = call.agent.split('/').next().unwrap_or_default();
@@ -144,7 +152,9 @@ pub(super) fn list_version(query: &Query) -> Result<ReadVersion, Status> {
         return refuse(Cause::forbidden("sendInitialEvents", why));
     }
     let named = query.text("resourceVersion").is_some();
-    let version = version(query)?;
+    let version = version(query).map_err(|status| {
+        Status::bad_request(format!("invalid resource version: {}", status.message()))
+    })?;
     match query.text("resourceVersionMatch") {
         None if !named => Ok(ReadVersion::Newest),
         None | Some("NotOlderThan") if named => Ok(ReadVersion::NotOlderThan(version)),
@@ -192,9 +202,9 @@ impl Continue {
     /// The token is none that this server gave out.
     pub(super) fn decode(token: &str) -> Result<Self, Status> {
         let invalid = |why: &str| Status::bad_request(format!("invalid continue token: {why}"));
-        let Ok(bytes) = URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')) else {
-            return Err(invalid("continue key is not valid: illegal base64 data"));
-        };
+        let bytes = URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|error| {
+            invalid(&format!("continue key is not valid: {}", illegal_base64(&error)))
+        })?;
         let parsed: Value = serde_json::from_slice(&bytes).map_err(|_| {
             let first = bytes.first().copied().unwrap_or(b'?');
             let shown: String = if first.is_ascii_graphic() {

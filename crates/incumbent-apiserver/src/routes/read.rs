@@ -28,6 +28,7 @@ pub(super) fn list(world: &World, call: &Call, spot: &Spot) -> Result<Answer, St
     let selection = selection(query, spot.resource, spot.namespace())?;
     let limit = query.number("limit").map_err(Status::bad_request)?.unwrap_or(0);
     let limit = usize::try_from(limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+    query.number("timeoutSeconds").map_err(Status::bad_request)?;
     let continued = query.text("continue").map(Continue::decode).transpose()?;
     let wanted = match &continued {
         None => list_version(query)?,
@@ -123,6 +124,7 @@ pub(super) fn watch(world: &World, call: &Call, spot: &Spot) -> Result<Answer, S
     let initial_events = initial_events(query)?;
     let since = version(query)?;
     let timeout = query.number("timeoutSeconds").map_err(Status::bad_request)?;
+    query.number("limit").map_err(Status::bad_request)?;
     let wants_bookmarks = query.flag("allowWatchBookmarks");
     let mut start = WatchStart {
         resource: spot.resource,

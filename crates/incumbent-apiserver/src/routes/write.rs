@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::body::{Body, Decoded, decode_object, strict, subject};
-use super::options::{DryRun, dry_run, field_validation, parse_version, writer};
+use super::body::{Body, Decoded, check_kind, decode_object, strict};
+use super::options::{DryRun, FieldValidation, dry_run, field_validation, parse_version, writer};
 use super::read::existing;
 use super::{Call, Spot, World, authorize_as};
 use crate::answer::Answer;
@@ -15,17 +15,30 @@ use crate::object::{Object, at, metadata_mut, text};
 use crate::request::Verb;
 use crate::resources::namespace::NAMESPACE;
 use crate::resources::{MissingOnUpdate, Part, Resource, UnversionedUpdate};
-use crate::schema::Fields;
+use crate::schema::{self, Fields, Words};
 use crate::status::{Cause, Status};
 use crate::store::{Refused, Store};
+use crate::typed::go_text;
 use crate::{patch, random, rbac, time, validate};
 
 pub(super) fn create(world: &mut World, call: &mut Call, spot: &Spot) -> Result<Answer, Status> {
     let dry = dry_run(&call.target.query, "CreateOptions")?;
-    let decoded = decode(call, spot.resource, "CreateOptions")?;
+    let Decoded { mut fields, warnings } = decode(call, spot.resource, "CreateOptions")?;
+    metadata_mut(&mut fields).remove("selfLink");
     let writer = writer(call, spot, Part::Main, "CreateOptions")?;
-    let object = add(world, &writer, spot, decoded.fields, dry)?;
-    Ok(Answer::object(201, spot.resource, object).with_warnings(decoded.warnings))
+    let made = check_namespace(&fields, spot).and_then(|()| {
+        let is_versioned = parse_version(text(&fields, "resourceVersion")).is_ok_and(|it| it != 0);
+        add(world, &writer, spot, fields, dry, is_versioned)
+    });
+    warned(made.map(|object| Answer::object(201, spot.resource, object)), warnings)
+}
+
+/// What is said of the body is said with a refusal too.
+fn warned(answer: Result<Answer, Status>, warnings: Vec<String>) -> Result<Answer, Status> {
+    match answer {
+        Ok(answer) => Ok(answer.with_warnings(warnings)),
+        Err(status) => Err(status.with_warnings(warnings)),
+    }
 }
 
 pub(super) fn update(
@@ -34,19 +47,32 @@ pub(super) fn update(
     spot: &Spot,
     part: Part,
 ) -> Result<Answer, Status> {
-    let resource = spot.resource;
     let dry = dry_run(&call.target.query, "UpdateOptions")?;
-    let Decoded { fields, warnings } = decode(call, resource, "UpdateOptions")?;
+    let Decoded { fields, warnings } = decode(call, spot.resource, "UpdateOptions")?;
     let writer = writer(call, spot, part, "UpdateOptions")?;
+    warned(put(world, call, spot, part, &writer, fields, dry), warnings)
+}
+
+fn put(
+    world: &mut World,
+    call: &Call,
+    spot: &Spot,
+    part: Part,
+    writer: &Writer,
+    fields: Fields,
+    dry: DryRun,
+) -> Result<Answer, Status> {
+    let resource = spot.resource;
     check_name(&fields, spot)?;
+    check_namespace(&fields, spot)?;
     let uid = text(&fields, "uid");
     match existing(&world.store, spot).cloned() {
         Ok(current) => {
             if !uid.is_empty() && uid != current.uid() {
                 return Err(wrong_uid(spot, uid, current.uid()));
             }
-            let object = replace(world, &writer, spot, &current, fields, part, dry)?;
-            Ok(Answer::object(200, resource, object).with_warnings(warnings))
+            let object = replace(world, writer, spot, &current, fields, part, dry)?;
+            Ok(Answer::object(200, resource, object))
         }
         Err(missing) => {
             let may_create = resource.missing_on_update == MissingOnUpdate::Create;
@@ -56,11 +82,10 @@ pub(super) fn update(
             if !uid.is_empty() {
                 return Err(wrong_uid(spot, uid, ""));
             }
+            parse_version(text(&fields, "resourceVersion"))?;
             authorize_as(world, call, &spot.path, Verb::Create)?;
-            let mut fields = fields;
-            metadata_mut(&mut fields).remove("resourceVersion");
-            let object = add(world, &writer, spot, fields, dry)?;
-            Ok(Answer::object(201, resource, object).with_warnings(warnings))
+            let object = add(world, writer, spot, fields, dry, false)?;
+            Ok(Answer::object(201, resource, object))
         }
     }
 }
@@ -75,39 +100,37 @@ pub(super) fn patch(
     let dry = dry_run(&call.target.query, "PatchOptions")?;
     let validation = field_validation(&call.target.query, "PatchOptions")?;
     let kind = PatchKind::of(&call.content_type)?;
-    let patch = match call.body.take() {
-        Body::Json(patch) => patch,
-        Body::Broken { why, .. } => {
-            return Err(Status::bad_request(format!("error decoding patch: {why}")));
-        }
-    };
+    if call.target.query.text("force").is_some() {
+        let cause = Cause::forbidden("force", "may not be specified for non-apply patch");
+        return Err(Status::invalid_options("PatchOptions", cause));
+    }
     let writer = writer(call, spot, part, "PatchOptions")?;
     let current = existing(&world.store, spot)?.clone();
-    let patched = kind.apply(resource, shown(resource, &current), patch)?;
-    let document = patched.clone();
-    let conformed = match patched {
-        Value::Object(fields) => resource.conform(fields).map_err(|why| misfit(&document, &why))?,
-        other => return Err(misfit(&other, "the patch leaves no object")),
+    let patch = match call.body.take() {
+        Body::Json(patch) => patch,
+        Body::Broken { why, .. } => return Err(kind.undecodable(&why)),
     };
-    let subject = subject(&resource.api_version(), resource.kind);
-    let Decoded { fields, warnings } = strict(conformed, &subject, validation)?;
-    check_name(&fields, spot)?;
-    let object = replace(world, &writer, spot, &current, fields, part, dry)?;
-    Ok(Answer::object(200, resource, object).with_warnings(warnings))
+    let Decoded { fields, warnings } = kind.patched(resource, &current, patch, validation)?;
+    let patched = check_name(&fields, spot)
+        .and_then(|()| check_namespace(&fields, spot))
+        .and_then(|()| replace(world, &writer, spot, &current, fields, part, dry));
+    warned(patched.map(|object| Answer::object(200, resource, object)), warnings)
 }
 
 /// Stores a new object; `fields` are in the form of the resource.
+///
+/// A version that it `is_versioned` with is refused; other ones are passed over.
 pub(super) fn add(
     world: &mut World,
     writer: &Writer,
     spot: &Spot,
     fields: Fields,
     dry: DryRun,
+    is_versioned: bool,
 ) -> Result<Arc<Object>, Status> {
     let resource = spot.resource;
     let mut fields = stored(resource, fields);
-    check_namespace(&world.store, &mut fields, spot)?;
-    let version = parse_version(text(&fields, "resourceVersion"))?;
+    enter_namespace(&world.store, &mut fields, spot)?;
     let name = new_name(&world.store, resource, &fields);
     let metadata = metadata_mut(&mut fields);
     metadata.extend(name.map(|name| ("name".to_owned(), name.into())));
@@ -116,17 +139,20 @@ pub(super) fn add(
     for decided_here in ["deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
         metadata.remove(decided_here);
     }
-    writer.record(resource, None, &mut fields)?;
+    writer.record(resource, None, &mut fields);
     (resource.prepare_create)(&mut fields);
     check_rules(resource, &fields, None)?;
     check_grant(&world.store, writer, resource, None, &fields)?;
-    if version != 0 {
-        return Err(Status::raw("resourceVersion should not be set on objects to be created"));
-    }
     let name = text(&fields, "name").to_owned();
     let exists = || Status::already_exists(resource, &name);
     match dry {
-        DryRun::No => world.store.create(resource.table, fields).map_err(|_| exists()),
+        DryRun::No if is_versioned => {
+            Err(Status::raw("resourceVersion should not be set on objects to be created"))
+        }
+        DryRun::No => {
+            metadata_mut(&mut fields).remove("selfLink");
+            world.store.create(resource.table, fields).map_err(|_| exists())
+        }
         DryRun::All if world.store.object(resource.table, spot.namespace(), &name).is_some() => {
             Err(exists())
         }
@@ -146,7 +172,7 @@ pub(super) fn replace(
 ) -> Result<Arc<Object>, Status> {
     let resource = spot.resource;
     let mut fields = stored(resource, fields);
-    check_namespace(&world.store, &mut fields, spot)?;
+    enter_namespace(&world.store, &mut fields, spot)?;
     let version = parse_version(text(&fields, "resourceVersion"))?;
     if version == 0 && resource.unversioned_update == UnversionedUpdate::Refuse {
         let cause = Cause::invalid(
@@ -161,12 +187,13 @@ pub(super) fn replace(
     }
     keep_what_the_server_decides(&mut fields, current.fields());
     (resource.prepare_update)(&mut fields, current.fields(), part);
-    writer.record(resource, Some(current.fields()), &mut fields)?;
+    writer.record(resource, Some(current.fields()), &mut fields);
     check_rules(resource, &fields, Some(current.fields()))?;
     check_grant(&world.store, writer, resource, Some(current.fields()), &fields)?;
     if dry == DryRun::All {
         return Ok(Arc::new(Object::new(fields, current.version())));
     }
+    metadata_mut(&mut fields).remove("selfLink");
     commit(&mut world.store, resource, current, fields)
 }
 
@@ -214,6 +241,35 @@ impl PatchKind {
         }
     }
 
+    /// The object with the patch.
+    fn patched(
+        self,
+        resource: &'static Resource,
+        current: &Object,
+        patch: Value,
+        validation: FieldValidation,
+    ) -> Result<Decoded, Status> {
+        // What a refusal shows: the patch itself where only the patch was read.
+        let (words, patch_shown) = match self {
+            Self::Strategic => (Words::Unstructured, Some(go_text(&patch))),
+            Self::Merge | Self::Json => (Words::Json, None),
+        };
+        let patched = self.apply(resource, shown(resource, current), patch)?;
+        let document = patch_shown.unwrap_or_else(|| patched.to_string());
+        let misfit = |why: &str| misfit(&document, why);
+        match patched {
+            Value::Object(fields) => {
+                if words == Words::Json {
+                    check_kind(&fields, resource.group, resource.version, resource.kind)
+                        .map_err(|status| misfit(status.message()))?;
+                }
+                let conformed = resource.conform(words, fields).map_err(|why| misfit(&why))?;
+                strict(conformed, validation).map_err(|why| misfit(&why))
+            }
+            _ => Err(misfit("the patch leaves no object")),
+        }
+    }
+
     fn apply(
         self,
         resource: &'static Resource,
@@ -231,14 +287,25 @@ impl PatchKind {
                     .map_err(Status::bad_request)?;
                 Ok(target.into())
             }
+            (Self::Strategic, Value::Null) => Ok(target.into()),
             (Self::Json, patch) => {
                 let mut target = target.into();
                 json_patch::apply(&mut target, &patch).map_err(refused_patch)?;
                 Ok(target)
             }
-            (Self::Merge | Self::Strategic, _) => {
-                Err(Status::bad_request("error decoding patch: a patch is an object"))
+            (Self::Merge | Self::Strategic, patch) => {
+                let found = schema::found(&patch);
+                Err(self.undecodable(&format!(
+                    "json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
+                )))
             }
+        }
+    }
+
+    fn undecodable(self, why: &str) -> Status {
+        match self {
+            Self::Strategic => Status::bad_request(why),
+            Self::Merge | Self::Json => Status::bad_request(format!("error decoding patch: {why}")),
         }
     }
 }
@@ -257,8 +324,8 @@ fn refused_patch(error: JsonPatchError) -> Status {
 }
 
 /// The patched object breaks its schema.
-fn misfit(document: &Value, why: &str) -> Status {
-    let cause = Cause::invalid("patch", &json!(document.to_string()), why);
+fn misfit(document: &str, why: &str) -> Status {
+    let cause = Cause::invalid("patch", &json!(document), why);
     Status::invalid("", "", "", vec![cause])
 }
 
@@ -294,14 +361,17 @@ pub(super) fn check_name(fields: &Fields, spot: &Spot) -> Result<(), Status> {
     }
 }
 
-fn check_namespace(store: &Store, fields: &mut Fields, spot: &Spot) -> Result<(), Status> {
-    let namespace = spot.namespace();
-    let own = text(fields, "namespace");
-    if !own.is_empty() && own != namespace {
-        let why = "the namespace of the provided object does not match the namespace sent on the \
-                   request";
-        return Err(Status::bad_request(why));
+pub(super) fn check_namespace(fields: &Fields, spot: &Spot) -> Result<(), Status> {
+    match text(fields, "namespace") {
+        own if own.is_empty() || own == spot.namespace() => Ok(()),
+        _ => Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        )),
     }
+}
+
+fn enter_namespace(store: &Store, fields: &mut Fields, spot: &Spot) -> Result<(), Status> {
+    let namespace = spot.namespace();
     let metadata = metadata_mut(fields);
     if namespace.is_empty() {
         metadata.remove("namespace");
@@ -347,7 +417,8 @@ fn keep_what_the_server_decides(fields: &mut Fields, old: &Fields) {
 }
 
 fn check_rules(resource: &Resource, fields: &Fields, old: Option<&Fields>) -> Result<(), Status> {
-    let mut causes = validate::metadata_causes(resource.name_rule, fields, old);
+    let mut causes =
+        validate::metadata_causes((resource.name_rule, resource.metadata_rules), fields, old);
     causes.extend((resource.validate)(fields, old));
     if causes.is_empty() {
         return Ok(());
