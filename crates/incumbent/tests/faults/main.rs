@@ -1,8 +1,12 @@
 //! The real stack under faults: candidates with their drivers, watches and watchdogs, over the real API
 //! server in this process, which goes wrong as a seed says, under paused time.
 //!
-//! `SEEDS=5000 cargo test -p incumbent --test faults` looks longer; `SEED=17` replays one and prints
-//! what happens. docs/testing.md says more.
+//! A trial is 150 s in which things go wrong, then a while in which nothing does and somebody must
+//! lead, then the end. `schedule.rs` says what goes wrong, `candidates.rs` what is run, `ledger.rs` what
+//! must hold at any time, and `trial.rs` what must hold at the end.
+//!
+//! `SEEDS=5000` looks longer. `SEED=17` replays one seed and prints all that happened; with `SEEDS=20`,
+//! twenty times, for the order in which tokio wakes those who wait for one event is not in our hands.
 
 mod candidates;
 mod ledger;
@@ -20,27 +24,29 @@ const SEEDS: u64 = 40;
 #[test]
 fn nobody_leads_beside_another_and_it_goes_on_after_the_faults() {
     let panics = count_panics();
-    let number = |name: &str| std::env::var(name).ok().map(|value| value.parse().unwrap());
-    let seeds = match number("SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("SEEDS").unwrap_or(SEEDS),
+    let number = |name: &str| -> Option<u64> {
+        std::env::var(name).ok().map(|value| value.parse().expect("it is a number"))
     };
+    let replayed = number("SEED");
+    let usual = if replayed.is_some() { 1 } else { SEEDS };
+    let count = number("SEEDS").unwrap_or(usual);
     let mut total = BTreeMap::new();
-    let count = seeds.end - seeds.start;
-    for seed in seeds {
+    for seed in 0..count {
+        let seed = replayed.unwrap_or(seed);
         let trial = Trial::draw(seed);
         let outcome = trial.run();
         let panicked = panics.swap(0, Ordering::Relaxed);
-        if number("SEED").is_some() || panicked > 0 || !outcome.violations.is_empty() {
+        let is_fine = outcome.violations.is_empty() && panicked == 0;
+        if !is_fine || replayed.is_some() {
             report(&trial, &outcome);
         }
-        assert!(outcome.violations.is_empty() && panicked == 0, "SEED={seed} replays it");
+        assert!(is_fine, "SEED={seed} cargo test -p incumbent --test faults replays it");
         for (what, times) in outcome.counts {
             *total.entry(what).or_insert(0) += times;
         }
     }
     println!("{count} seeds: {total:#?}");
-    if count >= SEEDS {
+    if count >= SEEDS && replayed.is_none() {
         assert_all_happened(&total);
     }
 }

@@ -15,10 +15,10 @@ pub(crate) struct Mishap {
 
 #[derive(Clone, Debug)]
 pub(crate) enum What {
-    /// A fault of the server, for one candidate or for all.
+    /// A fault of the server.
     Fault {
         text: String,
-        only: Option<usize>,
+        whom: Target,
     },
     Restart(Duration),
     Compact,
@@ -27,7 +27,19 @@ pub(crate) enum What {
     /// or writes what is none of ours.
     Edit(u32),
     /// A process is gone from one moment to the next, and another starts a little later.
-    Crash(usize, Duration),
+    Crash {
+        whom: Target,
+        pause: Duration,
+    },
+}
+
+/// Whom it befalls.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Target {
+    All,
+    One(usize),
+    /// Who works at that moment; where nobody does, as if it were the first.
+    Leader,
 }
 
 /// All kinds of mishaps; a test that has not seen each is no test.
@@ -76,7 +88,7 @@ fn mishap(rng: &mut Rng, candidates: usize) -> Mishap {
         "compaction" => What::Compact,
         "deletion" => What::Delete,
         "edit" => What::Edit(rng.u32(..)),
-        "crash" => What::Crash(rng.usize(..candidates), seconds(rng, 0..20)),
+        "crash" => What::Crash { whom: somebody(rng, candidates), pause: seconds(rng, 0..20) },
         _ => fault(kind, at, rng, candidates),
     };
     Mishap { at, kind, what }
@@ -110,8 +122,15 @@ fn fault(kind: &'static str, at: Duration, rng: &mut Rng, candidates: usize) -> 
         _ => String::new(),
     };
     let lasts = seconds(rng, 1..30).min(FAULTY - at).max(Duration::from_millis(100));
-    let only = (rng.u8(..3) > 0).then(|| rng.usize(..candidates));
-    What::Fault { text: format!("{effect}{rate},for={}ms", lasts.as_millis()), only }
+    let whom = if rng.u8(..3) == 0 { Target::All } else { somebody(rng, candidates) };
+    What::Fault { text: format!("{effect}{rate},for={}ms", lasts.as_millis()), whom }
+}
+
+fn somebody(rng: &mut Rng, candidates: usize) -> Target {
+    match rng.bool() {
+        true => Target::Leader,
+        false => Target::One(rng.usize(..candidates)),
+    }
 }
 
 fn seconds(rng: &mut Rng, range: std::ops::Range<u64>) -> Duration {
@@ -122,8 +141,7 @@ impl fmt::Display for Mishap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:8.3} s  {}: ", self.at.as_secs_f64(), self.kind)?;
         match &self.what {
-            What::Fault { text, only: Some(only) } => write!(f, "c{only} {text}"),
-            What::Fault { text, only: None } => write!(f, "{text}"),
+            What::Fault { text, whom } => write!(f, "{whom:?} {text}"),
             other => write!(f, "{other:?}"),
         }
     }

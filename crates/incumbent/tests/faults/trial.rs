@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::candidates::Process;
 use crate::ledger::{Ledger, Outcome};
-use crate::schedule::{self, FAULTY, Mishap, What};
+use crate::schedule::{self, FAULTY, Mishap, Target, What};
 
 /// What a seed stands for.
 pub(crate) struct Trial {
@@ -122,8 +122,11 @@ impl Stage {
             sleep_until(start + mishap.at).await;
             self.ledger.trace(&format!("* {mishap}"));
             match &mishap.what {
-                What::Fault { text, only } => {
-                    let client = only.map_or("c".to_owned(), |index| format!("c{index}."));
+                What::Fault { text, whom } => {
+                    let client = match self.one(*whom) {
+                        Some(index) => format!("c{index}."),
+                        None => "c".to_owned(),
+                    };
                     self.add_fault(mishap.kind, &format!("client={client},{text}"));
                     continue; // The server counts how often it hits.
                 }
@@ -131,7 +134,7 @@ impl Stage {
                 What::Compact => self.server.compact(),
                 What::Delete => self.delete().await,
                 What::Edit(number) => self.edit(*number).await,
-                What::Crash(index, pause) => self.crash(*index, *pause),
+                What::Crash { whom, pause } => self.crash(self.one(*whom).unwrap_or(0), *pause),
             }
             self.ledger.count(mishap.kind, 1);
         }
@@ -200,6 +203,17 @@ impl Stage {
         let builder = Candidate::builder(client, lock).clock(self.clock);
         let (healed, rng) = (self.healed.subscribe(), self.rng.fork());
         Process::start(name, after, builder, &self.ledger, healed, rng)
+    }
+
+    /// The index of the one candidate that is meant, if it is only one.
+    fn one(&self, whom: Target) -> Option<usize> {
+        let works =
+            |process: &Process| self.ledger.working().iter().any(|(name, _)| *name == process.name);
+        match whom {
+            Target::All => None,
+            Target::One(index) => Some(index),
+            Target::Leader => Some(self.processes.iter().position(works).unwrap_or(0)),
+        }
     }
 
     /// The line of a process that is gone stays cut, also when all else is healed.
