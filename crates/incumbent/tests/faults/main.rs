@@ -11,6 +11,7 @@
 mod candidates;
 mod ledger;
 mod schedule;
+mod slow;
 mod trial;
 
 use std::collections::BTreeMap;

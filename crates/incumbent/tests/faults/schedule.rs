@@ -20,6 +20,12 @@ pub(crate) enum What {
         text: String,
         whom: Target,
     },
+    /// Answers that are slow, on the line of one candidate or of all.
+    SlowAnswers {
+        by: Duration,
+        lasts: Duration,
+        whom: Target,
+    },
     Restart(Duration),
     Compact,
     /// Somebody deletes the lock,
@@ -52,6 +58,7 @@ pub(crate) const KINDS: &[&str] = &[
     "503",
     "504",
     "error, applied",
+    "slow answer",
     "lost request",
     "lost answer",
     "late write",
@@ -84,6 +91,11 @@ fn mishap(rng: &mut Rng, candidates: usize) -> Mishap {
     // What is rare has the length of the list against it.
     let kind = KINDS[rng.usize(..KINDS.len())];
     let what = match kind {
+        "slow answer" => What::SlowAnswers {
+            by: seconds(rng, 0..3),
+            lasts: seconds(rng, 1..30).min(FAULTY - at),
+            whom: anybody(rng, candidates),
+        },
         "restart" => What::Restart(seconds(rng, 0..12)),
         "compaction" => What::Compact,
         "deletion" => What::Delete,
@@ -122,8 +134,15 @@ fn fault(kind: &'static str, at: Duration, rng: &mut Rng, candidates: usize) -> 
         _ => String::new(),
     };
     let lasts = seconds(rng, 1..30).min(FAULTY - at).max(Duration::from_millis(100));
-    let whom = if rng.u8(..3) == 0 { Target::All } else { somebody(rng, candidates) };
-    What::Fault { text: format!("{effect}{rate},for={}ms", lasts.as_millis()), whom }
+    let text = format!("{effect}{rate},for={}ms", lasts.as_millis());
+    What::Fault { text, whom: anybody(rng, candidates) }
+}
+
+fn anybody(rng: &mut Rng, candidates: usize) -> Target {
+    match rng.u8(..3) {
+        0 => Target::All,
+        _ => somebody(rng, candidates),
+    }
 }
 
 fn somebody(rng: &mut Rng, candidates: usize) -> Target {

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::candidates::Process;
 use crate::ledger::{Ledger, Outcome};
 use crate::schedule::{self, FAULTY, Mishap, Target, What};
+use crate::slow::{Pace, SlowAnswers};
 
 /// What a seed stands for.
 pub(crate) struct Trial {
@@ -80,6 +81,8 @@ struct Stage {
     rng: Rng,
     healed: watch::Sender<bool>,
     processes: Vec<Process>,
+    /// How slow the lines of the candidates are.
+    paces: Vec<Pace>,
     /// How many processes there have been.
     started: usize,
     faults: Vec<(&'static str, ActiveFault)>,
@@ -99,6 +102,7 @@ impl Stage {
             rng: Rng::with_seed(!trial.seed),
             healed: watch::Sender::new(false),
             processes: Vec::new(),
+            paces: Vec::new(),
             started: 0,
             faults: Vec::new(),
             foreign: BTreeMap::new(),
@@ -110,6 +114,7 @@ impl Stage {
             stage.server.create(map).expect("it can be created");
         }
         for index in 0..stage.watches.len() {
+            stage.paces.push(Pace::new(&stage.ledger));
             let process = stage.start(index, Duration::ZERO);
             stage.processes.push(process);
         }
@@ -121,24 +126,23 @@ impl Stage {
         for mishap in mishaps {
             sleep_until(start + mishap.at).await;
             self.ledger.trace(&format!("* {mishap}"));
-            match &mishap.what {
-                What::Fault { text, whom } => {
-                    let client = match self.one(*whom) {
-                        Some(index) => format!("c{index}."),
-                        None => "c".to_owned(),
-                    };
-                    self.add_fault(mishap.kind, &format!("client={client},{text}"));
-                    continue; // The server counts how often it hits.
-                }
-                What::Restart(down) => self.server.restart(*down),
-                What::Compact => self.server.compact(),
-                What::Delete => self.delete().await,
-                What::Edit(number) => self.edit(*number).await,
-                What::Crash { whom, pause } => self.crash(self.one(*whom).unwrap_or(0), *pause),
-            }
-            self.ledger.count(mishap.kind, 1);
+            self.strike(mishap).await;
         }
         sleep_until(start + FAULTY).await;
+    }
+
+    async fn strike(&mut self, mishap: &Mishap) {
+        match &mishap.what {
+            // These two are counted where they hit.
+            What::Fault { text, whom } => return self.add_fault(mishap.kind, text, *whom),
+            What::SlowAnswers { by, lasts, whom } => return self.slow_down(*by, *lasts, *whom),
+            What::Restart(down) => self.server.restart(*down),
+            What::Compact => self.server.compact(),
+            What::Delete => self.delete().await,
+            What::Edit(number) => self.edit(*number).await,
+            What::Crash { whom, pause } => self.crash(self.one(*whom).unwrap_or(0), *pause),
+        }
+        self.ledger.count(mishap.kind, 1);
     }
 
     /// Nothing goes wrong any more: somebody leads soon, and goes on.
@@ -195,7 +199,9 @@ impl Stage {
             true => self.server.service(),
             false => self.server.service_as(&self.poller),
         };
-        let client = kube::Client::new(service.named(&format!("{name}/")), "default");
+        let inner = service.named(&format!("{name}/"));
+        let service = SlowAnswers { inner, pace: self.paces[index].clone() };
+        let client = kube::Client::new(service, "default");
         let lock = match self.kind {
             Kind::Lease => Lock::lease("default", "lock"),
             Kind::ConfigMap => Lock::config_map("default", "lock"),
@@ -225,9 +231,20 @@ impl Stage {
         std::mem::replace(&mut self.processes[index], next).end();
     }
 
-    fn add_fault(&mut self, kind: &'static str, text: &str) {
+    fn add_fault(&mut self, kind: &'static str, text: &str, whom: Target) {
+        let client = self.one(whom).map_or("c".to_owned(), |index| format!("c{index}."));
+        let text = format!("client={client},{text}");
         let fault = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
         self.faults.push((kind, self.server.faults().add(fault)));
+    }
+
+    fn slow_down(&self, by: Duration, lasts: Duration, whom: Target) {
+        let one = self.one(whom);
+        for (index, pace) in self.paces.iter().enumerate() {
+            if one.is_none_or(|one| one == index) {
+                pace.slow_down(by, lasts);
+            }
+        }
     }
 
     async fn delete(&mut self) {
