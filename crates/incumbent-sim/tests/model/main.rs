@@ -1,14 +1,15 @@
 //! Model checking: the real elector, in every state that the stated bounds allow.
 //!
-//! A world has a few candidates, ends after a few ticks, and has a budget for each kind of misfortune.
-//! Within that, the checker tries every order of events. The lease is three ticks long.
+//! A world has a few candidates, ends after a few ticks, and has a budget for each kind of
+//! misfortune. Within that, the checker tries every order of events. The lease is three ticks long.
 //!
 //! A state count is pinned, so that a world that has become smaller is noticed. Whoever changes the
-//! protocol on purpose writes the new one down. `cargo test -p incumbent-sim --test model -- --ignored`
-//! visits the larger worlds.
+//! protocol on purpose writes the new one down. `cargo test -p incumbent-sim --test model --
+//! --ignored` visits the larger worlds.
 
 mod properties;
 mod register;
+mod state;
 mod tally;
 mod world;
 

@@ -2,19 +2,21 @@
 
 use stateright::Property;
 
+use crate::state::State;
 use crate::tally::Event;
-use crate::world::{State, World};
+use crate::world::World;
 
 pub(crate) const ONE_LEADER: &str = "the work of two never runs at once";
 pub(crate) const TOKENS_RISE: &str = "each grant has a higher token than all before";
 
 /// All of them that apply to `world`.
 pub(crate) fn of(world: &World) -> Vec<Property<World>> {
-    let mut all = vec![Property::always(TOKENS_RISE, |_, state: &State| !state.token_fell())];
+    let mut all = vec![Property::always(TOKENS_RISE, |_, state: &State| !state.token_fell)];
     if world.luck.deletions == 0 {
         all.extend(without_deletions());
     } else {
-        // docs/guarantees.md, "What is not guaranteed": a newcomer knows nothing of the term that ran.
+        // docs/guarantees.md, "What is not guaranteed": a newcomer knows nothing of the term that
+        // ran.
         all.push(Property::sometimes("two after a deletion", |_, state: &State| {
             state.working() > 1
         }));
@@ -31,7 +33,7 @@ fn without_deletions() -> [Property<World>; 3] {
         Property::always("who may act holds the lock", |_, state: &State| {
             state.leaders_hold_the_lock()
         }),
-        Property::always("who starts has the last grant", |_, state: &State| !state.started_late()),
+        Property::always("who starts has the last grant", |_, state: &State| !state.started_late),
     ]
 }
 

@@ -1,18 +1,19 @@
 //! The world that is checked: real electors, one register, a network, and time in ticks.
 //!
-//! Whatever may happen next is an [`Action`]; the checker tries all of them in each state. Chance has
-//! no part in it.
+//! Whatever may happen next is an [`Action`]; the checker tries all of them in each state. Chance
+//! has no part in it.
 
 use std::fmt;
 use std::time::Duration;
 
 use incumbent_core::{
-    Change, Config, Elector, FencingToken, Follow, Identity, Input, Instant, Now, Observation,
-    Operation, Reply, Session, Timing, WallTime,
+    Change, Config, FencingToken, Follow, Input, Instant, Now, Observation, Operation, Reply,
+    Session, WallTime,
 };
 use stateright::Model;
 
 use crate::register::Register;
+use crate::state::{Exchange, Node, State, Work, moment, tick_of, timing};
 use crate::tally::{Event, Tally};
 
 /// One election and what may befall it: the model, of which [`State`] is one moment.
@@ -75,48 +76,6 @@ pub(crate) enum Mutant {
     FallingRevisions,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct State {
-    now: u64,
-    nodes: Vec<Node>,
-    register: Register,
-    /// A write whose caller no longer waits for it. It may land for as long as its base is current.
-    adrift: Option<Operation>,
-    luck: Luck,
-    /// The token of the last grant.
-    granted: FencingToken,
-    token_fell: bool,
-    /// Somebody began to lead whose grant was not the last one.
-    started_late: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Node {
-    elector: Elector,
-    exchange: Exchange,
-    work: Work,
-    /// The tick at which it wants to wake.
-    wake: Option<u64>,
-}
-
-/// The one request of a candidate.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Exchange {
-    None,
-    Sent(Operation),
-    /// Served, and the answer is on its way.
-    Answered(Reply),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Work {
-    None,
-    /// It runs, and will be ended by force at this moment.
-    Runs(Instant),
-    /// It was ended by force, and the candidate was not told yet.
-    Ended,
-}
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// A second passes. Work that overruns is ended.
@@ -129,8 +88,8 @@ pub(crate) enum Action {
     /// That answer arrives.
     Deliver(usize),
     Refuse(usize),
-    /// The sender hears nothing. What it wrote may land later, or never; where it lands at once, only
-    /// the answer was lost.
+    /// The sender hears nothing. What it wrote may land later, or never; where it lands at once,
+    /// only the answer was lost.
     Lose(usize),
     /// A write lands that nobody waits for.
     Land,
@@ -430,84 +389,4 @@ impl World {
             _ => stop_by,
         }
     }
-}
-
-impl State {
-    /// How many of the candidates have work that runs.
-    pub(crate) fn working(&self) -> usize {
-        self.nodes.iter().filter(|node| node.works()).count()
-    }
-
-    pub(crate) fn token_fell(&self) -> bool {
-        self.token_fell
-    }
-
-    pub(crate) fn started_late(&self) -> bool {
-        self.started_late
-    }
-
-    /// Whether all who may act now are named by the register.
-    pub(crate) fn leaders_hold_the_lock(&self) -> bool {
-        let holder = self.register.lock().and_then(|lock| lock.record.session);
-        self.nodes.iter().all(|node| {
-            let valid = node.elector.term().is_some_and(|term| moment(self.now) < term.valid_until);
-            !valid || !node.works() || holder == Some(node.elector.config().session)
-        })
-    }
-
-    /// How many of the candidates come too late if time goes on now.
-    fn late(&self) -> u8 {
-        let is_late = |node: &&Node| {
-            node.exchange != Exchange::None || node.wake.is_some_and(|wake| wake <= self.now)
-        };
-        self.nodes.iter().filter(is_late).count() as u8
-    }
-
-    fn forget_what_cannot_land(&mut self) {
-        let current = self.register.lock().map(|lock| &lock.version);
-        self.adrift.take_if(|operation| match operation {
-            Operation::Replace { base, .. } => Some(&*base) != current,
-            Operation::Create(_) => current.is_some(),
-            Operation::Read => true,
-        });
-    }
-}
-
-impl Node {
-    fn new(index: usize, session: Session) -> Self {
-        let config = Config {
-            timing: timing(),
-            identity: Identity::new(["john", "jane", "jack"][index]).expect("it is not empty"),
-            session,
-            token_floor: FencingToken(0),
-        };
-        Self {
-            elector: Elector::new(config),
-            exchange: Exchange::None,
-            work: Work::None,
-            wake: None,
-        }
-    }
-
-    fn works(&self) -> bool {
-        matches!(self.work, Work::Runs(_))
-    }
-}
-
-/// The fewest ticks that fit into each other: a lease of three, a renew deadline of two, and one for
-/// a renewal, a retry, and a request.
-fn timing() -> Timing {
-    let [lease, deadline, one] = [3, 2, 1].map(Duration::from_secs);
-    let timing =
-        Timing::new(lease, deadline, one).and_then(|timing| timing.with_request_timeout(one));
-    timing.expect("they fit")
-}
-
-fn moment(tick: u64) -> Instant {
-    Instant::new(Duration::from_secs(tick))
-}
-
-/// The first tick that is not before `moment`.
-fn tick_of(moment: Instant) -> u64 {
-    moment.since_start().as_nanos().div_ceil(1_000_000_000) as u64
 }

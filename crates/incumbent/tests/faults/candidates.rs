@@ -119,7 +119,8 @@ async fn take_part_by_campaign(mut candidate: Candidate, worker: Worker, mut rng
 }
 
 impl Worker {
-    /// What runs while this process leads, and for a while after: it keeps its leadership that long.
+    /// What runs while this process leads, and for a while after: it keeps its leadership that
+    /// long.
     async fn work(mut self, leadership: Arc<Leadership>, plan: Plan) {
         let token = leadership.fencing_token().0;
         let _entry = self.ledger.enter(&self.name, leadership.clone());

@@ -104,7 +104,8 @@ impl Ledger {
         *self.pages.lock().unwrap().counts.entry(what).or_insert(0) += times;
     }
 
-    /// Who has never seen the lock held, and then finds it deleted, leads at once: that is a stated limit.
+    /// Who has never seen the lock held, and then finds it deleted, leads at once: that is a stated
+    /// limit.
     pub(crate) fn lock_deleted(&self) {
         self.pages.lock().unwrap().deleted_at = Some(Instant::now());
     }

@@ -1,12 +1,13 @@
-//! The real stack under faults: candidates with their drivers, watches and watchdogs, over the real API
-//! server in this process, which goes wrong as a seed says, under paused time.
+//! The real stack under faults: candidates with their drivers, watches and watchdogs, over the real
+//! API server in this process, which goes wrong as a seed says, under paused time.
 //!
 //! A trial is 150 s in which things go wrong, then a while in which nothing does and somebody must
-//! lead, then the end. `schedule.rs` says what goes wrong, `candidates.rs` what is run, `ledger.rs` what
-//! must hold at any time, and `trial.rs` what must hold at the end.
+//! lead, then the end. `schedule.rs` says what goes wrong, `candidates.rs` what is run, `ledger.rs`
+//! what must hold at any time, and `trial.rs` what must hold at the end.
 //!
-//! `SEEDS=5000` looks longer. `SEED=17` replays one seed and prints all that happened; with `SEEDS=20`,
-//! twenty times, for the order in which tokio wakes those who wait for one event is not in our hands.
+//! `SEEDS=5000` looks longer. `SEED=17` replays one seed and prints all that happened; with
+//! `SEEDS=20`, twenty times, for the order in which tokio wakes those who wait for one event is not
+//! in our hands.
 
 mod candidates;
 mod ledger;
@@ -44,6 +45,9 @@ fn nobody_leads_beside_another_and_it_goes_on_after_the_faults() {
         assert!(is_fine, "SEED={seed} cargo test -p incumbent --test faults replays it");
         for (what, times) in outcome.counts {
             *total.entry(what).or_insert(0) += times;
+        }
+        if seed % 500 == 499 {
+            println!("{} seeds done", seed + 1);
         }
     }
     println!("{count} seeds: {total:#?}");

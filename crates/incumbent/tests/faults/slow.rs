@@ -1,7 +1,7 @@
 //! Answers that are on their way for a while: what was asked is done at once, and nobody knows yet.
 //!
-//! The server's own faults delay requests, so that a leader that counts its deadline from the answer
-//! would look as good as one that counts it from the request.
+//! The server's own faults delay requests, so that a leader that counts its deadline from the
+//! answer would look as good as one that counts it from the request.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};

@@ -232,7 +232,7 @@ impl Stage {
     }
 
     fn add_fault(&mut self, kind: &'static str, text: &str, whom: Target) {
-        let client = self.one(whom).map_or("c".to_owned(), |index| format!("c{index}."));
+        let client = self.one(whom).map_or_else(|| "c".to_owned(), |index| format!("c{index}."));
         let text = format!("client={client},{text}");
         let fault = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
         self.faults.push((kind, self.server.faults().add(fault)));
