@@ -22,7 +22,8 @@ struct Pages {
     violations: Vec<String>,
     trace: Vec<String>,
     counts: BTreeMap<&'static str, u64>,
-    highest_token: u64,
+    /// Of all terms so far.
+    tokens: Vec<u64>,
     /// Whose work runs, and under which token.
     working: Vec<(String, u64)>,
     leaderships: Vec<Weak<Leadership>>,
@@ -54,14 +55,18 @@ impl Ledger {
         let token = leadership.fencing_token().0;
         self.note("term", &format!("{name} leads with token {token}"));
         let mut pages = self.pages.lock().unwrap();
-        if token <= pages.highest_token {
-            let highest = pages.highest_token;
-            pages.violations.push(format!("token {token} of {name} is not above {highest}"));
+        if pages.tokens.contains(&token) {
+            pages.violations.push(format!("{name} has token {token}, which was given before"));
         }
-        pages.highest_token = pages.highest_token.max(token);
+        let highest = pages.tokens.iter().max().copied();
+        if highest > Some(token) {
+            // Granted before the other one, that is, and started after it.
+            pages.unless_deleted(format!("token {token} of {name} is below {highest:?}"));
+        }
+        pages.tokens.push(token);
         if !pages.working.is_empty() {
             let beside = format!("{name} works beside {:?}", pages.working);
-            pages.overlap(beside);
+            pages.unless_deleted(beside);
         }
         pages.working.push((name.to_owned(), token));
         pages.leaderships.retain(|leadership| leadership.strong_count() > 0);
@@ -77,7 +82,7 @@ impl Ledger {
         let valid: Vec<_> = pages.leaderships.iter().filter_map(Weak::upgrade).collect();
         let valid: Vec<_> = valid.iter().filter(|leadership| leadership.is_valid()).collect();
         if valid.len() > 1 {
-            pages.overlap(format!("valid at once: {valid:?}"));
+            pages.unless_deleted(format!("valid at once: {valid:?}"));
         }
     }
 
@@ -127,7 +132,7 @@ impl Ledger {
 }
 
 impl Pages {
-    fn overlap(&mut self, text: String) {
+    fn unless_deleted(&mut self, text: String) {
         let is_excused = self.deleted_at.is_some_and(|at| at.elapsed() < A_TERM);
         match is_excused {
             true => *self.counts.entry("overlap after a deletion").or_insert(0) += 1,
