@@ -1,0 +1,1 @@
+//! Fault simulator and model checker over the election's state machine.

@@ -1,0 +1,107 @@
+//! Model checking: the real elector, in every state that the stated bounds allow.
+//!
+//! A world has a few candidates, ends after a few ticks, and has a budget for each kind of
+//! misfortune. Within that, the checker tries every order of events. The lease is three ticks long.
+//!
+//! A state count is pinned, so that a world that has become smaller is noticed. Whoever changes the
+//! protocol on purpose writes the new one down. `cargo test -p incumbent-sim --test model --
+//! --ignored` visits the larger worlds.
+
+mod properties;
+mod register;
+mod state;
+mod tally;
+mod world;
+
+use properties::{ONE_LEADER, TOKENS_RISE};
+use stateright::{Checker, HasDiscoveries, Model};
+use world::{Luck, Mutant, World};
+
+const NONE: Luck =
+    Luck { crashes: 0, delays: 0, losses: 0, refusals: 0, releases: 0, edits: 0, deletions: 0 };
+
+#[test]
+fn two_that_poll() {
+    check(127_370, polling(2, 6, Luck { delays: 2, ..NONE }));
+    check(103_749, polling(2, 5, Luck { crashes: 1, delays: 1, ..NONE }));
+    check(68_680, polling(2, 4, Luck { losses: 2, ..NONE }));
+    check(133_284, polling(2, 4, Luck { losses: 1, releases: 1, ..NONE }));
+    check(41_220, polling(2, 4, Luck { crashes: 1, refusals: 1, ..NONE }));
+}
+
+#[test]
+fn two_that_watch() {
+    check(147_789, watching(2, 2, 3, Luck { losses: 1, releases: 1, ..NONE }));
+    check(120_593, watching(1, 2, 4, Luck { delays: 1, edits: 1, ..NONE }));
+}
+
+#[test]
+fn three() {
+    check(99_527, polling(3, 4, Luck { crashes: 1, ..NONE }));
+    check(155_523, polling(3, 4, Luck { delays: 1, ..NONE }));
+}
+
+#[test]
+fn a_deleted_lock_costs_order_but_no_token() {
+    check(81_486, polling(2, 4, Luck { delays: 1, deletions: 1, ..NONE }));
+    check(94_730, watching(1, 2, 3, Luck { delays: 1, deletions: 1, ..NONE }));
+}
+
+#[test]
+fn each_mutant_is_caught() {
+    use Mutant::*;
+    let late = |delays| Luck { delays, ..NONE };
+    let release = Luck { releases: 1, ..NONE };
+    let deletion = Luck { deletions: 1, ..NONE };
+    catch(BlindRegister, ONE_LEADER, polling(2, 1, NONE));
+    catch(Impatient, ONE_LEADER, polling(2, 3, NONE));
+    catch(FromTheAnswer, ONE_LEADER, polling(2, 4, Luck { refusals: 1, ..late(2) }));
+    catch(NoWatchdog, ONE_LEADER, polling(2, 4, late(2)));
+    catch(ReleaseBeforeStop, ONE_LEADER, polling(2, 2, release));
+    catch(FastClock, ONE_LEADER, polling(2, 4, late(1)));
+    catch(FallingRevisions, TOKENS_RISE, polling(2, 2, deletion));
+}
+
+#[test]
+#[ignore = "takes minutes, and a GiB or two"]
+fn larger_worlds() {
+    check(565_780, polling(2, 5, Luck { crashes: 1, delays: 2, ..NONE }));
+    check(1_195_512, polling(2, 5, Luck { losses: 1, delays: 2, ..NONE }));
+    check(3_004_390, polling(2, 5, Luck { crashes: 1, losses: 1, releases: 1, ..NONE }));
+    check(2_274_787, polling(2, 4, Luck { refusals: 1, delays: 2, edits: 1, ..NONE }));
+    check(2_359_650, polling(2, 8, Luck { delays: 3, ..NONE }));
+    check(1_103_227, polling(2, 5, Luck { delays: 2, deletions: 1, ..NONE }));
+    check(568_546, watching(2, 2, 5, Luck { crashes: 1, delays: 1, ..NONE }));
+    check(528_127, watching(2, 2, 4, Luck { losses: 1, releases: 1, ..NONE }));
+    check(537_523, watching(2, 3, 4, Luck { crashes: 1, ..NONE }));
+    check(623_868, polling(3, 3, Luck { crashes: 1, delays: 1, ..NONE }));
+    check(2_732_201, polling(3, 3, Luck { losses: 1, releases: 1, ..NONE }));
+}
+
+fn polling(candidates: u8, ticks: u64, luck: Luck) -> World {
+    watching(0, candidates, ticks, luck)
+}
+
+fn watching(watching: u8, candidates: u8, ticks: u64, luck: Luck) -> World {
+    World { candidates, watching, ticks, luck, ..World::default() }
+}
+
+/// Visits every state of `world`, of which there are so many.
+fn check(states: usize, world: World) {
+    let bounds = format!("{world:?}");
+    let checker = world.checker().threads(2).spawn_bfs().join();
+    checker.assert_properties();
+    let (found, depth) = (checker.unique_state_count(), checker.max_depth());
+    println!("{bounds}: {found} states, {depth} deep");
+    assert_eq!(found, states, "{bounds} has another number of states now");
+}
+
+/// What is wrong with this world breaks the `property`, and shortly.
+fn catch(mutant: Mutant, property: &'static str, world: World) {
+    let world = World { mutant: Some(mutant), ..world };
+    let wanted = HasDiscoveries::AllOf([property].into());
+    let checker = world.checker().finish_when(wanted).spawn_bfs().join();
+    let path = checker.discovery(property);
+    let path = path.unwrap_or_else(|| panic!("{mutant:?} does not break \"{property}\""));
+    println!("{mutant:?} after {} states: {:?}", checker.unique_state_count(), path.into_actions());
+}

@@ -1,0 +1,62 @@
+//! Counts what happened on the way, so that a check of nothing is noticed.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use incumbent_core::Release;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    FirstStarted,
+    SecondStarted,
+    ThirdStarted,
+    /// A term that began after the one before was released,
+    Handover,
+    /// after somebody else's had expired,
+    Takeover,
+    /// after that of one's own process of before the crash had,
+    StartAfterRestart,
+    /// or on a record that one's own write of unknown outcome had left.
+    Adoption,
+    Lost,
+    Released,
+    NothingToRelease,
+    LeftToExpire,
+    LeaderCrashed,
+    Conflict,
+    LateWrite,
+    LateNews,
+    Overrun,
+}
+
+impl Event {
+    pub(crate) fn started(index: usize) -> Self {
+        [Self::FirstStarted, Self::SecondStarted, Self::ThirdStarted][index]
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Tally([AtomicU64; Event::Overrun as usize + 1]);
+
+impl Tally {
+    pub(crate) fn count(&self, event: Event) {
+        self.0[event as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_if(&self, happened: bool, event: Event) {
+        if happened {
+            self.count(event);
+        }
+    }
+
+    pub(crate) fn count_release(&self, release: Release) {
+        self.count(match release {
+            Release::Done => Event::Released,
+            Release::NotHeld => Event::NothingToRelease,
+            _ => Event::LeftToExpire,
+        });
+    }
+
+    pub(crate) fn has(&self, event: Event) -> bool {
+        self.0[event as usize].load(Ordering::Relaxed) > 0
+    }
+}
