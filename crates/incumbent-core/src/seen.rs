@@ -101,7 +101,9 @@ impl Seen {
                 } else {
                     // A holder that shortens its lease does not know yet that we have seen it.
                     if old.record.is_held() && stated(&old.record) < Duration::MAX {
-                        patience = patience.max(stated(&old.record));
+                        // Nor does one before it, whose longer term is still being waited out.
+                        let left = (*since + *before).saturating_since(now);
+                        patience = patience.max(stated(&old.record)).max(left);
                     }
                     let in_our_name = new.record.holder.as_ref() == Some(observer.identity);
                     if in_our_name && new.record.session != Some(observer.session) {
