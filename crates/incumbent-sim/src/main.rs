@@ -84,7 +84,8 @@ struct Total {
 
 /// Runs all `seeds`, or until one fails.
 fn run_all(seeds: Seeds, threads: Option<NonZeroUsize>) -> Total {
-    let threads = threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+    let threads =
+        threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
     let next = AtomicU64::new(seeds.first);
     let stop = AtomicBool::new(false);
     let total = Mutex::new(Total { tally: Tally::NOTHING, runs: 0, threads, failed: None });

@@ -62,7 +62,8 @@ impl Plan {
         let level = chance.below(4);
         for (index, rate) in rates.iter_mut().enumerate() {
             let on = chance.permille([150, 300, 500, 700][level as usize]);
-            let most = if PER_MESSAGE.contains(&index) { [30, 60, 120, 200][level as usize] } else { 100 };
+            let most =
+                if PER_MESSAGE.contains(&index) { [30, 60, 120, 200][level as usize] } else { 100 };
             let drawn = chance.between(1, most) as u16;
             *rate = if on && !calm { drawn } else { 0 };
         }
@@ -80,7 +81,8 @@ impl Plan {
             lock_exists: chance.permille(500),
             heal_at: 0,
         };
-        plan.candidates = (0..count).map(|index| plan.draw_candidate(&mut chance, timing, index)).collect();
+        plan.candidates =
+            (0..count).map(|index| plan.draw_candidate(&mut chance, timing, index)).collect();
         if plan.has(Fault::ForeignCandidate) {
             plan.foreign = chance.between(1, 2) as usize;
         }
@@ -97,7 +99,9 @@ impl Plan {
         };
         // Half of the allowed difference to either side.
         let clock_rate = match self.has(Fault::ClockRates) {
-            true => [990_100, 1_009_900, chance.between(990_100, 1_009_900)][chance.below(3) as usize],
+            true => {
+                [990_100, 1_009_900, chance.between(990_100, 1_009_900)][chance.below(3) as usize]
+            }
             false => 1_000_000,
         };
         let name = match self.has(Fault::Namesake) && chance.permille(400) {
@@ -131,7 +135,8 @@ impl Plan {
             micros(self.candidates.iter().map(|c| duration(&c.timing)).max().unwrap_or_default())
         };
         let lease = longest(Timing::lease_duration);
-        lease + lease / 50
+        lease
+            + lease / 50
             + longest(Timing::request_timeout)
             + micros(LONGEST_PATIENCE)
             + 5 * longest(Timing::retry_period)
@@ -145,7 +150,11 @@ pub(crate) const LONGEST_PATIENCE: Duration = Duration::from_secs(3);
 /// The presets, and odd ones that are accepted.
 fn draw_timing(chance: &mut Chance) -> Timing {
     let odd = |lease, deadline, retry: u64| {
-        Timing::new(Duration::from_secs(lease), Duration::from_secs(deadline), Duration::from_millis(retry))
+        Timing::new(
+            Duration::from_secs(lease),
+            Duration::from_secs(deadline),
+            Duration::from_millis(retry),
+        )
     };
     let short = Duration::from_millis(300);
     let drawn = match chance.below(8) {
@@ -153,7 +162,9 @@ fn draw_timing(chance: &mut Chance) -> Timing {
         3..5 => Ok(Timing::standard()),
         5 => odd(7, 6, 1300).and_then(|timing| timing.with_request_timeout(short)),
         6 => odd(4, 2, 900).and_then(|timing| timing.with_request_timeout(short)),
-        _ => odd(30, 29, 4000).and_then(|timing| timing.with_renew_interval(Duration::from_secs(3))),
+        _ => {
+            odd(30, 29, 4000).and_then(|timing| timing.with_renew_interval(Duration::from_secs(3)))
+        }
     };
     drawn.unwrap_or_default()
 }

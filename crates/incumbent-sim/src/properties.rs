@@ -106,7 +106,9 @@ const ONE_CAUSE_TO_LEAD: Property = Property {
 /// A term begins in answer to one's own acquiring write, and in no other way.
 pub(crate) fn one_cause_to_lead(change: Option<&Change>, answers_a_write: bool) -> Verdict {
     let started = matches!(change, Some(Change::Started(_) | Change::Renewed(_)));
-    require(&ONE_CAUSE_TO_LEAD, !started || answers_a_write, || format!("{change:?} without a write"))
+    require(&ONE_CAUSE_TO_LEAD, !started || answers_a_write, || {
+        format!("{change:?} without a write")
+    })
 }
 
 const DEADLINE_COUNTS_FROM_SENDING: Property = Property {
@@ -116,7 +118,11 @@ const DEADLINE_COUNTS_FROM_SENDING: Property = Property {
 
 /// A term is valid for a renew deadline from when its last write was sent, and its work has stopped within
 /// the lease duration less the clocks' error.
-pub(crate) fn deadline_counts_from_sending(term: &Term, sent_at: Instant, timing: &Timing) -> Verdict {
+pub(crate) fn deadline_counts_from_sending(
+    term: &Term,
+    sent_at: Instant,
+    timing: &Timing,
+) -> Verdict {
     let in_time = term.valid_until <= sent_at + timing.renew_deadline()
         && term.stop_by <= sent_at + timing.stop_deadline();
     require(&DEADLINE_COUNTS_FROM_SENDING, in_time, || {
@@ -198,10 +204,8 @@ pub(crate) fn no_churn_while_healthy(leader: usize, change: &Change) -> Verdict 
     require(&NO_CHURN_WHILE_HEALTHY, !lost, || format!("{leader} led in good health: {change:?}"))
 }
 
-const NO_BUSY_LOOP: Property = Property {
-    name: "no-busy-loop",
-    source: "docs/guarantees.md, fault 19; kubernetes#101652",
-};
+const NO_BUSY_LOOP: Property =
+    Property { name: "no-busy-loop", source: "docs/guarantees.md, fault 19; kubernetes#101652" };
 
 /// No candidate sends more than `limit` requests in one lease duration.
 pub(crate) fn no_busy_loop(sent: u32, limit: u32) -> Verdict {

@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use incumbent_core::{
-    FencingToken, Identity, Observation, Operation, Record, Reply, Session, Snapshot, Stamp, Uid, Version,
+    FencingToken, Identity, Observation, Operation, Record, Reply, Session, Snapshot, Stamp, Uid,
+    Version,
 };
 
 use crate::clock::Micros;
@@ -31,8 +32,8 @@ struct Note {
 /// A write or read, as it reaches the server.
 #[derive(Clone, Debug)]
 pub(crate) enum Ask {
-    /// One of ours, with what it believes of the others' content.
-    Ours(Operation, u32),
+    /// One of ours, with what it believes of the others' content, from the process of this session.
+    Ours { operation: Operation, others: u32, session: Session },
     /// A foreign candidate's, which knows nothing of our annotation and leaves it as it is.
     Foreign(Operation),
 }
@@ -40,7 +41,7 @@ pub(crate) enum Ask {
 impl Ask {
     pub(crate) fn operation(&self) -> &Operation {
         match self {
-            Self::Ours(operation, _) | Self::Foreign(operation) => operation,
+            Self::Ours { operation, .. } | Self::Foreign(operation) => operation,
         }
     }
 
@@ -116,7 +117,7 @@ impl Server {
     /// Applies what `ask` asks for, and says whether anything changed.
     pub(crate) fn apply(&mut self, at: Micros, ask: Ask) -> (Reply, bool) {
         let (operation, ours) = match ask {
-            Ask::Ours(operation, others) => (operation, Some(others)),
+            Ask::Ours { operation, others, .. } => (operation, Some(others)),
             Ask::Foreign(operation) => (operation, None),
         };
         match (operation, self.lock().cloned()) {

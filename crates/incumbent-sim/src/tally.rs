@@ -201,6 +201,10 @@ impl Tally {
     /// What never happened, fault or outcome.
     pub fn missing(&self) -> Vec<&'static str> {
         let faults = Fault::TABLE.iter().map(|(fault, name)| (*name, self.faults[*fault as usize]));
-        faults.chain(self.outcomes()).filter(|(_, count)| *count == 0).map(|(name, _)| name).collect()
+        faults
+            .chain(self.outcomes())
+            .filter(|(_, count)| *count == 0)
+            .map(|(name, _)| name)
+            .collect()
     }
 }

@@ -44,8 +44,8 @@ pub(crate) struct World {
     /// Grants in the order in which the server applied them, as far as they became terms.
     terms: Vec<Granted>,
     grants: u64,
-    /// The grant before which history went back.
-    went_back_at: u64,
+    /// A backup was restored: revisions alone no longer rise.
+    history_went_back: bool,
     store: Store,
     /// What the server did with the write whose answer is being told.
     landed: Option<Landed>,
@@ -74,24 +74,67 @@ struct Granted {
 /// Something that happens at its time. Who it is for is checked when it happens.
 enum Event {
     /// A node's wake-up: the elector's, or the driver's own for its watch.
-    Alarm { node: usize, number: u32 },
+    Alarm {
+        node: usize,
+        number: u32,
+    },
     /// A node gives up waiting for an answer.
-    GiveUp { node: usize, flight: u32 },
+    GiveUp {
+        node: usize,
+        flight: u32,
+    },
     Arrive(Box<Arrival>),
-    Answer { client: usize, flight: u32, incarnation: u32, answer: Box<Answer> },
-    OpenWatch { node: usize, watch: u32 },
-    News { node: usize, watch: u32, news: Box<News> },
+    Answer {
+        client: usize,
+        flight: u32,
+        incarnation: u32,
+        answer: Box<Answer>,
+    },
+    OpenWatch {
+        node: usize,
+        watch: u32,
+    },
+    News {
+        node: usize,
+        watch: u32,
+        news: Box<News>,
+    },
     /// The work's and the watchdog's look at the clock.
-    TermDue { node: usize, term: u32 },
-    WorkStops { node: usize, term: u32 },
-    WorkActs { node: usize, term: u32 },
+    TermDue {
+        node: usize,
+        term: u32,
+    },
+    WorkStops {
+        node: usize,
+        term: u32,
+    },
+    WorkActs {
+        node: usize,
+        term: u32,
+    },
     /// The leadership is dropped, for its work has stopped.
-    Release { node: usize, life: u32 },
-    StoreWrite { token: u64, grant: u64 },
-    Campaign { node: usize, life: u32 },
-    Start { node: usize },
-    Resume { node: usize },
-    Foreign { index: usize, number: u32 },
+    Release {
+        node: usize,
+        life: u32,
+    },
+    StoreWrite {
+        token: u64,
+        grant: u64,
+    },
+    Campaign {
+        node: usize,
+        life: u32,
+    },
+    Start {
+        node: usize,
+    },
+    Resume {
+        node: usize,
+    },
+    Foreign {
+        index: usize,
+        number: u32,
+    },
     Trouble,
     Heal,
     MustHaveRecovered,
@@ -106,9 +149,10 @@ struct Entry {
 impl World {
     pub(crate) fn new(plan: Plan, trace: Trace) -> Self {
         let mut chance = Chance::new(plan.seed.wrapping_mul(0x2545_f491_4f6c_dd1d));
-        let nodes = plan.candidates.iter().enumerate();
-        let nodes = nodes.map(|(index, c)| Node::new(index, c, &plan, &mut chance)).collect();
-        let foreign = (0..plan.foreign).map(|index| Foreign::new(index, &plan, &mut chance)).collect();
+        let nodes = plan.candidates.iter();
+        let nodes = nodes.map(|c| Node::new(c, &plan, &mut chance)).collect();
+        let foreign =
+            (0..plan.foreign).map(|index| Foreign::new(index, &plan, &mut chance)).collect();
         Self {
             server: Server::new(plan.background, plan.lock_exists),
             nodes,
@@ -122,7 +166,7 @@ impl World {
             upsets: Vec::new(),
             terms: Vec::new(),
             grants: 0,
-            went_back_at: 0,
+            history_went_back: false,
             store: Store::default(),
             landed: None,
             is_healed: false,
@@ -169,7 +213,10 @@ impl World {
             (Fault::PollingOnly, self.plan.candidates.iter().any(|c| !c.watches)),
             (Fault::ClockRates, self.plan.candidates.iter().any(|c| c.clock_rate != 1_000_000)),
             (Fault::WallStandsStill, self.plan.has(Fault::WallStandsStill)),
-            (Fault::MixedTimings, self.plan.candidates.iter().any(|c| c.timing != self.plan.candidates[0].timing)),
+            (
+                Fault::MixedTimings,
+                self.plan.candidates.iter().any(|c| c.timing != self.plan.candidates[0].timing),
+            ),
             (Fault::Namesake, self.plan.candidates.iter().enumerate().any(|(i, c)| c.name != i)),
         ] {
             if is_set_up {
@@ -225,7 +272,10 @@ impl World {
 
     /// Who leads, ours or foreign.
     fn leader(&self) -> Option<usize> {
-        let ours = self.nodes.iter().position(|node| node.work.as_ref().is_some_and(|work| !work.stopping));
+        let ours = self
+            .nodes
+            .iter()
+            .position(|node| node.work.as_ref().is_some_and(|work| !work.stopping));
         let foreign = || self.foreign.iter().position(|foreign| foreign.leads);
         ours.or_else(|| foreign().map(|index| self.nodes.len() + index))
     }

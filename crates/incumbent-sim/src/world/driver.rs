@@ -38,20 +38,32 @@ impl World {
         let node = &mut self.nodes[index];
         let now = node.clock.now(self.now);
         let Output { request, change, wake } = node.elector.step(now, input);
-        if let Some(snapshot) = told {
-            node.remember(&snapshot, others);
+        let learnt = told.filter(|told| node.elector.version() == Some(&told.version));
+        if let Some(snapshot) = &learnt {
+            node.others = (snapshot.version.revision, others);
         }
         let term = node.elector.term();
         self.violate(properties::stops_by_its_deadline(now.instant, term));
         self.violate(properties::one_cause_to_lead(change.as_ref(), answers_a_write));
         // First the change: a request that goes out with it already belongs to what comes after.
         let mut next = change.and_then(|change| self.on_change(index, change, flight));
+        self.remember(index, learnt.as_ref());
         if let Some(request) = request {
             self.send(index, request);
         }
         next = next.or_else(|| self.fail_for_namesake(index));
         self.set_alarm(index, wake);
         next
+    }
+
+    /// A token counts as remembered from then on when somebody else's record has shown it; one's own, from
+    /// when its term began.
+    fn remember(&mut self, index: usize, learnt: Option<&Snapshot>) {
+        let node = &mut self.nodes[index];
+        let own = Some(node.elector.config().session);
+        if let Some(lock) = learnt.filter(|lock| lock.record.session != own) {
+            node.remembered = node.remembered.max(lock.record.last_token.0);
+        }
     }
 
     fn fail_for_namesake(&mut self, index: usize) -> Option<Input> {
@@ -80,7 +92,9 @@ impl World {
         self.at(gives_up_at, Event::GiveUp { node: index, flight: number });
         match others {
             Some(others) => {
-                self.post(index, number, Ask::Ours(request.operation, others), gives_up_at);
+                let session = self.nodes[index].elector.config().session;
+                let ask = Ask::Ours { operation: request.operation, others, session };
+                self.post(index, number, ask, gives_up_at);
             }
             // Not the version that was judged: the adapter says so without asking the server.
             None => self.answer_soon(index, number, Answer::plain(Reply::Conflict)),
@@ -105,7 +119,9 @@ impl World {
 
     pub(super) fn on_give_up(&mut self, index: usize, number: u32) {
         let node = &self.nodes[index];
-        let Some(flight) = node.flight.as_ref().filter(|flight| flight.number == number) else { return };
+        let Some(flight) = node.flight.as_ref().filter(|flight| flight.number == number) else {
+            return;
+        };
         // Of an answer and a deadline that have both come by the end of a pause, the answer is looked at.
         let free_at = node.paused_until.max(node.stalled_until);
         if free_at > self.now {
@@ -118,7 +134,13 @@ impl World {
         self.step(index, Input::Reply(Reply::Unknown), 0);
     }
 
-    pub(super) fn on_answer(&mut self, client: usize, number: u32, incarnation: u32, mut answer: Box<Answer>) {
+    pub(super) fn on_answer(
+        &mut self,
+        client: usize,
+        number: u32,
+        incarnation: u32,
+        mut answer: Box<Answer>,
+    ) {
         if incarnation != self.server.incarnation {
             *answer = Answer::plain(Reply::Unknown);
         }
@@ -171,7 +193,8 @@ impl World {
     fn pick(&mut self, window: Window) -> Instant {
         let width = window.latest.saturating_since(window.earliest);
         let nanos = u64::try_from(width.as_nanos()).unwrap_or(u64::MAX);
-        window.earliest + std::time::Duration::from_nanos(self.chance.below(nanos.saturating_add(1)))
+        window.earliest
+            + std::time::Duration::from_nanos(self.chance.below(nanos.saturating_add(1)))
     }
 
     pub(super) fn on_alarm(&mut self, index: usize, number: u32) {
@@ -324,7 +347,9 @@ fn tell_input(input: &Input) -> String {
     match input {
         Input::Reply(Reply::Found(snapshot)) => format!("found {}", tell_snapshot(snapshot)),
         Input::Reply(Reply::Written(snapshot)) => format!("written {}", tell_snapshot(snapshot)),
-        Input::Observed(Observation::Present(snapshot)) => format!("saw {}", tell_snapshot(snapshot)),
+        Input::Observed(Observation::Present(snapshot)) => {
+            format!("saw {}", tell_snapshot(snapshot))
+        }
         other => format!("{other:?}").to_lowercase(),
     }
 }
@@ -334,7 +359,8 @@ pub(super) fn tell_operation(operation: &Operation) -> String {
         Operation::Read => "read".to_owned(),
         Operation::Create(_) => "create".to_owned(),
         Operation::Replace { base, record } => {
-            let version = incumbent_core::Version { uid: base.uid.clone(), revision: base.revision };
+            let version =
+                incumbent_core::Version { uid: base.uid.clone(), revision: base.revision };
             let snapshot = Snapshot { version, record: record.clone() };
             format!("replace {}", tell_snapshot(&snapshot))
         }
@@ -351,7 +377,9 @@ pub(super) fn tell_snapshot(snapshot: &Snapshot) -> String {
         Some(incumbent_core::Stamp::At(wall)) => wall.unix_micros() % 1_000_000_000_000,
         _ => 0,
     };
-    format!("{uid}@{revision} holder {holder} session {session} token {token} for {seconds}s beat {beat}")
+    format!(
+        "{uid}@{revision} holder {holder} session {session} token {token} for {seconds}s beat {beat}"
+    )
 }
 
 fn tell_change(change: &Change) -> &'static str {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use incumbent_core::{Observation, Operation, Record, Reply};
+use incumbent_core::{Observation, Operation, Reply};
 
 use super::driver::{tell_operation, tell_snapshot};
 use super::node::Watch;
@@ -59,9 +59,16 @@ impl Answer {
 #[derive(Clone)]
 pub(super) enum News {
     Opened,
-    Seen { revision: u64, observation: Observation, others: u32 },
+    Seen {
+        revision: u64,
+        observation: Observation,
+        others: u32,
+    },
     /// The watch is over; the next is tried after `pause`, and starts anew if this one `forgets`.
-    Ended { pause: Micros, forgets: bool },
+    Ended {
+        pause: Micros,
+        forgets: bool,
+    },
 }
 
 impl World {
@@ -85,7 +92,8 @@ impl World {
             return self.answer_soon(client, flight, Answer::plain(reply));
         }
         let incarnation = self.server.incarnation;
-        let mut arrival = Arrival { client, flight, ask, answer: Fate::Lost, is_late: false, incarnation };
+        let mut arrival =
+            Arrival { client, flight, ask, answer: Fate::Lost, is_late: false, incarnation };
         if arrival.ask.is_write() && self.strikes_late(&arrival) {
             arrival.is_late = true;
             let lease = micros(self.plan.longest_lease());
@@ -100,7 +108,9 @@ impl World {
     }
 
     fn strikes_late(&mut self, arrival: &Arrival) -> bool {
-        arrival.ask.is_write() && !self.is_healed && self.chance.permille(self.plan.rate(Fault::WriteLandsLate))
+        arrival.ask.is_write()
+            && !self.is_healed
+            && self.chance.permille(self.plan.rate(Fault::WriteLandsLate))
     }
 
     /// What the server refuses without looking at the lock.
@@ -188,9 +198,11 @@ impl World {
     /// Hands a request to the register.
     fn apply(&mut self, client: usize, ask: Ask, is_late: bool) -> Answer {
         let before = self.server.lock().cloned();
-        let (is_ours, is_write) = (matches!(ask, Ask::Ours(..)), ask.is_write());
+        let (is_ours, is_write) = (matches!(ask, Ask::Ours { .. }), ask.is_write());
         let written = match &ask {
-            Ask::Ours(Operation::Replace { record, .. }, others) => Some((record.clone(), *others)),
+            Ask::Ours { operation: Operation::Replace { record, .. }, others, session } => {
+                Some((record.clone(), *others, *session))
+            }
             _ => None,
         };
         let acquires = acquires(ask.operation());
@@ -199,17 +211,27 @@ impl World {
         }
         let (reply, changed) = self.server.apply(self.now, ask);
         let applied = matches!(reply, Reply::Written(_));
-        if let (true, Some(before), Some((record, others))) = (applied, before, &written) {
-            self.check_write(client, &before.snapshot.record, before.others, record, *others);
+        if let (true, Some(before), Some((record, others, session))) = (applied, before, written) {
+            self.violate(properties::others_content_stays(before.others, others));
+            self.violate(properties::nobody_is_overwritten(
+                &before.snapshot.record,
+                &record,
+                session,
+            ));
         }
         if is_late && is_write {
-            self.tally.outcome(if applied { Outcome::LateWriteApplied } else { Outcome::LateWriteRefused });
+            self.tally.outcome(if applied {
+                Outcome::LateWriteApplied
+            } else {
+                Outcome::LateWriteRefused
+            });
         }
         if applied && acquires && changed {
             self.grants += 1;
             self.void_beside(client);
         }
-        if !is_ours && applied {
+        // A write that changes nothing is no heartbeat, whatever its writer believes.
+        if !is_ours && applied && changed {
             let index = client - self.nodes.len();
             self.foreign[index].landed_at = self.now;
         }
@@ -220,20 +242,11 @@ impl World {
         Answer { reply, others: self.server.last().others(), landed }
     }
 
-    fn check_write(&mut self, client: usize, replaced: &Record, there: u32, written: &Record, carried: u32) {
-        self.violate(properties::others_content_stays(there, carried));
-        // A process that has ended meanwhile wrote with a session that is no longer its node's.
-        let own = match (written.session, self.nodes[client].life) {
-            (Some(_), _) | (None, 0) => return,
-            (None, life) => incumbent_core::Session(u128::from(life)),
-        };
-        self.violate(properties::nobody_is_overwritten(replaced, written, own));
-    }
-
     /// Shows the newest version to all who watch.
     pub(super) fn spread(&mut self) {
         if self.trace == crate::Trace::On {
-            let line = self.server.lock().map_or("gone".to_owned(), |lock| tell_snapshot(&lock.snapshot));
+            let line =
+                self.server.lock().map_or("gone".to_owned(), |lock| tell_snapshot(&lock.snapshot));
             self.note("api", "stores", || line);
         }
         for index in 0..self.nodes.len() {
@@ -319,7 +332,8 @@ impl World {
             return;
         }
         let retry = micros(node.timing.retry_period());
-        let hindered = node.cut_until.max(self.server.away_until).max(node.forbidden_until) > self.now;
+        let hindered =
+            node.cut_until.max(self.server.away_until).max(node.forbidden_until) > self.now;
         if hindered || self.nodes[index].paused_until > self.now {
             self.nodes[index].watch.resume_after = None;
             let pause = retry + self.chance.below(retry / 5);

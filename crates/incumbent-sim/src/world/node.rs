@@ -1,8 +1,6 @@
 //! One of our candidates: a process on a machine, and what runs in it.
 
-use incumbent_core::{
-    Config, Elector, FencingToken, Identity, Instant, Session, Snapshot, Timing, Version,
-};
+use incumbent_core::{Config, Elector, FencingToken, Identity, Instant, Session, Timing, Version};
 
 use crate::chance::Chance;
 use crate::clock::{Clock, Micros};
@@ -94,7 +92,7 @@ pub(super) struct Work {
 }
 
 impl Node {
-    pub(super) fn new(index: usize, candidate: &Candidate, plan: &Plan, chance: &mut Chance) -> Self {
+    pub(super) fn new(candidate: &Candidate, plan: &Plan, chance: &mut Chance) -> Self {
         let wall_step = if plan.has(Fault::WallStandsStill) { 7_000_000 } else { 1 };
         let wall_offset = chance.between(0, 200_000_000).cast_signed() - 100_000_000;
         let offset = chance.between(0, 1_000_000_000_000);
@@ -118,7 +116,7 @@ impl Node {
             remembered: 0,
             others: (0, 0),
             sent: 0,
-            window_began: index as u64,
+            window_began: 0,
         }
     }
 
@@ -146,14 +144,6 @@ impl Node {
     /// Whether its work runs: that of a paused process does not.
     pub(super) fn acts(&self, now: Micros) -> bool {
         self.work.is_some() && self.is_running(now)
-    }
-
-    /// Takes note of what the elector knows now, where `told` is what it was told.
-    pub(super) fn remember(&mut self, told: &Snapshot, others: u32) {
-        if self.elector.version() == Some(&told.version) {
-            self.remembered = self.remembered.max(told.record.last_token.0);
-            self.others = (told.version.revision, others);
-        }
     }
 
     /// What the driver's copy of the object says of others, if it is a copy of `base`.

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use incumbent_core::{Identity, Input, Sighting};
+use incumbent_core::{Identity, Input, Snapshot};
 
 use super::node::Watch;
 use super::{Event, World};
 use crate::clock::{Micros, micros};
+use crate::server::Logged;
 use crate::tally::{Fault, Outcome};
 
 /// Something outside of the assumptions (`docs/guarantees.md`, "What is not guaranteed").
@@ -18,7 +19,9 @@ pub(super) struct Upset {
 /// Who may lead beside a term that was running then.
 pub(super) enum Advantage {
     /// Who did not know of it: for each node the life that did, or zero. A foreign candidate never does.
-    Newcomers { knew: Vec<u32> },
+    Newcomers {
+        knew: Vec<u32>,
+    },
     Foreign,
     Everybody,
 }
@@ -178,7 +181,8 @@ impl World {
             Fault::LabelEdit => self.server.edit_label(at),
             Fault::HolderCleared => {
                 // Only of a term of ours can our candidates tell that it was running.
-                let ours = self.server.lock().is_some_and(|lock| lock.snapshot.record.session.is_some());
+                let ours =
+                    self.server.lock().is_some_and(|lock| lock.snapshot.record.session.is_some());
                 self.upset(if ours { Advantage::Foreign } else { Advantage::Everybody });
                 self.server.edit(at, |record| record.holder = None);
             }
@@ -209,8 +213,8 @@ impl World {
         let back = self.chance.below(log.len() as u64) as usize;
         let Some(copy) = log[back].stored.clone() else { return };
         match copy.snapshot.record.is_held() {
-            // It may state a shorter lease than that of the term that runs.
-            true => self.upset_newcomers(),
+            // Whoever missed a renewal may know just this copy, and have counted from then.
+            true => self.upset_who_lags(),
             false => self.upset(Advantage::Everybody),
         }
         self.server.write_old_copy(self.now, &copy);
@@ -223,8 +227,8 @@ impl World {
         let candidates = self.server.log().partition_point(|entry| entry.at <= old);
         let Some(index) = candidates.checked_sub(1) else { return };
         let index = index - self.chance.below(index as u64 + 1).min(10) as usize;
-        self.upset_newcomers();
-        self.went_back_at = self.grants;
+        self.upset_who_lags();
+        self.history_went_back = true;
         self.server.restore(self.now, index);
         self.restart_server(0);
     }
@@ -234,12 +238,37 @@ impl World {
     }
 
     fn upset_newcomers(&mut self) {
-        let knew = self.nodes.iter().map(|node| {
-            let knows = matches!(node.elector.sighting(), Sighting::Held { .. });
-            if knows { node.life } else { 0 }
-        });
+        let knew = (0..self.nodes.len())
+            .map(|index| if self.knows_term(index) { self.nodes[index].life } else { 0 });
         let advantage = Advantage::Newcomers { knew: knew.collect() };
         self.upset(advantage);
+    }
+
+    /// To the advantage of whoever does not know the newest version: for it, what is old is not a change.
+    fn upset_who_lags(&mut self) {
+        let newest = self.server.lock().map(|lock| lock.snapshot.version.clone());
+        let knew = self.nodes.iter().map(|node| match node.elector.version() {
+            known if known == newest.as_ref() => node.life,
+            _ => 0,
+        });
+        let knew = knew.collect();
+        self.upset(Advantage::Newcomers { knew });
+    }
+
+    /// Whether the elector of `index` knows of the term that runs, and how long it lasts.
+    fn knows_term(&self, index: usize) -> bool {
+        let Some(known) = self.nodes[index].elector.version() else { return false };
+        let log = self.server.log();
+        let position = log.partition_point(|entry| entry.revision < known.revision);
+        let stored = |entry: &Logged| entry.stored.as_ref().map(|stored| stored.snapshot.clone());
+        let known = log.get(position).and_then(stored).filter(|lock| lock.version == *known);
+        let (Some(known), Some(running)) = (known, log.last().and_then(stored)) else {
+            return false;
+        };
+        let term = |lock: &Snapshot| {
+            (lock.record.token(), lock.record.holder.clone(), lock.record.lease_duration)
+        };
+        running.record.is_held() && term(&known) == term(&running)
     }
 
     /// All faults end here, and whatever hangs comes to its end.
@@ -258,7 +287,14 @@ impl World {
                 self.at(now, Event::Resume { node: index });
             }
             let name = self.nodes.len() + index;
-            if self.plan.candidates.iter().filter(|other| other.name == self.nodes[index].name).count() > 1 {
+            if self
+                .plan
+                .candidates
+                .iter()
+                .filter(|other| other.name == self.nodes[index].name)
+                .count()
+                > 1
+            {
                 // Two of one name were a mistake, which somebody puts right.
                 self.nodes[index].name = name;
                 self.crash(index, "is renamed");

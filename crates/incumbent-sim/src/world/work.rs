@@ -10,7 +10,12 @@ use crate::properties;
 use crate::tally::{Fault, Outcome};
 
 impl World {
-    pub(super) fn start_term(&mut self, index: usize, term: Term, flight: Option<Flight>) -> Option<Input> {
+    pub(super) fn start_term(
+        &mut self,
+        index: usize,
+        term: Term,
+        flight: Option<Flight>,
+    ) -> Option<Input> {
         self.tally.outcome(Outcome::Term);
         self.check_deadlines(index, &term, flight.as_ref());
         let Some(landed) = self.landed else { return Some(Input::Release) };
@@ -63,10 +68,8 @@ impl World {
     fn check_token(&mut self, index: usize, token: u64, grant: u64) {
         let position = self.terms.partition_point(|earlier| earlier.grant < grant);
         let highest = self.terms[..position].iter().map(|earlier| earlier.token).max().unwrap_or(0);
-        let went_back = self.terms[..position].iter().any(|earlier| {
-            earlier.token >= token && earlier.grant <= self.went_back_at
-        });
-        let forgotten = token <= highest && went_back && self.nodes[index].remembered < highest;
+        let forgotten =
+            token <= highest && self.history_went_back && self.nodes[index].remembered < highest;
         if forgotten {
             self.tally.outcome(Outcome::ForgottenToken);
             self.store = super::Store::default();
@@ -215,7 +218,9 @@ impl World {
             (_, None) => self.nodes[other].acts(self.now),
             (Some(_), Some(_)) => false,
             // A foreign leader may go on for longer than its lease; that is its own affair.
-            (None, Some(foreign)) => self.foreign[foreign].leads_within_lease(self.landed_of(client)),
+            (None, Some(foreign)) => {
+                self.foreign[foreign].leads_within_lease(self.landed_of(client))
+            }
         }
     }
 
@@ -237,9 +242,9 @@ impl World {
             match &upset.advantage {
                 Advantage::Everybody => true,
                 Advantage::Foreign => starter >= self.nodes.len(),
-                Advantage::Newcomers { knew } => {
-                    knew.get(starter).is_none_or(|life| *life == 0 || *life != self.nodes[starter].life)
-                }
+                Advantage::Newcomers { knew } => knew
+                    .get(starter)
+                    .is_none_or(|life| *life == 0 || *life != self.nodes[starter].life),
             }
         })
     }
