@@ -230,7 +230,7 @@ impl Seen {
             && snapshot.record.is_held()
             && *patience < Duration::MAX
         {
-            self.barred_until = self.barred_until.max(now + *patience);
+            self.barred_until = self.barred_until.max(now + *patience).max(self.earlier_until());
         }
     }
 }

@@ -80,6 +80,9 @@ pub(crate) struct Server {
     /// The clock of revisions: a restored backup sets them back.
     counted_to: Micros,
     revision: u64,
+    /// Versions of a history that a restore has done away with. None comes about again: revisions count
+    /// the writes of a whole cluster, and hardly ever meet.
+    undone: Vec<Version>,
     /// Connections do not outlive a restart.
     pub(crate) incarnation: u32,
     pub(crate) away_until: Micros,
@@ -93,6 +96,7 @@ impl Server {
             background,
             counted_to: 0,
             revision: 1,
+            undone: Vec::new(),
             incarnation: 0,
             away_until: 0,
         };
@@ -168,6 +172,10 @@ impl Server {
     fn store(&mut self, at: Micros, mut stored: Stored) {
         self.count_revision(at);
         stored.snapshot.version.revision = self.revision;
+        while self.undone.contains(&stored.snapshot.version) {
+            self.revision += 1;
+            stored.snapshot.version.revision = self.revision;
+        }
         self.log.push(Logged { revision: self.revision, at, stored: Some(Rc::new(stored)) });
     }
 
@@ -222,7 +230,8 @@ impl Server {
 
     /// Everything is as it was after entry `index` of the log, revisions as well.
     pub(crate) fn restore(&mut self, at: Micros, index: usize) {
-        self.log.truncate(index + 1);
+        let undone = self.log.drain(index + 1..).filter_map(|entry| entry.stored);
+        self.undone.extend(undone.map(|stored| stored.snapshot.version.clone()));
         self.revision = self.last().revision;
         self.counted_to = at;
     }

@@ -31,6 +31,8 @@ pub(super) struct Foreign {
     renew_by: Instant,
     /// When its last write was applied, at true time.
     pub(super) landed_at: Micros,
+    /// Somebody has acquired beside it with an excuse, and it has written nothing since.
+    pub(super) void: bool,
     /// Of its next tick, or of its request; zero where there is none.
     tick: u32,
     flight: u32,
@@ -61,6 +63,7 @@ impl Foreign {
             leads: false,
             renew_by: Instant::START,
             landed_at: 0,
+            void: false,
             tick: 0,
             flight: 0,
             expects: Expects::Read,

@@ -234,6 +234,7 @@ impl World {
         if !is_ours && applied && changed {
             let index = client - self.nodes.len();
             self.foreign[index].landed_at = self.now;
+            self.foreign[index].void = false;
         }
         if changed {
             self.spread();

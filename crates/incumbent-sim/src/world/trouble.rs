@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use incumbent_core::{Identity, Input, Snapshot};
+use incumbent_core::{Identity, Input};
 
 use super::node::Watch;
 use super::{Event, World};
 use crate::clock::{Micros, micros};
-use crate::server::Logged;
 use crate::tally::{Fault, Outcome};
 
 /// Something outside of the assumptions (`docs/guarantees.md`, "What is not guaranteed").
@@ -194,12 +193,12 @@ impl World {
                 self.server.make_vacant(at);
             }
             Fault::LeaseShortened => {
-                self.upset_newcomers();
+                self.upset_who_lags();
                 self.server.edit(at, |record| record.lease_duration = Some(Duration::from_secs(1)));
             }
             Fault::OldCopyWritten => self.write_old_copy(),
             Fault::LockDeleted if self.server.lock().is_some() => {
-                self.upset_newcomers();
+                self.upset_who_lags();
                 self.server.delete(at);
             }
             Fault::BackupRestored => return self.restore_backup(),
@@ -213,7 +212,6 @@ impl World {
         let back = self.chance.below(log.len() as u64) as usize;
         let Some(copy) = log[back].stored.clone() else { return };
         match copy.snapshot.record.is_held() {
-            // Whoever missed a renewal may know just this copy, and have counted from then.
             true => self.upset_who_lags(),
             false => self.upset(Advantage::Everybody),
         }
@@ -237,14 +235,8 @@ impl World {
         self.upsets.push(Upset { at: self.now, advantage });
     }
 
-    fn upset_newcomers(&mut self) {
-        let knew = (0..self.nodes.len())
-            .map(|index| if self.knows_term(index) { self.nodes[index].life } else { 0 });
-        let advantage = Advantage::Newcomers { knew: knew.collect() };
-        self.upset(advantage);
-    }
-
-    /// To the advantage of whoever does not know the newest version: for it, what is old is not a change.
+    /// To the advantage of whoever does not know the newest version: a newcomer, or one that lags behind. It
+    /// may never learn of what was done away with, and takes for no change what it knows already.
     fn upset_who_lags(&mut self) {
         let newest = self.server.lock().map(|lock| lock.snapshot.version.clone());
         let knew = self.nodes.iter().map(|node| match node.elector.version() {
@@ -253,22 +245,6 @@ impl World {
         });
         let knew = knew.collect();
         self.upset(Advantage::Newcomers { knew });
-    }
-
-    /// Whether the elector of `index` knows of the term that runs, and how long it lasts.
-    fn knows_term(&self, index: usize) -> bool {
-        let Some(known) = self.nodes[index].elector.version() else { return false };
-        let log = self.server.log();
-        let position = log.partition_point(|entry| entry.revision < known.revision);
-        let stored = |entry: &Logged| entry.stored.as_ref().map(|stored| stored.snapshot.clone());
-        let known = log.get(position).and_then(stored).filter(|lock| lock.version == *known);
-        let (Some(known), Some(running)) = (known, log.last().and_then(stored)) else {
-            return false;
-        };
-        let term = |lock: &Snapshot| {
-            (lock.record.token(), lock.record.holder.clone(), lock.record.lease_duration)
-        };
-        running.record.is_held() && term(&known) == term(&running)
     }
 
     /// All faults end here, and whatever hangs comes to its end.

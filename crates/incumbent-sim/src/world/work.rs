@@ -233,8 +233,13 @@ impl World {
 
     /// Whether something outside of the assumptions explains that `starter` leads beside `runner`.
     fn is_excused(&self, starter: usize, runner: usize) -> bool {
-        let work = self.nodes.get(runner).and_then(|node| node.work.as_ref());
-        if work.is_some_and(|work| work.lost_time || work.void) {
+        let is_void = match runner.checked_sub(self.nodes.len()) {
+            None => {
+                self.nodes[runner].work.as_ref().is_some_and(|work| work.lost_time || work.void)
+            }
+            Some(foreign) => self.foreign[foreign].void,
+        };
+        if is_void {
             return true;
         }
         let landed = self.landed_of(runner);
@@ -251,10 +256,11 @@ impl World {
 
     /// A write of `client` has acquired the lock: whoever runs beside it with an excuse has lost all say.
     pub(super) fn void_beside(&mut self, client: usize) {
-        for other in (0..self.nodes.len()).filter(|other| *other != client) {
-            if self.nodes[other].work.is_some() && self.is_excused(client, other) {
-                if let Some(work) = &mut self.nodes[other].work {
-                    work.void = true;
+        for other in (0..self.nodes.len() + self.foreign.len()).filter(|other| *other != client) {
+            if self.is_excused(client, other) {
+                match other.checked_sub(self.nodes.len()) {
+                    None => self.nodes[other].work.iter_mut().for_each(|work| work.void = true),
+                    Some(foreign) => self.foreign[foreign].void = true,
                 }
             }
         }
