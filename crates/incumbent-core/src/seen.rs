@@ -185,7 +185,7 @@ impl Seen {
     }
 
     /// When the terms of earlier versions are over. A vacant record says that they were released.
-    fn earlier_until(&self) -> Instant {
+    pub(crate) fn earlier_until(&self) -> Instant {
         match &self.lock {
             Lock::Present { earlier_until, snapshot, .. } if snapshot.record.is_held() => {
                 *earlier_until

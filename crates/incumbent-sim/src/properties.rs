@@ -28,12 +28,14 @@ pub struct Violation {
 type Verdict = Result<(), Violation>;
 
 /// All of them.
-pub const TABLE: [&Property; 14] = [
+pub const TABLE: [&Property; 16] = [
     &AT_MOST_ONE_LEADER,
     &TOKENS_RISE,
     &STORE_KEEPS_THE_ORDER,
     &WRITES_CARRY_A_VERSION,
     &ONE_CAUSE_TO_LEAD,
+    &READ_FOLLOWS_UNKNOWN,
+    &STOPS_FOR_ANOTHER_HOLDER,
     &DEADLINE_COUNTS_FROM_SENDING,
     &STOPS_BY_ITS_DEADLINE,
     &RELEASE_COMES_LAST,
@@ -108,6 +110,31 @@ pub(crate) fn one_cause_to_lead(change: Option<&Change>, answers_a_write: bool) 
     let started = matches!(change, Some(Change::Started(_) | Change::Renewed(_)));
     require(&ONE_CAUSE_TO_LEAD, !started || answers_a_write, || {
         format!("{change:?} without a write")
+    })
+}
+
+const READ_FOLLOWS_UNKNOWN: Property = Property {
+    name: "read-follows-unknown",
+    source: "DESIGN §5.6; kubernetes#112022, client-go#1417",
+};
+
+/// Where nobody knows whether a write was applied, the next request is a read.
+pub(crate) fn read_follows_unknown(operation: &Operation, last_is_unknown: bool) -> Verdict {
+    let reads = *operation == Operation::Read;
+    require(&READ_FOLLOWS_UNKNOWN, reads || !last_is_unknown, || {
+        format!("{operation:?} after a write of unknown outcome")
+    })
+}
+
+const STOPS_FOR_ANOTHER_HOLDER: Property = Property {
+    name: "stops-for-another-holder",
+    source: "DESIGN §5.7; client-go A3.4 (kubernetes#44887)",
+};
+
+/// Nobody leads on by a record that it knows to be another's, or knowing that there is none.
+pub(crate) fn stops_for_another_holder(term: Option<Term>, knows_own: bool) -> Verdict {
+    require(&STOPS_FOR_ANOTHER_HOLDER, term.is_none() || knows_own, || {
+        format!("leads on, though the lock is not its own: {term:?}")
     })
 }
 

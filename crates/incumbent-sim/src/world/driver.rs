@@ -36,6 +36,9 @@ impl World {
         };
         self.note_of(index, "told", || tell_input(&input));
         let node = &mut self.nodes[index];
+        if flight.as_ref().is_some_and(|flight| flight.is_write) {
+            node.last_is_unknown = input == Input::Reply(Reply::Unknown);
+        }
         let now = node.clock.now(self.now);
         let Output { request, change, wake } = node.elector.step(now, input);
         let learnt = told.filter(|told| node.elector.version() == Some(&told.version));
@@ -43,8 +46,13 @@ impl World {
             node.others = (snapshot.version.revision, others);
         }
         let term = node.elector.term();
+        let own = node.elector.config().session;
+        let shows_own =
+            |told: &Snapshot| told.record.holder.is_some() && told.record.session == Some(own);
+        let knows_own = learnt.as_ref().map_or(node.elector.version().is_some(), shows_own);
         self.violate(properties::stops_by_its_deadline(now.instant, term));
         self.violate(properties::one_cause_to_lead(change.as_ref(), answers_a_write));
+        self.violate(properties::stops_for_another_holder(term, knows_own));
         // First the change: a request that goes out with it already belongs to what comes after.
         let mut next = change.and_then(|change| self.on_change(index, change, flight));
         self.remember(index, learnt.as_ref());
@@ -84,7 +92,8 @@ impl World {
         let sent_at = node.clock.instant(self.now);
         let deadline = request.deadline;
         let gives_up_at = node.clock.when(deadline).max(self.now);
-        node.flight = Some(Flight { number, sent_at, sent_at_truly: self.now, deadline });
+        let is_write = request.operation != Operation::Read;
+        node.flight = Some(Flight { number, sent_at, sent_at_truly: self.now, deadline, is_write });
         let others = match &request.operation {
             Operation::Replace { base, .. } => node.copy_of(base),
             _ => Some(0),
@@ -112,7 +121,9 @@ impl World {
         let (sent, limit) = (node.sent, 100 + 20 * tries as u32);
         let leads = node.elector.term().is_some();
         let work_runs = node.work.is_some();
+        let last_is_unknown = std::mem::take(&mut self.nodes[index].last_is_unknown);
         self.violate(properties::no_busy_loop(sent, limit));
+        self.violate(properties::read_follows_unknown(operation, last_is_unknown));
         self.violate(properties::writes_carry_a_version(operation));
         self.violate(properties::release_comes_last(operation, leads, work_runs));
     }

@@ -35,6 +35,8 @@ pub(super) struct Node {
     pub(super) remembered: u64,
     /// Which edit of the others' content came with the version that the elector knows.
     pub(super) others: (u64, u32),
+    /// The last write may have been applied, or may still be.
+    pub(super) last_is_unknown: bool,
     /// Requests since the window began.
     pub(super) sent: u32,
     pub(super) window_began: Micros,
@@ -46,6 +48,7 @@ pub(super) struct Flight {
     pub(super) sent_at: Instant,
     pub(super) sent_at_truly: Micros,
     pub(super) deadline: Instant,
+    pub(super) is_write: bool,
 }
 
 #[derive(Default)]
@@ -115,6 +118,7 @@ impl Node {
             work: None,
             remembered: 0,
             others: (0, 0),
+            last_is_unknown: false,
             sent: 0,
             window_began: 0,
         }
@@ -125,6 +129,7 @@ impl Node {
         self.elector = elector(self.timing, self.name, life);
         self.life = life;
         self.remembered = 0;
+        self.last_is_unknown = false;
     }
 
     /// The process is gone, with all that it knew.
