@@ -254,37 +254,47 @@ impl World {
         let now = self.now;
         self.server.away_until = now;
         for index in 0..self.nodes.len() {
-            let node = &mut self.nodes[index];
-            node.cut_until = now;
-            node.forbidden_until = now;
-            node.stalled_until = now;
-            if node.paused_until > now {
-                node.paused_until = now;
-                self.at(now, Event::Resume { node: index });
-            }
-            let name = self.nodes.len() + index;
-            if self
-                .plan
-                .candidates
-                .iter()
-                .filter(|other| other.name == self.nodes[index].name)
-                .count()
-                > 1
-            {
-                // Two of one name were a mistake, which somebody puts right.
-                self.nodes[index].name = name;
-                self.crash(index, "is renamed");
-            }
+            self.free(index);
+        }
+        for index in 0..self.nodes.len() {
+            self.rename_namesake(index);
             let node = &self.nodes[index];
-            if node.life == 0 {
+            let (life, works) = (node.life, node.work.is_some());
+            if life == 0 {
                 self.at(now, Event::Start { node: index });
-            } else if node.work.is_none() {
-                let life = node.life;
+            } else if !works {
                 self.at(now, Event::Campaign { node: index, life });
             }
-            if self.nodes[index].may_watch && self.nodes[index].life != 0 {
+            if self.nodes[index].may_watch && life != 0 {
                 self.end_watch_for_good(index);
             }
+        }
+    }
+
+    /// All wake up at one moment, and each watchdog comes before anybody's work.
+    fn free(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        node.cut_until = self.now;
+        node.forbidden_until = self.now;
+        node.stalled_until = self.now;
+        if node.paused_until <= self.now {
+            return;
+        }
+        node.paused_until = self.now;
+        let term = node.work.as_ref().map(|work| work.number);
+        self.after(0, Event::Resume { node: index });
+        if let Some(term) = term {
+            self.on_term_due(index, term);
+        }
+    }
+
+    /// Two of one name were a mistake, which somebody puts right.
+    fn rename_namesake(&mut self, index: usize) {
+        let name = self.nodes[index].name;
+        let same = self.plan.candidates.iter().filter(|other| other.name == name).count();
+        if same > 1 {
+            self.nodes[index].name = self.nodes.len() + index;
+            self.crash(index, "is renamed");
         }
     }
 
