@@ -17,8 +17,8 @@ impl Chance {
         z ^ (z >> 31)
     }
 
-    /// A number below `bound`; zero where that is zero. Multiplying is quicker than a remainder, and the
-    /// bias of less than one in 2⁶⁴ / bound matters to nobody here.
+    /// A number below `bound`; zero where that is zero. Multiplying is quicker than a remainder,
+    /// and the bias of less than one in 2⁶⁴ / bound matters to nobody here.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }

@@ -1,12 +1,12 @@
 //! A discrete-event simulator of elections under faults.
 //!
-//! It opens no socket, starts no thread and reads no clock. A [`run`] is a function of its seed: the
-//! same seed gives the same trace, byte for byte. What runs in it is the very `Elector` that runs in
-//! production; the driver, the watch, the work and the watchdog around it are modelled after
-//! `crates/incumbent`, and the API server is a register that compares and swaps.
+//! It opens no socket, starts no thread and reads no clock. A [`run`] is a function of its seed:
+//! the same seed gives the same trace, byte for byte. What runs in it is the very `Elector` that
+//! runs in production; the driver, the watch, the work and the watchdog around it are modelled
+//! after `crates/incumbent`, and the API server is a register that compares and swaps.
 //!
-//! Read [`properties`] for what must hold, `plan.rs` for what is drawn from a seed, then `world.rs`.
-//! How to use it: `docs/testing.md`.
+//! Read [`properties`] for what must hold, `plan.rs` for what is drawn from a seed, then
+//! `world.rs`. How to use it: `docs/testing.md`.
 
 mod chance;
 mod clock;

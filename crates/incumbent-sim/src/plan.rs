@@ -53,8 +53,8 @@ const PER_MESSAGE: std::ops::RangeInclusive<usize> =
 const SAFETY_LEASES: u64 = 20;
 
 impl Plan {
-    /// Draws everything from `seed`. Each seed has its own faults, and some have none: what shows only
-    /// where one fault is frequent and another absent is found as well (swarm testing).
+    /// Draws everything from `seed`. Each seed has its own faults, and some have none: what shows
+    /// only where one fault is frequent and another absent is found as well (swarm testing).
     pub fn from_seed(seed: u64) -> Self {
         let mut chance = Chance::new(seed);
         let calm = chance.permille(40);
@@ -85,6 +85,11 @@ impl Plan {
             (0..count).map(|index| plan.draw_candidate(&mut chance, timing, index)).collect();
         if plan.has(Fault::ForeignCandidate) {
             plan.foreign = chance.between(1, 2) as usize;
+        }
+        if plan.has(Fault::BackupRestored) {
+            // Revisions count a whole cluster's writes: what a restore takes back, takes as long to
+            // come again.
+            plan.background = 1000;
         }
         let longest = micros(plan.longest_lease());
         plan.trouble_gap = longest * chance.between(2, 40) / 10;
@@ -126,10 +131,10 @@ impl Plan {
 
     /// How long after the end of all faults somebody must lead again.
     ///
-    /// A hung request comes to its deadline, or a server that asked for patience has had it; the next
-    /// try is a retry period (and a fifth) later and opens the watch or reads; a term that nobody renews
-    /// is waited out on a clock that may be slow; a conflict or two cost a quarter of a retry period each.
-    /// A foreign candidate polls every 2.2 retry periods at worst.
+    /// A hung request comes to its deadline, or a server that asked for patience has had it; the
+    /// next try is a retry period (and a fifth) later and opens the watch or reads; a term that
+    /// nobody renews is waited out on a clock that may be slow; a conflict or two cost a quarter of
+    /// a retry period each. A foreign candidate polls every 2.2 retry periods at worst.
     pub(crate) fn recovery_bound(&self) -> Micros {
         let longest = |duration: fn(&Timing) -> Duration| {
             micros(self.candidates.iter().map(|c| duration(&c.timing)).max().unwrap_or_default())

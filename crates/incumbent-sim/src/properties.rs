@@ -52,8 +52,8 @@ const AT_MOST_ONE_LEADER: Property = Property {
     source: "DESIGN §5.3-5.4; Gray & Cheriton 1989; kubernetes#23731, cilium#42920",
 };
 
-/// At true time, the work of two candidates never runs at once. `beside` is another whose work runs when
-/// `starter`'s begins or goes on, and whom no fault outside of the assumptions explains.
+/// At true time, the work of two candidates never runs at once. `beside` is another whose work runs
+/// when `starter`'s begins or goes on, and whom no fault outside of the assumptions explains.
 pub(crate) fn at_most_one_leader(starter: usize, beside: Option<usize>) -> Verdict {
     require(&AT_MOST_ONE_LEADER, beside.is_none(), || {
         format!("{starter} leads while the work of {} still runs", beside.unwrap_or_default())
@@ -65,8 +65,8 @@ const TOKENS_RISE: Property = Property {
     source: "DESIGN §5.5; Chubby (Burrows 2006) §2.4; kubernetes#41956",
 };
 
-/// Each grant has a higher token than all before it. `forgotten`: history went back, and the candidate
-/// cannot know the last token.
+/// Each grant has a higher token than all before it. `forgotten`: history went back, and the
+/// candidate cannot know the last token.
 pub(crate) fn tokens_rise(token: u64, highest: u64, forgotten: bool) -> Verdict {
     require(&TOKENS_RISE, token > highest || forgotten, || {
         format!("token {token} is granted after token {highest}")
@@ -78,7 +78,8 @@ const STORE_KEEPS_THE_ORDER: Property = Property {
     source: "DESIGN §2.2; Kleppmann 2016 (fencing); Jepsen etcd 3.4.3",
 };
 
-/// A store that compares tokens never accepts a write of an earlier grant after one of a later grant.
+/// A store that compares tokens never accepts a write of an earlier grant after one of a later
+/// grant.
 pub(crate) fn store_keeps_the_order(grant: u64, latest: u64) -> Verdict {
     require(&STORE_KEEPS_THE_ORDER, grant >= latest, || {
         format!("the store took a write of grant {grant} after one of grant {latest}")
@@ -87,7 +88,7 @@ pub(crate) fn store_keeps_the_order(grant: u64, latest: u64) -> Verdict {
 
 const WRITES_CARRY_A_VERSION: Property = Property {
     name: "writes-carry-a-version",
-    source: "DESIGN §5.2; kubernetes: Lease PUT without uid creates, ConfigMap PUT without version overwrites",
+    source: "DESIGN §5.2; the fine print of PUT on Leases and ConfigMaps",
 };
 
 /// Nobody writes without saying which version is replaced, and a create grants nothing.
@@ -143,8 +144,8 @@ const DEADLINE_COUNTS_FROM_SENDING: Property = Property {
     source: "DESIGN §5.3; client-go A3.1; yugabyte-db#16",
 };
 
-/// A term is valid for a renew deadline from when its last write was sent, and its work has stopped within
-/// the lease duration less the clocks' error.
+/// A term is valid for a renew deadline from when its last write was sent, and its work has stopped
+/// within the lease duration less the clocks' error.
 pub(crate) fn deadline_counts_from_sending(
     term: &Term,
     sent_at: Instant,
@@ -162,7 +163,8 @@ const STOPS_BY_ITS_DEADLINE: Property = Property {
     source: "DESIGN §5.3, §5.13; kubernetes#65090, controller-runtime#1760",
 };
 
-/// No elector says that it leads at or after `valid_until`, and no other deadline is told to the work.
+/// No elector says that it leads at or after `valid_until`, and no other deadline is told to the
+/// work.
 pub(crate) fn stops_by_its_deadline(now: Instant, term: Option<Term>) -> Verdict {
     let over = term.is_some_and(|term| now >= term.valid_until);
     require(&STOPS_BY_ITS_DEADLINE, !over, || format!("leads at {now}: {term:?}"))
@@ -202,8 +204,8 @@ const OTHERS_CONTENT_STAYS: Property = Property {
     source: "DESIGN §5.10; KEP-4355 (strategy, preferredHolder)",
 };
 
-/// Labels and annotations of others are as they were in the version that a write replaces. (This is about
-/// the driver's bookkeeping; the JSON itself is in `crates/incumbent/src/lock/tests.rs`.)
+/// Labels and annotations of others are as they were in the version that a write replaces. (This is
+/// about the driver's bookkeeping; the JSON itself is in `crates/incumbent/src/lock/tests.rs`.)
 pub(crate) fn others_content_stays(replaced: u32, written: u32) -> Verdict {
     require(&OTHERS_CONTENT_STAYS, replaced == written, || {
         format!("edit {replaced} of a label is overwritten with edit {written}")

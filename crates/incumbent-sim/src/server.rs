@@ -80,8 +80,8 @@ pub(crate) struct Server {
     /// The clock of revisions: a restored backup sets them back.
     counted_to: Micros,
     revision: u64,
-    /// Versions of a history that a restore has done away with. None comes about again: revisions count
-    /// the writes of a whole cluster, and hardly ever meet.
+    /// Versions of a history that a restore has done away with. None comes about again: revisions
+    /// count the writes of a whole cluster, and hardly ever meet.
     undone: Vec<Version>,
     /// Connections do not outlive a restart.
     pub(crate) incarnation: u32,

@@ -1,7 +1,8 @@
 //! The world: candidates, the server, and one heap of what happens next.
 //!
-//! Read `World` and `happen` here; then `driver.rs` for what surrounds an elector, `work.rs` for what a
-//! leader does, `network.rs` for what becomes of requests and watches, `trouble.rs` for what goes wrong.
+//! Read `World` and `happen` here; then `driver.rs` for what surrounds an elector, `work.rs` for
+//! what a leader does, `network.rs` for what becomes of requests and watches, `trouble.rs` for what
+//! goes wrong.
 
 mod driver;
 mod foreign;

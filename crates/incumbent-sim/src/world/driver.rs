@@ -49,7 +49,7 @@ impl World {
         let own = node.elector.config().session;
         let shows_own =
             |told: &Snapshot| told.record.holder.is_some() && told.record.session == Some(own);
-        let knows_own = learnt.as_ref().map_or(node.elector.version().is_some(), shows_own);
+        let knows_own = learnt.as_ref().map_or_else(|| node.elector.version().is_some(), shows_own);
         self.violate(properties::stops_by_its_deadline(now.instant, term));
         self.violate(properties::one_cause_to_lead(change.as_ref(), answers_a_write));
         self.violate(properties::stops_for_another_holder(term, knows_own));
@@ -64,8 +64,8 @@ impl World {
         next
     }
 
-    /// A token counts as remembered from then on when somebody else's record has shown it; one's own, from
-    /// when its term began.
+    /// A token counts as remembered from then on when somebody else's record has shown it; one's
+    /// own, from when its term began.
     fn remember(&mut self, index: usize, learnt: Option<&Snapshot>) {
         let node = &mut self.nodes[index];
         let own = Some(node.elector.config().session);
@@ -133,7 +133,8 @@ impl World {
         let Some(flight) = node.flight.as_ref().filter(|flight| flight.number == number) else {
             return;
         };
-        // Of an answer and a deadline that have both come by the end of a pause, the answer is looked at.
+        // Of an answer and a deadline that have both come by the end of a pause, the answer is
+        // looked at.
         let free_at = node.paused_until.max(node.stalled_until);
         if free_at > self.now {
             return self.at(free_at + 1, Event::GiveUp { node: index, flight: number });
@@ -381,7 +382,7 @@ pub(super) fn tell_operation(operation: &Operation) -> String {
 pub(super) fn tell_snapshot(snapshot: &Snapshot) -> String {
     let Snapshot { version, record } = snapshot;
     let holder = record.holder.as_ref().map_or("-", |holder| holder.as_str());
-    let session = record.session.map_or("-".to_owned(), |session| session.0.to_string());
+    let session = record.session.map_or_else(|| "-".to_owned(), |session| session.0.to_string());
     let (uid, revision, token) = (&version.uid.0, version.revision, record.last_token);
     let seconds = record.lease_duration.map_or(0, |duration| duration.as_secs());
     let beat = match &record.renewed {

@@ -1,8 +1,8 @@
 //! A candidate that behaves like client-go (`tools/leaderelection`), and keeps its margin.
 //!
-//! It polls, counts its renew deadline from the answer, goes on until that when it sees another holder,
-//! writes the whole record and leaves annotations as they are. Its create is a grant. Unlike client-go with
-//! `ReleaseOnCancel`, it releases nothing while its work runs.
+//! It polls, counts its renew deadline from the answer, goes on until that when it sees another
+//! holder, writes the whole record and leaves annotations as they are. Its create is a grant.
+//! Unlike client-go with `ReleaseOnCancel`, it releases nothing while its work runs.
 
 use std::time::Duration;
 
@@ -106,7 +106,7 @@ impl Foreign {
         Record {
             holder: self.identity.clone(),
             lease_duration: Some(self.lease),
-            acquired: acquired.or(Some(wall.clone())),
+            acquired: acquired.or_else(|| Some(wall.clone())),
             renewed: Some(wall),
             transitions: old.map_or(0, |old| old.transitions + u32::from(!goes_on)),
             ..Record::default()

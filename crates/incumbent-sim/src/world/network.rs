@@ -246,8 +246,10 @@ impl World {
     /// Shows the newest version to all who watch.
     pub(super) fn spread(&mut self) {
         if self.trace == crate::Trace::On {
-            let line =
-                self.server.lock().map_or("gone".to_owned(), |lock| tell_snapshot(&lock.snapshot));
+            let line = self
+                .server
+                .lock()
+                .map_or_else(|| "gone".to_owned(), |lock| tell_snapshot(&lock.snapshot));
             self.note("api", "stores", || line);
         }
         for index in 0..self.nodes.len() {
@@ -317,7 +319,8 @@ impl World {
         self.stream(index, News::Ended { pause, forgets });
     }
 
-    /// The watching task of `index` begins anew after `pause`; what comes of an older watch is not heard.
+    /// The watching task of `index` begins anew after `pause`; what comes of an older watch is not
+    /// heard.
     pub(super) fn open_watch(&mut self, index: usize, pause: Micros) {
         let number = self.number();
         let way = self.latency();

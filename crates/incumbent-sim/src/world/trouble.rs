@@ -17,7 +17,8 @@ pub(super) struct Upset {
 
 /// Who may lead beside a term that was running then.
 pub(super) enum Advantage {
-    /// Who did not know of it: for each node the life that did, or zero. A foreign candidate never does.
+    /// Who did not know of it: for each node the life that did, or zero. A foreign candidate never
+    /// does.
     Newcomers {
         knew: Vec<u32>,
     },
@@ -218,7 +219,8 @@ impl World {
         self.server.write_old_copy(self.now, &copy);
     }
 
-    /// The server comes back with what it had two terms ago or earlier: nobody restores in less time.
+    /// The server comes back with what it had two terms ago or earlier: nobody restores in less
+    /// time.
     fn restore_backup(&mut self) {
         let lease = micros(self.plan.longest_lease());
         let Some(old) = self.now.checked_sub(2 * lease) else { return };
@@ -235,8 +237,9 @@ impl World {
         self.upsets.push(Upset { at: self.now, advantage });
     }
 
-    /// To the advantage of whoever does not know the newest version: a newcomer, or one that lags behind. It
-    /// may never learn of what was done away with, and takes for no change what it knows already.
+    /// To the advantage of whoever does not know the newest version: a newcomer, or one that lags
+    /// behind. It may never learn of what was done away with, and takes for no change what it knows
+    /// already.
     fn upset_who_lags(&mut self) {
         let newest = self.server.lock().map(|lock| lock.snapshot.version.clone());
         let knew = self.nodes.iter().map(|node| match node.elector.version() {

@@ -1,4 +1,5 @@
-//! What a leader does with its term: as `term.rs`, `leadership.rs` and `watchdog.rs` of the adapter do it.
+//! What a leader does with its term: as `term.rs`, `leadership.rs` and `watchdog.rs` of the adapter
+//! do it.
 
 use incumbent_core::{Input, Instant, Term};
 
@@ -64,7 +65,8 @@ impl World {
         self.violate(verdict);
     }
 
-    /// Terms may begin in another order than that of their grants, where a lock was deleted meanwhile.
+    /// Terms may begin in another order than that of their grants, where a lock was deleted
+    /// meanwhile.
     fn check_token(&mut self, index: usize, token: u64, grant: u64) {
         let position = self.terms.partition_point(|earlier| earlier.grant < grant);
         let highest = self.terms[..position].iter().map(|earlier| earlier.token).max().unwrap_or(0);
@@ -96,13 +98,15 @@ impl World {
             return self.at(node.paused_until, Event::TermDue { node: index, term });
         }
         let now = node.clock.instant(self.now);
-        let (valid_until, stop_by) = (work.valid_until, work.stop_by);
+        let (valid_until, stop_by, stopping) = (work.valid_until, work.stop_by, work.stopping);
         if now < valid_until {
             return self.look_at_term_at(index, valid_until);
         }
-        self.stop_work(index);
         if now < stop_by {
-            return self.look_at_term_at(index, stop_by);
+            return match stopping {
+                true => self.look_at_term_at(index, stop_by),
+                false => self.stop_work(index),
+            };
         }
         self.tally.outcome(Outcome::EndedByWatchdog);
         self.crash(index, "overran");
@@ -113,27 +117,20 @@ impl World {
         let stubborn = self.plan.rate(Fault::StubbornWork) * 5;
         let stubborn = !self.is_healed && self.chance.permille(stubborn);
         let node = &mut self.nodes[index];
-        let stop_at = |work: &Work| node.clock.when(work.stop_by);
         let Some(work) = node.work.as_mut().filter(|work| !work.stopping) else { return };
-        let left = stop_at(work).saturating_sub(self.now);
         work.stopping = true;
         work.stubborn = stubborn;
-        let (term, valid_until) = (work.number, work.valid_until);
-        if stubborn {
-            self.tally.fault(Fault::StubbornWork);
-        } else {
-            let most = if self.chance.permille(700) { left / 10 } else { left };
-            let delay = self.chance.below(most.max(1));
-            self.after(delay, Event::WorkStops { node: index, term });
-        }
-        // Lost before its time: from now on the watchdog counts the rest.
-        if node_now(self, index) < valid_until {
-            if let Some(work) = &mut self.nodes[index].work {
-                work.valid_until = Instant::START;
-            }
-        }
-        let stop_by = self.nodes[index].work.as_ref().map_or(Instant::START, |work| work.stop_by);
+        // From now on the watchdog counts the rest.
+        work.valid_until = Instant::START;
+        let (term, stop_by) = (work.number, work.stop_by);
+        let left = node.clock.when(stop_by).saturating_sub(self.now);
         self.look_at_term_at(index, stop_by);
+        if stubborn {
+            return self.tally.fault(Fault::StubbornWork);
+        }
+        let most = if self.chance.permille(700) { left / 10 } else { left };
+        let delay = self.chance.below(most.max(1));
+        self.after(delay, Event::WorkStops { node: index, term });
     }
 
     pub(super) fn on_work_stops(&mut self, index: usize, term: u32) {
@@ -254,7 +251,8 @@ impl World {
         })
     }
 
-    /// A write of `client` has acquired the lock: whoever runs beside it with an excuse has lost all say.
+    /// A write of `client` has acquired the lock: whoever runs beside it with an excuse has lost
+    /// all say.
     pub(super) fn void_beside(&mut self, client: usize) {
         for other in (0..self.nodes.len() + self.foreign.len()).filter(|other| *other != client) {
             if self.is_excused(client, other) {
@@ -279,8 +277,4 @@ impl World {
             self.check_alone(index);
         }
     }
-}
-
-fn node_now(world: &World, index: usize) -> Instant {
-    world.nodes[index].clock.instant(world.now)
 }
