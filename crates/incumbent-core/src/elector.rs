@@ -414,12 +414,15 @@ impl Elector {
         (!ours).then(|| Loss::RecordChanged { holder: record.holder.clone() })
     }
 
-    /// Whether the record is ours, or a write of ours may still make it so.
+    /// Whether the record is ours, or a write of ours may still make it so. An old copy of ours that was
+    /// written over somebody's running term is not ours to give back.
     fn is_ours(&self) -> bool {
         self.seen.snapshot().is_some_and(|lock| {
             let may_become_ours =
                 !lock.record.is_held() && self.unresolved == Some(lock.version.revision);
-            observer(&self.config, &self.stamps).is_own(&lock.record) || may_become_ours
+            let is_own = observer(&self.config, &self.stamps).is_own(&lock.record)
+                && self.seen.earlier_until() <= self.latest;
+            is_own || may_become_ours
         })
     }
 

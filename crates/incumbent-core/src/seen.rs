@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::record::{FencingToken, Identity, Record, Session, Snapshot, Stamp};
+use crate::record::{FencingToken, Identity, Record, Session, Snapshot, Stamp, Version};
 use crate::time::{Instant, WallTime};
 
 /// The newest known version of the lock, and the timer that a follower keeps for it.
@@ -33,6 +33,8 @@ enum Lock {
         changed_at: Instant,
         /// How long after that the holder's term is over.
         patience: Duration,
+        /// Until here may work on whoever held it by an earlier version, and has not released it.
+        earlier_until: Instant,
     },
 }
 
@@ -85,20 +87,29 @@ impl Seen {
         origin: Origin,
         observer: Observer<'_>,
     ) {
-        if !self.is_news(new.version.revision, origin) {
+        if !self.is_news(new.version.revision, origin) && !self.is_other(&new.version, origin) {
             return;
         }
         let stated = |record: &Record| record.lease_duration.unwrap_or(observer.default_patience);
         let mut changed_at = now;
         let mut patience = stated(&new.record);
+        let mut earlier_until = Instant::START;
         match &self.lock {
-            Lock::Present { snapshot: old, changed_at: since, patience: before }
-                if old.version.uid == new.version.uid && new.version.revision > self.revision =>
-            {
+            Lock::Present {
+                snapshot: old,
+                changed_at: since,
+                patience: before,
+                earlier_until: until,
+            } if old.version.uid == new.version.uid && new.version.revision > self.revision => {
+                earlier_until = *until;
                 if old.record.same_heartbeat(&new.record) {
                     changed_at = *since;
                     patience = patience.max(*before);
                 } else {
+                    let others = old.record.session != Some(observer.session);
+                    if old.record.is_held() && others && *before < Duration::MAX {
+                        earlier_until = earlier_until.max(*since + *before);
+                    }
                     // A holder that shortens its lease does not know yet that we have seen it.
                     if old.record.is_held() && stated(&old.record) < Duration::MAX {
                         patience = patience.max(stated(&old.record));
@@ -115,7 +126,7 @@ impl Seen {
         }
         self.revision = new.version.revision;
         self.highest_token = self.highest_token.max(new.record.last_token);
-        self.lock = Lock::Present { snapshot: Box::new(new), changed_at, patience };
+        self.lock = Lock::Present { snapshot: Box::new(new), changed_at, patience, earlier_until };
     }
 
     pub(crate) fn learn_gone(&mut self, now: Instant, revision: Option<u64>, origin: Origin) {
@@ -166,8 +177,18 @@ impl Seen {
     /// When the running term is over, as far as a follower can tell.
     pub(crate) fn expires_at(&self) -> Instant {
         match &self.lock {
-            Lock::Present { changed_at, patience, snapshot } if snapshot.record.is_held() => {
-                *changed_at + *patience
+            Lock::Present { changed_at, patience, snapshot, .. } if snapshot.record.is_held() => {
+                (*changed_at + *patience).max(self.earlier_until())
+            }
+            _ => Instant::START,
+        }
+    }
+
+    /// When the terms of earlier versions are over. A vacant record says that they were released.
+    pub(crate) fn earlier_until(&self) -> Instant {
+        match &self.lock {
+            Lock::Present { earlier_until, snapshot, .. } if snapshot.record.is_held() => {
+                *earlier_until
             }
             _ => Instant::START,
         }
@@ -176,9 +197,21 @@ impl Seen {
     /// From when on `observer` may take the lock, provided that no work of its own is running.
     pub(crate) fn free_at(&self, observer: Observer<'_>) -> Instant {
         match self.snapshot() {
-            Some(snapshot) if observer.is_own(&snapshot.record) => self.barred_until,
+            // Nobody else's term, unless an old copy of one's own record was written over it.
+            Some(snapshot) if observer.is_own(&snapshot.record) => {
+                self.barred_until.max(self.earlier_until())
+            }
             _ => self.barred_until.max(self.expires_at()),
         }
+    }
+
+    /// Whether a read shows another object at the very revision that is known: history went back, and has
+    /// come just as far.
+    fn is_other(&self, version: &Version, origin: Origin) -> bool {
+        let is_current = matches!(origin, Origin::Read { known } if known == self.revision);
+        is_current
+            && version.revision == self.revision
+            && self.snapshot().is_none_or(|lock| lock.version != *version)
     }
 
     fn is_news(&self, revision: u64, origin: Origin) -> bool {
@@ -197,7 +230,7 @@ impl Seen {
             && snapshot.record.is_held()
             && *patience < Duration::MAX
         {
-            self.barred_until = self.barred_until.max(now + *patience);
+            self.barred_until = self.barred_until.max(now + *patience).max(self.earlier_until());
         }
     }
 }

@@ -484,6 +484,7 @@ async fn the_end_of_the_driver_is_the_end_of_leadership() {
     });
     let leadership = leadership.await.unwrap();
     tokio::task::spawn_blocking(move || other.join().unwrap()).await.unwrap();
+    assert!(!leadership.is_valid(), "at once, and not only at its deadline");
     assert_eq!(leadership.lost().await, Loss::DeadlinePassed);
     assert!(!leadership.is_valid());
     let _ = clock;

@@ -1,0 +1,257 @@
+//! What must hold, one function each.
+//!
+//! The simulator calls them with what an outsider sees at true time. They know nothing of how an
+//! elector comes to its decisions, so that they cannot share its mistakes.
+
+use incumbent_core::{Change, Instant, Operation, Record, Session, Term, Timing};
+
+use crate::clock::Micros;
+
+/// A promise, and where it comes from.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Property {
+    /// As mutants and reports name it.
+    pub name: &'static str,
+    /// The rule, paper or issue behind it.
+    pub source: &'static str,
+}
+
+/// A property that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which one.
+    pub property: &'static Property,
+    /// How.
+    pub detail: String,
+}
+
+type Verdict = Result<(), Violation>;
+
+/// All of them.
+pub const TABLE: [&Property; 16] = [
+    &AT_MOST_ONE_LEADER,
+    &TOKENS_RISE,
+    &STORE_KEEPS_THE_ORDER,
+    &WRITES_CARRY_A_VERSION,
+    &ONE_CAUSE_TO_LEAD,
+    &READ_FOLLOWS_UNKNOWN,
+    &STOPS_FOR_ANOTHER_HOLDER,
+    &DEADLINE_COUNTS_FROM_SENDING,
+    &STOPS_BY_ITS_DEADLINE,
+    &RELEASE_COMES_LAST,
+    &NOBODY_IS_OVERWRITTEN,
+    &OTHERS_CONTENT_STAYS,
+    &RECOVERS_AFTER_HEALING,
+    &NO_CHURN_WHILE_HEALTHY,
+    &NO_BUSY_LOOP,
+    &NO_PANIC,
+];
+
+const AT_MOST_ONE_LEADER: Property = Property {
+    name: "at-most-one-leader",
+    source: "DESIGN §5.3-5.4; Gray & Cheriton 1989; kubernetes#23731, cilium#42920",
+};
+
+/// At true time, the work of two candidates never runs at once. `beside` is another whose work runs
+/// when `starter`'s begins or goes on, and whom no fault outside of the assumptions explains.
+pub(crate) fn at_most_one_leader(starter: usize, beside: Option<usize>) -> Verdict {
+    require(&AT_MOST_ONE_LEADER, beside.is_none(), || {
+        format!("{starter} leads while the work of {} still runs", beside.unwrap_or_default())
+    })
+}
+
+const TOKENS_RISE: Property = Property {
+    name: "tokens-rise",
+    source: "DESIGN §5.5; Chubby (Burrows 2006) §2.4; kubernetes#41956",
+};
+
+/// Each grant has a higher token than all before it. `forgotten`: history went back, and the
+/// candidate cannot know the last token.
+pub(crate) fn tokens_rise(token: u64, highest: u64, forgotten: bool) -> Verdict {
+    require(&TOKENS_RISE, token > highest || forgotten, || {
+        format!("token {token} is granted after token {highest}")
+    })
+}
+
+const STORE_KEEPS_THE_ORDER: Property = Property {
+    name: "store-keeps-the-order",
+    source: "DESIGN §2.2; Kleppmann 2016 (fencing); Jepsen etcd 3.4.3",
+};
+
+/// A store that compares tokens never accepts a write of an earlier grant after one of a later
+/// grant.
+pub(crate) fn store_keeps_the_order(grant: u64, latest: u64) -> Verdict {
+    require(&STORE_KEEPS_THE_ORDER, grant >= latest, || {
+        format!("the store took a write of grant {grant} after one of grant {latest}")
+    })
+}
+
+const WRITES_CARRY_A_VERSION: Property = Property {
+    name: "writes-carry-a-version",
+    source: "DESIGN §5.2; the fine print of PUT on Leases and ConfigMaps",
+};
+
+/// Nobody writes without saying which version is replaced, and a create grants nothing.
+pub(crate) fn writes_carry_a_version(operation: &Operation) -> Verdict {
+    let is_conditional = match operation {
+        Operation::Read => true,
+        Operation::Create(record) => !record.is_held(),
+        Operation::Replace { base, .. } => !base.uid.0.is_empty() && base.revision > 0,
+    };
+    require(&WRITES_CARRY_A_VERSION, is_conditional, || format!("{operation:?}"))
+}
+
+const ONE_CAUSE_TO_LEAD: Property = Property {
+    name: "one-cause-to-lead",
+    source: "DESIGN §5.1, §5.6, §5.14; etcd#20418 (stale reads)",
+};
+
+/// A term begins in answer to one's own acquiring write, and in no other way.
+pub(crate) fn one_cause_to_lead(change: Option<&Change>, answers_a_write: bool) -> Verdict {
+    let started = matches!(change, Some(Change::Started(_) | Change::Renewed(_)));
+    require(&ONE_CAUSE_TO_LEAD, !started || answers_a_write, || {
+        format!("{change:?} without a write")
+    })
+}
+
+const READ_FOLLOWS_UNKNOWN: Property = Property {
+    name: "read-follows-unknown",
+    source: "DESIGN §5.6; kubernetes#112022, client-go#1417",
+};
+
+/// Where nobody knows whether a write was applied, the next request is a read.
+pub(crate) fn read_follows_unknown(operation: &Operation, last_is_unknown: bool) -> Verdict {
+    let reads = *operation == Operation::Read;
+    require(&READ_FOLLOWS_UNKNOWN, reads || !last_is_unknown, || {
+        format!("{operation:?} after a write of unknown outcome")
+    })
+}
+
+const STOPS_FOR_ANOTHER_HOLDER: Property = Property {
+    name: "stops-for-another-holder",
+    source: "DESIGN §5.7; client-go A3.4 (kubernetes#44887)",
+};
+
+/// Nobody leads on by a record that it knows to be another's, or knowing that there is none.
+pub(crate) fn stops_for_another_holder(term: Option<Term>, knows_own: bool) -> Verdict {
+    require(&STOPS_FOR_ANOTHER_HOLDER, term.is_none() || knows_own, || {
+        format!("leads on, though the lock is not its own: {term:?}")
+    })
+}
+
+const DEADLINE_COUNTS_FROM_SENDING: Property = Property {
+    name: "deadline-counts-from-sending",
+    source: "DESIGN §5.3; client-go A3.1; yugabyte-db#16",
+};
+
+/// A term is valid for a renew deadline from when its last write was sent, and its work has stopped
+/// within the lease duration less the clocks' error.
+pub(crate) fn deadline_counts_from_sending(
+    term: &Term,
+    sent_at: Instant,
+    timing: &Timing,
+) -> Verdict {
+    let in_time = term.valid_until <= sent_at + timing.renew_deadline()
+        && term.stop_by <= sent_at + timing.stop_deadline();
+    require(&DEADLINE_COUNTS_FROM_SENDING, in_time, || {
+        format!("sent at {sent_at}, valid until {}, stopped by {}", term.valid_until, term.stop_by)
+    })
+}
+
+const STOPS_BY_ITS_DEADLINE: Property = Property {
+    name: "stops-by-its-deadline",
+    source: "DESIGN §5.3, §5.13; kubernetes#65090, controller-runtime#1760",
+};
+
+/// No elector says that it leads at or after `valid_until`, and no other deadline is told to the
+/// work.
+pub(crate) fn stops_by_its_deadline(now: Instant, term: Option<Term>) -> Verdict {
+    let over = term.is_some_and(|term| now >= term.valid_until);
+    require(&STOPS_BY_ITS_DEADLINE, !over, || format!("leads at {now}: {term:?}"))
+}
+
+const RELEASE_COMES_LAST: Property = Property {
+    name: "release-comes-last",
+    source: "DESIGN §5.8; client-go A3.2; kubernetes#139991; KEP-5366",
+};
+
+/// Nothing is released, and nothing acquired, while one's own work still runs.
+pub(crate) fn release_comes_last(operation: &Operation, leads: bool, work_runs: bool) -> Verdict {
+    let gives_or_takes = match operation {
+        Operation::Replace { record, .. } => !record.is_held() || !leads,
+        _ => false,
+    };
+    require(&RELEASE_COMES_LAST, !(work_runs && gives_or_takes), || {
+        format!("the work still runs at {operation:?}")
+    })
+}
+
+const NOBODY_IS_OVERWRITTEN: Property = Property {
+    name: "nobody-is-overwritten",
+    source: "DESIGN §5.8; client-go A3.3 (kubernetes#132849); kubert's vacate",
+};
+
+/// Whoever releases, releases its own record.
+pub(crate) fn nobody_is_overwritten(replaced: &Record, written: &Record, own: Session) -> Verdict {
+    let others = replaced.is_held() && replaced.session != Some(own);
+    require(&NOBODY_IS_OVERWRITTEN, written.is_held() || !others, || {
+        format!("{own:?} releases {replaced:?}")
+    })
+}
+
+const OTHERS_CONTENT_STAYS: Property = Property {
+    name: "others-content-stays",
+    source: "DESIGN §5.10; KEP-4355 (strategy, preferredHolder)",
+};
+
+/// Labels and annotations of others are as they were in the version that a write replaces. (This is
+/// about the driver's bookkeeping; the JSON itself is in `crates/incumbent/src/lock/tests.rs`.)
+pub(crate) fn others_content_stays(replaced: u32, written: u32) -> Verdict {
+    require(&OTHERS_CONTENT_STAYS, replaced == written, || {
+        format!("edit {replaced} of a label is overwritten with edit {written}")
+    })
+}
+
+const RECOVERS_AFTER_HEALING: Property = Property {
+    name: "recovers-after-healing",
+    source: "issue 4 (liveness phase; VOPR, openraft tests-turmoil); docs/timing.md",
+};
+
+/// Once all faults are over, somebody leads within the bound that `Plan::recovery_bound` derives.
+pub(crate) fn recovers_after_healing(leader: Option<usize>, bound: Micros) -> Verdict {
+    require(&RECOVERS_AFTER_HEALING, leader.is_some(), || format!("nobody leads after {bound} µs"))
+}
+
+const NO_CHURN_WHILE_HEALTHY: Property = Property {
+    name: "no-churn-while-healthy",
+    source: "fabric8#7343; opensearch-k8s-operator#1545",
+};
+
+/// Where nothing goes wrong, whoever leads goes on leading.
+pub(crate) fn no_churn_while_healthy(leader: usize, change: &Change) -> Verdict {
+    let lost = matches!(change, Change::Lost(_));
+    require(&NO_CHURN_WHILE_HEALTHY, !lost, || format!("{leader} led in good health: {change:?}"))
+}
+
+const NO_BUSY_LOOP: Property =
+    Property { name: "no-busy-loop", source: "docs/guarantees.md, fault 19; kubernetes#101652" };
+
+/// No candidate sends more than `limit` requests in one lease duration.
+pub(crate) fn no_busy_loop(sent: u32, limit: u32) -> Verdict {
+    require(&NO_BUSY_LOOP, sent <= limit, || format!("{sent} requests in one lease duration"))
+}
+
+const NO_PANIC: Property =
+    Property { name: "no-panic", source: "the elector's own assertions (DESIGN §5)" };
+
+/// An elector that finds its own invariants broken says so.
+pub(crate) fn no_panic(message: String) -> Violation {
+    Violation { property: &NO_PANIC, detail: message }
+}
+
+fn require(property: &'static Property, holds: bool, detail: impl FnOnce() -> String) -> Verdict {
+    match holds {
+        true => Ok(()),
+        false => Err(Violation { property, detail: detail() }),
+    }
+}

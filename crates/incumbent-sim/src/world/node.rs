@@ -1,0 +1,164 @@
+//! One of our candidates: a process on a machine, and what runs in it.
+
+use incumbent_core::{Config, Elector, FencingToken, Identity, Instant, Session, Timing, Version};
+
+use crate::chance::Chance;
+use crate::clock::{Clock, Micros};
+use crate::plan::{Candidate, Plan};
+use crate::tally::Fault;
+
+pub(super) struct Node {
+    pub(super) clock: Clock,
+    pub(super) elector: Elector,
+    pub(super) timing: Timing,
+    pub(super) name: usize,
+    pub(super) may_watch: bool,
+    /// Counts the starts of the process; zero while it does not run.
+    pub(super) life: u32,
+    /// Nothing of the process runs before this.
+    pub(super) paused_until: Micros,
+    /// Its driver does not run before this; the work and the watchdog do.
+    pub(super) stalled_until: Micros,
+    /// No request and no watch event of this machine gets through before this.
+    pub(super) cut_until: Micros,
+    /// Its requests are refused before this.
+    pub(super) forbidden_until: Micros,
+    /// When the machine last stood still without its clock noticing.
+    pub(super) machine_paused_at: Micros,
+    pub(super) flight: Option<Flight>,
+    pub(super) alarm: Alarm,
+    pub(super) watch: Watch,
+    /// Somebody waits in `campaign()`.
+    pub(super) campaigns: bool,
+    pub(super) work: Option<Work>,
+    /// The highest token that this process was told of.
+    pub(super) remembered: u64,
+    /// Which edit of the others' content came with the version that the elector knows.
+    pub(super) others: (u64, u32),
+    /// The last write may have been applied, or may still be.
+    pub(super) last_is_unknown: bool,
+    /// Requests since the window began.
+    pub(super) sent: u32,
+    pub(super) window_began: Micros,
+}
+
+/// The request in flight.
+pub(super) struct Flight {
+    pub(super) number: u32,
+    pub(super) sent_at: Instant,
+    pub(super) sent_at_truly: Micros,
+    pub(super) deadline: Instant,
+    pub(super) is_write: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Alarm {
+    pub(super) number: u32,
+    pub(super) wake: Option<Instant>,
+}
+
+/// The watch, as the driver, its watching task and the server know it.
+#[derive(Default)]
+pub(super) struct Watch {
+    pub(super) number: u32,
+    /// The driver was told that it is open.
+    pub(super) is_open: bool,
+    pub(super) shown: u64,
+    pub(super) ahead: Option<(u64, Instant)>,
+    /// Where the next watch goes on.
+    pub(super) resume_after: Option<u64>,
+    /// The server sends events into it.
+    pub(super) streams: bool,
+    /// They do not arrive.
+    pub(super) is_silent: bool,
+    /// When the last event that was sent arrives: they keep their order.
+    pub(super) last_arrival: Micros,
+    pub(super) opened_at: Micros,
+}
+
+/// The work of one term, from its start until it has stopped.
+pub(super) struct Work {
+    pub(super) number: u32,
+    pub(super) token: u64,
+    pub(super) grant: u64,
+    pub(super) valid_until: Instant,
+    pub(super) stop_by: Instant,
+    pub(super) stopping: bool,
+    /// It will never stop by itself.
+    pub(super) stubborn: bool,
+    /// When the last write of this term that we know of was applied.
+    pub(super) landed_at: Micros,
+    /// The machine stood still unnoticed since its last renewal was sent.
+    pub(super) lost_time: bool,
+    /// Somebody has acquired beside it with an excuse.
+    pub(super) void: bool,
+}
+
+impl Node {
+    pub(super) fn new(candidate: &Candidate, plan: &Plan, chance: &mut Chance) -> Self {
+        let wall_step = if plan.has(Fault::WallStandsStill) { 7_000_000 } else { 1 };
+        let wall_offset = chance.between(0, 200_000_000).cast_signed() - 100_000_000;
+        let offset = chance.between(0, 1_000_000_000_000);
+        Self {
+            clock: Clock::new(offset, candidate.clock_rate, wall_offset, wall_step),
+            elector: elector(candidate.timing, candidate.name, 0),
+            timing: candidate.timing,
+            name: candidate.name,
+            may_watch: candidate.watches,
+            life: 0,
+            paused_until: 0,
+            stalled_until: 0,
+            cut_until: 0,
+            forbidden_until: 0,
+            machine_paused_at: 0,
+            flight: None,
+            alarm: Alarm::default(),
+            watch: Watch::default(),
+            campaigns: false,
+            work: None,
+            remembered: 0,
+            others: (0, 0),
+            last_is_unknown: false,
+            sent: 0,
+            window_began: 0,
+        }
+    }
+
+    /// A new process: the machine, its clock and its name stay.
+    pub(super) fn start(&mut self, life: u32) {
+        self.elector = elector(self.timing, self.name, life);
+        self.life = life;
+        self.remembered = 0;
+        self.last_is_unknown = false;
+    }
+
+    /// The process is gone, with all that it knew.
+    pub(super) fn end(&mut self) {
+        self.life = 0;
+        self.flight = None;
+        self.alarm = Alarm::default();
+        self.watch = Watch::default();
+        self.campaigns = false;
+        self.work = None;
+    }
+
+    pub(super) fn is_running(&self, now: Micros) -> bool {
+        self.life != 0 && self.paused_until <= now
+    }
+
+    /// Whether its work runs: that of a paused process does not.
+    pub(super) fn acts(&self, now: Micros) -> bool {
+        self.work.is_some() && self.is_running(now)
+    }
+
+    /// What the driver's copy of the object says of others, if it is a copy of `base`.
+    pub(super) fn copy_of(&self, base: &Version) -> Option<u32> {
+        (self.others.0 == base.revision).then_some(self.others.1)
+    }
+}
+
+fn elector(timing: Timing, name: usize, life: u32) -> Elector {
+    let identity = Identity::new(format!("candidate-{name}")).expect("a name is not empty");
+    let session = Session(u128::from(life));
+    Elector::new(Config { timing, identity, session, token_floor: FencingToken(0) })
+}

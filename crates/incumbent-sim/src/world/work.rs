@@ -1,0 +1,280 @@
+//! What a leader does with its term: as `term.rs`, `leadership.rs` and `watchdog.rs` of the adapter
+//! do it.
+
+use incumbent_core::{Input, Instant, Term};
+
+use super::node::{Flight, Work};
+use super::trouble::Advantage;
+use super::{Event, Granted, World};
+use crate::clock::{Micros, micros};
+use crate::properties;
+use crate::tally::{Fault, Outcome};
+
+impl World {
+    pub(super) fn start_term(
+        &mut self,
+        index: usize,
+        term: Term,
+        flight: Option<Flight>,
+    ) -> Option<Input> {
+        self.tally.outcome(Outcome::Term);
+        self.check_deadlines(index, &term, flight.as_ref());
+        let Some(landed) = self.landed else { return Some(Input::Release) };
+        self.check_token(index, term.token.0, landed.grant);
+        let number = self.number();
+        let node = &mut self.nodes[index];
+        node.remembered = node.remembered.max(term.token.0);
+        if !std::mem::take(&mut node.campaigns) {
+            return Some(Input::Release);
+        }
+        node.work = Some(Work {
+            number,
+            token: term.token.0,
+            grant: landed.grant,
+            valid_until: term.valid_until,
+            stop_by: term.stop_by,
+            stopping: false,
+            stubborn: false,
+            landed_at: landed.at,
+            lost_time: flight.is_none_or(|flight| flight.sent_at_truly < node.machine_paused_at),
+            void: false,
+        });
+        self.check_alone(index);
+        self.look_at_term_at(index, term.valid_until);
+        self.after(0, Event::WorkActs { node: index, term: number });
+        None
+    }
+
+    pub(super) fn renew_term(&mut self, index: usize, term: Term, flight: Option<Flight>) {
+        self.tally.outcome(Outcome::Renewal);
+        self.check_deadlines(index, &term, flight.as_ref());
+        let landed = self.landed;
+        let node = &mut self.nodes[index];
+        let now = node.clock.instant(self.now);
+        let Some(work) = node.work.as_mut().filter(|work| now < work.valid_until) else { return };
+        work.valid_until = term.valid_until;
+        work.stop_by = term.stop_by;
+        work.lost_time = flight.is_none_or(|flight| flight.sent_at_truly < node.machine_paused_at);
+        work.landed_at = landed.map_or(work.landed_at, |landed| landed.at);
+    }
+
+    fn check_deadlines(&mut self, index: usize, term: &Term, flight: Option<&Flight>) {
+        let sent_at = flight.map_or(Instant::START, |flight| flight.sent_at);
+        let timing = &self.nodes[index].timing;
+        let verdict = properties::deadline_counts_from_sending(term, sent_at, timing);
+        self.violate(verdict);
+    }
+
+    /// Terms may begin in another order than that of their grants, where a lock was deleted
+    /// meanwhile.
+    fn check_token(&mut self, index: usize, token: u64, grant: u64) {
+        let position = self.terms.partition_point(|earlier| earlier.grant < grant);
+        let highest = self.terms[..position].iter().map(|earlier| earlier.token).max().unwrap_or(0);
+        let forgotten =
+            token <= highest && self.history_went_back && self.nodes[index].remembered < highest;
+        if forgotten {
+            self.tally.outcome(Outcome::ForgottenToken);
+            self.store = super::Store::default();
+            self.terms.clear();
+            self.terms.push(Granted { grant, token });
+            return;
+        }
+        self.violate(properties::tokens_rise(token, highest, false));
+        self.terms.insert(position, Granted { grant, token });
+    }
+
+    fn look_at_term_at(&mut self, index: usize, moment: Instant) {
+        let node = &self.nodes[index];
+        let Some(work) = &node.work else { return };
+        let event = Event::TermDue { node: index, term: work.number };
+        self.at(node.clock.when(moment), event);
+    }
+
+    /// The work asks its leadership, and the watchdog looks at the term.
+    pub(super) fn on_term_due(&mut self, index: usize, term: u32) {
+        let node = &self.nodes[index];
+        let Some(work) = node.work.as_ref().filter(|work| work.number == term) else { return };
+        if node.paused_until > self.now {
+            return self.at(node.paused_until, Event::TermDue { node: index, term });
+        }
+        let now = node.clock.instant(self.now);
+        let (valid_until, stop_by, stopping) = (work.valid_until, work.stop_by, work.stopping);
+        if now < valid_until {
+            return self.look_at_term_at(index, valid_until);
+        }
+        if now < stop_by {
+            return match stopping {
+                true => self.look_at_term_at(index, stop_by),
+                false => self.stop_work(index),
+            };
+        }
+        self.tally.outcome(Outcome::EndedByWatchdog);
+        self.crash(index, "overran");
+    }
+
+    /// The work learns that it no longer leads, and takes its time to stop.
+    pub(super) fn stop_work(&mut self, index: usize) {
+        let stubborn = self.plan.rate(Fault::StubbornWork) * 5;
+        let stubborn = !self.is_healed && self.chance.permille(stubborn);
+        let node = &mut self.nodes[index];
+        let Some(work) = node.work.as_mut().filter(|work| !work.stopping) else { return };
+        work.stopping = true;
+        work.stubborn = stubborn;
+        // From now on the watchdog counts the rest.
+        work.valid_until = Instant::START;
+        let (term, stop_by) = (work.number, work.stop_by);
+        let left = node.clock.when(stop_by).saturating_sub(self.now);
+        self.look_at_term_at(index, stop_by);
+        if stubborn {
+            return self.tally.fault(Fault::StubbornWork);
+        }
+        let most = if self.chance.permille(700) { left / 10 } else { left };
+        let delay = self.chance.below(most.max(1));
+        self.after(delay, Event::WorkStops { node: index, term });
+    }
+
+    pub(super) fn on_work_stops(&mut self, index: usize, term: u32) {
+        let node = &self.nodes[index];
+        let Some(work) = node.work.as_ref().filter(|work| work.number == term) else { return };
+        if node.paused_until > self.now {
+            return self.at(node.paused_until, Event::WorkStops { node: index, term });
+        }
+        if work.stubborn {
+            return;
+        }
+        let (free_at, life) = (node.stalled_until, node.life);
+        self.nodes[index].work = None;
+        self.note_of(index, "stopped", String::new);
+        self.at(free_at, Event::Release { node: index, life });
+    }
+
+    pub(super) fn on_release(&mut self, index: usize, life: u32) {
+        let node = &self.nodes[index];
+        if node.life != life {
+            return;
+        }
+        let free_at = node.paused_until.max(node.stalled_until);
+        if free_at > self.now {
+            return self.at(free_at, Event::Release { node: index, life });
+        }
+        self.step(index, Input::Release, 0);
+    }
+
+    /// The work asks whether it leads, and if so writes to the store, which takes its time.
+    pub(super) fn on_work_acts(&mut self, index: usize, term: u32) {
+        let node = &self.nodes[index];
+        let Some(work) = node.work.as_ref().filter(|work| work.number == term) else { return };
+        if node.paused_until > self.now {
+            return self.at(node.paused_until, Event::WorkActs { node: index, term });
+        }
+        self.tally.events += 1;
+        let lease = micros(node.timing.lease_duration());
+        if !work.stopping && node.clock.instant(self.now) < work.valid_until {
+            let event = Event::StoreWrite { token: work.token, grant: work.grant };
+            // Now and then a write is on its way for as long as a term.
+            let late = if self.chance.permille(50) { 2 * lease } else { 20_000 };
+            let way = self.chance.below(late);
+            self.after(way, event);
+        }
+        let pause = lease / 8 + self.chance.below(lease / 4);
+        self.after(pause, Event::WorkActs { node: index, term });
+    }
+
+    pub(super) fn on_store_write(&mut self, token: u64, grant: u64) {
+        self.tally.events += 1;
+        if token < self.store.token {
+            return self.tally.outcome(Outcome::OldTokenRefused);
+        }
+        // Where history went back and nobody remembered the last token, the store begins anew.
+        if self.terms.iter().all(|term| term.grant != grant) {
+            return;
+        }
+        self.tally.outcome(Outcome::StoreWrite);
+        self.violate(properties::store_keeps_the_order(grant, self.store.grant));
+        self.store = super::Store { token, grant };
+    }
+
+    // Who runs beside whom.
+
+    /// Checks that no other work runs beside that of `client`, which begins or goes on now.
+    pub(super) fn check_alone(&mut self, client: usize) {
+        let others = (0..self.nodes.len() + self.foreign.len()).filter(|other| *other != client);
+        let beside: Vec<usize> = others.filter(|other| self.is_beside(client, *other)).collect();
+        for other in beside {
+            if self.is_excused(client, other) || self.is_excused(other, client) {
+                self.tally.outcome(Outcome::ExcusedOverlap);
+                self.note_of(client, "excused", || format!("beside {other}"));
+            } else {
+                self.violate(properties::at_most_one_leader(client, Some(other)));
+            }
+        }
+    }
+
+    fn is_beside(&self, client: usize, other: usize) -> bool {
+        match (client.checked_sub(self.nodes.len()), other.checked_sub(self.nodes.len())) {
+            (_, None) => self.nodes[other].acts(self.now),
+            (Some(_), Some(_)) => false,
+            // A foreign leader may go on for longer than its lease; that is its own affair.
+            (None, Some(foreign)) => {
+                self.foreign[foreign].leads_within_lease(self.landed_of(client))
+            }
+        }
+    }
+
+    fn landed_of(&self, client: usize) -> Micros {
+        match client.checked_sub(self.nodes.len()) {
+            None => self.nodes[client].work.as_ref().map_or(self.now, |work| work.landed_at),
+            Some(foreign) => self.foreign[foreign].landed_at,
+        }
+    }
+
+    /// Whether something outside of the assumptions explains that `starter` leads beside `runner`.
+    fn is_excused(&self, starter: usize, runner: usize) -> bool {
+        let is_void = match runner.checked_sub(self.nodes.len()) {
+            None => {
+                self.nodes[runner].work.as_ref().is_some_and(|work| work.lost_time || work.void)
+            }
+            Some(foreign) => self.foreign[foreign].void,
+        };
+        if is_void {
+            return true;
+        }
+        let landed = self.landed_of(runner);
+        self.upsets.iter().rev().take_while(|upset| upset.at >= landed).any(|upset| {
+            match &upset.advantage {
+                Advantage::Everybody => true,
+                Advantage::Foreign => starter >= self.nodes.len(),
+                Advantage::Newcomers { knew } => knew
+                    .get(starter)
+                    .is_none_or(|life| *life == 0 || *life != self.nodes[starter].life),
+            }
+        })
+    }
+
+    /// A write of `client` has acquired the lock: whoever runs beside it with an excuse has lost
+    /// all say.
+    pub(super) fn void_beside(&mut self, client: usize) {
+        for other in (0..self.nodes.len() + self.foreign.len()).filter(|other| *other != client) {
+            if self.is_excused(client, other) {
+                match other.checked_sub(self.nodes.len()) {
+                    None => self.nodes[other].work.iter_mut().for_each(|work| work.void = true),
+                    Some(foreign) => self.foreign[foreign].void = true,
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_resume(&mut self, index: usize) {
+        let node = &self.nodes[index];
+        if node.paused_until > self.now || node.life == 0 {
+            return;
+        }
+        let Some(work) = &node.work else { return };
+        let term = work.number;
+        // The watchdog's timer went off meanwhile.
+        self.on_term_due(index, term);
+        if self.nodes[index].acts(self.now) {
+            self.check_alone(index);
+        }
+    }
+}
