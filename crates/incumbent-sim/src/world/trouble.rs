@@ -122,7 +122,8 @@ impl World {
 
     /// The process ends at once, and another is started in its place.
     pub(super) fn crash(&mut self, index: usize, how: &str) {
-        if self.nodes[index].life == 0 {
+        // Nothing happens on a machine that stands still.
+        if self.nodes[index].life == 0 || self.nodes[index].machine_paused_at > self.now {
             return;
         }
         self.note_of(index, how, String::new);
@@ -284,6 +285,8 @@ impl World {
             return;
         }
         node.paused_until = self.now;
+        node.clock.thaw(node.machine_paused_at.saturating_sub(self.now));
+        node.machine_paused_at = node.machine_paused_at.min(self.now);
         let term = node.work.as_ref().map(|work| work.number);
         self.after(0, Event::Resume { node: index });
         if let Some(term) = term {
