@@ -101,13 +101,15 @@ impl Record {
         (self.holder.is_some() && self.session.is_some()).then_some(self.last_token)
     }
 
+    /// Whether `other` names the same process as holder.
+    pub(crate) fn same_term(&self, other: &Self) -> bool {
+        self.holder == other.holder && self.session == other.session
+    }
+
     /// Whether `other` shows the same sign of life: nobody has acquired, renewed or released in
     /// between. Labels and annotations of others are no sign of life.
     pub(crate) fn same_heartbeat(&self, other: &Self) -> bool {
-        self.holder == other.holder
-            && self.session == other.session
-            && self.acquired == other.acquired
-            && self.renewed == other.renewed
+        self.same_term(other) && self.acquired == other.acquired && self.renewed == other.renewed
     }
 }
 

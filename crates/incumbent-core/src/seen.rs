@@ -101,18 +101,22 @@ impl Seen {
                 patience: before,
                 earlier_until: until,
             } if old.version.uid == new.version.uid && new.version.revision > self.revision => {
-                earlier_until = *until;
+                // What is past is forgotten.
+                earlier_until = if *until > now { *until } else { Instant::START };
                 if old.record.same_heartbeat(&new.record) {
                     changed_at = *since;
                     patience = patience.max(*before);
                 } else {
-                    let others = old.record.session != Some(observer.session);
-                    if old.record.is_held() && others && *before < Duration::MAX {
-                        earlier_until = earlier_until.max(*since + *before);
-                    }
                     // A holder that shortens its lease does not know yet that we have seen it.
                     if old.record.is_held() && stated(&old.record) < Duration::MAX {
                         patience = patience.max(stated(&old.record));
+                    }
+                    // A term that goes on is covered by its newer sign of life.
+                    let ends_at = *since + *before;
+                    let is_covered = old.record.same_term(&new.record) && ends_at <= now + patience;
+                    let is_others = old.record.session != Some(observer.session);
+                    if old.record.is_held() && is_others && !is_covered && *before < Duration::MAX {
+                        earlier_until = earlier_until.max(ends_at);
                     }
                     let in_our_name = new.record.holder.as_ref() == Some(observer.identity);
                     if in_our_name && new.record.session != Some(observer.session) {
