@@ -108,6 +108,9 @@ impl Record {
             && self.session == other.session
             && self.acquired == other.acquired
             && self.renewed == other.renewed
+            // A whole term may have come and gone unseen, on a wall clock that stood still.
+            && self.last_token == other.last_token
+            && self.transitions == other.transitions
     }
 }
 
