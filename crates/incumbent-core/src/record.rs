@@ -109,7 +109,12 @@ impl Record {
     /// Whether `other` shows the same sign of life: nobody has acquired, renewed or released in
     /// between. Labels and annotations of others are no sign of life.
     pub(crate) fn same_heartbeat(&self, other: &Self) -> bool {
-        self.same_term(other) && self.acquired == other.acquired && self.renewed == other.renewed
+        self.same_term(other)
+            && self.acquired == other.acquired
+            && self.renewed == other.renewed
+            // A whole term may have come and gone unseen, on a wall clock that stood still.
+            && self.last_token == other.last_token
+            && self.transitions == other.transitions
     }
 }
 
