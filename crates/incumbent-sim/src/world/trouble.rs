@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use incumbent_core::{Identity, Input};
+use incumbent_core::{Identity, Input, Session};
 
 use super::node::Watch;
 use super::{Event, World};
@@ -214,7 +214,10 @@ impl World {
         let back = self.chance.below(log.len() as u64) as usize;
         let Some(copy) = log[back].stored.clone() else { return };
         match copy.snapshot.record.is_held() {
-            true => self.upset_who_lags(),
+            true => {
+                self.upset_who_lags();
+                self.upset_if_author_lags(copy.snapshot.record.session);
+            }
             false => self.upset(Advantage::Everybody),
         }
         self.server.write_old_copy(self.now, &copy);
@@ -236,6 +239,18 @@ impl World {
 
     fn upset(&mut self, advantage: Advantage) {
         self.upsets.push(Upset { at: self.now, advantage });
+    }
+
+    /// Whoever did not see that its record gave way to another's, may still give it back as its own.
+    fn upset_if_author_lags(&mut self, author: Option<Session>) {
+        let newest = self.server.lock().map(|lock| lock.snapshot.version.clone());
+        let lags = self.nodes.iter().any(|node| {
+            let is_author = Some(node.elector.config().session) == author;
+            is_author && node.elector.version() != newest.as_ref()
+        });
+        if lags {
+            self.upset(Advantage::Everybody);
+        }
     }
 
     /// To the advantage of whoever does not know the newest version: a newcomer, or one that lags
