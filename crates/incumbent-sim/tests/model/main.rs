@@ -65,17 +65,17 @@ fn each_mutant_is_caught() {
 #[test]
 #[ignore = "takes minutes, and a GiB or two"]
 fn larger_worlds() {
-    check(565_780, polling(2, 5, Luck { crashes: 1, delays: 2, ..NONE }));
-    check(1_195_512, polling(2, 5, Luck { losses: 1, delays: 2, ..NONE }));
-    check(3_004_390, polling(2, 5, Luck { crashes: 1, losses: 1, releases: 1, ..NONE }));
-    check(2_274_787, polling(2, 4, Luck { refusals: 1, delays: 2, edits: 1, ..NONE }));
-    check(2_359_650, polling(2, 8, Luck { delays: 3, ..NONE }));
-    check(1_103_227, polling(2, 5, Luck { delays: 2, deletions: 1, ..NONE }));
-    check(568_546, watching(2, 2, 5, Luck { crashes: 1, delays: 1, ..NONE }));
-    check(528_127, watching(2, 2, 4, Luck { losses: 1, releases: 1, ..NONE }));
-    check(537_523, watching(2, 3, 4, Luck { crashes: 1, ..NONE }));
-    check(623_868, polling(3, 3, Luck { crashes: 1, delays: 1, ..NONE }));
-    check(2_732_201, polling(3, 3, Luck { losses: 1, releases: 1, ..NONE }));
+    check(676_250, polling(2, 5, Luck { crashes: 1, delays: 2, ..NONE }));
+    check(1_414_920, polling(2, 5, Luck { losses: 1, delays: 2, ..NONE }));
+    check(3_716_778, polling(2, 5, Luck { crashes: 1, losses: 1, releases: 1, ..NONE }));
+    check(2_582_860, polling(2, 4, Luck { refusals: 1, delays: 2, edits: 1, ..NONE }));
+    check(2_794_834, polling(2, 8, Luck { delays: 3, ..NONE }));
+    check(1_205_645, polling(2, 5, Luck { delays: 2, deletions: 1, ..NONE }));
+    check(783_594, watching(2, 2, 5, Luck { crashes: 1, delays: 1, ..NONE }));
+    check(757_761, watching(2, 2, 4, Luck { losses: 1, releases: 1, ..NONE }));
+    check(548_358, watching(2, 3, 4, Luck { crashes: 1, ..NONE }));
+    check(725_034, polling(3, 3, Luck { crashes: 1, delays: 1, ..NONE }));
+    check(4_082_132, polling(3, 3, Luck { losses: 1, releases: 1, ..NONE }));
 }
 
 fn polling(candidates: u8, ticks: u64, luck: Luck) -> World {
