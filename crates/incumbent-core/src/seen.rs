@@ -128,6 +128,10 @@ impl Seen {
             Lock::Present { .. } => self.bar(now),
             Lock::Unknown | Lock::Missing => {}
         }
+        if !new.record.is_held() {
+            // A vacant record says that all terms before it were released.
+            earlier_until = Instant::START;
+        }
         self.revision = new.version.revision;
         self.highest_token = self.highest_token.max(new.record.last_token);
         self.lock = Lock::Present { snapshot: Box::new(new), changed_at, patience, earlier_until };
@@ -188,13 +192,11 @@ impl Seen {
         }
     }
 
-    /// When the terms of earlier versions are over. A vacant record says that they were released.
+    /// When the terms of earlier versions are over.
     pub(crate) fn earlier_until(&self) -> Instant {
         match &self.lock {
-            Lock::Present { earlier_until, snapshot, .. } if snapshot.record.is_held() => {
-                *earlier_until
-            }
-            _ => Instant::START,
+            Lock::Present { earlier_until, .. } => *earlier_until,
+            Lock::Unknown | Lock::Missing => Instant::START,
         }
     }
 
