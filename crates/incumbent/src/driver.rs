@@ -174,19 +174,19 @@ impl Driver {
             }
             Change::Lost(loss) => {
                 tracing::info!(%lock, ?loss, "no longer leading");
-                drop(self.record("stopped leading"));
                 if let Some(state) = &self.term {
                     state.end(loss);
                 }
+                drop(self.record("stopped leading"));
             }
             Change::Released(release) => {
                 tracing::debug!(%lock, ?release, "released");
                 let mut told = None;
                 if let Some(state) = self.term.take() {
+                    state.revoke();
                     if state.loss().is_none() {
                         told = self.record("stopped leading");
                     }
-                    state.revoke();
                 }
                 self.last_release = release;
                 answer_after(told, self.awaiting_release.drain(..).collect(), release);
@@ -206,9 +206,9 @@ impl Driver {
         };
         watchdog::guard(&state);
         self.current.set(&state);
-        drop(self.record("became leader"));
         // Where nobody takes it any more, it is dropped here, and with that released.
         let _ = campaign.send(Ok(Leadership::new(state, sender)));
+        drop(self.record("became leader"));
     }
 
     fn record(&self, what: &str) -> Option<JoinHandle<()>> {
