@@ -33,6 +33,9 @@ pub(super) struct Foreign {
     pub(super) landed_at: Micros,
     /// Somebody has acquired beside it with an excuse, and it has written nothing since.
     pub(super) void: bool,
+    /// It takes another term for one that it has seen before, and may acquire before its time. (A lock
+    /// deleted and acquired anew at the same microsecond of a wall clock that stands still.)
+    pub(super) mistakes: bool,
     /// Of its next tick, or of its request; zero where there is none.
     tick: u32,
     flight: u32,
@@ -64,6 +67,7 @@ impl Foreign {
             renew_by: Instant::START,
             landed_at: 0,
             void: false,
+            mistakes: false,
             tick: 0,
             flight: 0,
             expects: Expects::Read,
@@ -87,14 +91,26 @@ impl Foreign {
     }
 
     fn observe(&mut self, now: Instant, lock: Snapshot) {
-        let same = self.observed.as_ref().is_some_and(|old| {
-            let (old, new) = (&old.record, &lock.record);
-            (&old.holder, old.lease_duration, &old.acquired, &old.renewed, old.transitions)
-                == (&new.holder, new.lease_duration, &new.acquired, &new.renewed, new.transitions)
-        });
-        if !same {
-            self.observed_at = now;
+        if let Some(seen) = &self.observed {
+            let (old, new) = (&seen.record, &lock.record);
+            let is_same_to_it =
+                (&old.holder, old.lease_duration, &old.acquired, &old.renewed, old.transitions)
+                    == (
+                        &new.holder,
+                        new.lease_duration,
+                        &new.acquired,
+                        &new.renewed,
+                        new.transitions,
+                    );
+            let is_same = seen.version.uid == lock.version.uid
+                && (old.session, old.last_token) == (new.session, new.last_token);
+            self.mistakes = is_same_to_it && (self.mistakes || !is_same);
+            if is_same_to_it {
+                self.observed = Some(lock);
+                return;
+            }
         }
+        self.observed_at = now;
         self.observed = Some(lock);
     }
 

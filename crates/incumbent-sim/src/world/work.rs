@@ -236,7 +236,10 @@ impl World {
             }
             Some(foreign) => self.foreign[foreign].void,
         };
-        if is_void {
+        let mistakes = starter
+            .checked_sub(self.nodes.len())
+            .is_some_and(|foreign| self.foreign[foreign].mistakes);
+        if is_void || mistakes {
             return true;
         }
         let landed = self.landed_of(runner);
