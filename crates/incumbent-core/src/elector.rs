@@ -6,12 +6,16 @@
 use std::time::Duration;
 
 use crate::message::{
-    Change, Follow, Input, Loss, Observation, Operation, Output, Release, Reply, Request, Term,
+    Asked, Change, Follow, Input, Loss, Observation, Operation, Output, Release, Reply, Request,
+    Term,
 };
-use crate::record::{FencingToken, Identity, Record, Session, Snapshot, Stamp, Uid, Version};
+use crate::record::{
+    Card, FencingToken, HandOver, Identity, Record, Session, Snapshot, Stamp, Uid, Version,
+};
 use crate::seen::{Observer, Origin, Seen};
 use crate::time::{Instant, Now, WallTime, Window};
 use crate::timing::Timing;
+use crate::waitlist::{Waiter, Waitlist};
 
 /// What one candidate is told at its start.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -24,6 +28,10 @@ pub struct Config {
     pub session: Session,
     /// No token will be lower; for a lock that moves to another cluster or a restored backup.
     pub token_floor: FencingToken,
+    /// Who has a higher one goes before others in the line, and a leader of a lower one hands over to it.
+    pub priority: i32,
+    /// What this candidate says of itself when it leads.
+    pub card: Card,
 }
 
 /// One candidate's side of an election.
@@ -52,14 +60,15 @@ pub struct Elector {
 enum State {
     /// Follows, and does not want to lead.
     Idle,
-    /// Wants to lead, and has no work running: acquires the lock as soon as it is free.
-    Campaigning,
+    /// Wants to lead, and has no work running: joins the line, and acquires the lock when it is free and
+    /// those before it have had their chance.
+    Campaigning { has_joined: bool },
     /// May act until `valid_until`, and renews well before.
     Leading(Reign),
     /// May not act, but its work may not have stopped yet. Waits for [`Input::Release`].
     Lost { stop_by: Instant },
-    /// The work has stopped: gives the lock back, if it is (or may be) ours.
-    Releasing { until: Instant },
+    /// The work has stopped: gives the lock back, if it is (or may be) ours, or leaves the line.
+    Releasing { until: Instant, to: Option<Identity> },
 }
 
 /// A term from the inside: all that is needed to recognise it in a record.
@@ -68,6 +77,8 @@ struct Reign {
     term: Term,
     uid: Uid,
     acquired: WallTime,
+    /// When its acquiring write was sent.
+    since: Instant,
     /// When the last successful renewal was sent.
     renewed_at: Instant,
 }
@@ -99,6 +110,18 @@ enum Purpose {
     Acquire,
     Renew,
     Release,
+    Join,
+    Leave,
+}
+
+impl Purpose {
+    /// Whether the write says who holds the lock, and when it said so.
+    fn is_stamped(self) -> bool {
+        match self {
+            Self::Create | Self::Acquire | Self::Renew | Self::Release => true,
+            Self::Read | Self::Join | Self::Leave => false,
+        }
+    }
 }
 
 /// Who holds the lock, as far as this candidate knows.
@@ -168,7 +191,12 @@ impl Elector {
                 self.on_campaign();
                 None
             }
-            Input::Release => self.on_release(now.instant),
+            Input::Release => self.on_release(now.instant, None),
+            Input::HandOver(to) => self.on_release(now.instant, Some(to)),
+            Input::Ended(session) => {
+                self.seen.learn_ended(now.instant, session);
+                None
+            }
         };
         let change = change.or_else(|| self.judge()).or(expired);
         let request = self.next_request(now);
@@ -202,6 +230,34 @@ impl Elector {
         }
     }
 
+    /// What the lock says, as far as this candidate knows.
+    pub fn record(&self) -> Option<&Record> {
+        self.seen.snapshot().map(|lock| &lock.record)
+    }
+
+    /// Whether this candidate leads and is asked to hand over: by somebody's edit of the lock, or because
+    /// one of a higher priority waits. It may act until it has.
+    ///
+    /// A higher priority counts only once a term is a lease duration old, so that a candidate which keeps
+    /// failing does not take the lead away from others more often than that.
+    pub fn asked_to_hand_over(&self) -> Option<Asked> {
+        let State::Leading(reign) = &self.state else { return None };
+        let (record, identity) = (self.record()?, &self.config.identity);
+        match &record.hand_over {
+            Some(HandOver::To(to)) if to == identity => {}
+            Some(HandOver::To(to)) => return Some(Asked::ByRequest(Some(to.clone()))),
+            Some(HandOver::ToNext) => return Some(Asked::ByRequest(None)),
+            None => {}
+        }
+        if record.is_cordoned(identity) {
+            return Some(Asked::Cordoned);
+        }
+        let is_settled = self.latest >= reign.since + self.config.timing.lease_duration();
+        let head = record.waitlist.waiters().first().filter(|_| is_settled)?;
+        let goes_before = head.priority > self.config.priority;
+        goes_before.then(|| Asked::ByPriority(head.identity.clone()))
+    }
+
     /// The newest known version of the lock: the one that the next replace will be based on.
     pub fn version(&self) -> Option<&Version> {
         self.seen.snapshot().map(|lock| &lock.version)
@@ -224,7 +280,7 @@ impl Elector {
             State::Leading(reign) if now >= reign.term.valid_until => {
                 self.lose(Loss::DeadlinePassed)
             }
-            State::Releasing { until } if now >= *until => self.end(Release::LeftToExpire),
+            State::Releasing { until, .. } if now >= *until => self.end(Release::LeftToExpire),
             _ => None,
         }
     }
@@ -233,21 +289,21 @@ impl Elector {
 
     fn on_campaign(&mut self) {
         if self.state == State::Idle {
-            self.state = State::Campaigning;
+            self.state = State::Campaigning { has_joined: false };
             self.seen.forget_namesakes();
         }
     }
 
-    fn on_release(&mut self, now: Instant) -> Option<Change> {
+    fn on_release(&mut self, now: Instant, to: Option<Identity>) -> Option<Change> {
         let until = match &self.state {
             State::Idle => return self.end(Release::NotHeld),
             State::Releasing { .. } => return None,
             State::Lost { stop_by } if now > *stop_by => return self.end(Release::LeftToExpire),
             State::Lost { stop_by } => *stop_by,
             State::Leading(reign) => reign.term.stop_by,
-            State::Campaigning => now + self.config.timing.renew_deadline(),
+            State::Campaigning { .. } => now + self.config.timing.renew_deadline(),
         };
-        self.state = State::Releasing { until };
+        self.state = State::Releasing { until, to };
         self.pause = Window::at(Instant::START);
         None
     }
@@ -265,6 +321,14 @@ impl Elector {
 
     fn on_reply(&mut self, now: Instant, reply: Reply) -> Option<Change> {
         let sent = self.in_flight.take()?;
+        let change = self.on_reply_to(now, &sent, reply);
+        // A place that is left behind costs the next handover one short step; nobody waits for more.
+        let has_left =
+            sent.purpose == Purpose::Leave && matches!(self.state, State::Releasing { .. });
+        if has_left { self.end(Release::NotHeld) } else { change }
+    }
+
+    fn on_reply_to(&mut self, now: Instant, sent: &InFlight, reply: Reply) -> Option<Change> {
         match reply {
             Reply::Found(snapshot) => {
                 self.on_read(now);
@@ -276,9 +340,9 @@ impl Elector {
                 self.seen.learn_gone(now, None, Origin::Read { known: sent.known });
                 None
             }
-            Reply::Written(snapshot) => self.on_written(now, &sent, snapshot),
+            Reply::Written(snapshot) => self.on_written(now, sent, snapshot),
             Reply::Missing | Reply::Conflict => {
-                self.on_conflict(now, &sent);
+                self.on_conflict(now, sent);
                 None
             }
             Reply::Refused { retry_after } => {
@@ -311,12 +375,16 @@ impl Elector {
     fn on_written(&mut self, now: Instant, sent: &InFlight, stored: Snapshot) -> Option<Change> {
         self.knowledge = Knowledge::Current;
         self.conflicts = 0;
-        if sent.purpose != Purpose::Read {
+        if sent.purpose.is_stamped() {
             self.stamps.retain(|stamp| *stamp == sent.stamp);
         }
         self.learn(now, stored, Origin::Event);
-        match (sent.purpose, &self.state) {
-            (Purpose::Acquire, State::Campaigning) => self.start(now, sent),
+        match (sent.purpose, &mut self.state) {
+            (Purpose::Join, State::Campaigning { has_joined }) => {
+                *has_joined = true;
+                None
+            }
+            (Purpose::Acquire, State::Campaigning { .. }) => self.start(now, sent),
             (Purpose::Renew, State::Leading(_)) => self.extend(sent),
             (Purpose::Release, State::Releasing { .. }) => self.end(Release::Done),
             _ => None,
@@ -351,6 +419,7 @@ impl Elector {
             term: self.term_from(sent.token?, sent.sent_at),
             uid: lock.version.uid.clone(),
             acquired: sent.stamp,
+            since: sent.sent_at,
             renewed_at: sent.sent_at,
         };
         if now >= reign.term.valid_until || self.why_lost(&reign).is_some() {
@@ -388,7 +457,9 @@ impl Elector {
     fn judge(&mut self) -> Option<Change> {
         match &self.state {
             State::Leading(reign) => self.why_lost(reign).and_then(|loss| self.lose(loss)),
-            State::Releasing { .. } if self.is_settled() && !self.is_ours() => {
+            State::Releasing { .. }
+                if self.is_settled() && !self.is_ours() && self.rank().is_none() =>
+            {
                 self.end(Release::NotHeld)
             }
             _ => None,
@@ -426,6 +497,11 @@ impl Elector {
         })
     }
 
+    /// How many are before this candidate in the line.
+    fn rank(&self) -> Option<usize> {
+        self.record()?.waitlist.rank_of(&self.config.identity, self.config.session)
+    }
+
     fn lose(&mut self, loss: Loss) -> Option<Change> {
         if let State::Leading(reign) = &self.state {
             self.state = State::Lost { stop_by: reign.term.stop_by };
@@ -449,27 +525,86 @@ impl Elector {
                 Follow::Poll => (self.next_poll, Purpose::Read),
                 Follow::Watch => return None,
             },
-            State::Campaigning => self.plan_campaign(),
+            State::Campaigning { .. } => return self.plan_campaign(),
             State::Leading(reign) => {
                 let interval = self.config.timing.renew_interval();
                 let earliest = reign.renewed_at + (interval - interval / 10);
                 (Window::from(earliest, interval / 10), Purpose::Renew)
             }
-            State::Releasing { .. } => (at_once, Purpose::Release),
+            State::Releasing { .. } if self.is_ours() => (at_once, Purpose::Release),
+            State::Releasing { .. } => (at_once, Purpose::Leave),
         };
         Some((window.not_before(self.pause), purpose))
     }
 
-    fn plan_campaign(&self) -> (Window, Purpose) {
-        let free_at = self.seen.free_at(observer(&self.config, &self.stamps));
-        if self.follow == Follow::Poll && self.next_poll.earliest < free_at {
-            return (self.next_poll.not_after(free_at), Purpose::Read);
-        }
-        // Where many wait for one expiry, the first to wake spares the others the conflict.
+    fn plan_campaign(&self) -> Option<(Window, Purpose)> {
+        let poll = (self.follow == Follow::Poll).then_some((self.next_poll, Purpose::Read));
+        let is_cordoned =
+            self.record().is_some_and(|record| record.is_cordoned(&self.config.identity));
+        let plans = match is_cordoned {
+            true => [poll, self.plan_to_leave(), None],
+            false => {
+                let (window, purpose) = self.plan_to_acquire();
+                let poll = poll.map(|(poll, read)| (poll.not_after(window.earliest), read));
+                [Some((window, purpose)), poll, self.plan_to_join()]
+            }
+        };
+        // Of two that are due at one time, the first: an acquire, above all.
+        let next = plans.into_iter().flatten().min_by_key(|(window, _)| window.earliest);
+        next.map(|(window, purpose)| (window.not_before(self.pause), purpose))
+    }
+
+    fn plan_to_acquire(&self) -> (Window, Purpose) {
+        let observer = observer(&self.config, &self.stamps);
+        let free_at = self.seen.free_at(observer);
+        let step = self.config.timing.line_step();
+        // Where many wait for one moment, the first to wake spares the others the conflict.
         let spread = (self.config.timing.retry_period() / 10).min(MAX_SPREAD);
-        let purpose =
-            if self.seen.snapshot().is_some() { Purpose::Acquire } else { Purpose::Create };
-        (Window::from(free_at, spread), purpose)
+        let Some(lock) = self.seen.snapshot() else {
+            return (Window::from(free_at, spread), Purpose::Create);
+        };
+        let window = match self.rank() {
+            _ if observer.is_own(&lock.record) => Window::at(free_at),
+            Some(rank) => Window::at(free_at + step * count(rank)),
+            // All who are in the line go before all who found no place.
+            None => {
+                let waiting = count(lock.record.waitlist.waiters().len());
+                Window::from(free_at + step * waiting, spread)
+            }
+        };
+        (window, Purpose::Acquire)
+    }
+
+    /// Joins the line behind a leader that knows of lines, soon where few wait: who finds `n` of them joins
+    /// within `n` retry periods, so that a hundred who find one free place do not all ask for it.
+    fn plan_to_join(&self) -> Option<(Window, Purpose)> {
+        let record = self.record()?;
+        let is_led = record.holder.is_some()
+            && record.session.is_some_and(|session| session != self.config.session)
+            && self.latest < self.seen.expires_at();
+        let line = self.line_to_join(record);
+        if !is_led || self.rank().is_some() || !line.has_room_for(self.config.priority) {
+            return None;
+        }
+        let changed_at = self.seen.line_changed_at();
+        let most = self.config.timing.retry_period() * count(line.waiters().len());
+        let delay = most / 1024 * lot(self.config.session, changed_at, 1024);
+        Some((Window::at(changed_at + delay), Purpose::Join))
+    }
+
+    /// The first time without the place of a process that ran under this name before. Only then: two who
+    /// share a name by mistake would push each other out for ever.
+    fn line_to_join(&self, record: &Record) -> Waitlist {
+        match self.state {
+            State::Campaigning { has_joined: false } => {
+                record.waitlist.without_predecessors_of(&self.config.identity)
+            }
+            _ => record.waitlist.clone(),
+        }
+    }
+
+    fn plan_to_leave(&self) -> Option<(Window, Purpose)> {
+        self.rank().map(|_| (Window::at(Instant::START), Purpose::Leave))
     }
 
     fn next_request(&mut self, now: Now) -> Option<Request> {
@@ -482,7 +617,7 @@ impl Elector {
         }
         let stamp = self.stamps.last().map_or(now.wall, |last| now.wall.rising_from(*last));
         let operation = self.operation(purpose, stamp);
-        if purpose != Purpose::Read {
+        if purpose.is_stamped() {
             self.stamps.push(stamp);
             let outdated = self.stamps.len().saturating_sub(MAX_STAMPS);
             self.stamps.drain(..outdated);
@@ -510,8 +645,12 @@ impl Elector {
         let record = match purpose {
             Purpose::Read | Purpose::Create => return Operation::Read,
             Purpose::Acquire => self.acquired_record(lock, stamp),
-            Purpose::Renew => Record { renewed: Some(Stamp::At(stamp)), ..lock.record.clone() },
+            Purpose::Renew => self.renewed_record(&lock.record, stamp),
             Purpose::Release => self.vacant_record(Some(&lock.record), stamp),
+            Purpose::Join => self.joined_record(&lock.record),
+            Purpose::Leave => {
+                Record { waitlist: self.left_line(&lock.record), ..lock.record.clone() }
+            }
         };
         Operation::Replace { base: lock.version.clone(), record }
     }
@@ -528,7 +667,41 @@ impl Elector {
             acquired: Some(Stamp::At(stamp)),
             renewed: Some(Stamp::At(stamp)),
             transitions: lock.record.transitions.saturating_add(u32::from(!never_held)),
+            card: self.config.card.clone(),
+            waitlist: self.line_behind(&lock.record),
+            hand_over: None,
+            cordoned: lock.record.cordoned.clone(),
         }
+    }
+
+    /// Who acquires drops those before it that did not come.
+    fn line_behind(&self, record: &Record) -> Waitlist {
+        if observer(&self.config, &self.stamps).is_own(record) {
+            return self.left_line(record);
+        }
+        let Some(rank) = self.rank() else { return Waitlist::default() };
+        let behind = record.waitlist.after(rank + 1);
+        behind.left_by(&self.config.identity, self.config.session)
+    }
+
+    fn left_line(&self, record: &Record) -> Waitlist {
+        record.waitlist.left_by(&self.config.identity, self.config.session)
+    }
+
+    fn joined_record(&self, before: &Record) -> Record {
+        let newcomer = Waiter {
+            identity: self.config.identity.clone(),
+            session: Some(self.config.session),
+            priority: self.config.priority,
+        };
+        let waitlist = self.line_to_join(before).joined_by(newcomer);
+        Record { waitlist, ..before.clone() }
+    }
+
+    fn renewed_record(&self, before: &Record, stamp: WallTime) -> Record {
+        let own_name = Some(HandOver::To(self.config.identity.clone()));
+        let hand_over = before.hand_over.clone().filter(|_| before.hand_over != own_name);
+        Record { renewed: Some(Stamp::At(stamp)), hand_over, ..before.clone() }
     }
 
     /// The lock as nobody's. The last token stays, so that the next one is higher.
@@ -542,6 +715,22 @@ impl Elector {
             acquired: before.map(|_| Stamp::At(stamp)),
             renewed: before.map(|_| Stamp::At(stamp)),
             transitions: before.map_or(0, |record| record.transitions),
+            card: Card::default(),
+            waitlist: before.map(|record| self.line_after_release(record)).unwrap_or_default(),
+            hand_over: None,
+            cordoned: before.map(|record| record.cordoned.clone()).unwrap_or_default(),
+        }
+    }
+
+    fn line_after_release(&self, record: &Record) -> Waitlist {
+        let line = self.left_line(record);
+        match (&self.state, &record.hand_over) {
+            (State::Releasing { to: Some(to), .. }, _) | (_, Some(HandOver::To(to)))
+                if *to != self.config.identity =>
+            {
+                line.headed_by(to)
+            }
+            _ => line,
         }
     }
 
@@ -558,7 +747,7 @@ impl Elector {
     fn horizon(&self) -> Option<Instant> {
         match &self.state {
             State::Leading(reign) => Some(reign.term.valid_until),
-            State::Releasing { until } => Some(*until),
+            State::Releasing { until, .. } => Some(*until),
             _ => None,
         }
     }
@@ -585,6 +774,21 @@ const MAX_PATIENCE: Duration = Duration::from_secs(60);
 /// More writes than this without one that succeeds, and the oldest are forgotten: were they to land after
 /// all, their record would count as somebody else's, and be waited out.
 const MAX_STAMPS: usize = 32;
+
+/// There are at most sixteen of whatever is counted here.
+fn count(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+/// A number below `sides` that differs from candidate to candidate and from one moment to the next, by the
+/// one thing here that is random: the session. Drawn once and not at each step, for at each step all would
+/// draw together.
+fn lot(session: Session, since: Instant, sides: u32) -> u32 {
+    let moment = since.since_start().as_nanos();
+    let mixed = (session.0 ^ moment).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+    let mixed = (mixed ^ (mixed >> 67)).wrapping_mul(0xd6e8_feb8_6659_fd93_2b7e_1516_28ae_d2a7);
+    (mixed >> 64) as u32 % sides
+}
 
 /// What this candidate knows of itself when it looks at a record.
 fn observer<'a>(config: &'a Config, stamps: &'a [WallTime]) -> Observer<'a> {

@@ -25,6 +25,8 @@
 //!     identity: Identity::new("john").unwrap(),
 //!     session: Session(1), // random in production
 //!     token_floor: FencingToken(0),
+//!     priority: 0,
+//!     card: Card::default(),
 //! });
 //!
 //! // 1. Say that we want to lead. The answer is a request: read the lock.
@@ -63,11 +65,17 @@ mod record;
 mod seen;
 mod time;
 mod timing;
+mod waitlist;
 
 pub use elector::{Config, Elector, Sighting};
 pub use message::{
-    Change, Follow, Input, Loss, Observation, Operation, Output, Release, Reply, Request, Term,
+    Asked, Change, Follow, Input, Loss, Observation, Operation, Output, Release, Reply, Request,
+    Term,
 };
-pub use record::{FencingToken, Identity, Record, Session, Snapshot, Stamp, Uid, Version};
+pub use record::{
+    Card, Container, FencingToken, HandOver, Identity, Record, Session, Snapshot, Stamp, Uid,
+    Version,
+};
 pub use time::{Instant, Now, WallTime, Window};
 pub use timing::{Timing, TimingError};
+pub use waitlist::{Waiter, Waitlist};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::record::{FencingToken, Identity, Record, Snapshot, Version};
+use crate::record::{FencingToken, Identity, Record, Session, Snapshot, Version};
 use crate::time::{Instant, Window};
 
 /// Something that happened.
@@ -21,6 +21,12 @@ pub enum Input {
     Campaign,
     /// The caller no longer wants to lead, *and its work has stopped*.
     Release,
+    /// The same, with the wish that this one leads next.
+    HandOver(Identity),
+    /// There is proof that the process of this session has ended, with all work that it did.
+    ///
+    /// That it is silent, unready or not to be found is no proof.
+    Ended(Session),
 }
 
 /// The answer to a request.
@@ -123,6 +129,18 @@ pub struct Term {
     pub valid_until: Instant,
     /// By when its work must have stopped: after that, others may lead.
     pub stop_by: Instant,
+}
+
+/// Why a leader is asked to hand over. It may act until it has.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Asked {
+    /// Somebody wants another leader: this one, or whoever is next.
+    ByRequest(Option<Identity>),
+    /// Somebody does not want this one.
+    Cordoned,
+    /// Who waits has a higher priority.
+    ByPriority(Identity),
 }
 
 /// Why a term is over.

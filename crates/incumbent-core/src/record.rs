@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::time::WallTime;
+use crate::waitlist::Waitlist;
 
 /// The name of a candidate, as people read it. Never empty.
 ///
@@ -88,6 +89,46 @@ pub struct Record {
     pub renewed: Option<Stamp>,
     /// How often the holder has changed; for people, not a token.
     pub transitions: u32,
+    /// What the holder says of itself.
+    pub card: Card,
+    /// Who waits, and in which order they take over.
+    pub waitlist: Waitlist,
+    /// Somebody asks the leader to hand over.
+    pub hand_over: Option<HandOver>,
+    /// Who shall not lead: no candidate of these names does, and a leader hands over. `*` is everybody.
+    pub cordoned: Vec<Identity>,
+}
+
+/// A visiting card: what a holder says of itself to whoever looks for it. It decides nothing here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Card {
+    /// Where it can be reached: whatever its followers understand.
+    pub address: Option<String>,
+    /// Where its process runs, so that others can ask whether it still does.
+    pub container: Option<Container>,
+}
+
+/// A container, as the kubelet knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Container {
+    /// The uid of its Pod.
+    pub pod_uid: String,
+    /// The name of its Pod.
+    pub pod: String,
+    /// Its name in the Pod.
+    pub name: String,
+    /// The runtime's id of it, with the scheme; another after each restart. `None` where the process
+    /// could not find out.
+    pub id: Option<String>,
+}
+
+/// A request to hand over, from outside of the election.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum HandOver {
+    /// To whoever is next.
+    ToNext,
+    /// To this one; to whoever is next if it does not come.
+    To(Identity),
 }
 
 impl Record {
@@ -99,6 +140,11 @@ impl Record {
     /// The fencing token of the running term. `None` where the holder writes none.
     pub fn token(&self) -> Option<FencingToken> {
         (self.holder.is_some() && self.session.is_some()).then_some(self.last_token)
+    }
+
+    /// Whether `identity` shall not lead.
+    pub fn is_cordoned(&self, identity: &Identity) -> bool {
+        self.cordoned.iter().any(|name| name == identity || name.as_str() == "*")
     }
 
     /// Whether `other` names the same process as holder.

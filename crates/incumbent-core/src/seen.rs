@@ -20,6 +20,8 @@ pub(crate) struct Seen {
     highest_token: FencingToken,
     /// How often another process was seen to acquire or renew under our identity.
     namesake_beats: u32,
+    /// The last process that is known to have ended, and since when that is known.
+    ended: Option<(Session, Instant)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -35,6 +37,8 @@ enum Lock {
         patience: Duration,
         /// Until here may work on whoever held it by an earlier version, and has not released it.
         earlier_until: Instant,
+        /// When a change of the line of those who wait was last received here.
+        line_changed_at: Instant,
     },
 }
 
@@ -78,6 +82,7 @@ impl Seen {
         barred_until: Instant::START,
         highest_token: FencingToken(0),
         namesake_beats: 0,
+        ended: None,
     };
 
     pub(crate) fn learn(
@@ -94,13 +99,18 @@ impl Seen {
         let mut changed_at = now;
         let mut patience = stated(&new.record);
         let mut earlier_until = Instant::START;
+        let mut line_changed_at = now;
         match &self.lock {
             Lock::Present {
                 snapshot: old,
                 changed_at: since,
                 patience: before,
                 earlier_until: until,
+                line_changed_at: line_since,
             } if old.version.uid == new.version.uid && new.version.revision > self.revision => {
+                if old.record.waitlist == new.record.waitlist {
+                    line_changed_at = *line_since;
+                }
                 // What is past is forgotten.
                 earlier_until = if *until > now { *until } else { Instant::START };
                 if old.record.same_heartbeat(&new.record) {
@@ -114,8 +124,9 @@ impl Seen {
                     // A term that goes on is covered by its newer sign of life.
                     let ends_at = *since + *before;
                     let is_covered = old.record.same_term(&new.record) && ends_at <= now + patience;
-                    let is_others = old.record.session != Some(observer.session);
-                    if old.record.is_held() && is_others && !is_covered && *before < Duration::MAX {
+                    let may_work = old.record.session != Some(observer.session)
+                        && self.ended_at(&old.record).is_none();
+                    if old.record.is_held() && may_work && !is_covered && *before < Duration::MAX {
                         earlier_until = earlier_until.max(ends_at);
                     }
                     let in_our_name = new.record.holder.as_ref() == Some(observer.identity);
@@ -134,7 +145,13 @@ impl Seen {
         }
         self.revision = new.version.revision;
         self.highest_token = self.highest_token.max(new.record.last_token);
-        self.lock = Lock::Present { snapshot: Box::new(new), changed_at, patience, earlier_until };
+        self.lock = Lock::Present {
+            snapshot: Box::new(new),
+            changed_at,
+            patience,
+            earlier_until,
+            line_changed_at,
+        };
     }
 
     pub(crate) fn learn_gone(&mut self, now: Instant, revision: Option<u64>, origin: Origin) {
@@ -149,6 +166,18 @@ impl Seen {
             self.revision = revision.unwrap_or(self.revision);
             self.lock = Lock::Missing;
         }
+    }
+
+    /// There is proof that the process of `session` has ended: its term is over.
+    pub(crate) fn learn_ended(&mut self, now: Instant, session: Session) {
+        if self.ended.is_none_or(|(known, _)| known != session) {
+            self.ended = Some((session, now));
+        }
+    }
+
+    /// Since when it is known that the holder's process has ended.
+    fn ended_at(&self, record: &Record) -> Option<Instant> {
+        self.ended.filter(|(session, _)| record.session == Some(*session)).map(|(_, at)| at)
     }
 
     /// The lock, where it is known to exist.
@@ -186,7 +215,9 @@ impl Seen {
     pub(crate) fn expires_at(&self) -> Instant {
         match &self.lock {
             Lock::Present { changed_at, patience, snapshot, .. } if snapshot.record.is_held() => {
-                (*changed_at + *patience).max(self.earlier_until())
+                let silent_until = *changed_at + *patience;
+                let ended_at = self.ended_at(&snapshot.record).unwrap_or(silent_until);
+                ended_at.min(silent_until).max(self.earlier_until())
             }
             _ => Instant::START,
         }
@@ -200,14 +231,26 @@ impl Seen {
         }
     }
 
-    /// From when on `observer` may take the lock, provided that no work of its own is running.
+    /// From when on `observer` may take the lock, provided that no work of its own is running. Of a lock
+    /// that is free, since when it has been.
     pub(crate) fn free_at(&self, observer: Observer<'_>) -> Instant {
-        match self.snapshot() {
+        let free_at = match &self.lock {
             // Nobody else's term, unless an old copy of one's own record was written over it.
-            Some(snapshot) if observer.is_own(&snapshot.record) => {
-                self.barred_until.max(self.earlier_until())
+            Lock::Present { snapshot, .. } if observer.is_own(&snapshot.record) => {
+                self.earlier_until()
             }
-            _ => self.barred_until.max(self.expires_at()),
+            Lock::Present { snapshot, .. } if snapshot.record.is_held() => self.expires_at(),
+            Lock::Present { changed_at, .. } => *changed_at,
+            Lock::Unknown | Lock::Missing => Instant::START,
+        };
+        free_at.max(self.barred_until)
+    }
+
+    /// Since when the line of those who wait is as it is.
+    pub(crate) fn line_changed_at(&self) -> Instant {
+        match &self.lock {
+            Lock::Present { line_changed_at, .. } => *line_changed_at,
+            Lock::Unknown | Lock::Missing => Instant::START,
         }
     }
 

@@ -65,6 +65,7 @@ fn states() -> Vec<(&'static str, State)> {
     let found = |record| Input::Reply(Reply::Found(snapshot("a", 7, record)));
     let watching = || new().then(0, Input::Follow(Follow::Watch));
     let reading = || watching().then(0, Input::Campaign);
+    let joining = || reading().then(1, found(held_by("jane", Some(OTHER), 1)));
     let acquiring = || reading().then(1, found(Record::default()));
     let leading = || acquiring().written(2, 8);
     let renewing = || leading().then(4_700, Input::Wake);
@@ -73,7 +74,8 @@ fn states() -> Vec<(&'static str, State)> {
         ("idle, polling", new()),
         ("idle, watching", watching()),
         ("campaigning, reading", reading()),
-        ("campaigning, waiting", reading().then(1, found(held_by("jane", Some(OTHER), 1)))),
+        ("campaigning, joining", joining()),
+        ("campaigning, waiting", joining().written(2, 8)),
         ("campaigning, creating", reading().then(1, Input::Reply(Reply::Missing))),
         ("campaigning, acquiring", acquiring()),
         ("leading", leading()),
@@ -84,6 +86,7 @@ fn states() -> Vec<(&'static str, State)> {
         ("releasing", leading().then(3_000, Input::Release)),
         ("releasing, renewing", renewing().then(4_800, Input::Release)),
         ("releasing, acquiring", acquiring().then(10, Input::Release)),
+        ("leaving the line", joining().written(2, 8).then(3, Input::Release)),
     ]
 }
 

@@ -7,7 +7,7 @@ pub(crate) mod script;
 use std::time::Duration;
 
 use incumbent_core::{
-    Config, Elector, FencingToken, Identity, Instant, Now, Record, Session, Snapshot, Stamp,
+    Card, Config, Elector, FencingToken, Identity, Instant, Now, Record, Session, Snapshot, Stamp,
     Timing, Uid, Version, WallTime,
 };
 
@@ -20,6 +20,8 @@ pub(crate) fn elector(identity: &str, timing: Timing) -> Elector {
         identity: Identity::new(identity).unwrap(),
         session: OWN,
         token_floor: FencingToken(0),
+        priority: 0,
+        card: Card::default(),
     })
 }
 
@@ -44,5 +46,6 @@ pub(crate) fn held_by(name: &str, session: Option<Session>, beat: i64) -> Record
         acquired: Some(Stamp::At(WallTime::from_unix_micros(0))),
         renewed: Some(Stamp::At(WallTime::from_unix_micros(beat))),
         transitions: 1,
+        ..Record::default()
     }
 }

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use incumbent_core::{
-    Change, Config, Elector, FencingToken, Follow, Identity, Input, Instant, Now, Observation,
-    Operation, Output, Record, Reply, Session, Snapshot, Stamp, Timing, Uid, Version, WallTime,
+    Card, Change, Config, Elector, FencingToken, Follow, HandOver, Identity, Input, Instant, Now,
+    Observation, Operation, Output, Record, Reply, Session, Snapshot, Stamp, Timing, Uid, Version,
+    Waiter, Waitlist, WallTime,
 };
 
 /// Plays one scenario.
@@ -17,6 +18,8 @@ pub(crate) struct Script {
     sent_before: Record,
     uid: String,
     wall: Wall,
+    /// Who waits in the records to come, unless they say so themselves.
+    waitlist: Waitlist,
 }
 
 enum Wall {
@@ -39,6 +42,9 @@ impl Script {
                 Some("wall") => {
                     script.as_mut().expect("a candidate first").set_wall(&mut words);
                 }
+                Some("line") => {
+                    script.as_mut().expect("a candidate first").waitlist = line_of(&mut words);
+                }
                 Some(time) => {
                     let script = script.as_mut().expect("a candidate first");
                     out.push_str(&script.happens(duration(time), &mut words));
@@ -52,9 +58,11 @@ impl Script {
         let identity = words.next().expect("candidate NAME");
         let mut timing = Timing::default();
         let mut token_floor = FencingToken(0);
+        let mut priority = 0;
         while let Some(word) = words.next() {
             match word {
                 "fast" => timing = Timing::fast(),
+                "priority" => priority = words.next().unwrap().parse().unwrap(),
                 "floor" => token_floor = FencingToken(words.next().unwrap().parse().unwrap()),
                 other => panic!("candidate … {other}?"),
             }
@@ -65,11 +73,14 @@ impl Script {
                 identity: Identity::new(identity).unwrap(),
                 session: Session(1),
                 token_floor,
+                priority,
+                card: Card::default(),
             }),
             sent: Record::default(),
             sent_before: Record::default(),
             uid: "a".to_owned(),
             wall: Wall::Ahead(0),
+            waitlist: Waitlist::default(),
         }
     }
 
@@ -92,6 +103,7 @@ impl Script {
         };
         let now = Now { instant: Instant::new(time), wall: WallTime::from_unix_micros(wall) };
         let input = self.input(words);
+        let asked = self.elector.asked_to_hand_over();
         let output = self.elector.step(now, input);
         if let Some(request) = &output.request {
             match &request.operation {
@@ -101,7 +113,11 @@ impl Script {
                 Operation::Read => {}
             }
         }
-        describe(&output)
+        let mut answer = describe(&output);
+        if let Some(now_asked) = self.elector.asked_to_hand_over().filter(|_| asked.is_none()) {
+            writeln!(answer, "        asked to hand over: {now_asked:?}").unwrap();
+        }
+        answer
     }
 
     fn input<'a>(&mut self, words: &mut Words<'a, impl Iterator<Item = &'a str>>) -> Input {
@@ -109,6 +125,8 @@ impl Script {
             "wakes" => Input::Wake,
             "campaigns" => Input::Campaign,
             "releases" => Input::Release,
+            "hands" => Input::HandOver(Identity::new(words.nth(1).unwrap()).unwrap()),
+            "learns" => Input::Ended(Session(words.nth(2).unwrap().parse().unwrap())),
             "watches" => Input::Follow(Follow::Watch),
             "polls" => Input::Follow(Follow::Poll),
             "sees" if words.peek() == Some(&"gone") => {
@@ -140,7 +158,11 @@ impl Script {
 
     fn snapshot<'a>(&mut self, words: &mut Words<'a, impl Iterator<Item = &'a str>>) -> Snapshot {
         let version = self.version(words);
-        let mut record = Record { lease_duration: Some(Duration::from_secs(15)), ..<_>::default() };
+        let mut record = Record {
+            lease_duration: Some(Duration::from_secs(15)),
+            waitlist: self.waitlist.clone(),
+            ..<_>::default()
+        };
         while let Some(word) = words.next() {
             match word {
                 "vacant" => record.holder = None,
@@ -155,12 +177,37 @@ impl Script {
                     record.last_token = FencingToken(words.next().unwrap().parse().unwrap());
                 }
                 "for" => record.lease_duration = Some(duration(words.next().unwrap())),
+                "line" => record.waitlist = line_of(words),
+                "asked" => record.hand_over = Some(asked(words.next().unwrap())),
+                "cordon" => record.cordoned = vec![Identity::new(words.next().unwrap()).unwrap()],
                 "unstated" => record.lease_duration = None,
                 "beat" => record.renewed = Some(Stamp::Text(words.next().unwrap().to_owned())),
                 other => panic!("{other}?"),
             }
         }
         Snapshot { version, record }
+    }
+}
+
+fn line_of<'a>(words: &mut impl Iterator<Item = &'a str>) -> Waitlist {
+    Waitlist::new(words.next().unwrap().split(',').map(waiter))
+}
+
+/// `jane=2`, `jane=2^5` with priority 5, or `jane` for whoever bears the name.
+fn waiter(text: &str) -> Waiter {
+    let (text, priority) = text.split_once('^').unwrap_or((text, "0"));
+    let (name, session) = match text.split_once('=') {
+        Some((name, session)) => (name, Some(Session(session.parse().unwrap()))),
+        None => (text, None),
+    };
+    let identity = Identity::new(name).unwrap();
+    Waiter { identity, session, priority: priority.parse().unwrap() }
+}
+
+fn asked(text: &str) -> HandOver {
+    match text {
+        "anybody" => HandOver::ToNext,
+        name => HandOver::To(Identity::new(name).unwrap()),
     }
 }
 
@@ -216,7 +263,7 @@ fn line(record: &Record) -> String {
         Some(Stamp::Text(text)) => text.clone(),
         None => "never".to_owned(),
     };
-    match &record.holder {
+    let said = match &record.holder {
         None => format!("vacant, last token {}", record.last_token),
         Some(holder) => format!(
             "held by {holder} with token {} for {:?}, acquired {}, renewed {}, transitions {}",
@@ -226,6 +273,12 @@ fn line(record: &Record) -> String {
             stamp(&record.renewed),
             record.transitions
         ),
+    };
+    let waiters: Vec<&str> =
+        record.waitlist.waiters().iter().map(|waiter| waiter.identity.as_str()).collect();
+    match waiters.is_empty() {
+        true => said,
+        false => format!("{said}, line {}", waiters.join(",")),
     }
 }
 
