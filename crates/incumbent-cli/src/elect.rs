@@ -251,7 +251,7 @@ impl Reporter {
     /// Reports whom this candidate follows, until the output fails.
     async fn report_leaders(&self, observer: &mut Observer) -> std::io::Error {
         while let Some(leader) = observer.changed().await {
-            let Leader::Known { identity, token, valid_for } = &leader else { continue };
+            let Leader::Known { identity, token, valid_for, .. } = &leader else { continue };
             if identity.as_str() == self.identity {
                 continue;
             }

@@ -557,7 +557,6 @@ impl Elector {
     fn plan_to_acquire(&self) -> (Window, Purpose) {
         let observer = observer(&self.config, &self.stamps);
         let free_at = self.seen.free_at(observer);
-        let step = self.config.timing.line_step();
         // Where many wait for one moment, the first to wake spares the others the conflict.
         let spread = (self.config.timing.retry_period() / 10).min(MAX_SPREAD);
         let Some(lock) = self.seen.snapshot() else {
@@ -565,11 +564,11 @@ impl Elector {
         };
         let window = match self.rank() {
             _ if observer.is_own(&lock.record) => Window::at(free_at),
-            Some(rank) => Window::at(free_at + step * count(rank)),
+            Some(rank) => Window::at(free_at + Waitlist::STEP * count(rank)),
             // All who are in the line go before all who found no place.
             None => {
                 let waiting = count(lock.record.waitlist.waiters().len());
-                Window::from(free_at + step * waiting, spread)
+                Window::from(free_at + Waitlist::STEP * waiting, spread)
             }
         };
         (window, Purpose::Acquire)

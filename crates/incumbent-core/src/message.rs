@@ -51,6 +51,7 @@ pub enum Reply {
 
 /// What a watch shows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::large_enum_variant, reason = "there is never more than one of them about")]
 pub enum Observation {
     /// The lock as it is.
     Present(Snapshot),

@@ -136,15 +136,6 @@ impl Timing {
         self.retry_period
     }
 
-    /// How long who waits in line holds back for each who is before it: a twentieth of the retry period,
-    /// at most 100 ms. That is what a dead head of the line costs.
-    ///
-    /// Longer than a write and the event of it usually take, so that who comes in order meets no
-    /// conflict; where they take longer, the order may suffer, and nothing else.
-    pub fn line_step(&self) -> Duration {
-        (self.retry_period / 20).min(Duration::from_millis(100))
-    }
-
     /// How often a healthy leader renews, counted from request to request.
     pub const fn renew_interval(&self) -> Duration {
         self.renew_interval

@@ -3,6 +3,8 @@
 //! It is a hint about order and never a right: whoever acquires does so by replacing the version that it
 //! judged free, whatever the line says. So nothing here can make two lead, and an absurd line costs time.
 
+use std::time::Duration;
+
 use crate::record::{Identity, Session};
 
 /// Who waits, first come first, behind those of a higher priority. Has at most
@@ -25,6 +27,13 @@ impl Waitlist {
     /// A hundred may wait; sixteen names are enough for the next handovers, and fit into an annotation
     /// that people read.
     pub const CAPACITY: usize = 16;
+
+    /// How long who is in the line holds back for each who is before it: what a dead head of the line costs.
+    ///
+    /// Longer than a write and the event of it usually take, so that who comes in order meets no
+    /// conflict; where they take longer, the order may suffer, and nothing else. The same for all
+    /// timings: candidates of different ones stand in one line.
+    pub const STEP: Duration = Duration::from_millis(100);
 
     /// The line of these, in this order, as far as there are places.
     pub fn new(waiters: impl IntoIterator<Item = Waiter>) -> Self {

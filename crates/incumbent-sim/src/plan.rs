@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use incumbent_core::Timing;
+use incumbent_core::{Timing, Waitlist};
 
 use crate::chance::Chance;
 use crate::clock::{Micros, micros};
@@ -43,6 +43,8 @@ pub struct Candidate {
     pub name: usize,
     /// Whether it has the permission to watch.
     pub watches: bool,
+    /// Its priority in the line.
+    pub priority: i32,
 }
 
 /// Faults whose rate is one among a thousand requests or watch events.
@@ -114,7 +116,11 @@ impl Plan {
             false => index,
         };
         let watches = !(self.has(Fault::PollingOnly) && chance.permille(500));
-        Candidate { timing, clock_rate, name, watches }
+        let priority = match self.has(Fault::Priorities) {
+            true => chance.below(3) as i32 - 1,
+            false => 0,
+        };
+        Candidate { timing, clock_rate, name, watches, priority }
     }
 
     pub(crate) fn rate(&self, fault: Fault) -> u16 {
@@ -133,8 +139,8 @@ impl Plan {
     ///
     /// A hung request comes to its deadline, or a server that asked for patience has had it; the
     /// next try is a retry period (and a fifth) later and opens the watch or reads; a term that
-    /// nobody renews is waited out on a clock that may be slow; a conflict or two cost a quarter of
-    /// a retry period each. A foreign candidate polls every 2.2 retry periods at worst.
+    /// nobody renews is waited out on a clock that may be slow; all who are in the line and gone cost a
+    /// short step each; a conflict or two cost a quarter of a retry period each. A foreign candidate polls every 2.2 retry periods at worst.
     pub(crate) fn recovery_bound(&self) -> Micros {
         let longest = |duration: fn(&Timing) -> Duration| {
             micros(self.candidates.iter().map(|c| duration(&c.timing)).max().unwrap_or_default())
@@ -145,6 +151,7 @@ impl Plan {
             + longest(Timing::request_timeout)
             + micros(LONGEST_PATIENCE)
             + 5 * longest(Timing::retry_period)
+            + Waitlist::CAPACITY as u64 * micros(Waitlist::STEP)
             + 20 * self.latency
     }
 }

@@ -28,7 +28,7 @@ pub struct Violation {
 type Verdict = Result<(), Violation>;
 
 /// All of them.
-pub const TABLE: [&Property; 16] = [
+pub const TABLE: [&Property; 18] = [
     &AT_MOST_ONE_LEADER,
     &TOKENS_RISE,
     &STORE_KEEPS_THE_ORDER,
@@ -41,6 +41,8 @@ pub const TABLE: [&Property; 16] = [
     &RELEASE_COMES_LAST,
     &NOBODY_IS_OVERWRITTEN,
     &OTHERS_CONTENT_STAYS,
+    &LINE_IS_ONLY_A_HINT,
+    &FIRST_COME_FIRST_SERVED,
     &RECOVERS_AFTER_HEALING,
     &NO_CHURN_WHILE_HEALTHY,
     &NO_BUSY_LOOP,
@@ -209,6 +211,34 @@ const OTHERS_CONTENT_STAYS: Property = Property {
 pub(crate) fn others_content_stays(replaced: u32, written: u32) -> Verdict {
     require(&OTHERS_CONTENT_STAYS, replaced == written, || {
         format!("edit {replaced} of a label is overwritten with edit {written}")
+    })
+}
+
+const LINE_IS_ONLY_A_HINT: Property = Property {
+    name: "line-is-only-a-hint",
+    source: "DESIGN §6; Kubernetes KEP-4355 (candidates apart from the lease)",
+};
+
+/// Whoever joins or leaves the line changes nothing else: not who holds the lock, and not since when.
+pub(crate) fn line_is_only_a_hint(replaced: &Record, written: &Record, own: Session) -> Verdict {
+    let is_others = replaced.is_held() && replaced.session != Some(own);
+    let stays = written.is_held() && written.session != Some(own);
+    let line_apart = Record { waitlist: replaced.waitlist.clone(), ..written.clone() };
+    require(&LINE_IS_ONLY_A_HINT, !(is_others && stays) || line_apart == *replaced, || {
+        format!("{own:?} makes {written:?} of {replaced:?}")
+    })
+}
+
+const FIRST_COME_FIRST_SERVED: Property = Property {
+    name: "first-come-first-served",
+    source: "DESIGN §2.4, §6; etcd's concurrency.Election (lowest create revision)",
+};
+
+/// Where nothing goes wrong, nobody acquires before one that stands in line before it and can take its
+/// turn.
+pub(crate) fn first_come_first_served(acquirer: usize, passed_over: Option<usize>) -> Verdict {
+    require(&FIRST_COME_FIRST_SERVED, passed_over.is_none(), || {
+        format!("{acquirer} acquires before {}", passed_over.unwrap_or_default())
     })
 }
 

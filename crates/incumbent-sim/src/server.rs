@@ -159,8 +159,16 @@ impl Server {
     fn replace(&mut self, at: Micros, old: &Stored, record: Record, ours: Option<u32>) -> bool {
         let version = old.snapshot.version.clone();
         let stored = match ours {
-            Some(others) => Stored { snapshot: Snapshot { version, record }, note: None, others },
-            None => annotated(version, record, old.note(), old.others),
+            Some(others) => {
+                // Who joins or leaves the line writes nothing else, and so leaves the note as it is.
+                let is_line_alone = with_line_of(&record, old.snapshot.record.clone()) == record;
+                let note = is_line_alone.then(|| old.note());
+                Stored { snapshot: Snapshot { version, record }, note, others }
+            }
+            None => {
+                let record = with_line_of(&old.snapshot.record, record);
+                annotated(version, record, old.note(), old.others)
+            }
         };
         let changed = stored.snapshot.record != old.snapshot.record || stored.others != old.others;
         if changed {
@@ -203,11 +211,24 @@ impl Server {
         }
     }
 
+    /// Edits the annotations of the line. Nothing comes of an edit that changes nothing.
+    pub(crate) fn edit_line(&mut self, at: Micros, change: impl FnOnce(&mut Record)) {
+        if let Some(old) = self.lock().cloned() {
+            let mut stored = (*old).clone();
+            change(&mut stored.snapshot.record);
+            if stored.snapshot != old.snapshot {
+                stored.note = Some(old.note());
+                self.store(at, stored);
+            }
+        }
+    }
+
     /// Clears the record and our annotation: a release in the holder's name.
     pub(crate) fn make_vacant(&mut self, at: Micros) {
         if let Some(old) = self.lock().cloned() {
             let last_token = old.snapshot.record.last_token;
-            let record = Record { last_token, ..Record::default() };
+            let vacant = Record { last_token, ..Record::default() };
+            let record = with_line_of(&old.snapshot.record, vacant);
             let version = old.snapshot.version.clone();
             let snapshot = Snapshot { version, record };
             self.store(at, Stored { snapshot, note: None, others: old.others });
@@ -249,6 +270,16 @@ impl Stored {
                 token: record.last_token,
             })
         })
+    }
+}
+
+/// Whoever knows nothing of the line leaves its annotations as they are.
+fn with_line_of(old: &Record, record: Record) -> Record {
+    Record {
+        waitlist: old.waitlist.clone(),
+        hand_over: old.hand_over.clone(),
+        cordoned: old.cordoned.clone(),
+        ..record
     }
 }
 

@@ -41,17 +41,22 @@ pub enum Fault {
     OldCopyWritten,
     LockDeleted,
     BackupRestored,
+    LineEdited,
+    HandOverAsked,
+    Cordoned,
     ForeignCandidate,
     Namesake,
     PollingOnly,
     ClockRates,
     WallStandsStill,
     MixedTimings,
+    Priorities,
+    EndProven,
 }
 
 impl Fault {
     /// All faults, with their names.
-    pub const TABLE: [(Self, &'static str); 42] = [
+    pub const TABLE: [(Self, &'static str); 47] = [
         (Self::RequestLost, "request lost"),
         (Self::AnswerLost, "answer lost"),
         (Self::AnswerLate, "answer late"),
@@ -88,12 +93,17 @@ impl Fault {
         (Self::OldCopyWritten, "old copy written back"),
         (Self::LockDeleted, "lock deleted"),
         (Self::BackupRestored, "backup restored"),
+        (Self::LineEdited, "line edited"),
+        (Self::HandOverAsked, "hand-over asked"),
+        (Self::Cordoned, "cordoned"),
         (Self::ForeignCandidate, "foreign candidate"),
         (Self::Namesake, "namesake"),
         (Self::PollingOnly, "polling only"),
         (Self::ClockRates, "clock rates differ"),
         (Self::WallStandsStill, "wall clock stands still"),
         (Self::MixedTimings, "timings differ"),
+        (Self::Priorities, "priorities differ"),
+        (Self::EndProven, "end proven"),
     ];
 }
 
@@ -122,12 +132,16 @@ pub enum Outcome {
     ForgottenToken,
     SilentWatchReplaced,
     CampaignWithdrawn,
+    Joined,
+    InTurn,
+    HandedOver,
+    Succession,
     Settled,
 }
 
 impl Outcome {
     /// All outcomes, with their names.
-    pub const TABLE: [(Self, &'static str); 21] = [
+    pub const TABLE: [(Self, &'static str); 25] = [
         (Self::Term, "terms"),
         (Self::Renewal, "renewals"),
         (Self::LostByDeadline, "lost by the clock"),
@@ -148,6 +162,10 @@ impl Outcome {
         (Self::ForgottenToken, "tokens that nobody remembered"),
         (Self::SilentWatchReplaced, "silent watches replaced"),
         (Self::CampaignWithdrawn, "campaigns withdrawn"),
+        (Self::Joined, "places taken in line"),
+        (Self::InTurn, "heads of the line that acquired"),
+        (Self::HandedOver, "leaders that handed over when asked"),
+        (Self::Succession, "ended holders succeeded early"),
         (Self::Settled, "healed elections"),
     ];
 }

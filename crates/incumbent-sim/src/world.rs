@@ -1,11 +1,12 @@
 //! The world: candidates, the server, and one heap of what happens next.
 //!
 //! Read `World` and `happen` here; then `driver.rs` for what surrounds an elector, `work.rs` for
-//! what a leader does, `network.rs` for what becomes of requests and watches, `trouble.rs` for what
+//! what a leader does, `line.rs` for those who wait, `network.rs` for what becomes of requests and watches, `trouble.rs` for what
 //! goes wrong.
 
 mod driver;
 mod foreign;
+mod line;
 mod network;
 mod node;
 mod trouble;
@@ -53,6 +54,9 @@ pub(crate) struct World {
     is_healed: bool,
     /// Who leads since the election has settled after healing.
     settled: Option<usize>,
+    has_settled: bool,
+    /// A leader was asked to hand over and has, and nobody leads yet.
+    is_handing_over: bool,
     tally: Tally,
     trace: Trace,
     lines: Vec<String>,
@@ -136,6 +140,15 @@ enum Event {
         index: usize,
         number: u32,
     },
+    HandOver {
+        node: usize,
+        term: u32,
+    },
+    EndProven {
+        node: usize,
+        life: u32,
+    },
+    Ask,
     Trouble,
     Heal,
     MustHaveRecovered,
@@ -172,6 +185,8 @@ impl World {
             landed: None,
             is_healed: false,
             settled: None,
+            has_settled: false,
+            is_handing_over: false,
             tally: Tally::NOTHING,
             trace,
             lines: Vec::new(),
@@ -218,6 +233,7 @@ impl World {
                 Fault::MixedTimings,
                 self.plan.candidates.iter().any(|c| c.timing != self.plan.candidates[0].timing),
             ),
+            (Fault::Priorities, self.plan.candidates.iter().any(|c| c.priority != 0)),
             (Fault::Namesake, self.plan.candidates.iter().enumerate().any(|(i, c)| c.name != i)),
         ] {
             if is_set_up {
@@ -256,6 +272,9 @@ impl World {
             Event::Start { node } => self.on_start(node),
             Event::Resume { node } => self.on_resume(node),
             Event::Foreign { index, number } => self.on_foreign(index, number),
+            Event::HandOver { node, term } => self.on_hand_over(node, term),
+            Event::EndProven { node, life } => self.on_end_proven(node, life),
+            Event::Ask => self.on_ask(),
             Event::Trouble => self.on_trouble(),
             Event::Heal => self.on_heal(),
             Event::MustHaveRecovered => self.on_must_have_recovered(),
@@ -264,11 +283,21 @@ impl World {
 
     fn on_must_have_recovered(&mut self) {
         self.settled = self.leader();
-        let bound = self.now - self.plan.heal_at;
-        self.violate(properties::recovers_after_healing(self.settled, bound));
+        self.check_that_somebody_leads(self.now - self.plan.heal_at);
+        self.has_settled = true;
+        if self.plan.has(Fault::HandOverAsked) || self.plan.heal_at == 0 {
+            self.after(micros(self.plan.longest_lease()) / 2, Event::Ask);
+        }
         self.tally.outcome(Outcome::Settled);
         let leader = self.settled;
         self.note("sim", "settled", || format!("leader {leader:?}"));
+    }
+
+    /// But for the moment of a handover that was asked for.
+    fn check_that_somebody_leads(&mut self, bound: Micros) {
+        if !self.is_handing_over {
+            self.violate(properties::recovers_after_healing(self.leader(), bound));
+        }
     }
 
     /// Who leads, ours or foreign.

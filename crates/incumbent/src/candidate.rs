@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use incumbent_core::{Config, Elector, FencingToken, Identity, Release, Sighting, Timing};
+use incumbent_core::{Card, Config, Elector, FencingToken, Identity, Release, Timing};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::Api;
@@ -17,7 +17,7 @@ use crate::gate::WriteGate;
 use crate::identity;
 use crate::leadership::{Command, Leadership, await_release};
 use crate::lock::{HIGHEST_TOKEN, Lock};
-use crate::observer::Observer;
+use crate::observer::{Observer, View};
 use crate::term::{CurrentTerm, OnOverrun, Overrun, abort};
 
 /// A participant of an election: it can lead, wait to lead, or only follow.
@@ -30,7 +30,7 @@ pub struct Candidate {
     identity: Identity,
     clock: Clock,
     commands: mpsc::UnboundedSender<Command>,
-    sightings: watch::Receiver<Sighting>,
+    views: watch::Receiver<View>,
     current: CurrentTerm,
     health: Option<watch::Receiver<bool>>,
 }
@@ -50,6 +50,8 @@ impl Candidate {
             on_overrun: Arc::new(abort),
             has_events: false,
             health: None,
+            priority: 0,
+            address: None,
         }
     }
 
@@ -119,6 +121,10 @@ impl Candidate {
                     biased;
                     outcome = work => (Some(outcome), leadership.loss()),
                     loss = leadership.lost() => (None, Some(loss)),
+                    asked = leadership.asked_to_hand_over() => {
+                        tracing::info!(lock = %self.lock, ?asked, "handing over");
+                        (None, None)
+                    }
                     () = self.health_is(false) => {
                         tracing::info!(lock = %self.lock, "unhealthy: handing over");
                         (None, None)
@@ -182,7 +188,7 @@ impl Candidate {
 
     /// Follows who leads, also while this candidate does not campaign.
     pub fn observe(&self) -> Observer {
-        Observer::new(self.sightings.clone(), self.clock)
+        Observer::new(self.views.clone(), self.clock)
     }
 }
 
@@ -197,6 +203,8 @@ pub struct Builder {
     on_overrun: OnOverrun,
     has_events: bool,
     health: Option<watch::Receiver<bool>>,
+    priority: i32,
+    address: Option<String>,
 }
 
 impl Builder {
@@ -222,6 +230,23 @@ impl Builder {
     /// Gives no token below this: for a lock that moves to another cluster, where revisions begin anew.
     pub fn token_floor(mut self, floor: u64) -> Self {
         self.token_floor = FencingToken(floor);
+        self
+    }
+
+    /// Goes before candidates of a lower priority in the line, and takes over from a leader of a lower one,
+    /// once that has led for a lease duration. Default: 0.
+    ///
+    /// For "prefer this zone", or "prefer this version": with [`health`](Self::health) it comes back when
+    /// it is well again.
+    pub fn priority(mut self, priority: i32) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Publishes where this candidate can be reached while it leads: `POD_IP` and a port, a URL, whatever
+    /// its followers understand. They find it in [`Leader::Known`](crate::Leader::Known).
+    pub fn address(mut self, address: impl Into<String>) -> Self {
+        self.address = Some(address.into());
         self
     }
 
@@ -287,9 +312,11 @@ impl Builder {
             identity: identity.clone(),
             session: identity::session()?,
             token_floor: self.token_floor,
+            priority: self.priority,
+            card: Card { address: self.address.map(checked_address).transpose()?, container: None },
         };
         let (commands, receiver) = mpsc::unbounded_channel();
-        let (publish, sightings) = watch::channel(Sighting::Unknown);
+        let (publish, views) = watch::channel(View::UNKNOWN);
         let current = CurrentTerm::default();
         let events = self.has_events.then(|| Events::new(self.api.clone(), identity.clone()));
         let driver = Driver::new(Parts {
@@ -299,7 +326,7 @@ impl Builder {
             on_overrun: self.on_overrun,
             sender: commands.downgrade(),
             commands: receiver,
-            sightings: publish,
+            views: publish,
             current: current.clone(),
             events,
         });
@@ -309,9 +336,22 @@ impl Builder {
             identity,
             clock: self.clock,
             commands,
-            sightings,
+            views,
             current,
             health: self.health,
         })
     }
 }
+
+/// It stands in an annotation, which has room for all that an address can be.
+fn checked_address(address: String) -> Result<String, Error> {
+    match address.len() <= LONGEST_ADDRESS && !address.chars().any(char::is_control) {
+        true => Ok(address),
+        false => Err(Error::invalid(
+            format!("{address:?} cannot be an address"),
+            "it has at most 1024 bytes, and no control characters",
+        )),
+    }
+}
+
+const LONGEST_ADDRESS: usize = 1024;

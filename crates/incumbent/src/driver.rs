@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use incumbent_core::{
-    Change, Elector, Follow, Input, Instant, Loss, Observation, Output, Release, Reply, Request,
-    Sighting, Term, Window,
+    Change, Elector, FencingToken, Follow, Input, Instant, Loss, Observation, Output, Release,
+    Reply, Request, Term, Window,
 };
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -23,6 +23,7 @@ use crate::events::Events;
 use crate::follow::{self, News};
 use crate::leadership::{Command, Leadership};
 use crate::lock::{Lock, version};
+use crate::observer::View;
 use crate::term::{CurrentTerm, OnOverrun, TermState};
 use crate::watchdog;
 
@@ -34,7 +35,7 @@ pub(crate) struct Driver {
     commands: mpsc::UnboundedReceiver<Command>,
     /// For the leaderships that this driver hands out. Weak, so that it ends with its candidate.
     sender: mpsc::WeakUnboundedSender<Command>,
-    sightings: watch::Sender<Sighting>,
+    views: watch::Sender<View>,
     current: CurrentTerm,
     events: Option<Events>,
     news: mpsc::Receiver<News>,
@@ -77,7 +78,7 @@ pub(crate) struct Parts {
     pub(crate) on_overrun: OnOverrun,
     pub(crate) sender: mpsc::WeakUnboundedSender<Command>,
     pub(crate) commands: mpsc::UnboundedReceiver<Command>,
-    pub(crate) sightings: watch::Sender<Sighting>,
+    pub(crate) views: watch::Sender<View>,
     pub(crate) current: CurrentTerm,
     pub(crate) events: Option<Events>,
 }
@@ -93,7 +94,7 @@ impl Driver {
             on_overrun: parts.on_overrun,
             commands: parts.commands,
             sender: parts.sender,
-            sightings: parts.sightings,
+            views: parts.views,
             current: parts.current,
             events: parts.events,
             news,
@@ -135,7 +136,7 @@ impl Driver {
         if let Some(change) = output.change {
             self.tell(change);
         }
-        self.publish_sighting();
+        self.publish();
         if self.elector.has_namesake() {
             let identity = self.elector.config().identity.to_string();
             self.fail_campaign(Error::DuplicateIdentity { lock: self.lock().clone(), identity });
@@ -215,13 +216,16 @@ impl Driver {
         self.events.as_ref().map(|events| events.record(what, self.object.as_ref()))
     }
 
-    fn publish_sighting(&self) {
-        let sighting = self.elector.sighting();
-        self.sightings.send_if_modified(|published| {
-            let differs = *published != sighting;
-            *published = sighting;
+    fn publish(&self) {
+        let view = View::of(&self.elector);
+        self.views.send_if_modified(|published| {
+            let differs = *published != view;
+            *published = view;
             differs
         });
+        if let Some(term) = &self.term {
+            term.ask(self.elector.asked_to_hand_over());
+        }
     }
 
     fn fail_campaign(&mut self, error: Error) {
@@ -272,9 +276,9 @@ impl Driver {
                 self.campaign = Some(campaign);
                 Some(Input::Campaign)
             }
-            Some(Command::Release(token)) => {
-                let is_current = self.term.as_ref().is_some_and(|term| term.token() == token);
-                is_current.then_some(Input::Release)
+            Some(Command::Release(token)) => self.is_current(token).then_some(Input::Release),
+            Some(Command::HandOver(token, to)) => {
+                self.is_current(token).then_some(Input::HandOver(to))
             }
             Some(Command::AwaitRelease(waiting)) => {
                 match self.elector.is_idle() {
@@ -284,6 +288,10 @@ impl Driver {
                 None
             }
         }
+    }
+
+    fn is_current(&self, token: FencingToken) -> bool {
+        self.term.as_ref().is_some_and(|term| term.token() == token)
     }
 
     fn on_answer(&mut self, answer: Answer) -> Input {

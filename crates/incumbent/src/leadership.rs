@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use incumbent_core::{FencingToken, Loss, Release};
+use incumbent_core::{Asked, FencingToken, Identity, Loss, Release};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::Error;
@@ -66,6 +66,15 @@ impl Leadership {
         }
     }
 
+    /// Waits until somebody wants another leader, and says why: a request or a cordon that stands in the
+    /// lock, or a candidate of a higher priority.
+    ///
+    /// It is a request, and this process leads on until it has stopped its work and given the leadership
+    /// back. [`Candidate::run`](crate::Candidate::run) does that by itself.
+    pub async fn asked_to_hand_over(&self) -> Asked {
+        self.term.asked().await
+    }
+
     /// How long the work has, from now on, until it is ended by force; for planning an orderly stop.
     pub fn stop_within(&self) -> Duration {
         self.term.stop_by().saturating_since(self.term.clock().instant())
@@ -77,6 +86,19 @@ impl Leadership {
     /// It does not fail: where the API server cannot be reached in time, the lock is left to expire.
     pub async fn release(self) -> Release {
         let commands = self.commands.clone();
+        drop(self);
+        await_release(&commands).await
+    }
+
+    /// Gives the leadership back with the wish that `to` is next: it comes to the head of the line, whether
+    /// it waits there or not. Call it when the work has stopped.
+    ///
+    /// Who is asked for and does not come within 100 ms has missed its turn, and the next one leads. A
+    /// candidate of another program, which knows of no line, may be quicker than all of them.
+    pub async fn hand_over_to(self, to: Identity) -> Release {
+        let commands = self.commands.clone();
+        self.term.work_ended();
+        let _ = commands.send(Command::HandOver(self.fencing_token(), to));
         drop(self);
         await_release(&commands).await
     }
@@ -95,6 +117,8 @@ pub(crate) enum Command {
     Campaign(oneshot::Sender<Result<Leadership, Error>>),
     /// The work of this term has stopped: give the leadership back.
     Release(FencingToken),
+    /// The same, with a wish who leads next.
+    HandOver(FencingToken, Identity),
     /// Say how the release went, as soon as there is nothing (more) to release.
     AwaitRelease(oneshot::Sender<Release>),
 }

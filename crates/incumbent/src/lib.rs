@@ -94,7 +94,7 @@ pub use connect::{Connect, connect};
 pub use error::{BoxError, Error};
 pub use gate::{Gated, NotLeading, WriteGate};
 #[doc(inline)]
-pub use incumbent_core::{FencingToken, Identity, Loss, Release, Timing, TimingError};
+pub use incumbent_core::{Asked, FencingToken, Identity, Loss, Release, Timing, TimingError};
 pub use leadership::Leadership;
 pub use lock::Lock;
 pub use observer::{Leader, Observer};

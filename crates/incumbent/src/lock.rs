@@ -8,11 +8,14 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use incumbent_core::{
-    FencingToken, Identity, Record, Session, Snapshot, Stamp, Uid, Version, WallTime,
+    Card, Container, FencingToken, Identity, Record, Session, Snapshot, Stamp, Uid, Version,
+    Waitlist, WallTime,
 };
 use serde_json::{Map, Value, json};
 
 use crate::error::Error;
+
+mod line;
 
 /// The Kubernetes object that candidates compete for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -167,22 +170,33 @@ impl Lock {
 
     /// The object, edited so that it says `record`, with all else as it was: uid and resourceVersion
     /// among it, which make the write of it a replace of exactly that version.
+    ///
+    /// Who joins or leaves the line writes nothing but the line. What somebody else's program wrote in its
+    /// own way stays as it is, to the letter.
     pub(crate) fn edit(&self, object: &Value, record: &Record) -> Value {
-        let mut object = object.clone();
+        let before = self.decode(object).map(|known| known.record).unwrap_or_default();
+        let mut edited = object.clone();
+        if !is_edit_of_the_line(&before, record) {
+            self.write_record(&mut edited, record);
+        }
+        self.write_line(&mut edited, &before, record);
+        edited
+    }
+
+    fn write_record(&self, object: &mut Value, record: &Record) {
         match &self.kind {
-            Kind::Lease => write_times(member(&mut object, "spec"), record, "leaseTransitions"),
+            Kind::Lease => write_times(member(object, "spec"), record, "leaseTransitions"),
             Kind::ConfigMap { key } => {
                 let holder = record.holder.as_ref().map_or("", Identity::as_str);
-                member(&mut object, "data").insert(key.clone(), holder.into());
-                let mut old = text_annotation(&object, &self.record_annotation());
+                member(object, "data").insert(key.clone(), holder.into());
+                let mut old = text_annotation(object, &self.record_annotation());
                 write_times(as_map(&mut old), record, "leaderTransitions");
-                annotate(&mut object, &self.record_annotation(), &old);
+                annotate(object, &self.record_annotation(), &old);
             }
         }
-        let mut term = text_annotation(&object, &self.term_annotation());
+        let mut term = text_annotation(object, &self.term_annotation());
         write_term(as_map(&mut term), record);
-        annotate(&mut object, &self.term_annotation(), &term);
-        object
+        annotate(object, &self.term_annotation(), &term);
     }
 
     fn term_annotation(&self) -> String {
@@ -227,6 +241,10 @@ impl Lock {
         };
         record.session = term.session_of(&record);
         record.last_token = term.token;
+        if record.session.is_some() {
+            record.card = term.card;
+        }
+        self.read_line(object, &mut record);
         Ok(Snapshot { version, record })
     }
 }
@@ -353,6 +371,7 @@ struct Term {
     session: Option<Session>,
     renewed: Option<Stamp>,
     token: FencingToken,
+    card: Card,
 }
 
 impl Term {
@@ -364,6 +383,10 @@ impl Term {
             session: session.map(Session),
             renewed: stamp(&from["renewTime"]),
             token: FencingToken(token.unwrap_or(0)),
+            card: Card {
+                address: from["address"].as_str().map(str::to_owned),
+                container: container(&from["container"]),
+            },
         }
     }
 
@@ -376,7 +399,23 @@ impl Term {
     }
 }
 
+fn container(from: &Value) -> Option<Container> {
+    let text = |field: &str| from[field].as_str().map(str::to_owned);
+    Some(Container {
+        pod_uid: text("podUid")?,
+        pod: text("pod")?,
+        name: text("name")?,
+        id: text("id"),
+    })
+}
+
 // Writing.
+
+/// Whether `record` is `before` but for who waits.
+fn is_edit_of_the_line(before: &Record, record: &Record) -> bool {
+    let without_line = |record: &Record| Record { waitlist: Waitlist::default(), ..record.clone() };
+    without_line(before) == without_line(record)
+}
 
 fn write_times(into: &mut Map<String, Value>, record: &Record, transitions: &str) {
     let holder = record.holder.as_ref().map_or("", Identity::as_str);
@@ -409,12 +448,26 @@ fn write_term(into: &mut Map<String, Value>, record: &Record) {
             into.insert("session".to_owned(), format!("{session:032x}").into());
             let renewed = record.renewed.as_ref().map_or(Value::Null, stamp_text);
             into.insert("renewTime".to_owned(), renewed);
+            write_card(into, &record.card);
         }
         _ => {
-            for field in ["identity", "session", "renewTime"] {
+            for field in ["identity", "session", "renewTime", "address", "container"] {
                 into.remove(field);
             }
         }
+    }
+}
+
+fn write_card(into: &mut Map<String, Value>, card: &Card) {
+    let address = card.address.as_deref().map(Value::from);
+    let container = card.container.as_ref().map(|Container { pod_uid, pod, name, id }| {
+        json!({ "podUid": pod_uid, "pod": pod, "name": name, "id": id })
+    });
+    for (field, value) in [("address", address), ("container", container)] {
+        match value {
+            Some(value) => into.insert(field.to_owned(), value),
+            None => into.remove(field),
+        };
     }
 }
 

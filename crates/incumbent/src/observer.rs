@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use incumbent_core::{FencingToken, Identity, Instant, Sighting};
+use incumbent_core::{Elector, FencingToken, Identity, Instant, Sighting};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
@@ -21,6 +21,8 @@ pub enum Leader {
         identity: Identity,
         /// Its fencing token, where it writes one.
         token: Option<FencingToken>,
+        /// Where it can be reached, where it says so.
+        address: Option<String>,
         /// For how long this answer is good, if nothing more is heard.
         valid_for: Duration,
     },
@@ -36,26 +38,68 @@ impl Leader {
     }
 }
 
+/// What the driver publishes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct View {
+    sighting: Sighting,
+    address: Option<String>,
+    line: Vec<Identity>,
+}
+
+impl View {
+    pub(crate) const UNKNOWN: Self =
+        Self { sighting: Sighting::Unknown, address: None, line: Vec::new() };
+
+    pub(crate) fn of(elector: &Elector) -> Self {
+        let record = elector.record();
+        let waiters = record.iter().flat_map(|record| record.waitlist.waiters());
+        Self {
+            sighting: elector.sighting(),
+            address: record.and_then(|record| record.card.address.clone()),
+            line: waiters.map(|waiter| waiter.identity.clone()).collect(),
+        }
+    }
+}
+
 /// Follows an election.
 #[derive(Clone, Debug)]
 pub struct Observer {
-    sightings: watch::Receiver<Sighting>,
+    views: watch::Receiver<View>,
     clock: Clock,
     last: Distinct,
+    last_line: Vec<Identity>,
 }
 
 /// What distinguishes one leader from the next, from none, and from nobody knows.
 type Distinct = (bool, Option<(Identity, Option<FencingToken>)>);
 
 impl Observer {
-    pub(crate) fn new(sightings: watch::Receiver<Sighting>, clock: Clock) -> Self {
-        let last = distinct(&as_of(&sightings.borrow(), clock.instant()));
-        Self { sightings, clock, last }
+    pub(crate) fn new(views: watch::Receiver<View>, clock: Clock) -> Self {
+        let last = distinct(&as_of(&views.borrow(), clock.instant()));
+        let last_line = views.borrow().line.clone();
+        Self { views, clock, last, last_line }
     }
 
     /// Who leads now. Turns to [`Leader::Unknown`] by itself rather than to repeat a stale answer.
     pub fn leader(&self) -> Leader {
-        as_of(&self.sightings.borrow(), self.clock.instant())
+        as_of(&self.views.borrow(), self.clock.instant())
+    }
+
+    /// Who waits to lead, the next one first, as far as is known. At most sixteen have a place; others may
+    /// wait as well.
+    pub fn line(&self) -> Vec<Identity> {
+        self.views.borrow().line.clone()
+    }
+
+    /// Waits until the line is another one than this returned last (at first: than when the observer was
+    /// made): somebody has joined or left it, or was served.
+    ///
+    /// `None` when the candidate that this observer came from is gone.
+    pub async fn line_changed(&mut self) -> Option<Vec<Identity>> {
+        let last = &self.last_line;
+        let line = self.views.wait_for(|view| view.line != *last).await.ok()?.line.clone();
+        self.last_line.clone_from(&line);
+        Some(line)
     }
 
     /// Waits until something else is true than what it returned last (at first: than what was true when
@@ -64,7 +108,7 @@ impl Observer {
     /// `None` when the candidate that this observer came from is gone.
     pub async fn changed(&mut self) -> Option<Leader> {
         loop {
-            let expiry = match &*self.sightings.borrow_and_update() {
+            let expiry = match &self.views.borrow_and_update().sighting {
                 Sighting::Held { expires_at, .. } => *expires_at,
                 Sighting::Unknown | Sighting::Vacant => Instant::new(Duration::MAX),
             };
@@ -78,7 +122,7 @@ impl Observer {
                 _ => expiry,
             };
             tokio::select! {
-                changed = self.sightings.changed() => changed.ok()?,
+                changed = self.views.changed() => changed.ok()?,
                 () = self.clock.sleep_until(expiry) => {}
             }
         }
@@ -93,8 +137,8 @@ fn distinct(leader: &Leader) -> Distinct {
     }
 }
 
-fn as_of(sighting: &Sighting, now: Instant) -> Leader {
-    match sighting {
+fn as_of(view: &View, now: Instant) -> Leader {
+    match &view.sighting {
         Sighting::Unknown => Leader::Unknown,
         Sighting::Vacant => Leader::Nobody,
         Sighting::Held { expires_at, .. } if now >= *expires_at => Leader::Unknown,
@@ -102,6 +146,7 @@ fn as_of(sighting: &Sighting, now: Instant) -> Leader {
         Sighting::Held { holder: Some(holder), token, expires_at } => Leader::Known {
             identity: holder.clone(),
             token: *token,
+            address: view.address.clone(),
             valid_for: expires_at.saturating_since(now),
         },
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use incumbent_core::{FencingToken, Instant, Loss, Term};
+use incumbent_core::{Asked, FencingToken, Instant, Loss, Term};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
@@ -25,6 +25,8 @@ pub(crate) struct TermState {
     /// Work may be running: the handle is alive.
     working: AtomicBool,
     ended: watch::Sender<Option<Loss>>,
+    /// Somebody wants another leader.
+    asked: watch::Sender<Option<Asked>>,
     on_overrun: OnOverrun,
 }
 
@@ -64,6 +66,7 @@ impl TermState {
             stop_by: nanos(term.stop_by).into(),
             working: true.into(),
             ended: watch::Sender::new(None),
+            asked: watch::Sender::new(None),
             on_overrun,
         })
     }
@@ -107,6 +110,27 @@ impl TermState {
             tokio::select! {
                 _ = ended.changed() => {}
                 () = self.clock.sleep_until(valid_until) => {}
+            }
+        }
+    }
+
+    pub(crate) fn ask(&self, asked: Option<Asked>) {
+        self.asked.send_if_modified(|known| {
+            let differs = *known != asked;
+            *known = asked;
+            differs
+        });
+    }
+
+    /// Waits until this leader is asked to hand over.
+    pub(crate) async fn asked(&self) -> Asked {
+        let mut asked = self.asked.subscribe();
+        loop {
+            if let Some(asked) = asked.borrow_and_update().clone() {
+                return asked;
+            }
+            if asked.changed().await.is_err() {
+                std::future::pending::<()>().await;
             }
         }
     }

@@ -1,8 +1,8 @@
 //! What surrounds an elector: as `driver.rs` and `follow.rs` of the adapter do it.
 
 use incumbent_core::{
-    Change, Follow, Input, Instant, Loss, Observation, Operation, Output, Release, Reply, Request,
-    Snapshot, Window,
+    Change, Follow, Input, Instant, Loss, Observation, Operation, Output, Record, Release, Reply,
+    Request, Snapshot, Window,
 };
 
 use super::network::{Answer, News};
@@ -61,6 +61,7 @@ impl World {
         }
         next = next.or_else(|| self.fail_for_namesake(index));
         self.set_alarm(index, wake);
+        self.hand_over_if_asked(index);
         next
     }
 
@@ -390,8 +391,31 @@ pub(super) fn tell_snapshot(snapshot: &Snapshot) -> String {
         _ => 0,
     };
     format!(
-        "{uid}@{revision} holder {holder} session {session} token {token} for {seconds}s beat {beat}"
+        "{uid}@{revision} holder {holder} session {session} token {token} for {seconds}s beat {beat}{}",
+        tell_line(record)
     )
+}
+
+/// The sessions that wait, and what is asked of the leader.
+fn tell_line(record: &Record) -> String {
+    let waiters = record.waitlist.waiters().iter();
+    let waiters: Vec<String> = waiters
+        .map(|waiter| match waiter.session {
+            Some(session) => session.0.to_string(),
+            None => waiter.identity.to_string(),
+        })
+        .collect();
+    let mut line = match waiters.is_empty() {
+        true => String::new(),
+        false => format!(" line {}", waiters.join(",")),
+    };
+    if let Some(wish) = &record.hand_over {
+        line.push_str(&format!(" asked {wish:?}"));
+    }
+    if !record.cordoned.is_empty() {
+        line.push_str(&format!(" cordoned {:?}", record.cordoned));
+    }
+    line
 }
 
 fn tell_change(change: &Change) -> &'static str {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use incumbent_core::{Observation, Operation, Reply};
+use incumbent_core::{Observation, Operation, Record, Reply};
 
 use super::driver::{tell_operation, tell_snapshot};
 use super::node::Watch;
@@ -205,7 +205,8 @@ impl World {
             }
             _ => None,
         };
-        let acquires = acquires(ask.operation());
+        let acquires =
+            acquires(before.as_ref().map(|before| &before.snapshot.record), ask.operation());
         if is_write {
             self.note("api", "gets", || tell_operation(ask.operation()));
         }
@@ -218,6 +219,7 @@ impl World {
                 &record,
                 session,
             ));
+            self.look_at_line(client, &before.snapshot.record, &record, session);
         }
         if is_late && is_write {
             self.tally.outcome(if applied {
@@ -381,12 +383,14 @@ fn server_error(ask: &Ask, retry_after: Option<Duration>) -> Reply {
     }
 }
 
-/// Whether a write begins a term: it says so itself, by being acquired and renewed at one time.
-fn acquires(operation: &Operation) -> bool {
-    match operation {
-        Operation::Replace { record, .. } | Operation::Create(record) => {
-            record.holder.is_some() && record.acquired == record.renewed
-        }
-        Operation::Read => false,
-    }
+/// Whether a write begins a term.
+fn acquires(before: Option<&Record>, operation: &Operation) -> bool {
+    let (Operation::Replace { record, .. } | Operation::Create(record)) = operation else {
+        return false;
+    };
+    let goes_on = before.is_some_and(|before| {
+        let is_same_process = record.session.is_none() || before.session == record.session;
+        is_same_process && (&before.holder, &before.acquired) == (&record.holder, &record.acquired)
+    });
+    record.holder.is_some() && !goes_on
 }

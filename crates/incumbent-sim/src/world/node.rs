@@ -1,6 +1,8 @@
 //! One of our candidates: a process on a machine, and what runs in it.
 
-use incumbent_core::{Config, Elector, FencingToken, Identity, Instant, Session, Timing, Version};
+use incumbent_core::{
+    Card, Config, Elector, FencingToken, Identity, Instant, Session, Timing, Version,
+};
 
 use crate::chance::Chance;
 use crate::clock::{Clock, Micros};
@@ -12,6 +14,7 @@ pub(super) struct Node {
     pub(super) elector: Elector,
     pub(super) timing: Timing,
     pub(super) name: usize,
+    priority: i32,
     pub(super) may_watch: bool,
     /// Counts the starts of the process; zero while it does not run.
     pub(super) life: u32,
@@ -33,6 +36,8 @@ pub(super) struct Node {
     pub(super) work: Option<Work>,
     /// The highest token that this process was told of.
     pub(super) remembered: u64,
+    /// The last process that this one was told has ended.
+    pub(super) told_ended: Option<Session>,
     /// Which edit of the others' content came with the version that the elector knows.
     pub(super) others: (u64, u32),
     /// The last write may have been applied, or may still be.
@@ -88,6 +93,8 @@ pub(super) struct Work {
     pub(super) stubborn: bool,
     /// When the last write of this term that we know of was applied.
     pub(super) landed_at: Micros,
+    /// It was asked to hand over, and is about to.
+    pub(super) asked: bool,
     /// The machine stood still unnoticed since its last renewal was sent.
     pub(super) lost_time: bool,
     /// Somebody has acquired beside it with an excuse.
@@ -101,9 +108,10 @@ impl Node {
         let offset = chance.between(0, 1_000_000_000_000);
         Self {
             clock: Clock::new(offset, candidate.clock_rate, wall_offset, wall_step),
-            elector: elector(candidate.timing, candidate.name, 0),
+            elector: elector(candidate.timing, candidate.name, candidate.priority, 0),
             timing: candidate.timing,
             name: candidate.name,
+            priority: candidate.priority,
             may_watch: candidate.watches,
             life: 0,
             paused_until: 0,
@@ -117,6 +125,7 @@ impl Node {
             campaigns: false,
             work: None,
             remembered: 0,
+            told_ended: None,
             others: (0, 0),
             last_is_unknown: false,
             sent: 0,
@@ -126,9 +135,10 @@ impl Node {
 
     /// A new process: the machine, its clock and its name stay.
     pub(super) fn start(&mut self, life: u32) {
-        self.elector = elector(self.timing, self.name, life);
+        self.elector = elector(self.timing, self.name, self.priority, life);
         self.life = life;
         self.remembered = 0;
+        self.told_ended = None;
         self.last_is_unknown = false;
     }
 
@@ -157,8 +167,13 @@ impl Node {
     }
 }
 
-fn elector(timing: Timing, name: usize, life: u32) -> Elector {
-    let identity = Identity::new(format!("candidate-{name}")).expect("a name is not empty");
+fn elector(timing: Timing, name: usize, priority: i32, life: u32) -> Elector {
     let session = Session(u128::from(life));
-    Elector::new(Config { timing, identity, session, token_floor: FencingToken(0) })
+    let token_floor = FencingToken(0);
+    let card = Card::default();
+    Elector::new(Config { timing, identity: identity(name), session, token_floor, priority, card })
+}
+
+pub(super) fn identity(name: usize) -> Identity {
+    Identity::new(format!("candidate-{name}")).expect("a name is not empty")
 }

@@ -27,7 +27,7 @@ pub(super) enum Advantage {
 }
 
 /// What happens at random, by weight.
-const TROUBLES: [Fault; 18] = [
+const TROUBLES: [Fault; 21] = [
     Fault::ServerRestart,
     Fault::ServerAway,
     Fault::CutOff,
@@ -46,6 +46,9 @@ const TROUBLES: [Fault; 18] = [
     Fault::OldCopyWritten,
     Fault::LockDeleted,
     Fault::BackupRestored,
+    Fault::LineEdited,
+    Fault::HandOverAsked,
+    Fault::Cordoned,
 ];
 
 impl World {
@@ -127,6 +130,7 @@ impl World {
             return;
         }
         self.note_of(index, how, String::new);
+        self.prove_end(index);
         let node = &mut self.nodes[index];
         node.end();
         node.paused_until = 0;
@@ -204,6 +208,9 @@ impl World {
                 self.server.delete(at);
             }
             Fault::BackupRestored => return self.restore_backup(),
+            Fault::LineEdited => self.edit_line_by_hand(),
+            Fault::HandOverAsked => self.ask_to_hand_over(),
+            Fault::Cordoned => self.cordon(),
             _ => return,
         }
         self.spread();
@@ -271,6 +278,8 @@ impl World {
         self.is_healed = true;
         self.note("sim", "heals", String::new);
         let now = self.now;
+        self.server.edit_line(now, |record| record.cordoned.clear());
+        self.spread();
         self.server.away_until = now;
         for index in 0..self.nodes.len() {
             self.free(index);

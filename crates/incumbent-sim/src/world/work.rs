@@ -35,10 +35,15 @@ impl World {
             stop_by: term.stop_by,
             stopping: false,
             stubborn: false,
+            asked: false,
             landed_at: landed.at,
             lost_time: flight.is_none_or(|flight| flight.sent_at_truly < node.machine_paused_at),
             void: false,
         });
+        self.is_handing_over = false;
+        if self.has_settled {
+            self.settled = Some(index);
+        }
         self.check_alone(index);
         self.look_at_term_at(index, term.valid_until);
         self.after(0, Event::WorkActs { node: index, term: number });
@@ -157,7 +162,8 @@ impl World {
         if free_at > self.now {
             return self.at(free_at, Event::Release { node: index, life });
         }
-        self.step(index, Input::Release, 0);
+        let release = self.release_input();
+        self.step(index, release, 0);
     }
 
     /// The work asks whether it leads, and if so writes to the store, which takes its time.

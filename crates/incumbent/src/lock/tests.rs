@@ -35,6 +35,7 @@ fn ours() -> Record {
         acquired: Some(time.clone()),
         renewed: Some(time),
         transitions: 3,
+        ..Record::default()
     }
 }
 
