@@ -49,6 +49,8 @@ pub struct Elector {
     conflicts: u32,
     /// Nothing is sent before this, after a failure.
     pause: Window,
+    /// The line is not joined or left before this, after a conflict. Nothing else waits for that.
+    line_pause: Instant,
     next_poll: Window,
     /// The times written by the last successful write, and by those since whose outcome is not known.
     /// A record with any other is not ours. They rise, so that each write is a change.
@@ -155,6 +157,7 @@ impl Elector {
             unresolved: None,
             conflicts: 0,
             pause: Window::at(Instant::START),
+            line_pause: Instant::START,
             next_poll: Window::at(Instant::START),
             stamps: Vec::new(),
             latest: Instant::START,
@@ -396,6 +399,11 @@ impl Elector {
         if self.seen.revision() == sent.known {
             self.knowledge = Knowledge::Outdated;
         }
+        if !sent.purpose.is_stamped() {
+            let retry_period = self.config.timing.retry_period();
+            self.line_pause = now + retry_period / 1024 * lot(self.config.session, now, 1024);
+            return;
+        }
         self.conflicts += 1;
         if self.conflicts > 1 {
             self.pause_until(now + self.config.timing.retry_period() / 4);
@@ -588,7 +596,7 @@ impl Elector {
         let changed_at = self.seen.line_changed_at();
         let most = self.config.timing.retry_period() * count(line.waiters().len());
         let delay = most / 1024 * lot(self.config.session, changed_at, 1024);
-        Some((Window::at(changed_at + delay), Purpose::Join))
+        Some((Window::at((changed_at + delay).max(self.line_pause)), Purpose::Join))
     }
 
     /// The first time without the place of a process that ran under this name before. Only then: two who
@@ -603,7 +611,7 @@ impl Elector {
     }
 
     fn plan_to_leave(&self) -> Option<(Window, Purpose)> {
-        self.rank().map(|_| (Window::at(Instant::START), Purpose::Leave))
+        self.rank().map(|_| (Window::at(self.line_pause), Purpose::Leave))
     }
 
     fn next_request(&mut self, now: Now) -> Option<Request> {

@@ -45,7 +45,7 @@ pub(crate) struct Trouble {
 
 /// What a watch shows.
 pub(crate) enum Seen {
-    Object(Observation, Option<Value>),
+    Object(Box<Observation>, Option<Value>),
     /// Nothing before this resourceVersion is still to come.
     Bookmark(String),
     /// The watch cannot go on from where it was.
@@ -333,11 +333,11 @@ fn seen(lock: &Lock, event: WatchEvent<Value>) -> Result<Seen, String> {
     match event {
         WatchEvent::Added(object) | WatchEvent::Modified(object) => {
             let observation = Observation::Present(lock.decode(&object)?);
-            Ok(Seen::Object(observation, Some(object)))
+            Ok(Seen::Object(Box::new(observation), Some(object)))
         }
         WatchEvent::Deleted(object) => {
             let revision = version(&object)?.revision;
-            Ok(Seen::Object(Observation::Gone { revision }, None))
+            Ok(Seen::Object(Box::new(Observation::Gone { revision }), None))
         }
         WatchEvent::Bookmark(bookmark) => Ok(Seen::Bookmark(bookmark.metadata.resource_version)),
         WatchEvent::Error(status) if status.code == 410 => Ok(Seen::Expired),

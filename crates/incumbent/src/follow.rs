@@ -86,12 +86,12 @@ async fn forward(
         };
         match event {
             Some(Ok(Seen::Object(observation, object))) => {
-                let revision = match &observation {
+                let revision = match &*observation {
                     Observation::Present(snapshot) => snapshot.version.revision,
                     Observation::Gone { revision } => *revision,
                 };
                 end.resume_after = Some(revision.to_string());
-                news.send(News::Seen(Box::new(observation), object)).await.ok()?;
+                news.send(News::Seen(observation, object)).await.ok()?;
             }
             Some(Ok(Seen::Bookmark(revision))) => end.resume_after = Some(revision),
             Some(Ok(Seen::Expired)) => {
