@@ -86,6 +86,8 @@ pub(crate) struct Server {
     /// Connections do not outlive a restart.
     pub(crate) incarnation: u32,
     pub(crate) away_until: Micros,
+    /// Something in between answers each write with a conflict.
+    pub(crate) conflicts_until: Micros,
 }
 
 impl Server {
@@ -99,6 +101,7 @@ impl Server {
             undone: Vec::new(),
             incarnation: 0,
             away_until: 0,
+            conflicts_until: 0,
         };
         if lock_exists {
             server.create(0, Record::default());

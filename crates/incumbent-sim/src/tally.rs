@@ -24,6 +24,7 @@ pub enum Fault {
     WatchExpired,
     ServerRestart,
     ServerAway,
+    ConflictStorm,
     CutOff,
     Forbidden,
     Crash,
@@ -56,7 +57,7 @@ pub enum Fault {
 
 impl Fault {
     /// All faults, with their names.
-    pub const TABLE: [(Self, &'static str); 47] = [
+    pub const TABLE: [(Self, &'static str); 48] = [
         (Self::RequestLost, "request lost"),
         (Self::AnswerLost, "answer lost"),
         (Self::AnswerLate, "answer late"),
@@ -76,6 +77,7 @@ impl Fault {
         (Self::WatchExpired, "410"),
         (Self::ServerRestart, "server restart"),
         (Self::ServerAway, "server away"),
+        (Self::ConflictStorm, "409 to all writes"),
         (Self::CutOff, "cut off"),
         (Self::Forbidden, "permission taken away"),
         (Self::Crash, "crash"),

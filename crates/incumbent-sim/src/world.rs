@@ -102,7 +102,7 @@ enum Event {
     News {
         node: usize,
         watch: u32,
-        news: Box<News>,
+        news: News,
     },
     /// The work's and the watchdog's look at the clock.
     TermDue {

@@ -238,7 +238,7 @@ impl World {
 
     // News of the watch.
 
-    pub(super) fn on_news(&mut self, index: usize, watch: u32, news: Box<News>) {
+    pub(super) fn on_news(&mut self, index: usize, watch: u32, news: News) {
         let node = &mut self.nodes[index];
         if node.watch.number != watch || node.life == 0 {
             return;
@@ -247,7 +247,7 @@ impl World {
         if free_at > self.now {
             return self.at(free_at, Event::News { node: index, watch, news });
         }
-        match *news {
+        match news {
             News::Opened => {
                 node.watch.is_open = true;
                 node.watch.ahead = None;
@@ -258,7 +258,7 @@ impl World {
                 watch.shown = revision;
                 watch.resume_after = Some(revision);
                 watch.ahead = watch.ahead.filter(|(ahead, _)| *ahead > revision);
-                self.step(index, Input::Observed(observation), others);
+                self.step(index, Input::Observed(*observation), others);
             }
             News::Ended { pause, forgets } => {
                 if forgets {

@@ -30,7 +30,7 @@ enum Fate {
     Comes(Micros),
     Lost,
     /// The server says something else than what it did.
-    Instead(Reply),
+    Instead(Box<Reply>),
 }
 
 /// An answer on its way back.
@@ -61,7 +61,7 @@ pub(super) enum News {
     Opened,
     Seen {
         revision: u64,
-        observation: Observation,
+        observation: Box<Observation>,
         others: u32,
     },
     /// The watch is over; the next is tried after `pause`, and starts anew if this one `forgets`.
@@ -116,7 +116,8 @@ impl World {
     /// What the server refuses without looking at the lock.
     fn refusal(&mut self, ask: &Ask) -> Option<Reply> {
         let patience = Duration::from_secs(1 + self.chance.below(LONGEST_PATIENCE.as_secs()));
-        if ask.is_write() && self.strikes(Fault::ConflictFromNowhere) {
+        let in_storm = self.server.conflicts_until > self.now;
+        if ask.is_write() && (in_storm || self.strikes(Fault::ConflictFromNowhere)) {
             return Some(Reply::Conflict);
         }
         if self.strikes(Fault::TooManyRequests) {
@@ -136,7 +137,7 @@ impl World {
             return Fate::Comes(self.chance.below(2 * (gives_up_at - self.now) + 1));
         }
         if self.strikes(Fault::InternalError) || self.strikes(Fault::GatewayTimeout) {
-            return Fate::Instead(server_error(ask, None));
+            return Fate::Instead(Box::new(server_error(ask, None)));
         }
         Fate::Comes(self.latency())
     }
@@ -171,7 +172,7 @@ impl World {
         };
         match answer {
             Fate::Lost => {}
-            Fate::Instead(reply) => self.answer_soon(client, flight, Answer::plain(reply)),
+            Fate::Instead(reply) => self.answer_soon(client, flight, Answer::plain(*reply)),
             Fate::Comes(way) => {
                 let incarnation = self.server.incarnation;
                 let answer = Box::new(reply);
@@ -284,17 +285,18 @@ impl World {
             return;
         }
         let last = self.server.last();
-        let (revision, observation, others) = (last.revision, last.observation(), last.others());
+        let (revision, observation, others) =
+            (last.revision, last.observation().into(), last.others());
         let news = News::Seen { revision, observation, others };
         let lease = micros(self.nodes[index].timing.lease_duration());
         let watch = self.nodes[index].watch.number;
         if self.strikes(Fault::EventTwice) {
-            let (news, late) = (Box::new(news.clone()), self.chance.below(lease));
+            let (news, late) = (news.clone(), self.chance.below(lease));
             self.after(late, Event::News { node: index, watch, news });
         }
         if self.strikes(Fault::EventLate) {
             let late = self.chance.below(lease);
-            return self.after(late, Event::News { node: index, watch, news: Box::new(news) });
+            return self.after(late, Event::News { node: index, watch, news });
         }
         self.stream(index, news);
     }
@@ -305,7 +307,7 @@ impl World {
         let watch = &mut self.nodes[index].watch;
         watch.last_arrival = arrives.max(watch.last_arrival);
         let (at, watch) = (watch.last_arrival, watch.number);
-        self.at(at, Event::News { node: index, watch, news: Box::new(news) });
+        self.at(at, Event::News { node: index, watch, news });
     }
 
     /// The server or the network ends the watch of `index`, which sees it.
@@ -367,7 +369,7 @@ impl World {
             .filter(|entry| resumes || entry.stored.is_some())
             .map(|entry| News::Seen {
                 revision: entry.revision,
-                observation: entry.observation(),
+                observation: entry.observation().into(),
                 others: entry.others(),
             })
             .collect();

@@ -27,9 +27,10 @@ pub(super) enum Advantage {
 }
 
 /// What happens at random, by weight.
-const TROUBLES: [Fault; 21] = [
+const TROUBLES: [Fault; 22] = [
     Fault::ServerRestart,
     Fault::ServerAway,
+    Fault::ConflictStorm,
     Fault::CutOff,
     Fault::Forbidden,
     Fault::Crash,
@@ -88,6 +89,7 @@ impl World {
         match fault {
             Fault::ServerRestart => self.restart_server(0),
             Fault::ServerAway => self.restart_server(span),
+            Fault::ConflictStorm => self.server.conflicts_until = self.now + span,
             Fault::CutOff => self.nodes[index].cut_until = self.now + span,
             Fault::Forbidden => self.nodes[index].forbidden_until = self.now + span,
             Fault::Crash => self.crash_somebody(index),
@@ -281,6 +283,7 @@ impl World {
         self.server.edit_line(now, |record| record.cordoned.clear());
         self.spread();
         self.server.away_until = now;
+        self.server.conflicts_until = now;
         for index in 0..self.nodes.len() {
             self.free(index);
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use incumbent_core::{
-    Config, Elector, FencingToken, Identity, Instant, Operation, Reply, Session, Timing,
+    Card, Config, Elector, FencingToken, Identity, Instant, Operation, Reply, Session, Timing,
 };
 
 use crate::register::Register;
@@ -91,6 +91,8 @@ impl Node {
             identity: Identity::new(["john", "jane", "jack"][index]).expect("it is not empty"),
             session,
             token_floor: FencingToken(0),
+            priority: 0,
+            card: Card::default(),
         };
         Self {
             elector: Elector::new(config),
