@@ -152,6 +152,11 @@ impl Record {
         self.holder == other.holder && self.session == other.session
     }
 
+    /// Whether this may have come after `earlier`, in one object: what only ever rises has not fallen.
+    pub(crate) fn may_follow(&self, earlier: &Self) -> bool {
+        self.last_token >= earlier.last_token && self.transitions >= earlier.transitions
+    }
+
     /// Whether `other` shows the same sign of life: nobody has acquired, renewed or released in
     /// between. Labels and annotations of others are no sign of life.
     pub(crate) fn same_heartbeat(&self, other: &Self) -> bool {

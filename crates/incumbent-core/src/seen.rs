@@ -140,8 +140,12 @@ impl Seen {
             Lock::Unknown | Lock::Missing => {}
         }
         if !new.record.is_held() {
-            // A vacant record says that all terms before it were released.
+            // A vacant record says that all terms before it were released, if it knows of them: it may
+            // be one of a restored backup, which was edited since.
             earlier_until = Instant::START;
+            if self.snapshot().is_some_and(|old| !new.record.may_follow(&old.record)) {
+                self.bar(now);
+            }
         }
         self.revision = new.version.revision;
         self.highest_token = self.highest_token.max(new.record.last_token);

@@ -8,7 +8,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use incumbent_core::{
-    Change, Elector, Follow, Input, Now, Observation, Operation, Output, Record, Reply, Timing,
+    Change, Elector, FencingToken, Follow, Input, Now, Observation, Operation, Output, Record,
+    Reply, Timing,
 };
 use support::{OTHER, at, elector, held_by, snapshot};
 
@@ -93,7 +94,13 @@ fn states() -> Vec<(&'static str, State)> {
 fn inputs(state: &State) -> Vec<(&'static str, Input)> {
     let ours = || snapshot("a", 20, state.sent.clone());
     let others = || snapshot("a", 20, held_by("jane", Some(OTHER), 9));
-    let vacant = || snapshot("a", 20, Record::default());
+    let vacant = || {
+        snapshot(
+            "a",
+            20,
+            Record { last_token: FencingToken(19), transitions: 9, ..Record::default() },
+        )
+    };
     let other_object = || snapshot("b", 20, Record::default());
     let stale = || snapshot("a", 1, held_by("jane", Some(OTHER), 0));
     let see = |snapshot| Input::Observed(Observation::Present(snapshot));

@@ -3,7 +3,7 @@
 //! The simulator calls them with what an outsider sees at true time. They know nothing of how an
 //! elector comes to its decisions, so that they cannot share its mistakes.
 
-use incumbent_core::{Change, Instant, Operation, Record, Session, Term, Timing};
+use incumbent_core::{Change, Identity, Instant, Operation, Record, Session, Term, Timing, Waiter};
 
 use crate::clock::Micros;
 
@@ -219,14 +219,33 @@ const LINE_IS_ONLY_A_HINT: Property = Property {
     source: "DESIGN §6; Kubernetes KEP-4355 (candidates apart from the lease)",
 };
 
-/// Whoever joins or leaves the line changes nothing else: not who holds the lock, and not since when.
-pub(crate) fn line_is_only_a_hint(replaced: &Record, written: &Record, own: Session) -> Verdict {
+/// Whoever joins or leaves the line changes nothing else: not who holds the lock, not since when, and not
+/// where others stand. Where the line is full, its last may fall out for one of a higher priority.
+pub(crate) fn line_is_only_a_hint(
+    replaced: &Record,
+    written: &Record,
+    (name, own): (&Identity, Session),
+) -> Verdict {
     let is_others = replaced.is_held() && replaced.session != Some(own);
     let stays = written.is_held() && written.session != Some(own);
     let line_apart = Record { waitlist: replaced.waitlist.clone(), ..written.clone() };
-    require(&LINE_IS_ONLY_A_HINT, !(is_others && stays) || line_apart == *replaced, || {
-        format!("{own:?} makes {written:?} of {replaced:?}")
-    })
+    // It may have another name by now.
+    let name = place_of(written, own).or_else(|| place_of(replaced, own)).unwrap_or(name);
+    let (before, after) = (others_in_line(replaced, name), others_in_line(written, name));
+    let is_kept = before.starts_with(&after) && before.len() <= after.len() + 1;
+    let holds = !(is_others && stays) || (line_apart == *replaced && is_kept);
+    require(&LINE_IS_ONLY_A_HINT, holds, || format!("{name} makes {written:?} of {replaced:?}"))
+}
+
+fn place_of(record: &Record, session: Session) -> Option<&Identity> {
+    let own = |waiter: &&Waiter| waiter.session == Some(session);
+    record.waitlist.waiters().iter().find(own).map(|waiter| &waiter.identity)
+}
+
+/// A process that takes a place drops those of its predecessors, who had the same name.
+fn others_in_line<'a>(record: &'a Record, own: &Identity) -> Vec<&'a Waiter> {
+    let others = |waiter: &&Waiter| waiter.identity != *own;
+    record.waitlist.waiters().iter().filter(others).collect()
 }
 
 const FIRST_COME_FIRST_SERVED: Property = Property {
@@ -244,7 +263,7 @@ pub(crate) fn first_come_first_served(acquirer: usize, passed_over: Option<usize
 
 const RECOVERS_AFTER_HEALING: Property = Property {
     name: "recovers-after-healing",
-    source: "issue 4 (liveness phase; VOPR, openraft tests-turmoil); docs/timing.md",
+    source: "DESIGN §9 (VOPR, openraft tests-turmoil); docs/timing.md",
 };
 
 /// Once all faults are over, somebody leads within the bound that `Plan::recovery_bound` derives.

@@ -18,8 +18,8 @@ impl World {
         written: &Record,
         session: Session,
     ) {
-        self.violate(properties::line_is_only_a_hint(before, written, session));
         let name = identity(self.nodes[client].name);
+        self.violate(properties::line_is_only_a_hint(before, written, (&name, session)));
         let rank = before.waitlist.rank_of(&name, session);
         let begins = written.session == Some(session)
             && (before.session, &before.acquired) != (written.session, &written.acquired);
