@@ -200,6 +200,10 @@ impl Elector {
                 self.seen.learn_ended(now.instant, session);
                 None
             }
+            Input::Introduce(card) => {
+                self.config.card = card;
+                None
+            }
         };
         let change = change.or_else(|| self.judge()).or(expired);
         let request = self.next_request(now);
@@ -231,6 +235,16 @@ impl Elector {
             },
             _ => Sighting::Vacant,
         }
+    }
+
+    /// Whether this candidate wants to lead, and does not.
+    pub fn is_campaigning(&self) -> bool {
+        matches!(self.state, State::Campaigning { .. })
+    }
+
+    /// How many are before this candidate in the line. `None` where it is not in the line.
+    pub fn rank(&self) -> Option<usize> {
+        self.record()?.waitlist.rank_of(&self.config.identity, self.config.session)
     }
 
     /// What the lock says, as far as this candidate knows.
@@ -505,11 +519,6 @@ impl Elector {
         })
     }
 
-    /// How many are before this candidate in the line.
-    fn rank(&self) -> Option<usize> {
-        self.record()?.waitlist.rank_of(&self.config.identity, self.config.session)
-    }
-
     fn lose(&mut self, loss: Loss) -> Option<Change> {
         if let State::Leading(reign) = &self.state {
             self.state = State::Lost { stop_by: reign.term.stop_by };
@@ -708,7 +717,8 @@ impl Elector {
     fn renewed_record(&self, before: &Record, stamp: WallTime) -> Record {
         let own_name = Some(HandOver::To(self.config.identity.clone()));
         let hand_over = before.hand_over.clone().filter(|_| before.hand_over != own_name);
-        Record { renewed: Some(Stamp::At(stamp)), hand_over, ..before.clone() }
+        let card = self.config.card.clone();
+        Record { renewed: Some(Stamp::At(stamp)), hand_over, card, ..before.clone() }
     }
 
     /// The lock as nobody's. The last token stays, so that the next one is higher.

@@ -73,8 +73,8 @@ pub use message::{
     Term,
 };
 pub use record::{
-    Card, Container, FencingToken, HandOver, Identity, Record, Session, Snapshot, Stamp, Uid,
-    Version,
+    Card, Container, ContainerReport, ContainerStart, FencingToken, HandOver, Identity, Record,
+    Session, Snapshot, Stamp, Uid, Version,
 };
 pub use time::{Instant, Now, WallTime, Window};
 pub use timing::{Timing, TimingError};

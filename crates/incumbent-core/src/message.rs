@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::record::{FencingToken, Identity, Record, Session, Snapshot, Version};
+use crate::record::{Card, FencingToken, Identity, Record, Session, Snapshot, Version};
 use crate::time::{Instant, Window};
 
 /// Something that happened.
@@ -27,6 +27,8 @@ pub enum Input {
     ///
     /// That it is silent, unready or not to be found is no proof.
     Ended(Session),
+    /// What this candidate says of itself when it leads has changed; its next write says so.
+    Introduce(Card),
 }
 
 /// The answer to a request.

@@ -108,18 +108,51 @@ pub struct Card {
     pub container: Option<Container>,
 }
 
-/// A container, as the kubelet knows it.
+/// The container in which a process runs: one start of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Container {
     /// The uid of its Pod.
     pub pod_uid: String,
-    /// The name of its Pod.
-    pub pod: String,
     /// Its name in the Pod.
     pub name: String,
-    /// The runtime's id of it, with the scheme; another after each restart. `None` where the process
-    /// could not find out.
-    pub id: Option<String>,
+    /// Which start of it. `None` where the process could not find out.
+    pub start: Option<ContainerStart>,
+    /// Where the kubelet reports of this start. `None` where nobody looked it up.
+    pub report: Option<ContainerReport>,
+}
+
+/// One start of a container: that of the first process in it, as the node's kernel counts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ContainerStart {
+    /// The kernel's name for its own start: `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// Clock ticks from there to the start of process 1: field 22 of `/proc/1/stat`.
+    pub ticks: u64,
+}
+
+/// Under which names the kubelet reports of one start of a container.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ContainerReport {
+    /// The namespace of the Pod.
+    pub namespace: String,
+    /// The name of the Pod.
+    pub pod: String,
+    /// The runtime's id, with the scheme: `containerStatuses[].containerID`.
+    pub id: String,
+}
+
+impl Container {
+    /// Whether this is a later start of the same container: then the earlier one has ended, with all
+    /// processes in it.
+    ///
+    /// The kubelet starts a container again only once its processes are gone, and the kernel ends all
+    /// processes of a container with its first. Does not hold for processes that make PID namespaces of
+    /// their own inside of the container, with a `/proc` of their own.
+    pub fn succeeds(&self, earlier: &Self) -> bool {
+        let same = self.pod_uid == earlier.pod_uid && self.name == earlier.name;
+        let (Some(own), Some(before)) = (&self.start, &earlier.start) else { return false };
+        same && (own.boot_id != before.boot_id || own.ticks > before.ticks)
+    }
 }
 
 /// A request to hand over, from outside of the election.

@@ -110,6 +110,11 @@ impl Api {
         }
     }
 
+    /// The namespace that the client is in: in a Pod, the Pod's.
+    pub(crate) fn own_namespace(&self) -> &str {
+        self.client.default_namespace()
+    }
+
     /// Stores an Event beside the lock.
     pub(crate) async fn write_event(&self, event: &Value) -> Result<(), String> {
         let path = format!("/api/v1/namespaces/{}/events", self.lock.namespace());
@@ -149,6 +154,34 @@ impl Api {
         let lock = self.lock.clone();
         Ok(events.map(move |event: Result<WatchEvent<Value>, kube::Error>| {
             event.map_err(|error| root_cause(&error)).and_then(|event| seen(&lock, event))
+        }))
+    }
+
+    /// Opens a watch of a Pod, from its present state on.
+    pub(crate) async fn watch_pod(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<impl Stream<Item = Result<Value, String>> + use<>, Error> {
+        let path = format!(
+            "/api/v1/namespaces/{namespace}/pods?watch=1&fieldSelector=metadata.name%3D{name}\
+             &timeoutSeconds={}",
+            WATCH_LIFETIME.as_secs()
+        );
+        let request = self.request(Method::GET, path, None).map(|_| Vec::new());
+        let events = self.client.request_events::<Value>(request).await.map_err(|error| {
+            let kube::Error::Api(status) = &error else {
+                return *Trouble::unreachable(root_cause(&error)).error;
+            };
+            *self.trouble("watch", status.code, None, status.message.clone()).error
+        })?;
+        Ok(events.map(|event: Result<WatchEvent<Value>, kube::Error>| match event {
+            Ok(WatchEvent::Added(pod) | WatchEvent::Modified(pod) | WatchEvent::Deleted(pod)) => {
+                Ok(pod)
+            }
+            Ok(WatchEvent::Bookmark(_)) => Ok(Value::Null),
+            Ok(WatchEvent::Error(status)) => Err(status.message),
+            Err(error) => Err(root_cause(&error)),
         }))
     }
 

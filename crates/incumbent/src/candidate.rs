@@ -1,11 +1,12 @@
 //! A participant of an election.
 
 use std::future::{Future, pending};
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use incumbent_core::{Card, Config, Elector, FencingToken, Identity, Release, Timing};
+use incumbent_core::{Card, Config, Container, Elector, FencingToken, Identity, Release, Timing};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::Api;
@@ -18,6 +19,7 @@ use crate::identity;
 use crate::leadership::{Command, Leadership, await_release};
 use crate::lock::{HIGHEST_TOKEN, Lock};
 use crate::observer::{Observer, View};
+use crate::proof::{self, Proofs};
 use crate::term::{CurrentTerm, OnOverrun, Overrun, abort};
 
 /// A participant of an election: it can lead, wait to lead, or only follow.
@@ -52,6 +54,8 @@ impl Candidate {
             health: None,
             priority: 0,
             address: None,
+            container: proof::own_container(Path::new("/")),
+            kubelet_reports: false,
         }
     }
 
@@ -205,6 +209,8 @@ pub struct Builder {
     health: Option<watch::Receiver<bool>>,
     priority: i32,
     address: Option<String>,
+    container: Option<Container>,
+    kubelet_reports: bool,
 }
 
 impl Builder {
@@ -247,6 +253,29 @@ impl Builder {
     /// its followers understand. They find it in [`Leader::Known`](crate::Leader::Known).
     pub fn address(mut self, address: impl Into<String>) -> Self {
         self.address = Some(address.into());
+        self
+    }
+
+    /// Says in which container this process runs. Default: what the process's mounts say, and none outside of
+    /// Pods.
+    ///
+    /// A later start of a container takes over at once from an earlier one that crashed while it led: the
+    /// kubelet starts a container again only when its processes are gone. `None` turns that off, as a program
+    /// must that makes PID namespaces of its own for candidates in one container.
+    pub fn container(mut self, container: Option<Container>) -> Self {
+        self.container = container;
+        self
+    }
+
+    /// Takes over as soon as the kubelet reports that the leader's container has terminated, which it does
+    /// about a second after a crash, instead of waiting for the lease to end. Default: off.
+    ///
+    /// All candidates need it, for a leader has to say where it is reported of; it does once its container
+    /// is half a minute old. The account needs the verbs `get` and `watch` on `pods`. Only the report that
+    /// this very container has terminated counts. That its Pod is gone, has failed, is unready or being
+    /// deleted does not, for its processes may run on. Whoever may write the status of Pods can forge it.
+    pub fn kubelet_reports(mut self, on: bool) -> Self {
+        self.kubelet_reports = on;
         self
     }
 
@@ -313,12 +342,16 @@ impl Builder {
             session: identity::session()?,
             token_floor: self.token_floor,
             priority: self.priority,
-            card: Card { address: self.address.map(checked_address).transpose()?, container: None },
+            card: Card {
+                address: self.address.map(checked_address).transpose()?,
+                container: self.container,
+            },
         };
         let (commands, receiver) = mpsc::unbounded_channel();
         let (publish, views) = watch::channel(View::UNKNOWN);
         let current = CurrentTerm::default();
         let events = self.has_events.then(|| Events::new(self.api.clone(), identity.clone()));
+        let proofs = Proofs::new(self.api.clone(), self.clock, &config.card, self.kubelet_reports);
         let driver = Driver::new(Parts {
             elector: Elector::new(config),
             api: self.api,
@@ -329,6 +362,7 @@ impl Builder {
             views: publish,
             current: current.clone(),
             events,
+            proofs,
         });
         tokio::spawn(driver.run());
         Ok(Candidate {

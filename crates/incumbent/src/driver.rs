@@ -24,6 +24,7 @@ use crate::follow::{self, News};
 use crate::leadership::{Command, Leadership};
 use crate::lock::{Lock, version};
 use crate::observer::View;
+use crate::proof::Proofs;
 use crate::term::{CurrentTerm, OnOverrun, TermState};
 use crate::watchdog;
 
@@ -38,6 +39,7 @@ pub(crate) struct Driver {
     views: watch::Sender<View>,
     current: CurrentTerm,
     events: Option<Events>,
+    proofs: Proofs,
     news: mpsc::Receiver<News>,
     watching: JoinHandle<()>,
     /// The lock as JSON, at the version that the elector knows.
@@ -81,6 +83,7 @@ pub(crate) struct Parts {
     pub(crate) views: watch::Sender<View>,
     pub(crate) current: CurrentTerm,
     pub(crate) events: Option<Events>,
+    pub(crate) proofs: Proofs,
 }
 
 impl Driver {
@@ -97,6 +100,7 @@ impl Driver {
             views: parts.views,
             current: parts.current,
             events: parts.events,
+            proofs: parts.proofs,
             news,
             watching,
             object: None,
@@ -137,6 +141,7 @@ impl Driver {
             self.tell(change);
         }
         self.publish();
+        self.follow_up = self.follow_up.take().or_else(|| self.proofs.look(&self.elector));
         if self.elector.has_namesake() {
             let identity = self.elector.config().identity.to_string();
             self.fail_campaign(Error::DuplicateIdentity { lock: self.lock().clone(), identity });
@@ -254,6 +259,7 @@ impl Driver {
                 command = self.commands.recv(), if !self.closed => self.on_command(command),
                 answer = some(&mut self.in_flight) => Some(self.on_answer(answer)),
                 news = self.news.recv() => Some(self.on_news(news)),
+                found = self.proofs.next() => Some(found),
                 () = withdrawn(&mut self.campaign) => {
                     self.campaign = None;
                     self.withdraw()

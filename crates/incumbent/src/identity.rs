@@ -42,7 +42,7 @@ pub(crate) fn session() -> Result<Session, Error> {
     Ok(Session(u128::from_le_bytes(bytes)))
 }
 
-fn host_name() -> Option<String> {
+pub(crate) fn host_name() -> Option<String> {
     let name = std::fs::read_to_string("/etc/hostname").ok()?;
     let name = name.trim();
     (!name.is_empty()).then(|| name.to_owned())

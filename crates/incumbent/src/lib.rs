@@ -83,6 +83,7 @@ mod identity;
 mod leadership;
 mod lock;
 mod observer;
+mod proof;
 mod survey;
 mod term;
 mod watchdog;
@@ -94,7 +95,10 @@ pub use connect::{Connect, connect};
 pub use error::{BoxError, Error};
 pub use gate::{Gated, NotLeading, WriteGate};
 #[doc(inline)]
-pub use incumbent_core::{Asked, FencingToken, Identity, Loss, Release, Timing, TimingError};
+pub use incumbent_core::{
+    Asked, Container, ContainerReport, ContainerStart, FencingToken, Identity, Loss, Release,
+    Timing, TimingError,
+};
 pub use leadership::Leadership;
 pub use lock::Lock;
 pub use observer::{Leader, Observer};

@@ -8,8 +8,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use incumbent_core::{
-    Card, Container, FencingToken, Identity, Record, Session, Snapshot, Stamp, Uid, Version,
-    Waitlist, WallTime,
+    Card, Container, ContainerReport, ContainerStart, FencingToken, Identity, Record, Session,
+    Snapshot, Stamp, Uid, Version, Waitlist, WallTime,
 };
 use serde_json::{Map, Value, json};
 
@@ -401,11 +401,13 @@ impl Term {
 
 fn container(from: &Value) -> Option<Container> {
     let text = |field: &str| from[field].as_str().map(str::to_owned);
+    let start = text("bootId").zip(from["startTicks"].as_u64());
+    let report = text("namespace").zip(text("pod")).zip(text("id"));
     Some(Container {
         pod_uid: text("podUid")?,
-        pod: text("pod")?,
         name: text("name")?,
-        id: text("id"),
+        start: start.map(|(boot_id, ticks)| ContainerStart { boot_id, ticks }),
+        report: report.map(|((namespace, pod), id)| ContainerReport { namespace, pod, id }),
     })
 }
 
@@ -460,8 +462,18 @@ fn write_term(into: &mut Map<String, Value>, record: &Record) {
 
 fn write_card(into: &mut Map<String, Value>, card: &Card) {
     let address = card.address.as_deref().map(Value::from);
-    let container = card.container.as_ref().map(|Container { pod_uid, pod, name, id }| {
-        json!({ "podUid": pod_uid, "pod": pod, "name": name, "id": id })
+    let container = card.container.as_ref().map(|container| {
+        let mut said = json!({ "podUid": container.pod_uid, "name": container.name });
+        if let Some(ContainerStart { boot_id, ticks }) = &container.start {
+            said["bootId"] = boot_id.as_str().into();
+            said["startTicks"] = (*ticks).into();
+        }
+        if let Some(ContainerReport { namespace, pod, id }) = &container.report {
+            said["namespace"] = namespace.as_str().into();
+            said["pod"] = pod.as_str().into();
+            said["id"] = id.as_str().into();
+        }
+        said
     });
     for (field, value) in [("address", address), ("container", container)] {
         match value {

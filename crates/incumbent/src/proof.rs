@@ -1,0 +1,124 @@
+//! Proofs that the holder's process has ended: then nobody has to wait for its lease.
+//!
+//! There are two, and no others. A later start of the same container shows by itself that the earlier one
+//! is over; and, for whoever trusts it, the kubelet reports that a container has terminated. That a Pod is
+//! gone, failed, unready or being deleted proves nothing: its processes may run on.
+
+mod container;
+mod kubelet;
+
+use incumbent_core::{Card, Container, Elector, Input, Record, Session, Sighting};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+pub(crate) use container::find as own_container;
+
+use crate::api::Api;
+use crate::clock::Clock;
+
+/// Looks for proofs about whoever holds the lock, on behalf of a driver.
+pub(crate) struct Proofs {
+    api: Api,
+    own: Option<Container>,
+    heeds_kubelet: bool,
+    /// The process that was last shown to have ended.
+    proven: Option<Session>,
+    inquiry: Option<Inquiry>,
+    /// Looks up where the kubelet reports of this very process.
+    introduction: Option<JoinHandle<()>>,
+    sender: mpsc::Sender<Input>,
+    found: mpsc::Receiver<Input>,
+}
+
+/// A question that is open at the kubelet.
+struct Inquiry {
+    session: Session,
+    task: JoinHandle<()>,
+}
+
+impl Proofs {
+    pub(crate) fn new(api: Api, clock: Clock, card: &Card, heeds_kubelet: bool) -> Self {
+        let (sender, found) = mpsc::channel(4);
+        let introduction = (heeds_kubelet && card.container.is_some()).then(|| {
+            let (api, card, sender) = (api.clone(), card.clone(), sender.clone());
+            tokio::spawn(async move {
+                let container = kubelet::look_up(&api, clock, card.container.as_ref()).await;
+                let _ = sender.send(Input::Introduce(Card { container, ..card })).await;
+            })
+        });
+        let own = card.container.clone();
+        let (proven, inquiry) = (None, None);
+        Self { api, own, heeds_kubelet, proven, inquiry, introduction, sender, found }
+    }
+
+    /// Draws what follows from the record at once, and asks the kubelet where that is worth it.
+    pub(crate) fn look(&mut self, elector: &Elector) -> Option<Input> {
+        let holder = elector.record().and_then(|record| holder(record, elector));
+        let holder = holder.filter(|(session, _)| self.proven != Some(*session));
+        let Some((session, container)) = holder else {
+            self.inquiry = None;
+            return None;
+        };
+        if self.own.as_ref().is_some_and(|own| own.succeeds(container)) {
+            return Some(self.has_ended(session));
+        }
+        let is_asked = self.inquiry.as_ref().is_some_and(|inquiry| inquiry.session == session);
+        match &container.report {
+            Some(report) if self.heeds_kubelet && is_next(elector) => {
+                if !is_asked {
+                    let (api, report, sender) =
+                        (self.api.clone(), report.clone(), self.sender.clone());
+                    let (pod_uid, name) = (container.pod_uid.clone(), container.name.clone());
+                    let task = tokio::spawn(async move {
+                        kubelet::has_terminated(&api, &pod_uid, &name, &report).await;
+                        let _ = sender.send(Input::Ended(session)).await;
+                    });
+                    self.inquiry = Some(Inquiry { session, task });
+                }
+            }
+            _ => self.inquiry = None,
+        }
+        None
+    }
+
+    /// Waits for what is found out in the background.
+    pub(crate) async fn next(&mut self) -> Input {
+        let found = self.found.recv().await.expect("a sender is kept here");
+        match found {
+            Input::Ended(session) => self.has_ended(session),
+            other => other,
+        }
+    }
+
+    fn has_ended(&mut self, session: Session) -> Input {
+        self.proven = Some(session);
+        self.inquiry = None;
+        Input::Ended(session)
+    }
+}
+
+impl Drop for Proofs {
+    fn drop(&mut self) {
+        if let Some(introduction) = &self.introduction {
+            introduction.abort();
+        }
+    }
+}
+
+impl Drop for Inquiry {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Another process that holds the lock, and says where it runs.
+fn holder<'a>(record: &'a Record, elector: &Elector) -> Option<(Session, &'a Container)> {
+    let session = record.session.filter(|session| *session != elector.config().session)?;
+    Some((session, record.card.container.as_ref()?))
+}
+
+/// Whether it is this candidate's to ask. With a hundred that wait, two ask.
+fn is_next(elector: &Elector) -> bool {
+    let is_held = matches!(elector.sighting(), Sighting::Held { .. });
+    is_held && elector.is_campaigning() && elector.rank().is_some_and(|rank| rank < 2)
+}
