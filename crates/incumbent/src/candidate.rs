@@ -20,6 +20,7 @@ use crate::leadership::{Command, Leadership, await_release};
 use crate::lock::{HIGHEST_TOKEN, Lock};
 use crate::observer::{Observer, View};
 use crate::proof::{self, Proofs};
+use crate::standing::Standing;
 use crate::term::{CurrentTerm, OnOverrun, Overrun, abort};
 
 /// A participant of an election: it can lead, wait to lead, or only follow.
@@ -74,6 +75,11 @@ impl Candidate {
         WriteGate::new(self.lock.clone(), self.current.clone())
     }
 
+    /// Whether this candidate leads, to ask from anywhere.
+    pub fn standing(&self) -> Standing {
+        Standing::new(self.lock.clone(), self.current.clone())
+    }
+
     /// Waits until this candidate leads.
     ///
     /// Trouble that may pass is retried and logged. Dropping the future withdraws the candidacy; so does
@@ -89,7 +95,7 @@ impl Candidate {
                 biased;
                 leadership = self.acquire() => return leadership,
                 () = self.health_is(false) => {
-                    tracing::info!(lock = %self.lock, "unhealthy: no longer a candidate");
+                    tracing::debug!(lock = %self.lock, "unhealthy: no longer a candidate");
                 }
             }
         }
@@ -126,11 +132,11 @@ impl Candidate {
                     outcome = work => (Some(outcome), leadership.loss()),
                     loss = leadership.lost() => (None, Some(loss)),
                     asked = leadership.asked_to_hand_over() => {
-                        tracing::info!(lock = %self.lock, ?asked, "handing over");
+                        tracing::debug!(lock = %self.lock, ?asked, "handing over");
                         (None, None)
                     }
                     () = self.health_is(false) => {
-                        tracing::info!(lock = %self.lock, "unhealthy: handing over");
+                        tracing::debug!(lock = %self.lock, "unhealthy: handing over");
                         (None, None)
                     }
                 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use incumbent_core::{
-    Change, Elector, FencingToken, Follow, Input, Instant, Loss, Observation, Output, Release,
-    Reply, Request, Term, Window,
+    Change, Elector, FencingToken, Follow, Identity, Input, Instant, Loss, Observation, Output,
+    Release, Reply, Request, Sighting, Term, Window,
 };
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -25,7 +25,7 @@ use crate::leadership::{Command, Leadership};
 use crate::lock::{Lock, version};
 use crate::observer::View;
 use crate::proof::Proofs;
-use crate::term::{CurrentTerm, OnOverrun, TermState};
+use crate::term::{CurrentTerm, Ending, OnOverrun, TermState};
 use crate::watchdog;
 
 pub(crate) struct Driver {
@@ -49,6 +49,10 @@ pub(crate) struct Driver {
     in_flight: Option<Pin<Box<dyn Future<Output = Answer> + Send>>>,
     campaign: Option<oneshot::Sender<Result<Leadership, Error>>>,
     term: Option<Arc<TermState>>,
+    /// The term whose end is still to be told.
+    untold: Option<FencingToken>,
+    /// Whom the log named last as the leader that is followed.
+    followed: Option<(Identity, Option<FencingToken>)>,
     awaiting_release: Vec<oneshot::Sender<Release>>,
     last_release: Release,
     /// What the elector is told next, before anything else.
@@ -108,6 +112,8 @@ impl Driver {
             in_flight: None,
             campaign: None,
             term: None,
+            untold: None,
+            followed: None,
             awaiting_release: Vec::new(),
             last_release: Release::NotHeld,
             follow_up: None,
@@ -179,21 +185,22 @@ impl Driver {
                 }
             }
             Change::Lost(loss) => {
-                tracing::info!(%lock, ?loss, "no longer leading");
                 if let Some(state) = &self.term {
-                    state.end(loss);
+                    state.end(loss.clone());
                 }
-                drop(self.record("stopped leading"));
+                if self.tell_end(&Ending::Lost(loss)) {
+                    drop(self.record("stopped leading"));
+                }
             }
             Change::Released(release) => {
                 tracing::debug!(%lock, ?release, "released");
-                let mut told = None;
                 if let Some(state) = self.term.take() {
                     state.revoke();
-                    if state.loss().is_none() {
-                        told = self.record("stopped leading");
-                    }
                 }
+                let told = match self.tell_end(&Ending::Released(release)) {
+                    true => self.record("stopped leading"),
+                    false => None,
+                };
                 self.last_release = release;
                 answer_after(told, self.awaiting_release.drain(..).collect(), release);
                 // Who campaigned while the work was still stopping has waited for this.
@@ -204,6 +211,7 @@ impl Driver {
 
     fn start(&mut self, term: Term) {
         tracing::info!(lock = %self.lock(), token = %term.token, "leading");
+        (self.untold, self.followed) = (Some(term.token), None);
         let state = TermState::new(self.lock().clone(), term, self.clock, self.on_overrun.clone());
         self.term = Some(state.clone());
         let (Some(sender), Some(campaign)) = (self.sender.upgrade(), self.campaign.take()) else {
@@ -217,11 +225,38 @@ impl Driver {
         drop(self.record("became leader"));
     }
 
+    /// Tells that the term has ended; not a second time where it was lost and is then given back.
+    fn tell_end(&mut self, ending: &Ending) -> bool {
+        let Some(token) = self.untold.take() else { return false };
+        tracing::info!(lock = %self.lock(), %token, ?ending, "no longer leading");
+        true
+    }
+
+    /// Tells who leads instead of this candidate, once.
+    fn tell_leader(&mut self) {
+        match self.elector.sighting() {
+            Sighting::Unknown => {}
+            Sighting::Vacant | Sighting::Held { holder: None, .. } => self.followed = None,
+            // Its own term is told when it begins, and one that it left to expire is no news.
+            Sighting::Held { holder: Some(holder), .. }
+                if holder == self.elector.config().identity => {}
+            Sighting::Held { holder: Some(leader), token, .. } => {
+                let told = self.followed.as_ref().map(|(leader, token)| (leader, *token));
+                if told != Some((&leader, token)) {
+                    let known = token.map(tracing::field::display);
+                    tracing::info!(lock = %self.lock(), %leader, token = known, "following");
+                    self.followed = Some((leader, token));
+                }
+            }
+        }
+    }
+
     fn record(&self, what: &str) -> Option<JoinHandle<()>> {
         self.events.as_ref().map(|events| events.record(what, self.object.as_ref()))
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
+        self.tell_leader();
         let view = View::of(&self.elector);
         self.views.send_if_modified(|published| {
             let differs = *published != view;
@@ -392,6 +427,7 @@ impl Drop for Driver {
         if let Some(term) = &self.term {
             term.end(Loss::DeadlinePassed);
         }
+        self.tell_end(&Ending::Lost(Loss::DeadlinePassed));
     }
 }
 

@@ -84,6 +84,7 @@ mod leadership;
 mod lock;
 mod observer;
 mod proof;
+mod standing;
 mod survey;
 mod term;
 mod watchdog;
@@ -102,8 +103,9 @@ pub use incumbent_core::{
 pub use leadership::Leadership;
 pub use lock::Lock;
 pub use observer::{Leader, Observer};
+pub use standing::{Reign, Standing};
 pub use survey::{LockView, Registration};
-pub use term::Overrun;
+pub use term::{Ending, Overrun};
 
 /// The examples of the README compile, and those that can run do.
 #[cfg(doctest)]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use incumbent_core::{Asked, FencingToken, Instant, Loss, Term};
+use incumbent_core::{Asked, FencingToken, Instant, Loss, Release, Term};
 use tokio::sync::watch;
 
 use crate::clock::Clock;
@@ -51,6 +51,16 @@ pub struct Overrun {
     /// How long after the last moment this is. More than a few milliseconds say that the whole process
     /// (or machine) had been paused, and its work with it.
     pub late_by: Duration,
+}
+
+/// How a term ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ending {
+    /// It was lost; the work is told to stop.
+    Lost(Loss),
+    /// The work had stopped, and the leadership was given back.
+    Released(Release),
 }
 
 /// What is done about work that overran.
@@ -205,9 +215,12 @@ impl CurrentTerm {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(term);
     }
 
+    pub(crate) fn get(&self) -> Option<Arc<TermState>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
+    }
+
     pub(crate) fn is_valid(&self) -> bool {
-        let term = self.0.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
-        term.is_some_and(|term| !term.valid_for().is_zero())
+        self.get().is_some_and(|term| !term.valid_for().is_zero())
     }
 }
 

@@ -1,0 +1,73 @@
+//! Whether a candidate leads, for those who are not its work.
+
+use std::time::Duration;
+
+use incumbent_core::FencingToken;
+
+use crate::lock::Lock;
+use crate::term::CurrentTerm;
+
+/// Says at any time whether its candidate leads: for a readiness handler, a status page, metrics.
+///
+/// It is cheap to clone, and answers from any thread without waiting: it needs neither the API server
+/// nor a runtime, and outlives its candidate. It is no proof: work keeps its
+/// [`Leadership`](crate::Leadership), for what may act without one is not waited for before others lead.
+///
+/// ```
+/// # use incumbent::{Candidate, Clock, Lock};
+/// # use incumbent_apiserver::ApiServer;
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), incumbent::Error> {
+/// # let server = ApiServer::new();
+/// # let client = kube::Client::new(server.service(), "default");
+/// # let lock = Lock::lease("default", "scanner");
+/// let mut candidate = Candidate::builder(client, lock).clock(Clock::tokio()).build()?;
+/// let standing = candidate.standing();
+/// let ready = move || if standing.is_leading() { 200 } else { 503 }; // a handler, in its own task
+///
+/// assert_eq!(ready(), 503);
+/// let leadership = candidate.campaign().await?;
+/// assert_eq!(ready(), 200);
+/// leadership.release().await;
+/// assert_eq!(ready(), 503);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Standing {
+    lock: Lock,
+    current: CurrentTerm,
+}
+
+/// A term that was valid when it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reign {
+    /// Its fencing token.
+    pub fencing_token: FencingToken,
+    /// For how long it is valid if nothing is renewed; more than zero.
+    pub valid_for: Duration,
+}
+
+impl Standing {
+    pub(crate) fn new(lock: Lock, current: CurrentTerm) -> Self {
+        Self { lock, current }
+    }
+
+    /// In which election.
+    pub fn lock(&self) -> &Lock {
+        &self.lock
+    }
+
+    /// Whether the candidate leads now.
+    pub fn is_leading(&self) -> bool {
+        self.reign().is_some()
+    }
+
+    /// The term in which the candidate leads now, if it does.
+    pub fn reign(&self) -> Option<Reign> {
+        let term = self.current.get()?;
+        let valid_for = term.valid_for();
+        (!valid_for.is_zero()).then(|| Reign { fencing_token: term.token(), valid_for })
+    }
+}
