@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt};
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
-use incumbent_core::{Observation, Operation, Record, Reply};
+use incumbent_core::{Operation, Record, Reply};
 use kube::client::Body;
 use kube::core::WatchEvent;
 use serde_json::Value;
@@ -45,7 +45,9 @@ pub(crate) struct Trouble {
 
 /// What a watch shows.
 pub(crate) enum Seen {
-    Object(Box<Observation>, Option<Value>),
+    Present(Value),
+    /// What was deleted, as it was last.
+    Gone(Value),
     /// Nothing before this resourceVersion is still to come.
     Bookmark(String),
     /// The watch cannot go on from where it was.
@@ -127,18 +129,30 @@ impl Api {
         }
     }
 
-    /// Opens a watch of the one object, from `after` on, or from its present state.
+    /// Opens a watch of the lock's object, from `after` on or from its present state.
     pub(crate) async fn watch(
         &self,
         after: Option<&str>,
     ) -> Result<impl Stream<Item = Result<Seen, String>> + use<>, Trouble> {
+        self.watch_in(&self.lock.collection_path(), Some(self.lock.name()), after).await
+    }
+
+    /// Opens a watch of a collection, or of the one object of this name in it, from `after` on or from the
+    /// present state.
+    pub(crate) async fn watch_in(
+        &self,
+        collection: &str,
+        name: Option<&str>,
+        after: Option<&str>,
+    ) -> Result<impl Stream<Item = Result<Seen, String>> + use<>, Trouble> {
         let mut path = format!(
-            "{}?watch=1&allowWatchBookmarks=true&fieldSelector=metadata.name%3D{}\
-             &timeoutSeconds={}",
-            self.lock.collection_path(),
-            self.lock.name(),
+            "{collection}?watch=1&allowWatchBookmarks=true&timeoutSeconds={}",
             WATCH_LIFETIME.as_secs()
         );
+        if let Some(name) = name {
+            path.push_str("&fieldSelector=metadata.name%3D");
+            path.push_str(name);
+        }
         // What a server sends as a version may be anything; only a number fits into an address.
         if let Some(after) = after.filter(|after| after.bytes().all(|byte| byte.is_ascii_digit())) {
             path.push_str("&resourceVersion=");
@@ -151,37 +165,8 @@ impl Api {
             };
             self.trouble("watch", status.code, None, status.message.clone())
         })?;
-        let lock = self.lock.clone();
-        Ok(events.map(move |event: Result<WatchEvent<Value>, kube::Error>| {
-            event.map_err(|error| root_cause(&error)).and_then(|event| seen(&lock, event))
-        }))
-    }
-
-    /// Opens a watch of a Pod, from its present state on.
-    pub(crate) async fn watch_pod(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> Result<impl Stream<Item = Result<Value, String>> + use<>, Error> {
-        let path = format!(
-            "/api/v1/namespaces/{namespace}/pods?watch=1&fieldSelector=metadata.name%3D{name}\
-             &timeoutSeconds={}",
-            WATCH_LIFETIME.as_secs()
-        );
-        let request = self.request(Method::GET, path, None).map(|_| Vec::new());
-        let events = self.client.request_events::<Value>(request).await.map_err(|error| {
-            let kube::Error::Api(status) = &error else {
-                return *Trouble::unreachable(root_cause(&error)).error;
-            };
-            *self.trouble("watch", status.code, None, status.message.clone()).error
-        })?;
-        Ok(events.map(|event: Result<WatchEvent<Value>, kube::Error>| match event {
-            Ok(WatchEvent::Added(pod) | WatchEvent::Modified(pod) | WatchEvent::Deleted(pod)) => {
-                Ok(pod)
-            }
-            Ok(WatchEvent::Bookmark(_)) => Ok(Value::Null),
-            Ok(WatchEvent::Error(status)) => Err(status.message),
-            Err(error) => Err(root_cause(&error)),
+        Ok(events.map(|event: Result<WatchEvent<Value>, kube::Error>| {
+            event.map_err(|error| root_cause(&error)).and_then(seen)
         }))
     }
 
@@ -362,16 +347,10 @@ fn is_namespace(status: Option<&Value>) -> bool {
     status.is_some_and(|status| status["details"]["kind"] == "namespaces")
 }
 
-fn seen(lock: &Lock, event: WatchEvent<Value>) -> Result<Seen, String> {
+fn seen(event: WatchEvent<Value>) -> Result<Seen, String> {
     match event {
-        WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-            let observation = Observation::Present(lock.decode(&object)?);
-            Ok(Seen::Object(Box::new(observation), Some(object)))
-        }
-        WatchEvent::Deleted(object) => {
-            let revision = version(&object)?.revision;
-            Ok(Seen::Object(Box::new(Observation::Gone { revision }), None))
-        }
+        WatchEvent::Added(object) | WatchEvent::Modified(object) => Ok(Seen::Present(object)),
+        WatchEvent::Deleted(object) => Ok(Seen::Gone(object)),
         WatchEvent::Bookmark(bookmark) => Ok(Seen::Bookmark(bookmark.metadata.resource_version)),
         WatchEvent::Error(status) if status.code == 410 => Ok(Seen::Expired),
         WatchEvent::Error(status) => Err(status.message.clone()),

@@ -1,7 +1,6 @@
 //! A participant of an election.
 
 use std::future::{Future, pending};
-use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use crate::clock::Clock;
 use crate::driver::{Driver, Parts};
 use crate::error::{BoxError, Error};
 use crate::events::Events;
+use crate::follow::Feed;
 use crate::gate::WriteGate;
 use crate::identity;
 use crate::leadership::{Command, Leadership, await_release};
@@ -55,8 +55,9 @@ impl Candidate {
             health: None,
             priority: 0,
             address: None,
-            container: proof::own_container(Path::new("/")),
+            container: proof::own_container(),
             kubelet_reports: false,
+            feed: None,
         }
     }
 
@@ -217,6 +218,7 @@ pub struct Builder {
     address: Option<String>,
     container: Option<Container>,
     kubelet_reports: bool,
+    feed: Option<Feed>,
 }
 
 impl Builder {
@@ -282,6 +284,12 @@ impl Builder {
     /// deleted does not, for its processes may run on. Whoever may write the status of Pods can forge it.
     pub fn kubelet_reports(mut self, on: bool) -> Self {
         self.kubelet_reports = on;
+        self
+    }
+
+    /// Learns of changes from this watch, instead of one of its own.
+    pub(crate) fn feed(mut self, feed: Feed) -> Self {
+        self.feed = Some(feed);
         self
     }
 
@@ -358,6 +366,8 @@ impl Builder {
         let current = CurrentTerm::default();
         let events = self.has_events.then(|| Events::new(self.api.clone(), identity.clone()));
         let proofs = Proofs::new(self.api.clone(), self.clock, &config.card, self.kubelet_reports);
+        let feed = self.feed.unwrap_or_else(|| Feed::of_one(self.api.clone()));
+        let news = feed.subscribe(&lock, config.timing.retry_period());
         let driver = Driver::new(Parts {
             elector: Elector::new(config),
             api: self.api,
@@ -369,6 +379,7 @@ impl Builder {
             current: current.clone(),
             events,
             proofs,
+            news,
         });
         tokio::spawn(driver.run());
         Ok(Candidate {

@@ -20,7 +20,7 @@ use crate::api::{Answer, Api, Trouble, verb};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::events::Events;
-use crate::follow::{self, News};
+use crate::follow::{News, Subscription};
 use crate::leadership::{Command, Leadership};
 use crate::lock::{Lock, version};
 use crate::observer::View;
@@ -40,8 +40,7 @@ pub(crate) struct Driver {
     current: CurrentTerm,
     events: Option<Events>,
     proofs: Proofs,
-    news: mpsc::Receiver<News>,
-    watching: JoinHandle<()>,
+    news: Subscription,
     /// The lock as JSON, at the version that the elector knows.
     object: Option<Value>,
     /// JSON that came with the input; it is kept if the elector takes its version for the newest.
@@ -88,12 +87,11 @@ pub(crate) struct Parts {
     pub(crate) current: CurrentTerm,
     pub(crate) events: Option<Events>,
     pub(crate) proofs: Proofs,
+    pub(crate) news: Subscription,
 }
 
 impl Driver {
     pub(crate) fn new(parts: Parts) -> Self {
-        let retry_period = parts.elector.config().timing.retry_period();
-        let (news, watching) = start_watching(&parts.api, retry_period);
         Self {
             elector: parts.elector,
             api: parts.api,
@@ -105,8 +103,7 @@ impl Driver {
             current: parts.current,
             events: parts.events,
             proofs: parts.proofs,
-            news,
-            watching,
+            news: parts.news,
             object: None,
             fresh: None,
             in_flight: None,
@@ -293,7 +290,7 @@ impl Driver {
                 biased;
                 command = self.commands.recv(), if !self.closed => self.on_command(command),
                 answer = some(&mut self.in_flight) => Some(self.on_answer(answer)),
-                news = self.news.recv() => Some(self.on_news(news)),
+                news = self.news.next() => Some(self.on_news(news)),
                 found = self.proofs.next() => Some(found),
                 () = withdrawn(&mut self.campaign) => {
                     self.campaign = None;
@@ -383,14 +380,14 @@ impl Driver {
                 self.fresh = object;
                 Input::Observed(*observation)
             }
-            None => self.watch_anew(),
+            None => self.listen_anew(),
         }
     }
 
     fn on_alarm(&mut self) -> Input {
         let now = self.clock.instant();
         match self.watch_deadline() {
-            Some(deadline) if now >= deadline => self.watch_anew(),
+            Some(deadline) if now >= deadline => self.distrust_watch(),
             _ => Input::Wake,
         }
     }
@@ -400,11 +397,19 @@ impl Driver {
         self.watch.ahead.map(|(_, since)| since + retry_period)
     }
 
-    fn watch_anew(&mut self) -> Input {
-        tracing::debug!(lock = %self.lock(), "opening another watch");
-        self.watching.abort();
+    /// The watch has not shown in time what is known by other ways.
+    fn distrust_watch(&mut self) -> Input {
+        tracing::debug!(lock = %self.lock(), "the watch is silent");
+        if let Some((revision, _)) = self.watch.ahead {
+            self.news.distrust(revision);
+        }
+        self.watch = Watch::default();
+        Input::Follow(Follow::Poll)
+    }
+
+    fn listen_anew(&mut self) -> Input {
         let retry_period = self.elector.config().timing.retry_period();
-        (self.news, self.watching) = start_watching(&self.api, retry_period);
+        self.news.renew(self.api.lock(), retry_period);
         self.watch = Watch::default();
         Input::Follow(Follow::Poll)
     }
@@ -423,17 +428,11 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.watching.abort();
         if let Some(term) = &self.term {
             term.end(Loss::DeadlinePassed);
         }
         self.tell_end(&Ending::Lost(Loss::DeadlinePassed));
     }
-}
-
-fn start_watching(api: &Api, retry_period: Duration) -> (mpsc::Receiver<News>, JoinHandle<()>) {
-    let (sender, news) = mpsc::channel(16);
-    (news, tokio::spawn(follow::watch(api.clone(), retry_period, sender)))
 }
 
 /// Waits for the future, or for ever where there is none.

@@ -1,36 +1,278 @@
-//! Learning of changes by a watch, opened again and again for as long as the election runs.
+//! Learning of changes by a watch, opened again and again for as long as anybody listens.
+//!
+//! One watch serves one candidate, or all of a process in one namespace. What it shows goes to whoever
+//! follows the object of that name; nobody who is slow holds up the others.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use incumbent_core::{Follow, Observation};
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::api::{Api, Seen, Trouble, WATCH_LIFETIME};
 use crate::error::Error;
+use crate::lock::{Lock, version};
 
-/// What the watching task tells the driver.
+/// What a watch tells a driver.
 pub(crate) enum News {
     /// A watch is open now, or no longer is.
     Follow(Follow),
     Seen(Box<Observation>, Option<Value>),
 }
 
-/// Watches until the driver is gone. `retry_period` is how long it waits after a failure.
-pub(crate) async fn watch(api: Api, retry_period: Duration, news: mpsc::Sender<News>) {
+/// A watch, and all who learn from it. It is open while there is anybody.
+#[derive(Clone)]
+pub(crate) struct Feed(Arc<Inner>);
+
+struct Inner {
+    api: Api,
+    /// Whether it shows all objects of the kind and namespace, or the one.
+    is_shared: bool,
+    hall: Arc<Hall>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Where the watching task meets those who listen.
+#[derive(Default)]
+struct Hall {
+    audience: Mutex<Audience>,
+    /// Somebody came first, went last, or distrusts the watch.
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Audience {
+    listeners: HashMap<String, Vec<Listener>>,
+    latest: u64,
+    /// The shortest of those who listen: how long to wait after a failure.
+    retry_period: Option<Duration>,
+    is_open: bool,
+    /// How often a watch was opened.
+    generation: u64,
+    /// The newest revision that the watch has shown, of any object.
+    shown: u64,
+    is_distrusted: bool,
+}
+
+struct Listener {
+    number: u64,
+    lock: Lock,
+    news: mpsc::Sender<News>,
+}
+
+/// One listener's end.
+pub(crate) struct Subscription {
+    feed: Feed,
+    name: String,
+    number: u64,
+    news: mpsc::Receiver<News>,
+    /// Which of the watches it was last told of.
+    generation: u64,
+}
+
+impl Feed {
+    /// A watch of the lock's object alone.
+    pub(crate) fn of_one(api: Api) -> Self {
+        Self::new(api, false)
+    }
+
+    /// A watch of all objects of the lock's kind in its namespace.
+    pub(crate) fn of_all(api: Api) -> Self {
+        Self::new(api, true)
+    }
+
+    fn new(api: Api, is_shared: bool) -> Self {
+        let (hall, task) = (Arc::default(), Mutex::default());
+        Self(Arc::new(Inner { api, is_shared, hall, task }))
+    }
+
+    /// Tells of `lock` from now on. `retry_period` is how long the watch waits after a failure.
+    pub(crate) fn subscribe(&self, lock: &Lock, retry_period: Duration) -> Subscription {
+        let (sender, news) = mpsc::channel(PATIENCE);
+        let mut audience = self.0.hall.audience();
+        audience.latest += 1;
+        let (number, generation) = (audience.latest, audience.generation);
+        if audience.is_open {
+            let _ = sender.try_send(News::Follow(Follow::Watch));
+        }
+        let shortest = audience.retry_period.map_or(retry_period, |known| known.min(retry_period));
+        audience.retry_period = Some(shortest);
+        let name = lock.name().to_owned();
+        let listener = Listener { number, lock: lock.clone(), news: sender };
+        audience.listeners.entry(name.clone()).or_default().push(listener);
+        drop(audience);
+        self.0.hall.changed.notify_one();
+        self.start();
+        Subscription { feed: self.clone(), name, number, news, generation }
+    }
+
+    fn start(&self) {
+        let mut task = self.0.task.lock().unwrap_or_else(PoisonError::into_inner);
+        task.get_or_insert_with(|| {
+            let Inner { api, is_shared, hall, .. } = &*self.0;
+            tokio::spawn(watch(api.clone(), *is_shared, hall.clone()))
+        });
+    }
+}
+
+impl Listener {
+    /// Who has not listened for a while is told no more: it will notice, and subscribe again.
+    fn takes(&self, news: News) -> bool {
+        self.news.try_send(news).is_ok()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            task.abort();
+        }
+    }
+}
+
+impl Subscription {
+    /// The next of the news. `None` where it did not listen for too long, and has to subscribe again.
+    pub(crate) async fn next(&mut self) -> Option<News> {
+        let news = self.news.recv().await;
+        if let Some(News::Follow(Follow::Watch)) = news {
+            self.generation = self.feed.0.hall.audience().generation;
+        }
+        news
+    }
+
+    /// Says that the watch did not show `revision` in time. Where it has shown nothing newer either, it is
+    /// silent, and another is opened.
+    pub(crate) fn distrust(&self, revision: u64) {
+        let mut audience = self.feed.0.hall.audience();
+        if audience.generation == self.generation && audience.shown < revision {
+            audience.is_distrusted = true;
+            self.feed.0.hall.changed.notify_one();
+        }
+    }
+
+    /// Listens again.
+    pub(crate) fn renew(&mut self, lock: &Lock, retry_period: Duration) {
+        *self = self.feed.clone().subscribe(lock, retry_period);
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut audience = self.feed.0.hall.audience();
+        audience.remove(&self.name, self.number);
+        if audience.listeners.is_empty() {
+            self.feed.0.hall.changed.notify_one();
+        }
+    }
+}
+
+impl Hall {
+    fn audience(&self) -> MutexGuard<'_, Audience> {
+        self.audience.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn wait_for_anybody(&self) {
+        while self.audience().listeners.is_empty() {
+            self.changed.notified().await;
+        }
+    }
+
+    /// Waits until the watch is of no more use: nobody listens any more, or somebody distrusts it.
+    async fn is_done_with_it(&self) {
+        loop {
+            self.changed.notified().await;
+            let audience = self.audience();
+            if audience.is_distrusted || audience.listeners.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// A watch is open. One that goes on where the last ended is no news to anybody.
+    fn opened(&self) {
+        let mut audience = self.audience();
+        audience.is_distrusted = false;
+        if !std::mem::replace(&mut audience.is_open, true) {
+            audience.generation += 1;
+            audience.shown = 0;
+            audience.tell_all(Follow::Watch);
+        }
+    }
+
+    fn closed(&self) {
+        let mut audience = self.audience();
+        if std::mem::take(&mut audience.is_open) {
+            audience.tell_all(Follow::Poll);
+        }
+    }
+}
+
+impl Audience {
+    fn tell_all(&mut self, follow: Follow) {
+        for listeners in self.listeners.values_mut() {
+            listeners.retain(|listener| listener.takes(News::Follow(follow)));
+        }
+    }
+
+    /// Tells what the watch has shown of an object, and returns its version.
+    fn show(&mut self, object: Value, is_gone: bool) -> Result<String, String> {
+        let revision = version(&object)?.revision;
+        self.shown = self.shown.max(revision);
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        if let Some(listeners) = self.listeners.get_mut(name) {
+            // Most often there is one, and nothing is copied.
+            let mut copies = vec![object; listeners.len()];
+            listeners.retain(|listener| match copies.pop() {
+                Some(_) if is_gone => {
+                    listener.takes(News::Seen(Box::new(Observation::Gone { revision }), None))
+                }
+                Some(object) => listener.lock.decode(&object).is_ok_and(|snapshot| {
+                    let present = Box::new(Observation::Present(snapshot));
+                    listener.takes(News::Seen(present, Some(object)))
+                }),
+                None => true,
+            });
+        }
+        Ok(revision.to_string())
+    }
+
+    fn remove(&mut self, name: &str, number: u64) {
+        if let Some(listeners) = self.listeners.get_mut(name) {
+            listeners.retain(|listener| listener.number != number);
+            if listeners.is_empty() {
+                self.listeners.remove(name);
+            }
+        }
+    }
+}
+
+/// Watches for as long as the feed exists.
+async fn watch(api: Api, is_shared: bool, hall: Arc<Hall>) {
+    let collection = api.lock().collection_path();
+    let name = (!is_shared).then(|| api.lock().name().to_owned());
     let mut after = None;
     loop {
+        hall.wait_for_anybody().await;
+        let retry_period = hall.audience().retry_period.unwrap_or(OPEN_TIMEOUT);
         // A server that does not answer must not keep us from asking again.
-        let opened = tokio::time::timeout(OPEN_TIMEOUT, api.watch(after.as_deref())).await;
+        let opening = api.watch_in(&collection, name.as_deref(), after.as_deref());
+        let opened = tokio::time::timeout(OPEN_TIMEOUT, opening).await;
         let pause = match opened.unwrap_or_else(|_| Err(Trouble::timed_out())) {
             Ok(events) => {
-                tracing::trace!(lock = %api.lock(), ?after, "watching");
+                tracing::trace!(lock = %api.lock(), is_shared, ?after, "watching");
                 let opened_at = Instant::now();
-                let Some(end) = forward(events, &news).await else { return };
+                hall.opened();
+                let end = forward(events, &hall).await;
                 let pause = end.pause(retry_period, opened_at.elapsed());
                 after = end.resume_after.or_else(|| after.filter(|_| !end.expired));
+                if pause.is_zero() && after.is_some() {
+                    continue;
+                }
                 pause
             }
             Err(trouble) if matches!(*trouble.error, Error::Forbidden { .. }) => {
@@ -43,9 +285,7 @@ pub(crate) async fn watch(api: Api, retry_period: Duration, news: mpsc::Sender<N
                 retry_period
             }
         };
-        if news.is_closed() {
-            return;
-        }
+        hall.closed();
         tokio::time::sleep(pause.mul_f64(1.0 + fastrand::f64() / 5.0)).await;
     }
 }
@@ -68,47 +308,40 @@ impl End {
     }
 }
 
-/// Passes on what the watch shows until it ends; `None` when nobody listens any more.
-async fn forward(
-    events: impl futures_util::Stream<Item = Result<Seen, String>>,
-    news: &mpsc::Sender<News>,
-) -> Option<End> {
+/// Passes on what the watch shows until it ends, or nobody wants it any more.
+async fn forward(events: impl Stream<Item = Result<Seen, String>>, hall: &Hall) -> End {
     let mut events = std::pin::pin!(events);
     let mut end = End::default();
-    news.send(News::Follow(Follow::Watch)).await.ok()?;
     let mut overdue = std::pin::pin!(tokio::time::sleep(WATCH_LIFETIME + OPEN_TIMEOUT));
+    let mut unwanted = std::pin::pin!(hall.is_done_with_it());
     loop {
         let event = tokio::select! {
             event = events.next() => event,
-            () = news.closed() => return None,
+            // What it has not shown, the next may have to: from the present state.
+            () = &mut unwanted => return End { expired: true, ..End::default() },
             // The server should have ended it by now: the connection hangs.
             () = &mut overdue => None,
         };
-        match event {
-            Some(Ok(Seen::Object(observation, object))) => {
-                let revision = match &*observation {
-                    Observation::Present(snapshot) => snapshot.version.revision,
-                    Observation::Gone { revision } => *revision,
-                };
-                end.resume_after = Some(revision.to_string());
-                news.send(News::Seen(observation, object)).await.ok()?;
-            }
-            Some(Ok(Seen::Bookmark(revision))) => end.resume_after = Some(revision),
-            Some(Ok(Seen::Expired)) => {
-                end = End { expired: true, ..End::default() };
-                break;
-            }
-            Some(Err(error)) => {
+        let shown = match event {
+            Some(Ok(Seen::Present(object))) => hall.audience().show(object, false),
+            Some(Ok(Seen::Gone(object))) => hall.audience().show(object, true),
+            Some(Ok(Seen::Bookmark(revision))) => Ok(revision),
+            Some(Ok(Seen::Expired)) => return End { expired: true, ..End::default() },
+            Some(Err(error)) => Err(error),
+            None => return end,
+        };
+        match shown {
+            Ok(revision) => end.resume_after = Some(revision),
+            Err(error) => {
                 tracing::debug!(error, "the watch broke");
-                end = End { failed: true, expired: true, ..End::default() };
-                break;
+                return End { failed: true, expired: true, ..End::default() };
             }
-            None => break,
         }
     }
-    news.send(News::Follow(Follow::Poll)).await.ok()?;
-    Some(end)
 }
+
+/// How much one listener may be behind.
+const PATIENCE: usize = 16;
 
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 

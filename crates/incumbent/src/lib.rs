@@ -75,6 +75,7 @@ mod candidate;
 mod clock;
 mod connect;
 mod driver;
+mod elections;
 mod error;
 mod events;
 mod follow;
@@ -93,6 +94,7 @@ pub use blackboard::{Blackboard, BlackboardObserver, Claim};
 pub use candidate::{Builder, Candidate};
 pub use clock::Clock;
 pub use connect::{Connect, connect};
+pub use elections::Elections;
 pub use error::{BoxError, Error};
 pub use gate::{Gated, NotLeading, WriteGate};
 #[doc(inline)]

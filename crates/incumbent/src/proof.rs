@@ -7,11 +7,12 @@
 mod container;
 mod kubelet;
 
+use std::path::Path;
+use std::sync::OnceLock;
+
 use incumbent_core::{Card, Container, Elector, Input, Record, Session, Sighting};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-
-pub(crate) use container::find as own_container;
 
 use crate::api::Api;
 use crate::clock::Clock;
@@ -109,6 +110,12 @@ impl Drop for Inquiry {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// The container that this process runs in, where it runs in one.
+pub(crate) fn own_container() -> Option<Container> {
+    static OWN: OnceLock<Option<Container>> = OnceLock::new();
+    OWN.get_or_init(|| container::find(Path::new("/"))).clone()
 }
 
 /// Another process that holds the lock, and says where it runs.

@@ -9,7 +9,7 @@ use incumbent_core::{Container, ContainerReport};
 use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::api::Api;
+use crate::api::{Api, Seen};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::identity;
@@ -18,16 +18,18 @@ use crate::identity;
 /// never does.
 pub(super) async fn has_terminated(api: &Api, pod_uid: &str, name: &str, report: &ContainerReport) {
     loop {
-        match api.watch_pod(&report.namespace, &report.pod).await {
+        let pods = format!("/api/v1/namespaces/{}/pods", report.namespace);
+        match api.watch_in(&pods, Some(&report.pod), None).await {
             Ok(events) => {
                 let mut events = pin!(events);
-                while let Some(Ok(pod)) = events.next().await {
+                while let Some(Ok(event)) = events.next().await {
+                    let (Seen::Present(pod) | Seen::Gone(pod)) = event else { continue };
                     if says_terminated(&pod, pod_uid, name, &report.id) {
                         return;
                     }
                 }
             }
-            Err(error) => give_up_if_forbidden(api, &error).await,
+            Err(trouble) => give_up_if_forbidden(api, &trouble.error).await,
         }
         sleep(PAUSE.mul_f64(1.0 + fastrand::f64())).await;
     }

@@ -1,0 +1,57 @@
+//! Many elections in one process.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::api::Api;
+use crate::candidate::{Builder, Candidate};
+use crate::follow::Feed;
+use crate::lock::Lock;
+
+/// Elections that share what they can: one client, and one watch for all locks of a kind in a namespace.
+///
+/// Each is as independent of the others as if it were alone. Only the watch asks for more: the account
+/// needs the verb `watch` on all objects of the kind in the namespace, not on the locks by name, and the
+/// watch shows all of them, also those that no election is about. Where it may not watch, they poll.
+///
+/// ```no_run
+/// # use incumbent::{Elections, Error, Lock, connect};
+/// # async fn example() -> Result<(), Error> {
+/// let elections = Elections::new(connect().await?);
+/// for shard in 0..1000 {
+///     let lock = Lock::lease("prod", format!("shard-{shard}"));
+///     let mut candidate = elections.candidate(lock).build()?;
+///     tokio::spawn(async move {
+///         candidate.run(async |leadership| { /* work on this shard */ Ok(()) }).await
+///     });
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Elections {
+    client: kube::Client,
+    /// By the path of the collection.
+    feeds: Arc<Mutex<HashMap<String, Feed>>>,
+}
+
+impl Elections {
+    /// Elections over `client`, which should come from [`connect`](crate::connect).
+    pub fn new(client: kube::Client) -> Self {
+        Self { client, feeds: Arc::default() }
+    }
+
+    /// Starts to describe a candidate for `lock`, as [`Candidate::builder`] does.
+    pub fn candidate(&self, lock: Lock) -> Builder {
+        let api = Api::new(self.client.clone(), lock.clone());
+        let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
+        let feed = feeds.entry(lock.collection_path()).or_insert_with(|| Feed::of_all(api));
+        Candidate::builder(self.client.clone(), lock).feed(feed.clone())
+    }
+}
+
+impl std::fmt::Debug for Elections {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Elections").finish_non_exhaustive()
+    }
+}
