@@ -83,12 +83,6 @@ impl Stage {
         self.processes[number].kill().unwrap();
         self.processes[number].wait().unwrap();
     }
-
-    fn interrupt(&mut self, number: usize) {
-        let pid = rustix::process::Pid::from_child(&self.processes[number]);
-        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-        assert!(self.processes[number].wait().unwrap().success());
-    }
 }
 
 impl Drop for Stage {
@@ -97,19 +91,6 @@ impl Drop for Stage {
             let _ = (process.kill(), process.wait());
         }
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn hello_is_said_by_one_and_then_by_the_other() {
-    let mut stage = Stage::new().await;
-    let first = stage.start("hello");
-    let (who, line) = stage.line().await;
-    assert_eq!(who, first);
-    assert!(line.starts_with("hello from "), "{line}");
-    let second = stage.start("hello");
-    stage.interrupt(first);
-    while stage.line().await.0 != second {}
-    stage.interrupt(second);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

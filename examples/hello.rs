@@ -1,4 +1,4 @@
-//! Says hello for as long as this process leads: `cargo run -p incumbent --example hello`.
+//! Says hello for as long as this process leads.
 //!
 //! Start it twice, and stop the one that speaks with ctrl-c: the other goes on.
 
@@ -10,17 +10,14 @@ use incumbent::{Candidate, Error, Lock, connect};
 async fn main() -> Result<(), Error> {
     let client = connect().await?;
     let mut candidate = Candidate::builder(client, Lock::lease("default", "hello")).build()?;
-    let name = candidate.identity().to_owned();
-    let work = |leadership: std::sync::Arc<incumbent::Leadership>| {
-        let name = name.clone();
-        async move {
+    candidate
+        .run_until(tokio::signal::ctrl_c(), |leadership| async move {
             while leadership.is_valid() {
-                println!("hello from {name}, who leads with token {}", leadership.fencing_token());
+                println!("hello, I lead with token {}", leadership.fencing_token());
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
             Ok(())
-        }
-    };
-    candidate.run_until(tokio::signal::ctrl_c(), work).await?;
+        })
+        .await?;
     Ok(())
 }

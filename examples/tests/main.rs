@@ -1,0 +1,8 @@
+//! Each example, run as its readers would run it: as processes that are killed and frozen, against an API
+//! server on a free port.
+
+#![cfg(unix)]
+
+mod hello;
+mod stage;
+mod web;

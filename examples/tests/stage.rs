@@ -1,0 +1,97 @@
+//! Processes of the examples against a server of their own, and what they print.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use incumbent_apiserver::{ApiServer, Listening, Transport};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+/// Where a test runs its processes. All that still run end with it.
+pub(crate) struct Stage {
+    _listening: Listening,
+    folder: TempDir,
+}
+
+impl Stage {
+    pub(crate) async fn new() -> Self {
+        let server = ApiServer::new();
+        let address = "127.0.0.1:0".parse().unwrap();
+        let listening = server.listen(address, Transport::Https).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("kubeconfig"), listening.kubeconfig()).unwrap();
+        Self { _listening: listening, folder }
+    }
+
+    /// Starts a program, in the folder of this stage.
+    pub(crate) fn start(&self, program: &str, arguments: &[&str]) -> Process {
+        let mut child = Command::new(program)
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env("KUBECONFIG", self.folder.path().join("kubeconfig"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (print, printed) = mpsc::unbounded_channel();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                let _ = print.send(line);
+            }
+        });
+        Process { child, printed }
+    }
+}
+
+/// One process. It is killed when this is dropped.
+pub(crate) struct Process {
+    child: Child,
+    printed: mpsc::UnboundedReceiver<String>,
+}
+
+impl Process {
+    /// The next line that it prints; none once it has ended.
+    pub(crate) async fn line(&mut self) -> Option<String> {
+        within(self.printed.recv()).await
+    }
+
+    /// Waits for a line that begins like this, and returns what follows.
+    pub(crate) async fn says(&mut self, beginning: &str) -> String {
+        loop {
+            let line = self.line().await.unwrap_or_else(|| panic!("ended before {beginning:?}"));
+            if let Some(rest) = line.strip_prefix(beginning) {
+                return rest.to_owned();
+            }
+        }
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        let _ = (self.child.kill(), self.child.wait());
+    }
+
+    /// Asks it to stop, as ctrl-c does, and waits until it has: without an error.
+    pub(crate) fn interrupt(&mut self) {
+        self.send(Signal::INT);
+        assert!(self.child.wait().unwrap().success());
+    }
+
+    pub(crate) fn send(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Waits for what must come; much longer than it takes, so that a test fails rather than hangs.
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("it came in time")
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
