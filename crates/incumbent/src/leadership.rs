@@ -7,6 +7,7 @@ use incumbent_core::{Asked, FencingToken, Identity, Loss, Release};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::Error;
+use crate::gate::NotLeading;
 use crate::term::TermState;
 
 /// The proof that this process leads, which expires by itself.
@@ -27,6 +28,11 @@ pub struct Leadership {
 impl Leadership {
     pub(crate) fn new(term: Arc<TermState>, commands: mpsc::UnboundedSender<Command>) -> Self {
         Self { term, commands }
+    }
+
+    /// The error of what needs this leadership once it has ended.
+    pub(crate) fn not_leading(&self) -> NotLeading {
+        NotLeading { lock: self.term.lock().clone() }
     }
 
     /// Why the leadership was lost, if it was.

@@ -36,7 +36,8 @@
 //! - [`Leadership::is_valid`] reads a clock that counts suspend time, against a deadline counted from when
 //!   the last successful renewal was *sent*. It needs neither the API server nor the runtime to turn false.
 //! - The [fencing token](Leadership::fencing_token) rises with each term, also when the lock is deleted and
-//!   made anew. Send it along with each write to whatever you protect.
+//!   made anew. Send it along with each write to whatever you protect; for objects of Kubernetes,
+//!   [`Leadership::fenced`] does that.
 //! - The lock is given back only when the [`Leadership`] is dropped: keep it with the work. Work that still
 //!   holds it when others may lead is ended by force, by a watchdog on a thread of its own.
 //! - Waiting costs no requests where the account may watch; `get` and `update` on the one object are enough
@@ -78,6 +79,7 @@ mod driver;
 mod elections;
 mod error;
 mod events;
+mod fence;
 mod follow;
 mod gate;
 mod identity;
@@ -96,6 +98,7 @@ pub use clock::Clock;
 pub use connect::{Connect, connect};
 pub use elections::Elections;
 pub use error::{BoxError, Error};
+pub use fence::{FenceError, Fenced};
 pub use gate::{Gated, NotLeading, WriteGate};
 #[doc(inline)]
 pub use incumbent_core::{

@@ -81,6 +81,10 @@ impl TermState {
         })
     }
 
+    pub(crate) fn lock(&self) -> &Lock {
+        &self.lock
+    }
+
     pub(crate) fn token(&self) -> FencingToken {
         self.token
     }

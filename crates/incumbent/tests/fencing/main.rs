@@ -5,6 +5,10 @@
 
 #![cfg(unix)]
 
+#[path = "../support/mod.rs"]
+mod support;
+
+mod kubernetes;
 mod page;
 mod postgresql;
 mod program;

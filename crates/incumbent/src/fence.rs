@@ -1,0 +1,389 @@
+//! Writes of Kubernetes objects that a leader of the past cannot make.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use incumbent_core::FencingToken;
+use kube::api::PostParams;
+use kube::{Api, Resource};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error as ThisError;
+
+use crate::api::root_cause;
+use crate::gate::NotLeading;
+use crate::leadership::Leadership;
+
+/// Writes objects under the fencing token of a [`Leadership`], which stands in an annotation of each.
+///
+/// An object whose annotation shows a higher token is left alone: a newer leader has written it. The
+/// comparison holds until the write, for that replaces exactly the version that was read (uid and
+/// resourceVersion). A [`WriteGate`](crate::WriteGate) asks the clock before a write leaves; this one is
+/// decided where it arrives.
+///
+/// The annotation is `incumbent.dev/fencing-token`; where it is missing, anybody may begin. A second one,
+/// `incumbent.dev/fenced-write`, marks each write, by which it is known again when its answer was lost.
+/// The account needs `get` and `update`. What `K` does not know is not written back: use
+/// [`DynamicObject`](kube::core::DynamicObject) for objects that newer clients write too.
+///
+/// ```
+/// # use incumbent::{Candidate, Clock, FenceError, Lock};
+/// # use incumbent_apiserver::ApiServer;
+/// # use k8s_openapi::api::core::v1::ConfigMap;
+/// # use kube::Api;
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let server = ApiServer::new();
+/// # let client = kube::Client::new(server.service(), "default");
+/// # let metadata = serde_json::json!({ "name": "plan", "namespace": "default" });
+/// # server.create(serde_json::json!(
+/// #     { "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata }
+/// # ))?;
+/// # let plans: Api<ConfigMap> = Api::default_namespaced(client.clone());
+/// # let mut candidate = Candidate::builder(client, Lock::lease("default", "scanner"))
+/// #     .clock(Clock::tokio())
+/// #     .build()?;
+/// let leadership = candidate.campaign().await?;
+/// let fenced = leadership.fenced(&plans);
+/// fenced.raise("plan").await?; // From here on no older leader changes it.
+/// fenced
+///     .replace("plan", |plan| {
+///         plan.data.get_or_insert_default().insert("task-1".into(), "worker-3".into());
+///     })
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Fenced<'a, K> {
+    leadership: &'a Leadership,
+    api: &'a Api<K>,
+    annotation: String,
+}
+
+/// Why a fenced write was not made; [`Unknown`](Self::Unknown) alone leaves open whether it was.
+#[derive(Debug, ThisError)]
+#[non_exhaustive]
+pub enum FenceError {
+    /// A newer leader has written the object, so this one belongs to the past and must stop. Nothing was
+    /// written.
+    #[error("{object} was written under token {seen}, newer than ours ({ours})")]
+    Stale {
+        /// The object's path.
+        object: String,
+        /// The token of this leadership.
+        ours: FencingToken,
+        /// The token that the object shows.
+        seen: FencingToken,
+    },
+    /// The leadership has ended. Nothing was written.
+    #[error(transparent)]
+    NotLeading(#[from] NotLeading),
+    /// The annotation shows something that is no token, so nobody can tell who is newer. Nothing was
+    /// written.
+    #[error("{object} has {value:?} as {annotation}, which is no fencing token")]
+    Unreadable {
+        /// The object's path.
+        object: String,
+        /// The annotation's name.
+        annotation: String,
+        /// What it shows.
+        value: String,
+    },
+    /// The API server refuses the request as such. Nothing was written.
+    #[error("the API server refuses a fenced write of {object}: {}", root_cause(error))]
+    Refused {
+        /// The object's path.
+        object: String,
+        /// The API server's words.
+        #[source]
+        error: Box<kube::Error>,
+    },
+    /// Others wrote first, or no answer came to a read, too often in a row. Nothing was written.
+    #[error("gave up writing {object}: {why}")]
+    GaveUp {
+        /// The object's path.
+        object: String,
+        /// What came of the last attempt.
+        why: String,
+    },
+    /// The answer to the write was lost, and there is no telling any more whether it was applied, or will
+    /// be.
+    #[error("the outcome of a fenced write of {object} is unknown: {why}")]
+    Unknown {
+        /// The object's path.
+        object: String,
+        /// Why.
+        why: String,
+    },
+}
+
+impl Leadership {
+    /// Writes through `api` that the API server refuses once a newer leader has written.
+    pub fn fenced<'a, K>(&'a self, api: &'a Api<K>) -> Fenced<'a, K> {
+        Fenced { leadership: self, api, annotation: TOKEN.to_owned() }
+    }
+}
+
+impl<K> Fenced<'_, K> {
+    /// The same with the token in another annotation, where leaders of several elections write one object.
+    pub fn annotation(self, name: impl Into<String>) -> Self {
+        Self { annotation: name.into(), ..self }
+    }
+}
+
+impl<K> Fenced<'_, K>
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Serialize,
+{
+    /// Writes the token and changes nothing else; returns what no older leader changes from now on.
+    ///
+    /// A term begins with it: what one reads *before* the fence is raised, an older leader may still
+    /// change. What replaces or deletes exactly the version that it returns is fenced too, for example
+    /// `Api::replace_status`.
+    ///
+    /// # Errors
+    /// Those of [`replace`](Self::replace).
+    pub async fn raise(&self, name: &str) -> Result<K, FenceError> {
+        self.replace(name, |_| {}).await
+    }
+
+    /// Replaces the object by what `change` makes of it, and returns it as it was stored.
+    ///
+    /// Where somebody else writes first, it reads again and calls `change` anew, a few times. Of all these
+    /// at most one is applied, as long as the client does not itself send a write twice;
+    /// [`connect`](crate::connect) makes one that does not.
+    ///
+    /// # Errors
+    /// Each [`FenceError`] says what was written, and [its hint](FenceError::hint) what to do.
+    pub async fn replace(
+        &self,
+        name: &str,
+        mut change: impl FnMut(&mut K),
+    ) -> Result<K, FenceError> {
+        let mut sent = None;
+        let mut why = String::new();
+        for attempt in 0..ATTEMPTS {
+            pause(attempt).await;
+            let error = match self.attempt(name, &mut sent, &mut change).await {
+                Ok(stored) => return Ok(stored),
+                Err(Trouble::Passing(trouble) | Trouble::Unanswered(trouble)) => {
+                    why = trouble;
+                    continue;
+                }
+                Err(Trouble::Ended(error)) => error.into(),
+                Err(Trouble::Lasts(error)) => error,
+            };
+            return Err(match is_doubtful(&sent) {
+                true => self.unknown(name, error.to_string()),
+                false => error,
+            });
+        }
+        Err(match is_doubtful(&sent) {
+            true => self.unknown(name, why),
+            false => FenceError::GaveUp { object: self.path(name), why },
+        })
+    }
+
+    /// Reads, and writes if that is still to do. `sent` is the latest write, as long as it may count.
+    async fn attempt(
+        &self,
+        name: &str,
+        sent: &mut Option<Write<K>>,
+        change: &mut impl FnMut(&mut K),
+    ) -> Result<K, Trouble> {
+        let seen = self.ask(name, self.api.get(name)).await?;
+        let write = match sent.take() {
+            Some(write) if write.made(&seen) => return Ok(seen),
+            // Exactly the same again: if the first is still on its way, only one of the two can win.
+            Some(write) if write.replaces(&seen) => write,
+            Some(write) if write.is_doubtful => {
+                let why = "no answer came, and then others wrote".to_owned();
+                return Err(Trouble::Lasts(self.unknown(name, why)));
+            }
+            _ => self.prepare(name, seen, change)?,
+        };
+        let write = sent.insert(write);
+        let parameters = PostParams::default();
+        let answer = self.ask(name, self.api.replace(name, &parameters, &write.object)).await;
+        write.is_doubtful |= matches!(answer, Err(Trouble::Unanswered(_) | Trouble::Ended(_)));
+        answer
+    }
+
+    /// What to write over `seen`, unless a newer leader has been there.
+    fn prepare(
+        &self,
+        name: &str,
+        seen: K,
+        change: &mut impl FnMut(&mut K),
+    ) -> Result<Write<K>, Trouble> {
+        let before = seen.meta().clone();
+        let Some(base) = before.resource_version.clone().filter(|version| !version.is_empty())
+        else {
+            return Err(Trouble::Passing("it was read without a resourceVersion".to_owned()));
+        };
+        let annotations = before.annotations.as_ref();
+        self.compare(name, annotations.and_then(|all| all.get(&self.annotation)))
+            .map_err(Trouble::Lasts)?;
+        let mark = format!("{:016x}", fastrand::u64(..));
+        let mut object = seen;
+        change(&mut object);
+        let metadata = object.meta_mut();
+        // Whatever the change did to them: these make it a compare-and-swap.
+        metadata.uid = before.uid;
+        metadata.resource_version = before.resource_version;
+        let annotations = metadata.annotations.get_or_insert_default();
+        annotations.insert(self.annotation.clone(), self.leadership.fencing_token().to_string());
+        annotations.insert(MARK.to_owned(), mark.clone());
+        Ok(Write { object, base, mark, is_doubtful: false })
+    }
+
+    fn compare(&self, name: &str, stored: Option<&String>) -> Result<(), FenceError> {
+        let Some(value) = stored else { return Ok(()) };
+        let (object, ours) = (self.path(name), self.leadership.fencing_token());
+        match token(value) {
+            Some(seen) if seen > ours => Err(FenceError::Stale { object, ours, seen }),
+            Some(_) => Ok(()),
+            None => Err(FenceError::Unreadable {
+                object,
+                annotation: self.annotation.clone(),
+                value: value.clone(),
+            }),
+        }
+    }
+
+    /// Sends a request while one leads, and waits for its answer, but not longer than that.
+    async fn ask(
+        &self,
+        name: &str,
+        answer: impl Future<Output = kube::Result<K>>,
+    ) -> Result<K, Trouble> {
+        if !self.leadership.is_valid() {
+            return Err(Trouble::Lasts(self.leadership.not_leading().into()));
+        }
+        let answer = tokio::select! {
+            answer = tokio::time::timeout(REQUEST_TIMEOUT, answer) => answer,
+            _ = self.leadership.lost() => return Err(Trouble::Ended(self.leadership.not_leading())),
+        };
+        let Ok(answer) = answer else {
+            return Err(Trouble::Unanswered("no answer in time".to_owned()));
+        };
+        answer.map_err(|error| trouble(error, || self.path(name)))
+    }
+
+    fn unknown(&self, name: &str, why: String) -> FenceError {
+        FenceError::Unknown { object: self.path(name), why }
+    }
+
+    fn path(&self, name: &str) -> String {
+        format!("{}/{name}", self.api.resource_url())
+    }
+}
+
+impl FenceError {
+    /// What to do about it, in a sentence.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Stale { .. } => {
+                "stop the work of this term: it goes on elsewhere, under the newer token".to_owned()
+            }
+            Self::NotLeading(_) => "stop the work of this term, and campaign again".to_owned(),
+            Self::Unreadable { annotation, .. } => format!(
+                "find out who wrote it; then set the token that the lock shows: kubectl annotate \
+                 --overwrite KIND NAME {annotation}=TOKEN"
+            ),
+            Self::Refused { .. } => {
+                "the object must exist, and the account needs the verbs get and update on it"
+                    .to_owned()
+            }
+            Self::GaveUp { .. } => "try again later".to_owned(),
+            Self::Unknown { .. } => {
+                "read the object: a change that may be made twice can just be made again".to_owned()
+            }
+        }
+    }
+}
+
+/// One write, which may be sent several times.
+struct Write<K> {
+    object: K,
+    /// The resourceVersion that it replaces.
+    base: String,
+    mark: String,
+    /// An answer was lost: it may have been applied, or may be later.
+    is_doubtful: bool,
+}
+
+impl<K: Resource> Write<K> {
+    /// Whether `seen` came of this write, directly or with changes of others since.
+    fn made(&self, seen: &K) -> bool {
+        let annotations = seen.meta().annotations.as_ref();
+        annotations.and_then(|all| all.get(MARK)) == Some(&self.mark)
+    }
+
+    fn replaces(&self, seen: &K) -> bool {
+        seen.meta().resource_version.as_ref() == Some(&self.base)
+    }
+}
+
+fn is_doubtful<K>(sent: &Option<Write<K>>) -> bool {
+    sent.as_ref().is_some_and(|write| write.is_doubtful)
+}
+
+/// Why an attempt failed.
+enum Trouble {
+    /// Not applied, and the next attempt may be.
+    Passing(String),
+    /// The same, but a write may have been applied, or may be later.
+    Unanswered(String),
+    /// The leadership ended while an answer was awaited.
+    Ended(NotLeading),
+    /// Not applied, and another attempt would not be either.
+    Lasts(FenceError),
+}
+
+fn trouble(error: kube::Error, object: impl FnOnce() -> String) -> Trouble {
+    match error {
+        kube::Error::Api(status) => match status.code {
+            409 => Trouble::Passing("others write all the time".to_owned()),
+            429 => Trouble::Passing(status.message.clone()),
+            // A time-out, or a server error, may hide that it was applied, or will be.
+            408 | 500.. => Trouble::Unanswered(status.message.clone()),
+            _ => refused(kube::Error::Api(status), object()),
+        },
+        kube::Error::Service(error) => match error.downcast::<NotLeading>() {
+            Ok(not_sent) => Trouble::Lasts((*not_sent).into()),
+            Err(error) => Trouble::Unanswered(root_cause(&*error)),
+        },
+        kube::Error::BuildRequest(_) => refused(error, object()),
+        error => Trouble::Unanswered(root_cause(&error)),
+    }
+}
+
+fn refused(error: kube::Error, object: String) -> Trouble {
+    Trouble::Lasts(FenceError::Refused { object, error: Box::new(error) })
+}
+
+/// The token that an annotation shows, written as we write it: what looks only like one might hide that a
+/// newer leader was there.
+fn token(value: &str) -> Option<FencingToken> {
+    let token = value.parse().ok().map(FencingToken)?;
+    (token.to_string() == value).then_some(token)
+}
+
+/// Lets others go first, so that those who conflict do not meet again.
+async fn pause(attempt: u32) {
+    if attempt > 0 {
+        let longest = (10 << attempt).min(1000);
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(..=longest))).await;
+    }
+}
+
+const TOKEN: &str = "incumbent.dev/fencing-token";
+const MARK: &str = "incumbent.dev/fenced-write";
+
+/// Ten conflicts in a row need ten other writes of one object, each just in time.
+const ATTEMPTS: u32 = 10;
+
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
