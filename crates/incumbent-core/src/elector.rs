@@ -543,15 +543,22 @@ impl Elector {
                 Follow::Watch => return None,
             },
             State::Campaigning { .. } => return self.plan_campaign(),
-            State::Leading(reign) => {
-                let interval = self.config.timing.renew_interval();
-                let earliest = reign.renewed_at + (interval - interval / 10);
-                (Window::from(earliest, interval / 10), Purpose::Renew)
-            }
+            State::Leading(reign) => (self.renewal_of(reign), Purpose::Renew),
             State::Releasing { .. } if self.is_ours() => (at_once, Purpose::Release),
             State::Releasing { .. } => (at_once, Purpose::Leave),
         };
         Some((window.not_before(self.pause), purpose))
+    }
+
+    /// The first renewal comes sooner than the others, by lot: terms that began together, as those of a
+    /// process with many, are not renewed together.
+    fn renewal_of(&self, reign: &Reign) -> Window {
+        let interval = self.config.timing.renew_interval();
+        let sooner = match reign.renewed_at == reign.since {
+            true => interval / 1024 * lot(self.config.session, reign.since, 820),
+            false => Duration::ZERO,
+        };
+        Window::from(reign.renewed_at + (interval - interval / 10 - sooner), interval / 10)
     }
 
     fn plan_campaign(&self) -> Option<(Window, Purpose)> {

@@ -110,6 +110,13 @@ pub(crate) async fn stored(server: &ApiServer) -> Value {
     request(server, Method::GET, PATH, None).await
 }
 
+/// All leases as they are stored.
+pub(crate) async fn leases(server: &ApiServer) -> Vec<Value> {
+    let path = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+    let list = request(server, Method::GET, path, None).await;
+    list["items"].as_array().unwrap().clone()
+}
+
 /// Changes the lock behind the candidates' back.
 pub(crate) async fn patch(server: &ApiServer, patch: Value) -> Value {
     request(server, Method::PATCH, PATH, Some(patch)).await
