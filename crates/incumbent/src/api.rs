@@ -28,11 +28,20 @@ pub(crate) struct Api {
 pub(crate) struct Answer {
     /// RBAC's verb for what was asked.
     pub(crate) verb: &'static str,
+    pub(crate) outcome: Outcome,
     pub(crate) reply: Reply,
     /// The object that the reply speaks of, as JSON, to base the next write on.
     pub(crate) object: Option<Value>,
     /// What to tell if it does not get better.
     pub(crate) trouble: Option<Trouble>,
+}
+
+/// How far a request came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Outcome {
+    NotSent,
+    NoAnswer,
+    Status(u16),
 }
 
 /// Why a request did not do what it should.
@@ -202,7 +211,10 @@ impl Api {
         body: Option<&Value>,
     ) -> Answer {
         match self.exchange(self.request(method, path, body)).await {
-            Ok((status, retry_after, body)) => self.answer(verb, status, retry_after, &body),
+            Ok((status, retry_after, body)) => Answer {
+                outcome: Outcome::Status(status.as_u16()),
+                ..self.answer(verb, status, retry_after, &body)
+            },
             Err(message) => Answer::unreachable(verb, Trouble::unreachable(message)),
         }
     }
@@ -294,11 +306,12 @@ impl std::fmt::Debug for Api {
 
 impl Answer {
     fn plain(verb: &'static str, reply: Reply) -> Self {
-        Self { verb, reply, object: None, trouble: None }
+        Self { verb, outcome: Outcome::NotSent, reply, object: None, trouble: None }
     }
 
     fn unreachable(verb: &'static str, trouble: Trouble) -> Self {
-        Self { trouble: Some(trouble), ..Self::plain(verb, Reply::Unknown) }
+        let outcome = Outcome::NoAnswer;
+        Self { outcome, trouble: Some(trouble), ..Self::plain(verb, Reply::Unknown) }
     }
 
     /// No answer came in time: the request may have been applied, or may be applied later.

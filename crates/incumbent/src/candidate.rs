@@ -18,6 +18,7 @@ use crate::gate::WriteGate;
 use crate::identity;
 use crate::leadership::{Command, Leadership, await_release};
 use crate::lock::{HIGHEST_TOKEN, Lock};
+use crate::metrics::{Meter, Metrics};
 use crate::observer::{Observer, View};
 use crate::proof::{self, Proofs};
 use crate::standing::Standing;
@@ -52,6 +53,7 @@ impl Candidate {
             clock: Clock::system(),
             on_overrun: Arc::new(abort),
             has_events: false,
+            meter: Meter::default(),
             health: None,
             priority: 0,
             address: None,
@@ -213,6 +215,7 @@ pub struct Builder {
     clock: Clock,
     on_overrun: OnOverrun,
     has_events: bool,
+    meter: Meter,
     health: Option<watch::Receiver<bool>>,
     priority: i32,
     address: Option<String>,
@@ -328,6 +331,42 @@ impl Builder {
         self
     }
 
+    /// Tells `metrics` what happens, for it to count; see [`Metrics`] for what that can cost.
+    ///
+    /// ```
+    /// # use incumbent::{Candidate, Clock, Lock};
+    /// # use incumbent_apiserver::ApiServer;
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    ///
+    /// use incumbent::{FencingToken, Metrics};
+    ///
+    /// #[derive(Default)]
+    /// struct Terms(AtomicU64);
+    ///
+    /// impl Metrics for Terms {
+    ///     fn term_began(&self, _lock: &Lock, _token: FencingToken) {
+    ///         self.0.fetch_add(1, Ordering::Relaxed);
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), incumbent::Error> {
+    /// # let server = ApiServer::new();
+    /// # let client = kube::Client::new(server.service(), "default");
+    /// let terms = Arc::new(Terms::default());
+    /// let candidate = Candidate::builder(client, Lock::lease("default", "scanner"))
+    ///     .metrics(terms.clone())
+    /// #   .clock(Clock::tokio())
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn metrics(mut self, metrics: impl Metrics) -> Self {
+        self.meter = Meter::new(metrics);
+        self
+    }
+
     /// Starts the candidate, as one that only follows.
     ///
     /// # Errors
@@ -378,6 +417,7 @@ impl Builder {
             views: publish,
             current: current.clone(),
             events,
+            meter: self.meter,
             proofs,
             news,
         });

@@ -16,13 +16,14 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::api::{Answer, Api, Trouble, verb};
+use crate::api::{Answer, Api, Outcome, Trouble, verb};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::events::Events;
 use crate::follow::{News, Subscription};
 use crate::leadership::{Command, Leadership};
 use crate::lock::{Lock, version};
+use crate::metrics::{Event, Exchange, Meter};
 use crate::observer::View;
 use crate::proof::Proofs;
 use crate::term::{CurrentTerm, Ending, OnOverrun, TermState};
@@ -39,6 +40,7 @@ pub(crate) struct Driver {
     views: watch::Sender<View>,
     current: CurrentTerm,
     events: Option<Events>,
+    meter: Meter,
     proofs: Proofs,
     news: Subscription,
     /// The lock as JSON, at the version that the elector knows.
@@ -46,6 +48,7 @@ pub(crate) struct Driver {
     /// JSON that came with the input; it is kept if the elector takes its version for the newest.
     fresh: Option<Value>,
     in_flight: Option<Pin<Box<dyn Future<Output = Answer> + Send>>>,
+    sent_at: Instant,
     campaign: Option<oneshot::Sender<Result<Leadership, Error>>>,
     term: Option<Arc<TermState>>,
     /// The term whose end is still to be told.
@@ -86,6 +89,7 @@ pub(crate) struct Parts {
     pub(crate) views: watch::Sender<View>,
     pub(crate) current: CurrentTerm,
     pub(crate) events: Option<Events>,
+    pub(crate) meter: Meter,
     pub(crate) proofs: Proofs,
     pub(crate) news: Subscription,
 }
@@ -102,11 +106,13 @@ impl Driver {
             views: parts.views,
             current: parts.current,
             events: parts.events,
+            meter: parts.meter,
             proofs: parts.proofs,
             news: parts.news,
             object: None,
             fresh: None,
             in_flight: None,
+            sent_at: Instant::START,
             campaign: None,
             term: None,
             untold: None,
@@ -161,6 +167,7 @@ impl Driver {
 
     fn send(&mut self, request: Request) {
         let (api, clock, current) = (self.api.clone(), self.clock, self.object.clone());
+        self.sent_at = clock.instant();
         self.in_flight = Some(Box::pin(async move {
             let verb = verb(&request.operation);
             tokio::select! {
@@ -185,7 +192,7 @@ impl Driver {
                 if let Some(state) = &self.term {
                     state.end(loss.clone());
                 }
-                if self.tell_end(&Ending::Lost(loss)) {
+                if self.tell_end(Ending::Lost(loss)) {
                     drop(self.record("stopped leading"));
                 }
             }
@@ -194,7 +201,7 @@ impl Driver {
                 if let Some(state) = self.term.take() {
                     state.revoke();
                 }
-                let told = match self.tell_end(&Ending::Released(release)) {
+                let told = match self.tell_end(Ending::Released(release)) {
                     true => self.record("stopped leading"),
                     false => None,
                 };
@@ -208,6 +215,8 @@ impl Driver {
 
     fn start(&mut self, term: Term) {
         tracing::info!(lock = %self.lock(), token = %term.token, "leading");
+        self.meter.tell(self.lock(), Event::TermBegan(term.token));
+        self.meter.tell(self.lock(), Event::LeaderChanged);
         (self.untold, self.followed) = (Some(term.token), None);
         let state = TermState::new(self.lock().clone(), term, self.clock, self.on_overrun.clone());
         self.term = Some(state.clone());
@@ -223,9 +232,10 @@ impl Driver {
     }
 
     /// Tells that the term has ended; not a second time where it was lost and is then given back.
-    fn tell_end(&mut self, ending: &Ending) -> bool {
+    fn tell_end(&mut self, ending: Ending) -> bool {
         let Some(token) = self.untold.take() else { return false };
         tracing::info!(lock = %self.lock(), %token, ?ending, "no longer leading");
+        self.meter.tell(self.lock(), Event::TermEnded(ending));
         true
     }
 
@@ -242,6 +252,7 @@ impl Driver {
                 if told != Some((&leader, token)) {
                     let known = token.map(tracing::field::display);
                     tracing::info!(lock = %self.lock(), %leader, token = known, "following");
+                    self.meter.tell(self.lock(), Event::LeaderChanged);
                     self.followed = Some((leader, token));
                 }
             }
@@ -334,6 +345,7 @@ impl Driver {
 
     fn on_answer(&mut self, answer: Answer) -> Input {
         self.in_flight = None;
+        self.count(&answer);
         if let Reply::Found(snapshot) | Reply::Written(snapshot) = &answer.reply {
             if !self.proven.contains(&answer.verb) {
                 self.proven.push(answer.verb);
@@ -349,6 +361,18 @@ impl Driver {
             self.on_trouble(answer.verb, trouble);
         }
         Input::Reply(answer.reply)
+    }
+
+    fn count(&self, answer: &Answer) {
+        let code = match answer.outcome {
+            Outcome::NotSent => return,
+            Outcome::NoAnswer => None,
+            Outcome::Status(code) => Some(code),
+        };
+        let latency = self.clock.instant().saturating_since(self.sent_at);
+        let while_leading = self.untold.is_some();
+        let exchange = Exchange { verb: answer.verb, code, latency, while_leading };
+        self.meter.tell(self.lock(), Event::Request(exchange));
     }
 
     /// What never worked and will not by itself ends the campaign. Anything else is retried.
@@ -431,7 +455,7 @@ impl Drop for Driver {
         if let Some(term) = &self.term {
             term.end(Loss::DeadlinePassed);
         }
-        self.tell_end(&Ending::Lost(Loss::DeadlinePassed));
+        self.tell_end(Ending::Lost(Loss::DeadlinePassed));
     }
 }
 

@@ -85,6 +85,7 @@ mod gate;
 mod identity;
 mod leadership;
 mod lock;
+mod metrics;
 mod observer;
 mod proof;
 mod standing;
@@ -107,6 +108,7 @@ pub use incumbent_core::{
 };
 pub use leadership::Leadership;
 pub use lock::Lock;
+pub use metrics::{Exchange, Metrics};
 pub use observer::{Leader, Observer};
 pub use standing::{Reign, Standing};
 pub use survey::{LockView, Registration};
