@@ -4,5 +4,6 @@
 #![cfg(unix)]
 
 mod hello;
+mod notify;
 mod stage;
 mod web;

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 /// Where a test runs its processes. All that still run end with it.
 pub(crate) struct Stage {
+    pub(crate) server: ApiServer,
     _listening: Listening,
     folder: TempDir,
 }
@@ -22,7 +23,12 @@ impl Stage {
         let listening = server.listen(address, Transport::Https).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("kubeconfig"), listening.kubeconfig()).unwrap();
-        Self { _listening: listening, folder }
+        Self { server, _listening: listening, folder }
+    }
+
+    /// A client of its own, straight into the server.
+    pub(crate) fn client(&self) -> kube::Client {
+        kube::Client::new(self.server.service(), "default")
     }
 
     /// Starts a program, in the folder of this stage.
@@ -65,6 +71,15 @@ impl Process {
                 return rest.to_owned();
             }
         }
+    }
+
+    /// All that it prints from here to its end.
+    pub(crate) async fn rest(&mut self) -> Vec<String> {
+        let mut rest = Vec::new();
+        while let Some(line) = self.line().await {
+            rest.push(line);
+        }
+        rest
     }
 
     /// `kill -9`.
