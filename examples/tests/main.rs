@@ -6,4 +6,5 @@
 mod hello;
 mod notify;
 mod stage;
+mod tasks;
 mod web;

@@ -73,6 +73,11 @@ impl Process {
         }
     }
 
+    /// Takes in what it has printed by now.
+    pub(crate) fn catch_up(&mut self) {
+        while self.printed.try_recv().is_ok() {}
+    }
+
     /// All that it prints from here to its end.
     pub(crate) async fn rest(&mut self) -> Vec<String> {
         let mut rest = Vec::new();
