@@ -7,6 +7,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -31,7 +32,8 @@ var (
 	renewDeadline = flag.Duration("renew-deadline", 10*time.Second, "how long a leader keeps trying to renew")
 	retryPeriod   = flag.Duration("retry-period", 2*time.Second, "how long to wait between tries")
 	release       = flag.Bool("release", true, "release the lock at the end, also after a failed renewal")
-	actEvery      = flag.Duration("act-every", 5*time.Millisecond, "while leading, print a line this often")
+	actEvery      = flag.Duration("act-every", 5*time.Millisecond, "while leading, print a line this often; never if 0")
+	elections     = flag.Int("elections", 1, "take part in this many, whose locks have a number at the end of their names")
 )
 
 func main() {
@@ -49,14 +51,32 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if *elections > 1 {
+		// The limit of five requests a second is the client's own, and no elector's.
+		config.QPS = -1
+	}
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return err
 	}
+	if *elections == 1 {
+		return campaign(ctx, client, *lock)
+	}
+	outcomes := make(chan error)
+	for number := range *elections {
+		go func() { outcomes <- campaign(ctx, client, fmt.Sprintf("%s-%d", *lock, number)) }()
+	}
+	for range *elections {
+		err = errors.Join(err, <-outcomes)
+	}
+	return err
+}
+
+func campaign(ctx context.Context, client kubernetes.Interface, lock string) error {
 	for ctx.Err() == nil {
 		elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 			Lock: &resourcelock.LeaseLock{
-				LeaseMeta:  metav1.ObjectMeta{Namespace: *namespace, Name: *lock},
+				LeaseMeta:  metav1.ObjectMeta{Namespace: *namespace, Name: lock},
 				Client:     client.CoordinationV1(),
 				LockConfig: resourcelock.ResourceLockConfig{Identity: *identity},
 			},
@@ -86,6 +106,9 @@ func run(ctx context.Context) error {
 // act does what a leader does in this program, until it is told to stop.
 func act(ctx context.Context) {
 	report(ctx, "leading", *identity)
+	if *actEvery == 0 {
+		return
+	}
 	ticks := time.NewTicker(*actEvery)
 	defer ticks.Stop()
 	for {

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use incumbent::{Candidate, Error, Leader, Leadership, Lock, LockView, Observer, Overrun, Release};
+use incumbent::{
+    Candidate, Elections, Error, Leader, Leadership, Lock, LockView, Observer, Overrun, Release,
+};
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -21,11 +23,18 @@ pub(crate) async fn run(args: args::Elect) -> anyhow::Result<ExitCode> {
     let locks = locks?;
     look_before(client.clone(), &locks[0]).await?;
 
+    let elections = Elections::new(client);
+    // One watch for all asks for more than one for the only lock.
+    let is_many = locks.len() > 1;
     let (stop, stopped) = watch::channel(false);
     let mut parts = JoinSet::new();
     for lock in locks {
         for number in 1..=args.candidates {
-            let mut builder = Candidate::builder(client.clone(), lock.clone())
+            let builder = match is_many {
+                true => elections.candidate(lock.clone()),
+                false => Candidate::builder(elections.client().clone(), lock.clone()),
+            };
+            let mut builder = builder
                 .timing(timing)
                 .token_floor(args.token_floor)
                 .events(args.events)

@@ -41,6 +41,11 @@ impl Elections {
         Self { client, feeds: Arc::default() }
     }
 
+    /// The client that they share.
+    pub fn client(&self) -> &kube::Client {
+        &self.client
+    }
+
     /// Starts to describe a candidate for `lock`, as [`Candidate::builder`] does.
     pub fn candidate(&self, lock: Lock) -> Builder {
         let api = Api::new(self.client.clone(), lock.clone());
