@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use incumbent::{Connect, Error, Lock, Timing};
 use incumbent_apiserver::{Fault, FaultError};
 
-use crate::exit;
+use crate::{exit, metrics};
 
 /// Leader election on Kubernetes.
 #[derive(Debug, Parser)]
@@ -115,6 +115,9 @@ pub(crate) struct Elect {
     /// Write a Kubernetes Event on the lock when a term begins and ends
     #[arg(long)]
     pub(crate) events: bool,
+    /// Serve /metrics for Prometheus at this port of 127.0.0.1, or at this address; port 0 takes a free one
+    #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = metrics::address, conflicts_with = "candidates")]
+    pub(crate) metrics_addr: Option<SocketAddr>,
     /// While leading, print an "acting" line this often
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) act_every: Option<Duration>,

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::demo::register;
+use crate::metrics::Exporter;
 use crate::{args, output};
 
 pub(crate) async fn run(args: args::Elect) -> anyhow::Result<ExitCode> {
@@ -26,6 +27,11 @@ pub(crate) async fn run(args: args::Elect) -> anyhow::Result<ExitCode> {
     let elections = Elections::new(client);
     // One watch for all asks for more than one for the only lock.
     let is_many = locks.len() > 1;
+    let exporter = args.metrics_addr.map(|_| Exporter::new());
+    if let (Some(exporter), Some(address)) = (&exporter, args.metrics_addr) {
+        exporter.serve(address).await?;
+    }
+
     let (stop, stopped) = watch::channel(false);
     let mut parts = JoinSet::new();
     for lock in locks {
@@ -45,7 +51,14 @@ pub(crate) async fn run(args: args::Elect) -> anyhow::Result<ExitCode> {
                 (Some(identity), _) => builder.identity(format!("{identity}-{number}")),
             };
             let act = Act { every: args.act_every, register: args.register };
-            parts.spawn(take_part(builder.build()?, act, stopped.clone()));
+            if let Some(exporter) = &exporter {
+                builder = builder.metrics(exporter.clone());
+            }
+            let candidate = builder.build()?;
+            if let Some(exporter) = &exporter {
+                exporter.show(&candidate);
+            }
+            parts.spawn(take_part(candidate, act, stopped.clone()));
         }
     }
     let orphaned = async {

@@ -7,6 +7,7 @@ mod dev_server;
 mod elect;
 mod exit;
 mod get;
+mod metrics;
 mod output;
 
 use std::process::ExitCode;

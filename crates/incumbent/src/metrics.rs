@@ -161,5 +161,5 @@ fn tell_all(events: &Receiver<Told>) {
     }
 }
 
-/// Hours of one election; a few seconds of a thousand that all begin at once.
+/// An hour of one election, or one renewal of each of a thousand.
 const MOST_WAITING: usize = 1024;
