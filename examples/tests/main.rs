@@ -5,6 +5,7 @@
 
 mod hello;
 mod notify;
+mod replicate;
 mod stage;
 mod tasks;
 mod web;

@@ -1,7 +1,8 @@
 //! Processes of the examples against a server of their own, and what they print.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use incumbent_apiserver::{ApiServer, Listening, Transport};
@@ -24,6 +25,11 @@ impl Stage {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("kubeconfig"), listening.kubeconfig()).unwrap();
         Self { server, _listening: listening, folder }
+    }
+
+    /// Where its programs run.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// A client of its own, straight into the server.
@@ -85,6 +91,11 @@ impl Process {
             rest.push(line);
         }
         rest
+    }
+
+    /// How it ended, which it must have begun to do.
+    pub(crate) fn status(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
     }
 
     /// `kill -9`.
