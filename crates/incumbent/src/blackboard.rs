@@ -15,7 +15,13 @@ use crate::api::{Answer, Api, WATCH_LIFETIME};
 use crate::error::Error;
 use crate::lock::Lock;
 
-/// First-come registration under a key of a ConfigMap. Other keys stay as they are.
+mod members;
+mod roll;
+
+pub use members::{Member, MembersObserver, Membership};
+
+/// First-come registration under a key of a ConfigMap, and a list of members beside it. Other keys stay as
+/// they are.
 #[derive(Clone, Debug)]
 pub struct Blackboard {
     api: Api,

@@ -44,6 +44,14 @@ pub enum Error {
         /// What to do about it.
         hint: String,
     },
+    /// The object has no room for more.
+    #[error("{what}")]
+    Full {
+        /// What is full.
+        what: String,
+        /// What to do about it.
+        hint: String,
+    },
     /// The API server refuses the request as such.
     #[error("the API server refuses to {verb} {lock}: {message} (HTTP {code})")]
     Rejected {
@@ -96,7 +104,9 @@ impl Error {
     /// What to do about it, in a sentence or a piece of YAML.
     pub fn hint(&self) -> String {
         match self {
-            Self::Invalid { hint, .. } | Self::Missing { hint, .. } => hint.clone(),
+            Self::Invalid { hint, .. } | Self::Missing { hint, .. } | Self::Full { hint, .. } => {
+                hint.clone()
+            }
             Self::Forbidden { lock, verb: "create", .. } => format!(
                 "make the object beforehand, or let the account do it: {}",
                 missing_rule(lock, "create")

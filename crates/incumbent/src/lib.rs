@@ -93,7 +93,7 @@ mod survey;
 mod term;
 mod watchdog;
 
-pub use blackboard::{Blackboard, BlackboardObserver, Claim};
+pub use blackboard::{Blackboard, BlackboardObserver, Claim, Member, MembersObserver, Membership};
 pub use candidate::{Builder, Candidate};
 pub use clock::Clock;
 pub use connect::{Connect, connect};
@@ -118,3 +118,7 @@ pub use term::{Ending, Overrun};
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/blackboard.md")]
+struct BlackboardPage;

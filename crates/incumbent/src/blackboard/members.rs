@@ -1,0 +1,340 @@
+//! Members: who takes part, and where each can be reached.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use incumbent_core::{Reply, Session};
+use serde_json::Value;
+
+use super::roll::{Entry, Roll, Sign, Witness, checked_address, checked_name};
+use super::{Blackboard, trouble};
+use crate::error::Error;
+
+/// Who is registered on a [`Blackboard`], and where it can be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Member {
+    /// Its name, one of a kind on the blackboard.
+    pub name: String,
+    /// Where it can be reached, in its own words.
+    pub address: String,
+    /// For how long its last sign of life counts; none for what was written by hand, which stays.
+    pub lasts: Option<Duration>,
+}
+
+impl Blackboard {
+    /// Registers `name` with its address, and keeps the registration alive until the handle is dropped.
+    ///
+    /// It stands beside the leader's name, under `data` at `member.NAME`. Each write replaces the version that
+    /// was read, so nobody is overwritten: another living member of this name is an error, and one that may
+    /// be dead is waited for, as long as its last sign of life counts (15 s, and 1.5 s for each
+    /// member where there are more than ten). Members that died are taken off by those that live.
+    ///
+    /// The cost: a read and a write for each sign of life, three in the time for which one counts. All members
+    /// together make no more than about four requests a second, however many they are. A ConfigMap of its own
+    /// spares an election on the same object their conflicts.
+    ///
+    /// # Errors
+    /// [`Error::DuplicateIdentity`] where another holds the name, [`Error::Full`] where there is no room, and
+    /// those of [`claim`](Self::claim).
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn register(&self, name: &str, address: &str) -> Result<Membership, Error> {
+        checked_name(name)?;
+        checked_address(address)?;
+        let mut keeper = Keeper {
+            blackboard: self.clone(),
+            name: name.to_owned(),
+            address: address.to_owned(),
+            session: crate::identity::session()?,
+            beat: 0,
+            witness: Witness::default(),
+            races: 0,
+        };
+        let pause = loop {
+            match keeper.attempt().await? {
+                Outcome::Kept(pause) => break pause,
+                Outcome::Raced(pause) => tokio::time::sleep(pause).await,
+                Outcome::Taken(Some(until)) => tokio::time::sleep_until(until).await,
+                Outcome::Taken(None) => {
+                    let (lock, identity) = (self.api.lock().clone(), name.to_owned());
+                    return Err(Error::DuplicateIdentity { lock, identity });
+                }
+            }
+        };
+        let (leave, asked) = mpsc::channel(1);
+        let (publish, stands) = watch::channel(true);
+        tokio::spawn(keeper.keep(pause, asked, publish));
+        Ok(Membership { name: name.to_owned(), leave, stands })
+    }
+
+    /// The member of this name, as it stands there now.
+    ///
+    /// # Errors
+    /// Those of [`claim`](Self::claim).
+    pub async fn find(&self, name: &str) -> Result<Option<Member>, Error> {
+        Ok(self.members().await?.into_iter().find(|member| member.name == name))
+    }
+
+    /// All members, by name, as they stand there now: also one that died, until others have seen no sign of
+    /// life for as long as its last one counts. One look cannot tell; [`observe_members`] can.
+    ///
+    /// # Errors
+    /// Those of [`claim`](Self::claim).
+    ///
+    /// [`observe_members`]: Self::observe_members
+    pub async fn members(&self) -> Result<Vec<Member>, Error> {
+        let roll = Roll::read(&self.read().await?.object);
+        Ok(roll.entries().map(Member::of).collect())
+    }
+
+    /// Follows who is registered and gives signs of life.
+    ///
+    /// It reads every two seconds, and more seldom where there are more than twenty members: every tenth of a
+    /// second for each. A watch would show each sign of life of each member, which costs more.
+    pub fn observe_members(&self) -> MembersObserver {
+        MembersObserver {
+            blackboard: self.clone(),
+            witness: Witness::default(),
+            known: None,
+            next_look: Instant::now(),
+        }
+    }
+}
+
+impl Member {
+    fn of((name, entry): (&String, &Entry)) -> Self {
+        let lasts = entry.sign.as_ref().map(Sign::lasts);
+        Self { name: name.clone(), address: entry.address.clone(), lasts }
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        (&self.name, &self.address) == (&other.name, &other.address)
+    }
+}
+
+/// A member's entry on a [`Blackboard`]. It is kept alive in the background, and taken off when this is
+/// dropped.
+#[derive(Debug)]
+#[must_use = "the registration ends when this is dropped"]
+pub struct Membership {
+    name: String,
+    leave: mpsc::Sender<oneshot::Sender<()>>,
+    stands: watch::Receiver<bool>,
+}
+
+impl Membership {
+    /// The name under which it stands.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it is kept alive still: nobody else was found to have taken the name.
+    ///
+    /// That says nothing of whether the API server can be reached now.
+    pub fn is_standing(&self) -> bool {
+        *self.stands.borrow() && self.stands.has_changed().is_ok()
+    }
+
+    /// Waits until another has taken the name: this process gave no sign of life for so long that it was
+    /// taken for dead.
+    pub async fn lost(&mut self) {
+        let _ = self.stands.wait_for(|stands| !stands).await;
+    }
+
+    /// Takes the entry off, and waits until it is. Where the API server stays away for longer than the last
+    /// sign of life counts, it gives up: others take it off then.
+    pub async fn leave(self) {
+        let (done, left) = oneshot::channel();
+        if self.leave.send(done).await.is_ok() {
+            let _ = left.await;
+        }
+    }
+}
+
+/// Follows the members of a [`Blackboard`].
+#[derive(Clone, Debug)]
+pub struct MembersObserver {
+    blackboard: Blackboard,
+    witness: Witness,
+    known: Option<Vec<Member>>,
+    next_look: Instant,
+}
+
+impl MembersObserver {
+    /// Returns the members that are not known to be dead, by name: at the first call as they are, and at each
+    /// further one when somebody has come, gone, or moved. It may be dropped and called again.
+    ///
+    /// Who died before this observer came is seen to be dead when its last sign of life has counted for as
+    /// long as it says, from the first look on.
+    ///
+    /// # Errors
+    /// Those of [`Blackboard::claim`].
+    pub async fn changed(&mut self) -> Result<Vec<Member>, Error> {
+        loop {
+            tokio::time::sleep_until(self.next_look).await;
+            self.next_look = Instant::now() + SHORTEST_PERIOD;
+            let roll = Roll::read(&self.blackboard.read().await?.object);
+            let now = Instant::now();
+            self.witness.note(&roll, now);
+            let living = roll.entries().filter(|(name, _)| !self.witness.is_dead(name, now));
+            let living: Vec<_> = living.map(Member::of).collect();
+            self.next_look = now + jittered(period(living.len()));
+            let is_known = self.known.as_ref().is_some_and(|known| {
+                known.len() == living.len() && known.iter().zip(&living).all(|(a, b)| a.is_same(b))
+            });
+            if !is_known {
+                self.known = Some(living.clone());
+                return Ok(living);
+            }
+        }
+    }
+}
+
+/// Keeps one entry alive.
+struct Keeper {
+    blackboard: Blackboard,
+    name: String,
+    address: String,
+    session: Session,
+    beat: u64,
+    witness: Witness,
+    /// How often in a row somebody else was quicker.
+    races: u32,
+}
+
+enum Outcome {
+    /// It stands there; the next sign of life is due after this.
+    Kept(Duration),
+    /// Somebody else wrote first, or nobody knows: look again after this.
+    Raced(Duration),
+    /// Another has the name: at least until then, or for good.
+    Taken(Option<Instant>),
+}
+
+impl Keeper {
+    async fn keep(
+        mut self,
+        mut pause: Duration,
+        mut asked: mpsc::Receiver<oneshot::Sender<()>>,
+        publish: watch::Sender<bool>,
+    ) {
+        let done = loop {
+            tokio::select! {
+                biased;
+                done = asked.recv() => break done,
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = match self.attempt().await {
+                Ok(Outcome::Kept(pause) | Outcome::Raced(pause)) => pause,
+                Ok(Outcome::Taken(_)) => {
+                    let (lock, name) = (self.blackboard.api.lock(), &self.name);
+                    tracing::warn!(%lock, name, "another has registered under this name");
+                    let _ = publish.send(false);
+                    return;
+                }
+                Err(error) => self.told(&error),
+            };
+        };
+        let patience = Roll::default().duration_of_a_sign();
+        let _ = tokio::time::timeout(patience, self.remove()).await;
+        if let Some(done) = done {
+            let _ = done.send(());
+        }
+    }
+
+    /// Reads, and replaces exactly what was read by the same with a new sign of life in it, and without those
+    /// who were seen to be dead.
+    async fn attempt(&mut self) -> Result<Outcome, Error> {
+        let object = self.blackboard.read_or_create().await?.object;
+        let (mut roll, now) = (Roll::read(&object), Instant::now());
+        self.witness.note(&roll, now);
+        if let Some(other) = roll.get(&self.name).filter(|entry| !self.is_mine(entry)) {
+            let is_for_good = other.sign.is_none() || self.witness.is_alive(&self.name);
+            match self.witness.dies_at(&self.name) {
+                Some(end) if now >= end => {}
+                end => return Ok(Outcome::Taken(end.filter(|_| !is_for_good))),
+            }
+        }
+        roll.retain(|name| name == self.name || !self.witness.is_dead(name, now));
+        self.beat += 1;
+        roll.put(&self.name, Entry { address: self.address.clone(), sign: None });
+        let lasts = roll.duration_of_a_sign();
+        let sign = Some(Sign::new(self.session, self.beat, lasts));
+        roll.put(&self.name, Entry { address: self.address.clone(), sign });
+        Ok(match self.swap(&roll.write(&object)?).await? {
+            true => Outcome::Kept(jittered(lasts / 3)),
+            false => Outcome::Raced(self.back_off()),
+        })
+    }
+
+    /// What has this very address, and no sign of life, is one's own whose annotation somebody took off.
+    fn is_mine(&self, entry: &Entry) -> bool {
+        entry.is_of(self.session) || (entry.sign.is_none() && entry.address == self.address)
+    }
+
+    async fn remove(&mut self) {
+        loop {
+            let pause = match self.try_remove().await {
+                Ok(true) => return,
+                Ok(false) => self.back_off(),
+                Err(error) => self.told(&error),
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn try_remove(&mut self) -> Result<bool, Error> {
+        let Some(seen) = self.blackboard.try_read().await? else { return Ok(true) };
+        let mut roll = Roll::read(&seen.object);
+        if !roll.get(&self.name).is_some_and(|entry| entry.is_of(self.session)) {
+            return Ok(true);
+        }
+        roll.remove(&self.name);
+        self.swap(&roll.write(&seen.object)?).await
+    }
+
+    /// Replaces the version that `object` shows. Where the answer never came, one reads: a replace that is
+    /// applied later still changes nothing but that version.
+    async fn swap(&mut self, object: &Value) -> Result<bool, Error> {
+        let blackboard = &self.blackboard;
+        let answer = blackboard.in_time("update", blackboard.api.replace(object)).await;
+        match answer.reply {
+            Reply::Written(_) => {
+                self.races = 0;
+                Ok(true)
+            }
+            Reply::Conflict | Reply::Missing | Reply::Unknown => Ok(false),
+            _ => Err(trouble(answer.trouble)),
+        }
+    }
+
+    /// Hundreds that start at once spread themselves.
+    fn back_off(&mut self) -> Duration {
+        self.races = (self.races + 1).min(8);
+        (SHORTEST_BACK_OFF * 2_u32.pow(self.races)).mul_f64(fastrand::f64())
+    }
+
+    fn told(&self, error: &Error) -> Duration {
+        let lock = self.blackboard.api.lock();
+        tracing::warn!(%lock, name = self.name, %error, hint = error.hint(), "will retry");
+        jittered(AFTER_TROUBLE)
+    }
+}
+
+fn period(members: usize) -> Duration {
+    let for_all = Duration::from_millis(100) * u32::try_from(members).unwrap_or(u32::MAX);
+    for_all.max(SHORTEST_PERIOD)
+}
+
+/// A little less, so that what began together does not stay together.
+fn jittered(period: Duration) -> Duration {
+    period.mul_f64(1.0 - fastrand::f64() / 5.0)
+}
+
+const SHORTEST_PERIOD: Duration = Duration::from_secs(2);
+const SHORTEST_BACK_OFF: Duration = Duration::from_millis(20);
+const AFTER_TROUBLE: Duration = Duration::from_secs(2);
