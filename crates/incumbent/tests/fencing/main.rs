@@ -9,6 +9,7 @@
 mod support;
 
 mod kubernetes;
+mod object_store;
 mod page;
 mod postgresql;
 mod program;

@@ -101,7 +101,7 @@ fn program(name: &str) -> Option<String> {
     let mut folders: Vec<_> = versions.map(|version| version.unwrap().path().join("bin")).collect();
     folders.sort();
     folders.reverse();
-    Some(find(name, "postgresql", &folders)?.to_str().unwrap().to_owned())
+    Some(find(name, "apt-get install postgresql", &folders)?.to_str().unwrap().to_owned())
 }
 
 /// One transaction as the page says: raise, go on only if a row comes back.
@@ -159,9 +159,9 @@ fn the_history_of_many_who_write_at_once_never_falls() {
 
     let change = "UPDATE plan SET value = pg_backend_pid()";
     let writers = sessions().map(|mut session| move |token| transact(&mut session, token, change));
-    Race::run(writers.collect()).went_well(&history("fence"));
+    Race::run(40, writers.collect()).went_well(&history("fence"));
     let writers = sessions().map(|mut session| move |token| write_row(&mut session, token, "x"));
-    Race::run(writers.collect()).went_well(&history("setting"));
+    Race::run(40, writers.collect()).went_well(&history("setting"));
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn without_its_condition_the_history_falls() {
     let careless = snippet_without("raise", "WHERE", "WHERE");
     let sessions = (0..3).map(|_| database.connect_with(&careless));
     let writers = sessions.map(|mut session| move |token| transact(&mut session, token, "SELECT"));
-    let race = Race::run(writers.collect());
+    let race = Race::run(40, writers.collect());
     let mut reader = database.connect_with(&careless);
     race.went_wrong(&history(&reader.ask("SELECT token FROM history ORDER BY at;")));
 }

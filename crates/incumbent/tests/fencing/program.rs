@@ -8,29 +8,28 @@ use std::sync::Mutex;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// The program of this name, in one of `folders` or on the path. `package` is Debian's.
+/// The program of this name, in one of `folders` or on the path. `hint` says how to get it.
 ///
 /// # Panics
 /// It is missing, and `INCUMBENT_REQUIRE_PEERS` is set.
-pub(crate) fn find(name: &str, package: &str, folders: &[PathBuf]) -> Option<PathBuf> {
+pub(crate) fn find(name: &str, hint: &str, folders: &[PathBuf]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut places = folders.iter().cloned().chain(std::env::split_paths(&path));
     let found = places.find_map(|folder| Some(folder.join(name)).filter(|file| file.is_file()));
     if found.is_none() {
-        missing(package);
+        missing(name, hint);
     }
     found
 }
 
 /// Says it once, past the test runner, which keeps what passing tests print.
-fn missing(package: &str) {
+fn missing(name: &str, hint: &str) {
     static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
-    let hint = format!("apt-get install {package}");
-    assert!(std::env::var_os("INCUMBENT_REQUIRE_PEERS").is_none(), "missing: {package} ({hint})");
+    assert!(std::env::var_os("INCUMBENT_REQUIRE_PEERS").is_none(), "missing: {name} ({hint})");
     let mut said = SAID.lock().unwrap();
-    if !said.iter().any(|other| other == package) {
-        said.push(package.to_owned());
-        let _ = writeln!(std::io::stderr(), "skipped: {package}, missing here ({hint})");
+    if !said.iter().any(|other| other == hint) {
+        said.push(hint.to_owned());
+        let _ = writeln!(std::io::stderr(), "skipped: {name}, missing here ({hint})");
     }
 }
 
@@ -39,6 +38,7 @@ pub(crate) struct Server {
     process: Child,
     stop: Signal,
     folder: TempDir,
+    greeting: String,
 }
 
 impl Server {
@@ -60,7 +60,12 @@ impl Server {
         }
         // Whatever else it says: a full pipe would stop it.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        Self { process, stop, folder }
+        Self { process, stop, folder, greeting: said.pop().unwrap() }
+    }
+
+    /// The line in which it said that it was ready.
+    pub(crate) fn greeting(&self) -> &str {
+        &self.greeting
     }
 
     pub(crate) fn path(&self) -> &Path {

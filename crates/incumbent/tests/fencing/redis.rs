@@ -6,7 +6,7 @@ use crate::page::{snippet, snippet_without};
 use crate::program::{Server, Session, find, run};
 use crate::rule::{Race, history, is_obeyed};
 
-const PACKAGE: &str = "redis-server";
+const HINT: &str = "apt-get install redis-server";
 
 struct Redis {
     server: Server,
@@ -15,8 +15,8 @@ struct Redis {
 
 impl Redis {
     fn start() -> Option<Self> {
-        let program = find("redis-server", PACKAGE, &[])?;
-        let client = find("redis-cli", PACKAGE, &[])?.to_str().unwrap().to_owned();
+        let program = find("redis-server", HINT, &[])?;
+        let client = find("redis-cli", HINT, &[])?.to_str().unwrap().to_owned();
         let folder = Server::folder();
         let path = &folder.path().to_str().unwrap().to_owned();
         let program = program.to_str().unwrap();
@@ -65,7 +65,7 @@ fn race(redis: &Redis, script: &str) -> (Race, Vec<u64>) {
     let sessions = (0..6).map(|_| (redis.connect(), script.clone()));
     let writers =
         sessions.map(|(mut session, script)| move |token| write(&mut session, &script, token, "x"));
-    let race = Race::run(writers.collect());
+    let race = Race::run(40, writers.collect());
     control.ask("ECHO \"that was all\"");
     let shown = monitor.lines_until("that was all");
     let tokens = shown.iter().filter_map(|line| {

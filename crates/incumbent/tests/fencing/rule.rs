@@ -37,17 +37,15 @@ pub(crate) struct Race {
     refused: usize,
 }
 
-const ROUNDS: u64 = 40;
-
 impl Race {
-    /// Each writes under one token after the other: by and by higher ones, but now and then a lower.
-    pub(crate) fn run<W: FnMut(u64) -> bool + Send>(writers: Vec<W>) -> Self {
+    /// Each writes so often, under one token after the other: higher ones by and by, now and then a lower.
+    pub(crate) fn run<W: FnMut(u64) -> bool + Send>(rounds: u64, writers: Vec<W>) -> Self {
         let mut race = Self { taken: Vec::new(), refused: 0 };
         thread::scope(|scope| {
             let start = |(number, mut write): (u64, W)| {
                 scope.spawn(move || {
                     let mut chance = fastrand::Rng::with_seed(number);
-                    let tokens = (0..ROUNDS).map(|round| 100 + 10 * round + chance.u64(..60));
+                    let tokens = (0..rounds).map(|round| 100 + 10 * round + chance.u64(..60));
                     tokens.map(|token| (token, write(token))).collect::<Vec<_>>()
                 })
             };
@@ -69,7 +67,7 @@ impl Race {
         sorted.sort_unstable();
         assert_eq!(self.taken, sorted, "what the writers were told is what was written");
         assert!(history.is_sorted(), "the history falls: {history:?}");
-        assert!(self.refused > 0 && self.taken.len() > 10, "there was no race");
+        assert!(self.refused > 0 && self.taken.len() > 5, "there was no race");
     }
 
     /// Nothing was refused, and the history shows it: the test would have noticed.

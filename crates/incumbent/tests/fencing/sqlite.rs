@@ -14,7 +14,7 @@ struct Database {
 
 impl Database {
     fn create() -> Option<Self> {
-        let shell = find("sqlite3", "sqlite3", &[])?.to_str().unwrap().to_owned();
+        let shell = find("sqlite3", "apt-get install sqlite3", &[])?.to_str().unwrap().to_owned();
         let database = Self { folder: tempfile::tempdir().unwrap(), shell };
         let remember = |source: &str, verb: &str| {
             format!(
@@ -115,10 +115,10 @@ fn the_history_of_many_who_write_at_once_never_falls() {
     let sessions = (0..6).map(|_| (database.connect(), text.clone()));
     let writers = sessions
         .map(|(mut session, text)| move |token| transact(&mut session, &text, token, change));
-    Race::run(writers.collect()).went_well(&history("fence"));
+    Race::run(40, writers.collect()).went_well(&history("fence"));
     let sessions = (0..6).map(|_| database.connect());
     let writers = sessions.map(|mut session| move |token| write_row(&mut session, token, "x"));
-    Race::run(writers.collect()).went_well(&history("setting"));
+    Race::run(40, writers.collect()).went_well(&history("setting"));
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn without_its_condition_the_history_falls() {
     let writers = sessions.map(|(mut session, text)| {
         move |token| transact(&mut session, &text, token, "SELECT 1 WHERE 0")
     });
-    let race = Race::run(writers.collect());
+    let race = Race::run(40, writers.collect());
     let mut reader = database.connect();
     race.went_wrong(&history(&reader.ask("SELECT token FROM history ORDER BY at;")));
 }
