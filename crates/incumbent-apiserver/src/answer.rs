@@ -99,7 +99,7 @@ impl Answer {
 }
 
 impl List {
-    pub(crate) fn to_json(&self) -> Bytes {
+    pub(crate) fn metadata(&self) -> Value {
         let mut metadata = json!({"resourceVersion": self.version.to_string()});
         if let Some(next) = &self.next {
             metadata["continue"] = json!(next.token);
@@ -107,6 +107,10 @@ impl List {
                 metadata["remainingItemCount"] = json!(remaining);
             }
         }
+        metadata
+    }
+
+    pub(crate) fn to_json(&self) -> Bytes {
         let converted: Vec<_>;
         let items: Vec<Item<'_>> = match self.resource.conversion {
             None => self.items.iter().map(|object| Item(object.fields())).collect(),
@@ -119,7 +123,7 @@ impl List {
         to_json(&ListJson {
             kind: format!("{}List", self.resource.kind),
             api_version: self.resource.api_version(),
-            metadata,
+            metadata: self.metadata(),
             items,
         })
     }

@@ -1,15 +1,15 @@
-//! The form in which a client wants its answer: JSON, YAML, or a table to print.
+//! The form in which a client wants its answer: JSON, YAML, metadata alone, or a table to print.
 
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::answer::{List, object_json};
-use crate::object::Object;
-use crate::request::Target;
+use crate::object::{Object, to_json};
+use crate::request::{Target, Verb};
 use crate::resources::Resource;
-use crate::table::{Included, table};
+use crate::table::{Included, partial, table};
 use crate::yaml;
 
 /// What the `Accept` header asks for.
@@ -18,6 +18,8 @@ pub(crate) enum Form {
     Json,
     Yaml,
     Table(Included),
+    /// What each object has in common with all others: names, labels, owners.
+    Metadata,
     /// All groups with all their resources, in one answer.
     Discovery,
 }
@@ -39,6 +41,9 @@ impl Form {
                 (Some("Table"), _) if is_json && shape("v=") == Some("v1") => {
                     Some(Self::Table(Included::wanted(&target.query)))
                 }
+                (Some(kind), _) if is_json && is_partial(kind, target.verb) => {
+                    matches!(shape("v="), Some("v1" | "v1beta1")).then_some(Self::Metadata)
+                }
                 (Some("APIGroupDiscoveryList"), _) if is_json && shape("v=") == Some("v2") => {
                     is_root.then_some(Self::Discovery)
                 }
@@ -49,7 +54,7 @@ impl Form {
 
     pub(crate) fn content_type(self) -> &'static str {
         match self {
-            Self::Json | Self::Table(_) => "application/json",
+            Self::Json | Self::Table(_) | Self::Metadata => "application/json",
             Self::Yaml => "application/yaml",
             Self::Discovery => {
                 "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
@@ -62,6 +67,7 @@ impl Form {
             Self::Table(included) => {
                 table(resource, &[object], object.version(), None, included, now)
             }
+            Self::Metadata => to_json(&partial(object.fields())),
             form => form.json(object_json(resource, object)),
         }
     }
@@ -72,6 +78,13 @@ impl Form {
                 let objects: Vec<&Object> = list.items.iter().map(AsRef::as_ref).collect();
                 table(list.resource, &objects, list.version, list.next.as_ref(), included, now)
             }
+            Self::Metadata => {
+                let items: Vec<_> = list.items.iter().map(|item| partial(item.fields())).collect();
+                to_json(&json!({
+                    "kind": PARTIAL_LIST, "apiVersion": "meta.k8s.io/v1",
+                    "metadata": list.metadata(), "items": items,
+                }))
+            }
             form => form.json(list.to_json()),
         }
     }
@@ -79,7 +92,7 @@ impl Form {
     /// What has one form only, but for its spelling.
     pub(crate) fn json(self, json: Bytes) -> Bytes {
         match self {
-            Self::Json | Self::Table(_) | Self::Discovery => json,
+            Self::Json | Self::Table(_) | Self::Metadata | Self::Discovery => json,
             Self::Yaml => {
                 let value: Value = serde_json::from_slice(&json).unwrap_or_default();
                 yaml::write(&value).into()
@@ -87,6 +100,14 @@ impl Form {
         }
     }
 }
+
+/// Whether an answer to this verb can be had in this shape: a list is a list.
+fn is_partial(kind: &str, verb: Verb) -> bool {
+    kind == if verb == Verb::List { PARTIAL_LIST } else { PARTIAL }
+}
+
+const PARTIAL: &str = "PartialObjectMetadata";
+const PARTIAL_LIST: &str = "PartialObjectMetadataList";
 
 #[cfg(test)]
 mod tests {
@@ -111,6 +132,17 @@ mod tests {
         assert_eq!(wanted("application/yaml"), Some(Form::Yaml));
         assert_eq!(wanted("text/csv"), None);
         assert_eq!(wanted(""), Some(Form::Json));
+    }
+
+    #[test]
+    fn metadata_alone_is_told_in_the_shape_of_what_was_asked() {
+        let one = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+        let list = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+        assert_eq!(wanted(list), Some(Form::Metadata));
+        assert_eq!(wanted_at("/api/v1/namespaces/a/configmaps/b", one), Some(Form::Metadata));
+        assert_eq!(wanted_at("/api/v1/configmaps?watch=1", one), Some(Form::Metadata));
+        assert_eq!(wanted(one), None);
+        assert_eq!(wanted_at("/api/v1/configmaps?watch=1", list), None);
     }
 
     #[test]

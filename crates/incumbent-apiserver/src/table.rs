@@ -39,12 +39,17 @@ impl Included {
         match self {
             Self::Nothing => Value::Null,
             Self::Object => fields.clone().into(),
-            Self::Metadata => json!({
-                "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
-                "metadata": metadata(fields),
-            }),
+            Self::Metadata => partial(fields),
         }
     }
+}
+
+/// An object without all that is its own kind's.
+pub(crate) fn partial(fields: &Fields) -> Value {
+    json!({
+        "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
+        "metadata": metadata(fields),
+    })
 }
 
 /// The table of these objects.

@@ -26,6 +26,7 @@ use crate::server::Shared;
 use crate::service::Disconnected;
 use crate::status::Status;
 use crate::store::{Change, ChangeKind};
+use crate::table::partial;
 
 /// Everybody who watches, by what they watch.
 #[derive(Debug, Default)]
@@ -211,7 +212,7 @@ impl WatchBody {
             first.push_back(line("ERROR", &to_json(error)));
         }
         if start.marks_initial_end {
-            first.push_back(bookmark(resource, start.version, Some(INITIAL_END)));
+            first.push_back(bookmark(resource, form, start.version, Some(INITIAL_END)));
         }
         let live = registration.map(|way| {
             let now = Instant::now();
@@ -322,7 +323,7 @@ impl Drop for Live {
 impl News {
     fn line(&self, resource: &Resource, form: Form, shared: &Shared) -> Bytes {
         match self {
-            Self::Bookmark(version) => bookmark(resource, *version, None),
+            Self::Bookmark(version) => bookmark(resource, form, *version, None),
             Self::Change(kind, change) => {
                 let make = || {
                     let object = form.object(resource, &change.object_as(*kind), shared.now());
@@ -376,13 +377,17 @@ fn line(kind: &str, object: &Bytes) -> Bytes {
     line.freeze()
 }
 
-fn bookmark(resource: &Resource, version: u64, annotation: Option<&str>) -> Bytes {
+fn bookmark(resource: &Resource, form: Form, version: u64, annotation: Option<&str>) -> Bytes {
     let mut metadata = json!({"resourceVersion": version.to_string()});
     if let Some(annotation) = annotation {
         metadata["annotations"] = json!({annotation: "true"});
     }
-    let object: Value = json!({
+    let object = json!({
         "kind": resource.kind, "apiVersion": resource.api_version(), "metadata": metadata,
     });
+    let object = match (form, object) {
+        (Form::Metadata, Value::Object(fields)) => partial(&fields),
+        (_, object) => object,
+    };
     line("BOOKMARK", &to_json(&object))
 }

@@ -47,6 +47,43 @@ async fn a_watch_tells_what_happens_after_the_list() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn metadata_alone_is_told_by_get_list_and_watch() {
+    let api = config_maps(&ApiServer::new());
+    for name in ["a", "b"] {
+        api.create(&PostParams::default(), &config_map(name, "1")).await.unwrap();
+    }
+    let one = api.get_metadata("a").await.unwrap();
+    assert_eq!(one.types.as_ref().unwrap().kind, "PartialObjectMetadata");
+    assert_eq!(one.metadata.name.as_deref(), Some("a"));
+    let page = api.list_metadata(&ListParams::default().limit(1)).await.unwrap();
+    assert_eq!(page.types.kind, "PartialObjectMetadataList");
+    assert_eq!(page.items[0].types, one.types);
+    assert_eq!(page.items[0].metadata, one.metadata);
+    assert_eq!(page.metadata.remaining_item_count, Some(1));
+    let continued = page.metadata.continue_.unwrap();
+    let next = ListParams::default().limit(1).continue_token(&continued);
+    let page = api.list_metadata(&next).await.unwrap();
+    assert_eq!(page.items[0].metadata.name.as_deref(), Some("b"));
+
+    let since = page.metadata.resource_version.unwrap();
+    let params = WatchParams::default().timeout(200);
+    let mut events = api.watch_metadata(&params, &since).await.unwrap().boxed();
+    let patch = Patch::Merge(json!({"data": {"leader": "2"}}));
+    let patched = api.patch_metadata("a", &PatchParams::default(), &patch).await.unwrap();
+    let event = events.try_next().await.unwrap().unwrap();
+    let WatchEvent::Modified(changed) = event else { panic!("not modified: {event:?}") };
+    assert_eq!((&changed.types, &changed.metadata), (&one.types, &patched.metadata));
+    // The line of a change is kept for all who watch, and must not be kept in this shape.
+    let mut whole = api.watch(&params, &since).await.unwrap().boxed();
+    let event = whole.try_next().await.unwrap().unwrap();
+    let WatchEvent::Modified(whole) = event else { panic!("not modified: {event:?}") };
+    assert_eq!(whole.data.unwrap()["leader"], "2");
+    let event = events.try_next().await.unwrap().unwrap();
+    let WatchEvent::Bookmark(bookmark) = event else { panic!("no bookmark: {event:?}") };
+    assert_eq!(bookmark.types.kind, "PartialObjectMetadata");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_watch_sends_its_headers_before_any_event_and_a_bookmark_each_minute() {
     let api = config_maps(&ApiServer::new());
     // The timeout is long past the minute; the clock is paused, so nobody waits.
