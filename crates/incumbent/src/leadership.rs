@@ -135,3 +135,8 @@ pub(crate) async fn await_release(commands: &mpsc::UnboundedSender<Command>) -> 
     let _ = commands.send(Command::AwaitRelease(done));
     outcome.await.unwrap_or(Release::LeftToExpire)
 }
+
+/// The examples of the guide for those who come from another elector compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/coming-from.md")]
+struct ComingFrom;
