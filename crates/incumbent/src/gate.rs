@@ -56,6 +56,7 @@ pub struct WriteGate {
 /// A request was not sent, because this process does not lead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not sent: this process does not lead {lock}")]
+#[non_exhaustive]
 pub struct NotLeading {
     /// In which election.
     pub lock: Lock,

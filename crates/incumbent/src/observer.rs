@@ -16,6 +16,7 @@ pub enum Leader {
     /// Nobody.
     Nobody,
     /// This one.
+    #[non_exhaustive]
     Known {
         /// Its identity.
         identity: Identity,
