@@ -113,3 +113,35 @@ impl Window {
         Self { earliest: self.earliest.min(moment), latest: self.latest.min(moment) }
     }
 }
+
+/// What the types forbid. Beside each, the same with the one difference that makes it right.
+///
+/// What time others say it is decides nothing: there is no earlier and no later.
+/// ```compile_fail,E0369
+/// # use incumbent_core::WallTime;
+/// fn is_over(renewed: WallTime, now: WallTime) -> bool {
+///     renewed < now
+/// }
+/// ```
+/// ```
+/// # use incumbent_core::Instant;
+/// fn is_over(deadline: Instant, now: Instant) -> bool {
+///     deadline < now
+/// }
+/// ```
+///
+/// A version is the same or another one; which is newer is asked of revisions, of one object.
+/// ```compile_fail,E0369
+/// # use incumbent_core::Version;
+/// fn is_old(one: &Version, other: &Version) -> bool {
+///     one < other
+/// }
+/// ```
+/// ```
+/// # use incumbent_core::Version;
+/// fn is_old(one: &Version, other: &Version) -> bool {
+///     one.uid == other.uid && one.revision < other.revision
+/// }
+/// ```
+#[cfg(doctest)]
+struct Misuse;

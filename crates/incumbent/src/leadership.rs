@@ -140,3 +140,104 @@ pub(crate) async fn await_release(commands: &mpsc::UnboundedSender<Command>) -> 
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/coming-from.md")]
 struct ComingFrom;
+
+/// What the types forbid. Beside each, the same with the one difference that makes it right.
+///
+/// A stable rustdoc checks that the first fails, not with which error; a nightly one checks that, too.
+///
+/// A leadership is not copied: the lock is given back when *the* leadership is dropped.
+/// ```compile_fail,E0599
+/// # use incumbent::Leadership;
+/// fn share(leadership: Leadership) -> [Leadership; 2] {
+///     [leadership.clone(), leadership]
+/// }
+/// ```
+/// ```
+/// # use std::sync::Arc;
+/// # use incumbent::Leadership;
+/// fn share(leadership: Arc<Leadership>) -> [Arc<Leadership>; 2] {
+///     [leadership.clone(), leadership]
+/// }
+/// ```
+///
+/// Nobody makes one: it comes from a campaign.
+/// ```compile_fail,E0451
+/// # use incumbent::{Candidate, Error, Leadership};
+/// async fn lead(_candidate: &mut Candidate) -> Result<Leadership, Error> {
+///     Ok(Leadership { term: todo!(), commands: todo!() })
+/// }
+/// ```
+/// ```
+/// # use incumbent::{Candidate, Error, Leadership};
+/// async fn lead(candidate: &mut Candidate) -> Result<Leadership, Error> {
+///     Ok(candidate.campaign().await?)
+/// }
+/// ```
+///
+/// A candidate campaigns once at a time.
+/// ```compile_fail,E0499
+/// # use incumbent::Candidate;
+/// async fn campaign(candidate: &mut Candidate) {
+///     let first = candidate.campaign();
+///     let second = candidate.campaign();
+///     let _ = (first.await, second.await);
+/// }
+/// ```
+/// ```
+/// # use incumbent::Candidate;
+/// async fn campaign(candidate: &mut Candidate) {
+///     let first = candidate.campaign().await;
+///     let second = candidate.campaign().await;
+///     let _ = (first, second);
+/// }
+/// ```
+///
+/// What was given back is not asked any more.
+/// ```compile_fail,E0382
+/// # use incumbent::Leadership;
+/// async fn stop(leadership: Leadership) {
+///     leadership.release().await;
+///     println!("led under {}", leadership.fencing_token());
+/// }
+/// ```
+/// ```
+/// # use incumbent::Leadership;
+/// async fn stop(leadership: Leadership) {
+///     println!("led under {}", leadership.fencing_token());
+///     leadership.release().await;
+/// }
+/// ```
+///
+/// A leadership that is got and not kept is given back at once, which is hardly what was meant.
+/// ```compile_fail
+/// #![deny(unused_must_use)]
+/// # use incumbent::{Candidate, Error};
+/// async fn lead(candidate: &mut Candidate) -> Result<(), Error> {
+///     candidate.campaign().await?;
+///     Ok(())
+/// }
+/// ```
+/// ```
+/// #![deny(unused_must_use)]
+/// # use incumbent::{Candidate, Error};
+/// async fn lead(candidate: &mut Candidate) -> Result<(), Error> {
+///     let _leadership = candidate.campaign().await?;
+///     Ok(())
+/// }
+/// ```
+///
+/// A standing is no leadership: it is made by asking, and nothing that takes a leadership takes it.
+/// ```compile_fail,E0639
+/// # use incumbent::{FencingToken, Reign, Standing};
+/// fn reign(_standing: &Standing) -> Option<Reign> {
+///     Some(Reign { fencing_token: FencingToken(1), valid_for: std::time::Duration::MAX })
+/// }
+/// ```
+/// ```
+/// # use incumbent::{FencingToken, Reign, Standing};
+/// fn reign(standing: &Standing) -> Option<Reign> {
+///     standing.reign()
+/// }
+/// ```
+#[cfg(doctest)]
+struct Misuse;
