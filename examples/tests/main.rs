@@ -5,6 +5,7 @@
 
 mod hello;
 mod notify;
+mod operator;
 mod replicate;
 mod stage;
 mod tasks;
