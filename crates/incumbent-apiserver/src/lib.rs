@@ -32,8 +32,8 @@
 //!
 //! # What there is
 //!
-//! Namespaces, ConfigMaps, Leases, Events (of both groups), Pods with their status, ServiceAccounts
-//! with tokens, and RBAC roles and bindings, which are obeyed: nobody grants what he does not have,
+//! Namespaces, ConfigMaps, Leases, Events (of both groups), Pods with their status, EndpointSlices,
+//! ServiceAccounts with tokens, and RBAC roles and bindings, which are obeyed: nobody grants what he does not have,
 //! and `--as` needs a rule. Every verb, watches with bookmarks, selectors, pages, preconditions,
 //! dry runs, and merge, strategic, JSON and apply patches. `managedFields` say who set what, and
 //! server-side apply refuses to take another's field without force. Unknown fields are dropped or

@@ -1,6 +1,7 @@
 //! The table of kinds, and in one file for each what is particular about it.
 
 pub(crate) mod config_map;
+pub(crate) mod endpoint_slice;
 pub(crate) mod event;
 pub(crate) mod lease;
 pub(crate) mod namespace;
@@ -199,6 +200,7 @@ pub(crate) const GROUPS: &[(&str, &str)] = &[
     ("authentication.k8s.io", "v1"),
     ("authorization.k8s.io", "v1"),
     ("coordination.k8s.io", "v1"),
+    ("discovery.k8s.io", "v1"),
     ("events.k8s.io", "v1"),
     ("rbac.authorization.k8s.io", "v1"),
 ];
@@ -211,6 +213,7 @@ pub(crate) const RESOURCES: &[&Resource] = &[
     &pod::POD,
     &service_account::SERVICE_ACCOUNT,
     &lease::LEASE,
+    &endpoint_slice::ENDPOINT_SLICE,
     &event::EVENT,
     &rbac::CLUSTER_ROLE_BINDING,
     &rbac::CLUSTER_ROLE,

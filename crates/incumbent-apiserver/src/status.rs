@@ -375,6 +375,10 @@ impl Cause {
         Self::new("FieldValueTooLong", message, field)
     }
 
+    pub(crate) fn duplicate(field: impl Into<String>, value: &Value) -> Self {
+        Self::new("FieldValueDuplicate", format!("Duplicate value: {value}"), field)
+    }
+
     pub(crate) fn unsupported(field: impl Into<String>, value: &Value, known: &[&str]) -> Self {
         let known: Vec<String> = known.iter().map(|name| format!("{name:?}")).collect();
         let message = format!("Unsupported value: {value}: supported values: {}", known.join(", "));

@@ -378,3 +378,47 @@ fn lease(name: &str, mut metadata: Value) -> Value {
     metadata["name"] = json!(name);
     json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata})
 }
+
+#[tokio::test]
+async fn an_endpoint_slice_has_addresses_of_its_one_type_and_counts_what_changes_routing() {
+    const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+    let mut admin = ApiServer::new().service();
+    let slice = |addresses: Value, ports: Value| {
+        json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"name": "s"}, "endpoints": [{"addresses": addresses}], "ports": ports,
+        })
+    };
+    for (object, why) in [
+        (slice(json!(["fd00::7"]), json!([])), "must be an IPv4 address"),
+        (slice(json!(["10.0.0.1"]), json!([{"port": 0}])), "must be between 1 and 65535"),
+        (slice(json!(["10.0.0.1"]), json!([{"port": 1}, {"port": 2}])), "Duplicate value: \"\""),
+        (slice(json!([]), json!([])), "must contain at least 1 address"),
+    ] {
+        let reply = send(&mut admin, "POST", SLICES, object).await;
+        assert_eq!((reply.code, reply.reason()), (422, "Invalid"));
+        assert!(reply.message().contains(why), "{}", reply.message());
+    }
+    let good = slice(json!(["10.0.0.1"]), json!([{"port": 80}]));
+    let mut made = send(&mut admin, "POST", SLICES, good).await.body;
+    assert_eq!(made["metadata"]["generation"], 1);
+    assert_eq!(made["ports"], json!([{"name": "", "port": 80, "protocol": "TCP"}]));
+
+    let path = format!("{SLICES}/s");
+    made["metadata"]["annotations"] = json!({"a": "b"});
+    let made = send(&mut admin, "PUT", &path, made).await.body;
+    assert_eq!(made["metadata"]["generation"], 1);
+    let mut emptied = made.clone();
+    emptied["endpoints"] = json!([]);
+    let emptied = send(&mut admin, "PUT", &path, emptied).await.body;
+    assert_eq!(
+        (&emptied["endpoints"], &emptied["metadata"]["generation"]),
+        (&json!([]), &json!(2))
+    );
+
+    assert_eq!(send(&mut admin, "PUT", &path, made).await.code, 409);
+    let mut other = emptied;
+    other["addressType"] = json!("IPv6");
+    let reply = send(&mut admin, "PUT", &path, other).await;
+    assert!(reply.message().contains("field is immutable"), "{}", reply.message());
+}
