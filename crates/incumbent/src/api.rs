@@ -1,5 +1,7 @@
 //! The requests of an election, as HTTP, and what their answers mean.
 
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
@@ -7,11 +9,13 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use incumbent_core::{Operation, Record, Reply};
 use kube::client::Body;
-use kube::core::WatchEvent;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use crate::error::Error;
-use crate::lock::{Lock, version};
+use crate::lock::Lock;
+use crate::stored::Stored;
+use crate::stream::{self, Seen, lines};
 
 /// What audit logs show, and up to the slash what `managedFields` names as the manager.
 const USER_AGENT: header::HeaderValue =
@@ -22,6 +26,19 @@ const USER_AGENT: header::HeaderValue =
 pub(crate) struct Api {
     client: kube::Client,
     lock: Lock,
+    pace: Option<Pace>,
+}
+
+/// How many requests of a process with many elections leave at once, so that a thousand which have to do
+/// the same at one moment do not open a thousand connections. Who waits long for an answer does not count:
+/// a server that is slow to some delays no others.
+#[derive(Clone)]
+pub(crate) struct Pace(Arc<Semaphore>);
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(AT_ONCE)))
+    }
 }
 
 /// What came of a request.
@@ -52,20 +69,13 @@ pub(crate) struct Trouble {
     pub(crate) lasts: bool,
 }
 
-/// What a watch shows.
-pub(crate) enum Seen {
-    Present(Value),
-    /// What was deleted, as it was last.
-    Gone(Value),
-    /// Nothing before this resourceVersion is still to come.
-    Bookmark(String),
-    /// The watch cannot go on from where it was.
-    Expired,
-}
-
 impl Api {
     pub(crate) fn new(client: kube::Client, lock: Lock) -> Self {
-        Self { client, lock }
+        Self { client, lock, pace: None }
+    }
+
+    pub(crate) fn paced(self, pace: Pace) -> Self {
+        Self { pace: Some(pace), ..self }
     }
 
     pub(crate) fn lock(&self) -> &Lock {
@@ -77,7 +87,7 @@ impl Api {
     }
 
     /// Sends `operation`; a replace edits `current`, which must be the version that it replaces.
-    pub(crate) async fn send(&self, operation: Operation, current: Option<Value>) -> Answer {
+    pub(crate) async fn send(&self, operation: Operation, current: Option<Stored>) -> Answer {
         match operation {
             Operation::Read => self.read().await,
             Operation::Create(record) => self.create(&self.lock.create(&record)).await,
@@ -167,26 +177,27 @@ impl Api {
             path.push_str("&resourceVersion=");
             path.push_str(after);
         }
-        let request = self.request(Method::GET, path, None).map(|_| Vec::new());
-        let events = self.client.request_events::<Value>(request).await.map_err(|error| {
-            let kube::Error::Api(status) = &error else {
-                return Trouble::unreachable(root_cause(&error));
-            };
-            self.trouble("watch", status.code, None, status.message.clone())
-        })?;
-        Ok(events.map(|event: Result<WatchEvent<Value>, kube::Error>| {
-            event.map_err(|error| root_cause(&error)).and_then(seen)
-        }))
+        let response = self.client.send(self.request(Method::GET, path, None)).await;
+        let response = response.map_err(|error| Trouble::unreachable(root_cause(&error)))?;
+        let code = response.status();
+        if !code.is_success() {
+            let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
+            let body = body.map_err(|error| Trouble::unreachable(root_cause(&*error)))?.to_bytes();
+            let status: Option<Value> = serde_json::from_slice(&body).ok();
+            let message = message(status.as_ref(), &body);
+            return Err(self.trouble("watch", code.as_u16(), status.as_ref(), message));
+        }
+        Ok(lines(response.into_body()).map(|line| line.and_then(|line| stream::seen(&line))))
     }
 
     fn replacement(
         &self,
         base: &incumbent_core::Version,
         record: &Record,
-        current: Option<Value>,
+        current: Option<Stored>,
     ) -> Option<Value> {
-        let current = current.filter(|object| version(object).as_ref() == Ok(base))?;
-        Some(self.lock.edit(&current, record))
+        let current = current.filter(|stored| stored.version() == base)?;
+        Some(self.lock.edit(&current.object(), record))
     }
 
     fn request(&self, method: Method, path: String, body: Option<&Value>) -> Request<Body> {
@@ -219,10 +230,19 @@ impl Api {
         }
     }
 
-    async fn exchange(
-        &self,
-        request: Request<Body>,
-    ) -> Result<(StatusCode, Option<Duration>, Vec<u8>), String> {
+    async fn exchange(&self, request: Request<Body>) -> Exchanged {
+        let Some(Pace(pace)) = &self.pace else { return self.exchange_now(request).await };
+        let permit = pace.acquire().await;
+        let mut exchange = pin!(self.exchange_now(request));
+        tokio::select! {
+            biased;
+            done = &mut exchange => return done,
+            () = tokio::time::sleep(SLOW) => drop(permit),
+        }
+        exchange.await
+    }
+
+    async fn exchange_now(&self, request: Request<Body>) -> Exchanged {
         let response = self.client.send(request).await.map_err(|error| root_cause(&error))?;
         let status = response.status();
         let retry_after = response.headers().get(header::RETRY_AFTER);
@@ -360,18 +380,17 @@ fn is_namespace(status: Option<&Value>) -> bool {
     status.is_some_and(|status| status["details"]["kind"] == "namespaces")
 }
 
-fn seen(event: WatchEvent<Value>) -> Result<Seen, String> {
-    match event {
-        WatchEvent::Added(object) | WatchEvent::Modified(object) => Ok(Seen::Present(object)),
-        WatchEvent::Deleted(object) => Ok(Seen::Gone(object)),
-        WatchEvent::Bookmark(bookmark) => Ok(Seen::Bookmark(bookmark.metadata.resource_version)),
-        WatchEvent::Error(status) if status.code == 410 => Ok(Seen::Expired),
-        WatchEvent::Error(status) => Err(status.message.clone()),
-    }
-}
+/// Status, what `Retry-After` says, and body.
+type Exchanged = Result<(StatusCode, Option<Duration>, Vec<u8>), String>;
+
+/// Enough to keep a server busy, and few enough connections.
+const AT_ONCE: usize = 32;
+
+/// Several times what a request takes.
+const SLOW: Duration = Duration::from_millis(50);
 
 /// Many times what an object may be (1 MiB and a half), so that no answer can fill the memory.
-const MAX_BODY: usize = 8 << 20;
+pub(crate) const MAX_BODY: usize = 8 << 20;
 
 /// For whoever only looks, and has no deadline of an election.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(10);

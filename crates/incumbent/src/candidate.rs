@@ -8,7 +8,7 @@ use std::time::Duration;
 use incumbent_core::{Card, Config, Container, Elector, FencingToken, Identity, Release, Timing};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::api::Api;
+use crate::api::{Api, Pace};
 use crate::clock::Clock;
 use crate::driver::{Driver, Parts};
 use crate::error::{BoxError, Error};
@@ -290,10 +290,9 @@ impl Builder {
         self
     }
 
-    /// Learns of changes from this watch, instead of one of its own.
-    pub(crate) fn feed(mut self, feed: Feed) -> Self {
-        self.feed = Some(feed);
-        self
+    /// Learns of changes from this watch, instead of one of its own, and keeps pace with others.
+    pub(crate) fn shared(self, feed: Feed, pace: Pace) -> Self {
+        Self { feed: Some(feed), api: self.api.paced(pace), ..self }
     }
 
     /// Sets the clock; for tests under paused time.

@@ -9,10 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use incumbent_core::{
-    Change, Elector, FencingToken, Follow, Identity, Input, Instant, Loss, Observation, Output,
-    Release, Reply, Request, Sighting, Term, Window,
+    Change, Elector, FencingToken, Follow, Identity, Input, Instant, Loss, Output, Release, Reply,
+    Request, Sighting, Term, Window,
 };
-use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -22,10 +21,11 @@ use crate::error::Error;
 use crate::events::Events;
 use crate::follow::{News, Subscription};
 use crate::leadership::{Command, Leadership};
-use crate::lock::{Lock, version};
+use crate::lock::Lock;
 use crate::metrics::{Event, Exchange, Meter};
 use crate::observer::View;
 use crate::proof::Proofs;
+use crate::stored::Stored;
 use crate::term::{CurrentTerm, Ending, OnOverrun, TermState};
 use crate::watchdog;
 
@@ -43,10 +43,10 @@ pub(crate) struct Driver {
     meter: Meter,
     proofs: Proofs,
     news: Subscription,
-    /// The lock as JSON, at the version that the elector knows.
-    object: Option<Value>,
-    /// JSON that came with the input; it is kept if the elector takes its version for the newest.
-    fresh: Option<Value>,
+    /// The lock at the version that the elector knows.
+    stored: Option<Stored>,
+    /// What came with the input; it is kept if the elector takes its version for the newest.
+    fresh: Option<Stored>,
     in_flight: Option<Pin<Box<dyn Future<Output = Answer> + Send>>>,
     sent_at: Instant,
     campaign: Option<oneshot::Sender<Result<Leadership, Error>>>,
@@ -71,10 +71,8 @@ pub(crate) struct Driver {
 #[derive(Default)]
 struct Watch {
     is_open: bool,
-    /// The newest revision that it has shown.
-    shown: u64,
-    /// A newer revision that is known by other ways, and since when. A watch that does not show it in
-    /// time is silent: a connection that hangs, a proxy that buffers.
+    /// A revision that is known by other ways, and since when. A watch that does not show it in time, or a
+    /// newer one, is silent: a connection that hangs, a proxy that buffers.
     ahead: Option<(u64, Instant)>,
 }
 
@@ -109,7 +107,7 @@ impl Driver {
             meter: parts.meter,
             proofs: parts.proofs,
             news: parts.news,
-            object: None,
+            stored: None,
             fresh: None,
             in_flight: None,
             sent_at: Instant::START,
@@ -159,14 +157,13 @@ impl Driver {
 
     fn keep_fresh(&mut self) {
         let known = self.elector.version();
-        let is_known = |object: &Value| known == version(object).ok().as_ref();
-        if let Some(object) = self.fresh.take().filter(is_known) {
-            self.object = Some(object);
+        if let Some(stored) = self.fresh.take().filter(|fresh| known == Some(fresh.version())) {
+            self.stored = Some(stored);
         }
     }
 
     fn send(&mut self, request: Request) {
-        let (api, clock, current) = (self.api.clone(), self.clock, self.object.clone());
+        let (api, clock, current) = (self.api.clone(), self.clock, self.stored.clone());
         self.sent_at = clock.instant();
         self.in_flight = Some(Box::pin(async move {
             let verb = verb(&request.operation);
@@ -260,7 +257,7 @@ impl Driver {
     }
 
     fn record(&self, what: &str) -> Option<JoinHandle<()>> {
-        self.events.as_ref().map(|events| events.record(what, self.object.as_ref()))
+        self.events.as_ref().map(|events| events.record(what, self.stored.as_ref()))
     }
 
     fn publish(&mut self) {
@@ -352,11 +349,12 @@ impl Driver {
             }
             self.last_trouble.clear();
             let revision = snapshot.version.revision;
-            if self.watch.is_open && revision > self.watch.shown && self.watch.ahead.is_none() {
+            self.news.knows(revision);
+            if self.watch.is_open && self.watch.ahead.is_none() && !self.news.has_shown(revision) {
                 self.watch.ahead = Some((revision, self.clock.instant()));
             }
         }
-        self.fresh = answer.object;
+        self.fresh = answer.object.and_then(Stored::new);
         if let Some(trouble) = answer.trouble {
             self.on_trouble(answer.verb, trouble);
         }
@@ -394,14 +392,9 @@ impl Driver {
                 self.watch.ahead = None;
                 Input::Follow(follow)
             }
-            Some(News::Seen(observation, object)) => {
-                self.watch.shown = match &*observation {
-                    Observation::Present(snapshot) => snapshot.version.revision,
-                    Observation::Gone { revision } => *revision,
-                };
-                let shown = self.watch.shown;
-                self.watch.ahead = self.watch.ahead.filter(|(revision, _)| *revision > shown);
-                self.fresh = object;
+            Some(News::Seen(observation, stored)) => {
+                self.forgive_watch();
+                self.fresh = stored;
                 Input::Observed(*observation)
             }
             None => self.listen_anew(),
@@ -410,6 +403,7 @@ impl Driver {
 
     fn on_alarm(&mut self) -> Input {
         let now = self.clock.instant();
+        self.forgive_watch();
         match self.watch_deadline() {
             Some(deadline) if now >= deadline => self.distrust_watch(),
             _ => Input::Wake,
@@ -419,6 +413,10 @@ impl Driver {
     fn watch_deadline(&self) -> Option<Instant> {
         let retry_period = self.elector.config().timing.retry_period();
         self.watch.ahead.map(|(_, since)| since + retry_period)
+    }
+
+    fn forgive_watch(&mut self) {
+        self.watch.ahead = self.watch.ahead.filter(|(revision, _)| !self.news.has_shown(*revision));
     }
 
     /// The watch has not shown in time what is known by other ways.

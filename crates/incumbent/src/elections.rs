@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::api::Api;
+use crate::api::{Api, Pace};
 use crate::candidate::{Builder, Candidate};
 use crate::follow::Feed;
 use crate::lock::Lock;
@@ -33,12 +33,13 @@ pub struct Elections {
     client: kube::Client,
     /// By the path of the collection.
     feeds: Arc<Mutex<HashMap<String, Feed>>>,
+    pace: Pace,
 }
 
 impl Elections {
     /// Elections over `client`, which should come from [`connect`](crate::connect).
     pub fn new(client: kube::Client) -> Self {
-        Self { client, feeds: Arc::default() }
+        Self { client, feeds: Arc::default(), pace: Pace::default() }
     }
 
     /// The client that they share.
@@ -51,7 +52,7 @@ impl Elections {
         let api = Api::new(self.client.clone(), lock.clone());
         let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
         let feed = feeds.entry(lock.collection_path()).or_insert_with(|| Feed::of_all(api));
-        Candidate::builder(self.client.clone(), lock).feed(feed.clone())
+        Candidate::builder(self.client.clone(), lock).shared(feed.clone(), self.pace.clone())
     }
 }
 

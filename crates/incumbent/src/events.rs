@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::api::Api;
+use crate::stored::Stored;
 
 /// Writes Events in the background. An election never waits for one, and none is tried twice.
 #[derive(Clone)]
@@ -24,9 +25,10 @@ impl Events {
         Self { api, identity, has_warned: Arc::default() }
     }
 
-    /// Records that this candidate did `what` to the lock, which is `object` as far as it is known.
-    pub(crate) fn record(&self, what: &str, object: Option<&Value>) -> JoinHandle<()> {
-        let (events, event) = (self.clone(), self.event(what, object.unwrap_or(&Value::Null)));
+    /// Records that this candidate did `what` to the lock, which is `stored` as far as it is known.
+    pub(crate) fn record(&self, what: &str, stored: Option<&Stored>) -> JoinHandle<()> {
+        let object = stored.map_or(Value::Null, Stored::object);
+        let (events, event) = (self.clone(), self.event(what, &object));
         tokio::spawn(async move {
             if let Err(error) = events.api.write_event(&event).await
                 && !events.has_warned.swap(true, Ordering::Relaxed)

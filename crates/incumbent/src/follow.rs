@@ -4,25 +4,27 @@
 //! follows the object of that name; nobody who is slow holds up the others.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use incumbent_core::{Follow, Observation};
-use serde_json::Value;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::api::{Api, Seen, Trouble, WATCH_LIFETIME};
+use crate::api::{Api, Trouble, WATCH_LIFETIME};
 use crate::error::Error;
-use crate::lock::{Lock, version};
+use crate::lock::Lock;
+use crate::stored::Stored;
+use crate::stream::{Seen, Shown};
 
 /// What a watch tells a driver.
 pub(crate) enum News {
     /// A watch is open now, or no longer is.
     Follow(Follow),
-    Seen(Box<Observation>, Option<Value>),
+    Seen(Box<Observation>, Option<Stored>),
 }
 
 /// A watch, and all who learn from it. It is open while there is anybody.
@@ -63,6 +65,8 @@ struct Listener {
     number: u64,
     lock: Lock,
     news: mpsc::Sender<News>,
+    /// The newest revision that it knows by other ways: of that, it is not told.
+    known: Arc<AtomicU64>,
 }
 
 /// One listener's end.
@@ -71,6 +75,7 @@ pub(crate) struct Subscription {
     name: String,
     number: u64,
     news: mpsc::Receiver<News>,
+    known: Arc<AtomicU64>,
     /// Which of the watches it was last told of.
     generation: u64,
 }
@@ -103,12 +108,13 @@ impl Feed {
         let shortest = audience.retry_period.map_or(retry_period, |known| known.min(retry_period));
         audience.retry_period = Some(shortest);
         let name = lock.name().to_owned();
-        let listener = Listener { number, lock: lock.clone(), news: sender };
+        let known = Arc::new(AtomicU64::new(0));
+        let listener = Listener { number, lock: lock.clone(), news: sender, known: known.clone() };
         audience.listeners.entry(name.clone()).or_default().push(listener);
         drop(audience);
         self.0.hall.changed.notify_one();
         self.start();
-        Subscription { feed: self.clone(), name, number, news, generation }
+        Subscription { feed: self.clone(), name, number, news, known, generation }
     }
 
     fn start(&self) {
@@ -143,6 +149,16 @@ impl Subscription {
             self.generation = self.feed.0.hall.audience().generation;
         }
         news
+    }
+
+    /// Says that this revision of the object is known, and has not to be told.
+    pub(crate) fn knows(&self, revision: u64) {
+        self.known.fetch_max(revision, Ordering::Relaxed);
+    }
+
+    /// Whether the watch has shown this revision, or a newer one of any object.
+    pub(crate) fn has_shown(&self, revision: u64) -> bool {
+        self.feed.0.hall.audience().shown >= revision
     }
 
     /// Says that the watch did not show `revision` in time. Where it has shown nothing newer either, it is
@@ -194,12 +210,12 @@ impl Hall {
     }
 
     /// A watch is open. One that goes on where the last ended is no news to anybody.
-    fn opened(&self) {
+    fn opened(&self, after: Option<&str>) {
         let mut audience = self.audience();
         audience.is_distrusted = false;
         if !std::mem::replace(&mut audience.is_open, true) {
             audience.generation += 1;
-            audience.shown = 0;
+            audience.shown = after.and_then(|after| after.parse().ok()).unwrap_or(0);
             audience.tell_all(Follow::Watch);
         }
     }
@@ -219,26 +235,24 @@ impl Audience {
         }
     }
 
-    /// Tells what the watch has shown of an object, and returns its version.
-    fn show(&mut self, object: Value, is_gone: bool) -> Result<String, String> {
-        let revision = version(&object)?.revision;
+    /// Tells what the watch has shown of an object to who does not know it.
+    fn show(&mut self, shown: &Shown, is_gone: bool) {
+        let revision = shown.revision;
         self.shown = self.shown.max(revision);
-        let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        if let Some(listeners) = self.listeners.get_mut(name) {
-            // Most often there is one, and nothing is copied.
-            let mut copies = vec![object; listeners.len()];
-            listeners.retain(|listener| match copies.pop() {
-                Some(_) if is_gone => {
-                    listener.takes(News::Seen(Box::new(Observation::Gone { revision }), None))
-                }
-                Some(object) => listener.lock.decode(&object).is_ok_and(|snapshot| {
-                    let present = Box::new(Observation::Present(snapshot));
-                    listener.takes(News::Seen(present, Some(object)))
-                }),
-                None => true,
-            });
-        }
-        Ok(revision.to_string())
+        let Some(listeners) = self.listeners.get_mut(&shown.name) else { return };
+        listeners.retain(|listener| {
+            if is_gone {
+                return listener.takes(News::Seen(Box::new(Observation::Gone { revision }), None));
+            }
+            if listener.known.load(Ordering::Relaxed) >= revision {
+                return true;
+            }
+            let Ok(object) = shown.object() else { return true };
+            listener.lock.decode(&object).is_ok_and(|snapshot| {
+                let present = Box::new(Observation::Present(snapshot));
+                listener.takes(News::Seen(present, Stored::new(object)))
+            })
+        });
     }
 
     fn remove(&mut self, name: &str, number: u64) {
@@ -266,7 +280,7 @@ async fn watch(api: Api, is_shared: bool, hall: Arc<Hall>) {
             Ok(events) => {
                 tracing::trace!(lock = %api.lock(), is_shared, ?after, "watching");
                 let opened_at = Instant::now();
-                hall.opened();
+                hall.opened(after.as_deref());
                 let end = forward(events, &hall).await;
                 let pause = end.pause(retry_period, opened_at.elapsed());
                 after = end.resume_after.or_else(|| after.filter(|_| !end.expired));
@@ -322,20 +336,22 @@ async fn forward(events: impl Stream<Item = Result<Seen, String>>, hall: &Hall) 
             // The server should have ended it by now: the connection hangs.
             () = &mut overdue => None,
         };
-        let shown = match event {
-            Some(Ok(Seen::Present(object))) => hall.audience().show(object, false),
-            Some(Ok(Seen::Gone(object))) => hall.audience().show(object, true),
-            Some(Ok(Seen::Bookmark(revision))) => Ok(revision),
+        match event {
+            Some(Ok(Seen::Present(shown))) => {
+                hall.audience().show(&shown, false);
+                end.resume_after = Some(shown.revision.to_string());
+            }
+            Some(Ok(Seen::Gone(shown))) => {
+                hall.audience().show(&shown, true);
+                end.resume_after = Some(shown.revision.to_string());
+            }
+            Some(Ok(Seen::Bookmark(revision))) => end.resume_after = Some(revision),
             Some(Ok(Seen::Expired)) => return End { expired: true, ..End::default() },
-            Some(Err(error)) => Err(error),
-            None => return end,
-        };
-        match shown {
-            Ok(revision) => end.resume_after = Some(revision),
-            Err(error) => {
+            Some(Err(error)) => {
                 tracing::debug!(error, "the watch broke");
                 return End { failed: true, expired: true, ..End::default() };
             }
+            None => return end,
         }
     }
 }

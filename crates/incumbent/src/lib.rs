@@ -89,6 +89,8 @@ mod metrics;
 mod observer;
 mod proof;
 mod standing;
+mod stored;
+mod stream;
 mod survey;
 mod term;
 mod watchdog;

@@ -9,10 +9,11 @@ use incumbent_core::{Container, ContainerReport};
 use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::api::{Api, Seen};
+use crate::api::Api;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::identity;
+use crate::stream::Seen;
 
 /// Waits until the kubelet has reported that this start of a container has terminated; for ever, where it
 /// never does.
@@ -23,7 +24,8 @@ pub(super) async fn has_terminated(api: &Api, pod_uid: &str, name: &str, report:
             Ok(events) => {
                 let mut events = pin!(events);
                 while let Some(Ok(event)) = events.next().await {
-                    let (Seen::Present(pod) | Seen::Gone(pod)) = event else { continue };
+                    let (Seen::Present(shown) | Seen::Gone(shown)) = event else { continue };
+                    let Ok(pod) = shown.object() else { continue };
                     if says_terminated(&pod, pod_uid, name, &report.id) {
                         return;
                     }
