@@ -136,6 +136,24 @@ impl Api {
         self.client.default_namespace()
     }
 
+    /// Sends a request about any object, a PATCH as a merge patch, and returns the status and the answer.
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(u16, Value), String> {
+        let is_patch = method == Method::PATCH;
+        let mut request = self.request(method, path.to_owned(), body);
+        if is_patch {
+            let merge = header::HeaderValue::from_static("application/merge-patch+json");
+            request.headers_mut().insert(header::CONTENT_TYPE, merge);
+        }
+        let answer = tokio::time::timeout(FETCH_TIMEOUT, self.exchange(request)).await;
+        let (status, _, body) = answer.map_err(|_| "no answer in time".to_owned())??;
+        Ok((status.as_u16(), serde_json::from_slice(&body).unwrap_or_default()))
+    }
+
     /// Stores an Event beside the lock.
     pub(crate) async fn write_event(&self, event: &Value) -> Result<(), String> {
         let path = format!("/api/v1/namespaces/{}/events", self.lock.namespace());

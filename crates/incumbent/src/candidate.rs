@@ -21,6 +21,7 @@ use crate::lock::{HIGHEST_TOKEN, Lock};
 use crate::metrics::{Meter, Metrics};
 use crate::observer::{Observer, View};
 use crate::proof::{self, Proofs};
+use crate::route::Route;
 use crate::standing::Standing;
 use crate::term::{CurrentTerm, OnOverrun, Overrun, abort};
 
@@ -53,6 +54,7 @@ impl Candidate {
             clock: Clock::system(),
             on_overrun: Arc::new(abort),
             has_events: false,
+            routes: Vec::new(),
             meter: Meter::default(),
             health: None,
             priority: 0,
@@ -215,6 +217,7 @@ pub struct Builder {
     clock: Clock,
     on_overrun: OnOverrun,
     has_events: bool,
+    routes: Vec<Route>,
     meter: Meter,
     health: Option<watch::Receiver<bool>>,
     priority: i32,
@@ -366,6 +369,17 @@ impl Builder {
         self
     }
 
+    /// Shows the rest of the cluster who leads, so that a Service's connections go there; not without
+    /// this. May be called several times.
+    ///
+    /// A route is written in the background and never delays a renewal. Where that fails, it is
+    /// logged and retried, and leadership goes on; who waits for a release waits until the route is
+    /// taken back, for a second at most. See `docs/routing.md`.
+    pub fn route(mut self, route: Route) -> Self {
+        self.routes.push(route);
+        self
+    }
+
     /// Starts the candidate, as one that only follows.
     ///
     /// # Errors
@@ -399,6 +413,8 @@ impl Builder {
                 container: self.container,
             },
         };
+        let routes = self.routes.into_iter().map(|route| route.start(&self.api));
+        let routes = routes.collect::<Result<Vec<_>, _>>()?;
         let (commands, receiver) = mpsc::unbounded_channel();
         let (publish, views) = watch::channel(View::UNKNOWN);
         let current = CurrentTerm::default();
@@ -416,6 +432,7 @@ impl Builder {
             views: publish,
             current: current.clone(),
             events,
+            routes,
             meter: self.meter,
             proofs,
             news,

@@ -25,6 +25,7 @@ use crate::lock::Lock;
 use crate::metrics::{Event, Exchange, Meter};
 use crate::observer::View;
 use crate::proof::Proofs;
+use crate::route::Routing;
 use crate::stored::Stored;
 use crate::term::{CurrentTerm, Ending, OnOverrun, TermState};
 use crate::watchdog;
@@ -40,6 +41,7 @@ pub(crate) struct Driver {
     views: watch::Sender<View>,
     current: CurrentTerm,
     events: Option<Events>,
+    routes: Vec<Routing>,
     meter: Meter,
     proofs: Proofs,
     news: Subscription,
@@ -87,6 +89,7 @@ pub(crate) struct Parts {
     pub(crate) views: watch::Sender<View>,
     pub(crate) current: CurrentTerm,
     pub(crate) events: Option<Events>,
+    pub(crate) routes: Vec<Routing>,
     pub(crate) meter: Meter,
     pub(crate) proofs: Proofs,
     pub(crate) news: Subscription,
@@ -104,6 +107,7 @@ impl Driver {
             views: parts.views,
             current: parts.current,
             events: parts.events,
+            routes: parts.routes,
             meter: parts.meter,
             proofs: parts.proofs,
             news: parts.news,
@@ -189,6 +193,7 @@ impl Driver {
                 if let Some(state) = &self.term {
                     state.end(loss.clone());
                 }
+                drop(self.clear_routes());
                 if self.tell_end(Ending::Lost(loss)) {
                     drop(self.record("stopped leading"));
                 }
@@ -198,10 +203,10 @@ impl Driver {
                 if let Some(state) = self.term.take() {
                     state.revoke();
                 }
-                let told = match self.tell_end(Ending::Released(release)) {
-                    true => self.record("stopped leading"),
-                    false => None,
-                };
+                let mut told = self.clear_routes();
+                if self.tell_end(Ending::Released(release)) {
+                    told.extend(self.record("stopped leading"));
+                }
                 self.last_release = release;
                 answer_after(told, self.awaiting_release.drain(..).collect(), release);
                 // Who campaigned while the work was still stopping has waited for this.
@@ -226,6 +231,13 @@ impl Driver {
         // Where nobody takes it any more, it is dropped here, and with that released.
         let _ = campaign.send(Ok(Leadership::new(state, sender)));
         drop(self.record("became leader"));
+        for route in &self.routes {
+            route.show(term.token);
+        }
+    }
+
+    fn clear_routes(&self) -> Vec<JoinHandle<()>> {
+        self.routes.iter().map(Routing::clear).collect()
     }
 
     /// Tells that the term has ended; not a second time where it was lost and is then given back.
@@ -480,9 +492,9 @@ async fn until(clock: Clock, moment: Option<Instant>) {
     }
 }
 
-/// Answers those who wait for a release. A process may end then, so the Event that tells of it goes first.
+/// Answers those who wait for a release. A process may end then, so what tells others of it goes first.
 fn answer_after(
-    told: Option<JoinHandle<()>>,
+    told: Vec<JoinHandle<()>>,
     waiting: Vec<oneshot::Sender<Release>>,
     release: Release,
 ) {
@@ -491,14 +503,14 @@ fn answer_after(
             let _ = waiting.send(release);
         }
     };
-    match told {
-        None => answer(),
-        Some(told) => drop(tokio::spawn(async move {
-            let _ = tokio::time::timeout(EVENT_PATIENCE, told).await;
-            answer();
-        })),
+    if told.is_empty() {
+        return answer();
     }
+    tokio::spawn(async move {
+        let _ = tokio::time::timeout(PATIENCE, futures_util::future::join_all(told)).await;
+        answer();
+    });
 }
 
-/// An Event is not worth more to somebody who wants to end.
-const EVENT_PATIENCE: Duration = Duration::from_secs(1);
+/// An Event or a route is not worth more to somebody who wants to end.
+const PATIENCE: Duration = Duration::from_secs(1);

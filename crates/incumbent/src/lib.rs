@@ -88,6 +88,7 @@ mod lock;
 mod metrics;
 mod observer;
 mod proof;
+mod route;
 mod standing;
 mod stored;
 mod stream;
@@ -112,6 +113,7 @@ pub use leadership::Leadership;
 pub use lock::Lock;
 pub use metrics::{Exchange, Metrics};
 pub use observer::{Leader, Observer};
+pub use route::Route;
 pub use standing::{Reign, Standing};
 pub use survey::{LockView, Registration};
 pub use term::{Ending, Overrun};
@@ -124,3 +126,7 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/blackboard.md")]
 struct BlackboardPage;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/routing.md")]
+struct RoutingPage;

@@ -1,0 +1,284 @@
+//! Showing the rest of the cluster who leads, so that a Service's connections go there.
+//!
+//! Routing is a hint: it is written after a term has begun and taken back after it has ended, so that for a
+//! moment it may show nobody, or the leader of before. What protects is the fencing token. All of it is
+//! done by a task of its own, which no renewal and no release waits for longer than a second.
+
+use std::time::Duration;
+
+use http::Method;
+use incumbent_core::FencingToken;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::api::Api;
+use crate::error::Error;
+use crate::identity::host_name;
+use crate::lock::Lock;
+
+mod label;
+
+use label::Label;
+
+/// How the rest of the cluster finds the leader; see [`Builder::route`](crate::Builder::route).
+///
+/// Each write carries the uid and resourceVersion of what was read, and leaves the fencing token in an
+/// annotation: an older leader never overwrites what a newer one has written.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Route {
+    pod: Option<(String, String)>,
+    key: Option<String>,
+}
+
+impl Route {
+    /// A label on the leader's Pod, `incumbent.dev/leader-of.NAME: "true"` with the lock's name, for the
+    /// selector of a Service.
+    ///
+    /// It is set when a term begins and removed when it ends. A leader that dies leaves it behind: the next
+    /// one removes it from all other Pods that have it from an older term, and goes on looking every ten
+    /// seconds, so that a write that was late is found too. A label without a token beside it is somebody
+    /// else's, say the Pod template's, and is left alone with a warning.
+    ///
+    /// The account needs `get`, `list` and `patch` on `pods`.
+    pub fn label() -> Self {
+        Self { pod: None, key: None }
+    }
+
+    /// Another key for the label, and for the annotation with the token.
+    pub fn key(self, key: impl Into<String>) -> Self {
+        Self { key: Some(key.into()), ..self }
+    }
+
+    /// The Pod that this process runs in. Default: `POD_NAMESPACE` and `POD_NAME`, else the client's
+    /// namespace and the host's name.
+    pub fn pod(self, namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { pod: Some((namespace.into(), name.into())), ..self }
+    }
+
+    /// # Errors
+    /// Where there is no Pod, or the lock's name does not fit into a label.
+    pub(crate) fn start(self, api: &Api) -> Result<Routing, Error> {
+        let key = self.key.unwrap_or_else(|| key_for(api.lock()));
+        let Some((namespace, name)) = self.pod.or_else(|| own_pod(api)) else {
+            return Err(Error::invalid(
+                "no Pod is known to label",
+                "set POD_NAME and POD_NAMESPACE by the downward API, or name it by Route::pod",
+            ));
+        };
+        checked_key(&key)?;
+        Lock::lease(namespace.as_str(), name.as_str()).checked()?;
+        Ok(Routing::start(Label::new(api.clone(), key, namespace, name)))
+    }
+}
+
+/// One route, kept by a task of its own. The route is cleared when this is dropped.
+pub(crate) struct Routing {
+    goal: watch::Sender<Goal>,
+    settled: watch::Receiver<Goal>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    /// This process has not led.
+    Nothing,
+    Shown(FencingToken),
+    /// The term under this token is over.
+    Cleared(FencingToken),
+}
+
+impl Routing {
+    fn start(label: Label) -> Self {
+        let (goal, goals) = watch::channel(Goal::Nothing);
+        let (settle, settled) = watch::channel(Goal::Nothing);
+        tokio::spawn(keep(label, goals, settle));
+        Self { goal, settled }
+    }
+
+    /// A term has begun.
+    pub(crate) fn show(&self, token: FencingToken) {
+        self.goal.send_replace(Goal::Shown(token));
+    }
+
+    /// The term has ended; the handle ends when that can be seen from outside.
+    pub(crate) fn clear(&self) -> JoinHandle<()> {
+        self.goal.send_if_modified(Goal::end);
+        let (goal, mut settled) = (*self.goal.borrow(), self.settled.clone());
+        tokio::spawn(async move {
+            let _ = settled.wait_for(|settled| *settled == goal).await;
+        })
+    }
+}
+
+impl Goal {
+    fn end(&mut self) -> bool {
+        match *self {
+            Self::Shown(token) => *self = Self::Cleared(token),
+            Self::Nothing | Self::Cleared(_) => return false,
+        }
+        true
+    }
+}
+
+/// Brings about each goal, looks again while a term lasts, and retries what fails.
+async fn keep(mut label: Label, mut goals: watch::Receiver<Goal>, settle: watch::Sender<Goal>) {
+    let mut told = String::new();
+    let mut failures = 0;
+    let mut is_closed = false;
+    let mut gives_up_at = Instant::now();
+    loop {
+        let mut goal = *goals.borrow_and_update();
+        if is_closed {
+            goal.end();
+        }
+        let outcome = tokio::select! {
+            biased;
+            // What is on its way then may still be applied: what clears a route makes that impossible.
+            changed = goals.changed(), if !is_closed => {
+                is_closed = changed.is_err();
+                gives_up_at = Instant::now() + PATIENCE;
+                continue;
+            }
+            outcome = attempt(&mut label, goal) => outcome,
+        };
+        let pause = match outcome {
+            Ok(()) if goal_is_final(goal) => {
+                settle.send_replace(goal);
+                (told, failures) = (String::new(), 0);
+                None
+            }
+            Ok(()) => {
+                (told, failures) = (String::new(), 0);
+                Some(LOOK_PERIOD.mul_f64(0.8 + fastrand::f64() / 5.0))
+            }
+            Err(trouble) => {
+                let is_news = told != trouble.message && (!trouble.is_race || failures == 5);
+                if is_news {
+                    let (error, hint) = (&trouble.message, trouble.hint);
+                    tracing::warn!(lock = %label.lock(), error, hint, "cannot route to the leader");
+                    told.clone_from(&trouble.message);
+                }
+                failures = (failures + 1).min(6);
+                Some(trouble.pause(failures))
+            }
+        };
+        if is_closed && (pause.is_none() || Instant::now() >= gives_up_at) {
+            return;
+        }
+        tokio::select! {
+            changed = goals.changed(), if !is_closed => {
+                is_closed = changed.is_err();
+                gives_up_at = Instant::now() + PATIENCE;
+            }
+            () = until(pause) => {}
+        }
+    }
+}
+
+fn goal_is_final(goal: Goal) -> bool {
+    !matches!(goal, Goal::Shown(_))
+}
+
+async fn attempt(label: &mut Label, goal: Goal) -> Result<(), Trouble> {
+    match goal {
+        Goal::Nothing => Ok(()),
+        Goal::Shown(token) => label.show(token).await,
+        Goal::Cleared(token) => label.clear(token).await,
+    }
+}
+
+async fn until(pause: Option<Duration>) {
+    match pause {
+        Some(pause) => tokio::time::sleep(pause).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Why a route could not be written. All of it is retried.
+#[derive(Debug)]
+struct Trouble {
+    message: String,
+    hint: &'static str,
+    is_race: bool,
+}
+
+impl Trouble {
+    /// Somebody else wrote in between: look again.
+    fn race() -> Self {
+        let (message, hint) = ("others write all the time".to_owned(), "it is tried again");
+        Self { message, hint, is_race: true }
+    }
+
+    fn pause(&self, failures: u32) -> Duration {
+        let step =
+            if self.is_race { Duration::from_millis(20) } else { Duration::from_millis(500) };
+        (step * 2_u32.pow(failures)).min(LOOK_PERIOD).mul_f64(0.5 + fastrand::f64() / 2.0)
+    }
+}
+
+/// Sends a request. `None` where there is no such object.
+async fn ask(
+    api: &Api,
+    method: Method,
+    path: &str,
+    body: Option<&Value>,
+    hint: &'static str,
+) -> Result<Option<Value>, Trouble> {
+    let trouble = |message: String| Trouble { message, hint, is_race: false };
+    let (code, answer) = api.call(method, path, body).await.map_err(trouble)?;
+    let message = || answer["message"].as_str().unwrap_or("no reason was given").to_owned();
+    match code {
+        200..=299 => Ok(Some(answer)),
+        404 => Ok(None),
+        409 => Err(Trouble::race()),
+        _ => Err(trouble(format!("{} (HTTP {code})", message()))),
+    }
+}
+
+/// The token that an annotation shows.
+fn token(object: &Value, annotation: &str) -> Option<FencingToken> {
+    let text = object["metadata"]["annotations"][annotation].as_str()?;
+    text.parse().ok().map(FencingToken)
+}
+
+fn key_for(lock: &Lock) -> String {
+    match lock.key() {
+        None | Some("leader") => format!("incumbent.dev/leader-of.{}", lock.name()),
+        Some(key) => format!("incumbent.dev/leader-of.{}.{key}", lock.name()),
+    }
+}
+
+fn checked_key(key: &str) -> Result<(), Error> {
+    let name = key.rsplit('/').next().unwrap_or_default();
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let ends_well = |end: Option<char>| end.is_some_and(|end| end.is_ascii_alphanumeric());
+    let is_good = name.len() <= 63
+        && ends_well(name.chars().next())
+        && ends_well(name.chars().last())
+        && key.len() <= 253
+        && key.bytes().all(|byte| fits(byte) || byte == b'/')
+        && key.matches('/').count() <= 1;
+    match is_good {
+        true => Ok(()),
+        false => Err(Error::invalid(
+            format!("{key:?} cannot be a label"),
+            "after the slash it has at most 63 letters, digits, '-', '_' and '.': set Route::key",
+        )),
+    }
+}
+
+/// A Pod's host has the Pod's name, unless it is told otherwise.
+fn own_pod(api: &Api) -> Option<(String, String)> {
+    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let namespace = set("POD_NAMESPACE").unwrap_or_else(|| api.own_namespace().to_owned());
+    let pod = set("POD_NAME").or_else(|| set("HOSTNAME")).or_else(host_name)?;
+    Some((namespace, pod))
+}
+
+/// A late write of an older leader, or a change by hand, stands for no longer than this.
+const LOOK_PERIOD: Duration = Duration::from_secs(10);
+
+/// For how long it tries to clear a route when its candidate is gone; the next leader does it otherwise.
+const PATIENCE: Duration = Duration::from_secs(30);

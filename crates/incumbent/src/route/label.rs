@@ -1,0 +1,152 @@
+//! The leader's label on its Pod.
+
+use http::Method;
+use incumbent_core::FencingToken;
+use serde_json::{Value, json};
+
+use super::{Trouble, ask, token};
+use crate::api::Api;
+use crate::lock::Lock;
+
+/// The label of one election, as one Pod sets and heals it.
+///
+/// A Pod has the label only together with an annotation of the same key, which holds the token. The
+/// annotation stays when the label goes. So each write changes the Pod, and one that is still on its
+/// way is refused, for it names an older resourceVersion.
+pub(super) struct Label {
+    api: Api,
+    key: String,
+    pods: String,
+    pod: String,
+    has_warned: bool,
+}
+
+impl Label {
+    pub(super) fn new(api: Api, key: String, namespace: String, pod: String) -> Self {
+        let pods = format!("/api/v1/namespaces/{namespace}/pods");
+        Self { api, key, pods, pod, has_warned: false }
+    }
+
+    pub(super) fn lock(&self) -> &Lock {
+        self.api.lock()
+    }
+
+    /// Takes the label from those who have it from older terms, and sets it on one's own Pod.
+    pub(super) async fn show(&mut self, ours: FencingToken) -> Result<(), Trouble> {
+        // Also where the others cannot be seen, the leader shows itself.
+        let healed = self.heal(ours).await;
+        self.set(ours).await?;
+        healed
+    }
+
+    async fn heal(&mut self, ours: FencingToken) -> Result<(), Trouble> {
+        let selector = self.key.replace('/', "%2F");
+        let path = format!("{}?labelSelector={selector}", self.pods);
+        let list = self.ask(Method::GET, &path, None).await?.unwrap_or_default();
+        for pod in list["items"].as_array().into_iter().flatten() {
+            let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+            if name == self.pod {
+                continue;
+            }
+            match token(pod, &self.key) {
+                None => self.warn_of_a_foreign_label(name),
+                Some(theirs) if theirs > ours => {}
+                Some(theirs) => self.patch(pod, Value::Null, theirs).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn set(&mut self, ours: FencingToken) -> Result<(), Trouble> {
+        let Some(pod) = self.own_pod().await? else {
+            return Err(self.trouble("it does not exist"));
+        };
+        self.warn_of_readiness(&pod);
+        let has_label = !pod["metadata"]["labels"][&self.key].is_null();
+        match token(&pod, &self.key) {
+            None if has_label => {
+                self.warn_of_a_foreign_label(&self.pod.clone());
+                Ok(())
+            }
+            // A later term, of another process in this Pod.
+            Some(seen) if seen > ours => Ok(()),
+            Some(seen) if seen == ours && has_label => Ok(()),
+            _ => self.patch(&pod, json!("true"), ours).await,
+        }
+    }
+
+    /// Takes the label off one's own Pod, and makes sure that no write of this term comes after.
+    pub(super) async fn clear(&mut self, ours: FencingToken) -> Result<(), Trouble> {
+        let Some(pod) = self.own_pod().await? else { return Ok(()) };
+        let has_label = !pod["metadata"]["labels"][&self.key].is_null();
+        match token(&pod, &self.key) {
+            None if has_label => Ok(()),
+            Some(seen) if seen > ours => Ok(()),
+            Some(seen) if seen == ours && !has_label => Ok(()),
+            _ => self.patch(&pod, Value::Null, ours).await,
+        }
+    }
+
+    async fn own_pod(&self) -> Result<Option<Value>, Trouble> {
+        self.ask(Method::GET, &format!("{}/{}", self.pods, self.pod), None).await
+    }
+
+    /// Changes exactly the version of `pod` that was read.
+    async fn patch(&self, pod: &Value, label: Value, token: FencingToken) -> Result<(), Trouble> {
+        let metadata = &pod["metadata"];
+        let patch = json!({ "metadata": {
+            "uid": metadata["uid"],
+            "resourceVersion": metadata["resourceVersion"],
+            "labels": { &self.key: label },
+            "annotations": { &self.key: token.to_string() },
+        }});
+        let name = metadata["name"].as_str().unwrap_or_default();
+        let path = format!("{}/{name}", self.pods);
+        self.ask(Method::PATCH, &path, Some(&patch)).await.map(drop)
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Option<Value>, Trouble> {
+        ask(&self.api, method, path, body, RULE).await
+    }
+
+    fn trouble(&self, what: &str) -> Trouble {
+        let message = format!("{}/{}: {what}", self.pods, self.pod);
+        let hint = "set POD_NAME and POD_NAMESPACE by the downward API";
+        Trouble { message, hint, is_race: false }
+    }
+
+    /// A selector of a ReplicaSet may need it: without the label, the Pod would be replaced.
+    fn warn_of_a_foreign_label(&mut self, pod: &str) {
+        let hint = "take it out of the Pod template: the leader sets it by itself";
+        self.warn(pod, hint, "somebody else set the leader's label; it is left alone");
+    }
+
+    /// Of a probe only its path can be seen, so a good guess is all there is.
+    fn warn_of_readiness(&mut self, pod: &Value) {
+        let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
+        let mut paths = containers
+            .filter_map(|container| container["readinessProbe"]["httpGet"]["path"].as_str());
+        let asks_for_the_leader = |path: &str| {
+            let path = path.split('?').next().unwrap_or_default().trim_end_matches('/');
+            path.rsplit('/').next() == Some("leader")
+        };
+        if paths.any(asks_for_the_leader) {
+            let hint = "a rolling update waits for Pods that are ready: let the probe ask whether the \
+                        Pod can take part, and the label say who leads";
+            self.warn(&self.pod.clone(), hint, "a readiness probe asks who leads");
+        }
+    }
+
+    fn warn(&mut self, pod: &str, hint: &str, what: &str) {
+        if !std::mem::replace(&mut self.has_warned, true) {
+            tracing::warn!(lock = %self.lock(), pod, key = self.key, hint, "{what}");
+        }
+    }
+}
+
+const RULE: &str = "the account needs the verbs get, list and patch on pods";
