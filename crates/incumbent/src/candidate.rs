@@ -413,7 +413,8 @@ impl Builder {
                 container: self.container,
             },
         };
-        let routes = self.routes.into_iter().map(|route| route.start(&self.api));
+        let address = config.card.address.as_deref();
+        let routes = self.routes.into_iter().map(|route| route.start(&self.api, address));
         let routes = routes.collect::<Result<Vec<_>, _>>()?;
         let (commands, receiver) = mpsc::unbounded_channel();
         let (publish, views) = watch::channel(View::UNKNOWN);

@@ -18,8 +18,10 @@ use crate::error::Error;
 use crate::identity::host_name;
 use crate::lock::Lock;
 
+mod endpoint_slice;
 mod label;
 
+use endpoint_slice::Slice;
 use label::Label;
 
 /// How the rest of the cluster finds the leader; see [`Builder::route`](crate::Builder::route).
@@ -29,8 +31,15 @@ use label::Label;
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Route {
+    target: Target,
     pod: Option<(String, String)>,
     key: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+enum Target {
+    Label,
+    EndpointSlice { service: String, port: u16 },
 }
 
 impl Route {
@@ -44,33 +53,83 @@ impl Route {
     ///
     /// The account needs `get`, `list` and `patch` on `pods`.
     pub fn label() -> Self {
-        Self { pod: None, key: None }
+        Self { target: Target::Label, pod: None, key: None }
     }
 
-    /// Another key for the label, and for the annotation with the token.
+    /// An EndpointSlice that holds the leader's address alone, for a Service without a selector.
+    ///
+    /// It is named `SERVICE-leader`, made where it is missing, and emptied when a term ends. The address is the
+    /// IP of [`Builder::address`](crate::Builder::address), else `POD_IP`; all candidates' must be of one
+    /// family. A slice that somebody else manages is left alone. Unlike a selector, this asks nobody
+    /// whether the Pod is ready, and a dead leader's address stands there until the next one's.
+    ///
+    /// The account needs `get`, `create` and `update` on `endpointslices`.
+    pub fn endpoint_slice(service: impl Into<String>, port: u16) -> Self {
+        let target = Target::EndpointSlice { service: service.into(), port };
+        Self { target, pod: None, key: None }
+    }
+
+    /// Another key for the label and for the annotation with the token.
     pub fn key(self, key: impl Into<String>) -> Self {
         Self { key: Some(key.into()), ..self }
     }
 
-    /// The Pod that this process runs in. Default: `POD_NAMESPACE` and `POD_NAME`, else the client's
+    /// The Pod that this process runs in; of an EndpointSlice it says the namespace. Default: `POD_NAMESPACE` and `POD_NAME`, else the client's
     /// namespace and the host's name.
     pub fn pod(self, namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self { pod: Some((namespace.into(), name.into())), ..self }
     }
 
     /// # Errors
-    /// Where there is no Pod, or the lock's name does not fit into a label.
-    pub(crate) fn start(self, api: &Api) -> Result<Routing, Error> {
+    /// Where there is no Pod or no address, or the lock's name does not fit into a label.
+    pub(crate) fn start(self, api: &Api, address: Option<&str>) -> Result<Routing, Error> {
         let key = self.key.unwrap_or_else(|| key_for(api.lock()));
-        let Some((namespace, name)) = self.pod.or_else(|| own_pod(api)) else {
-            return Err(Error::invalid(
-                "no Pod is known to label",
-                "set POD_NAME and POD_NAMESPACE by the downward API, or name it by Route::pod",
-            ));
-        };
         checked_key(&key)?;
-        Lock::lease(namespace.as_str(), name.as_str()).checked()?;
-        Ok(Routing::start(Label::new(api.clone(), key, namespace, name)))
+        let (namespace, pod) = match self.pod {
+            Some((namespace, pod)) => (namespace, Some(pod)),
+            None => (own_namespace(api), own_pod()),
+        };
+        let target = match self.target {
+            Target::Label => {
+                let pod = pod.ok_or_else(no_pod)?;
+                Lock::lease(namespace.as_str(), pod.as_str()).checked()?;
+                Shown::Label(Label::new(api.clone(), key, namespace, pod))
+            }
+            Target::EndpointSlice { service, port } => {
+                let own = || std::env::var("POD_IP").ok();
+                let address = address.map(str::to_owned).or_else(own);
+                let address = address.as_deref().and_then(endpoint_slice::ip);
+                let place = (address.ok_or_else(no_address)?, port);
+                Lock::lease(namespace.as_str(), service.as_str()).checked()?;
+                Shown::Slice(Slice::new(api.clone(), key, &namespace, service, place))
+            }
+        };
+        Ok(Routing::start(target))
+    }
+}
+
+/// What a route is written into.
+enum Shown {
+    Label(Label),
+    Slice(Slice),
+}
+
+impl Shown {
+    fn lock(&self) -> &Lock {
+        match self {
+            Self::Label(label) => label.lock(),
+            Self::Slice(slice) => slice.lock(),
+        }
+    }
+
+    async fn bring_about(&mut self, goal: Goal) -> Result<(), Trouble> {
+        match (self, goal) {
+            (_, Goal::Nothing) => Ok(()),
+            (Self::Label(label), Goal::Shown(token)) => label.show(token).await,
+            (Self::Label(label), Goal::Cleared(token)) => label.clear(token).await,
+            (Self::Slice(slice), Goal::Shown(token)) => slice.show(token).await,
+            (Self::Slice(slice), Goal::Cleared(token)) => slice.clear(token).await,
+        }
     }
 }
 
@@ -90,10 +149,10 @@ enum Goal {
 }
 
 impl Routing {
-    fn start(label: Label) -> Self {
+    fn start(shown: Shown) -> Self {
         let (goal, goals) = watch::channel(Goal::Nothing);
         let (settle, settled) = watch::channel(Goal::Nothing);
-        tokio::spawn(keep(label, goals, settle));
+        tokio::spawn(keep(shown, goals, settle));
         Self { goal, settled }
     }
 
@@ -123,7 +182,7 @@ impl Goal {
 }
 
 /// Brings about each goal, looks again while a term lasts, and retries what fails.
-async fn keep(mut label: Label, mut goals: watch::Receiver<Goal>, settle: watch::Sender<Goal>) {
+async fn keep(mut shown: Shown, mut goals: watch::Receiver<Goal>, settle: watch::Sender<Goal>) {
     let mut told = String::new();
     let mut failures = 0;
     let mut is_closed = false;
@@ -141,7 +200,7 @@ async fn keep(mut label: Label, mut goals: watch::Receiver<Goal>, settle: watch:
                 gives_up_at = Instant::now() + PATIENCE;
                 continue;
             }
-            outcome = attempt(&mut label, goal) => outcome,
+            outcome = shown.bring_about(goal) => outcome,
         };
         let pause = match outcome {
             Ok(()) if goal_is_final(goal) => {
@@ -157,7 +216,7 @@ async fn keep(mut label: Label, mut goals: watch::Receiver<Goal>, settle: watch:
                 let is_news = told != trouble.message && (!trouble.is_race || failures == 5);
                 if is_news {
                     let (error, hint) = (&trouble.message, trouble.hint);
-                    tracing::warn!(lock = %label.lock(), error, hint, "cannot route to the leader");
+                    tracing::warn!(lock = %shown.lock(), error, hint, "cannot route to the leader");
                     told.clone_from(&trouble.message);
                 }
                 failures = (failures + 1).min(6);
@@ -179,14 +238,6 @@ async fn keep(mut label: Label, mut goals: watch::Receiver<Goal>, settle: watch:
 
 fn goal_is_final(goal: Goal) -> bool {
     !matches!(goal, Goal::Shown(_))
-}
-
-async fn attempt(label: &mut Label, goal: Goal) -> Result<(), Trouble> {
-    match goal {
-        Goal::Nothing => Ok(()),
-        Goal::Shown(token) => label.show(token).await,
-        Goal::Cleared(token) => label.clear(token).await,
-    }
 }
 
 async fn until(pause: Option<Duration>) {
@@ -269,12 +320,31 @@ fn checked_key(key: &str) -> Result<(), Error> {
     }
 }
 
+fn set(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn own_namespace(api: &Api) -> String {
+    set("POD_NAMESPACE").unwrap_or_else(|| api.own_namespace().to_owned())
+}
+
 /// A Pod's host has the Pod's name, unless it is told otherwise.
-fn own_pod(api: &Api) -> Option<(String, String)> {
-    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let namespace = set("POD_NAMESPACE").unwrap_or_else(|| api.own_namespace().to_owned());
-    let pod = set("POD_NAME").or_else(|| set("HOSTNAME")).or_else(host_name)?;
-    Some((namespace, pod))
+fn own_pod() -> Option<String> {
+    set("POD_NAME").or_else(|| set("HOSTNAME")).or_else(host_name)
+}
+
+fn no_pod() -> Error {
+    Error::invalid(
+        "no Pod is known to label",
+        "set POD_NAME and POD_NAMESPACE by the downward API, or name it by Route::pod",
+    )
+}
+
+fn no_address() -> Error {
+    Error::invalid(
+        "no IP address is known for the EndpointSlice",
+        "set POD_IP by the downward API, or an IP with or without a port by Builder::address",
+    )
 }
 
 /// A late write of an older leader, or a change by hand, stands for no longer than this.

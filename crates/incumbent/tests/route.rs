@@ -258,3 +258,111 @@ async fn a_name_that_is_no_label_is_refused_with_a_way_out() {
     assert!(refused(route().key("a/b/c")).is_err());
     assert!(refused(Route::label().key("x").pod("default", "a/b")).is_err());
 }
+
+const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+
+fn on_address(client: kube::Client, address: &str) -> Builder {
+    let route = Route::endpoint_slice("web", 8080);
+    builder(client, address).address(address).on_overrun(|_| {}).route(route)
+}
+
+async fn slice(server: &ApiServer) -> Value {
+    send(server, Method::GET, &format!("{SLICES}/web-leader"), Value::Null).await
+}
+
+/// Where the Service's connections go.
+async fn endpoints(server: &ApiServer) -> Vec<Value> {
+    let slice = slice(server).await;
+    let endpoints = slice["endpoints"].as_array().unwrap().iter();
+    endpoints.map(|endpoint| endpoint["addresses"][0].clone()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slice_holds_the_leaders_address_alone() {
+    let server = ApiServer::new();
+    let first = lead(on_address(client(&server), "10.0.0.1:8080")).await;
+    assert_eq!(endpoints(&server).await, ["10.0.0.1"]);
+    let made = slice(&server).await;
+    assert_eq!(made["metadata"]["labels"]["kubernetes.io/service-name"], "web");
+    assert_eq!(made["addressType"], "IPv4");
+    assert_eq!(made["ports"], json!([{ "name": "", "port": 8080, "protocol": "TCP" }]));
+    assert_eq!(made["metadata"]["annotations"][KEY], first.fencing_token().to_string());
+
+    first.release().await;
+    assert_eq!(endpoints(&server).await, Vec::<Value>::new());
+    let second = lead(on_address(client(&server), "10.0.0.2")).await;
+    assert_eq!(endpoints(&server).await, ["10.0.0.2"]);
+    let token = second.fencing_token().to_string();
+    assert_eq!(slice(&server).await["metadata"]["annotations"][KEY], token);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_leaders_address_gives_way_to_the_next_ones_and_does_not_come_back() {
+    let server = ApiServer::new();
+    let line = Line::to(&server);
+    let dead = lead(on_address(client_on(&server, &line), "10.0.0.1")).await;
+    line.set(State::Silent);
+    let _next = lead(on_address(client(&server), "10.0.0.2")).await;
+    assert!(!dead.is_valid());
+    line.set(State::Whole);
+    drop(dead);
+    for _ in 0..60 {
+        assert_eq!(endpoints(&server).await, ["10.0.0.2"]);
+        seconds(1.0).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slice_that_is_made_late_is_refused_when_its_term_is_over() {
+    let server = ApiServer::new();
+    let late = "verb=create,resource=endpointslices,late=5s";
+    let late = server.faults().add(late.parse().unwrap());
+    let leadership = lead(on_address(client(&server), "10.0.0.1")).await;
+    assert!(server.faults().remove(&late));
+    leadership.release().await;
+    seconds(60.0).await;
+    assert_eq!(endpoints(&server).await, Vec::<Value>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_leader_never_overwrites_a_newer_ones_slice_nor_a_stranger_s() {
+    let slice_of = |manager: &str, token: u64| {
+        json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {
+                "name": "web-leader", "namespace": "default",
+                "labels": { "endpointslice.kubernetes.io/managed-by": manager },
+                "annotations": { KEY: token.to_string() },
+            },
+            "endpoints": [{ "addresses": ["10.0.0.9"] }], "ports": [],
+        })
+    };
+    for (manager, token) in [("incumbent.dev", u64::MAX), ("somebody", 1)] {
+        let server = ApiServer::new();
+        server.create(slice_of(manager, token)).unwrap();
+        let leadership = lead(on_address(client(&server), "10.0.0.1")).await;
+        seconds(30.0).await;
+        assert!(leadership.is_valid());
+        leadership.release().await;
+        assert_eq!(endpoints(&server).await, ["10.0.0.9"], "{manager}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rules_on_the_page_are_enough_for_a_slice() {
+    let server = ApiServer::new();
+    let client = restricted_client(&server, "web", with_lock(rules("endpoint slice")));
+    let first = lead(on_address(client.clone(), "10.0.0.1")).await;
+    assert_eq!(endpoints(&server).await, ["10.0.0.1"]);
+    first.release().await;
+    let _second = lead(on_address(client, "10.0.0.2")).await;
+    assert_eq!(endpoints(&server).await, ["10.0.0.2"]);
+}
+
+#[tokio::test]
+async fn a_slice_needs_an_ip_address() {
+    let server = ApiServer::new();
+    let error = on_address(client(&server), "web.example.com:80").build().unwrap_err();
+    assert!(error.hint().contains("Builder::address"), "{error}");
+    assert!(on_address(client(&server), "[fd00::7]:8080").build().is_ok());
+}

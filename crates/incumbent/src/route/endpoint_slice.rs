@@ -1,0 +1,137 @@
+//! An EndpointSlice that holds the leader alone.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::Method;
+use incumbent_core::FencingToken;
+use serde_json::{Value, json};
+
+use super::{Trouble, ask, token};
+use crate::api::Api;
+use crate::lock::Lock;
+
+/// The slice of one Service, as one candidate writes it: with its own address while it leads, and empty
+/// when its term has ended.
+///
+/// Each write creates the object or replaces the version that was read, and leaves the token in an
+/// annotation. So one that is still on its way is refused as soon as another has been applied.
+pub(super) struct Slice {
+    api: Api,
+    annotation: String,
+    slices: String,
+    service: String,
+    address: IpAddr,
+    port: u16,
+}
+
+impl Slice {
+    pub(super) fn new(
+        api: Api,
+        annotation: String,
+        namespace: &str,
+        service: String,
+        (address, port): (IpAddr, u16),
+    ) -> Self {
+        let slices = format!("/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices");
+        Self { api, annotation, slices, service, address, port }
+    }
+
+    pub(super) fn lock(&self) -> &Lock {
+        self.api.lock()
+    }
+
+    pub(super) async fn show(&self, ours: FencingToken) -> Result<(), Trouble> {
+        let leader = json!([{
+            "addresses": [self.address.to_string()],
+            "conditions": { "ready": true },
+        }]);
+        self.write(ours, leader).await
+    }
+
+    /// Empties it. Where there is none, it makes one: a create that is still on its way then fails.
+    pub(super) async fn clear(&self, ours: FencingToken) -> Result<(), Trouble> {
+        self.write(ours, json!([])).await
+    }
+
+    async fn write(&self, ours: FencingToken, endpoints: Value) -> Result<(), Trouble> {
+        let path = format!("{}/{}", self.slices, self.name());
+        let Some(mut slice) = self.ask(Method::GET, &path, None).await? else {
+            let slice = self.create(ours, endpoints);
+            return self.ask(Method::POST, &self.slices, Some(&slice)).await.map(drop);
+        };
+        if slice["metadata"]["labels"][MANAGED_BY] != MANAGER {
+            return Err(self.foreign("somebody else manages it"));
+        }
+        if slice["addressType"] != self.address_type() {
+            return Err(self.foreign("its addresses are of another type"));
+        }
+        let seen = token(&slice, &self.annotation);
+        let is_said = seen == Some(ours) && addresses(&slice["endpoints"]) == addresses(&endpoints);
+        if is_said || seen.is_some_and(|seen| seen > ours) {
+            return Ok(());
+        }
+        if !slice["metadata"]["annotations"].is_object() {
+            slice["metadata"]["annotations"] = json!({});
+        }
+        slice["metadata"]["annotations"][&self.annotation] = ours.to_string().into();
+        slice["endpoints"] = endpoints;
+        slice["ports"] = self.ports();
+        self.ask(Method::PUT, &path, Some(&slice)).await.map(drop)
+    }
+
+    fn create(&self, ours: FencingToken, endpoints: Value) -> Value {
+        json!({
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                "name": self.name(),
+                "labels": { "kubernetes.io/service-name": self.service, MANAGED_BY: MANAGER },
+                "annotations": { &self.annotation: ours.to_string() },
+            },
+            "addressType": self.address_type(),
+            "endpoints": endpoints,
+            "ports": self.ports(),
+        })
+    }
+
+    fn name(&self) -> String {
+        format!("{}-leader", self.service)
+    }
+
+    fn address_type(&self) -> &'static str {
+        if self.address.is_ipv4() { "IPv4" } else { "IPv6" }
+    }
+
+    /// Without a name, as the one port of a Service may be.
+    fn ports(&self) -> Value {
+        json!([{ "name": "", "port": self.port, "protocol": "TCP" }])
+    }
+
+    fn foreign(&self, why: &str) -> Trouble {
+        let message = format!("endpointslice/{} is left alone: {why}", self.name());
+        Trouble { message, hint: "delete it, or choose another Service", is_race: false }
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Option<Value>, Trouble> {
+        ask(&self.api, method, path, body, RULE).await
+    }
+}
+
+fn addresses(endpoints: &Value) -> Vec<&Value> {
+    endpoints.as_array().into_iter().flatten().map(|endpoint| &endpoint["addresses"]).collect()
+}
+
+/// The IP address of `10.0.0.7`, `10.0.0.7:8080` or `[fd00::7]:8080`.
+pub(super) fn ip(address: &str) -> Option<IpAddr> {
+    let with_port = || address.parse::<SocketAddr>().map(|address| address.ip());
+    address.parse().or_else(|_| with_port()).ok()
+}
+
+const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+const MANAGER: &str = "incumbent.dev";
+const RULE: &str = "the account needs the verbs get, create and update on endpointslices";
