@@ -455,7 +455,8 @@ impl Driver {
     fn pick(&self, wake: Option<Window>) -> Option<Instant> {
         wake.map(|window| {
             let width = window.latest.saturating_since(window.earliest);
-            window.earliest + width.mul_f64(fastrand::f64())
+            let moment = window.earliest + width.mul_f64(fastrand::f64());
+            if width >= 2 * BEAT { last_beat(moment).max(window.earliest) } else { moment }
         })
     }
 }
@@ -514,3 +515,12 @@ fn answer_after(
 
 /// An Event or a route is not worth more to somebody who wants to end.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What has time for it is done on a beat that all elections of a process share: who takes part in a thousand
+/// wakes up for several at once.
+const BEAT: Duration = Duration::from_millis(100);
+
+fn last_beat(moment: Instant) -> Instant {
+    let beats = moment.since_start().as_millis() / BEAT.as_millis();
+    Instant::new(BEAT * u32::try_from(beats).unwrap_or(u32::MAX))
+}
