@@ -27,8 +27,15 @@ pub(crate) struct Proofs {
     inquiry: Option<Inquiry>,
     /// Looks up where the kubelet reports of this very process.
     introduction: Option<JoinHandle<()>>,
-    sender: mpsc::Sender<Input>,
-    found: mpsc::Receiver<Input>,
+    sender: mpsc::Sender<Found>,
+    found: mpsc::Receiver<Found>,
+}
+
+/// What is found out in the background. Small, for a channel sets aside room for many, and there may be a
+/// thousand channels.
+enum Found {
+    Ended(Box<Session>),
+    Own(Box<Card>),
 }
 
 /// A question that is open at the kubelet.
@@ -44,7 +51,7 @@ impl Proofs {
             let (api, card, sender) = (api.clone(), card.clone(), sender.clone());
             tokio::spawn(async move {
                 let container = kubelet::look_up(&api, clock, card.container.as_ref()).await;
-                let _ = sender.send(Input::Introduce(Card { container, ..card })).await;
+                let _ = sender.send(Found::Own(Box::new(Card { container, ..card }))).await;
             })
         });
         let own = card.container.clone();
@@ -72,7 +79,7 @@ impl Proofs {
                     let (pod_uid, name) = (container.pod_uid.clone(), container.name.clone());
                     let task = tokio::spawn(async move {
                         kubelet::has_terminated(&api, &pod_uid, &name, &report).await;
-                        let _ = sender.send(Input::Ended(session)).await;
+                        let _ = sender.send(Found::Ended(Box::new(session))).await;
                     });
                     self.inquiry = Some(Inquiry { session, task });
                 }
@@ -84,10 +91,9 @@ impl Proofs {
 
     /// Waits for what is found out in the background.
     pub(crate) async fn next(&mut self) -> Input {
-        let found = self.found.recv().await.expect("a sender is kept here");
-        match found {
-            Input::Ended(session) => self.has_ended(session),
-            other => other,
+        match self.found.recv().await.expect("a sender is kept here") {
+            Found::Ended(session) => self.has_ended(*session),
+            Found::Own(card) => Input::Introduce(*card),
         }
     }
 
