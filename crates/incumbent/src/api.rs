@@ -1,6 +1,5 @@
 //! The requests of an election, as HTTP, and what their answers mean.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -249,9 +248,12 @@ impl Api {
     }
 
     async fn exchange(&self, request: Request<Body>) -> Exchanged {
-        let Some(Pace(pace)) = &self.pace else { return self.exchange_now(request).await };
+        // Boxed, because who waits for its turn needs no room for it yet.
+        let Some(Pace(pace)) = &self.pace else {
+            return Box::pin(self.exchange_now(request)).await;
+        };
         let permit = pace.acquire().await;
-        let mut exchange = pin!(self.exchange_now(request));
+        let mut exchange = Box::pin(self.exchange_now(request));
         tokio::select! {
             biased;
             done = &mut exchange => return done,
