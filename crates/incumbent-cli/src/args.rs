@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Claim(Claim),
     /// Show the locks of a namespace and who holds them
     Get(Get),
+    /// Print what a workload needs in the cluster: account, least rights, and a Deployment
+    Manifests(crate::manifests::Wanted),
 }
 
 #[derive(Debug, clap::Args)]

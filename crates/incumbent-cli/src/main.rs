@@ -7,6 +7,7 @@ mod dev_server;
 mod elect;
 mod exit;
 mod get;
+mod manifests;
 mod metrics;
 mod output;
 
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
             Command::Elect(args) => elect::run(args).await,
             Command::Claim(args) => claim::run(args).await,
             Command::Get(args) => get::run(args).await,
+            Command::Manifests(wanted) => manifests::run(&wanted),
         }
     });
     // Whatever still hangs in a request to a server that is gone must not keep the process.

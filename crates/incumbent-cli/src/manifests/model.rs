@@ -1,0 +1,313 @@
+//! What a workload needs in the cluster: one source for plain YAML, the kustomize component and the chart.
+
+use super::yaml::{Node, Part, Switch, item, list, map, part, text, texts};
+
+/// One object, and the file that it is in where each has a file of its own.
+pub(super) struct Document {
+    pub(super) file: &'static str,
+    pub(super) only: Option<Switch>,
+    pub(super) object: Node,
+}
+
+/// How the workload takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Usage {
+    /// It is written in Rust, and uses the library
+    Library,
+    /// `incumbent run` starts its command while it leads; its image has the binary `incumbent`
+    Run,
+    /// `incumbent sidecar` stands beside it, and answers over HTTP who leads
+    Sidecar,
+}
+
+/// All objects, in the order in which to create them.
+pub(super) fn documents(usage: Usage, command: &[String]) -> Vec<Document> {
+    let of = |file, only, object| Document { file, only, object };
+    vec![
+        of("account", Some(Switch::Account), account()),
+        of("role", None, role()),
+        of("role-binding", None, role_binding()),
+        of("lock", Some(Switch::PreCreate), lock()),
+        of("priority-level", Some(Switch::FlowSchema), priority_level()),
+        of("flow-schema", Some(Switch::FlowSchema), flow_schema()),
+        of("deployment", Some(Switch::Workload), deployment(usage, command)),
+    ]
+}
+
+fn object<const N: usize>(version: &str, kind: &str, metadata: Node, rest: [Part; N]) -> Node {
+    let head = [part("apiVersion", text(version)), part("kind", text(kind))];
+    let parts = head.into_iter().chain([part("metadata", metadata)]).chain(rest);
+    Node::Map(parts.collect())
+}
+
+fn named(name: &str) -> Node {
+    map([part("name", text(name)), namespace()])
+}
+
+fn namespace() -> Part {
+    part("namespace", text("<namespace>")).only(Switch::Namespace)
+}
+
+fn account() -> Node {
+    let token = part("automountServiceAccountToken", Node::Bool(false))
+        .note("Whoever needs the token says so, as the Pods of the Deployment do.");
+    object("v1", "ServiceAccount", named("<account>"), [token])
+}
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+fn role() -> Node {
+    let rules = list([
+        lock_rule(LEASES).only(Switch::Lease),
+        create_rule(LEASES).only(Switch::CreateLease),
+        lock_rule(CONFIG_MAPS).only(Switch::ConfigMap),
+        create_rule(CONFIG_MAPS).only(Switch::CreateConfigMap),
+        events_rule(),
+        pods_rule(),
+        slice_rule(),
+        create_slice_rule(),
+    ]);
+    object("rbac.authorization.k8s.io/v1", "Role", named("<name>"), [part("rules", rules)])
+}
+
+/// Group and resource.
+type Resource = (&'static str, &'static str);
+const LEASES: Resource = ("coordination.k8s.io", "leases");
+const CONFIG_MAPS: Resource = ("", "configmaps");
+
+fn rule((group, resource): Resource, names: &[&str], verbs: Node) -> Part {
+    let mut parts = vec![part("apiGroups", texts([group])), part("resources", texts([resource]))];
+    if !names.is_empty() {
+        parts.push(part("resourceNames", texts(names.iter().copied())));
+    }
+    parts.push(part("verbs", verbs));
+    item(Node::Map(parts))
+}
+
+fn lock_rule(resource: Resource) -> Part {
+    let watch = item(text("watch")).only(Switch::Watch);
+    let verbs = list([item(text("get")), item(text("update")), watch]);
+    rule(resource, &["<lock>"], verbs)
+        .note("The lock: read, acquired and renewed; a watch spares who waits from asking again.")
+}
+
+fn create_rule(resource: Resource) -> Part {
+    rule(resource, &[], texts(["create"])).note(
+        "RBAC cannot limit create to a name. Without this rule, make the lock beforehand\n\
+         (incumbent manifests --pre-create).",
+    )
+}
+
+fn events_rule() -> Part {
+    rule(("", "events"), &[], texts(["create"]))
+        .only(Switch::Events)
+        .note("Events on the lock, when a term begins and ends.")
+}
+
+fn pods_rule() -> Part {
+    let verbs = list([
+        item(text("get")),
+        item(text("list")).only(Switch::Label),
+        item(text("patch")).only(Switch::Label),
+        item(text("watch")).only(Switch::KubeletReports),
+    ]);
+    rule(("", "pods"), &[], verbs).only(Switch::Pods).note(
+        "The Pods of the candidates: get and watch for what the kubelet reports of a dead leader,\n\
+         get, list and patch for the leader's label. RBAC cannot limit patch to labels.",
+    )
+}
+
+const SLICES: Resource = ("discovery.k8s.io", "endpointslices");
+
+fn slice_rule() -> Part {
+    rule(SLICES, &["<service>-leader"], texts(["get", "update"]))
+        .only(Switch::EndpointSlice)
+        .note("The leader's address, behind the Service.")
+}
+
+fn create_slice_rule() -> Part {
+    rule(SLICES, &[], texts(["create"])).only(Switch::EndpointSlice)
+}
+
+fn role_binding() -> Node {
+    let subject =
+        map([part("kind", text("ServiceAccount")), part("name", text("<account>")), namespace()]);
+    let role = map([
+        part("apiGroup", text(RBAC)),
+        part("kind", text("Role")),
+        part("name", text("<name>")),
+    ]);
+    let rest = [part("roleRef", role), part("subjects", list([item(subject)]))];
+    object("rbac.authorization.k8s.io/v1", "RoleBinding", named("<name>"), rest)
+}
+
+fn lock() -> Node {
+    let metadata = part("metadata", named("<lock>"));
+    map([
+        part("apiVersion", text("coordination.k8s.io/v1")).only(Switch::Lease),
+        part("kind", text("Lease")).only(Switch::Lease),
+        part("apiVersion", text("v1")).only(Switch::ConfigMap),
+        part("kind", text("ConfigMap")).only(Switch::ConfigMap),
+        metadata.note("Vacant. To apply it again changes nothing of what stands in it by then."),
+    ])
+}
+
+const FLOW: &str = "flowcontrol.apiserver.k8s.io/v1";
+
+fn priority_level() -> Node {
+    let queuing = map([
+        part("queues", Node::Raw("16")),
+        part("handSize", Node::Raw("4")),
+        part("queueLengthLimit", Node::Raw("50")),
+    ]);
+    let response = map([part("type", text("Queue")), part("queuing", queuing)]);
+    let limited = map([
+        part("nominalConcurrencyShares", Node::Raw("10")).note(
+            "As many as Kubernetes gives its own elections; half are lent while nobody asks.",
+        ),
+        part("lendablePercent", Node::Raw("50")),
+        part("limitResponse", response),
+    ]);
+    let spec = map([part("type", text("Limited")), part("limited", limited)]);
+    let name = map([part("name", text("<flow>"))]);
+    object(FLOW, "PriorityLevelConfiguration", name, [part("spec", spec)])
+}
+
+fn flow_schema() -> Node {
+    let account = map([part("name", text("<account>")), part("namespace", text("<namespace>"))]);
+    let subject = map([part("kind", text("ServiceAccount")), part("serviceAccount", account)]);
+    let on = |(group, resource): Resource, switch| {
+        item(map([
+            part("apiGroups", texts([group])),
+            part("resources", texts([resource])),
+            part("namespaces", texts(["<namespace>"])),
+            part("verbs", texts(["create", "get", "update", "watch"])),
+        ]))
+        .only(switch)
+    };
+    let resources = list([on(LEASES, Switch::Lease), on(CONFIG_MAPS, Switch::ConfigMap)]);
+    let rules = map([part("subjects", list([item(subject)])), part("resourceRules", resources)]);
+    let spec = map([
+        part("priorityLevelConfiguration", map([part("name", text("<flow>"))])),
+        part("matchingPrecedence", Node::Raw("1000"))
+            .note("Before service-accounts, which is at 9000 and for all of them."),
+        part("distinguisherMethod", map([part("type", text("ByUser"))])),
+        part("rules", list([item(rules)])),
+    ]);
+    let name = map([part("name", text("<flow>"))]);
+    object(FLOW, "FlowSchema", name, [part("spec", spec)])
+}
+
+fn deployment(usage: Usage, command: &[String]) -> Node {
+    let label = || map([part("app.kubernetes.io/name", text("<name>"))]);
+    let template =
+        map([part("metadata", map([part("labels", label())])), part("spec", pod(usage, command))]);
+    let spec = map([
+        part("replicas", Node::Raw("<replicas>")),
+        part("selector", map([part("matchLabels", label())])),
+        part("template", template),
+    ]);
+    let metadata = map([part("name", text("<name>")), namespace(), part("labels", label())]);
+    object("apps/v1", "Deployment", metadata, [part("spec", spec)])
+}
+
+fn pod(usage: Usage, command: &[String]) -> Node {
+    let security = map([
+        part("runAsNonRoot", Node::Bool(true)),
+        part("seccompProfile", map([part("type", text("RuntimeDefault"))])),
+    ]);
+    let mut parts = vec![
+        part("serviceAccountName", text("<account>")),
+        part("automountServiceAccountToken", Node::Bool(true)),
+        part("securityContext", security),
+    ];
+    if usage == Usage::Sidecar {
+        parts.push(part("initContainers", list([item(sidecar())])));
+    }
+    parts.push(part("containers", list([item(application(usage, command))])));
+    Node::Map(parts)
+}
+
+/// The container that stands beside the application: started before it, and ended after it.
+fn sidecar() -> Node {
+    let memory = |size| map([part("memory", text(size))]);
+    let requests = map([part("cpu", text("10m")), part("memory", text("16Mi"))]);
+    let resources = map([part("requests", requests), part("limits", memory("64Mi"))]);
+    map([
+        part("name", text("incumbent")),
+        part("image", text("<incumbent>")),
+        part("restartPolicy", text("Always")).note(
+            "A native sidecar: it is ended after the application, and then gives the lock back.",
+        ),
+        part("args", list(arguments("sidecar"))),
+        part("env", downward()),
+        part("resources", resources),
+        part("securityContext", security()),
+    ])
+}
+
+/// What both `run` and `sidecar` are told.
+fn arguments(command: &str) -> [Part; 5] {
+    [
+        item(text(command)),
+        item(text("--lock=<kind>/<lock><key>")),
+        item(text("--events")).only(Switch::Events),
+        item(text("--kubelet-reports")).only(Switch::KubeletReports),
+        item(text("--label")).only(Switch::Label),
+    ]
+}
+
+fn application(usage: Usage, command: &[String]) -> Node {
+    let mut parts = vec![part("name", text("app")), part("image", text("<image>"))];
+    let exact = |word: &String| item(Node::Exact(word.clone()));
+    match usage {
+        Usage::Run => {
+            let own = std::iter::once(item(text("incumbent"))).chain(arguments("run"));
+            let words = own.chain([item(text("--"))]).chain(command.iter().map(exact));
+            parts.push(part("command", Node::List(words.collect())));
+        }
+        Usage::Library | Usage::Sidecar if !command.is_empty() => {
+            parts.push(part("command", Node::List(command.iter().map(exact).collect())));
+        }
+        Usage::Library | Usage::Sidecar => {}
+    }
+    if usage != Usage::Sidecar {
+        parts.push(part("env", downward()));
+    }
+    parts.push(part("securityContext", security()));
+    Node::Map(parts)
+}
+
+/// Who this Pod is: for identities, labels and addresses.
+fn downward() -> Node {
+    let of = |name: &str, path: &str| {
+        let field = map([part("fieldPath", text(path))]);
+        let from = map([part("fieldRef", field)]);
+        item(map([part("name", text(name)), part("valueFrom", from)]))
+    };
+    list([
+        of("POD_NAME", "metadata.name"),
+        of("POD_UID", "metadata.uid"),
+        of("POD_NAMESPACE", "metadata.namespace"),
+        of("POD_IP", "status.podIP"),
+    ])
+}
+
+fn security() -> Node {
+    map([
+        part("allowPrivilegeEscalation", Node::Bool(false)),
+        part("readOnlyRootFilesystem", Node::Bool(true)),
+        part("capabilities", map([part("drop", texts(["ALL"]))])),
+    ])
+}
+
+/// A patch for any Deployment: the sidecar, and the account whose rights it has.
+pub(super) fn pod_with_sidecar() -> Node {
+    let pod = map([
+        part("serviceAccountName", text("<account>")),
+        part("automountServiceAccountToken", Node::Bool(true)),
+        part("initContainers", list([item(sidecar())])),
+    ]);
+    let spec = map([part("template", map([part("spec", pod)]))]);
+    object("apps/v1", "Deployment", map([part("name", text("any"))]), [part("spec", spec)])
+}
