@@ -31,6 +31,9 @@ pub(crate) enum Command {
     DevServer(DevServer),
     /// Take part in elections until SIGTERM or SIGINT, one JSON object a line
     Elect(Elect),
+    #[cfg(unix)]
+    /// Take part for an application of any language, and tell it who leads, over HTTP on loopback
+    Sidecar(crate::sidecar::args::Sidecar),
     /// Write a name on the blackboard, if none stands there: first come, first served
     Claim(Claim),
     /// Show the locks of a namespace and who holds them
@@ -265,7 +268,7 @@ pub(crate) fn lock(namespace: &str, text: &str) -> Result<Lock, Error> {
 }
 
 /// Reads `15s`, `500ms`, `2m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let parsed = text.parse::<jiff::SignedDuration>().ok();
     let duration = parsed.and_then(|duration| Duration::try_from(duration).ok());
     duration

@@ -84,7 +84,7 @@ fn end_unless_paused(overrun: Overrun) {
 
 /// A candidate retries for as long as it runs; whoever starts one wants to hear at once that it cannot
 /// work.
-async fn look_before(client: kube::Client, lock: &Lock) -> Result<(), Error> {
+pub(crate) async fn look_before(client: kube::Client, lock: &Lock) -> Result<(), Error> {
     match LockView::read(client, lock.clone()).await {
         Ok(_) | Err(Error::Missing { .. }) => Ok(()),
         Err(error) => Err(error),

@@ -10,6 +10,8 @@ mod get;
 mod manifests;
 mod metrics;
 mod output;
+#[cfg(unix)]
+mod sidecar;
 
 use std::process::ExitCode;
 
@@ -30,6 +32,8 @@ fn main() -> ExitCode {
             Command::Demo(args) => demo::run(args).await,
             Command::DevServer(args) => dev_server::run(args).await,
             Command::Elect(args) => elect::run(args).await,
+            #[cfg(unix)]
+            Command::Sidecar(args) => sidecar::run(args).await,
             Command::Claim(args) => claim::run(args).await,
             Command::Get(args) => get::run(args).await,
             Command::Manifests(wanted) => manifests::run(&wanted),

@@ -17,6 +17,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 mod serve;
 
+pub(crate) use serve::OPEN_METRICS;
+
 /// Counts what happens, and asks what is true when somebody reads.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Exporter(Arc<Inner>);
@@ -109,7 +111,7 @@ impl Exporter {
     }
 
     /// All of it, in the text format of OpenMetrics.
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         for source in &*self.sources() {
             self.0.states.ask(source);
         }

@@ -28,12 +28,26 @@ pub(crate) fn start_log() {
 
 /// Text of others, as a name in a record is: it must not move the cursor, nor turn around what follows.
 pub(crate) fn printable(name: &str) -> String {
-    let is_trick = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-            || matches!(c, '\u{2060}'..='\u{2069}' | '\u{feff}')
-    };
     name.chars().map(|c| if is_trick(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// JSON in which such characters are escapes: a program reads the same, and a terminal is not moved.
+pub(crate) fn printable_json(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        match is_trick(c) {
+            true => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => text.push(c),
+        }
+    }
+    text
+}
+
+/// All of these are below U+10000, so that one escape of JSON is enough for each.
+fn is_trick(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// A table as kubectl prints it: upper-case heads, three spaces, no lines.

@@ -5,6 +5,7 @@
 pub(crate) mod kubectl;
 pub(crate) mod peers;
 pub(crate) mod proxy;
+pub(crate) mod sidecar;
 pub(crate) mod testbed;
 
 use std::io::{BufRead, BufReader};

@@ -1,0 +1,317 @@
+//! `incumbent sidecar`, as an application meets it: real processes, asked over HTTP.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::Value;
+use support::Cluster;
+use support::sidecar::{SECRET, Sidecar, boot_ms, until};
+
+#[test]
+fn both_say_who_leads_and_for_how_long() {
+    let cluster = Cluster::start();
+    let john = Sidecar::start(&cluster, "john", "--address 10.0.0.7:80");
+    let leads = john.leads();
+    assert_eq!(
+        (&leads["state"], &leads["identity"], &leads["self"]),
+        (&"leader".into(), &"john".into(), &"john".into())
+    );
+    let (valid_for, stop_within) =
+        (leads["valid_for_ms"].as_u64().unwrap(), leads["stop_within_ms"].as_u64().unwrap());
+    assert!(
+        (1..=2000).contains(&valid_for) && stop_within > valid_for && stop_within < 3000,
+        "{leads}"
+    );
+    let until_then = leads["valid_until_boot_ms"].as_u64().unwrap() - boot_ms();
+    assert!(until_then <= valid_for, "{leads}");
+
+    let jane = Sidecar::start(&cluster, "jane", "");
+    let follows = jane.follows("john");
+    assert_eq!((&follows["is_self"], &follows["token"]), (&false.into(), &leads["token"]));
+    assert_eq!(follows["address"], "10.0.0.7:80");
+    assert_eq!(follows["lock"], "lease/scanner");
+    assert_eq!((john.get("/leader").status, jane.get("/leader").status), (200, 503));
+    let head = john.ask("HEAD /leader", &[], "");
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    assert!(head.header("incumbent-valid-for-ms").unwrap().parse::<u64>().unwrap() > 0);
+    for sidecar in [&john, &jane] {
+        for path in ["/readyz", "/startupz", "/livez", "/healthz"] {
+            assert_eq!(sidecar.get(path).status, 200, "{path}");
+        }
+        assert_eq!(sidecar.get("/v1/leader").header("cache-control"), Some("no-store"));
+    }
+    assert!(john.get("/metrics").body.contains("\nleader_election_master_status{"));
+    assert_eq!(john.get("/openapi.json").json()["info"]["title"], "incumbent sidecar");
+}
+
+#[test]
+fn clients_of_older_sidecars_find_their_leader() {
+    let cluster = Cluster::start();
+    let uid = "3f0d2c52-8f3e-4d0c-9d55-0f3c5f1b7a10";
+    let mut command = cluster.command("");
+    command.env("POD_NAME", "scanner-0").env("POD_UID", uid);
+    let john = Sidecar::start_with(&cluster, command, &format!("scanner-0_{uid}"), "");
+    let jane = Sidecar::start(&cluster, "jane", "");
+    john.leads();
+    jane.answer_when("she follows", |answer| answer["state"] == "leader");
+    for (sidecar, is_leader, node) in [(&john, true, "scanner-0"), (&jane, false, "jane")] {
+        let old = sidecar.get("/").json();
+        assert_eq!((&old["name"], &old["leader"]), (&"scanner-0".into(), &"scanner-0".into()));
+        assert_eq!((&old["is_leader"], &old["node"]), (&is_leader.into(), &node.into()));
+        for time in ["last_update", "timestamp"] {
+            let time: jiff::Timestamp = old[time].as_str().unwrap().parse().unwrap();
+            assert!(
+                jiff::Timestamp::now().duration_since(time).abs()
+                    < jiff::SignedDuration::from_secs(60)
+            );
+        }
+        assert!(old["valid_for_ms"].as_u64().unwrap() > 0);
+    }
+}
+
+#[test]
+fn a_change_of_the_leader_is_seen_by_long_poll_and_by_events() {
+    let cluster = Cluster::start();
+    let john = Sidecar::start(&cluster, "john", "");
+    let first = john.leads();
+    let jane = Sidecar::start(&cluster, "jane", "");
+    let mut events = jane.events("/v1/events", &[]);
+    let before = events.change(|data| data["identity"] == "john");
+    std::thread::scope(|scope| {
+        let poll = scope.spawn(|| {
+            let mut known = jane.follows("john")["change"].as_str().unwrap().to_owned();
+            loop {
+                let answer = jane.get(&format!("/v1/leader?wait=30s&known={known}")).json();
+                if answer["is_self"] == true {
+                    return answer;
+                }
+                known = answer["change"].as_str().unwrap().to_owned();
+            }
+        });
+        assert_eq!(john.step_down("").json()["release"], "done");
+        let leads = events.change(|data| data["is_self"] == true);
+        assert!(leads.data["token"].as_u64() > first["token"].as_u64());
+        assert_ne!(leads.id, before.id);
+        let polled = poll.join().unwrap();
+        assert_eq!((&polled["token"], &polled["identity"]), (&leads.data["token"], &"jane".into()));
+    });
+    // Who stepped down does not take it back, and who listens again is told what is so now.
+    john.follows("jane");
+    let mut again = jane.events("/v1/events", &[&format!("Last-Event-ID: {}", before.id)]);
+    assert_eq!(again.next().unwrap().data["identity"], "jane");
+    // Who knows that already is told for how long it is still so.
+    let id = jane.answer()["change"].as_str().unwrap().to_owned();
+    let mut again = jane.events("/v1/events", &[&format!("Last-Event-ID: {id}")]);
+    let event = again.next().unwrap();
+    assert_eq!((event.kind.as_str(), &event.data["is_self"]), ("valid", &true.into()));
+}
+
+#[test]
+fn one_that_is_cut_off_turns_to_unknown_by_itself() {
+    let mut cluster = Cluster::start();
+    let john = Sidecar::start(&cluster, "john", "--lease-duration 2s");
+    john.leads();
+    let jane = Sidecar::start(&cluster, "jane", "--lease-duration 2s");
+    jane.follows("john");
+    let mut events = john.events("/v1/events", &[]);
+    let address = cluster.listening().address();
+    cluster.stop();
+    let last_until = john.answer()["valid_until_boot_ms"].as_u64().unwrap();
+    let lost = events.change(|data| data["state"] != "leader").data;
+    assert!(boot_ms() >= last_until, "not before its time");
+    assert_eq!(
+        (&lost["state"], &lost["is_self"], &lost["valid_for_ms"]),
+        (&"unknown".into(), &false.into(), &0.into())
+    );
+    assert_eq!(john.get("/").json()["name"], "");
+    assert_eq!(john.get("/leader").status, 503);
+    jane.answer_when("she cannot know either", |answer| answer["state"] == "unknown");
+    // Whether a Pod is ready must not depend on it.
+    assert_eq!((john.get("/readyz").status, jane.get("/readyz").status), (200, 200));
+    cluster.listen_again(address);
+    until("somebody leads again", || {
+        [&john, &jane].into_iter().any(|sidecar| sidecar.answer()["is_self"] == true).then_some(())
+    });
+}
+
+#[test]
+fn the_death_of_a_lifeline_hands_over_at_once() {
+    let cluster = Cluster::start();
+    let john = Sidecar::start(&cluster, "john", "--lease-duration 60s --lifeline required");
+    let jane = Sidecar::start(&cluster, "jane", "--lease-duration 60s --lifeline required");
+    // Nobody campaigns without an application.
+    assert_eq!(john.get("/readyz").status, 200);
+    assert_ne!(john.answer()["state"], "leader");
+    let mut of_john = john.events("/v1/lifeline", &[]);
+    of_john.change(|data| data["is_self"] == true);
+    let mut of_jane = jane.events("/v1/lifeline", &[]);
+    of_jane.change(|data| data["identity"] == "john");
+    let dies_at = Instant::now();
+    drop(of_john);
+    of_jane.change(|data| data["is_self"] == true);
+    // Far less than the minute for which the last answer was valid: the application is gone.
+    assert!(dies_at.elapsed() < Duration::from_secs(10), "{:?}", dies_at.elapsed());
+    john.follows("jane");
+    drop(of_jane);
+    jane.answer_when("nobody leads", |answer| answer["state"] == "nobody");
+    let mut again = john.events("/v1/lifeline", &[]);
+    again.change(|data| data["is_self"] == true);
+}
+
+#[test]
+fn sigterm_releases_within_a_second_unless_an_application_still_lives() {
+    let cluster = Cluster::start();
+    let mut john = Sidecar::start(&cluster, "john", "--lease-duration 60s");
+    john.leads();
+    let asked_at = Instant::now();
+    john.signal(Signal::TERM);
+    assert_eq!(john.process.end(), 0);
+    assert!(asked_at.elapsed() < Duration::from_secs(1), "{:?}", asked_at.elapsed());
+    let shown: Value = serde_json::from_str(&cluster.run("get scanner -o json").stdout).unwrap();
+    assert_eq!(shown[0]["state"], "vacant");
+
+    let mut jane = Sidecar::start(&cluster, "jane", "--lease-duration 60s");
+    let mut lifeline = jane.events("/v1/lifeline", &[]);
+    lifeline.change(|data| data["is_self"] == true);
+    jane.signal(Signal::TERM);
+    lifeline.change(|data| data["is_self"] == false);
+    let held: Value = serde_json::from_str(&cluster.run("get scanner -o json").stdout).unwrap();
+    assert_eq!(held[0]["holder"], "jane");
+    drop(lifeline);
+    assert_eq!(jane.process.end(), 0);
+    let shown: Value = serde_json::from_str(&cluster.run("get scanner -o json").stdout).unwrap();
+    assert_eq!(shown[0]["state"], "vacant");
+}
+
+#[test]
+fn with_on_term_wait_nothing_is_released_before_the_answers_have_run_out() {
+    let cluster = Cluster::start();
+    let mut john = Sidecar::start(&cluster, "john", "--on-term wait");
+    let jane = Sidecar::start(&cluster, "jane", "");
+    jane.follows("john");
+    let mut of_jane = jane.events("/v1/events", &[]);
+    let valid_until = john.leads()["valid_until_boot_ms"].as_u64().unwrap();
+    john.signal(Signal::TERM);
+    of_jane.change(|data| data["is_self"] == true);
+    assert!(boot_ms() > valid_until);
+    assert_eq!(john.process.end(), 0);
+}
+
+#[test]
+fn a_frozen_sidecar_s_answers_were_valid_only_for_so_long_as_they_said() {
+    let cluster = Cluster::start();
+    let john = Sidecar::start(&cluster, "john", "--lease-duration 1s");
+    let jane = Sidecar::start(&cluster, "jane", "--lease-duration 1s");
+    jane.follows("john");
+    let mut of_jane = jane.events("/v1/events", &[]);
+    let mut of_john = john.events("/v1/events", &[]);
+    let mut last = of_john.change(|data| data["is_self"] == true);
+    john.signal(Signal::STOP);
+    let leads = of_jane.change(|data| data["is_self"] == true).data;
+    let leads_at = boot_ms();
+    john.signal(Signal::CONT);
+    // All that john's application was told before it was frozen, and what it is told now.
+    loop {
+        let event = of_john.next().unwrap();
+        if event.data["is_self"] == true {
+            last = event;
+            continue;
+        }
+        if event.data["identity"] == "jane" {
+            break;
+        }
+    }
+    let valid_until = last.data["valid_until_boot_ms"].as_u64().unwrap();
+    assert!(valid_until < leads_at, "{valid_until} {leads_at}");
+    assert!(leads["token"].as_u64() > last.data["token"].as_u64());
+    assert_eq!(john.get("/leader").status, 503);
+}
+
+#[test]
+fn names_that_are_not_ours_and_changes_without_the_secret_are_refused() {
+    let cluster = Cluster::start();
+    let john = Sidecar::start(&cluster, "john", "--allow-host sidecar.test");
+    john.leads();
+    for path in ["/", "/v1/leader", "/v1/events", "/metrics", "/healthz"] {
+        let refused = john.ask(&format!("GET {path}"), &["Host: evil.example:4040"], "");
+        assert_eq!(refused.status, 421, "{path}: {refused:?}");
+        assert!(!refused.body.contains("john"));
+    }
+    let get = "GET /healthz HTTP/1.1\r\nConnection: close\r\n";
+    assert_eq!(john.raw(&format!("{get}\r\n")).status, 421);
+    assert_eq!(john.raw(&format!("{get}Host: localhost\r\nHost: localhost\r\n\r\n")).status, 421);
+    assert_eq!(john.ask("GET /healthz", &["Host: Sidecar.Test:80"], "").status, 200);
+
+    let wrong = "Authorization: Bearer correct horse battery stapler";
+    for headers in [&[][..], &[wrong], &["Authorization: Basic eA=="]] {
+        assert_eq!(john.ask("POST /v1/step-down", headers, "").status, 401);
+        assert_eq!(john.ask("GET /v1/lifeline", headers, "").status, 401);
+    }
+    assert_eq!(john.get("/v1/step-down").status, 405);
+    assert_eq!(john.ask("DELETE /v1/leader", &[], "").status, 405);
+    assert_eq!(john.get("/v2/leader").status, 404);
+    assert_eq!(john.get("/v1/leader?lease=x").status, 400);
+    assert_eq!(john.step_down("{\"for\":\"ever\"}").status, 400);
+    assert_eq!(john.step_down(&"x".repeat(100_000)).status, 413);
+    let header = format!("X: {}", "x".repeat(20_000));
+    assert!([431, 0].contains(&john.ask("GET /", &[&header], "").status));
+    assert_eq!(john.answer()["is_self"], true, "none of it did anything");
+    assert!(!john.log().contains(SECRET));
+
+    let jane = Sidecar::start(&cluster, "jane", "");
+    jane.follows("john");
+    assert_eq!(jane.step_down("").status, 409);
+    assert_eq!(john.step_down("{\"to\":\"jane\"}").status, 200);
+    jane.leads();
+}
+
+#[test]
+fn what_cannot_work_is_refused_at_the_start() {
+    let cluster = Cluster::start();
+    let mut command = cluster.command("sidecar --lock lease/scanner --listen");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let output = command.arg(taken.local_addr().unwrap().to_string()).output().unwrap();
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
+    let refuse = |arguments: &str| {
+        let arguments = format!("sidecar --lock lease/scanner {arguments}");
+        cluster.run(&arguments)
+    };
+    let remote = refuse("--listen 0.0.0.0:0");
+    assert_eq!(remote.code, 2, "{remote:?}");
+    assert!(remote.stderr.contains("--allow-remote"), "{remote:?}");
+    let file = cluster.folder.path().join("short");
+    std::fs::write(&file, "short\n").unwrap();
+    let short = refuse(&format!("--listen 127.0.0.1:0 --token-file {}", file.display()));
+    assert_eq!(short.code, 7, "{short:?}");
+    assert!(!short.stderr.contains("short\n"), "{short:?}");
+}
+
+#[test]
+fn a_unix_socket_has_its_mode_and_needs_no_secret() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let cluster = Cluster::start();
+    let path = cluster.folder.path().join("socket");
+    let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+    let listen = format!("--listen unix:{}", path.display());
+    let mut john = Sidecar::start(&cluster, "john", &listen);
+    john.leads();
+    assert_eq!(mode(), 0o600);
+    assert_eq!(john.ask("POST /v1/step-down", &[], "").json()["release"], "done");
+    let taken = cluster.run(&format!("sidecar --lock lease/scanner {listen}"));
+    assert_eq!(taken.code, 7, "{taken:?}");
+    john.process.kill();
+    assert!(path.exists(), "one that was killed leaves it");
+    let mut again = Sidecar::start(&cluster, "jane", &format!("{listen} --socket-mode 0660"));
+    assert_eq!(mode(), 0o660);
+    again.answer();
+    again.signal(Signal::TERM);
+    assert_eq!(again.process.end(), 0);
+    assert!(!path.exists());
+    std::fs::write(&path, "somebody's").unwrap();
+    let file = cluster.run(&format!("sidecar --lock lease/scanner {listen}"));
+    assert_eq!(file.code, 7, "{file:?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "somebody's");
+}

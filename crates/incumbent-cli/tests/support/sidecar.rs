@@ -1,0 +1,259 @@
+//! Sidecars as processes, and what asks them over HTTP.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use rustix::time::{ClockId, clock_gettime};
+use serde_json::Value;
+
+use super::{Candidate, Cluster};
+
+/// What the tests give as the secret.
+pub(crate) const SECRET: &str = "correct horse battery staple";
+
+/// A sidecar process, ended with the test.
+pub(crate) struct Sidecar {
+    pub(crate) process: Candidate,
+    /// `ADDRESS:PORT`, or the path of the socket.
+    pub(crate) place: String,
+    pub(crate) probes: Option<String>,
+    pub(crate) log: PathBuf,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Reply {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines
+            .into_iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+    }
+}
+
+impl Sidecar {
+    /// One for `lease/scanner` with a lease of 3 s, that knows the secret.
+    pub(crate) fn start(cluster: &Cluster, identity: &str, more: &str) -> Self {
+        Self::start_with(cluster, cluster.command(""), identity, more)
+    }
+
+    /// The same, by this command.
+    pub(crate) fn start_with(
+        cluster: &Cluster,
+        mut command: Command,
+        identity: &str,
+        more: &str,
+    ) -> Self {
+        let secret = cluster.folder.path().join("secret");
+        std::fs::write(&secret, SECRET).unwrap();
+        let log = cluster.folder.path().join(format!("log-{identity}"));
+        command.args(["sidecar", "--lock", "lease/scanner", "--identity", identity]);
+        for (flag, default) in [("--listen", "127.0.0.1:0"), ("--lease-duration", "3s")] {
+            if !more.contains(flag) {
+                command.args([flag, default]);
+            }
+        }
+        if !more.contains("unix:") {
+            command.arg("--token-file").arg(&secret);
+        }
+        command.args(more.split_whitespace()).stderr(File::create(&log).unwrap());
+        let mut process = Candidate::start(command);
+        let said = |prefix: &str| {
+            let log = std::fs::read_to_string(&log).unwrap();
+            log.lines().find_map(|line| line.strip_prefix(prefix)).map(str::to_owned)
+        };
+        let what_it_said = || {
+            if process.has_ended() {
+                panic!("{}", std::fs::read_to_string(&log).unwrap());
+            }
+            said("sidecar: ")
+                .filter(|_| !more.contains("--probe-addr") || said("probes: ").is_some())
+        };
+        let place = until("it listens", what_it_said);
+        let place = place.trim_start_matches("http://").trim_start_matches("unix:").to_owned();
+        let probes = said("probes: ").map(|url| url.trim_start_matches("http://").to_owned());
+        Self { process, place, probes, log }
+    }
+
+    /// Sends the request with these headers, and reads the answer to its end.
+    pub(crate) fn ask(&self, request: &str, headers: &[&str], body: &str) -> Reply {
+        let host = format!("Host: {}", if self.place.starts_with('/') { "x" } else { &self.place });
+        let mut lines = vec![format!("{request} HTTP/1.1"), "Connection: close".to_owned()];
+        if !headers.iter().any(|header| header.starts_with("Host:")) {
+            lines.push(host);
+        }
+        lines.extend(headers.iter().map(|header| (*header).to_owned()));
+        lines.push(format!("Content-Length: {}", body.len()));
+        self.raw(&format!("{}\r\n\r\n{body}", lines.join("\r\n")))
+    }
+
+    pub(crate) fn raw(&self, request: &str) -> Reply {
+        let mut stream = self.connect();
+        let _ = stream.write_all(request.as_bytes());
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        let status = head.split_whitespace().nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+        Reply { status, head: head.to_owned(), body: body.to_owned() }
+    }
+
+    pub(crate) fn connect(&self) -> Box<dyn Stream> {
+        let patience = Some(Duration::from_secs(60));
+        if self.place.starts_with('/') {
+            let stream = UnixStream::connect(&self.place).unwrap();
+            stream.set_read_timeout(patience).unwrap();
+            return Box::new(stream);
+        }
+        let stream = TcpStream::connect(&self.place).unwrap();
+        stream.set_read_timeout(patience).unwrap();
+        Box::new(stream)
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Reply {
+        self.ask(&format!("GET {path}"), &[], "")
+    }
+
+    pub(crate) fn answer(&self) -> Value {
+        self.get("/v1/leader").json()
+    }
+
+    pub(crate) fn step_down(&self, body: &str) -> Reply {
+        let secret = format!("Authorization: Bearer {SECRET}");
+        self.ask("POST /v1/step-down", &[&secret], body)
+    }
+
+    /// Asks until it is so, and returns that answer.
+    pub(crate) fn answer_when(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        until(what, || Some(self.answer()).filter(|answer| is_so(answer)))
+    }
+
+    /// Waits until this one leads.
+    pub(crate) fn leads(&self) -> Value {
+        self.answer_when("it leads", |answer| answer["is_self"] == true)
+    }
+
+    /// Waits until it says that this one leads.
+    pub(crate) fn follows(&self, leader: &str) -> Value {
+        self.answer_when("it follows", |answer| answer["identity"] == leader)
+    }
+
+    pub(crate) fn events(&self, path: &str, headers: &[&str]) -> Events {
+        let mut stream = self.connect();
+        let secret = format!("Authorization: Bearer {SECRET}");
+        let mut lines = vec![format!("GET {path} HTTP/1.1"), format!("Host: {}", self.place)];
+        if self.place.starts_with('/') {
+            lines[1] = "Host: x".to_owned();
+        }
+        lines.push(secret);
+        lines.extend(headers.iter().map(|header| (*header).to_owned()));
+        stream.write_all(format!("{}\r\n\r\n", lines.join("\r\n")).as_bytes()).unwrap();
+        Events { lines: BufReader::new(stream) }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+}
+
+pub(crate) trait Stream: Read + Write + Send {}
+
+impl<S: Read + Write + Send> Stream for S {}
+
+/// A stream of server-sent events; dropped, its connection closes.
+pub(crate) struct Events {
+    lines: BufReader<Box<dyn Stream>>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Event {
+    pub(crate) id: String,
+    pub(crate) kind: String,
+    pub(crate) data: Value,
+}
+
+impl Events {
+    /// The next event, `None` at the end of the stream.
+    pub(crate) fn next(&mut self) -> Option<Event> {
+        let mut event = Event { id: String::new(), kind: String::new(), data: Value::Null };
+        loop {
+            let mut line = String::new();
+            if self.lines.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            let line = line.trim_end();
+            if let Some(id) = line.strip_prefix("id: ") {
+                event.id = id.to_owned();
+            } else if let Some(kind) = line.strip_prefix("event: ") {
+                event.kind = kind.to_owned();
+            } else if let Some(data) = line.strip_prefix("data: ") {
+                event.data = serde_json::from_str(data).unwrap();
+            } else if line.is_empty() && !event.kind.is_empty() {
+                return Some(event);
+            }
+        }
+    }
+
+    /// The next change of which this is true; others are passed over.
+    pub(crate) fn change(&mut self, is_so: impl Fn(&Value) -> bool) -> Event {
+        loop {
+            let event = self.next().expect("the stream has ended");
+            if event.kind == "leader" && is_so(&event.data) {
+                return event;
+            }
+        }
+    }
+}
+
+/// Asks until there is something.
+pub(crate) fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(40);
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Milliseconds on the clock that the answers name.
+pub(crate) fn boot_ms() -> u64 {
+    let time = clock_gettime(ClockId::Boottime);
+    time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
+}
+
+/// The blocks of this language in a page of the documentation.
+pub(crate) fn blocks(page: &str, language: &str) -> Vec<String> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(page);
+    let text = std::fs::read_to_string(file).unwrap();
+    let mut blocks = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line == format!("```{language}") {
+            let block: Vec<_> = lines.by_ref().take_while(|line| *line != "```").collect();
+            blocks.push(block.join("\n"));
+        }
+    }
+    blocks
+}
