@@ -123,6 +123,18 @@ impl Settings {
         if wanted.image.is_none() && !wanted.command.is_empty() {
             return Err(invalid("a command without --image is for no Deployment", "add --image"));
         }
+        let shows = match wanted.usage {
+            Usage::Library => "",
+            Usage::Sidecar if wanted.endpoint_slice.is_some() => "EndpointSlice",
+            Usage::Run if wanted.label || wanted.endpoint_slice.is_some() => {
+                "label or EndpointSlice"
+            }
+            Usage::Run | Usage::Sidecar => "",
+        };
+        if !shows.is_empty() {
+            let hint = "leave the flag out, or use --for library";
+            return Err(invalid(format!("this command writes no {shows}"), hint));
+        }
         Ok(Self {
             lock,
             name,

@@ -6,6 +6,7 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -15,6 +16,8 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use support::kubectl::Kubectl;
+use support::peers::{self, Peer};
 use support::{Outcome, incumbent};
 
 fn deploy() -> PathBuf {
@@ -206,6 +209,8 @@ fn what_cannot_be_a_name_or_makes_no_sense_is_refused() {
         ("--lock lease/a --namespace a/b", "a/b"),
         ("--lock lease/a --for run --image app:1", "needs a command"),
         ("--lock lease/a -- sh", "without --image"),
+        ("--lock lease/a --for run --label", "writes no label"),
+        ("--lock lease/a --for sidecar --endpoint-slice web", "writes no EndpointSlice"),
     ] {
         let outcome = run(&format!("manifests {arguments}"));
         assert_eq!((outcome.code, outcome.stdout.as_str()), (2, ""), "{arguments}: {outcome:?}");
@@ -222,4 +227,141 @@ fn words_of_a_command_are_printed_as_they_are() {
     let objects = objects(&outcome.stdout);
     let command = &objects.last().unwrap()["spec"]["template"]["spec"]["containers"][0]["command"];
     assert_eq!(command.as_array().unwrap()[4..], words.map(Value::from));
+}
+
+fn sorted(mut objects: Vec<Value>) -> Vec<Value> {
+    objects.sort_by_key(|object| object["kind"].to_string());
+    objects
+}
+
+#[test]
+fn the_chart_says_what_the_command_prints() {
+    let Some(helm) = peers::find(Peer::Helm) else { return };
+    let rendered = |values: &str| {
+        let chart = deploy().join("helm/incumbent");
+        let mut command = Command::new(&helm);
+        Outcome::of(command.arg(chart).args(["web", "prod", values]).output().unwrap())
+    };
+    for (values, arguments) in [
+        ("{}", "--lock lease/web"),
+        ("image: app:1", "--lock lease/web --image app:1"),
+        (
+            "{lock: {kind: configmap, name: board, key: second}, image: app:1, replicas: 3}",
+            "--lock configmap/board:second --image app:1 --replicas 3",
+        ),
+        ("{preCreate: true, watch: false}", "--lock lease/web --pre-create --no-watch"),
+        (
+            "{lock: {kind: configmap}, preCreate: true, watch: false, events: true}",
+            "--lock configmap/web --pre-create --no-watch --events",
+        ),
+        (
+            "{kubeletReports: true, label: true, image: 'r.example/a/b:1@sha256:0'}",
+            "--lock lease/web --kubelet-reports --label --image r.example/a/b:1@sha256:0",
+        ),
+        ("{flowSchema: true, label: true}", "--lock lease/web --flow-schema --label"),
+        (
+            "{account: {create: false, name: here}, kubeletReports: true}",
+            "--lock lease/web --service-account here --kubelet-reports",
+        ),
+        (
+            "incumbent: {image: mine:2}\nimage: app:1",
+            "--lock lease/web --image app:1 --incumbent-image mine:2",
+        ),
+    ] {
+        let chart = rendered(values);
+        assert_eq!(chart.code, 0, "{values}: {chart:?}");
+        let printed = printed(&format!("--for sidecar --name web --namespace prod {arguments}"));
+        let chart = objects(chart.stdout.strip_prefix("---\n").unwrap());
+        assert_eq!(sorted(chart), sorted(objects(&printed)), "{values}");
+    }
+    let slices = objects(&rendered("endpointSlice: back").stdout[4..]);
+    let printed = printed("--lock lease/web -n prod --endpoint-slice back");
+    assert_eq!(sorted(slices), sorted(objects(&printed)));
+    for wrong in [
+        "imagee: app:1",
+        "image: 'a\"b'",
+        "lock: {kind: secret}",
+        "lock: {name: 'a\"\\nb'}",
+        "lock: {kind: lease, key: second}",
+        "events: maybe",
+        "replicas: two",
+    ] {
+        let outcome = rendered(wrong);
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (1, ""), "{wrong}");
+    }
+}
+
+#[test]
+fn the_chart_has_the_version_of_the_program() {
+    let chart = fs::read_to_string(deploy().join("helm/incumbent/Chart.yaml")).unwrap();
+    let chart: Value = serde_saphyr::from_str(&chart).unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!((&chart["version"], &chart["appVersion"]), (&json!(version), &json!(version)));
+}
+
+const WEB: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: web }
+spec:
+  selector: { matchLabels: { app.kubernetes.io/name: web } }
+  template:
+    metadata: { labels: { app.kubernetes.io/name: web } }
+    spec:
+      initContainers: [{ name: migrate, image: 'app:1' }]
+      containers: [{ name: app, image: 'app:1' }]
+";
+
+#[test]
+fn the_component_gives_a_deployment_its_sidecar_and_names_all_after_it() {
+    let Some(kubectl) = Kubectl::new("kustomize") else { return };
+    let component = kubectl.folder().join("component");
+    fs::create_dir(&component).unwrap();
+    for file in files(&deploy().join("kustomize")) {
+        fs::copy(&file, component.join(file.file_name().unwrap())).unwrap();
+    }
+    fs::create_dir(kubectl.folder().join("web")).unwrap();
+    kubectl.file("web/web.yaml", WEB);
+    kubectl.file(
+        "web/kustomization.yaml",
+        "namespace: prod\nresources: [web.yaml]\ncomponents: [../component]\n",
+    );
+    let built = objects(&kubectl.ok("kustomize web"));
+    built.iter().for_each(|object| check(object).unwrap());
+    let printed = objects(&printed("--lock lease/web -n prod --for sidecar --image app:1"));
+    let (mut built, mut printed) = (sorted(built), sorted(printed));
+    // The Deployment is somebody's own: of it, what the component adds.
+    let (own, ours) = (built.remove(0), printed.remove(0));
+    assert_eq!(built, printed);
+    let (own, ours) = (&own["spec"]["template"]["spec"], &ours["spec"]["template"]["spec"]);
+    assert_eq!(own["initContainers"][0], ours["initContainers"][0]);
+    assert_eq!(own["initContainers"][1]["name"], "migrate", "the sidecar is first");
+    assert_eq!(own["initContainers"].as_array().unwrap().len(), 2);
+    assert_eq!(own["serviceAccountName"], ours["serviceAccountName"]);
+}
+
+#[test]
+fn what_is_printed_can_be_applied_and_applied_again_while_somebody_leads() {
+    let Some(kubectl) = Kubectl::new("manifests") else { return };
+    for (lock, kind) in [("lease/scanner", "lease"), ("configmap/board", "configmap")] {
+        let arguments = format!("--lock {lock} --pre-create --events -n {}", kubectl.namespace);
+        kubectl.file("printed.yaml", &printed(&arguments));
+        assert_eq!(kubectl.ok("apply -f printed.yaml").lines().count(), 4);
+        let holder = match kind {
+            "lease" => r#"{"spec":{"holderIdentity":"john"}}"#,
+            _ => r#"{"data":{"leader":"john"}}"#,
+        };
+        kubectl.ok(&format!("patch {lock} --type=merge -p {holder}"));
+        let before = kubectl.json(&format!("get {lock}"));
+        let again = kubectl.ok("apply -f printed.yaml");
+        assert!(again.lines().all(|line| line.ends_with(" unchanged")), "{again}");
+        assert_eq!(kubectl.json(&format!("get {lock}")), before);
+        let name = before["metadata"]["name"].as_str().unwrap();
+        let account = format!("system:serviceaccount:{}:{name}", kubectl.namespace);
+        let may = |what: &str| kubectl.run(&format!("auth can-i {what} --as {account}")).stdout;
+        assert_eq!(may(&format!("update {lock}")), "yes\n");
+        assert_eq!(may("create events"), "yes\n");
+        assert_eq!(may(&format!("create {kind}")), "no\n");
+        assert_eq!(may(&format!("delete {lock}")), "no\n");
+    }
 }

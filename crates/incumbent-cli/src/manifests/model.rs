@@ -233,28 +233,46 @@ fn sidecar() -> Node {
     let memory = |size| map([part("memory", text(size))]);
     let requests = map([part("cpu", text("10m")), part("memory", text("16Mi"))]);
     let resources = map([part("requests", requests), part("limits", memory("64Mi"))]);
+    let mut own = Vec::from(arguments("sidecar"));
+    own.push(item(text("--label")).only(Switch::Label));
+    own.push(item(text(format!("--probe-addr=0.0.0.0:{PROBES}"))));
+    let port = map([part("name", text("probes")), part("containerPort", Node::Raw(PROBES))]);
+    let patience =
+        [part("periodSeconds", Node::Raw("1")), part("failureThreshold", Node::Raw("60"))];
+    let rarely = [part("periodSeconds", Node::Raw("10")), part("failureThreshold", Node::Raw("6"))];
     map([
         part("name", text("incumbent")),
         part("image", text("<incumbent>")),
         part("restartPolicy", text("Always")).note(
             "A native sidecar: it is ended after the application, and then gives the lock back.",
         ),
-        part("args", list(arguments("sidecar"))),
+        part("args", Node::List(own)),
         part("env", downward()),
+        part("ports", list([item(port)])),
+        part("startupProbe", probe("/startupz", patience))
+            .note("The application starts when the sidecar has reached the API server."),
+        part("livenessProbe", probe("/livez", rarely)),
         part("resources", resources),
         part("securityContext", security()),
     ])
 }
 
 /// What both `run` and `sidecar` are told.
-fn arguments(command: &str) -> [Part; 5] {
+fn arguments(command: &str) -> [Part; 4] {
     [
         item(text(command)),
         item(text("--lock=<kind>/<lock><key>")),
         item(text("--events")).only(Switch::Events),
         item(text("--kubelet-reports")).only(Switch::KubeletReports),
-        item(text("--label")).only(Switch::Label),
     ]
+}
+
+/// The kubelet asks from outside, where the application's port is not to be reached.
+const PROBES: &str = "4041";
+
+fn probe(path: &str, more: [Part; 2]) -> Node {
+    let get = map([part("path", text(path)), part("port", text("probes"))]);
+    Node::Map([part("httpGet", get)].into_iter().chain(more).collect())
 }
 
 fn application(usage: Usage, command: &[String]) -> Node {

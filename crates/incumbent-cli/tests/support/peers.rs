@@ -8,6 +8,7 @@ use std::sync::Mutex;
 pub(crate) enum Peer {
     ClientGo,
     Python,
+    Helm,
 }
 
 impl Peer {
@@ -15,6 +16,7 @@ impl Peer {
         match self {
             Self::ClientGo => "client-go",
             Self::Python => "the Python client",
+            Self::Helm => "helm's engine",
         }
     }
 
@@ -23,6 +25,7 @@ impl Peer {
         folder().join(match self {
             Self::ClientGo => "client-go",
             Self::Python => "python/bin/python",
+            Self::Helm => "helm",
         })
     }
 }
@@ -35,9 +38,10 @@ pub(crate) fn find(peer: Peer) -> Option<PathBuf> {
     if peer.program().exists() {
         return Some(peer.program());
     }
-    // All that are missing, in one line.
-    let all = [Peer::ClientGo, Peer::Python].into_iter();
-    let names: Vec<_> = all.filter(|peer| !peer.program().exists()).map(Peer::name).collect();
+    // All that are missing for elections, in one line.
+    let all = if peer == Peer::Helm { vec![peer] } else { vec![Peer::ClientGo, Peer::Python] };
+    let all = all.into_iter().filter(|peer| !peer.program().exists());
+    let names: Vec<_> = all.map(Peer::name).collect();
     missing(&names.join(" and "), "interop/build builds it");
     None
 }
