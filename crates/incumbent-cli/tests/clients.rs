@@ -1,0 +1,147 @@
+//! The clients of docs/clients.md, as they are printed there, against real sidecars.
+
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use support::sidecar::{Sidecar, blocks};
+use support::{Cluster, peers};
+
+/// A client that runs, and what it prints.
+struct Client {
+    child: Child,
+    lines: Receiver<(Instant, String)>,
+}
+
+impl Client {
+    fn start(mut command: Command, sidecar: &Sidecar) -> Self {
+        command.env("INCUMBENT_URL", format!("http://{}", sidecar.place));
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let (sender, lines) = channel();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                let _ = sender.send((Instant::now(), line));
+            }
+        });
+        Self { child, lines }
+    }
+
+    /// The first line from now on that is so, and the lines before it.
+    fn until(&self, is_so: impl Fn(&str) -> bool) -> Vec<(Instant, String)> {
+        let mut lines = Vec::new();
+        loop {
+            let line = self.lines.recv_timeout(Duration::from_secs(60));
+            lines.push(line.unwrap_or_else(|_| panic!("the client says no more: {lines:?}")));
+            if is_so(&lines.last().unwrap().1) {
+                return lines;
+            }
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Whether it waits while another leads, acts with the token when its turn comes, and does not act when
+/// another may lead, though nobody could tell it so.
+fn judge(command: Command) {
+    let cluster = Cluster::start();
+    let john = Sidecar::start(&cluster, "john", "--lease-duration 2s");
+    john.leads();
+    let jane = Sidecar::start(&cluster, "jane", "--lease-duration 2s");
+    jane.follows("john");
+    let client = Client::start(command, &jane);
+    let first = client.until(|line| line == "wait");
+    assert!(first.iter().all(|(_, line)| line == "wait"), "{first:?}");
+    assert_eq!(john.step_down("").status, 200);
+    let token = jane.leads()["token"].as_u64().unwrap();
+    let acts = client.until(|line| line.starts_with("act"));
+    assert_eq!(acts.last().unwrap().1, format!("act {token}"));
+    jane.signal(Signal::STOP);
+    john.leads();
+    let taken_over_at = Instant::now();
+    jane.signal(Signal::CONT);
+    let after = client.until(|line| line == "wait");
+    // What was printed before is read a moment later.
+    let pipe = Duration::from_millis(100);
+    let late =
+        after.iter().filter(|(at, line)| line.starts_with("act") && *at > taken_over_at + pipe);
+    assert_eq!(late.count(), 0, "{after:?}");
+}
+
+/// The program, if this machine has it.
+fn found(program: &str, package: &str) -> Option<Command> {
+    let works = |flag: &str| {
+        let mut command = Command::new(program);
+        command.arg(flag).stdout(Stdio::null()).stderr(Stdio::null()).status()
+    };
+    if ["--version", "version"].into_iter().any(|flag| works(flag).is_ok_and(|s| s.success())) {
+        return Some(Command::new(program));
+    }
+    peers::missing(program, package);
+    None
+}
+
+/// Writes the only example of this language into a file of this name.
+fn example(folder: &Path, language: &str, file: &str) -> std::path::PathBuf {
+    let mut blocks = blocks("clients.md", language);
+    assert_eq!(blocks.len(), 1, "{language}");
+    let path = folder.join(file);
+    std::fs::write(&path, blocks.remove(0)).unwrap();
+    path
+}
+
+#[test]
+fn in_a_shell() {
+    if found("curl", "Debian's curl").is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new("sh");
+    command.arg(example(folder.path(), "sh", "client.sh"));
+    judge(command);
+}
+
+#[test]
+fn in_python() {
+    let Some(mut command) = found("python3", "Debian's python3") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    command.arg(example(folder.path(), "python", "client.py"));
+    judge(command);
+}
+
+#[test]
+fn in_node() {
+    let Some(mut command) = found("node", "Debian's nodejs") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    command.arg(example(folder.path(), "js", "client.js"));
+    judge(command);
+}
+
+#[test]
+fn in_go() {
+    let Some(mut go) = found("go", "Debian's golang") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("client");
+    go.arg("build").arg("-o").arg(&program).arg(example(folder.path(), "go", "main.go"));
+    assert!(go.current_dir(folder.path()).status().unwrap().success());
+    judge(Command::new(program));
+}
+
+#[test]
+fn in_java() {
+    let Some(mut command) = found("java", "Debian's default-jdk-headless") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    command.arg(example(folder.path(), "java", "Client.java"));
+    judge(command);
+}
