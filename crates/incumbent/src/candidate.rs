@@ -438,7 +438,7 @@ impl Builder {
             proofs,
             news,
         });
-        tokio::spawn(driver.run());
+        tokio::spawn(Box::new(driver).run());
         Ok(Candidate {
             lock,
             identity,

@@ -130,7 +130,8 @@ impl Driver {
     }
 
     /// Runs until the candidate and its leadership are gone, and what they held is released.
-    pub(crate) async fn run(mut self) {
+    /// Boxed, because a future keeps what it is given beside what it makes of it.
+    pub(crate) async fn run(mut self: Box<Self>) {
         let mut input = Input::Wake;
         loop {
             let output = self.elector.step(self.clock.now(), input);
@@ -404,10 +405,11 @@ impl Driver {
                 self.watch.ahead = None;
                 Input::Follow(follow)
             }
-            Some(News::Seen(observation, stored)) => {
+            Some(News::Seen(seen)) => {
                 self.forgive_watch();
+                let (observation, stored) = *seen;
                 self.fresh = stored;
-                Input::Observed(*observation)
+                Input::Observed(observation)
             }
             None => self.listen_anew(),
         }
@@ -518,7 +520,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What has time for it is done on a beat that all elections of a process share: who takes part in a thousand
 /// wakes up for several at once.
-const BEAT: Duration = Duration::from_millis(100);
+const BEAT: Duration = Duration::from_millis(200);
 
 fn last_beat(moment: Instant) -> Instant {
     let beats = moment.since_start().as_millis() / BEAT.as_millis();

@@ -24,7 +24,7 @@ use crate::stream::{Seen, Shown};
 pub(crate) enum News {
     /// A watch is open now, or no longer is.
     Follow(Follow),
-    Seen(Box<Observation>, Option<Stored>),
+    Seen(Box<(Observation, Option<Stored>)>),
 }
 
 /// A watch, and all who learn from it. It is open while there is anybody.
@@ -242,15 +242,16 @@ impl Audience {
         let Some(listeners) = self.listeners.get_mut(&shown.name) else { return };
         listeners.retain(|listener| {
             if is_gone {
-                return listener.takes(News::Seen(Box::new(Observation::Gone { revision }), None));
+                return listener
+                    .takes(News::Seen(Box::new((Observation::Gone { revision }, None))));
             }
             if listener.known.load(Ordering::Relaxed) >= revision {
                 return true;
             }
             let Ok(object) = shown.object() else { return true };
             listener.lock.decode(&object).is_ok_and(|snapshot| {
-                let present = Box::new(Observation::Present(snapshot));
-                listener.takes(News::Seen(present, Stored::new(object)))
+                let seen = (Observation::Present(snapshot), Stored::new(object));
+                listener.takes(News::Seen(Box::new(seen)))
             })
         });
     }
