@@ -458,7 +458,9 @@ impl Driver {
         wake.map(|window| {
             let width = window.latest.saturating_since(window.earliest);
             let moment = window.earliest + width.mul_f64(fastrand::f64());
-            if width >= 2 * BEAT { last_beat(moment).max(window.earliest) } else { moment }
+            let beat = nearest_beat(moment);
+            let is_within = (window.earliest..=window.latest).contains(&beat);
+            if is_within && width >= 2 * BEAT { beat } else { moment }
         })
     }
 }
@@ -522,7 +524,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// wakes up for several at once.
 const BEAT: Duration = Duration::from_millis(200);
 
-fn last_beat(moment: Instant) -> Instant {
-    let beats = moment.since_start().as_millis() / BEAT.as_millis();
+fn nearest_beat(moment: Instant) -> Instant {
+    let beats = (moment + BEAT / 2).since_start().as_millis() / BEAT.as_millis();
     Instant::new(BEAT * u32::try_from(beats).unwrap_or(u32::MAX))
 }

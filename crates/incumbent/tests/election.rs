@@ -74,7 +74,8 @@ async fn waiting_costs_no_requests_and_leading_one_put_per_renew_interval() {
         .skip(1)
         .map(|mut waiting| tokio::spawn(async move { waiting.campaign().await.map(drop) }))
         .collect();
-    seconds(1.0).await;
+    // By then all stand in line.
+    seconds(60.0).await;
 
     let before = server.requests();
     seconds(600.0).await;
