@@ -5,14 +5,16 @@
     reason = "the comments are the help, where [] is optional"
 )]
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use incumbent::{Connect, Error, Lock, Timing};
+use incumbent::{Builder, Connect, Error, Lock, Timing};
 use incumbent_apiserver::{Fault, FaultError};
 
+use crate::metrics::Exporter;
 use crate::{exit, metrics};
 
 /// Leader election on Kubernetes.
@@ -34,6 +36,9 @@ pub(crate) enum Command {
     #[cfg(unix)]
     /// Take part for an application of any language, and tell it who leads, over HTTP on loopback
     Sidecar(crate::sidecar::args::Sidecar),
+    /// Run a command only while this process leads
+    #[cfg(target_os = "linux")]
+    Run(Run),
     /// Write a name on the blackboard, if none stands there: first come, first served
     Claim(Claim),
     /// Show the locks of a namespace and who holds them
@@ -108,21 +113,9 @@ pub(crate) struct Elect {
     /// What to compete for: lease/NAME or configmap/NAME[:KEY]; may be given many times
     #[arg(long = "lock", value_name = "LOCK", required = true)]
     pub(crate) locks: Vec<String>,
-    /// The name others see [default: the Pod's name and uid, else the host's name and a number]
-    #[arg(long, env = "INCUMBENT_IDENTITY", value_name = "ID")]
-    pub(crate) identity: Option<String>,
     /// Run this many candidates for each lock, for load tests
-    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value = "1", conflicts_with = "metrics_addr", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) candidates: u16,
-    /// Give no fencing token below this, for a lock that moves to another cluster or a restored backup
-    #[arg(long, value_name = "N", default_value = "0")]
-    pub(crate) token_floor: u64,
-    /// Write a Kubernetes Event on the lock when a term begins and ends
-    #[arg(long)]
-    pub(crate) events: bool,
-    /// Serve /metrics for Prometheus at this port of 127.0.0.1, or at this address; port 0 takes a free one
-    #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = metrics::address, conflicts_with = "candidates")]
-    pub(crate) metrics_addr: Option<SocketAddr>,
     /// While leading, print an "acting" line this often
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) act_every: Option<Duration>,
@@ -130,9 +123,116 @@ pub(crate) struct Elect {
     #[arg(long, value_name = "ADDRESS", hide = true)]
     pub(crate) register: Option<SocketAddr>,
     #[command(flatten)]
+    pub(crate) candidacy: Candidacy,
+    #[command(flatten)]
     pub(crate) timing: TimingArgs,
     #[command(flatten)]
     pub(crate) cluster: Cluster,
+}
+
+/// How a candidate takes part, in whatever command it does.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Candidate")]
+pub(crate) struct Candidacy {
+    /// The name others see [default: the Pod's name and uid, else the host's name and a number]
+    #[arg(long, env = "INCUMBENT_IDENTITY", value_name = "ID")]
+    pub(crate) identity: Option<String>,
+    /// Go before candidates of a lower priority, and take over from a leader of a lower one
+    #[arg(long, value_name = "N", default_value = "0", allow_negative_numbers = true)]
+    priority: i32,
+    /// Publish where this candidate can be reached while it leads
+    #[arg(long, value_name = "ADDRESS")]
+    address: Option<String>,
+    /// Take over as soon as the kubelet reports that the leader's container has terminated; all candidates
+    /// need it, and the verbs get and watch on pods
+    #[arg(long)]
+    kubelet_reports: bool,
+    /// Give no fencing token below this, for a lock that moves to another cluster or a restored backup
+    #[arg(long, value_name = "N", default_value = "0")]
+    token_floor: u64,
+    /// Write a Kubernetes Event on the lock when a term begins and ends
+    #[arg(long)]
+    events: bool,
+    /// Serve /metrics for Prometheus at this port of 127.0.0.1, or at this address; port 0 takes a free one
+    #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = metrics::address)]
+    metrics_addr: Option<SocketAddr>,
+}
+
+impl Candidacy {
+    pub(crate) fn apply(&self, mut builder: Builder) -> Builder {
+        if let Some(identity) = &self.identity {
+            builder = builder.identity(identity);
+        }
+        if let Some(address) = &self.address {
+            builder = builder.address(address);
+        }
+        builder
+            .priority(self.priority)
+            .kubelet_reports(self.kubelet_reports)
+            .token_floor(self.token_floor)
+            .events(self.events)
+    }
+
+    /// What counts, and serves its numbers already, where that is asked for.
+    pub(crate) async fn exporter(&self) -> anyhow::Result<Option<Exporter>> {
+        let Some(address) = self.metrics_addr else { return Ok(None) };
+        let exporter = Exporter::new();
+        exporter.serve(address).await?;
+        Ok(Some(exporter))
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[derive(Debug, clap::Args)]
+#[command(after_help = exit::RUN_HELP)]
+pub(crate) struct Run {
+    /// What to compete for: lease/NAME or configmap/NAME[:KEY]
+    #[arg(long, value_name = "LOCK")]
+    pub(crate) lock: String,
+    /// What to do when leadership is lost and the command was stopped: wait to lead again, or exit with 79
+    #[arg(long, value_enum, default_value = "wait")]
+    pub(crate) on_loss: OnLoss,
+    /// Give up when somebody else leads
+    #[arg(long = "try", conflicts_with = "timeout")]
+    pub(crate) only_try: bool,
+    /// Give up after waiting so long
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// The exit code of giving up
+    #[arg(short = 'E', long, value_name = "CODE", default_value = "75")]
+    pub(crate) conflict_exit_code: u8,
+    /// Start the command again when it ends, and go on leading, instead of handing over at once
+    #[arg(long, value_enum, default_value = "never")]
+    pub(crate) restart: Restart,
+    /// How often in a row; a run of a minute starts the count anew
+    #[arg(long, value_name = "N", default_value = "5")]
+    pub(crate) max_restarts: u32,
+    /// How long the command may take to stop when asked to; a lost term may leave it less
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub(crate) kill_after: Duration,
+    #[command(flatten)]
+    pub(crate) candidacy: Candidacy,
+    #[command(flatten)]
+    pub(crate) timing: TimingArgs,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+    /// The command and its arguments; no shell reads them
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnLoss {
+    Wait,
+    Exit,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Restart {
+    Never,
+    /// Unless its exit code is 0
+    OnFailure,
+    Always,
 }
 
 #[derive(Debug, clap::Args)]

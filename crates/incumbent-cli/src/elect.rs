@@ -13,7 +13,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::demo::register;
-use crate::metrics::Exporter;
 use crate::{args, output};
 
 pub(crate) async fn run(args: args::Elect) -> anyhow::Result<ExitCode> {
@@ -27,10 +26,7 @@ pub(crate) async fn run(args: args::Elect) -> anyhow::Result<ExitCode> {
     let elections = Elections::new(client);
     // One watch for all asks for more than one for the only lock.
     let is_many = locks.len() > 1;
-    let exporter = args.metrics_addr.map(|_| Exporter::new());
-    if let (Some(exporter), Some(address)) = (&exporter, args.metrics_addr) {
-        exporter.serve(address).await?;
-    }
+    let exporter = args.candidacy.exporter().await?;
 
     let (stop, stopped) = watch::channel(false);
     let mut parts = JoinSet::new();
@@ -40,16 +36,13 @@ pub(crate) async fn run(args: args::Elect) -> anyhow::Result<ExitCode> {
                 true => elections.candidate(lock.clone()),
                 false => Candidate::builder(elections.client().clone(), lock.clone()),
             };
-            let mut builder = builder
-                .timing(timing)
-                .token_floor(args.token_floor)
-                .events(args.events)
-                .on_overrun(end_unless_paused);
-            builder = match (&args.identity, args.candidates) {
-                (None, _) => builder,
-                (Some(identity), 1) => builder.identity(identity),
-                (Some(identity), _) => builder.identity(format!("{identity}-{number}")),
-            };
+            let builder = builder.timing(timing).on_overrun(end_unless_paused);
+            let mut builder = args.candidacy.apply(builder);
+            if let Some(identity) = &args.candidacy.identity
+                && args.candidates > 1
+            {
+                builder = builder.identity(format!("{identity}-{number}"));
+            }
             let act = Act { every: args.act_every, register: args.register };
             if let Some(exporter) = &exporter {
                 builder = builder.metrics(exporter.clone());

@@ -30,6 +30,36 @@ Exit codes:
 130  interrupted (demo)
 134  aborted: work still ran at the end of its lease, and nothing else could stop it";
 
+/// The same for `run`, which has to leave the low numbers to its command.
+pub(crate) const RUN_HELP: &str = "\
+Exit codes:
+  the command's own, or 128 plus the number of the signal that ended it; and
+   2  usage, before anything was started
+  69  the API server cannot be reached, or nothing says where it is
+  71  this system refuses: a file, a port, a process
+  75  somebody else leads: --try or --timeout gave up, and nothing was started
+  77  a permission is missing, or the credentials are not accepted
+  78  a name or a timing cannot work, or something does not exist
+  79  leadership was lost, and the command stopped (--on-loss exit)
+  126, 127  the command cannot be run, or does not exist
+  128 plus the signal's number, too, if one ends this program while it waits";
+
+/// Leadership was lost, and the command was stopped.
+#[cfg(target_os = "linux")]
+pub(crate) const LOST: u8 = 79;
+
+/// Prints the error as [`report`] does, and returns its code in sysexits.h's numbers.
+#[cfg(target_os = "linux")]
+pub(crate) fn report_as_wrapper(error: &anyhow::Error) -> ExitCode {
+    report(error);
+    ExitCode::from(match error.downcast_ref::<Error>().map_or(SYSTEM, code) {
+        UNREACHABLE => 69,
+        FORBIDDEN => 77,
+        USAGE | MISSING | DUPLICATE_IDENTITY => 78,
+        _ => 71,
+    })
+}
+
 /// Prints the error and what to do about it, and returns its code.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if is_broken_pipe(error) {

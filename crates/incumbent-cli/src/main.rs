@@ -10,6 +10,8 @@ mod get;
 mod manifests;
 mod metrics;
 mod output;
+#[cfg(target_os = "linux")]
+mod run;
 #[cfg(unix)]
 mod sidecar;
 
@@ -20,6 +22,10 @@ use clap::Parser;
 use crate::args::{Args, Command};
 
 fn main() -> ExitCode {
+    #[cfg(target_os = "linux")]
+    if let Some(code) = run::become_helper() {
+        return code;
+    }
     let args = Args::parse();
     output::start_log();
     // One thread is enough for what is mostly waiting, and keeps a candidate small.
@@ -34,6 +40,8 @@ fn main() -> ExitCode {
             Command::Elect(args) => elect::run(args).await,
             #[cfg(unix)]
             Command::Sidecar(args) => sidecar::run(args).await,
+            #[cfg(target_os = "linux")]
+            Command::Run(args) => Ok(run::run(args).await),
             Command::Claim(args) => claim::run(args).await,
             Command::Get(args) => get::run(args).await,
             Command::Manifests(wanted) => manifests::run(&wanted),

@@ -1,0 +1,274 @@
+//! `incumbent run`: runs a command only while this process leads.
+//!
+//! The command is under a guardian, a process of its own: it ends the command before anybody else may lead,
+//! whatever becomes of this process. The lock is given back only when nothing of the command is left.
+
+mod family;
+mod guard;
+mod guardian;
+mod notify;
+mod policy;
+mod signals;
+mod ward;
+mod wire;
+
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use incumbent::{Candidate, Error, Leader, Leadership, Observer, Overrun};
+
+use crate::{args, elect, exit};
+use guard::{Deadlines, Moment};
+pub(crate) use guardian::become_helper;
+use policy::{Cause, Next, Policy};
+use signals::Signals;
+use ward::{Handle, Ward};
+use wire::End;
+
+pub(crate) async fn run(args: args::Run) -> ExitCode {
+    match try_run(args).await {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => exit::report_as_wrapper(&error),
+    }
+}
+
+async fn try_run(args: args::Run) -> anyhow::Result<u8> {
+    // Before anything else: from here on a signal ends this process in order.
+    let mut signals = Signals::listen()?;
+    family::adopt_orphans()?;
+    let timing = args.timing.timing()?;
+    let set_up = async {
+        let (client, namespace) = args.cluster.connect().await?;
+        let lock = args::lock(&namespace, &args.lock)?;
+        elect::look_before(client.clone(), &lock).await?;
+        Ok::<_, Error>((client, lock))
+    };
+    let (client, lock) = tokio::select! {
+        outcome = set_up => outcome?,
+        code = told_to_end(&mut signals) => return Ok(code),
+    };
+    let current = Current::default();
+    let builder = Candidate::builder(client, lock).timing(timing);
+    let mut builder = args.candidacy.apply(builder).on_overrun(current.action());
+    let exporter = args.candidacy.exporter().await?;
+    if let Some(exporter) = &exporter {
+        builder = builder.metrics(exporter.clone());
+    }
+    let candidate = builder.build()?;
+    if let Some(exporter) = &exporter {
+        exporter.show(&candidate);
+    }
+    let policy = Policy {
+        on_loss: args.on_loss,
+        restart: args.restart,
+        max_restarts: args.max_restarts,
+        restarts: 0,
+    };
+    let tick = timing.renew_interval() / 4;
+    let mut runner = Runner { args, candidate, signals, policy, current, tick };
+    let outcome = runner.take_part().await;
+    notify::tell("STOPPING=1");
+    runner.candidate.leave().await;
+    outcome
+}
+
+/// Waits for a signal that ends a program, and returns the exit code that it stands for.
+async fn told_to_end(signals: &mut Signals) -> u8 {
+    loop {
+        let signal = signals.next().await;
+        if signals::ends_by_default(signal) {
+            return End::Signalled(signal).code();
+        }
+    }
+}
+
+/// The command that runs now, for the watchdog: where all else has failed, it ends it at the end of the lease.
+#[derive(Clone, Default)]
+struct Current(Arc<Mutex<Option<Handle>>>);
+
+impl Current {
+    fn set(&self, handle: Option<Handle>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = handle;
+    }
+
+    fn action(&self) -> impl Fn(Overrun) + Send + Sync + 'static {
+        let current = self.clone();
+        move |overrun| {
+            let handle = current.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(handle) = handle {
+                let lock = &overrun.lock;
+                tracing::error!(%lock, "the command still runs at the end of its lease: killing it");
+                handle.kill();
+            }
+        }
+    }
+}
+
+struct Runner {
+    args: args::Run,
+    candidate: Candidate,
+    signals: Signals,
+    policy: Policy,
+    current: Current,
+    /// How often to look whether the term was renewed.
+    tick: Duration,
+}
+
+/// How the wait for a term ended.
+enum Wait {
+    Leads(Leadership),
+    /// Without one, and this is the exit code.
+    Over(u8),
+}
+
+impl Runner {
+    /// Takes part until there is an exit code.
+    async fn take_part(&mut self) -> anyhow::Result<u8> {
+        loop {
+            let leadership = match self.wait().await? {
+                Wait::Leads(leadership) => leadership,
+                Wait::Over(code) => return Ok(code),
+            };
+            let next = self.lead(&leadership).await?;
+            // Nothing of the command is left.
+            leadership.release().await;
+            if let Next::Exit(code) = next {
+                return Ok(code);
+            }
+        }
+    }
+
+    async fn wait(&mut self) -> anyhow::Result<Wait> {
+        let lock = self.candidate.lock().to_string();
+        notify::tell(&format!("READY=1\nSTATUS=waiting to lead {lock}"));
+        let mut observer = self.candidate.observe();
+        let only_try = self.args.only_try;
+        let patience = self.args.timeout;
+        let give_up = async {
+            match (only_try, patience) {
+                (true, _) => somebody_else_leads(&mut observer).await,
+                (false, Some(patience)) => tokio::time::sleep(patience).await,
+                (false, None) => std::future::pending().await,
+            }
+        };
+        let wait = tokio::select! {
+            biased;
+            leadership = self.candidate.campaign() => Wait::Leads(leadership?),
+            code = told_to_end(&mut self.signals) => Wait::Over(code),
+            () = give_up => Wait::Over(self.args.conflict_exit_code),
+        };
+        Ok(wait)
+    }
+
+    /// Runs the command for as long as this process leads; when it returns, nothing of it is left.
+    async fn lead(&mut self, leadership: &Leadership) -> anyhow::Result<Next> {
+        let token = leadership.fencing_token().0;
+        let lock = self.candidate.lock().to_string();
+        tracing::info!(lock, token, "leading");
+        notify::tell(&format!("STATUS=leading {lock}, token {token}"));
+        loop {
+            let start = Instant::now();
+            let variables = self.variables(token);
+            let mut ward = Ward::start(&self.args.command, &variables, deadlines(leadership))?;
+            self.current.set(Some(ward.handle()));
+            let (cause, end) = self.accompany(leadership, &mut ward).await;
+            self.current.set(None);
+            tracing::info!(lock, token, ?cause, ?end, "the command has ended");
+            let next = self.policy.next(cause, end, start.elapsed());
+            match next {
+                Next::Restart if leadership.is_valid() => {}
+                Next::Restart => return Ok(Next::Campaign),
+                Next::Exit(_) | Next::Campaign => return Ok(next),
+            }
+        }
+    }
+
+    /// Hands on what comes until the command has ended.
+    async fn accompany(&mut self, leadership: &Leadership, ward: &mut Ward) -> (Cause, End) {
+        let mut cause = Cause::ByItself;
+        let mut is_lost = false;
+        let mut told = deadlines(leadership);
+        loop {
+            let patience =
+                self.tick.min(left_until(told.stop_at) / 2).max(Duration::from_millis(5));
+            let may_go_on = cause == Cause::ByItself;
+            tokio::select! {
+                biased;
+                end = ward.end() => return (cause, end),
+                _ = leadership.lost(), if !is_lost => {
+                    is_lost = true;
+                    // Who was asked to end, ends so, though its time is shorter now.
+                    cause = if may_go_on { Cause::LostLeadership } else { cause };
+                    ward.stop(told.kill_at);
+                }
+                _ = leadership.asked_to_hand_over(), if may_go_on => {
+                    cause = Cause::LostLeadership;
+                    ward.stop(after(self.args.kill_after));
+                }
+                signal = self.signals.next() => {
+                    ward.signal(signal);
+                    if signals::asks_to_end(signal) {
+                        cause = Cause::Asked;
+                        ward.bound(after(self.args.kill_after));
+                    }
+                }
+                () = tokio::time::sleep(patience), if !is_lost => {
+                    let renewed = deadlines(leadership);
+                    if renewed.stop_at > told.stop_at {
+                        told = renewed;
+                        ward.extend(told);
+                    }
+                }
+            }
+        }
+    }
+
+    fn variables(&self, token: u64) -> Vec<(&'static str, String)> {
+        let lock = self.candidate.lock();
+        vec![
+            ("INCUMBENT_TOKEN", token.to_string()),
+            ("INCUMBENT_LOCK", lock.to_string()),
+            ("INCUMBENT_NAMESPACE", lock.namespace().to_owned()),
+            ("INCUMBENT_IDENTITY", self.candidate.identity().to_owned()),
+        ]
+    }
+}
+
+/// By when a command has to stop, and is killed: early enough that it is gone at the stop deadline.
+fn deadlines(leadership: &Leadership) -> Deadlines {
+    // The clock is read first: a pause before the next line makes the deadlines earlier, not later.
+    let now = guardian::now();
+    let (valid_for, stop_within) = (leadership.valid_for(), leadership.stop_within());
+    let margin = (stop_within.saturating_sub(valid_for) / 4).min(LONGEST_KILL);
+    Deadlines {
+        stop_at: now.saturating_add(nanos(valid_for)),
+        kill_at: now.saturating_add(nanos(stop_within.saturating_sub(margin))),
+    }
+}
+
+/// More than it takes to kill anything that can be killed, on a machine that is busy.
+const LONGEST_KILL: Duration = Duration::from_millis(500);
+
+fn nanos(duration: Duration) -> Moment {
+    u64::try_from(duration.as_nanos()).unwrap_or(Moment::MAX)
+}
+
+fn after(duration: Duration) -> Moment {
+    guardian::now().saturating_add(nanos(duration))
+}
+
+fn left_until(moment: Moment) -> Duration {
+    Duration::from_nanos(moment.saturating_sub(guardian::now()))
+}
+
+async fn somebody_else_leads(observer: &mut Observer) {
+    loop {
+        if matches!(observer.leader(), Leader::Known { .. }) {
+            return;
+        }
+        if observer.changed().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

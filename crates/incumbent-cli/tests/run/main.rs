@@ -1,0 +1,62 @@
+//! `incumbent run`, with real commands that misbehave.
+
+#![cfg(target_os = "linux")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod ends;
+mod losses;
+mod waits;
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use support::{Candidate, Cluster};
+
+/// Says that it runs, as who, and under which token.
+const UP: &str =
+    r#"echo "{\"event\":\"up\",\"pid\":$$,\"parent\":$PPID,\"token\":$INCUMBENT_TOKEN}";"#;
+/// Goes on for ever, and lets the shell handle signals meanwhile.
+const WORK: &str = "while :; do sleep 1 & wait $!; done";
+
+/// `incumbent run` with these flags and this shell script, which says `UP` itself or does so first.
+fn start(cluster: &Cluster, flags: &str, script: &str) -> Candidate {
+    let mut command = cluster.command(&format!("run --lock lease/job {flags} --"));
+    let script = match script.contains(UP) {
+        true => script.to_owned(),
+        false => format!("{UP} {script}"),
+    };
+    command.args(["sh", "-c", &script]);
+    Candidate::start(command)
+}
+
+fn pid(line: &Value, of: &str) -> Pid {
+    Pid::from_raw(line[of].as_i64().unwrap().try_into().unwrap()).unwrap()
+}
+
+fn send(line: &Value, of: &str, signal: Signal) {
+    kill_process(pid(line, of), signal).unwrap();
+}
+
+/// Whether a process runs, or is stopped; a dead one that nobody has buried does not.
+fn is_alive(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    let state = stat.ok().and_then(|stat| stat.rsplit(')').next()?.trim().chars().next());
+    state.is_some_and(|state| state != 'Z')
+}
+
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(10), "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Who holds the lock, as `incumbent get` shows it.
+fn holder(cluster: &Cluster) -> Value {
+    let shown: Value = serde_json::from_str(&cluster.run("get job -o json").stdout).unwrap();
+    shown[0]["holder"].clone()
+}
