@@ -12,6 +12,8 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use k8s_openapi::api::flowcontrol::v1::{FlowSchema, PriorityLevelConfiguration};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -102,6 +104,8 @@ fn in_its_type(object: &Value) -> Result<Value, String> {
         "Deployment" => of::<Deployment>(object),
         "FlowSchema" => of::<FlowSchema>(object),
         "Lease" => of::<Lease>(object),
+        "NetworkPolicy" => of::<NetworkPolicy>(object),
+        "PodDisruptionBudget" => of::<PodDisruptionBudget>(object),
         "PriorityLevelConfiguration" => of::<PriorityLevelConfiguration>(object),
         "Role" => of::<Role>(object),
         "RoleBinding" => of::<RoleBinding>(object),
@@ -125,6 +129,41 @@ fn every_field_is_one_that_kubernetes_knows() {
             check(&object).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         }
     }
+}
+
+#[test]
+fn what_the_page_shows_is_printed_and_known_to_kubernetes() {
+    let page = deploy().join("../docs/kubernetes.md");
+    let page = fs::read_to_string(page).unwrap();
+    let blocks = |language: &str| {
+        let rest: Vec<_> = page.split(&format!("```{language}\n")).skip(1).collect();
+        rest.into_iter().map(|rest| rest.split("```").next().unwrap().to_owned())
+    };
+    let yaml: Vec<_> = blocks("yaml").flat_map(|block| objects(&block)).collect();
+    assert_eq!(yaml.len(), 2);
+    yaml.iter().for_each(|object| check(object).unwrap());
+    // The labels are those that are printed.
+    let printed_labels = json!({ "app.kubernetes.io/name": "scanner" });
+    assert_eq!(yaml[0]["spec"]["selector"]["matchLabels"], printed_labels);
+    assert_eq!(yaml[1]["spec"]["podSelector"]["matchLabels"], printed_labels);
+    let console = blocks("console").next().unwrap();
+    let command = console.lines().next().unwrap().strip_prefix("$ incumbent manifests ").unwrap();
+    let shown = objects(&printed(command.split(" >").next().unwrap()));
+    assert_eq!(shown.last().unwrap()["spec"]["template"]["metadata"]["labels"], printed_labels);
+    assert!(
+        page.contains(&format!("incumbent:{} /incumbent", env!("CARGO_PKG_VERSION"))),
+        "the image's version"
+    );
+}
+
+#[test]
+fn the_role_in_the_readme_is_the_one_that_is_printed() {
+    let readme = fs::read_to_string(deploy().join("../README.md")).unwrap();
+    let blocks = readme.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let shown: Vec<_> = blocks.flat_map(objects).collect();
+    let printed = objects(&printed("--lock lease/scanner --namespace prod"));
+    let role = printed.iter().find(|object| object["kind"] == "Role").unwrap();
+    assert!(shown.contains(role), "{shown:#?}");
 }
 
 #[test]

@@ -251,3 +251,20 @@ fn what_the_manifests_tell_the_sidecar_it_understands() {
         assert_eq!(outcome.code, 3, "{sidecar:#}: {outcome:?}");
     }
 }
+
+#[test]
+fn what_the_manifests_tell_run_it_understands() {
+    let arguments = "manifests --for run --image app:1 --events --kubelet-reports --lock lease/a";
+    let printed = incumbent(arguments).args(["--", "sh", "-c", "true"]).output().unwrap();
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    let deployment: Value =
+        serde_saphyr::from_str(printed.rsplit("---\n").next().unwrap()).unwrap();
+    let application = &deployment["spec"]["template"]["spec"]["containers"][0];
+    let words = application["command"].as_array().unwrap();
+    let words: Vec<_> = words.iter().map(|word| word.as_str().unwrap()).collect();
+    assert_eq!(words[..2], ["incumbent", "run"]);
+    let mut command = incumbent("run --kubeconfig /nonexistent");
+    let outcome = Outcome::of(command.args(&words[2..]).output().unwrap());
+    // That there is no cluster is said only after all has been understood.
+    assert!(outcome.stderr.contains("no way to reach a cluster"), "{outcome:?}");
+}
