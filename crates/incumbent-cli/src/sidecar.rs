@@ -58,18 +58,18 @@ pub(crate) async fn run(args: Sidecar) -> anyhow::Result<ExitCode> {
         step_downs,
         tick,
     };
+    // Both end with this function, and take their files along.
+    let mut parts = tokio::task::JoinSet::new();
+    if let Some(path) = args.status_file.clone() {
+        let file = StatusFile::create(path, args.status_mode, &answers)?;
+        parts.spawn(file.keep(answers.clone(), tick));
+    }
     eprintln!("sidecar: {}", door.place()?);
     if let Some(probes) = probes {
         eprintln!("probes: {}", probes.place()?);
         tokio::spawn(probes.keep(Access::Probes, routes.clone()));
     }
-    // Both end with this function, and take their files along.
-    let mut parts = tokio::task::JoinSet::new();
     parts.spawn(door.keep(access, routes));
-    if let Some(path) = args.status_file.clone() {
-        let file = StatusFile::create(path, args.status_mode, &answers)?;
-        parts.spawn(file.keep(answers.clone(), tick));
-    }
     tokio::spawn(answers.clone().follow());
 
     let hooks = hooks(&args, &candidate);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use incumbent::{Candidate, Clock, Leader, Observer, Standing, Timing};
+use incumbent::{Candidate, Clock, Identity, Leader, Observer, Standing, Timing};
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -114,11 +114,13 @@ impl Answers {
 
     /// What is true now. An application that is told that it leads may act on it.
     pub(crate) fn ask(&self, asker: Asker) -> Answer {
+        // Read before, so that a pause between the two makes the answer good for less, not for more.
+        let now = boot_time();
         let mut door = self.door();
         let (truth, valid_for) = self.look(&door);
-        let now = boot_time();
         if truth.is_self && asker == Asker::Application {
-            door.work_until = door.work_until.max(now + valid_for + self.0.stop_budget);
+            let work_until = boot_time() + valid_for + self.0.stop_budget;
+            door.work_until = door.work_until.max(work_until);
         }
         drop(door);
         let stop_within = match truth.is_self {
@@ -154,14 +156,18 @@ impl Answers {
         if let (true, Some(reign)) = (door.is_open, reign)
             && reign.valid_for >= SHORTEST
         {
-            let leader = (self.0.identity.clone(), Some(reign.fencing_token.0), None);
+            let address = match self.0.observer.leader() {
+                Leader::Known { identity, address, .. } if self.is_own(&identity) => address,
+                _ => None,
+            };
+            let leader = (self.0.identity.clone(), Some(reign.fencing_token.0), address);
             let truth = Truth { state: State::Leader, leader: Some(leader), is_self: true };
             return (truth, reign.valid_for);
         }
         let nothing = |state| (Truth { state, ..Truth::default() }, Duration::ZERO);
         match self.0.observer.leader() {
             Leader::Nobody => nothing(State::Nobody),
-            Leader::Known { identity, .. } if identity.as_str() == self.0.identity => {
+            Leader::Known { identity, .. } if self.is_own(&identity) => {
                 // It holds the lock and does not lead: just not yet, or no longer; or it cannot tell.
                 nothing(if reign.is_some() { State::Nobody } else { State::Unknown })
             }
@@ -172,6 +178,10 @@ impl Answers {
             }
             _ => nothing(State::Unknown),
         }
+    }
+
+    fn is_own(&self, identity: &Identity) -> bool {
+        identity.as_str() == self.0.identity
     }
 
     /// A term has begun: the application may be told so.

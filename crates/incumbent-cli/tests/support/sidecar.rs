@@ -77,7 +77,9 @@ impl Sidecar {
         let mut process = Candidate::start(command);
         let said = |prefix: &str| {
             let log = std::fs::read_to_string(&log).unwrap();
-            log.lines().find_map(|line| line.strip_prefix(prefix)).map(str::to_owned)
+            // A line is written in pieces: one without its end is not there yet.
+            let mut lines = log.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+            lines.find_map(|line| line.strip_prefix(prefix)).map(str::to_owned)
         };
         let what_it_said = || {
             if process.has_ended() {
@@ -121,7 +123,8 @@ impl Sidecar {
             stream.set_read_timeout(patience).unwrap();
             return Box::new(stream);
         }
-        let stream = TcpStream::connect(&self.place).unwrap();
+        let stream = TcpStream::connect(&self.place);
+        let stream = stream.unwrap_or_else(|error| panic!("{error}: {}", self.log()));
         stream.set_read_timeout(patience).unwrap();
         Box::new(stream)
     }
