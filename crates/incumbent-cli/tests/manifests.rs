@@ -64,6 +64,7 @@ fn each_plain_file_is_what_its_first_line_prints() {
         let text_now = format!("{command}\n{}", printed(arguments));
         if is_update() {
             fs::write(&file, &text_now).unwrap();
+            continue;
         }
         assert_eq!(text, text_now, "{}", file.display());
     }
@@ -80,6 +81,7 @@ fn the_component_and_the_chart_are_made_from_the_same_source() {
         let (now, before) = (fs::read(file).unwrap(), fs::read(&in_repository).unwrap_or_default());
         if is_update() {
             fs::write(&in_repository, &now).unwrap();
+            continue;
         }
         assert!(now == before, "{} is not up to date", in_repository.display());
     }

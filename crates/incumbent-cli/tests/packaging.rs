@@ -1,5 +1,7 @@
 //! What is shipped beside the crates: the image, the archives of a release, and the kubectl plugin.
 
+#![cfg(target_os = "linux")]
+
 mod support;
 
 use std::fs;
