@@ -317,7 +317,7 @@ impl Driver {
                     self.campaign = None;
                     self.withdraw()
                 }
-                () = until(self.clock, alarm) => Some(self.on_alarm()),
+                () = until(self.clock, alarm) => self.on_alarm(wake),
             };
             if let Some(input) = input {
                 return input;
@@ -415,12 +415,14 @@ impl Driver {
         }
     }
 
-    fn on_alarm(&mut self) -> Input {
+    /// Whatever is due: the elector's moment, or the watch's. One that has shown in the meantime what it was
+    /// waited for is nobody's business.
+    fn on_alarm(&mut self, wake: Option<Instant>) -> Option<Input> {
         let now = self.clock.instant();
         self.forgive_watch();
         match self.watch_deadline() {
-            Some(deadline) if now >= deadline => self.distrust_watch(),
-            _ => Input::Wake,
+            Some(deadline) if now >= deadline => Some(self.distrust_watch()),
+            _ => wake.is_some_and(|wake| now >= wake).then_some(Input::Wake),
         }
     }
 
