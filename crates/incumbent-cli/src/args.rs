@@ -39,6 +39,9 @@ pub(crate) enum Command {
     /// Run a command only while this process leads
     #[cfg(target_os = "linux")]
     Run(Run),
+    /// Run a command once, however many come to run it; everybody else learns what became of it
+    #[cfg(target_os = "linux")]
+    Once(Once),
     /// Write a name on the blackboard, if none stands there: first come, first served
     Claim(Claim),
     /// Show the locks of a namespace and who holds them
@@ -219,6 +222,65 @@ pub(crate) struct Run {
     /// The command and its arguments; no shell reads them
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
+}
+
+#[cfg(target_os = "linux")]
+#[derive(Debug, clap::Args)]
+#[command(after_help = exit::ONCE_HELP)]
+pub(crate) struct Once {
+    /// What is to be done once: configmap/NAME:KEY, where the record will stand under KEY.once
+    pub(crate) key: String,
+    /// Run it again where it failed, or its runner died in the middle; it may then be done twice
+    #[arg(long)]
+    pub(crate) at_least_once: bool,
+    /// What ended so long ago counts as never run
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) ttl: Option<Duration>,
+    /// Wait while somebody else runs it, to learn how it ends
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Say what is true of it, after a look: that it is done, or that it may be run again
+    #[arg(long, value_enum, conflicts_with_all = ["at_least_once", "ttl", "wait", "command"])]
+    pub(crate) settle: Option<Settle>,
+    /// How long the command may take to stop when asked to; a lost term may leave it less
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    kill_after: Duration,
+    #[command(flatten)]
+    candidacy: Candidacy,
+    #[command(flatten)]
+    timing: TimingArgs,
+    #[command(flatten)]
+    pub(crate) cluster: Cluster,
+    /// The command and its arguments; no shell reads them
+    #[arg(last = true, required_unless_present = "settle", value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+#[cfg(target_os = "linux")]
+impl Once {
+    /// The same as a command that runs while one leads.
+    pub(crate) fn into_run(self) -> Run {
+        Run {
+            lock: self.key,
+            on_loss: OnLoss::Exit,
+            only_try: !self.wait,
+            timeout: None,
+            conflict_exit_code: exit::CONFLICT,
+            restart: Restart::Never,
+            max_restarts: 0,
+            kill_after: self.kill_after,
+            candidacy: self.candidacy,
+            timing: self.timing,
+            cluster: self.cluster,
+            command: self.command,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Settle {
+    Done,
+    Again,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

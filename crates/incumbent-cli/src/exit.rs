@@ -44,6 +44,31 @@ Exit codes:
   126, 127  the command cannot be run, or does not exist
   128 plus the signal's number, too, if one ends this program while it waits";
 
+/// The table for `once`.
+pub(crate) const ONCE_HELP: &str = "\
+At most once, by default: what was begun is never begun again by itself. Who dies in the
+middle leaves it in doubt, for somebody to look at and to settle.
+At least once, with --at-least-once: what has not ended with 0 is run again by the next
+that comes. Who dies in the middle, or fails, may have done it, and it is done twice.
+
+Exit codes:
+   0  done, now or earlier
+  the command's own, where it was run now; and
+  75  in progress elsewhere: by whom and since when is printed
+  79  leadership was lost, and the command stopped: the next that comes finds it in doubt
+  80  in doubt: who ran it died in the middle
+  81  it has failed earlier: with which code is printed
+  others as of incumbent run";
+
+/// Nobody knows how far it came.
+#[cfg(target_os = "linux")]
+pub(crate) const IN_DOUBT: u8 = 80;
+/// It was run by somebody earlier, and failed.
+#[cfg(target_os = "linux")]
+pub(crate) const FAILED_BEFORE: u8 = 81;
+/// Somebody else leads.
+#[cfg(target_os = "linux")]
+pub(crate) const CONFLICT: u8 = 75;
 /// Leadership was lost, and the command was stopped.
 #[cfg(target_os = "linux")]
 pub(crate) const LOST: u8 = 79;

@@ -9,6 +9,8 @@ mod exit;
 mod get;
 mod manifests;
 mod metrics;
+#[cfg(target_os = "linux")]
+mod once;
 mod output;
 #[cfg(target_os = "linux")]
 mod run;
@@ -42,6 +44,8 @@ fn main() -> ExitCode {
             Command::Sidecar(args) => sidecar::run(args).await,
             #[cfg(target_os = "linux")]
             Command::Run(args) => Ok(run::run(args).await),
+            #[cfg(target_os = "linux")]
+            Command::Once(args) => Ok(once::run(args).await),
             Command::Claim(args) => claim::run(args).await,
             Command::Get(args) => get::run(args).await,
             Command::Manifests(wanted) => manifests::run(&wanted),

@@ -21,7 +21,8 @@ use incumbent::{Candidate, Error, Leader, Leadership, Observer, Overrun};
 use crate::{args, elect, exit};
 use guard::{Deadlines, Moment};
 pub(crate) use guardian::become_helper;
-use policy::{Cause, Next, Policy};
+pub(crate) use policy::Cause;
+use policy::{Next, Policy};
 use signals::Signals;
 use ward::{Handle, Ward};
 use wire::End;
@@ -34,42 +35,12 @@ pub(crate) async fn run(args: args::Run) -> ExitCode {
 }
 
 async fn try_run(args: args::Run) -> anyhow::Result<u8> {
-    // Before anything else: from here on a signal ends this process in order.
-    let mut signals = Signals::listen()?;
-    family::adopt_orphans()?;
-    let timing = args.timing.timing()?;
-    let set_up = async {
-        let (client, namespace) = args.cluster.connect().await?;
-        let lock = args::lock(&namespace, &args.lock)?;
-        elect::look_before(client.clone(), &lock).await?;
-        Ok::<_, Error>((client, lock))
+    let mut runner = match Runner::prepare(args).await? {
+        Ok(runner) => runner,
+        Err(code) => return Ok(code),
     };
-    let (client, lock) = tokio::select! {
-        outcome = set_up => outcome?,
-        code = told_to_end(&mut signals) => return Ok(code),
-    };
-    let current = Current::default();
-    let builder = Candidate::builder(client, lock).timing(timing);
-    let mut builder = args.candidacy.apply(builder).on_overrun(current.action());
-    let exporter = args.candidacy.exporter().await?;
-    if let Some(exporter) = &exporter {
-        builder = builder.metrics(exporter.clone());
-    }
-    let candidate = builder.build()?;
-    if let Some(exporter) = &exporter {
-        exporter.show(&candidate);
-    }
-    let policy = Policy {
-        on_loss: args.on_loss,
-        restart: args.restart,
-        max_restarts: args.max_restarts,
-        restarts: 0,
-    };
-    let tick = timing.renew_interval() / 4;
-    let mut runner = Runner { args, candidate, signals, policy, current, tick };
     let outcome = runner.take_part().await;
-    notify::tell("STOPPING=1");
-    runner.candidate.leave().await;
+    runner.leave().await;
     outcome
 }
 
@@ -105,7 +76,8 @@ impl Current {
     }
 }
 
-struct Runner {
+/// Runs a command while it leads.
+pub(crate) struct Runner {
     args: args::Run,
     candidate: Candidate,
     signals: Signals,
@@ -116,13 +88,59 @@ struct Runner {
 }
 
 /// How the wait for a term ended.
-enum Wait {
+pub(crate) enum Wait {
     Leads(Leadership),
     /// Without one, and this is the exit code.
     Over(u8),
 }
 
 impl Runner {
+    /// Connects, and takes part as one that only follows; or what a signal meant that came meanwhile.
+    pub(crate) async fn prepare(args: args::Run) -> anyhow::Result<Result<Self, u8>> {
+        // Before anything else: from here on a signal ends this process in order.
+        let mut signals = Signals::listen()?;
+        family::adopt_orphans()?;
+        let timing = args.timing.timing()?;
+        let set_up = async {
+            let (client, namespace) = args.cluster.connect().await?;
+            let lock = args::lock(&namespace, &args.lock)?;
+            elect::look_before(client.clone(), &lock).await?;
+            Ok::<_, Error>((client, lock))
+        };
+        let (client, lock) = tokio::select! {
+            outcome = set_up => outcome?,
+            code = told_to_end(&mut signals) => return Ok(Err(code)),
+        };
+        let current = Current::default();
+        let builder = Candidate::builder(client, lock).timing(timing);
+        let mut builder = args.candidacy.apply(builder).on_overrun(current.action());
+        let exporter = args.candidacy.exporter().await?;
+        if let Some(exporter) = &exporter {
+            builder = builder.metrics(exporter.clone());
+        }
+        let candidate = builder.build()?;
+        if let Some(exporter) = &exporter {
+            exporter.show(&candidate);
+        }
+        let policy = Policy {
+            on_loss: args.on_loss,
+            restart: args.restart,
+            max_restarts: args.max_restarts,
+            restarts: 0,
+        };
+        let tick = timing.renew_interval() / 4;
+        Ok(Ok(Self { args, candidate, signals, policy, current, tick }))
+    }
+
+    pub(crate) fn identity(&self) -> &str {
+        self.candidate.identity()
+    }
+
+    pub(crate) async fn leave(self) {
+        notify::tell("STOPPING=1");
+        self.candidate.leave().await;
+    }
+
     /// Takes part until there is an exit code.
     async fn take_part(&mut self) -> anyhow::Result<u8> {
         loop {
@@ -139,7 +157,7 @@ impl Runner {
         }
     }
 
-    async fn wait(&mut self) -> anyhow::Result<Wait> {
+    pub(crate) async fn wait(&mut self) -> anyhow::Result<Wait> {
         let lock = self.candidate.lock().to_string();
         notify::tell(&format!("READY=1\nSTATUS=waiting to lead {lock}"));
         let mut observer = self.candidate.observe();
@@ -169,12 +187,7 @@ impl Runner {
         notify::tell(&format!("STATUS=leading {lock}, token {token}"));
         loop {
             let start = Instant::now();
-            let variables = self.variables(token);
-            let mut ward = Ward::start(&self.args.command, &variables, deadlines(leadership))?;
-            self.current.set(Some(ward.handle()));
-            let (cause, end) = self.accompany(leadership, &mut ward).await;
-            self.current.set(None);
-            tracing::info!(lock, token, ?cause, ?end, "the command has ended");
+            let (cause, end) = self.run_command(leadership).await?;
             let next = self.policy.next(cause, end, start.elapsed());
             match next {
                 Next::Restart if leadership.is_valid() => {}
@@ -182,6 +195,20 @@ impl Runner {
                 Next::Exit(_) | Next::Campaign => return Ok(next),
             }
         }
+    }
+
+    /// Runs the command one time. When this returns, nothing of it is left.
+    pub(crate) async fn run_command(
+        &mut self,
+        leadership: &Leadership,
+    ) -> anyhow::Result<(Cause, End)> {
+        let variables = self.variables(leadership.fencing_token().0);
+        let mut ward = Ward::start(&self.args.command, &variables, deadlines(leadership))?;
+        self.current.set(Some(ward.handle()));
+        let (cause, end) = self.accompany(leadership, &mut ward).await;
+        self.current.set(None);
+        tracing::info!(?cause, ?end, "the command has ended");
+        Ok((cause, end))
     }
 
     /// Hands on what comes until the command has ended.

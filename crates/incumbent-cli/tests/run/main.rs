@@ -7,6 +7,7 @@ mod support;
 
 mod ends;
 mod losses;
+mod once;
 mod waits;
 
 use std::time::{Duration, Instant};
