@@ -214,7 +214,7 @@ impl Runner {
     /// Hands on what comes until the command has ended.
     async fn accompany(&mut self, leadership: &Leadership, ward: &mut Ward) -> (Cause, End) {
         let mut cause = Cause::ByItself;
-        let mut is_lost = false;
+        let (mut is_lost, mut is_killed) = (false, false);
         let mut told = deadlines(leadership);
         loop {
             let patience =
@@ -239,6 +239,11 @@ impl Runner {
                         cause = Cause::Asked;
                         ward.bound(after(self.args.kill_after));
                     }
+                }
+                // The guardian has killed it by now, unless it stands still itself.
+                () = tokio::time::sleep(left_until(told.kill_at) + A_MOMENT), if is_lost && !is_killed => {
+                    is_killed = true;
+                    ward.handle().kill();
                 }
                 () = tokio::time::sleep(patience), if !is_lost => {
                     let renewed = deadlines(leadership);
@@ -276,6 +281,9 @@ fn deadlines(leadership: &Leadership) -> Deadlines {
 
 /// More than it takes to kill anything that can be killed, on a machine that is busy.
 const LONGEST_KILL: Duration = Duration::from_millis(500);
+
+/// What a guardian that is well may need to kill what it guards, and to say so.
+const A_MOMENT: Duration = Duration::from_millis(10);
 
 fn nanos(duration: Duration) -> Moment {
     u64::try_from(duration.as_nanos()).unwrap_or(Moment::MAX)

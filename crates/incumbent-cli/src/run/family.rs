@@ -51,17 +51,24 @@ fn pid(number: &str) -> Option<Pid> {
     Pid::from_raw(number.parse().ok()?)
 }
 
-/// Kills and buries the children, except for `spared`. Says whether any other is left.
+/// Kills and buries the children, except for `spared`. Says whether there was any: in its place there may be
+/// its own children now.
 pub(crate) fn kill_children(spared: Option<Pid>) -> bool {
-    let mut is_any_left = false;
+    let mut was_any = false;
     for child in children() {
         if Some(child) == spared {
             continue;
         }
+        was_any = true;
         let _ = process::kill_process(child, Signal::KILL);
-        is_any_left |= matches!(process::waitpid(Some(child), WaitOptions::NOHANG), Ok(None));
+        let _ = process::waitpid(Some(child), WaitOptions::NOHANG);
     }
-    is_any_left
+    was_any
+}
+
+/// Whether the kernel knows of no child, alive or dead, which is more reliable than a list.
+pub(crate) fn is_childless() -> bool {
+    matches!(process::wait(WaitOptions::NOHANG), Err(rustix::io::Errno::CHILD))
 }
 
 /// Buries the children that are dead, except for `spared`.

@@ -268,17 +268,18 @@ impl Guardian {
         let mut pause = Duration::from_micros(100);
         loop {
             let _ = process::kill_process_group(self.child, Signal::KILL);
-            let are_others_left = family::kill_children(Some(self.child));
+            let were_others_there = family::kill_children(Some(self.child));
             if let Some(end) = self.ended()
-                && !are_others_left
+                && !were_others_there
             {
                 // Whatever it left has come to this process by now: the kernel hands it over before it
                 // tells of a death.
-                if family::children() == [self.child] {
-                    self.give_terminal_back();
-                    process::waitpid(Some(self.child), WaitOptions::empty())?;
-                    return Ok(end);
+                self.give_terminal_back();
+                process::waitpid(Some(self.child), WaitOptions::empty())?;
+                while !family::is_childless() {
+                    family::kill_children(None);
                 }
+                return Ok(end);
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(5));

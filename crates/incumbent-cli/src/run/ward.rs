@@ -121,7 +121,8 @@ impl Ward {
     async fn stand_in(&self) -> End {
         tracing::warn!("the command's guardian was killed, and the command with it");
         self.handle.kill();
-        while family::kill_children(None) {
+        while !family::is_childless() {
+            family::kill_children(None);
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         End::Signalled(Signal::KILL.as_raw())

@@ -6,6 +6,7 @@
 mod support;
 
 mod ends;
+mod faults;
 mod losses;
 mod once;
 mod waits;
