@@ -1,5 +1,10 @@
 //! The arguments of `incumbent sidecar`.
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "the comments are the help, where [] is optional"
+)]
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
