@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use incumbent::survey::LockView;
 use incumbent::{
-    Candidate, Elections, Error, Leader, Leadership, Lock, LockView, Observer, Overrun, Release,
+    Candidate, Elections, Error, Leader, Leadership, Lock, Observer, Overrun, Release,
 };
 use serde::Serialize;
 use tokio::sync::watch;

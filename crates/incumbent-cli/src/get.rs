@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use incumbent::{LockView, Registration};
+use incumbent::survey::{LockView, Registration};
 use serde_json::{Value, json};
 
 use crate::args::Format;
@@ -17,7 +17,12 @@ pub(crate) async fn run(args: args::Get) -> anyhow::Result<ExitCode> {
         views.push(LockView::read(client.clone(), lock).await?);
     }
     if args.locks.is_empty() {
-        views = LockView::list(client, &namespace).await?;
+        let survey = incumbent::survey::Survey::start(
+            client,
+            &incumbent::survey::Scope::namespace(namespace.clone()),
+        )
+        .await?;
+        views = survey.locks().map(|sighted| (*sighted.view).clone()).collect();
     }
     let now = jiff::Timestamp::now();
     match args.output {

@@ -226,15 +226,7 @@ impl Elector {
 
     /// Who holds the lock, as far as this candidate knows.
     pub fn sighting(&self) -> Sighting {
-        match self.seen.snapshot().map(|lock| &lock.record) {
-            None if !self.seen.is_known() => Sighting::Unknown,
-            Some(record) if record.is_held() => Sighting::Held {
-                holder: record.holder.clone(),
-                token: record.token(),
-                expires_at: self.seen.expires_at(),
-            },
-            _ => Sighting::Vacant,
-        }
+        self.seen.sighting()
     }
 
     /// Whether this candidate wants to lead, and does not.

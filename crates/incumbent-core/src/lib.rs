@@ -61,6 +61,7 @@
 
 mod elector;
 mod message;
+mod onlooker;
 mod record;
 mod seen;
 mod time;
@@ -72,6 +73,7 @@ pub use message::{
     Asked, Change, Follow, Input, Loss, Observation, Operation, Output, Release, Reply, Request,
     Term,
 };
+pub use onlooker::Onlooker;
 pub use record::{
     Card, Container, ContainerReport, ContainerStart, FencingToken, HandOver, Identity, Record,
     Session, Snapshot, Stamp, Uid, Version,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::elector::Sighting;
 use crate::record::{FencingToken, Identity, Record, Session, Snapshot, Stamp, Version};
 use crate::time::{Instant, WallTime};
 
@@ -189,6 +190,19 @@ impl Seen {
         match &self.lock {
             Lock::Present { snapshot, .. } => Some(snapshot),
             Lock::Unknown | Lock::Missing => None,
+        }
+    }
+
+    /// Who holds the lock, as far as is known.
+    pub(crate) fn sighting(&self) -> Sighting {
+        match self.snapshot().map(|lock| &lock.record) {
+            None if !self.is_known() => Sighting::Unknown,
+            Some(record) if record.is_held() => Sighting::Held {
+                holder: record.holder.clone(),
+                token: record.token(),
+                expires_at: self.expires_at(),
+            },
+            _ => Sighting::Vacant,
         }
     }
 

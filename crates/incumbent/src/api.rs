@@ -170,25 +170,21 @@ impl Api {
         &self,
         after: Option<&str>,
     ) -> Result<impl Stream<Item = Result<Seen, String>> + use<>, Trouble> {
-        self.watch_in(&self.lock.collection_path(), Some(self.lock.name()), after).await
+        self.watch_in(&self.lock.collection_path(), &only(self.lock.name()), after).await
     }
 
-    /// Opens a watch of a collection, or of the one object of this name in it, from `after` on or from the
-    /// present state.
+    /// Opens a watch of a collection, or of what `filter` leaves of it, from `after` on or from the present
+    /// state.
     pub(crate) async fn watch_in(
         &self,
         collection: &str,
-        name: Option<&str>,
+        filter: &str,
         after: Option<&str>,
     ) -> Result<impl Stream<Item = Result<Seen, String>> + use<>, Trouble> {
         let mut path = format!(
-            "{collection}?watch=1&allowWatchBookmarks=true&timeoutSeconds={}",
+            "{collection}?watch=1&allowWatchBookmarks=true&timeoutSeconds={}{filter}",
             WATCH_LIFETIME.as_secs()
         );
-        if let Some(name) = name {
-            path.push_str("&fieldSelector=metadata.name%3D");
-            path.push_str(name);
-        }
         // What a server sends as a version may be anything; only a number fits into an address.
         if let Some(after) = after.filter(|after| after.bytes().all(|byte| byte.is_ascii_digit())) {
             path.push_str("&resourceVersion=");
@@ -315,6 +311,11 @@ impl Api {
         Answer { object, ..Answer::plain(verb, reply) }
     }
 
+    /// Why the server refused.
+    pub(crate) fn refusal(&self, verb: &'static str, code: u16, status: &Value) -> Error {
+        *self.trouble(verb, code, Some(status), message(Some(status), &[])).error
+    }
+
     fn trouble(
         &self,
         verb: &'static str,
@@ -368,6 +369,11 @@ impl Trouble {
     pub(crate) fn timed_out() -> Self {
         Self::unreachable("no answer in time".to_owned())
     }
+}
+
+/// The filter of a collection that leaves the object of this name.
+pub(crate) fn only(name: &str) -> String {
+    format!("&fieldSelector=metadata.name%3D{name}")
 }
 
 /// RBAC's verb for an operation.

@@ -56,6 +56,12 @@ impl Clock {
         Now { instant: self.instant(), wall: WallTime::from_unix_micros(wall) }
     }
 
+    /// The wall clock, for people.
+    pub(crate) fn timestamp(&self) -> jiff::Timestamp {
+        let micros = self.now().wall.unix_micros();
+        jiff::Timestamp::from_microsecond(micros).unwrap_or_default()
+    }
+
     pub(crate) fn is_tokio(&self) -> bool {
         matches!(self.0, Source::Tokio { .. })
     }

@@ -21,7 +21,7 @@ pub enum Error {
         hint: String,
     },
     /// The account lacks a permission.
-    #[error("not allowed to {verb} {} in namespace {}: {message}", subject(lock, verb), lock.namespace())]
+    #[error("not allowed to {verb} {} in {}: {message}", subject(lock, verb), place(lock))]
     Forbidden {
         /// On which lock.
         lock: Lock,
@@ -101,6 +101,10 @@ impl Error {
         Self::Invalid { what: what.into(), hint: hint.into() }
     }
 
+    pub(crate) fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Forbidden { .. })
+    }
+
     /// What to do about it, in a sentence or a piece of YAML.
     pub fn hint(&self) -> String {
         match self {
@@ -111,6 +115,9 @@ impl Error {
                 "make the object beforehand, or let the account do it: {}",
                 missing_rule(lock, "create")
             ),
+            Self::Forbidden { lock, verb: "list", .. } if lock.namespace().is_empty() => {
+                format!("name a namespace with -n, or {}", missing_rule(lock, "list"))
+            }
             Self::Forbidden { lock, verb: "list", .. } => {
                 format!("name the locks, or {}", missing_rule(lock, "list"))
             }
@@ -156,6 +163,14 @@ fn subject(lock: &Lock, verb: &str) -> String {
     }
 }
 
+/// Where; a list of all namespaces is of none.
+fn place(lock: &Lock) -> String {
+    match lock.namespace() {
+        "" => "all namespaces".to_owned(),
+        namespace => format!("namespace {namespace}"),
+    }
+}
+
 /// The rule that would allow it, as YAML to put into a Role.
 ///
 /// RBAC cannot restrict `create` to a name.
@@ -165,9 +180,12 @@ fn missing_rule(lock: &Lock, verb: &str) -> String {
         "create" | "list" => String::new(),
         _ => format!("\n  resourceNames: [\"{}\"]", lock.name()),
     };
+    let role = match lock.namespace() {
+        "" => "ClusterRole".to_owned(),
+        namespace => format!("Role of namespace {namespace}"),
+    };
     format!(
-        "the account needs this rule in a Role of namespace {}:\n\
-         - apiGroups: [\"{group}\"]\n  resources: [\"{resource}\"]{names}\n  verbs: [\"{verb}\"]",
-        lock.namespace()
+        "the account needs this rule in a {role}:\n\
+         - apiGroups: [\"{group}\"]\n  resources: [\"{resource}\"]{names}\n  verbs: [\"{verb}\"]"
     )
 }

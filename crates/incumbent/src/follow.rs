@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::api::{Api, Trouble, WATCH_LIFETIME};
+use crate::api::{Api, Trouble, WATCH_LIFETIME, only};
 use crate::error::Error;
 use crate::lock::Lock;
 use crate::stored::Stored;
@@ -269,13 +269,13 @@ impl Audience {
 /// Watches for as long as the feed exists.
 async fn watch(api: Api, is_shared: bool, hall: Arc<Hall>) {
     let collection = api.lock().collection_path();
-    let name = (!is_shared).then(|| api.lock().name().to_owned());
+    let filter = if is_shared { String::new() } else { only(api.lock().name()) };
     let mut after = None;
     loop {
         hall.wait_for_anybody().await;
         let retry_period = hall.audience().retry_period.unwrap_or(OPEN_TIMEOUT);
         // A server that does not answer must not keep us from asking again.
-        let opening = api.watch_in(&collection, name.as_deref(), after.as_deref());
+        let opening = api.watch_in(&collection, &filter, after.as_deref());
         let opened = tokio::time::timeout(OPEN_TIMEOUT, opening).await;
         let pause = match opened.unwrap_or_else(|_| Err(Trouble::timed_out())) {
             Ok(events) => {

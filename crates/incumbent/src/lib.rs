@@ -90,9 +90,10 @@ mod observer;
 mod proof;
 mod route;
 mod standing;
+mod steer;
 mod stored;
 mod stream;
-mod survey;
+pub mod survey;
 mod term;
 mod watchdog;
 
@@ -106,8 +107,8 @@ pub use fence::{FenceError, Fenced};
 pub use gate::{Gated, NotLeading, WriteGate};
 #[doc(inline)]
 pub use incumbent_core::{
-    Asked, Container, ContainerReport, ContainerStart, FencingToken, Identity, Loss, Release,
-    Timing, TimingError,
+    Asked, Container, ContainerReport, ContainerStart, FencingToken, HandOver, Identity, Loss,
+    Release, Session, Timing, TimingError, Waiter,
 };
 pub use leadership::Leadership;
 pub use lock::Lock;
@@ -115,7 +116,7 @@ pub use metrics::{Exchange, Metrics};
 pub use observer::{Leader, Observer};
 pub use route::Route;
 pub use standing::{Reign, Standing};
-pub use survey::{LockView, Registration};
+pub use steer::Steer;
 pub use term::{Ending, Overrun};
 
 /// The examples of the README compile, and those that can run do.

@@ -17,15 +17,17 @@ use crate::error::Error;
 
 mod line;
 
-/// The Kubernetes object that candidates compete for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) use line::{CORDON, HAND_OVER_TO};
+
+/// The Kubernetes object that candidates compete for. Ordered by namespace, kind and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lock {
-    kind: Kind,
     namespace: String,
+    kind: Kind,
     name: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Kind {
     Lease,
     ConfigMap { key: String },
@@ -64,6 +66,11 @@ impl Lock {
 
     pub(crate) fn with_name(mut self, name: &str) -> Self {
         name.clone_into(&mut self.name);
+        self
+    }
+
+    pub(crate) fn with_namespace(mut self, namespace: &str) -> Self {
+        namespace.clone_into(&mut self.namespace);
         self
     }
 
@@ -146,11 +153,19 @@ impl Lock {
     }
 
     pub(crate) fn collection_path(&self) -> String {
-        let prefix = match self.kind {
+        format!("{}/namespaces/{}/{}", self.api_path(), self.namespace, self.resource().1)
+    }
+
+    /// All objects of the kind, in all namespaces.
+    pub(crate) fn cluster_path(&self) -> String {
+        format!("{}/{}", self.api_path(), self.resource().1)
+    }
+
+    fn api_path(&self) -> &'static str {
+        match self.kind {
             Kind::Lease => "/apis/coordination.k8s.io/v1",
             Kind::ConfigMap { .. } => "/api/v1",
-        };
-        format!("{prefix}/namespaces/{}/{}", self.namespace, self.resource().1)
+        }
     }
 
     pub(crate) fn path(&self) -> String {
@@ -208,7 +223,7 @@ impl Lock {
     }
 
     /// The annotation of the default key, or that of another.
-    fn annotation(&self, usual: &str, keyed: &str) -> String {
+    pub(crate) fn annotation(&self, usual: &str, keyed: &str) -> String {
         match self.key() {
             None | Some(DEFAULT_KEY) => usual.to_owned(),
             Some(key) => format!("{keyed}.{key}"),

@@ -1,136 +1,416 @@
-//! What the locks of a namespace say, for people and tools that look from outside.
+//! Looking at elections from outside: what the locks of a namespace say, and what of that is true.
+//!
+//! A record says who holds a lock, not whether its holder is alive: that shows only to somebody who watches
+//! for a while. A [`Survey`] does. Nothing here decides anything; who takes part uses a
+//! [`Candidate`](crate::Candidate).
 
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
-use incumbent_core::{FencingToken, Record, Stamp};
-use serde_json::Value;
+use incumbent_core::{Instant, Observation, Onlooker, Sighting, Snapshot};
+use tokio::sync::mpsc;
 
-use crate::api::Api;
+use crate::clock::Clock;
 use crate::error::Error;
-use crate::lock::{KEYED_RECORD_ANNOTATION, Lock, RECORD_ANNOTATION, TERM_ANNOTATION};
+use crate::lock::Lock;
 
-/// What a lock says about itself.
-///
-/// This is the record, not the truth: only a candidate or an observer that watches the lock can tell
-/// whether its holder is alive. The times are the holder's own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LockView {
-    /// Which lock.
-    pub lock: Lock,
-    /// Whom it names.
-    pub holder: Option<String>,
-    /// The token of the running term, where the holder writes one.
-    pub token: Option<FencingToken>,
-    /// How long the holder asks others to wait. `None` where it does not say, or never expires.
-    pub lease_duration: Option<Duration>,
-    /// When the holder says that it acquired the lock.
-    pub acquired: Option<jiff::Timestamp>,
-    /// When the holder says that it last renewed.
-    pub renewed: Option<jiff::Timestamp>,
-    /// How often the holder has changed.
-    pub transitions: u32,
-    /// What kind of registration it is.
-    pub registration: Registration,
+mod look;
+mod view;
+
+use look::{Found, Heard, Look, Lookout};
+pub use view::{LockView, Registration};
+
+/// Which locks to look at.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    place: Place,
+    selector: Option<String>,
 }
 
-/// Who wrote a registration, and how it ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Registration {
-    /// Nobody's.
-    Vacant,
-    /// A term of this project's candidates.
-    Term,
-    /// A term of another program's elector: no fencing token.
-    Foreign,
-    /// A name on a [`Blackboard`](crate::Blackboard): it does not expire.
-    Claim,
+#[derive(Clone, Debug)]
+enum Place {
+    Lock(Lock),
+    Namespace(String),
+    Everywhere,
 }
 
-impl LockView {
-    /// Reads one lock.
-    ///
-    /// # Errors
-    /// Where it does not exist, may not be read, or cannot be reached.
-    pub async fn read(client: kube::Client, lock: Lock) -> Result<Self, Error> {
-        let lock = lock.checked()?;
-        let object = Api::new(client, lock.clone()).fetch(&lock.path()).await?;
-        let object = object.ok_or_else(|| Error::Missing {
-            what: format!("{lock} in namespace {}", lock.namespace()),
-            hint: "list what there is with: incumbent get".to_owned(),
-        })?;
-        Self::of(lock, &object)
+impl Scope {
+    /// This one. `get` on it is enough, and `watch` spares polling.
+    pub fn lock(lock: Lock) -> Self {
+        Self { place: Place::Lock(lock), selector: None }
     }
 
-    /// Reads all Leases of a namespace, and the ConfigMaps that carry an election or a claim.
+    /// All Leases of a namespace, and its ConfigMaps that carry an election or a claim.
+    pub fn namespace(namespace: impl Into<String>) -> Self {
+        Self { place: Place::Namespace(namespace.into()), selector: None }
+    }
+
+    /// Those of all namespaces.
+    pub fn everywhere() -> Self {
+        Self { place: Place::Everywhere, selector: None }
+    }
+
+    /// Of these, the ones whose labels match, as `kubectl -l` writes it.
+    pub fn selector(mut self, selector: impl Into<String>) -> Self {
+        self.selector = Some(selector.into());
+        self
+    }
+
+    fn looks(&self, client: &kube::Client) -> Result<Vec<Look>, Error> {
+        let selector = self.selector.as_deref();
+        let namespace = match &self.place {
+            Place::Lock(lock) => {
+                return Ok(vec![Look::at_one(client.clone(), lock.clone().checked()?)]);
+            }
+            Place::Namespace(namespace) => Some(namespace.as_str()),
+            Place::Everywhere => None,
+        };
+        let kinds = [Lock::lease, Lock::config_map].map(|lock: fn(String, String) -> Lock| {
+            lock(namespace.unwrap_or("default").to_owned(), "any".to_owned()).checked()
+        });
+        let look = |any| Look::at_all(client.clone(), any, namespace.is_none(), selector);
+        kinds.into_iter().map(|any| any.map(look)).collect()
+    }
+}
+
+/// What is known of the locks in a [`Scope`], kept up to date by watches.
+///
+/// It is driven by [`next`](Self::next): whoever does not ask learns nothing new.
+#[derive(Debug)]
+pub struct Survey {
+    clock: Clock,
+    lookouts: Vec<Lookout>,
+    heard: mpsc::Receiver<Heard>,
+    rows: BTreeMap<Lock, Row>,
+    changes: VecDeque<Change>,
+}
+
+#[derive(Debug)]
+struct Row {
+    view: Arc<LockView>,
+    onlooker: Onlooker,
+    /// Which of the lookouts sees it.
+    lookout: usize,
+    /// When the last read was sent that showed it.
+    read_at: Option<Instant>,
+    end: End,
+}
+
+/// What is known of the end of a term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It is still to come.
+    Ahead,
+    /// The watch shows no sign of life; a read is to confirm it.
+    Asked,
+    /// It has come.
+    Certain,
+}
+
+/// Something that is another than before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// The lock names another holder, another term of the same, or nobody; or it is seen for the first time.
+    Leader(Lock),
+    /// Its holder has renewed.
+    Renewed(Lock),
+    /// Something else of it was edited: the line, a request, a label.
+    Edited(Lock),
+    /// Its holder was silent for as long as its term lasts, and a read has confirmed it.
+    Expired(Lock),
+    /// It was deleted, or is no lock any more.
+    Gone(Lock),
+    /// Something can no longer be seen, or can be seen again: see [`Survey::blind`].
+    Sight,
+}
+
+/// One lock, as it is known at one moment.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Sighted {
+    /// What it says.
+    pub view: Arc<LockView>,
+    /// What of that is true.
+    pub state: State,
+    /// Whether `state` rests on what was seen. If not, it rests on the wall clocks of the holder and of this
+    /// machine: a hint, until the lock was watched for a while.
+    pub is_certain: bool,
+    /// How long ago a sign of life came in. `None` where none has since the first look.
+    pub beat_age: Option<Duration>,
+    /// When the term is over unless it is renewed before: counted from the last sign of life, or from the
+    /// first look. Zero where it is over. `None` where nothing expires.
+    pub expires_in: Option<Duration>,
+    /// For how long it has been looked at.
+    pub looked_for: Duration,
+}
+
+/// What is true of a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum State {
+    /// Nobody holds it.
+    Vacant,
+    /// A name stands on it that does not expire.
+    Claimed,
+    /// Its holder renews.
+    Held,
+    /// Its holder has not renewed for two thirds of its term: a leader with the usual timing has
+    /// stopped by now.
+    Late,
+    /// Its holder was silent for as long as its term lasts, and nobody has taken over.
+    Expired,
+    /// It cannot be seen: what it said last may be long past.
+    Unknown,
+}
+
+impl Survey {
+    /// Looks once, and goes on watching. A lock that does not exist is no error: it may come.
     ///
     /// # Errors
-    /// Where they may not be listed, or cannot be reached.
-    pub async fn list(client: kube::Client, namespace: &str) -> Result<Vec<Self>, Error> {
-        let mut views = Vec::new();
-        for any in [Lock::lease(namespace, "any"), Lock::config_map(namespace, "any")] {
-            let any = any.checked()?;
-            let path = any.collection_path();
-            let list = Api::new(client.clone(), any.clone()).fetch(&path).await?;
-            let items = list.as_ref().and_then(|list| list["items"].as_array());
-            for object in items.into_iter().flatten() {
-                let name = object["metadata"]["name"].as_str().unwrap_or_default();
-                for lock in locks_in(any.clone().with_name(name), object) {
-                    views.push(Self::of(lock, object)?);
+    /// Where none of it may be read, or the API server cannot be reached.
+    pub async fn start(client: kube::Client, scope: &Scope) -> Result<Self, Error> {
+        Self::start_with(client, scope, Clock::system()).await
+    }
+
+    /// The same by another clock, for tests under paused time.
+    ///
+    /// # Errors
+    /// Those of [`start`](Self::start).
+    pub async fn start_with(
+        client: kube::Client,
+        scope: &Scope,
+        clock: Clock,
+    ) -> Result<Self, Error> {
+        let mut reads = Vec::new();
+        for look in scope.looks(&client)? {
+            let sent_at = clock.instant();
+            match look.now().await {
+                Err(error) if !error.is_forbidden() => return Err(error),
+                outcome => reads.push((look, sent_at, outcome)),
+            }
+        }
+        if reads.iter().all(|(_, _, outcome)| outcome.is_err()) {
+            let errors = reads.into_iter().filter_map(|(_, _, outcome)| outcome.err());
+            return Err(errors.into_iter().next().expect("there is something to look at"));
+        }
+        let (sender, heard) = mpsc::channel(BACKLOG);
+        let (lookouts, rows, changes) = (Vec::new(), BTreeMap::new(), VecDeque::new());
+        let mut survey = Self { clock, lookouts, heard, rows, changes };
+        for (number, (look, sent_at, outcome)) in reads.into_iter().enumerate() {
+            let after = outcome.as_ref().ok().and_then(|found| found.revision.clone());
+            survey.lookouts.push(Lookout::start(number, look, after, sender.clone(), clock));
+            match outcome {
+                Ok(found) => survey.read(number, sent_at, found),
+                Err(error) => survey.lookouts[number].blind = Some((sent_at, error.to_string())),
+            }
+        }
+        survey.changes.clear();
+        Ok(survey)
+    }
+
+    /// All locks, in order, as they are known now.
+    pub fn locks(&self) -> impl Iterator<Item = Sighted> + '_ {
+        let (now, wall) = (self.clock.instant(), self.clock.timestamp());
+        self.rows.values().map(move |row| self.sighted(row, now, wall))
+    }
+
+    /// One of them.
+    pub fn get(&self, lock: &Lock) -> Option<Sighted> {
+        let (now, wall) = (self.clock.instant(), self.clock.timestamp());
+        self.rows.get(lock).map(|row| self.sighted(row, now, wall))
+    }
+
+    /// What cannot be seen, why, and for how long already. Empty where all is well.
+    pub fn blind(&self) -> Vec<(Duration, String)> {
+        let now = self.clock.instant();
+        let blind = self.lookouts.iter().filter_map(|lookout| lookout.blind.as_ref());
+        blind.map(|(since, message)| (now.saturating_since(*since), message.clone())).collect()
+    }
+
+    /// Waits for the next change, and says what it is about.
+    ///
+    /// Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Change {
+        loop {
+            if let Some(change) = self.changes.pop_front() {
+                return change;
+            }
+            let expiry = self.next_expiry();
+            tokio::select! {
+                heard = self.heard.recv() => match heard {
+                    Some(heard) => self.learn(heard),
+                    // The lookouts live for as long as the survey.
+                    None => std::future::pending().await,
+                },
+                () = self.clock.sleep_until(expiry) => self.expire(),
+            }
+        }
+    }
+
+    fn learn(&mut self, heard: Heard) {
+        match heard {
+            Heard::Read { number, sent_at, found } => {
+                if self.lookouts[number].blind.take().is_some() {
+                    self.changes.push_back(Change::Sight);
+                }
+                self.read(number, sent_at, found);
+            }
+            Heard::Shown { number, at, namespace, name, views } => {
+                let is_of_it = |lock: &Lock| lock.namespace() == namespace && lock.name() == name;
+                let is_listed = |lock: &Lock| views.iter().any(|(view, _)| view.lock == *lock);
+                self.forget(number, |lock| is_of_it(lock) && !is_listed(lock));
+                for (view, snapshot) in views {
+                    self.see(number, at, None, view, snapshot);
+                }
+            }
+            Heard::Blind { number, at, message } => {
+                let blind = &mut self.lookouts[number].blind;
+                let since = blind.as_ref().map_or(at, |(since, _)| *since);
+                if blind.replace((since, message)).is_none() {
+                    self.changes.push_back(Change::Sight);
                 }
             }
         }
-        Ok(views)
     }
 
-    fn of(lock: Lock, object: &Value) -> Result<Self, Error> {
-        let snapshot = lock.decode(object).map_err(|message| Error::Rejected {
-            lock: lock.clone(),
-            verb: "get",
-            code: 200,
-            message,
-        })?;
-        let record = snapshot.record;
-        Ok(Self {
-            lock,
-            registration: registration(&record),
-            token: record.token(),
-            lease_duration: record.lease_duration.filter(|duration| *duration < Duration::MAX),
-            acquired: time(&record.acquired),
-            renewed: time(&record.renewed),
-            transitions: record.transitions,
-            holder: record.holder.map(|holder| holder.to_string()),
-        })
+    /// A read shows all that there is.
+    fn read(&mut self, number: usize, sent_at: Instant, found: Found) {
+        let listed: HashSet<_> = found.views.iter().map(|(view, _)| view.lock.clone()).collect();
+        self.forget(number, |lock| !listed.contains(lock));
+        let now = self.clock.instant();
+        for (view, snapshot) in found.views {
+            self.see(number, now, Some(sent_at), view, snapshot);
+        }
+        self.expire();
+    }
+
+    fn forget(&mut self, number: usize, is_gone: impl Fn(&Lock) -> bool) {
+        let gone = self.rows.iter().filter(|(lock, row)| row.lookout == number && is_gone(lock));
+        let gone: Vec<_> = gone.map(|(lock, _)| lock.clone()).collect();
+        for lock in gone {
+            self.rows.remove(&lock);
+            self.changes.push_back(Change::Gone(lock));
+        }
+    }
+
+    fn see(
+        &mut self,
+        number: usize,
+        now: Instant,
+        read_at: Option<Instant>,
+        view: LockView,
+        snapshot: Snapshot,
+    ) {
+        let lock = view.lock.clone();
+        let row = self.rows.entry(lock.clone()).or_insert_with(|| Row::new(&view, number));
+        let (version, beat) = (row.onlooker.version().cloned(), row.onlooker.last_beat());
+        match read_at {
+            Some(_) => row.onlooker.find(now, snapshot),
+            None => row.onlooker.observe(now, Observation::Present(snapshot)),
+        }
+        row.read_at = row.read_at.max(read_at);
+        if row.onlooker.version() == version.as_ref() {
+            return;
+        }
+        let before = std::mem::replace(&mut row.view, Arc::new(view));
+        let has_beaten = row.onlooker.last_beat() != beat;
+        if has_beaten {
+            row.end = End::Ahead;
+        }
+        self.changes.push_back(if version.is_none() || !before.is_same_term(&row.view) {
+            Change::Leader(lock)
+        } else if has_beaten {
+            Change::Renewed(lock)
+        } else {
+            Change::Edited(lock)
+        });
+    }
+
+    /// The next moment at which a term ends unless it is renewed.
+    fn next_expiry(&self) -> Instant {
+        let running = self.rows.values().filter(|row| row.end == End::Ahead);
+        running.filter_map(Row::expires_at).min().unwrap_or(NEVER)
+    }
+
+    /// A term that has ended as far as the watch shows is looked at once more, for the watch may be silent.
+    /// It has ended when a read that was sent after that shows no sign of life either.
+    fn expire(&mut self) {
+        let now = self.clock.instant();
+        for (lock, row) in &mut self.rows {
+            let Some(expiry) = row.expires_at().filter(|expiry| now >= *expiry) else { continue };
+            let is_confirmed = row.read_at.is_some_and(|read_at| read_at >= expiry);
+            match row.end {
+                End::Ahead | End::Asked if is_confirmed => {
+                    row.end = End::Certain;
+                    self.changes.push_back(Change::Expired(lock.clone()));
+                }
+                End::Ahead => {
+                    row.end = End::Asked;
+                    self.lookouts[row.lookout].look_again();
+                }
+                End::Asked | End::Certain => {}
+            }
+        }
+    }
+
+    fn sighted(&self, row: &Row, now: Instant, wall: jiff::Timestamp) -> Sighted {
+        let is_blind = self.lookouts[row.lookout].blind.is_some();
+        let (state, is_certain) =
+            if is_blind { (State::Unknown, true) } else { row.state(now, wall) };
+        let since = |moment| now.saturating_since(moment);
+        Sighted {
+            view: row.view.clone(),
+            state,
+            is_certain,
+            beat_age: row.onlooker.last_beat().map(since),
+            expires_in: row.expires_at().map(|expiry| expiry.saturating_since(now)),
+            looked_for: row.onlooker.looking_since().map(since).unwrap_or_default(),
+        }
     }
 }
 
-fn registration(record: &Record) -> Registration {
-    match (&record.holder, record.session) {
-        (None, None) => Registration::Vacant,
-        (_, Some(_)) => Registration::Term,
-        (Some(_), None) if record.lease_duration == Some(Duration::MAX) => Registration::Claim,
-        (Some(_), None) => Registration::Foreign,
+impl Row {
+    fn new(view: &LockView, lookout: usize) -> Self {
+        let onlooker = Onlooker::new(DEFAULT_TERM);
+        Self { view: Arc::new(view.clone()), onlooker, lookout, read_at: None, end: End::Ahead }
+    }
+
+    /// When the term is over, where one is running that can be.
+    fn expires_at(&self) -> Option<Instant> {
+        match self.onlooker.sighting() {
+            Sighting::Held { expires_at, .. } if self.view.registration != Registration::Claim => {
+                Some(expires_at)
+            }
+            _ => None,
+        }
+    }
+
+    /// What is true, and whether it was seen to be.
+    fn state(&self, now: Instant, wall: jiff::Timestamp) -> (State, bool) {
+        let Some(expiry) = self.expires_at() else {
+            return match self.view.registration {
+                Registration::Claim => (State::Claimed, true),
+                _ => (State::Vacant, true),
+            };
+        };
+        match (self.end, self.onlooker.last_beat()) {
+            (End::Certain, _) => (State::Expired, true),
+            _ if now >= expiry => (State::Unknown, false),
+            (_, Some(beat)) => {
+                let (age, left) = (now.saturating_since(beat), expiry.saturating_since(now));
+                (if age >= left * 2 { State::Late } else { State::Held }, true)
+            }
+            (_, None) => (self.view.state_by_wall_clock(wall), false),
+        }
     }
 }
 
-fn time(stamp: &Option<Stamp>) -> Option<jiff::Timestamp> {
-    match stamp {
-        Some(Stamp::At(time)) => jiff::Timestamp::from_microsecond(time.unix_micros()).ok(),
-        Some(Stamp::Text(_)) | None => None,
-    }
-}
+/// A term whose record does not say how long it lasts, is taken to be of the usual length.
+const DEFAULT_TERM: Duration = Duration::from_secs(15);
 
-/// The locks that an object carries. Every Lease is one; a ConfigMap has one under its usual key if it shows
-/// an election's annotation or the key of a claim, and one for each other key that names an election.
-fn locks_in(lock: Lock, object: &Value) -> Vec<Lock> {
-    let Some(usual_key) = lock.key() else { return vec![lock] };
-    let annotations = object["metadata"]["annotations"].as_object();
-    let names = || annotations.into_iter().flat_map(|annotations| annotations.keys());
-    let is_lock = object["data"][usual_key].is_string()
-        || names().any(|name| name == RECORD_ANNOTATION || name == TERM_ANNOTATION);
-    let usual = is_lock.then(|| lock.clone());
-    let prefix = format!("{KEYED_RECORD_ANNOTATION}.");
-    let keys = names().filter_map(|name| name.strip_prefix(&prefix));
-    usual.into_iter().chain(keys.map(|key| lock.clone().with_key(key))).collect()
-}
+/// What lookouts may be ahead of who asks.
+const BACKLOG: usize = 256;
+
+const NEVER: Instant = Instant::new(Duration::MAX);

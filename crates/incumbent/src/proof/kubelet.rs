@@ -9,7 +9,7 @@ use incumbent_core::{Container, ContainerReport};
 use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::api::Api;
+use crate::api::{Api, only};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::identity;
@@ -20,7 +20,7 @@ use crate::stream::Seen;
 pub(super) async fn has_terminated(api: &Api, pod_uid: &str, name: &str, report: &ContainerReport) {
     loop {
         let pods = format!("/api/v1/namespaces/{}/pods", report.namespace);
-        match api.watch_in(&pods, Some(&report.pod), None).await {
+        match api.watch_in(&pods, &only(&report.pod), None).await {
             Ok(events) => {
                 let mut events = pin!(events);
                 while let Some(Ok(event)) = events.next().await {

@@ -1,0 +1,117 @@
+//! What people ask of an election from outside.
+
+use http::Method;
+use incumbent_core::{HandOver, Identity};
+use serde_json::json;
+
+use crate::api::Api;
+use crate::error::Error;
+use crate::lock::{CORDON, HAND_OVER_TO, Lock};
+use crate::survey::LockView;
+
+/// Asks the candidates of one election for something: to hand over, or to stay away.
+///
+/// These are requests, written as annotations; no record is touched and nothing is taken from anybody. The
+/// candidates of this project heed them, others do not. The account needs the verbs `get` and `patch`.
+#[derive(Clone, Debug)]
+pub struct Steer {
+    api: Api,
+    is_dry_run: bool,
+}
+
+impl Steer {
+    /// Requests to those who take part in `lock`.
+    ///
+    /// # Errors
+    /// Where Kubernetes would refuse a name.
+    pub fn new(client: kube::Client, lock: Lock) -> Result<Self, Error> {
+        Ok(Self { api: Api::new(client, lock.checked_for_election()?), is_dry_run: false })
+    }
+
+    /// Lets the API server check each request and store none.
+    #[must_use]
+    pub fn dry_run(self, on: bool) -> Self {
+        Self { is_dry_run: on, ..self }
+    }
+
+    /// Asks the leader to hand over. It removes the request when it does.
+    ///
+    /// # Errors
+    /// Where the lock does not exist, or the request cannot be written.
+    pub async fn hand_over(&self, to: &HandOver) -> Result<LockView, Error> {
+        let name = match to {
+            HandOver::ToNext => "*",
+            HandOver::To(identity) => identity.as_str(),
+        };
+        self.edit(HAND_OVER_TO, |_| Some(name.to_owned())).await
+    }
+
+    /// Takes back a request to hand over that was not met.
+    ///
+    /// # Errors
+    /// Those of [`hand_over`](Self::hand_over).
+    pub async fn stay(&self) -> Result<LockView, Error> {
+        self.edit(HAND_OVER_TO, |_| None).await
+    }
+
+    /// Keeps these from leading, beside those who are kept already; `*` is everybody. A leader among them
+    /// hands over.
+    ///
+    /// # Errors
+    /// Those of [`hand_over`](Self::hand_over).
+    pub async fn cordon(&self, names: &[Identity]) -> Result<LockView, Error> {
+        self.edit(CORDON, |view| {
+            let new = names.iter().filter(|name| !view.cordoned.contains(name));
+            written(view.cordoned.iter().chain(new))
+        })
+        .await
+    }
+
+    /// Lets these lead again.
+    ///
+    /// # Errors
+    /// Those of [`hand_over`](Self::hand_over).
+    pub async fn uncordon(&self, names: &[Identity]) -> Result<LockView, Error> {
+        self.edit(CORDON, |view| written(view.cordoned.iter().filter(|name| !names.contains(name))))
+            .await
+    }
+
+    /// Replaces one annotation of exactly the version that was read; of a newer one, again.
+    async fn edit(
+        &self,
+        annotation: &str,
+        value: impl Fn(&LockView) -> Option<String>,
+    ) -> Result<LockView, Error> {
+        let lock = self.api.lock();
+        let path = match self.is_dry_run {
+            true => format!("{}?dryRun=All", lock.path()),
+            false => lock.path(),
+        };
+        let mut tries = 0;
+        loop {
+            let view = LockView::read_by(&self.api).await?;
+            let metadata = &view.object["metadata"];
+            let patch = json!({ "metadata": {
+                "uid": metadata["uid"],
+                "resourceVersion": metadata["resourceVersion"],
+                "annotations": { lock.annotation(annotation, annotation): value(&view) },
+            }});
+            let answer = self.api.call(Method::PATCH, &path, Some(&patch)).await;
+            let (code, body) = answer.map_err(|message| Error::Unreachable { message })?;
+            tries += 1;
+            match code {
+                200..=299 => return LockView::of(lock.clone(), &body),
+                409 if tries < MOST_TRIES => {}
+                _ => return Err(self.api.refusal("patch", code, &body)),
+            }
+        }
+    }
+}
+
+fn written<'a>(names: impl Iterator<Item = &'a Identity>) -> Option<String> {
+    let names: Vec<_> = names.map(Identity::as_str).collect();
+    (!names.is_empty()).then(|| names.join(","))
+}
+
+/// A leader renews every few seconds: to be late twice in a row is bad luck, and ten times another trouble.
+const MOST_TRIES: u32 = 10;

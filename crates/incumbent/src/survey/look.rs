@@ -1,0 +1,287 @@
+//! Looking: one kind of object, in one place, by a read and then by a watch.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use incumbent_core::{Instant, Snapshot};
+use serde_json::Value;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+
+use super::LockView;
+use crate::api::{Api, WATCH_LIFETIME, only};
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::lock::Lock;
+use crate::stream::Seen;
+
+/// What to read and to watch.
+#[derive(Clone, Debug)]
+pub(super) struct Look {
+    api: Api,
+    is_one: bool,
+    collection: String,
+    /// The rest of the query.
+    filter: String,
+}
+
+type Views = Vec<(LockView, Snapshot)>;
+
+/// What a read has found.
+pub(super) struct Found {
+    pub(super) views: Views,
+    /// From when on a watch shows what comes.
+    pub(super) revision: Option<String>,
+}
+
+/// What a lookout tells.
+pub(super) enum Heard {
+    Read {
+        number: usize,
+        sent_at: Instant,
+        found: Found,
+    },
+    /// What an object carries now.
+    Shown {
+        number: usize,
+        at: Instant,
+        namespace: String,
+        name: String,
+        views: Views,
+    },
+    Blind {
+        number: usize,
+        at: Instant,
+        message: String,
+    },
+}
+
+impl Look {
+    pub(super) fn at_one(client: kube::Client, lock: Lock) -> Self {
+        let (collection, filter) = (lock.collection_path(), only(lock.name()));
+        Self { api: Api::new(client, lock), is_one: true, collection, filter }
+    }
+
+    pub(super) fn at_all(
+        client: kube::Client,
+        any: Lock,
+        everywhere: bool,
+        selector: Option<&str>,
+    ) -> Self {
+        let collection = if everywhere { any.cluster_path() } else { any.collection_path() };
+        let any = if everywhere { any.with_namespace("") } else { any };
+        let filter = selector.map(|labels| format!("&labelSelector={}", encoded(labels)));
+        let filter = filter.unwrap_or_default();
+        Self { api: Api::new(client, any), is_one: false, collection, filter }
+    }
+
+    /// Reads what there is, page by page.
+    pub(super) async fn now(&self) -> Result<Found, Error> {
+        if self.is_one {
+            let object = self.api.fetch(&self.api.lock().path()).await?;
+            let revision = object.as_ref().and_then(revision);
+            let views = object.iter().flat_map(|object| self.views(object)).collect();
+            return Ok(Found { views, revision });
+        }
+        let (mut views, mut page) = (Vec::new(), String::new());
+        loop {
+            let limit = if self.api.lock().key().is_some() { FEW } else { MANY };
+            let path = format!("{}?limit={limit}{}{page}", self.collection, self.filter);
+            let list = self.api.fetch(&path).await?.unwrap_or_default();
+            let items = list["items"].as_array();
+            views.extend(items.into_iter().flatten().flat_map(|object| self.views(object)));
+            match list["metadata"]["continue"].as_str().filter(|token| !token.is_empty()) {
+                Some(token) => page = format!("&continue={}", encoded(token)),
+                None => return Ok(Found { views, revision: revision(&list) }),
+            }
+        }
+    }
+
+    /// The locks in one object; where one lock is looked at, that one alone.
+    fn views(&self, object: &Value) -> Views {
+        let mut views = LockView::all_of(self.api.lock(), object);
+        if self.is_one {
+            views.retain(|(view, _)| view.lock == *self.api.lock());
+        }
+        views
+    }
+}
+
+fn revision(object: &Value) -> Option<String> {
+    object["metadata"]["resourceVersion"].as_str().map(str::to_owned)
+}
+
+/// A task that looks, for as long as this exists.
+#[derive(Debug)]
+pub(super) struct Lookout {
+    /// Since when it sees nothing, and why.
+    pub(super) blind: Option<(Instant, String)>,
+    again: Arc<Notify>,
+    task: JoinHandle<()>,
+}
+
+impl Lookout {
+    /// Watches from `after` on, or, where there was no read yet, reads first.
+    pub(super) fn start(
+        number: usize,
+        look: Look,
+        after: Option<String>,
+        heard: mpsc::Sender<Heard>,
+        clock: Clock,
+    ) -> Self {
+        let again = Arc::new(Notify::new());
+        let watcher = Watcher { number, look, heard, clock, again: again.clone() };
+        Self { blind: None, again, task: tokio::spawn(watcher.keep(after)) }
+    }
+
+    /// Reads everything once more: something should have come, and has not.
+    pub(super) fn look_again(&self) {
+        self.again.notify_one();
+    }
+}
+
+impl Drop for Lookout {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Watcher {
+    number: usize,
+    look: Look,
+    heard: mpsc::Sender<Heard>,
+    clock: Clock,
+    again: Arc<Notify>,
+}
+
+/// How a watch ended.
+enum End {
+    /// As it should: the next one goes on from here.
+    At(Option<String>),
+    /// What there is has to be read again.
+    Lost,
+    /// It may not be watched.
+    Refused,
+}
+
+impl Watcher {
+    async fn keep(self, mut after: Option<String>) {
+        loop {
+            let opened_at = self.clock.instant();
+            match self.watch(after.as_deref()).await {
+                End::At(Some(revision)) if self.has_lived(opened_at) => after = Some(revision),
+                End::At(_) | End::Lost => after = self.read().await,
+                End::Refused => {
+                    let _ = tokio::time::timeout(POLL, self.again.notified()).await;
+                    after = self.read().await;
+                }
+            }
+            if self.heard.is_closed() {
+                return;
+            }
+            // Whatever happens, no more often than this.
+            let pause = PAUSE.saturating_sub(self.clock.instant().saturating_since(opened_at));
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    fn has_lived(&self, opened_at: Instant) -> bool {
+        self.clock.instant().saturating_since(opened_at) > PAUSE
+    }
+
+    /// Reads what there is, until that works.
+    async fn read(&self) -> Option<String> {
+        loop {
+            let sent_at = self.clock.instant();
+            match self.look.now().await {
+                Ok(found) => {
+                    let revision = found.revision.clone();
+                    self.tell(Heard::Read { number: self.number, sent_at, found }).await;
+                    return revision;
+                }
+                Err(error) => {
+                    let (at, message) = (self.clock.instant(), error.to_string());
+                    self.tell(Heard::Blind { number: self.number, at, message }).await;
+                    let pause = if error.is_forbidden() { WITHOUT_PERMISSION } else { PAUSE };
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+
+    async fn watch(&self, after: Option<&str>) -> End {
+        let Look { api, collection, filter, .. } = &self.look;
+        let opening = tokio::time::timeout(OPEN_TIMEOUT, api.watch_in(collection, filter, after));
+        let events = match opening.await {
+            Ok(Ok(events)) => events,
+            Ok(Err(trouble)) if trouble.error.is_forbidden() => return End::Refused,
+            Ok(Err(_)) | Err(_) => return End::Lost,
+        };
+        let mut events = pin!(events);
+        let mut overdue = pin!(tokio::time::sleep(WATCH_LIFETIME + OPEN_TIMEOUT));
+        let mut last = after.map(str::to_owned);
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = self.again.notified() => return End::Lost,
+                () = &mut overdue => return End::Lost,
+            };
+            let (shown, is_gone) = match event {
+                Some(Ok(Seen::Present(shown))) => (shown, false),
+                Some(Ok(Seen::Gone(shown))) => (shown, true),
+                Some(Ok(Seen::Bookmark(revision))) => {
+                    last = Some(revision);
+                    continue;
+                }
+                Some(Ok(Seen::Expired) | Err(_)) => return End::Lost,
+                None => return End::At(last),
+            };
+            last = Some(shown.revision.to_string());
+            let Ok(object) = shown.object() else { continue };
+            let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+            self.tell(Heard::Shown {
+                number: self.number,
+                at: self.clock.instant(),
+                namespace: text("namespace").to_owned(),
+                name: shown.name,
+                views: if is_gone { Vec::new() } else { self.look.views(&object) },
+            })
+            .await;
+        }
+    }
+
+    async fn tell(&self, heard: Heard) {
+        // Where nobody listens any more, the task is about to be ended.
+        let _ = self.heard.send(heard).await;
+    }
+}
+
+/// Text as a part of a query.
+fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    text.bytes()
+        .map(|byte| match plain(byte) {
+            true => char::from(byte).to_string(),
+            false => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+/// How many Leases a page has, as with kubectl.
+const MANY: usize = 500;
+
+/// How many ConfigMaps, of which each may have a megabyte.
+const FEW: usize = 50;
+
+/// How often what may not be watched is read.
+const POLL: Duration = Duration::from_secs(2);
+
+/// The least time between two tries.
+const PAUSE: Duration = Duration::from_secs(1);
+
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Permissions change seldom.
+const WITHOUT_PERMISSION: Duration = Duration::from_secs(60);

@@ -1,0 +1,207 @@
+//! What one lock says about itself.
+
+use std::time::Duration;
+
+use incumbent_core::{FencingToken, HandOver, Identity, Record, Session, Snapshot, Stamp, Waiter};
+use serde_json::Value;
+
+use super::State;
+use crate::api::Api;
+use crate::error::Error;
+use crate::lock::{KEYED_RECORD_ANNOTATION, Lock, RECORD_ANNOTATION, TERM_ANNOTATION};
+
+/// What a lock says about itself.
+///
+/// This is the record, not the truth: only a candidate or an observer that watches the lock can tell
+/// whether its holder is alive. The times are the holder's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LockView {
+    /// Which lock.
+    pub lock: Lock,
+    /// Whom it names.
+    pub holder: Option<String>,
+    /// The token of the running term, where the holder writes one.
+    pub token: Option<FencingToken>,
+    /// How long the holder asks others to wait. `None` where it does not say, or never expires.
+    pub lease_duration: Option<Duration>,
+    /// When the holder says that it acquired the lock.
+    pub acquired: Option<jiff::Timestamp>,
+    /// When the holder says that it last renewed.
+    pub renewed: Option<jiff::Timestamp>,
+    /// How often the holder has changed.
+    pub transitions: u32,
+    /// What kind of registration it is.
+    pub registration: Registration,
+    /// The process whose term it is, where the holder is a candidate of this project.
+    pub session: Option<Session>,
+    /// Where the holder says that it can be reached.
+    pub address: Option<String>,
+    /// Who waits, the next one first. At most sixteen have a place.
+    pub line: Vec<Waiter>,
+    /// Whom the leader is asked to hand over to, as long as it has not.
+    pub hand_over: Option<HandOver>,
+    /// Who shall not lead; `*` is everybody.
+    pub cordoned: Vec<Identity>,
+    /// When the object was made, by the API server's clock.
+    pub created: Option<jiff::Timestamp>,
+    /// Which program wrote the record last, as the API server heard it: the first word of its user agent.
+    pub written_by: Option<String>,
+    /// The object as the API server has it, but for `managedFields`.
+    pub object: Value,
+}
+
+/// Who wrote a registration, and how it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Registration {
+    /// Nobody's.
+    Vacant,
+    /// A term of this project's candidates.
+    Term,
+    /// A term of another program's elector: no fencing token.
+    Foreign,
+    /// A name on a [`Blackboard`](crate::Blackboard): it does not expire.
+    Claim,
+}
+
+impl LockView {
+    /// Reads one lock.
+    ///
+    /// # Errors
+    /// Where it does not exist, may not be read, or cannot be reached.
+    pub async fn read(client: kube::Client, lock: Lock) -> Result<Self, Error> {
+        Self::read_by(&Api::new(client, lock.checked()?)).await
+    }
+
+    pub(crate) async fn read_by(api: &Api) -> Result<Self, Error> {
+        let lock = api.lock().clone();
+        let object = api.fetch(&lock.path()).await?;
+        let object = object.ok_or_else(|| Error::Missing {
+            what: format!("{lock} in namespace {}", lock.namespace()),
+            hint: "list what there is with: incumbent get".to_owned(),
+        })?;
+        Self::of(lock, &object)
+    }
+
+    /// The locks that an object carries, with what each says. What is none of Kubernetes' carries none.
+    pub(super) fn all_of(any: &Lock, object: &Value) -> Vec<(Self, Snapshot)> {
+        let metadata = &object["metadata"];
+        let text = |field: &str| metadata[field].as_str().unwrap_or_default();
+        let lock = any.clone().with_name(text("name")).with_namespace(text("namespace"));
+        let locks = locks_in(lock, object).into_iter();
+        locks
+            .filter_map(|lock| {
+                let snapshot = lock.decode(object).ok()?;
+                Some((Self::new(lock, object, snapshot.record.clone()), snapshot))
+            })
+            .collect()
+    }
+
+    pub(crate) fn of(lock: Lock, object: &Value) -> Result<Self, Error> {
+        let snapshot = lock.decode(object).map_err(|message| Error::Rejected {
+            lock: lock.clone(),
+            verb: "get",
+            code: 200,
+            message,
+        })?;
+        Ok(Self::new(lock, object, snapshot.record))
+    }
+
+    fn new(lock: Lock, object: &Value, record: Record) -> Self {
+        let mut bare = object.clone();
+        if let Some(metadata) = bare["metadata"].as_object_mut() {
+            metadata.remove("managedFields");
+        }
+        let created = object["metadata"]["creationTimestamp"].as_str();
+        Self {
+            lock,
+            registration: registration(&record),
+            token: record.token(),
+            lease_duration: record.lease_duration.filter(|duration| *duration < Duration::MAX),
+            acquired: time(&record.acquired),
+            renewed: time(&record.renewed),
+            transitions: record.transitions,
+            holder: record.holder.map(|holder| holder.to_string()),
+            session: record.session,
+            address: record.card.address,
+            line: record.waitlist.waiters().to_vec(),
+            hand_over: record.hand_over,
+            cordoned: record.cordoned,
+            created: created.and_then(|text| text.parse().ok()),
+            written_by: last_writer(object),
+            object: bare,
+        }
+    }
+
+    /// Whether `other` shows the same term: not only the same name.
+    pub fn is_same_term(&self, other: &Self) -> bool {
+        let term = |view: &Self| (view.session, view.token, view.acquired);
+        self.holder == other.holder && term(self) == term(other)
+    }
+
+    /// What the wall clocks of the holder and of whoever looks say: a hint.
+    pub(super) fn state_by_wall_clock(&self, now: jiff::Timestamp) -> State {
+        let age = self.renewed.map(|renewed| now.duration_since(renewed));
+        let age = age.map(|age| Duration::try_from(age).unwrap_or_default());
+        match (age, self.lease_duration) {
+            (Some(age), Some(lease)) if age > lease => State::Expired,
+            (Some(_), Some(_)) => State::Held,
+            _ => State::Unknown,
+        }
+    }
+
+    /// Whether `identity` shall not lead.
+    pub fn is_cordoned(&self, identity: &str) -> bool {
+        self.cordoned.iter().any(|name| name.as_str() == identity || name.as_str() == "*")
+    }
+}
+
+/// Who wrote last what a candidate writes: the holder and its times.
+fn last_writer(object: &Value) -> Option<String> {
+    let entries = object["metadata"]["managedFields"].as_array()?.iter();
+    let wrote_it = |entry: &&Value| {
+        let fields = &entry["fieldsV1"];
+        let annotations = fields["f:metadata"]["f:annotations"].as_object();
+        fields["f:spec"]["f:renewTime"].is_object()
+            || fields["f:spec"]["f:holderIdentity"].is_object()
+            || annotations.is_some_and(|names| {
+                names.keys().any(|name| {
+                    name.ends_with("leader") || name.starts_with("f:incumbent.dev/term")
+                })
+            })
+    };
+    // All times of one server, and of one form.
+    let last = entries.filter(wrote_it).max_by_key(|entry| entry["time"].as_str())?;
+    last["manager"].as_str().map(str::to_owned)
+}
+
+fn registration(record: &Record) -> Registration {
+    match (&record.holder, record.session) {
+        (None, None) => Registration::Vacant,
+        (_, Some(_)) => Registration::Term,
+        (Some(_), None) if record.lease_duration == Some(Duration::MAX) => Registration::Claim,
+        (Some(_), None) => Registration::Foreign,
+    }
+}
+
+fn time(stamp: &Option<Stamp>) -> Option<jiff::Timestamp> {
+    match stamp {
+        Some(Stamp::At(time)) => jiff::Timestamp::from_microsecond(time.unix_micros()).ok(),
+        Some(Stamp::Text(_)) | None => None,
+    }
+}
+
+/// The locks that an object carries. Every Lease is one; a ConfigMap has one under its usual key if it shows
+/// an election's annotation or the key of a claim, and one for each other key that names an election.
+fn locks_in(lock: Lock, object: &Value) -> Vec<Lock> {
+    let Some(usual_key) = lock.key() else { return vec![lock] };
+    let annotations = object["metadata"]["annotations"].as_object();
+    let names = || annotations.into_iter().flat_map(|annotations| annotations.keys());
+    let is_lock = object["data"][usual_key].is_string()
+        || names().any(|name| name == RECORD_ANNOTATION || name == TERM_ANNOTATION);
+    let usual = is_lock.then(|| lock.clone());
+    let prefix = format!("{KEYED_RECORD_ANNOTATION}.");
+    let keys = names().filter_map(|name| name.strip_prefix(&prefix));
+    usual.into_iter().chain(keys.map(|key| lock.clone().with_key(key))).collect()
+}
