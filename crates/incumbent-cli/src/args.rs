@@ -11,9 +11,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use incumbent::{Builder, Connect, Error, Lock, Timing};
+use incumbent::{Builder, Error, Lock, Timing};
 use incumbent_apiserver::{Fault, FaultError};
 
+use crate::cluster::Cluster;
 use crate::metrics::Exporter;
 use crate::{exit, metrics};
 
@@ -44,8 +45,8 @@ pub(crate) enum Command {
     Once(Once),
     /// Write a name on the blackboard, if none stands there: first come, first served
     Claim(Claim),
-    /// Show the locks of a namespace and who holds them
-    Get(Get),
+    /// Show locks, who holds each, and whether it is fresh
+    Get(crate::get::Get),
     /// Print what a workload needs in the cluster: account, least rights, and a Deployment
     Manifests(crate::manifests::Wanted),
 }
@@ -312,62 +313,6 @@ pub(crate) struct Claim {
     pub(crate) if_version: Option<String>,
     #[command(flatten)]
     pub(crate) cluster: Cluster,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Get {
-    /// Which locks: NAME for a Lease, lease/NAME or configmap/NAME[:KEY] [default: all]
-    pub(crate) locks: Vec<String>,
-    /// How to print them
-    #[arg(short, long, value_enum, default_value = "table")]
-    pub(crate) output: Format,
-    #[command(flatten)]
-    pub(crate) cluster: Cluster,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Format {
-    Table,
-    Json,
-}
-
-/// Where the API server is.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Cluster")]
-pub(crate) struct Cluster {
-    /// The namespace [default: that of the context or of the Pod]
-    #[arg(short, long, value_name = "NAME")]
-    namespace: Option<String>,
-    /// The kubeconfig to read [default: as kubectl does, else the Pod's service account]
-    #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
-    /// The context of the kubeconfig
-    #[arg(long, value_name = "NAME")]
-    context: Option<String>,
-    /// Connect as a Pod does, with the files of this folder
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "context"])]
-    service_account_dir: Option<PathBuf>,
-}
-
-impl Cluster {
-    /// The client, and the namespace that locks are in.
-    pub(crate) async fn connect(&self) -> Result<(kube::Client, String), Error> {
-        let mut connect = Connect::default();
-        if let Some(file) = &self.kubeconfig {
-            connect = connect.kubeconfig(file);
-        }
-        if let Some(context) = &self.context {
-            connect = connect.context(context);
-        }
-        if let Some(folder) = &self.service_account_dir {
-            connect = connect.service_account_dir(folder);
-        }
-        let client = connect.client().await?;
-        let in_pod = std::env::var("POD_NAMESPACE").ok().filter(|name| !name.is_empty());
-        let namespace = self.namespace.clone().or(in_pod);
-        let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
-        Ok((client, namespace))
-    }
 }
 
 /// The durations, in the order of precedence: a preset, one number, single numbers.

@@ -1,7 +1,9 @@
 //! The `incumbent` command: it parses, calls, and maps the outcome to an exit code.
 
 mod args;
+mod chronicle;
 mod claim;
+mod cluster;
 mod demo;
 mod dev_server;
 mod elect;
@@ -12,6 +14,7 @@ mod metrics;
 #[cfg(target_os = "linux")]
 mod once;
 mod output;
+mod row;
 #[cfg(target_os = "linux")]
 mod run;
 #[cfg(unix)]
