@@ -47,6 +47,22 @@ pub(crate) enum Command {
     Claim(Claim),
     /// Show locks, who holds each, and whether it is fresh
     Get(crate::get::Get),
+    /// One page about one lock: who leads, since when, who waits, what happened, what to do
+    Status(crate::status::Status),
+    /// Say by the exit code whether somebody leads, for scripts and probes
+    Check(crate::check::Check),
+    /// Wait until somebody leads, somebody else does, or nobody
+    Wait(crate::wait::Wait),
+    /// Print a line for each change of a leader, as it happens
+    Watch(crate::watch::Watch),
+    /// Show the terms of the past, as far as Events tell
+    History(crate::history::History),
+    /// Ask the leader to hand over
+    StepDown(crate::step_down::StepDown),
+    /// Keep candidates from leading, all of them or some
+    Pause(crate::pause::Pause),
+    /// Let them lead again
+    Resume(crate::pause::Resume),
     /// Print what a workload needs in the cluster: account, least rights, and a Deployment
     Manifests(crate::manifests::Wanted),
 }

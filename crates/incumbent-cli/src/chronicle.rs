@@ -188,9 +188,9 @@ fn term_of(view: &LockView, began: Timestamp) -> Option<Term> {
     Some(Term { holder, token: view.token.map(|token| token.0), began, end: None })
 }
 
-/// Events have whole seconds, and are written a moment later.
+/// Events have whole seconds: one that tells of a term seems to be up to a second earlier.
 fn is_same(told: &Term, seen: &Term) -> bool {
-    told.holder == seen.holder && between(told.began, seen.began) <= Duration::from_secs(3)
+    told.holder == seen.holder && between(told.began, seen.began) < Duration::from_secs(1)
 }
 
 pub(crate) fn between(from: Timestamp, to: Timestamp) -> Duration {
@@ -203,7 +203,7 @@ fn terms_of(events: &[Value]) -> Vec<Term> {
     told.sort();
     told.dedup();
     let mut terms: Vec<Term> = Vec::new();
-    for (at, began, holder) in told {
+    for Said { at, began, holder, .. } in told {
         let open = terms.last_mut().filter(|term| term.end.is_none());
         match (open, began) {
             (Some(open), true) if open.holder == holder && open.began == at => {}
@@ -222,8 +222,17 @@ fn terms_of(events: &[Value]) -> Vec<Term> {
     terms
 }
 
-/// When, whether a term began, and whose. An Event that stands for many tells of the first and the last.
-fn said(event: &Value) -> Vec<(Timestamp, bool, String)> {
+/// What one Event says, in the order in which it was so: within a second, that of the writes.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Said {
+    at: Timestamp,
+    revision: u64,
+    began: bool,
+    holder: String,
+}
+
+/// An Event that stands for many tells of the first and the last.
+fn said(event: &Value) -> Vec<Said> {
     let message = event["message"].as_str().unwrap_or_default();
     let (began, holder) = match message.strip_suffix(" became leader") {
         Some(holder) => (true, holder),
@@ -232,12 +241,12 @@ fn said(event: &Value) -> Vec<(Timestamp, bool, String)> {
             None => return Vec::new(),
         },
     };
+    let revision = event["metadata"]["resourceVersion"].as_str();
+    let revision = revision.and_then(|revision| revision.parse().ok()).unwrap_or(0);
     let times = ["firstTimestamp", "lastTimestamp", "eventTime"];
     let times = times.iter().filter_map(|field| event[field].as_str()?.parse().ok());
-    let mut told: Vec<_> = times.map(|at| (at, began, holder.to_owned())).collect();
-    told.sort();
-    told.dedup();
-    told
+    let said = |at| Said { at, revision, began, holder: holder.to_owned() };
+    times.map(said).collect()
 }
 
 impl Term {
@@ -293,6 +302,23 @@ mod tests {
                 ("jack".to_owned(), None),
             ]
         );
+    }
+
+    #[test]
+    fn within_a_second_the_order_of_the_writes_counts() {
+        let in_order = |revision: u64, message: &str| {
+            let mut event = event(0, message);
+            event["metadata"]["resourceVersion"] = revision.to_string().into();
+            event
+        };
+        let events = [
+            in_order(14, "jane stopped leading"),
+            in_order(13, "jane became leader"),
+            in_order(12, "john stopped leading"),
+            in_order(9, "john became leader"),
+        ];
+        let stopped = |name: &str| (name.to_owned(), Some((0, How::Stopped)));
+        assert_eq!(told(&events), [stopped("john"), stopped("jane")]);
     }
 
     #[test]

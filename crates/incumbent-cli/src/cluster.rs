@@ -155,10 +155,15 @@ impl Operator {
     }
 
     /// A survey of one lock, which may not exist yet.
-    pub(crate) async fn survey(&self, text: &str) -> Result<(Survey, Lock), Error> {
-        let (client, lock) = self.lock(text).await?;
-        let scope = Scope::lock(lock.clone());
-        Ok((self.within(Survey::start(client, &scope)).await?, lock))
+    pub(crate) async fn survey(&self, client: kube::Client, lock: Lock) -> Result<Survey, Error> {
+        self.within(Survey::start(client, &Scope::lock(lock))).await
+    }
+
+    pub(crate) fn missing(&self, lock: &Lock) -> Error {
+        Error::Missing {
+            what: format!("{lock} in namespace {}", lock.namespace()),
+            hint: "list what there is with: incumbent get".to_owned(),
+        }
     }
 }
 

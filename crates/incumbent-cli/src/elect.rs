@@ -183,20 +183,20 @@ async fn lead_and_follow(
         };
         reporter.leads("leading", &leadership)?;
         let token = leadership.fencing_token().0;
-        let was_stopped = tokio::select! {
+        let is_lost = tokio::select! {
             biased;
-            () = stop_requested(&mut stopped) => true,
-            _ = leadership.lost() => false,
+            () = stop_requested(&mut stopped) => false,
+            _ = leadership.lost() => true,
+            _ = leadership.asked_to_hand_over() => false,
             error = act.act(&leadership, &reporter) => return Err(error),
         };
-        // The work has stopped: its future is gone. Only now the lock is given back.
-        if was_stopped {
-            let release = leadership.release().await;
-            reporter.ended("released", token, Some(release))?;
-            return Ok(());
+        if is_lost {
+            reporter.ended("lost", token, None)?;
+            continue;
         }
-        reporter.ended("lost", token, None)?;
-        drop(leadership);
+        // The work has stopped: its future is gone. Only now the lock is given back.
+        let release = leadership.release().await;
+        reporter.ended("released", token, Some(release))?;
     }
 }
 

@@ -4,8 +4,8 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use incumbent::Lock;
 use incumbent::survey::{Change, Scope, Sighted, State, Survey};
-use incumbent::{Error, Lock};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -61,11 +61,7 @@ pub(crate) async fn run(args: Get) -> anyhow::Result<ExitCode> {
         return watch(&args, &mut survey).await;
     }
     if let Some(missing) = locks.iter().find(|lock| survey.get(lock).is_none()) {
-        return Err(Error::Missing {
-            what: format!("{missing} in namespace {namespace}"),
-            hint: "list what there is with: incumbent get".to_owned(),
-        }
-        .into());
+        return Err(args.operator.missing(missing).into());
     }
     if args.sure {
         make_sure(&mut survey).await;

@@ -71,8 +71,8 @@ const WIDE: [&str; 4] = ["TOKEN", "CANDIDATES", "CLIENT", "ADDRESS"];
 
 /// The state; with `~` where it rests on wall clocks.
 pub(crate) fn state_word(sighted: &Sighted) -> String {
-    let mark = if sighted.is_certain { "" } else { "~" };
-    format!("{:?}{mark}", sighted.state)
+    let is_hint = !sighted.is_certain && sighted.state != State::Unknown;
+    format!("{:?}{}", sighted.state, if is_hint { "~" } else { "" })
 }
 
 /// How long ago the holder gave a sign of life: as it came in here, else as its wall clock says.
