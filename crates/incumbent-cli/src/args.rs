@@ -201,6 +201,9 @@ pub(crate) struct Run {
     /// Give up after waiting so long
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
+    /// Run this program while somebody else leads; it has ended before the command starts
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "only_try")]
+    pub(crate) on_follower: Option<OsString>,
     /// The exit code of giving up
     #[arg(short = 'E', long, value_name = "CODE", default_value = "75")]
     pub(crate) conflict_exit_code: u8,
@@ -265,6 +268,7 @@ impl Once {
             on_loss: OnLoss::Exit,
             only_try: !self.wait,
             timeout: None,
+            on_follower: None,
             conflict_exit_code: exit::CONFLICT,
             restart: Restart::Never,
             max_restarts: 0,

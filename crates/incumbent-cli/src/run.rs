@@ -9,9 +9,11 @@ mod guardian;
 mod notify;
 mod policy;
 mod signals;
+mod standby;
 mod ward;
 mod wire;
 
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,6 +26,7 @@ pub(crate) use guardian::become_helper;
 pub(crate) use policy::Cause;
 use policy::{Next, Policy};
 use signals::Signals;
+use standby::Standby;
 use ward::{Handle, Ward};
 use wire::End;
 
@@ -157,26 +160,43 @@ impl Runner {
         }
     }
 
+    /// Waits for a term. When this returns, nothing of what runs beside the wait is left.
     pub(crate) async fn wait(&mut self) -> anyhow::Result<Wait> {
         let lock = self.candidate.lock().to_string();
         notify::tell(&format!("READY=1\nSTATUS=waiting to lead {lock}"));
+        let mut standby = Standby::new(self.args.on_follower.clone(), self.variables(None));
+        let wait = self.wait_beside(&mut standby).await;
+        standby.end(self.args.kill_after).await;
+        wait
+    }
+
+    async fn wait_beside(&mut self, standby: &mut Standby) -> anyhow::Result<Wait> {
         let mut observer = self.candidate.observe();
+        let mut of_standby = self.candidate.observe();
         let only_try = self.args.only_try;
         let patience = self.args.timeout;
-        let give_up = async {
+        let mut give_up = pin!(async {
             match (only_try, patience) {
                 (true, _) => somebody_else_leads(&mut observer).await,
                 (false, Some(patience)) => tokio::time::sleep(patience).await,
                 (false, None) => std::future::pending().await,
             }
-        };
-        let wait = tokio::select! {
-            biased;
-            leadership = self.candidate.campaign() => Wait::Leads(leadership?),
-            code = told_to_end(&mut self.signals) => Wait::Over(code),
-            () = give_up => Wait::Over(self.args.conflict_exit_code),
-        };
-        Ok(wait)
+        });
+        let mut campaign = pin!(self.candidate.campaign());
+        loop {
+            tokio::select! {
+                biased;
+                leadership = &mut campaign => return Ok(Wait::Leads(leadership?)),
+                signal = self.signals.next() => {
+                    if standby.ends_the_wait(signal) {
+                        return Ok(Wait::Over(End::Signalled(signal).code()));
+                    }
+                }
+                () = &mut give_up => return Ok(Wait::Over(self.args.conflict_exit_code)),
+                () = somebody_else_leads(&mut of_standby), if standby.is_due() => standby.start()?,
+                () = standby.ended() => {}
+            }
+        }
     }
 
     /// Runs the command for as long as this process leads; when it returns, nothing of it is left.
@@ -185,16 +205,16 @@ impl Runner {
         let lock = self.candidate.lock().to_string();
         tracing::info!(lock, token, "leading");
         notify::tell(&format!("STATUS=leading {lock}, token {token}"));
-        loop {
+        // What ran beside the wait may have taken long to end.
+        while leadership.is_valid() {
             let start = Instant::now();
             let (cause, end) = self.run_command(leadership).await?;
-            let next = self.policy.next(cause, end, start.elapsed());
-            match next {
-                Next::Restart if leadership.is_valid() => {}
-                Next::Restart => return Ok(Next::Campaign),
-                Next::Exit(_) | Next::Campaign => return Ok(next),
+            match self.policy.next(cause, end, start.elapsed()) {
+                Next::Restart => {}
+                next => return Ok(next),
             }
         }
+        Ok(Next::Campaign)
     }
 
     /// Runs the command one time. When this returns, nothing of it is left.
@@ -202,7 +222,7 @@ impl Runner {
         &mut self,
         leadership: &Leadership,
     ) -> anyhow::Result<(Cause, End)> {
-        let variables = self.variables(leadership.fencing_token().0);
+        let variables = self.variables(Some(leadership.fencing_token().0));
         let mut ward = Ward::start(&self.args.command, &variables, deadlines(leadership))?;
         self.current.set(Some(ward.handle()));
         let (cause, end) = self.accompany(leadership, &mut ward).await;
@@ -256,14 +276,15 @@ impl Runner {
         }
     }
 
-    fn variables(&self, token: u64) -> Vec<(&'static str, String)> {
+    fn variables(&self, token: Option<u64>) -> Vec<(&'static str, String)> {
         let lock = self.candidate.lock();
-        vec![
-            ("INCUMBENT_TOKEN", token.to_string()),
+        let mut variables = vec![
             ("INCUMBENT_LOCK", lock.to_string()),
             ("INCUMBENT_NAMESPACE", lock.namespace().to_owned()),
             ("INCUMBENT_IDENTITY", self.candidate.identity().to_owned()),
-        ]
+        ];
+        variables.extend(token.map(|token| ("INCUMBENT_TOKEN", token.to_string())));
+        variables
     }
 }
 
