@@ -195,7 +195,7 @@ pub(crate) struct Run {
     /// What to do when leadership is lost and the command was stopped: wait to lead again, or exit with 79
     #[arg(long, value_enum, default_value = "wait")]
     pub(crate) on_loss: OnLoss,
-    /// Give up when somebody else leads
+    /// Give up when somebody else leads; whoever has not renewed for a lease has to show that it lives
     #[arg(long = "try", conflicts_with = "timeout")]
     pub(crate) only_try: bool,
     /// Give up after waiting so long

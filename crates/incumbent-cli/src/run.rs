@@ -18,7 +18,8 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use incumbent::{Candidate, Error, Leader, Leadership, Observer, Overrun};
+use incumbent::{Candidate, Error, Leader, Leadership, LockView, Observer, Overrun};
+use jiff::Timestamp;
 
 use crate::{args, elect, exit};
 use guard::{Deadlines, Moment};
@@ -88,6 +89,8 @@ pub(crate) struct Runner {
     current: Current,
     /// How often to look whether the term was renewed.
     tick: Duration,
+    /// Then one that only tries gives up for a sign of life, not for a name.
+    holder_seems_dead: bool,
 }
 
 /// How the wait for a term ended.
@@ -107,10 +110,10 @@ impl Runner {
         let set_up = async {
             let (client, namespace) = args.cluster.connect().await?;
             let lock = args::lock(&namespace, &args.lock)?;
-            elect::look_before(client.clone(), &lock).await?;
-            Ok::<_, Error>((client, lock))
+            let view = elect::look_before(client.clone(), &lock).await?;
+            Ok::<_, Error>((client, lock, view.is_some_and(|view| seems_dead(&view))))
         };
-        let (client, lock) = tokio::select! {
+        let (client, lock, holder_seems_dead) = tokio::select! {
             outcome = set_up => outcome?,
             code = told_to_end(&mut signals) => return Ok(Err(code)),
         };
@@ -132,7 +135,7 @@ impl Runner {
             restarts: 0,
         };
         let tick = timing.renew_interval() / 4;
-        Ok(Ok(Self { args, candidate, signals, policy, current, tick }))
+        Ok(Ok(Self { args, candidate, signals, policy, current, tick, holder_seems_dead }))
     }
 
     pub(crate) fn identity(&self) -> &str {
@@ -175,8 +178,10 @@ impl Runner {
         let mut of_standby = self.candidate.observe();
         let only_try = self.args.only_try;
         let patience = self.args.timeout;
+        let holder_seems_dead = self.holder_seems_dead;
         let mut give_up = pin!(async {
             match (only_try, patience) {
+                (true, _) if holder_seems_dead => somebody_lives(&observer).await,
                 (true, _) => somebody_else_leads(&mut observer).await,
                 (false, Some(patience)) => tokio::time::sleep(patience).await,
                 (false, None) => std::future::pending().await,
@@ -328,3 +333,31 @@ async fn somebody_else_leads(observer: &mut Observer) {
         }
     }
 }
+
+/// By wall clocks, which decide no more than whether it is worth it to wait: a lease at most.
+fn seems_dead(view: &LockView) -> bool {
+    let age = view.renewed.map(|renewed| Timestamp::now().duration_since(renewed));
+    let age = age.and_then(|age| Duration::try_from(age).ok());
+    age.zip(view.lease_duration).is_some_and(|(age, lease_duration)| age > lease_duration)
+}
+
+/// Waits until whoever leads renews its term, or another's begins.
+async fn somebody_lives(observer: &Observer) {
+    let mut first = None;
+    loop {
+        if let Leader::Known { identity, token, valid_for, .. } = observer.leader() {
+            let (term, until) = ((identity, token), Instant::now() + valid_for);
+            let (known, end) = first.get_or_insert_with(|| (term.clone(), until));
+            if *known != term || until > *end + MORE_THAN_ROUNDING {
+                return;
+            }
+        }
+        tokio::time::sleep(OFTEN_ENOUGH).await;
+    }
+}
+
+/// A renewal gives more, for nobody renews that often.
+const MORE_THAN_ROUNDING: Duration = Duration::from_millis(20);
+
+/// To notice a renewal before the next one comes.
+const OFTEN_ENOUGH: Duration = Duration::from_millis(50);

@@ -31,6 +31,17 @@ fn who_only_tries_or_has_waited_enough_starts_nothing() {
 }
 
 #[test]
+fn who_only_tries_takes_over_from_a_dead_one_when_its_lease_is_over() {
+    let cluster = Cluster::start();
+    let mut john = start(&cluster, "--identity john --lease-duration 1s", WORK);
+    john.event("up");
+    let tries = || cluster.run("run --lock lease/job --try -- true").code;
+    assert_eq!(tries(), 75);
+    john.kill();
+    eventually("who tries leads", || tries() == 0);
+}
+
+#[test]
 fn a_signal_ends_the_wait_and_the_place_in_line() {
     let testbed = Testbed::start();
     let start = |identity: &str| {
