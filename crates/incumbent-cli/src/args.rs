@@ -212,12 +212,15 @@ pub(crate) struct Run {
     /// What to do when leadership is lost and the command was stopped: wait to lead again, or exit with 79
     #[arg(long, value_enum, default_value = "wait")]
     pub(crate) on_loss: OnLoss,
-    /// Give up when somebody else leads
+    /// Give up when somebody else leads; whoever has not renewed for a lease has to show that it lives
     #[arg(long = "try", conflicts_with = "timeout")]
     pub(crate) only_try: bool,
     /// Give up after waiting so long
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
+    /// Run this program while somebody else leads; it has ended before the command starts
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "only_try")]
+    pub(crate) on_follower: Option<OsString>,
     /// The exit code of giving up
     #[arg(short = 'E', long, value_name = "CODE", default_value = "75")]
     pub(crate) conflict_exit_code: u8,
@@ -282,6 +285,7 @@ impl Once {
             on_loss: OnLoss::Exit,
             only_try: !self.wait,
             timeout: None,
+            on_follower: None,
             conflict_exit_code: exit::CONFLICT,
             restart: Restart::Never,
             max_restarts: 0,

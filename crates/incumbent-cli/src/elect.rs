@@ -78,9 +78,13 @@ fn end_unless_paused(overrun: Overrun) {
 
 /// A candidate retries for as long as it runs; whoever starts one wants to hear at once that it cannot
 /// work.
-pub(crate) async fn look_before(client: kube::Client, lock: &Lock) -> Result<(), Error> {
+pub(crate) async fn look_before(
+    client: kube::Client,
+    lock: &Lock,
+) -> Result<Option<LockView>, Error> {
     match LockView::read(client, lock.clone()).await {
-        Ok(_) | Err(Error::Missing { .. }) => Ok(()),
+        Ok(view) => Ok(Some(view)),
+        Err(Error::Missing { .. }) => Ok(None),
         Err(error) => Err(error),
     }
 }
