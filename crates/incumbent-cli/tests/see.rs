@@ -339,3 +339,21 @@ fn pause_gives_the_lock_back_and_resume_lets_one_lead_again() {
     assert_eq!(cluster.run("wait scanner --timeout 30s").code, 0);
     assert!(!john.has_ended() && !jane.has_ended());
 }
+
+/// `script` gives the command a terminal.
+#[test]
+fn the_table_is_painted_anew_on_a_terminal_and_nowhere_else() {
+    let cluster = Cluster::start();
+    let (mut john, _jane) = john_and_jane(&cluster);
+    let program = cluster.command("");
+    let shell = format!("{} get -w", program.get_program().to_str().unwrap());
+    let mut on_terminal = Command::new("script");
+    on_terminal.args(["-qefc", &shell, "/dev/null"]).env("KUBECONFIG", cluster.kubeconfig());
+    let on_terminal = Following::start(on_terminal);
+    let elsewhere = Following::start(cluster.command("get -w"));
+    elsewhere.line(&["lease/scanner", "john"]);
+    on_terminal.line(&["\x1b[2F\x1b[J", "NAME"]);
+    john.signal(rustix::process::Signal::TERM);
+    on_terminal.line(&["lease/scanner", "jane"]);
+    assert!(!elsewhere.line(&["lease/scanner", "jane"]).contains('\x1b'));
+}
