@@ -18,7 +18,8 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use incumbent::{Candidate, Error, Leader, Leadership, LockView, Observer, Overrun};
+use incumbent::survey::LockView;
+use incumbent::{Candidate, Error, Leader, Leadership, Observer, Overrun};
 use jiff::Timestamp;
 
 use crate::{args, elect, exit};

@@ -197,9 +197,10 @@ impl Connect {
             auth.token = given.token;
             auth.client_certificate = given.client_certificate;
         }
-        auth.client_key = given.client_key.or(auth.client_key.take());
-        auth.impersonate = given.impersonate.or(auth.impersonate.take());
-        auth.impersonate_groups = given.impersonate_groups.or(auth.impersonate_groups.take());
+        auth.client_key = given.client_key.or_else(|| auth.client_key.take());
+        auth.impersonate = given.impersonate.or_else(|| auth.impersonate.take());
+        auth.impersonate_groups =
+            given.impersonate_groups.or_else(|| auth.impersonate_groups.take());
         Ok(config)
     }
 }
