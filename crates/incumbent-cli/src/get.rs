@@ -98,7 +98,7 @@ impl Get {
             }
             Format::Yaml => {
                 let objects: Vec<_> = found.iter().map(|sighted| &sighted.view.object).collect();
-                let texts = objects.iter().map(|object| serde_saphyr::to_string(object));
+                let texts = objects.into_iter().map(serde_saphyr::to_string);
                 texts.collect::<Result<Vec<_>, _>>()?.join("---\n").trim_end().to_owned()
             }
             Format::Name => {

@@ -340,11 +340,36 @@ fn pause_gives_the_lock_back_and_resume_lets_one_lead_again() {
     assert!(!john.has_ended() && !jane.has_ended());
 }
 
+#[test]
+fn kubectls_flags_say_where_the_server_is_and_who_asks() {
+    let cluster = Cluster::start();
+    foreign(&cluster, "other", "pod-a_1b2c", jiff::Timestamp::now());
+    let (address, token) = (cluster.listening().address(), cluster.server.admin_token());
+    let get = |flags: &str| {
+        let mut get = support::incumbent(&format!("get -o name -n default {flags}"));
+        Outcome::of(get.output().unwrap())
+    };
+    let known = get(&format!("-s https://{address} --token {token} --insecure-skip-tls-verify"));
+    assert_eq!((known.code, known.stdout.as_str()), (0, "lease/other\n"), "{known:?}");
+    let strict = get(&format!("-s https://{address} --token {token}"));
+    assert_eq!(strict.code, 3, "nobody vouches for its certificate: {strict:?}");
+    let unknown = get(&format!("-s https://{address} --token no --insecure-skip-tls-verify"));
+    assert_eq!(unknown.code, 4, "{unknown:?}");
+    assert_eq!(get("-s nonsense").code, 2);
+    let config = cluster.kubeconfig();
+    for (flags, code) in [("--cluster nowhere", 3), ("--context none", 3), ("--user nobody", 4)] {
+        let wrong = get(&format!("--kubeconfig {} {flags}", config.display()));
+        assert_eq!(wrong.code, code, "{flags}: {wrong:?}");
+    }
+    let slow = get(&format!("--kubeconfig {} --request-timeout 1ms", config.display()));
+    assert!(slow.code == 0 || slow.stderr.contains("no answer within 1ms"), "{slow:?}");
+}
+
 /// `script` gives the command a terminal.
 #[test]
 fn the_table_is_painted_anew_on_a_terminal_and_nowhere_else() {
     let cluster = Cluster::start();
-    let (mut john, _jane) = john_and_jane(&cluster);
+    let (john, _jane) = john_and_jane(&cluster);
     let program = cluster.command("");
     let shell = format!("{} get -w", program.get_program().to_str().unwrap());
     let mut on_terminal = Command::new("script");
