@@ -48,6 +48,8 @@ pub(crate) enum Command {
     Get(Get),
     /// Print what a workload needs in the cluster: account, least rights, and a Deployment
     Manifests(crate::manifests::Wanted),
+    /// Print what a shell needs to complete commands, flags and the names of locks
+    Completion(crate::completion::Completion),
 }
 
 #[derive(Debug, clap::Args)]

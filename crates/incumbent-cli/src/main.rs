@@ -1,7 +1,9 @@
 //! The `incumbent` command: it parses, calls, and maps the outcome to an exit code.
 
 mod args;
+mod called;
 mod claim;
+mod completion;
 mod demo;
 mod dev_server;
 mod elect;
@@ -19,16 +21,17 @@ mod sidecar;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use crate::args::{Args, Command};
+use crate::args::Command;
 
 fn main() -> ExitCode {
     #[cfg(target_os = "linux")]
     if let Some(code) = run::become_helper() {
         return code;
     }
-    let args = Args::parse();
+    if let Some(code) = completion::answer() {
+        return code;
+    }
+    let args = called::parse();
     output::start_log();
     // One thread is enough for what is mostly waiting, and keeps a candidate small.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
             Command::Claim(args) => claim::run(args).await,
             Command::Get(args) => get::run(args).await,
             Command::Manifests(wanted) => manifests::run(&wanted),
+            Command::Completion(args) => completion::run(&args),
         }
     });
     // Whatever still hangs in a request to a server that is gone must not keep the process.
