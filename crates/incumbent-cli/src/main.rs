@@ -18,6 +18,7 @@ mod output;
 mod run;
 #[cfg(unix)]
 mod sidecar;
+mod timings;
 
 use std::process::ExitCode;
 
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
             Command::Claim(args) => claim::run(args).await,
             Command::Get(args) => get::run(args).await,
             Command::Manifests(wanted) => manifests::run(&wanted),
+            Command::Timings(args) => timings::run(&args),
             Command::Completion(args) => completion::run(&args),
         }
     });
