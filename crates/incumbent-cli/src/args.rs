@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Manifests(crate::manifests::Wanted),
     /// Show what a timing tolerates: outages, crashes, slow work; and what it costs
     Timings(crate::timings::Timings),
+    /// Look at all that an election rests on: rights, latency, clocks, names, leftovers
+    Doctor(crate::doctor::Doctor),
     /// Print what a shell needs to complete commands, flags and the names of locks
     Completion(crate::completion::Completion),
 }

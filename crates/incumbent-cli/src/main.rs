@@ -6,6 +6,7 @@ mod claim;
 mod completion;
 mod demo;
 mod dev_server;
+mod doctor;
 mod elect;
 mod exit;
 mod get;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
             Command::Get(args) => get::run(args).await,
             Command::Manifests(wanted) => manifests::run(&wanted),
             Command::Timings(args) => timings::run(&args),
+            Command::Doctor(args) => doctor::run(args).await,
             Command::Completion(args) => completion::run(&args),
         }
     });
