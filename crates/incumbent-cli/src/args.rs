@@ -54,6 +54,9 @@ pub(crate) enum Command {
     Doctor(crate::doctor::Doctor),
     /// Print what a shell needs to complete commands, flags and the names of locks
     Completion(crate::completion::Completion),
+    /// Write the manual, a page for each command
+    #[command(hide = true)]
+    Man(crate::man::Manual),
 }
 
 #[derive(Debug, clap::Args)]

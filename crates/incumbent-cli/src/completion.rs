@@ -19,6 +19,9 @@ use crate::{exit, output};
 pub(crate) struct Completion {
     /// Which shell
     shell: Shell,
+    /// What the script runs to ask [default: this program, as it was called now]
+    #[arg(long, value_name = "PROGRAM")]
+    program: Option<String>,
 }
 
 const HELP: &str = "\
@@ -45,7 +48,8 @@ pub(crate) fn run(args: &Completion) -> anyhow::Result<ExitCode> {
     let shells = Shells::builtins();
     let shell = name.as_deref().and_then(|name| shells.completer(name)).expect("all are known");
     let mut script = Vec::new();
-    shell.write_registration(QUESTION, "incumbent", "incumbent", &own_path(), &mut script)?;
+    let program = args.program.clone().unwrap_or_else(own_path);
+    shell.write_registration(QUESTION, "incumbent", "incumbent", &program, &mut script)?;
     output::line(String::from_utf8_lossy(&script).trim_end())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -10,6 +10,7 @@ mod doctor;
 mod elect;
 mod exit;
 mod get;
+mod man;
 mod manifests;
 mod metrics;
 #[cfg(target_os = "linux")]
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
             Command::Timings(args) => timings::run(&args),
             Command::Doctor(args) => doctor::run(args).await,
             Command::Completion(args) => completion::run(&args),
+            Command::Man(args) => man::run(&args),
         }
     });
     // Whatever still hangs in a request to a server that is gone must not keep the process.

@@ -74,9 +74,9 @@ fn the_tables_are_what_timings_prints() {
     for (row, pointer) in ROWS {
         // The table of all durations has the default and words; those of the presets have four figures.
         let cells = page.lines().filter_map(|line| line.strip_prefix(&format!("| {row} |")));
-        let cells =
+        let mut cells =
             cells.map(|line| line.trim_end_matches('|').split('|').map(str::trim).collect());
-        let cells: Vec<&str> = cells.filter(|cells: &Vec<_>| cells.len() >= 4).next_back().unwrap();
+        let cells: Vec<&str> = cells.rfind(|cells: &Vec<_>| cells.len() >= 4).unwrap();
         for (cell, figures) in cells[cells.len() - 4..].iter().zip(&figures) {
             let of = |pointer| figures.pointer(pointer).and_then(Value::as_f64).unwrap();
             let figure = match pointer {
