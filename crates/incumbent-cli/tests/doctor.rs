@@ -4,7 +4,7 @@ mod support;
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::{Candidate, Cluster, Outcome, incumbent};
@@ -146,8 +146,10 @@ fn what_was_left_behind_is_found() {
             "metadata": metadata, "spec": spec });
         cluster.server.create(object).unwrap();
     };
-    let old = "2026-01-01T00:00:00.000000Z";
-    let held = |by: &str, seconds: u32| json!({ "holderIdentity": by, "leaseDurationSeconds": seconds, "renewTime": old });
+    let held = |by: &str, seconds: u32| {
+        let renewed = "2026-01-01T00:00:00.000000Z";
+        json!({ "holderIdentity": by, "leaseDurationSeconds": seconds, "renewTime": renewed })
+    };
     lease("absurd", json!({}), held("john", 2_000_000_000));
     lease("orphan", json!({ "incumbent.dev/cordon": "jane_1" }), held("jack", 15));
     lease("paused", json!({ "incumbent.dev/cordon": "*" }), json!({}));
@@ -171,6 +173,47 @@ fn what_was_left_behind_is_found() {
         ["lease/paused", "cordon", "WARN"],
     ];
     assert_eq!(found, expected, "{checks:#?}");
+}
+
+#[test]
+fn a_lock_that_was_named_is_compared_with_the_other_kind_of_its_name() {
+    let cluster = Cluster::start();
+    let take = |lock: &str, event: &str| {
+        let mut candidate = Candidate::start(cluster.command(&format!("elect --lock {lock}")));
+        candidate.event(event);
+        candidate
+    };
+    let _first = take("lease/scanner", "leading");
+    let check = || doctor(&mut cluster.command("doctor --lock lease/scanner")).1;
+    assert_eq!(levels(&check(), "collision"), Vec::<&str>::new());
+    let metadata = json!({ "name": "scanner", "namespace": "default" });
+    let settings = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata,
+        "data": { "x": "y" } });
+    cluster.server.create(settings).unwrap();
+    assert_eq!(levels(&check(), "collision"), Vec::<&str>::new(), "settings are no election");
+    let _second = take("configmap/scanner", "leading");
+    assert_eq!(levels(&check(), "collision"), ["WARN"]);
+}
+
+#[test]
+fn a_request_that_another_programs_candidate_does_not_heed_is_found_after_a_lease() {
+    let cluster = Cluster::start();
+    let metadata = json!({ "name": "scanner", "namespace": "default",
+        "annotations": { "incumbent.dev/hand-over-to": "*" } });
+    let spec = json!({ "holderIdentity": "john", "leaseDurationSeconds": 1 });
+    let object = json!({ "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": metadata, "spec": spec });
+    cluster.server.create(object).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let (_, checks) = doctor(&mut cluster.command("doctor"));
+        if let Some(found) = checks.iter().find(|finding| finding["check"] == "request") {
+            let message = found["message"].as_str().unwrap();
+            assert!(message.contains("whoever is next was not met for "), "{message}");
+            return;
+        }
+        assert!(Instant::now() < deadline, "{checks:#?}");
+    }
 }
 
 #[test]

@@ -44,6 +44,7 @@ pub(super) async fn facts(
         latency,
         clock,
         locks: Ok(Vec::new()),
+        beside: beside(&client, named).await,
         missing: Vec::new(),
         pods: server.pods(namespace).await,
     };
@@ -87,6 +88,21 @@ async fn views(
         }
     }
     Ok(views)
+}
+
+/// The other kind of each name, where there is one that may be read.
+async fn beside(client: &kube::Client, named: &[Lock]) -> Vec<LockView> {
+    let mut beside = Vec::new();
+    for lock in named {
+        let other = match lock.key() {
+            None => Lock::config_map(lock.namespace(), lock.name()),
+            Some(_) => Lock::lease(lock.namespace(), lock.name()),
+        };
+        if !named.contains(&other) {
+            beside.extend(LockView::read(client.clone(), other).await.ok());
+        }
+    }
+    beside
 }
 
 struct Server {

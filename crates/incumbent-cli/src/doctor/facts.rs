@@ -24,6 +24,8 @@ pub(super) struct Facts {
     pub(super) clock: Option<ClockReading>,
     /// What there is, or why it may not be seen.
     pub(super) locks: Result<Vec<LockFacts>, String>,
+    /// Of the locks that were named, the other kind of the same name.
+    pub(super) beside: Vec<LockView>,
     /// Locks that were named and do not exist.
     pub(super) missing: Vec<Lock>,
     /// The Pods of the namespace by name, where they may be listed.

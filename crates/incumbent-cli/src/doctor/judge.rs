@@ -119,8 +119,8 @@ fn latency(facts: &Facts) -> Finding {
     judge("latency", message).hint(SLOW)
 }
 
-const SLOW: &str = "see what the API server is busy with, or take a longer lease: incumbent timings shows what \
-                    it tolerates";
+const SLOW: &str = "see what the API server is busy with, or take a longer lease: incumbent timings \
+                    shows what it tolerates";
 
 fn clock(facts: &Facts) -> Finding {
     let Some(reading) = facts.clock else {

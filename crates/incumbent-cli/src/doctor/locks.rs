@@ -20,7 +20,8 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
         }
     };
     let mut findings: Vec<_> = facts.missing.iter().map(missing).collect();
-    findings.extend(same_names(locks));
+    let views = locks.iter().map(|lock| &lock.view).chain(&facts.beside);
+    findings.extend(same_names(views));
     for lock in locks {
         let all = [
             duplicates(lock),
@@ -51,11 +52,12 @@ fn missing(lock: &incumbent::Lock) -> Finding {
         .of(lock)
 }
 
-/// A Lease and a ConfigMap of one name are two elections: some candidates may use the one, some the other.
-fn same_names(locks: &[LockFacts]) -> Vec<Finding> {
+/// A Lease and a ConfigMap of one name are two elections: some candidates may use the one, some the
+/// other.
+fn same_names<'a>(views: impl Iterator<Item = &'a LockView>) -> Vec<Finding> {
     let mut by_name: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for lock in locks.iter().filter(|lock| lock.view.registration != Registration::Claim) {
-        by_name.entry(lock.view.lock.name()).or_default().push(&lock.view.lock);
+    for view in views.filter(|view| had_election(view)) {
+        by_name.entry(view.lock.name()).or_default().push(&view.lock);
     }
     let twice = by_name.values().filter(|locks| {
         locks.iter().any(|lock| lock.key().is_none())
@@ -224,16 +226,8 @@ fn orphan(facts: &Facts, lock: &LockFacts) -> Option<Finding> {
 /// A name on the blackboard does not expire, so no election goes on beside it.
 fn claim(lock: &LockFacts) -> Option<Finding> {
     let view = &lock.view;
-    let annotations = view.object["metadata"]["annotations"].as_object();
-    let had_election = annotations.is_some_and(|annotations| {
-        let suffix = key_suffix(view);
-        let record = match suffix.is_empty() {
-            true => "control-plane.alpha.kubernetes.io/leader".to_owned(),
-            false => format!("incumbent.dev/record{suffix}"),
-        };
-        annotations.contains_key(&record)
-    });
-    let is_claim = view.registration == Registration::Claim && (lock.is_named || had_election);
+    let is_claim =
+        view.registration == Registration::Claim && (lock.is_named || had_election(view));
     is_claim.then(|| {
         let holder = printable(view.holder.as_deref().unwrap_or_default());
         let message = format!("{holder} claims it without expiry, so nobody can be elected");
@@ -244,6 +238,16 @@ fn claim(lock: &LockFacts) -> Option<Finding> {
         );
         Finding::warn("claim", message).hint(hint)
     })
+}
+
+/// A Lease is for nothing else; a ConfigMap shows it by its record.
+fn had_election(view: &LockView) -> bool {
+    let record = match key_suffix(view) {
+        _ if view.lock.key().is_none() => return true,
+        suffix if suffix.is_empty() => "control-plane.alpha.kubernetes.io/leader".to_owned(),
+        suffix => format!("incumbent.dev/record{suffix}"),
+    };
+    view.object["metadata"]["annotations"][record].is_string()
 }
 
 fn long_lease(lock: &LockFacts) -> Option<Finding> {

@@ -27,6 +27,7 @@ fn healthy() -> Facts {
         },
         clock: Some(ClockReading { ahead_ms: 300, error: Duration::from_millis(510) }),
         locks: Ok(vec![lock("john", "2026-11-28T07:59:57Z")]),
+        beside: Vec::new(),
         missing: Vec::new(),
         pods: Some(["web-1".to_owned()].into()),
     }
@@ -171,13 +172,17 @@ fn one_name_under_two_sessions_is_seen() {
 #[test]
 fn elections_that_collide_are_seen() {
     let lease = lock("john", "2026-11-28T07:59:57Z");
-    let record = json!({ "control-plane.alpha.kubernetes.io/leader":
-        r#"{"holderIdentity":"jane","leaseDurationSeconds":15,"renewTime":"2026-11-28T07:59:57Z"}"# });
-    let both = Facts { locks: Ok(vec![lease.clone(), board(record)]), ..healthy() };
+    let record = || {
+        json!({ "control-plane.alpha.kubernetes.io/leader":
+        r#"{"holderIdentity":"jane","leaseDurationSeconds":15,"renewTime":"2026-11-28T07:59:57Z"}"# })
+    };
+    let both = Facts { locks: Ok(vec![lease.clone(), board(record())]), ..healthy() };
     let findings = of(&both, "collision");
     assert!(findings[0].message.starts_with("lease/scanner and configmap/scanner are"));
     let claim = Facts { locks: Ok(vec![lease, board(json!({}))]), ..healthy() };
     assert_eq!(of(&claim, "collision"), [], "a claim is no election");
+    let named = Facts { beside: vec![board(record()).view], ..healthy() };
+    assert_eq!(of(&named, "collision").len(), 1);
 
     let mut web = lock("web-7d9f8c6b5-x2x4z_1f", "2026-11-28T07:59:57Z");
     web.view.line = vec![waiter("web-7d9f8c6b5-q8w7r_2e", 2), waiter("web-6c5f4b7d9-bbbbb_3d", 3)];
