@@ -81,9 +81,10 @@ pub(crate) fn answer() -> Option<ExitCode> {
     }
 }
 
-/// A line for each candidate, and last what the shell shall do besides (Cobra's directive): not to offer files.
+/// A line for each candidate, and last what the shell shall do besides (Cobra's directive): not to
+/// offer files, which are among the candidates where they make sense.
 ///
-/// Files are among the candidates where they make sense. Flags are offered to who has typed a dash, as by kubectl.
+/// Flags are offered to who has typed a dash, as by kubectl.
 fn answer_kubectl(words: Vec<OsString>) -> std::io::Result<ExitCode> {
     let wants_flags = words.last().is_some_and(|word| word.as_encoded_bytes().starts_with(b"-"));
     let last = words.len().saturating_sub(1);

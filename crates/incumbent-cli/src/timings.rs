@@ -56,8 +56,8 @@ struct Figures {
     client_go: ClientGo,
 }
 
-/// The same of client-go (0.37), whose deadline begins a retry period after the answer to a renewal, and which
-/// polls every retry period, with up to 120 % more by chance.
+/// The same of client-go (0.37), whose deadline begins a retry period after the answer to a renewal,
+/// and which polls every retry period, with up to 120 % more by chance.
 #[derive(Clone, Debug, PartialEq)]
 struct ClientGo {
     stops_after: Duration,

@@ -1,4 +1,5 @@
-//! What a cluster and a kubeconfig know of what one begins to type. Nothing, where they do not answer at once.
+//! What a cluster and a kubeconfig know of what one begins to type. Nothing, where they do not answer
+//! at once.
 
 use std::ffi::OsString;
 use std::time::Duration;
