@@ -119,6 +119,9 @@ fn on_resource(world: &mut World, mut call: Call, spot: &Spot) -> Result<Answer,
         "token" if resource.subresource("token").is_some() => {
             return reviews::token(world, &mut call, spot);
         }
+        "eviction" if resource.subresource("eviction").is_some() => {
+            return delete::evict(world, &mut call, spot);
+        }
         _ => return Err(Status::no_such_resource()),
     };
     match (call.target.verb, part) {

@@ -34,6 +34,37 @@ async fn a_lease_that_is_gone_is_not_made_again_by_a_replace_that_names_its_uid(
 }
 
 #[tokio::test]
+async fn an_eviction_deletes_the_pod_that_it_means_and_no_other() {
+    let mut admin = ApiServer::new().service();
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "default"},
+        "spec": {"containers": [{"name": "c", "image": "i"}]},
+    });
+    let pod = send(&mut admin, "POST", PODS, pod).await.body;
+    let path = format!("{PODS}/p/eviction");
+    let eviction = |kind: &str, uid: &Value| {
+        json!({
+            "apiVersion": "policy/v1", "kind": kind, "metadata": {"name": "p"},
+            "deleteOptions": {"preconditions": {"uid": uid}},
+        })
+    };
+    let uid = &pod["metadata"]["uid"];
+    for (kind, uid, code) in [
+        ("Eviction", &json!("another"), 409),
+        ("Pod", uid, 400),
+        ("Eviction", uid, 201),
+        ("Eviction", uid, 404),
+    ] {
+        assert_eq!(
+            send(&mut admin, "POST", &path, eviction(kind, uid)).await.code,
+            code,
+            "{kind} {uid}"
+        );
+    }
+    assert_eq!(send(&mut admin, "GET", &path, Value::Null).await.code, 405);
+}
+
+#[tokio::test]
 async fn a_replace_that_would_create_needs_the_right_to_create() {
     let server = ApiServer::new();
     let token = allow(&server, json!(["get", "update"]));

@@ -11,9 +11,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use incumbent::{Builder, Connect, Error, Lock, Timing};
+use incumbent::{Builder, Error, Lock, Timing};
 use incumbent_apiserver::{Fault, FaultError};
 
+use crate::cluster::Cluster;
 use crate::metrics::Exporter;
 use crate::{exit, metrics};
 
@@ -44,8 +45,24 @@ pub(crate) enum Command {
     Once(Once),
     /// Write a name on the blackboard, if none stands there: first come, first served
     Claim(Claim),
-    /// Show the locks of a namespace and who holds them
-    Get(Get),
+    /// Show locks, who holds each, and whether it is fresh
+    Get(crate::get::Get),
+    /// One page about one lock: who leads, since when, who waits, what happened, what to do
+    Status(crate::status::Status),
+    /// Say by the exit code whether somebody leads, for scripts and probes
+    Check(crate::check::Check),
+    /// Wait until somebody leads, somebody else does, or nobody
+    Wait(crate::wait::Wait),
+    /// Print a line for each change of a leader, as it happens
+    Watch(crate::watch::Watch),
+    /// Show the terms of the past, as far as Events tell
+    History(crate::history::History),
+    /// Ask the leader to hand over
+    StepDown(crate::step_down::StepDown),
+    /// Keep candidates from leading, all of them or some
+    Pause(crate::pause::Pause),
+    /// Let them lead again
+    Resume(crate::pause::Resume),
     /// Print what a workload needs in the cluster: account, least rights, and a Deployment
     Manifests(crate::manifests::Wanted),
     /// Show what a timing tolerates: outages, crashes, slow work; and what it costs
@@ -204,12 +221,15 @@ pub(crate) struct Run {
     /// What to do when leadership is lost and the command was stopped: wait to lead again, or exit with 79
     #[arg(long, value_enum, default_value = "wait")]
     pub(crate) on_loss: OnLoss,
-    /// Give up when somebody else leads
+    /// Give up when somebody else leads; whoever has not renewed for a lease has to show that it lives
     #[arg(long = "try", conflicts_with = "timeout")]
     pub(crate) only_try: bool,
     /// Give up after waiting so long
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
+    /// Run this program while somebody else leads; it has ended before the command starts
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "only_try")]
+    pub(crate) on_follower: Option<OsString>,
     /// The exit code of giving up
     #[arg(short = 'E', long, value_name = "CODE", default_value = "75")]
     pub(crate) conflict_exit_code: u8,
@@ -274,6 +294,7 @@ impl Once {
             on_loss: OnLoss::Exit,
             only_try: !self.wait,
             timeout: None,
+            on_follower: None,
             conflict_exit_code: exit::CONFLICT,
             restart: Restart::Never,
             max_restarts: 0,
@@ -321,62 +342,6 @@ pub(crate) struct Claim {
     pub(crate) if_version: Option<String>,
     #[command(flatten)]
     pub(crate) cluster: Cluster,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Get {
-    /// Which locks: NAME for a Lease, lease/NAME or configmap/NAME[:KEY] [default: all]
-    pub(crate) locks: Vec<String>,
-    /// How to print them
-    #[arg(short, long, value_enum, default_value = "table")]
-    pub(crate) output: Format,
-    #[command(flatten)]
-    pub(crate) cluster: Cluster,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Format {
-    Table,
-    Json,
-}
-
-/// Where the API server is.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Cluster")]
-pub(crate) struct Cluster {
-    /// The namespace [default: that of the context or of the Pod]
-    #[arg(short, long, value_name = "NAME")]
-    namespace: Option<String>,
-    /// The kubeconfig to read [default: as kubectl does, else the Pod's service account]
-    #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
-    /// The context of the kubeconfig
-    #[arg(long, value_name = "NAME")]
-    context: Option<String>,
-    /// Connect as a Pod does, with the files of this folder
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["kubeconfig", "context"])]
-    service_account_dir: Option<PathBuf>,
-}
-
-impl Cluster {
-    /// The client, and the namespace that locks are in.
-    pub(crate) async fn connect(&self) -> Result<(kube::Client, String), Error> {
-        let mut connect = Connect::default();
-        if let Some(file) = &self.kubeconfig {
-            connect = connect.kubeconfig(file);
-        }
-        if let Some(context) = &self.context {
-            connect = connect.context(context);
-        }
-        if let Some(folder) = &self.service_account_dir {
-            connect = connect.service_account_dir(folder);
-        }
-        let client = connect.client().await?;
-        let in_pod = std::env::var("POD_NAMESPACE").ok().filter(|name| !name.is_empty());
-        let namespace = self.namespace.clone().or(in_pod);
-        let namespace = namespace.unwrap_or_else(|| client.default_namespace().to_owned());
-        Ok((client, namespace))
-    }
 }
 
 /// The durations, in the order of precedence: a preset, one number, single numbers.

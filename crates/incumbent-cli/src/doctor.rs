@@ -14,7 +14,8 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use crate::args::{Cluster, TimingArgs};
+use crate::args::TimingArgs;
+use crate::cluster::Operator;
 use crate::exit;
 use crate::output::{self, Form};
 
@@ -30,7 +31,7 @@ pub(crate) struct Doctor {
     #[command(flatten)]
     timing: TimingArgs,
     #[command(flatten)]
-    cluster: Cluster,
+    cluster: Operator,
 }
 
 const HELP: &str = "\
@@ -39,8 +40,8 @@ WARN  works, but look at it
 FAIL  an election cannot work like this; the exit code is 1
 SKIP  could not be looked at, or is only needed by some
 
-The rights are those of the account that it runs under: to judge a workload's, give it
-the workload's credentials.";
+The rights are those of the account that it asks as: to judge a workload's, add
+--as system:serviceaccount:NAMESPACE:NAME.";
 
 /// What came of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]

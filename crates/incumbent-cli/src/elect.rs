@@ -78,9 +78,13 @@ fn end_unless_paused(overrun: Overrun) {
 
 /// A candidate retries for as long as it runs; whoever starts one wants to hear at once that it cannot
 /// work.
-pub(crate) async fn look_before(client: kube::Client, lock: &Lock) -> Result<(), Error> {
+pub(crate) async fn look_before(
+    client: kube::Client,
+    lock: &Lock,
+) -> Result<Option<LockView>, Error> {
     match LockView::read(client, lock.clone()).await {
-        Ok(_) | Err(Error::Missing { .. }) => Ok(()),
+        Ok(view) => Ok(Some(view)),
+        Err(Error::Missing { .. }) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -183,20 +187,20 @@ async fn lead_and_follow(
         };
         reporter.leads("leading", &leadership)?;
         let token = leadership.fencing_token().0;
-        let was_stopped = tokio::select! {
+        let is_lost = tokio::select! {
             biased;
-            () = stop_requested(&mut stopped) => true,
-            _ = leadership.lost() => false,
+            () = stop_requested(&mut stopped) => false,
+            _ = leadership.lost() => true,
+            _ = leadership.asked_to_hand_over() => false,
             error = act.act(&leadership, &reporter) => return Err(error),
         };
-        // The work has stopped: its future is gone. Only now the lock is given back.
-        if was_stopped {
-            let release = leadership.release().await;
-            reporter.ended("released", token, Some(release))?;
-            return Ok(());
+        if is_lost {
+            reporter.ended("lost", token, None)?;
+            continue;
         }
-        reporter.ended("lost", token, None)?;
-        drop(leadership);
+        // The work has stopped: its future is gone. Only now the lock is given back.
+        let release = leadership.release().await;
+        reporter.ended("released", token, Some(release))?;
     }
 }
 

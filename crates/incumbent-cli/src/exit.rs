@@ -10,7 +10,8 @@ pub(crate) const INTERRUPTED: u8 = 130;
 /// Somebody else leads; or the demo saw a promise broken.
 pub(crate) const NO: u8 = 1;
 const USAGE: u8 = 2;
-const UNREACHABLE: u8 = 3;
+/// Nobody can say.
+pub(crate) const UNREACHABLE: u8 = 3;
 const FORBIDDEN: u8 = 4;
 const MISSING: u8 = 5;
 const DUPLICATE_IDENTITY: u8 = 6;
@@ -20,7 +21,8 @@ const SYSTEM: u8 = 7;
 pub(crate) const HELP: &str = "\
 Exit codes:
   0  done
-  1  no: somebody else leads (claim), or a promise was broken (demo)
+  1  no: somebody else leads (claim, check), it did not come in time (wait),
+     it was refused as unsafe (step-down), or a promise was broken (demo)
   2  usage: a flag, a name or a timing that cannot work
   3  the API server cannot be reached, or nothing says where it is
   4  a permission is missing, or the credentials are not accepted

@@ -1,109 +1,215 @@
-//! `incumbent get`: the locks of a namespace, who holds each, and whether it is fresh.
+//! `incumbent get`: locks, who holds each, and whether it is fresh.
 
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use incumbent::survey::{LockView, Registration};
-use serde_json::{Value, json};
+use incumbent::Lock;
+use incumbent::survey::{Change, Scope, Sighted, State, Survey};
+use jiff::Timestamp;
+use serde_json::Value;
 
-use crate::args::Format;
+use crate::cluster::{Many, Operator};
+use crate::row::{self, Columns, Format};
 use crate::{args, output};
 
-pub(crate) async fn run(args: args::Get) -> anyhow::Result<ExitCode> {
-    let (client, namespace) = args.cluster.connect().await?;
-    let mut views = Vec::new();
-    for text in &args.locks {
-        let lock = args::lock(&namespace, text)?;
-        views.push(LockView::read(client.clone(), lock).await?);
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(crate) struct Get {
+    /// Which locks: NAME for a Lease, lease/NAME or configmap/NAME[:KEY] [default: all]
+    #[arg(value_name = "LOCK")]
+    locks: Vec<String>,
+    /// How to print them
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Format,
+    /// Go on showing what changes
+    #[arg(short, long)]
+    watch: bool,
+    /// Look until each state was seen to be true: for a renewal, or for as long as the term lasts
+    #[arg(long, conflicts_with = "watch")]
+    sure: bool,
+    /// Print no heads
+    #[arg(long)]
+    no_headers: bool,
+    #[command(flatten)]
+    many: Many,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+const HELP: &str = "\
+States:
+  Held      its holder renews
+  Late      its holder has not renewed for two thirds of its term
+  Expired   it was silent for a whole term, and nobody has taken over
+  Vacant    nobody holds it
+  Claimed   a name that does not expire, as on a blackboard
+  Unknown   it cannot be seen
+~ marks what rests on the wall clocks of the holder and of this machine. With
+--watch or --sure it is seen: by renewals that come in, or do not.";
+
+pub(crate) async fn run(args: Get) -> anyhow::Result<ExitCode> {
+    let (client, namespace) = args.operator.connect().await?;
+    let locks = args.locks.iter().map(|text| args::lock(&namespace, text));
+    let locks = locks.collect::<Result<Vec<_>, _>>()?;
+    let scope = match locks.as_slice() {
+        [] => args.many.scope(&namespace),
+        locks => Scope::locks(locks.iter().cloned()),
+    };
+    let mut survey = args.operator.within(Survey::start(client, &scope)).await?;
+    if args.watch {
+        return watch(&args, &mut survey).await;
     }
-    if args.locks.is_empty() {
-        let survey = incumbent::survey::Survey::start(
-            client,
-            &incumbent::survey::Scope::namespace(namespace.clone()),
-        )
-        .await?;
-        views = survey.locks().map(|sighted| (*sighted.view).clone()).collect();
+    if let Some(missing) = locks.iter().find(|lock| survey.get(lock).is_none()) {
+        return Err(args.operator.missing(missing).into());
     }
-    let now = jiff::Timestamp::now();
-    match args.output {
-        Format::Json => {
-            let items: Vec<_> = views.iter().map(|view| to_json(view, now)).collect();
-            output::line(&serde_json::to_string_pretty(&items)?)?;
-        }
-        Format::Table if views.is_empty() => eprintln!("no locks in namespace {namespace}"),
-        Format::Table => {
-            let rows: Vec<_> = views.iter().map(|view| to_row(view, now)).collect();
-            output::line(&output::table(&HEADS, &rows))?;
-        }
+    if args.sure {
+        make_sure(&mut survey).await;
+    }
+    tell_blind(&survey);
+    let found: Vec<_> = survey.locks().collect();
+    if found.is_empty() && args.output != Format::Json {
+        eprintln!("no locks in {}", args.place(&namespace));
+    } else {
+        output::line(&args.printed(&found, !args.no_headers)?)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-const HEADS: [&str; 6] = ["NAME", "HOLDER", "STATE", "RENEWED", "TOKEN", "TRANSITIONS"];
+impl Get {
+    fn place(&self, namespace: &str) -> String {
+        match self.many.all_namespaces {
+            true => "any namespace".to_owned(),
+            false => format!("namespace {namespace}"),
+        }
+    }
 
-/// Whether a lock is fresh, by the holder's wall clock and ours: a hint, which a look from outside
-/// cannot better.
-fn state(view: &LockView, now: jiff::Timestamp) -> &'static str {
-    match (view.registration, age(view, now), view.lease_duration) {
-        (Registration::Vacant, ..) => "Vacant",
-        (Registration::Claim, ..) => "Claimed",
-        (_, Some(age), Some(lease)) if age > lease => "Expired~",
-        (_, Some(_), Some(_)) => "Held~",
-        _ => "Unknown",
+    fn columns(&self) -> Columns {
+        let is_wide = self.output == Format::Wide;
+        Columns { has_namespace: self.many.all_namespaces, is_wide }
+    }
+
+    fn printed(&self, found: &[Sighted], has_heads: bool) -> anyhow::Result<String> {
+        let now = Timestamp::now();
+        Ok(match self.output {
+            Format::Json => {
+                let items: Value = found.iter().map(|sighted| row::json(sighted, now)).collect();
+                output::printable_json(&serde_json::to_string_pretty(&items)?)
+            }
+            Format::Yaml => {
+                let objects: Vec<_> = found.iter().map(|sighted| &sighted.view.object).collect();
+                let texts = objects.iter().map(|object| serde_saphyr::to_string(object));
+                texts.collect::<Result<Vec<_>, _>>()?.join("---\n").trim_end().to_owned()
+            }
+            Format::Name => {
+                let names = found.iter().map(|sighted| sighted.view.lock.to_string());
+                names.collect::<Vec<_>>().join("\n")
+            }
+            Format::Table | Format::Wide => {
+                let columns = self.columns();
+                let rows: Vec<_> =
+                    found.iter().map(|sighted| columns.cells(sighted, now)).collect();
+                let table = output::table(&columns.heads(), &rows);
+                match has_heads {
+                    true => table,
+                    false => table.split_once('\n').map_or("", |(_, rows)| rows).to_owned(),
+                }
+            }
+        })
     }
 }
 
-fn age(view: &LockView, now: jiff::Timestamp) -> Option<Duration> {
-    view.renewed.map(|renewed| Duration::try_from(now.duration_since(renewed)).unwrap_or_default())
+/// What could not be looked at is said, and the rest is shown.
+pub(crate) fn tell_blind(survey: &Survey) {
+    for (_, message) in survey.blind() {
+        eprintln!("warning: {message}");
+    }
 }
 
-fn to_row(view: &LockView, now: jiff::Timestamp) -> Vec<String> {
-    let renewed = match (view.registration, age(view, now)) {
-        (Registration::Vacant | Registration::Claim, _) | (_, None) => "<none>".to_owned(),
-        (_, Some(age)) => format!("{} ago~", rounded(age)),
+/// Looks until each state was seen to be true, or cannot be.
+pub(crate) async fn make_sure(survey: &mut Survey) {
+    let is_open = |sighted: &Sighted| !sighted.is_certain;
+    let longest = survey.locks().filter(is_open).filter_map(|sighted| sighted.expires_in).max();
+    let patience = longest.unwrap_or_default() + Duration::from_secs(3);
+    let settled = async {
+        while survey.locks().any(|sighted| is_open(&sighted)) {
+            survey.next().await;
+        }
     };
-    vec![
-        view.lock.to_string(),
-        view.holder.as_deref().map_or_else(|| "<none>".to_owned(), output::printable),
-        state(view, now).to_owned(),
-        renewed,
-        view.token.map_or_else(|| "<none>".to_owned(), |token| token.to_string()),
-        view.transitions.to_string(),
-    ]
+    let _ = tokio::time::timeout(patience, settled).await;
 }
 
-/// As kubectl shows an age: the unit in which two digits or so are enough.
-fn rounded(age: Duration) -> String {
-    match age.as_secs() {
-        seconds @ 0..120 => format!("{seconds}s"),
-        seconds @ 120..7_200 => format!("{}m", seconds / 60),
-        seconds @ 7_200..172_800 => format!("{}h", seconds / 3_600),
-        seconds => format!("{}d", seconds / 86_400),
+/// On a terminal the table stands still and changes; elsewhere each change is a line more.
+async fn watch(args: &Get, survey: &mut Survey) -> anyhow::Result<ExitCode> {
+    let is_table = matches!(args.output, Format::Table | Format::Wide);
+    if is_table && io::stdout().is_terminal() {
+        return repaint(args, survey).await;
+    }
+    tell_blind(survey);
+    let first: Vec<_> = survey.locks().collect();
+    match args.output {
+        Format::Json => first.iter().try_for_each(line_of_json)?,
+        _ if first.is_empty() && is_table => output::line(&args.columns().heads().join("   "))?,
+        _ => output::line(&args.printed(&first, !args.no_headers)?)?,
+    }
+    loop {
+        let change = survey.next().await;
+        let changed: Vec<_> = match &change {
+            Change::Leader(lock) | Change::Edited(lock) | Change::Expired(lock) => {
+                survey.get(lock).into_iter().collect()
+            }
+            Change::Gone(lock) => {
+                gone(args, lock)?;
+                continue;
+            }
+            Change::Sight => {
+                tell_blind(survey);
+                survey.locks().filter(|sighted| sighted.state == State::Unknown).collect()
+            }
+            _ => continue,
+        };
+        match args.output {
+            Format::Json => changed.iter().try_for_each(line_of_json)?,
+            _ if changed.is_empty() => {}
+            _ => output::line(&args.printed(&changed, false)?)?,
+        }
     }
 }
 
-fn to_json(view: &LockView, now: jiff::Timestamp) -> Value {
-    json!({
-        "lock": view.lock.to_string(),
-        "namespace": view.lock.namespace(),
-        "holder": view.holder,
-        "state": state(view, now).trim_end_matches('~').to_lowercase(),
-        "token": view.token.map(|token| token.0),
-        "acquireTime": view.acquired.map(|time| time.to_string()),
-        "renewTime": view.renewed.map(|time| time.to_string()),
-        "leaseDurationSeconds": view.lease_duration.map(|duration| duration.as_secs()),
-        "transitions": view.transitions,
-    })
+fn gone(args: &Get, lock: &Lock) -> anyhow::Result<()> {
+    match args.output {
+        Format::Json => {
+            let gone = serde_json::json!({
+                "lock": lock.to_string(), "namespace": lock.namespace(), "state": "gone",
+            });
+            Ok(output::line(&gone.to_string())?)
+        }
+        Format::Yaml => Ok(()),
+        Format::Name => Ok(output::line(&lock.to_string())?),
+        Format::Table | Format::Wide => Ok(output::line(&format!("{lock}   <gone>"))?),
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn line_of_json(sighted: &Sighted) -> io::Result<()> {
+    output::line(&output::printable_json(&row::json(sighted, Timestamp::now()).to_string()))
+}
 
-    #[test]
-    fn an_age_is_shown_in_the_unit_that_fits() {
-        let shown = [0, 119, 120, 7_199, 7_200, 172_799, 172_800, 63_930_936_533];
-        let shown = shown.map(|seconds| rounded(Duration::from_secs(seconds)));
-        assert_eq!(shown, ["0s", "119s", "2m", "119m", "2h", "47h", "2d", "739941d"]);
+async fn repaint(args: &Get, survey: &mut Survey) -> anyhow::Result<ExitCode> {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    let mut height = 0;
+    loop {
+        let found: Vec<_> = survey.locks().collect();
+        let mut table = args.printed(&found, !args.no_headers)?;
+        for (since, message) in survey.blind() {
+            table.push_str(&format!("\ncannot see for {}: {message}", row::age(since)));
+        }
+        // To where the last one began, and away with the rest of it.
+        let back = if height == 0 { String::new() } else { format!("\x1b[{height}F\x1b[J") };
+        height = table.lines().count();
+        output::line(&format!("{back}{table}"))?;
+        tokio::select! {
+            _ = tick.tick() => {}
+            _ = survey.next() => {}
+        }
     }
 }

@@ -1,26 +1,39 @@
 //! The `incumbent` command: it parses, calls, and maps the outcome to an exit code.
 
+mod advice;
 mod args;
 mod called;
+mod check;
+mod chronicle;
 mod claim;
+mod cluster;
 mod completion;
+mod consent;
 mod demo;
 mod dev_server;
 mod doctor;
 mod elect;
+mod events;
 mod exit;
 mod get;
+mod history;
 mod man;
 mod manifests;
 mod metrics;
 #[cfg(target_os = "linux")]
 mod once;
 mod output;
+mod pause;
+mod row;
 #[cfg(target_os = "linux")]
 mod run;
 #[cfg(unix)]
 mod sidecar;
+mod status;
+mod step_down;
 mod timings;
+mod wait;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -54,6 +67,14 @@ fn main() -> ExitCode {
             Command::Once(args) => Ok(once::run(args).await),
             Command::Claim(args) => claim::run(args).await,
             Command::Get(args) => get::run(args).await,
+            Command::Status(args) => status::run(args).await,
+            Command::Check(args) => check::run(args).await,
+            Command::Wait(args) => wait::run(args).await,
+            Command::Watch(args) => watch::run(args).await,
+            Command::History(args) => history::run(args).await,
+            Command::StepDown(args) => step_down::run(args).await,
+            Command::Pause(args) => pause::run(args).await,
+            Command::Resume(args) => pause::resume(args).await,
             Command::Manifests(wanted) => manifests::run(&wanted),
             Command::Timings(args) => timings::run(&args),
             Command::Doctor(args) => doctor::run(args).await,

@@ -42,7 +42,8 @@ pub(crate) fn printable(name: &str) -> String {
 pub(crate) fn printable_json(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
-        match is_trick(c) {
+        // Between the parts of JSON stand line breaks; in its strings there is none.
+        match is_trick(c) && c != '\n' {
             true => text.push_str(&format!("\\u{:04x}", u32::from(c))),
             false => text.push(c),
         }

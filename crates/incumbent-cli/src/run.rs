@@ -9,14 +9,18 @@ mod guardian;
 mod notify;
 mod policy;
 mod signals;
+mod standby;
 mod ward;
 mod wire;
 
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use incumbent::survey::LockView;
 use incumbent::{Candidate, Error, Leader, Leadership, Observer, Overrun};
+use jiff::Timestamp;
 
 use crate::{args, elect, exit};
 use guard::{Deadlines, Moment};
@@ -24,6 +28,7 @@ pub(crate) use guardian::become_helper;
 pub(crate) use policy::Cause;
 use policy::{Next, Policy};
 use signals::Signals;
+use standby::Standby;
 use ward::{Handle, Ward};
 use wire::End;
 
@@ -85,6 +90,8 @@ pub(crate) struct Runner {
     current: Current,
     /// How often to look whether the term was renewed.
     tick: Duration,
+    /// Then one that only tries gives up for a sign of life, not for a name.
+    holder_seems_dead: bool,
 }
 
 /// How the wait for a term ended.
@@ -104,10 +111,10 @@ impl Runner {
         let set_up = async {
             let (client, namespace) = args.cluster.connect().await?;
             let lock = args::lock(&namespace, &args.lock)?;
-            elect::look_before(client.clone(), &lock).await?;
-            Ok::<_, Error>((client, lock))
+            let view = elect::look_before(client.clone(), &lock).await?;
+            Ok::<_, Error>((client, lock, view.is_some_and(|view| seems_dead(&view))))
         };
-        let (client, lock) = tokio::select! {
+        let (client, lock, holder_seems_dead) = tokio::select! {
             outcome = set_up => outcome?,
             code = told_to_end(&mut signals) => return Ok(Err(code)),
         };
@@ -129,7 +136,7 @@ impl Runner {
             restarts: 0,
         };
         let tick = timing.renew_interval() / 4;
-        Ok(Ok(Self { args, candidate, signals, policy, current, tick }))
+        Ok(Ok(Self { args, candidate, signals, policy, current, tick, holder_seems_dead }))
     }
 
     pub(crate) fn identity(&self) -> &str {
@@ -157,26 +164,45 @@ impl Runner {
         }
     }
 
+    /// Waits for a term. When this returns, nothing of what runs beside the wait is left.
     pub(crate) async fn wait(&mut self) -> anyhow::Result<Wait> {
         let lock = self.candidate.lock().to_string();
         notify::tell(&format!("READY=1\nSTATUS=waiting to lead {lock}"));
+        let mut standby = Standby::new(self.args.on_follower.clone(), self.variables(None));
+        let wait = self.wait_beside(&mut standby).await;
+        standby.end(self.args.kill_after).await;
+        wait
+    }
+
+    async fn wait_beside(&mut self, standby: &mut Standby) -> anyhow::Result<Wait> {
         let mut observer = self.candidate.observe();
+        let mut of_standby = self.candidate.observe();
         let only_try = self.args.only_try;
         let patience = self.args.timeout;
-        let give_up = async {
+        let holder_seems_dead = self.holder_seems_dead;
+        let mut give_up = pin!(async {
             match (only_try, patience) {
+                (true, _) if holder_seems_dead => somebody_lives(&observer).await,
                 (true, _) => somebody_else_leads(&mut observer).await,
                 (false, Some(patience)) => tokio::time::sleep(patience).await,
                 (false, None) => std::future::pending().await,
             }
-        };
-        let wait = tokio::select! {
-            biased;
-            leadership = self.candidate.campaign() => Wait::Leads(leadership?),
-            code = told_to_end(&mut self.signals) => Wait::Over(code),
-            () = give_up => Wait::Over(self.args.conflict_exit_code),
-        };
-        Ok(wait)
+        });
+        let mut campaign = pin!(self.candidate.campaign());
+        loop {
+            tokio::select! {
+                biased;
+                leadership = &mut campaign => return Ok(Wait::Leads(leadership?)),
+                signal = self.signals.next() => {
+                    if standby.ends_the_wait(signal) {
+                        return Ok(Wait::Over(End::Signalled(signal).code()));
+                    }
+                }
+                () = &mut give_up => return Ok(Wait::Over(self.args.conflict_exit_code)),
+                () = somebody_else_leads(&mut of_standby), if standby.is_due() => standby.start()?,
+                () = standby.ended() => {}
+            }
+        }
     }
 
     /// Runs the command for as long as this process leads; when it returns, nothing of it is left.
@@ -185,16 +211,16 @@ impl Runner {
         let lock = self.candidate.lock().to_string();
         tracing::info!(lock, token, "leading");
         notify::tell(&format!("STATUS=leading {lock}, token {token}"));
-        loop {
+        // What ran beside the wait may have taken long to end.
+        while leadership.is_valid() {
             let start = Instant::now();
             let (cause, end) = self.run_command(leadership).await?;
-            let next = self.policy.next(cause, end, start.elapsed());
-            match next {
-                Next::Restart if leadership.is_valid() => {}
-                Next::Restart => return Ok(Next::Campaign),
-                Next::Exit(_) | Next::Campaign => return Ok(next),
+            match self.policy.next(cause, end, start.elapsed()) {
+                Next::Restart => {}
+                next => return Ok(next),
             }
         }
+        Ok(Next::Campaign)
     }
 
     /// Runs the command one time. When this returns, nothing of it is left.
@@ -202,7 +228,7 @@ impl Runner {
         &mut self,
         leadership: &Leadership,
     ) -> anyhow::Result<(Cause, End)> {
-        let variables = self.variables(leadership.fencing_token().0);
+        let variables = self.variables(Some(leadership.fencing_token().0));
         let mut ward = Ward::start(&self.args.command, &variables, deadlines(leadership))?;
         self.current.set(Some(ward.handle()));
         let (cause, end) = self.accompany(leadership, &mut ward).await;
@@ -256,14 +282,15 @@ impl Runner {
         }
     }
 
-    fn variables(&self, token: u64) -> Vec<(&'static str, String)> {
+    fn variables(&self, token: Option<u64>) -> Vec<(&'static str, String)> {
         let lock = self.candidate.lock();
-        vec![
-            ("INCUMBENT_TOKEN", token.to_string()),
+        let mut variables = vec![
             ("INCUMBENT_LOCK", lock.to_string()),
             ("INCUMBENT_NAMESPACE", lock.namespace().to_owned()),
             ("INCUMBENT_IDENTITY", self.candidate.identity().to_owned()),
-        ]
+        ];
+        variables.extend(token.map(|token| ("INCUMBENT_TOKEN", token.to_string())));
+        variables
     }
 }
 
@@ -307,3 +334,31 @@ async fn somebody_else_leads(observer: &mut Observer) {
         }
     }
 }
+
+/// By wall clocks, which decide no more than whether it is worth it to wait: a lease at most.
+fn seems_dead(view: &LockView) -> bool {
+    let age = view.renewed.map(|renewed| Timestamp::now().duration_since(renewed));
+    let age = age.and_then(|age| Duration::try_from(age).ok());
+    age.zip(view.lease_duration).is_some_and(|(age, lease_duration)| age > lease_duration)
+}
+
+/// Waits until whoever leads renews its term, or another's begins.
+async fn somebody_lives(observer: &Observer) {
+    let mut first = None;
+    loop {
+        if let Leader::Known { identity, token, valid_for, .. } = observer.leader() {
+            let (term, until) = ((identity, token), Instant::now() + valid_for);
+            let (known, end) = first.get_or_insert_with(|| (term.clone(), until));
+            if *known != term || until > *end + MORE_THAN_ROUNDING {
+                return;
+            }
+        }
+        tokio::time::sleep(OFTEN_ENOUGH).await;
+    }
+}
+
+/// A renewal gives more, for nobody renews that often.
+const MORE_THAN_ROUNDING: Duration = Duration::from_millis(20);
+
+/// To notice a renewal before the next one comes.
+const OFTEN_ENOUGH: Duration = Duration::from_millis(50);

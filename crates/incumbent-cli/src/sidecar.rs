@@ -97,7 +97,7 @@ pub(crate) async fn run(args: Sidecar) -> anyhow::Result<ExitCode> {
 /// Says at once what will not get better by itself; an API server that is away may come back.
 async fn look(client: kube::Client, lock: &Lock, answers: &Answers) -> Result<(), Error> {
     match look_before(client, lock).await {
-        Ok(()) => answers.reached(),
+        Ok(_) => answers.reached(),
         Err(Error::Unreachable { .. }) => {}
         Err(error) => return Err(error),
     }

@@ -5,13 +5,14 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::net::Shutdown;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
 use support::Cluster;
-use support::proxy::Proxy;
+use support::proxy::{Proxy, State};
 use support::sidecar::{Sidecar, until};
 
 /// A Pod: its sidecar, the line to the API server, and an application that notes what it is told.
@@ -80,6 +81,16 @@ fn no_two_are_told_that_they_lead_at_one_moment() {
         members[at].proxy.cut();
         std::thread::sleep(millis(rng.u64(100..2500)));
         members[at].proxy.mend();
+        // Without answers, or with slow ones.
+        let at = leader(&members, None);
+        let slow = State::Slow(millis(rng.u64(50..900)));
+        members[at].proxy.set([State::AnswersHeld, slow][rng.usize(..2)]);
+        std::thread::sleep(millis(rng.u64(100..2500)));
+        members[at].proxy.mend();
+        // On connections that are half closed, or reset.
+        let at = leader(&members, None);
+        members[at].proxy.close([Shutdown::Write, Shutdown::Read, Shutdown::Both][rng.usize(..3)]);
+        std::thread::sleep(millis(rng.u64(100..1500)));
     }
     leader(&members, None);
     drop((members, sender));
@@ -102,7 +113,7 @@ fn judge(told: impl Iterator<Item = Value>, runs: u64, seed: u64) {
     let overlaps = terms.windows(2).filter(|pair| pair[1].0 < pair[0].1).count();
     println!(
         "sidecar faults: {} faults, {} terms, {answers} answers, {overlaps} overlaps, seed {seed}",
-        3 * runs,
+        5 * runs,
         terms.len(),
     );
     assert!(terms.len() as u64 > runs, "the faults ended terms: {terms:?}");

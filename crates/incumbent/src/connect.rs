@@ -8,6 +8,8 @@ use kube::config::{
     NamedContext,
 };
 
+use serde_json::Value;
+
 use crate::api::root_cause;
 use crate::error::Error;
 
@@ -20,7 +22,15 @@ use crate::error::Error;
 pub struct Connect {
     kubeconfig: Option<PathBuf>,
     context: Option<String>,
+    cluster: Option<String>,
+    user: Option<String>,
     service_account_dir: Option<PathBuf>,
+    server: Option<String>,
+    insecure_skip_tls_verify: bool,
+    certificate_authority: Option<PathBuf>,
+    tls_server_name: Option<String>,
+    /// What stands in a kubeconfig's `user` and takes the place of what is there.
+    auth: serde_json::Map<String, Value>,
 }
 
 /// Connects as `kubectl` does, or, in a Pod without a kubeconfig, as its service account.
@@ -51,13 +61,81 @@ impl Connect {
         self
     }
 
+    /// Takes this cluster of the kubeconfig instead of its context's.
+    pub fn cluster(mut self, cluster: impl Into<String>) -> Self {
+        self.cluster = Some(cluster.into());
+        self
+    }
+
+    /// Takes this user of the kubeconfig instead of its context's.
+    pub fn user(mut self, user: impl Into<String>) -> Self {
+        self.user = Some(user.into());
+        self
+    }
+
+    /// Asks the API server at this address: `https://10.0.0.1:6443`.
+    pub fn server(mut self, server: impl Into<String>) -> Self {
+        self.server = Some(server.into());
+        self
+    }
+
+    /// Believes that the server is who it should be, whatever certificate it shows. Somebody in between can
+    /// then read and change everything.
+    pub fn insecure_skip_tls_verify(mut self, on: bool) -> Self {
+        self.insecure_skip_tls_verify = on;
+        self
+    }
+
+    /// Believes a server whose certificate is signed by one in this file.
+    pub fn certificate_authority(mut self, file: impl Into<PathBuf>) -> Self {
+        self.certificate_authority = Some(file.into());
+        self
+    }
+
+    /// Expects this name in the server's certificate.
+    pub fn tls_server_name(mut self, name: impl Into<String>) -> Self {
+        self.tls_server_name = Some(name.into());
+        self
+    }
+
+    /// Shows this bearer token.
+    pub fn token(self, token: &str) -> Self {
+        self.auth("token", token)
+    }
+
+    /// Shows the certificate of this file.
+    pub fn client_certificate(self, file: &Path) -> Self {
+        self.auth("client-certificate", &file.display().to_string())
+    }
+
+    /// Proves that the certificate is one's own with the key in this file.
+    pub fn client_key(self, file: &Path) -> Self {
+        self.auth("client-key", &file.display().to_string())
+    }
+
+    /// Asks in the name of this user, as one who is allowed to `impersonate` may.
+    pub fn impersonate(self, user: &str) -> Self {
+        self.auth("as", user)
+    }
+
+    /// Asks as a member of these groups. Needs [`impersonate`](Self::impersonate).
+    pub fn impersonate_groups(mut self, groups: &[String]) -> Self {
+        self.auth.insert("as-groups".to_owned(), groups.into());
+        self
+    }
+
+    fn auth(mut self, field: &str, value: &str) -> Self {
+        self.auth.insert(field.to_owned(), value.into());
+        self
+    }
+
     /// A client with the settings that an election needs: no retries behind its back, and a bound on
     /// connecting. Each request has a deadline of its own on top of that.
     ///
     /// # Errors
     /// [`Error::NotConfigured`] where a file is missing, or says nothing that can be used.
     pub async fn client(self) -> Result<kube::Client, Error> {
-        let mut config = self.config().await?;
+        let mut config = self.override_in(self.clone().config().await?)?;
         config.default_retry = false;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         config.read_timeout = None;
@@ -65,7 +143,8 @@ impl Connect {
     }
 
     async fn config(self) -> Result<kube::Config, Error> {
-        let options = KubeConfigOptions { context: self.context, ..KubeConfigOptions::default() };
+        let Self { context, cluster, user, .. } = self;
+        let options = KubeConfigOptions { context, cluster, user };
         if let Some(folder) = self.service_account_dir {
             let mut config = from_kubeconfig(service_account(&folder)?, &options).await?;
             config.root_cert_file = Some(folder.join("ca.crt"));
@@ -82,11 +161,60 @@ impl Connect {
         if in_pod() && !has_kubeconfig() {
             return kube::Config::incluster().map_err(|error| not_configured(&error));
         }
+        if let Some(server) = self.server.filter(|_| !has_kubeconfig()) {
+            return Ok(kube::Config::new(address(&server)?));
+        }
         let config = kube::Config::from_kubeconfig(&options).await;
         config.map_err(|error| Error::NotConfigured {
             message: format!("{}: {}", kubeconfig_name(), root_cause(&error)),
         })
     }
+
+    /// What was said by itself counts more than what the kubeconfig says.
+    fn override_in(&self, mut config: kube::Config) -> Result<kube::Config, Error> {
+        if let Some(server) = &self.server {
+            config.cluster_url = address(server)?;
+        }
+        if let Some(file) = &self.certificate_authority {
+            config.root_cert = None;
+            config.root_cert_file = Some(file.clone());
+        }
+        config.accept_invalid_certs |= self.insecure_skip_tls_verify;
+        config.tls_server_name = self.tls_server_name.clone().or(config.tls_server_name);
+        if self.auth.is_empty() {
+            return Ok(config);
+        }
+        // By way of JSON, in which a kubeconfig's rules for secrets are kept.
+        let given: AuthInfo = serde_json::from_value(Value::Object(self.auth.clone()))
+            .map_err(|error| not_configured(&error))?;
+        let auth = &mut config.auth_info;
+        if given.token.is_some() || given.client_certificate.is_some() {
+            *auth = AuthInfo {
+                impersonate: auth.impersonate.take(),
+                impersonate_groups: auth.impersonate_groups.take(),
+                ..AuthInfo::default()
+            };
+            auth.token = given.token;
+            auth.client_certificate = given.client_certificate;
+        }
+        auth.client_key = given.client_key.or_else(|| auth.client_key.take());
+        auth.impersonate = given.impersonate.or_else(|| auth.impersonate.take());
+        auth.impersonate_groups =
+            given.impersonate_groups.or_else(|| auth.impersonate_groups.take());
+        Ok(config)
+    }
+}
+
+fn address(server: &str) -> Result<http::Uri, Error> {
+    let address: Option<http::Uri> = server.parse().ok();
+    address.filter(|address| address.scheme().is_some() && address.host().is_some()).ok_or_else(
+        || {
+            Error::invalid(
+                format!("{server:?} is no address of an API server"),
+                "write it like https://10.0.0.1:6443",
+            )
+        },
+    )
 }
 
 async fn from_kubeconfig(

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Deletion, METADATA, Part, Resource, STATUS, USUAL};
+use super::{Deletion, METADATA, Part, Resource, STATUS, Subresource, USUAL};
 use crate::object::{at, map_mut, metadata_mut};
 use crate::schema::{Field, Fields, ListMerge, Shape};
 use crate::status::Cause;
@@ -16,7 +16,14 @@ pub(crate) const POD: Resource = Resource {
     short_names: &["po"],
     categories: &["all"],
     storage_hash: "xPOwRZ+Yhw8=",
-    subresources: &[STATUS],
+    subresources: &[
+        Subresource {
+            name: "eviction",
+            shows: Some(("policy", "v1", "Eviction")),
+            verbs: &["create"],
+        },
+        STATUS,
+    ],
     table: "pods",
     schema: &[
         METADATA,

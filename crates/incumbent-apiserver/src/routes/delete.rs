@@ -12,6 +12,7 @@ use super::write::{MODIFIED, commit};
 use super::{Call, Spot, World};
 use crate::answer::{Answer, List};
 use crate::object::{Object, at, map_mut, metadata_mut, text_at};
+use crate::request::Verb;
 use crate::resources::namespace::PERMANENT;
 use crate::resources::{Deletion, RESOURCES, Resource};
 use crate::schema::{Field, Fields, Shape, conform};
@@ -28,6 +29,25 @@ pub(super) fn one(world: &mut World, call: &mut Call, spot: &Spot) -> Result<Ans
         return Ok(Answer::json(200, success(spot.resource, &object)));
     }
     Ok(Answer::object(200, spot.resource, shown))
+}
+
+/// Deletes a Pod as somebody asks who would accept a refusal; no PodDisruptionBudget is kept here to refuse.
+pub(super) fn evict(world: &mut World, call: &mut Call, spot: &Spot) -> Result<Answer, Status> {
+    if call.target.verb != Verb::Create {
+        return Err(Status::method_not_allowed());
+    }
+    call.require_known_type()?;
+    if let Body::Json(eviction) = &mut call.body {
+        if eviction["kind"] != "Eviction" {
+            return Err(Status::bad_request("expected an Eviction of policy/v1"));
+        }
+        call.body = Body::Json(eviction["deleteOptions"].take());
+    }
+    one(world, call, spot)?;
+    let done = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
+    });
+    Ok(Answer::json(201, done))
 }
 
 pub(super) fn collection(

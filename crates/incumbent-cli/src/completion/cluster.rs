@@ -8,7 +8,8 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use incumbent::survey::{Registration, Scope, Survey};
 use kube::config::Kubeconfig;
 
-use crate::args::{Args, Cluster};
+use crate::args::Args;
+use crate::cluster::Cluster;
 use crate::output;
 
 /// Whoever presses a key waits for this.

@@ -12,7 +12,10 @@ pub(crate) struct Deadlines {
     pub(crate) kill_at: Moment,
 }
 
-impl Deadlines {}
+impl Deadlines {
+    /// Of what runs while others lead: it has no term that could end.
+    pub(crate) const NONE: Self = Self { stop_at: Moment::MAX, kill_at: Moment::MAX };
+}
 
 /// What a guardian learns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,7 +203,7 @@ mod tests {
     fn an_orphan_has_the_rest_of_its_term() {
         let told = Output { terminate: true, kill: false, wake_at: 140 };
         assert_eq!(Guard::new(TERM).step(10, Input::Orphaned), told);
-        let mut follower = Guard::new(Deadlines { stop_at: Moment::MAX, kill_at: Moment::MAX });
+        let mut follower = Guard::new(Deadlines::NONE);
         let told = Output { terminate: true, kill: false, wake_at: 10 + ORPHANS_GRACE };
         assert_eq!(follower.step(10, Input::Orphaned), told);
     }

@@ -1,9 +1,10 @@
 //! A command under guard, as `run` sees it.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, IoSlice, IsTerminal};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -25,6 +26,8 @@ pub(crate) struct Ward {
     control: UnixStream,
     read: Vec<u8>,
     handle: Handle,
+    /// Whether it gets the terminal that this process has, if any.
+    is_in_front: bool,
 }
 
 /// What is needed to end a ward by force, from any thread.
@@ -42,8 +45,28 @@ impl Ward {
         variables: &[(&str, String)],
         deadlines: Deadlines,
     ) -> io::Result<Self> {
+        let mut ward = Self::launch(command, variables, deadlines, io::stdin().as_fd())?;
+        ward.is_in_front = io::stdin().is_terminal();
+        Ok(ward)
+    }
+
+    /// Starts a program that has no term. Standard input and the terminal are left to the command.
+    pub(crate) fn start_aside(
+        program: &OsString,
+        variables: &[(&str, String)],
+    ) -> io::Result<Self> {
+        let input = File::open("/dev/null")?;
+        Self::launch(std::slice::from_ref(program), variables, Deadlines::NONE, input.as_fd())
+    }
+
+    fn launch(
+        command: &[OsString],
+        variables: &[(&str, String)],
+        deadlines: Deadlines,
+        input: BorrowedFd<'_>,
+    ) -> io::Result<Self> {
         let (near, far) = StdStream::pair()?;
-        pass_input(&near, Order::Extend(deadlines))?;
+        pass_input(&near, input, Order::Extend(deadlines))?;
         let mut guardian = Command::new(SELF);
         guardian.arg0("incumbent-guardian").arg(GUARD).args(command).process_group(0);
         guardian
@@ -53,7 +76,8 @@ impl Ward {
         let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
         near.set_nonblocking(true)?;
         let handle = Handle { guardian: Arc::new(pidfd), command: Arc::default() };
-        Ok(Self { control: UnixStream::from_std(near)?, read: Vec::new(), handle })
+        let control = UnixStream::from_std(near)?;
+        Ok(Self { control, read: Vec::new(), handle, is_in_front: false })
     }
 
     pub(crate) fn handle(&self) -> Handle {
@@ -105,7 +129,7 @@ impl Ward {
         let _ = self.handle.command.set(command);
         let terminal = io::stdin();
         // Who is in the background may not give away the terminal, and has no need to.
-        if terminal.is_terminal()
+        if self.is_in_front
             && let Some(own) = family::own_group()
             && rustix::termios::tcgetpgrp(&terminal) == Ok(own)
         {
@@ -147,10 +171,9 @@ impl Handle {
     }
 }
 
-/// The first message takes this process's standard input along, for the command.
-fn pass_input(control: &StdStream, order: Order) -> io::Result<()> {
-    let input = io::stdin();
-    let files = [input.as_fd()];
+/// The first message takes the command's standard input along.
+fn pass_input(control: &StdStream, input: BorrowedFd<'_>, order: Order) -> io::Result<()> {
+    let files = [input];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut passed = SendAncillaryBuffer::new(&mut space);
     passed.push(SendAncillaryMessage::ScmRights(&files));

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::{args, metrics};
+use crate::{args, cluster, metrics};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Sidecar {
@@ -81,7 +81,7 @@ pub(crate) struct Sidecar {
     #[command(flatten)]
     pub(crate) timing: args::TimingArgs,
     #[command(flatten)]
-    pub(crate) cluster: args::Cluster,
+    pub(crate) cluster: cluster::Cluster,
 }
 
 /// Where to listen.

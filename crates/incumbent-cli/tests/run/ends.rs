@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::process::Stdio;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -41,7 +41,10 @@ fn a_crash_of_the_command_hands_over_at_once() {
     let crash = Instant::now();
     send(&first, "pid", Signal::KILL);
     let next = jane.event("up");
-    eprintln!("from a crash to the next start: {:?}", crash.elapsed());
+    let gap = crash.elapsed();
+    eprintln!("from a crash to the next start: {gap:?}");
+    // On two busy cores; the lease is 15 s.
+    assert!(gap < Duration::from_secs(2), "{gap:?}");
     assert_eq!(john.end(), 128 + 9);
     assert!(next["token"].as_u64() > first["token"].as_u64());
 }
@@ -56,7 +59,7 @@ fn what_ignores_sigterm_is_killed_before_the_lock_is_given_back() {
     );
     let first = john.event("up");
     let mut jane = start(&cluster, "--identity jane", WORK);
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    std::thread::sleep(Duration::from_millis(100));
     let asked = Instant::now();
     john.signal(Signal::TERM);
     let next = jane.event("up");

@@ -4,6 +4,7 @@
 //! does more and prints what it saw.
 
 use std::collections::BTreeMap;
+use std::net::Shutdown;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,7 +15,7 @@ use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
 use super::support::Candidate;
-use super::support::proxy::Proxy;
+use super::support::proxy::{Proxy, State};
 use super::support::testbed::Testbed;
 use super::{is_alive, pid};
 
@@ -168,11 +169,13 @@ impl Arena {
         assert!(renewed.len() + 1 >= reigns.len(), "too few renewals were seen");
         gaps.sort_unstable();
         let median = gaps.get(gaps.len() / 2).map_or(0, |gap| gap / 1000);
+        let dead = match spare {
+            i64::MAX => "none ended".to_owned(),
+            _ => format!("dead at least {} ms before the lease ends", spare / 1000),
+        };
         eprintln!(
-            "{fault}: {runs} runs, {} terms, no overlap; dead at least {} ms before the lease ends; \
-             gap {median} ms (median)",
+            "{fault}: {runs} runs, {} terms, no overlap; {dead}; gap {median} ms (median)",
             reigns.len(),
-            spare / 1000
         );
     }
 }
@@ -208,6 +211,50 @@ fn run_cut_off() {
         arena.members[leader].0.cut();
         std::thread::sleep(millis(rng.u64(100..1800)));
         arena.members[leader].0.mend();
+    });
+}
+
+#[test]
+fn run_gets_no_answers() {
+    Arena::start().play("run: answers held", |arena, leader, _, rng| {
+        let cable = &arena.members[leader].0;
+        cable.set(State::AnswersHeld);
+        std::thread::sleep(millis(rng.u64(100..1800)));
+        if rng.bool() {
+            cable.close(Shutdown::Both);
+        }
+        cable.mend();
+    });
+}
+
+#[test]
+fn run_behind_a_slow_line() {
+    Arena::start().play("run: slow line", |arena, leader, _, rng| {
+        arena.members[leader].0.set(State::Slow(millis(rng.u64(50..900))));
+        std::thread::sleep(millis(rng.u64(500..1800)));
+        arena.members[leader].0.mend();
+    });
+}
+
+#[test]
+fn run_with_connections_half_closed_or_reset() {
+    Arena::start().play("run: half closed", |arena, leader, _, rng| {
+        let how = [Shutdown::Write, Shutdown::Read, Shutdown::Both][rng.usize(..3)];
+        arena.members[leader].0.close(how);
+        std::thread::sleep(millis(rng.u64(100..1500)));
+    });
+}
+
+/// For all of them, as when it restarts.
+#[test]
+fn server_away() {
+    Arena::start().play("server away", |arena, _, _, rng| {
+        for (cable, _, _) in &arena.members {
+            cable.cut();
+            cable.close(Shutdown::Both);
+        }
+        std::thread::sleep(millis(rng.u64(10..1800)));
+        arena.members.iter().for_each(|(cable, _, _)| cable.mend());
     });
 }
 

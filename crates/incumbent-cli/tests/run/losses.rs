@@ -58,7 +58,7 @@ fn who_is_cut_off_stops_the_command_and_can_say_so_with_its_exit_code() {
     let file = cluster.folder.path().join("through-proxy");
     std::fs::write(&file, kubeconfig).unwrap();
     let mut command =
-        cluster.command("run --lock lease/job --lease-duration 1s --on-loss exit -- sh -c");
+        cluster.command("run --lock lease/job --lease-duration 3s --on-loss exit -- sh -c");
     let script =
         format!("trap 'echo \"{{\\\"event\\\":\\\"told\\\"}}\"; exit 0' TERM; {UP} {WORK}");
     command.arg(script).env("KUBECONFIG", &file);
@@ -67,7 +67,8 @@ fn who_is_cut_off_stops_the_command_and_can_say_so_with_its_exit_code() {
     proxy.cut();
     let cut = Instant::now();
     john.event("told");
-    assert!(cut.elapsed() < Duration::from_secs(1), "{:?}", cut.elapsed());
+    // At the renew deadline, two seconds after the last renewal was sent.
+    assert!(cut.elapsed() < Duration::from_secs(3), "{:?}", cut.elapsed());
     assert_eq!(john.end(), 79);
 }
 
@@ -127,6 +128,7 @@ fn a_request_to_hand_over_is_heard_and_the_command_comes_back_later() {
     let mut john = start("john");
     let first = john.event("up");
     let mut jane = start("jane");
+    eventually("jane waits in line", || testbed.stored("lease/job").to_string().contains("jane"));
     let wish = json!({ "incumbent.dev/hand-over-to": "jane" });
     testbed.patch("lease/job", json!({ "metadata": { "annotations": wish } }));
     let next = jane.event("up");

@@ -106,3 +106,21 @@ fn at_least_once_the_next_does_again_what_a_dead_one_has_begun() {
     assert_eq!((next.code, next.stdout.as_str()), (0, "sent\n"));
     assert_eq!(record(&once(&cluster, "", "echo sent"))["by"], "jane");
 }
+
+/// As those do that a timer starts again and again, and each gives up at once.
+#[test]
+fn who_does_not_wait_finds_out_too_once_the_dead_ones_lease_is_over() {
+    for (flags, code, printed) in [("", 80, "in-doubt"), ("--at-least-once", 0, "sent")] {
+        let cluster = Cluster::start();
+        die_in_the_middle(&cluster);
+        let mut next = once(&cluster, flags, "echo sent");
+        eventually("it no longer counts as running", || {
+            if next.code == 75 {
+                next = once(&cluster, flags, "echo sent");
+            }
+            next.code != 75
+        });
+        assert_eq!(next.code, code, "{next:?}");
+        assert!(next.stdout.contains(printed), "{next:?}");
+    }
+}

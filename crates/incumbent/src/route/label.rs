@@ -126,16 +126,8 @@ impl Label {
         self.warn(pod, hint, "somebody else set the leader's label; it is left alone");
     }
 
-    /// Of a probe only its path can be seen, so a good guess is all there is.
     fn warn_of_readiness(&mut self, pod: &Value) {
-        let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
-        let mut paths = containers
-            .filter_map(|container| container["readinessProbe"]["httpGet"]["path"].as_str());
-        let asks_for_the_leader = |path: &str| {
-            let path = path.split('?').next().unwrap_or_default().trim_end_matches('/');
-            path.rsplit('/').next() == Some("leader")
-        };
-        if paths.any(asks_for_the_leader) {
+        if readiness_asks_who_leads(pod) {
             let hint = "a rolling update waits for Pods that are ready: let the probe ask whether the \
                         Pod can take part, and the label say who leads";
             self.warn(&self.pod.clone(), hint, "a readiness probe asks who leads");
@@ -150,3 +142,35 @@ impl Label {
 }
 
 const RULE: &str = "the account needs the verbs get, list and patch on pods";
+
+/// Of a probe only its path can be seen, so a good guess is all there is.
+fn readiness_asks_who_leads(pod: &Value) -> bool {
+    let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
+    let mut paths =
+        containers.filter_map(|container| container["readinessProbe"]["httpGet"]["path"].as_str());
+    paths.any(|path| {
+        let path = path.split('?').next().unwrap_or_default().trim_end_matches('/');
+        path.rsplit('/').next() == Some("leader")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_readiness_probe_that_asks_who_leads_is_seen_and_no_other() {
+        let asks = |probe: &str, path: &str| {
+            let probed = json!({ "name": "app", probe: { "httpGet": { "path": path } } });
+            readiness_asks_who_leads(&json!({ "spec": { "containers": [{}, probed] } }))
+        };
+        for path in ["/leader", "/leader/", "/api/leader?verbose"] {
+            assert!(asks("readinessProbe", path), "{path}");
+            assert!(!asks("livenessProbe", path), "{path}");
+        }
+        for path in ["/readyz", "/leaders", "/leader/address", ""] {
+            assert!(!asks("readinessProbe", path), "{path}");
+        }
+        assert!(!readiness_asks_who_leads(&json!({})));
+    }
+}

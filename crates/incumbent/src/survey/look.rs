@@ -64,16 +64,20 @@ impl Look {
         Self { api: Api::new(client, lock), is_one: true, collection, filter }
     }
 
+    /// All of the kind of `any`, in its namespace, or in all where it has none.
     pub(super) fn at_all(
         client: kube::Client,
         any: Lock,
-        everywhere: bool,
-        selector: Option<&str>,
+        labels: Option<&str>,
+        fields: Option<&str>,
     ) -> Self {
-        let collection = if everywhere { any.cluster_path() } else { any.collection_path() };
-        let any = if everywhere { any.with_namespace("") } else { any };
-        let filter = selector.map(|labels| format!("&labelSelector={}", encoded(labels)));
-        let filter = filter.unwrap_or_default();
+        let collection = match any.namespace() {
+            "" => any.cluster_path(),
+            _ => any.collection_path(),
+        };
+        let labels = labels.map(|labels| format!("&labelSelector={}", encoded(labels)));
+        let fields = fields.map(|fields| format!("&fieldSelector={}", encoded(fields)));
+        let filter = labels.unwrap_or_default() + &fields.unwrap_or_default();
         Self { api: Api::new(client, any), is_one: false, collection, filter }
     }
 

@@ -1,0 +1,107 @@
+//! `incumbent wait`: until somebody leads, somebody else does, or nobody.
+
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
+
+use incumbent::survey::{LockView, Sighted, State};
+
+use crate::args::duration;
+use crate::cluster::Operator;
+use crate::{exit, get, output};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(crate) struct Wait {
+    /// Which lock: NAME for a Lease, lease/NAME or configmap/NAME[:KEY]
+    lock: String,
+    /// What for: leader, holder=ID, change, or released
+    #[arg(long = "for", value_name = "CONDITION", default_value = "leader")]
+    condition: Condition,
+    /// Give up after this [default: never]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    timeout: Option<Duration>,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+const HELP: &str = "\
+Conditions:
+  leader       somebody leads, and has been seen to renew
+  holder=ID    this one does
+  change       another term has begun than was running when the command started
+  released     nobody leads: the lock was given back, or its term has run out
+Exit codes: 0 it came; 1 not in time; others as of incumbent";
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Condition {
+    Leader,
+    Holder(String),
+    Change,
+    Released,
+}
+
+impl FromStr for Condition {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            None if text == "leader" => Ok(Self::Leader),
+            None if text == "change" => Ok(Self::Change),
+            None if text == "released" => Ok(Self::Released),
+            Some(("holder", id)) if !id.is_empty() => Ok(Self::Holder(id.to_owned())),
+            _ => Err("it is one of leader, holder=ID, change, released".to_owned()),
+        }
+    }
+}
+
+pub(crate) async fn run(args: Wait) -> anyhow::Result<ExitCode> {
+    let (client, lock) = args.operator.lock(&args.lock).await?;
+    let mut survey = args.operator.survey(client, lock.clone()).await?;
+    get::tell_blind(&survey);
+    let first = survey.get(&lock).map(|sighted| sighted.view);
+    let came = async {
+        loop {
+            let sighted = survey.get(&lock);
+            if is_met(&args.condition, sighted.as_ref(), first.as_deref()) {
+                return sighted;
+            }
+            survey.next().await;
+        }
+    };
+    let never = Duration::MAX;
+    match tokio::time::timeout(args.timeout.unwrap_or(never), came).await {
+        Ok(Some(sighted)) if leads(&sighted) => {
+            let holder = sighted.view.holder.as_deref().unwrap_or_default();
+            output::line(&format!("{lock}: {} leads", output::printable(holder)))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(_) => {
+            output::line(&format!("{lock}: nobody leads"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(_) => {
+            eprintln!("{lock}: not within {:?}", args.timeout.unwrap_or(never));
+            Ok(ExitCode::from(exit::NO))
+        }
+    }
+}
+
+fn is_met(condition: &Condition, sighted: Option<&Sighted>, first: Option<&LockView>) -> bool {
+    let Some(sighted) = sighted else { return *condition == Condition::Released };
+    match condition {
+        Condition::Leader => leads(sighted),
+        Condition::Holder(id) => leads(sighted) && sighted.view.holder.as_ref() == Some(id),
+        Condition::Change => {
+            leads(sighted) && first.is_none_or(|first| !first.is_same_term(&sighted.view))
+        }
+        Condition::Released => {
+            sighted.is_certain && matches!(sighted.state, State::Vacant | State::Expired)
+        }
+    }
+}
+
+/// As it was seen, not as the record says.
+fn leads(sighted: &Sighted) -> bool {
+    sighted.is_certain && matches!(sighted.state, State::Held | State::Late | State::Claimed)
+}
