@@ -65,6 +65,15 @@ pub(crate) enum Command {
     Resume(crate::pause::Resume),
     /// Print what a workload needs in the cluster: account, least rights, and a Deployment
     Manifests(crate::manifests::Wanted),
+    /// Show what a timing tolerates: outages, crashes, slow work; and what it costs
+    Timings(crate::timings::Timings),
+    /// Look at all that an election rests on: rights, latency, clocks, names, leftovers
+    Doctor(crate::doctor::Doctor),
+    /// Print what a shell needs to complete commands, flags and the names of locks
+    Completion(crate::completion::Completion),
+    /// Write the manual, a page for each command
+    #[command(hide = true)]
+    Man(crate::man::Manual),
 }
 
 #[derive(Debug, clap::Args)]
@@ -339,7 +348,7 @@ pub(crate) struct Claim {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Timing")]
 pub(crate) struct TimingArgs {
-    /// Named durations: 5/3/0.5 s, 15/10/2 s (default), 137/107/26 s
+    /// Named durations: 5/3/0.5 s, 15/10/2 s (default), 137/107/26 s, 270/240/60 s
     #[arg(long, value_enum, conflicts_with = "lease_duration")]
     preset: Option<Preset>,
     /// How long followers wait after a renewal; scales all other durations [default: 15s]
@@ -361,6 +370,7 @@ enum Preset {
     Fast,
     Default,
     Patient,
+    SingleNode,
 }
 
 impl TimingArgs {
@@ -369,6 +379,7 @@ impl TimingArgs {
             (Some(lease_duration), _) => Timing::from_lease_duration(lease_duration)?,
             (None, Some(Preset::Fast)) => Timing::fast(),
             (None, Some(Preset::Patient)) => Timing::patient(),
+            (None, Some(Preset::SingleNode)) => Timing::single_node(),
             (None, Some(Preset::Default) | None) => Timing::standard(),
         };
         let timing = match (self.renew_deadline, self.retry_period) {

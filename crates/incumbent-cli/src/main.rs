@@ -2,18 +2,22 @@
 
 mod advice;
 mod args;
+mod called;
 mod check;
 mod chronicle;
 mod claim;
 mod cluster;
+mod completion;
 mod consent;
 mod demo;
 mod dev_server;
+mod doctor;
 mod elect;
 mod events;
 mod exit;
 mod get;
 mod history;
+mod man;
 mod manifests;
 mod metrics;
 #[cfg(target_os = "linux")]
@@ -27,21 +31,23 @@ mod run;
 mod sidecar;
 mod status;
 mod step_down;
+mod timings;
 mod wait;
 mod watch;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use crate::args::{Args, Command};
+use crate::args::Command;
 
 fn main() -> ExitCode {
     #[cfg(target_os = "linux")]
     if let Some(code) = run::become_helper() {
         return code;
     }
-    let args = Args::parse();
+    if let Some(code) = completion::answer() {
+        return code;
+    }
+    let args = called::parse();
     output::start_log();
     // One thread is enough for what is mostly waiting, and keeps a candidate small.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -70,6 +76,10 @@ fn main() -> ExitCode {
             Command::Pause(args) => pause::run(args).await,
             Command::Resume(args) => pause::resume(args).await,
             Command::Manifests(wanted) => manifests::run(&wanted),
+            Command::Timings(args) => timings::run(&args),
+            Command::Doctor(args) => doctor::run(args).await,
+            Command::Completion(args) => completion::run(&args),
+            Command::Man(args) => man::run(&args),
         }
     });
     // Whatever still hangs in a request to a server that is gone must not keep the process.

@@ -5,6 +5,7 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -127,14 +128,20 @@ fn release(folder: &Path, pairs: &[String]) -> Outcome {
     Outcome::of(command.arg(folder).args(pairs).output().unwrap())
 }
 
+/// Something that runs as the program does, and differs from platform to platform.
+fn binary(folder: &Path, platform: &str) -> String {
+    let binary = folder.join(platform);
+    let script =
+        format!("#!/bin/sh\n# {platform}\nexec {} \"$@\"\n", env!("CARGO_BIN_EXE_incumbent"));
+    fs::write(&binary, script).unwrap();
+    fs::set_permissions(&binary, PermissionsExt::from_mode(0o755)).unwrap();
+    format!("{platform}={}", binary.display())
+}
+
 #[test]
 fn a_release_has_the_same_bytes_each_time_and_krew_knows_their_checksums() {
     let folder = tempfile::tempdir().unwrap();
-    let pairs = ["linux-amd64", "linux-arm64"].map(|platform| {
-        let binary = folder.path().join(platform);
-        fs::write(&binary, platform).unwrap();
-        format!("{platform}={}", binary.display())
-    });
+    let pairs = ["linux-amd64", "linux-arm64"].map(|platform| binary(folder.path(), platform));
     let (first, second) = (folder.path().join("first"), folder.path().join("second"));
     for out in [&first, &second] {
         let outcome = release(out, &pairs);
@@ -166,7 +173,19 @@ fn a_release_has_the_same_bytes_each_time_and_krew_knows_their_checksums() {
         tar.arg("-xzf").arg(first.join(&archive)).arg("-C").arg(unpacked.path());
         assert!(tar.status().unwrap().success());
         let binary = unpacked.path().join(platform["bin"].as_str().unwrap());
-        assert_eq!(fs::read_to_string(&binary).unwrap(), name);
+        assert!(fs::read_to_string(&binary).unwrap().contains(&format!("\n# {name}\n")));
+        let page = fs::read_to_string(unpacked.path().join("share/man/man1/incumbent-get.1"));
+        assert!(page.unwrap().contains("\n.SH NAME\n"));
+        for shell in [
+            "bash-completion/completions/incumbent",
+            "fish/vendor_completions.d/incumbent.fish",
+            "zsh/site-functions/_incumbent",
+        ] {
+            let script = fs::read_to_string(unpacked.path().join("share").join(shell)).unwrap();
+            assert!(script.contains("INCUMBENT_COMPLETE"), "{script}");
+            // Of where it was made, nothing is left.
+            assert!(!script.contains(env!("CARGO_BIN_EXE_incumbent")), "{script}");
+        }
         assert!(unpacked.path().join("LICENSE").exists(), "krew asks for it");
         let listed = Command::new("tar").arg("-tvzf").arg(first.join(&archive)).output().unwrap();
         let listed = String::from_utf8(listed.stdout).unwrap();
@@ -177,9 +196,7 @@ fn a_release_has_the_same_bytes_each_time_and_krew_knows_their_checksums() {
 #[test]
 fn a_release_without_one_of_its_platforms_is_none() {
     let folder = tempfile::tempdir().unwrap();
-    let binary = folder.path().join("binary");
-    fs::write(&binary, "").unwrap();
-    let pair = |platform: &str| format!("{platform}={}", binary.display());
+    let pair = |platform: &str| binary(folder.path(), platform);
     for pairs in [vec![pair("linux-amd64")], vec![pair("plan9-mips")], vec![]] {
         let outcome = release(folder.path(), &pairs);
         assert_ne!(outcome.code, 0, "{pairs:?}: {outcome:?}");
@@ -188,6 +205,18 @@ fn a_release_without_one_of_its_platforms_is_none() {
             assert!(!folder.path().join("incumbent.yaml").exists());
         }
     }
+}
+
+#[test]
+fn a_release_whose_manual_cannot_be_printed_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let binary = folder.path().join("foreign");
+    fs::write(&binary, "for another machine").unwrap();
+    let pairs = ["linux-amd64", "linux-arm64"];
+    let pairs = pairs.map(|platform| format!("{platform}={}", binary.display()));
+    let outcome = release(folder.path(), &pairs);
+    assert_eq!(outcome.code, 1, "{outcome:?}");
+    assert!(outcome.stderr.contains("none of these binaries runs here"), "{outcome:?}");
 }
 
 /// krew's index takes a plugin whose manifest follows these rules (krew.sigs.k8s.io, plugin-manifest).

@@ -43,6 +43,12 @@ impl Timing {
         Self::preset(137_000, 107_000, 26_000)
     }
 
+    /// 270 s / 240 s / 60 s, OpenShift's choice for a cluster of one node, whose API server may be away for
+    /// minutes whenever it restarts: over a minute at any time, and nearly three with luck.
+    pub fn single_node() -> Self {
+        Self::preset(270_000, 240_000, 60_000)
+    }
+
     /// Scales the standard timing to another lease duration.
     ///
     /// # Errors

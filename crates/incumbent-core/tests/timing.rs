@@ -23,6 +23,9 @@ fn the_presets_are_what_their_docs_say() {
     assert_eq!(numbers(Timing::fast()), [5.0, 3.0, 0.5]);
     assert_eq!(numbers(Timing::standard()), [15.0, 10.0, 2.0]);
     assert_eq!(numbers(Timing::patient()), [137.0, 107.0, 26.0]);
+    assert_eq!(numbers(Timing::single_node()), [270.0, 240.0, 60.0]);
+    assert_eq!(Timing::single_node().renew_interval(), Duration::from_secs(90));
+    assert_eq!(Timing::single_node().stop_budget(), Duration::from_millis(24_600));
     assert_eq!(Timing::default().renew_interval(), Duration::from_secs(5));
     assert_eq!(Timing::from_lease_duration(Duration::from_secs(15)), Ok(Timing::standard()));
 }
