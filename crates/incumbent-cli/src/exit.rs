@@ -22,7 +22,8 @@ pub(crate) const HELP: &str = "\
 Exit codes:
   0  done
   1  no: somebody else leads (claim, check), it did not come in time (wait),
-     it was refused as unsafe (step-down), or a promise was broken (demo)
+     it was refused as unsafe (step-down), something is wrong (doctor), or a promise
+     was broken (demo)
   2  usage: a flag, a name or a timing that cannot work
   3  the API server cannot be reached, or nothing says where it is
   4  a permission is missing, or the credentials are not accepted
