@@ -170,6 +170,9 @@ impl Operator {
 /// Which of many locks.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Many {
+    /// Which locks: NAME for a Lease, lease/NAME or configmap/NAME[:KEY] [default: all]
+    #[arg(value_name = "LOCK")]
+    locks: Vec<String>,
     /// In all namespaces
     #[arg(short = 'A', long)]
     pub(crate) all_namespaces: bool,
@@ -181,16 +184,34 @@ pub(crate) struct Many {
     include_node_leases: bool,
 }
 
+/// What that comes to.
+pub(crate) struct Wanted {
+    pub(crate) scope: Scope,
+    /// Those that were named.
+    pub(crate) locks: Vec<Lock>,
+    /// For people: where it was looked.
+    pub(crate) place: String,
+}
+
 impl Many {
-    pub(crate) fn scope(&self, namespace: &str) -> Scope {
-        let scope = match self.all_namespaces {
-            true => Scope::everywhere().node_leases(self.include_node_leases),
-            false => Scope::namespace(namespace),
+    pub(crate) fn wanted(&self, namespace: &str) -> Result<Wanted, Error> {
+        let locks = self.locks.iter().map(|text| args::lock(namespace, text));
+        let locks = locks.collect::<Result<Vec<_>, _>>()?;
+        let (scope, place) = match self.all_namespaces {
+            _ if !locks.is_empty() => {
+                (Scope::locks(locks.iter().cloned()), "these locks".to_owned())
+            }
+            true => {
+                let everywhere = Scope::everywhere().node_leases(self.include_node_leases);
+                (everywhere, "any namespace".to_owned())
+            }
+            false => (Scope::namespace(namespace), format!("namespace {namespace}")),
         };
-        match &self.selector {
+        let scope = match &self.selector {
             Some(labels) => scope.selector(labels),
             None => scope,
-        }
+        };
+        Ok(Wanted { scope, locks, place })
     }
 }
 

@@ -5,20 +5,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use incumbent::Lock;
-use incumbent::survey::{Change, Scope, Sighted, State, Survey};
+use incumbent::survey::{Change, Sighted, State, Survey};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::cluster::{Many, Operator};
+use crate::cluster::{Many, Operator, Wanted};
+use crate::output;
 use crate::row::{self, Columns, Format};
-use crate::{args, output};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Get {
-    /// Which locks: NAME for a Lease, lease/NAME or configmap/NAME[:KEY] [default: all]
-    #[arg(value_name = "LOCK")]
-    locks: Vec<String>,
     /// How to print them
     #[arg(short, long, value_enum, default_value = "table")]
     output: Format,
@@ -50,12 +47,7 @@ States:
 
 pub(crate) async fn run(args: Get) -> anyhow::Result<ExitCode> {
     let (client, namespace) = args.operator.connect().await?;
-    let locks = args.locks.iter().map(|text| args::lock(&namespace, text));
-    let locks = locks.collect::<Result<Vec<_>, _>>()?;
-    let scope = match locks.as_slice() {
-        [] => args.many.scope(&namespace),
-        locks => Scope::locks(locks.iter().cloned()),
-    };
+    let Wanted { scope, locks, place } = args.many.wanted(&namespace)?;
     let mut survey = args.operator.within(Survey::start(client, &scope)).await?;
     if args.watch {
         return watch(&args, &mut survey).await;
@@ -69,7 +61,7 @@ pub(crate) async fn run(args: Get) -> anyhow::Result<ExitCode> {
     tell_blind(&survey);
     let found: Vec<_> = survey.locks().collect();
     if found.is_empty() && args.output != Format::Json {
-        eprintln!("no locks in {}", args.place(&namespace));
+        eprintln!("no locks in {place}");
     } else {
         output::line(&args.printed(&found, !args.no_headers)?)?;
     }
@@ -77,13 +69,6 @@ pub(crate) async fn run(args: Get) -> anyhow::Result<ExitCode> {
 }
 
 impl Get {
-    fn place(&self, namespace: &str) -> String {
-        match self.many.all_namespaces {
-            true => "any namespace".to_owned(),
-            false => format!("namespace {namespace}"),
-        }
-    }
-
     fn columns(&self) -> Columns {
         let is_wide = self.output == Format::Wide;
         Columns { has_namespace: self.many.all_namespaces, is_wide }

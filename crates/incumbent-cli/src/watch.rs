@@ -3,20 +3,17 @@
 use std::process::ExitCode;
 
 use incumbent::Lock;
-use incumbent::survey::{Change, Scope, Survey};
+use incumbent::survey::{Change, Survey};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::chronicle::{Chronicle, Turn};
 use crate::cluster::{Many, Operator};
+use crate::output;
 use crate::row::{millis, span};
-use crate::{args, output};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Watch {
-    /// Which locks: NAME for a Lease, lease/NAME or configmap/NAME[:KEY] [default: all]
-    #[arg(value_name = "LOCK")]
-    locks: Vec<String>,
     /// Print JSON objects, one a line
     #[arg(long)]
     json: bool,
@@ -28,12 +25,7 @@ pub(crate) struct Watch {
 
 pub(crate) async fn run(args: Watch) -> anyhow::Result<ExitCode> {
     let (client, namespace) = args.operator.connect().await?;
-    let locks = args.locks.iter().map(|text| args::lock(&namespace, text));
-    let locks = locks.collect::<Result<Vec<_>, _>>()?;
-    let scope = match locks.as_slice() {
-        [] => args.many.scope(&namespace),
-        locks => Scope::locks(locks.iter().cloned()),
-    };
+    let scope = args.many.wanted(&namespace)?.scope;
     let mut survey = args.operator.within(Survey::start(client, &scope)).await?;
     let mut chronicle = Chronicle::default();
     for sighted in survey.locks() {
