@@ -15,6 +15,10 @@ use serde_json::{Value, json};
 use tower_service::Service;
 
 fn main() {
+    // Bodies have a deadline, so somebody has to know the time, though nobody waits for it.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let runtime = runtime.expect("there is a clock");
+    let _entered = runtime.enter();
     divan::main();
 }
 

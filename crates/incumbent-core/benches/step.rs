@@ -7,7 +7,7 @@ use std::time::Duration;
 use divan::Bencher;
 use incumbent_core::{
     Card, Config, Elector, FencingToken, Follow, Identity, Input, Instant, Now, Observation,
-    Operation, Output, Record, Reply, Session, Snapshot, Timing, Uid, Version, WallTime,
+    Operation, Output, Record, Reply, Session, Snapshot, Stamp, Timing, Uid, Version, WallTime,
 };
 
 fn main() {
@@ -29,9 +29,13 @@ fn renewal_seen_by_a_candidate(bencher: Bencher<'_, '_>) {
     leader.acquire();
     waiting.stored = leader.stored.clone();
     waiting.campaign();
-    bencher
-        .with_inputs(|| leader.renew())
-        .bench_local_values(|renewed| waiting.step(Input::Observed(Observation::Present(renewed))));
+    let mut renewed = leader.renew();
+    bencher.bench_local(|| {
+        renewed.version.revision += 1;
+        let beat = WallTime::from_unix_micros(renewed.version.revision as i64);
+        renewed.record.renewed = Some(Stamp::At(beat));
+        waiting.step(Input::Observed(Observation::Present(renewed.clone())))
+    });
 }
 
 /// An elector, and the server as far as it is needed: one object, whose writes all succeed.
@@ -45,7 +49,7 @@ impl Candidate {
     fn new(session: u128) -> Self {
         let elector = Elector::new(Config {
             timing: Timing::default(),
-            identity: Identity::new(&format!("candidate-{session}")).expect("it is a name"),
+            identity: Identity::new(format!("candidate-{session}")).expect("it is a name"),
             session: Session(session),
             token_floor: FencingToken(0),
             priority: 0,
