@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from . import measures, report
 from .contenders import ROOT, contenders, programs
-from .processes import end_all
+from .processes import Gone, end_all
 from .server import Server
 
 RESULTS = os.path.join(ROOT, "bench", "results")
@@ -23,8 +23,8 @@ RESULTS = os.path.join(ROOT, "bench", "results")
 FULL = dict(lease=15, start_rounds=15, graceful_seconds=110, crash_seconds=210, crash_cells=3,
             overlap_rounds=2, overlap_cells=3, watch_overlap=12, groups=(2, 10, 100), window=20,
             settle=6, stagger=0.03, handovers=8, slow_handovers=2, elections=1000, election_rounds=3,
-            window_many=20, window_growth=8, growth_candidates=(1, 3, 10, 30, 100, 300, 1000),
-            growth_elections=(1, 10, 100, 1000, 10000), growth_handovers=4)
+            window_many=20, window_growth=10, growth_candidates=(1, 10, 100, 300, 1000),
+            growth_elections=(1, 10, 100, 1000, 10000), growth_handovers=3)
 SHORT = dict(lease=3, start_rounds=1, graceful_seconds=4, crash_seconds=3, crash_cells=1,
              overlap_rounds=1, overlap_cells=1, watch_overlap=1, groups=(2, 5), window=2,
              settle=0.5, stagger=0.01, handovers=1, slow_handovers=1, elections=20, election_rounds=1,
@@ -158,7 +158,8 @@ def many_elections(bench):
                 continue
             server = bench.server()
             found[contender.key].append(
-                measures.many_elections(bench, contender, server, bench.elections))
+                measures.many_elections(bench, contender, server, bench.elections,
+                                        bench.window_many))
             server.end()
         bench.say(f"  round {round_ + 1} of {bench.election_rounds}")
     return found
@@ -171,15 +172,21 @@ def growth(bench):
 
     def measure(contender, of, count):
         server = bench.server()
-        if of == "candidates":
-            result = measures.growth_of_candidates(bench, contender, server, count,
-                                                   bench.growth_handovers)
-        else:
-            result = measures.many_elections(bench, contender, server, count, has_gaps=False)
+        try:
+            if of == "candidates":
+                result = measures.growth_of_candidates(bench, contender, server, count,
+                                                       bench.growth_handovers)
+            else:
+                result = measures.many_elections(bench, contender, server, count,
+                                                 bench.window_growth, has_gaps=False)
+            found[contender.key][of].append(result)
+            bench.say(f"  {contender.name}: {count} {of}")
+        except Gone as why:
+            # Where a curve ends is a figure too: the machine, or the contender, bears no more.
+            bench.say(f"  {contender.name}: {count} {of}: {why}")
+            end_all(but=server.process)
         server.delete_leases()
         server.end()
-        found[contender.key][of].append(result)
-        bench.say(f"  {contender.name}: {count} {of}")
     for of, counts in (("candidates", bench.growth_candidates), ("elections", bench.growth_elections)):
         for count in counts:
             for contender in drawn:
@@ -221,6 +228,14 @@ def _rounded(value):
     return [_rounded(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
+def _keep(file, results):
+    if file:
+        os.makedirs(os.path.dirname(os.path.abspath(file)), exist_ok=True)
+        with open(file, "w") as out:
+            json.dump(results, out, separators=(",", ":"))
+            out.write("\n")
+
+
 def arguments(description):
     parser = argparse.ArgumentParser(prog="bench/run", description=description,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -250,12 +265,9 @@ def main(description):
         for phase in args.phases or PHASES:
             bench.say(f"{phase}: {PHASES[phase].__doc__.strip()}")
             results[phase] = _rounded(PHASES[phase](bench))
+            # After each, so that a failure costs one phase only: --phases adds it.
+            _keep(file, results)
     finally:
         end_all()
     bench.say("done")
-    if file:
-        os.makedirs(os.path.dirname(os.path.abspath(file)), exist_ok=True)
-        with open(file, "w") as out:
-            json.dump(results, out, separators=(",", ":"))
-            out.write("\n")
     print(report.tables(results))

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 
 from .contenders import Seat
 from .election import Election
-from .processes import Process, boot_time, wait_until
+from .processes import Gone, Process, boot_time, wait_until
 
 
 def size(bench, contender):
@@ -178,7 +178,7 @@ def _handover(election, server, ask=signal.SIGTERM):
             "reads": made["GET"] + made["LIST"], "conflicts": made["conflicts"]}
 
 
-def many_elections(bench, contender, server, count, has_gaps=True):
+def many_elections(bench, contender, server, count, seconds, has_gaps=True):
     """All of them led by one process."""
     lock = f"{contender.key}-many"
     if contender.needs_lease:
@@ -189,12 +189,12 @@ def many_elections(bench, contender, server, count, has_gaps=True):
     led = wait_until(lambda: len([line for line in process.events if line["event"] == "leading"])
                      >= count or process.has_ended(), 120)
     if not led or process.has_ended():
-        raise RuntimeError(f"{contender.name} does not lead {count} elections: {process.complaint()}")
+        raise Gone(f"{contender.name} does not lead {count} elections: {process.complaint()}")
     all_lead = [line["at"] for line in process.events if line["event"] == "leading"][count - 1]
     # Renewals are in step at first; by then each goes its own way.
     time.sleep(bench.settle)
     gaps = _Gaps(server) if has_gaps else None
-    found = _window(server, bench.window_many, {"process": process})
+    found = _window(server, seconds, {"process": process})
     found.update(elections=count, all_lead_s=round(all_lead - process.started_at, 3))
     if gaps:
         found["longest_without_renewal_s"] = gaps.longest()

@@ -14,43 +14,44 @@ text{font:12px system-ui,sans-serif;fill:#333}.title{font-size:14px;font-weight:
 
 
 def all_of(results):
-    """The plots that a run has figures for, by name."""
+    """The plots of a run: by name, under which table each belongs, its title, and itself."""
     names = {key: each["name"] for key, each in results["about"]["contenders"].items()}
     made = {}
     if "graceful" in results:
         rows = [(names[key], _class(key), results["graceful"][key]["ms"])
                 for key in names if key in results["graceful"]]
         rows.append(("the floor", "floor", results["graceful"]["floor"]["answered_ms"]))
-        made["handover"] = strips("Graceful handover: SIGTERM to the next leader, ms", rows, is_log=True)
+        title = "Graceful handover: SIGTERM to the next leader, ms"
+        made["handover"] = ("Taking over", title, strips(title, rows, is_log=True))
     if "crash" in results:
         lease = results["about"]["lease"]
         rows = [(names[key], _class(key), results["crash"][key]) for key in names]
-        made["crash"] = strips(f"Crash: kill -9 to the next leader, s; lease {lease} s", rows, mark=lease)
+        title = f"Crash: kill -9 to the next leader, s; lease {lease} s"
+        made["crash"] = ("Taking over", title, strips(title, rows, mark=lease))
     if "growth" in results:
-        made.update(_growth_plots(results, names))
+        for name, title, of, figure in GROWTH:
+            curves = [(names[key], _class(key), [(point[of], figure(point)) for point in each[of]
+                                                 if figure(point)])
+                      for key, each in results["growth"].items()]
+            made[f"growth-{name}"] = ("How cost grows", title, lines(title, curves))
     return made
 
 
-def _growth_plots(results, names):
-    from .report import total_rate
+def _rate(point):
+    return sum(rate for verb, rate in point["rates"].items() if verb != "conflicts")
 
-    def curve(of, figure):
-        return [(names[key], _class(key),
-                 [(point[of], figure(point)) for point in curves[of] if figure(point)])
-                for key, curves in results["growth"].items()]
 
-    def took(point):
-        of = summary([each["ms"] for each in point.get("handovers", [])])
-        return of and of["median"]
-    return {
-        "growth-requests": lines("Requests a second, by candidates", curve("candidates", total_rate)),
-        "growth-handover": lines("Graceful handover, ms (median), by candidates",
-                                 curve("candidates", took)),
-        "growth-cpu": lines("CPU, % of a core, by elections in one process",
-                            curve("elections", lambda point: point["process"]["cpu_percent"])),
-        "growth-memory": lines("Resident memory, MiB, by elections in one process",
-                               curve("elections", lambda point: point["process"]["resident"])),
-    }
+def _took(point):
+    of = summary([each["ms"] for each in point["handovers"]])
+    return of and of["median"]
+
+
+GROWTH = (("requests", "Requests a second, by candidates", "candidates", _rate),
+          ("handover", "Graceful handover, ms (median), by candidates", "candidates", _took),
+          ("cpu", "CPU, % of a core, by elections in one process", "elections",
+           lambda point: point["process"]["cpu_percent"]),
+          ("memory", "Resident memory, MiB, by elections in one process", "elections",
+           lambda point: point["process"]["resident"]))
 
 
 def _class(key):

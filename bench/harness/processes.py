@@ -157,10 +157,10 @@ def wait_until(condition, timeout):
             _heard.wait(min(left, 0.05))
 
 
-def end_all():
+def end_all(but=None):
     """Ends what was started and still runs."""
     with _heard:
-        left = list(_alive)
+        left = [process for process in _alive if process is not but]
     for process in left:
         if not process.has_ended():
             process.signal_tree(signal.SIGCONT)

@@ -15,15 +15,17 @@ BEGIN, END = "<!-- written by bench/run -->", "<!-- until here -->"
 def write(folder):
     """Puts the tables into docs/performance.md, and the plots beside it."""
     parts = []
-    for name in ("dev-server", "kube-apiserver"):
-        file = os.path.join(folder, f"{name}.json")
-        if os.path.exists(file):
-            results = json.load(open(file))
-            parts.append(tables(results))
-            os.makedirs(PLOTS, exist_ok=True)
-            for plot, svg in plots.all_of(results).items():
-                with open(os.path.join(PLOTS, f"{plot}-{name}.svg"), "w") as out:
-                    out.write(svg)
+    os.makedirs(PLOTS, exist_ok=True)
+    for server in ("dev-server", "kube-apiserver"):
+        file = os.path.join(folder, f"{server}.json")
+        if not os.path.exists(file):
+            continue
+        results, shown = json.load(open(file)), {}
+        for plot, (under, title, svg) in plots.all_of(results).items():
+            with open(os.path.join(PLOTS, f"{plot}-{server}.svg"), "w") as out:
+                out.write(svg)
+            shown.setdefault(under, []).append(f"![{title}](performance/{plot}-{server}.svg)")
+        parts.append(tables(results, shown))
     page = open(PAGE).read()
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
@@ -31,8 +33,8 @@ def write(folder):
         out.write(f"{before}{BEGIN}\n\n" + "\n\n".join(parts) + f"\n\n{END}{after}")
 
 
-def tables(results):
-    """All tables of a run, for those phases that it has."""
+def tables(results, shown=None):
+    """All tables of a run, for those phases that it has, with the plots that are shown under each."""
     about = results["about"]
     head = (f"### On {about['server']}\n\n{about['date']}, commit {about['commit']}, {about['machine']}; "
             f"lease {about['lease']} s. Load before: {about['load_before']}.")
@@ -43,7 +45,7 @@ def tables(results):
                          ("How cost grows", growth)):
         rows = table(results)
         if rows:
-            parts.append(f"#### {title}\n\n{_table(rows)}")
+            parts += [f"#### {title}", *(shown or {}).get(title, []), _table(rows)]
     return "\n\n".join(parts)
 
 
@@ -62,12 +64,6 @@ def _spread(values):
 
 def _names(results):
     return {key: each["name"] for key, each in results["about"]["contenders"].items()}
-
-
-def _ratio(results, phase, field, key, digits=2):
-    ours, theirs = (summary(_values(results, phase, each, field))["median"]
-                    for each in ("library", key))
-    return theirs / ours if ours else None
 
 
 def _values(results, phase, key, field=None):

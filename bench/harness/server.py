@@ -25,7 +25,7 @@ class Server:
     """What the contenders talk to."""
 
     def __init__(self, kubeconfig, process=None):
-        self.kubeconfig, self._process = kubeconfig, process
+        self.kubeconfig, self.process = kubeconfig, process
         text = open(kubeconfig).read()
         self.url, token = (re.search(rf'{field}"?: *"?([^\s",}}]+)', text)[1]
                            for field in ("server", "token"))
@@ -50,11 +50,11 @@ class Server:
 
     @property
     def is_ours(self):
-        return self._process is not None
+        return self.process is not None
 
     def end(self):
-        if self._process:
-            self._process.end()
+        if self.process:
+            self.process.end()
             os.unlink(self.kubeconfig)
             os.rmdir(os.path.dirname(self.kubeconfig))
 
