@@ -36,7 +36,7 @@ def graceful(bench, contender, server, until):
     for _ in range(3):
         with bench.quiet:
             election.start_and_see()
-    while time.monotonic() < until:
+    while not took or time.monotonic() < until:
         # At any phase of anybody's polling.
         time.sleep(0.3 + random.random())
         leader = election.leader()
@@ -59,7 +59,7 @@ def floor(bench, server, until):
     process = Process([bench.built("bench-floor"), "--kubeconfig", seat.kubeconfig,
                        "--lock", seat.lock], stdin=subprocess.PIPE)
     found = {"written_us": [], "seen_us": [], "answered_us": []}
-    while time.monotonic() < until:
+    while not found["seen_us"] or time.monotonic() < until:
         time.sleep(0.3 + random.random() / 2)
         with bench.quiet:
             before = len(process.events)
@@ -79,7 +79,7 @@ def crash(bench, contender, server, until):
     election, took = Election(contender, server, bench.lease), []
     for _ in range(3):
         election.start_and_see()
-    while time.monotonic() < until:
+    while not took or time.monotonic() < until:
         leader = election.leader()
         time.sleep(1 + random.random() * bench.lease * 2 / 3)
         killed = boot_time()
