@@ -1,7 +1,8 @@
 """A candidate over the official Python client's leaderelection, for elections that it shares with ours.
 
-It prints what `incumbent elect` prints: one JSON object a line with time, event and identity. It
-campaigns again after each loss. At SIGTERM it ends; the client has no release.
+It prints what `incumbent elect` prints: one JSON object a line with time, event and identity, and the
+seconds on the boot-time clock. It campaigns again after each loss. At SIGTERM it ends; the client has no
+release.
 """
 
 import argparse
@@ -38,6 +39,7 @@ class Candidate:
             now = datetime.datetime.now(datetime.timezone.utc)
             line = {
                 "time": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+                "at": time.clock_gettime(time.CLOCK_BOOTTIME),
                 "event": event,
                 "identity": self.args.identity,
             }
@@ -45,7 +47,7 @@ class Candidate:
 
     def act(self):
         self.report("leading")
-        while self.leads:
+        while self.leads and self.args.act_every:
             time.sleep(self.args.act_every)
             self.report("acting")
 

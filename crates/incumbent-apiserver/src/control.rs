@@ -1,4 +1,4 @@
-//! `/incumbent/...`: faults, restarts and compaction at run time, for whoever may use these paths.
+//! `/incumbent/...`: faults, restarts, compaction and counts at run time, for whoever may use these paths.
 //!
 //! It works with curl and with `kubectl create --raw`, `get --raw` and `delete --raw`. No fault
 //! applies to it, or nobody could end a fault.
@@ -51,7 +51,8 @@ pub(crate) fn respond(
             shared.lock().world.store.compact();
             Ok(Answer::json(200, json!({"compacted": true})))
         }
-        ("faults" | "restart" | "compact", _) => Err(Status::method_not_allowed()),
+        ("requests", Verb::Get) => Ok(Answer::json(200, requests(shared))),
+        ("faults" | "restart" | "compact" | "requests", _) => Err(Status::method_not_allowed()),
         (path, verb) => match path.strip_prefix("faults/") {
             Some(id) => one(shared, id, verb),
             None => Ok(Answer::page_not_found()),
@@ -104,6 +105,15 @@ fn restart(shared: &Arc<Shared>, target: &Target) -> Result<Answer, Status> {
         shared.restart(down);
     });
     Ok(Answer::json(202, json!({"restarting": true, "downSeconds": down.as_secs_f64()})))
+}
+
+/// How often whom was answered how, since the start. What comes under `/incumbent/` itself is not counted.
+fn requests(shared: &Shared) -> Value {
+    let counts = shared.lock().requests.clone();
+    let each = counts.iter().map(|(user, verb, code, count)| {
+        json!({"user": user, "verb": verb.as_str(), "code": code, "count": count})
+    });
+    json!({"requests": each.collect::<Vec<_>>()})
 }
 
 /// One fault a line, or JSON: an object, or an array of objects and texts.

@@ -47,7 +47,8 @@
 //! answer, and lets watches fall silent, for whom and as often as a [`Fault`] says;
 //! [`ApiServer::restart`] and [`ApiServer::compact`] do what their names say. Over HTTP an
 //! administrator reaches the same under `/incumbent/faults`, `/incumbent/restart` and
-//! `/incumbent/compact`. They work under paused time.
+//! `/incumbent/compact`; and under `/incumbent/requests` how often who asked for what, and got which
+//! answer. They work under paused time.
 //!
 //! Whatever clients do, memory stays bounded but for the objects that they store: a history, an
 //! unread watch, a body, a connection each have a limit.

@@ -108,7 +108,7 @@ impl Service {
                 let now = self.shared.now();
                 let error = error(&asked, code, retry_after);
                 match applied {
-                    None => self.count(&asked, now),
+                    None => self.count(&asked, code, now),
                     Some(later) => self.done_unseen(asked, later),
                 }
                 Ok(with_date(error, now))
@@ -156,7 +156,21 @@ impl Service {
         };
         let mut state = self.shared.lock();
         let user = self.user(&state, &asked.head.headers, now)?;
-        state.requests.record(&user.name, asked.target.verb);
+        let (name, verb) = (user.name.clone(), asked.target.verb);
+        let ready = self.respond_to(&mut state, user, asked, body, now);
+        let code = ready.as_ref().map_or_else(Status::code, |ready| ready.answer.code);
+        state.requests.record(&name, verb, code);
+        ready
+    }
+
+    fn respond_to(
+        &self,
+        state: &mut State,
+        user: User,
+        asked: Asked,
+        body: routes::Body,
+        now: Timestamp,
+    ) -> Result<Ready, Status> {
         // Before anything is done that could not be told.
         let form = asked.form.ok_or_else(Status::not_acceptable)?;
         let content_type = media_type(&asked.head.headers).to_owned();
@@ -190,10 +204,10 @@ impl Service {
     }
 
     /// Counts a request that is refused before anybody looks at it.
-    fn count(&self, asked: &Asked, now: Timestamp) {
+    fn count(&self, asked: &Asked, code: u16, now: Timestamp) {
         let mut state = self.shared.lock();
         if let Ok(user) = self.user(&state, &asked.head.headers, now) {
-            state.requests.record(&user.name, asked.target.verb);
+            state.requests.record(&user.name, asked.target.verb, code);
         }
     }
 

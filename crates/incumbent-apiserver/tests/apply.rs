@@ -103,6 +103,21 @@ async fn a_field_that_another_set_is_a_conflict_unless_it_gets_the_same_value() 
 }
 
 #[tokio::test]
+async fn a_patch_without_a_name_applies_to_what_is_there_and_creates_nothing() {
+    let mut admin = ApiServer::new().service();
+    let path = format!("{CONFIG_MAPS}/c?fieldManager=one");
+    let nameless =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {}, "data": {"x": "1"}});
+    let (code, refused) = send(&mut admin, "PATCH", &path, APPLY, nameless.clone()).await;
+    let why = "the name of the object (c based on URL) was undeterminable: name must be provided";
+    assert_eq!((code, &refused["message"]), (400, &json!(why)));
+    send(&mut admin, "POST", CONFIG_MAPS, "", config_map(json!({}))).await;
+    let (code, applied) = send(&mut admin, "PATCH", &path, APPLY, nameless).await;
+    assert_eq!((code, &applied["metadata"]["name"]), (200, &json!("c")));
+    assert_eq!(applied["data"], json!({"x": "1"}));
+}
+
+#[tokio::test]
 async fn what_is_no_longer_applied_goes_unless_somebody_else_owns_it_too() {
     let mut admin = ApiServer::new().service();
     let path = |manager: &str| format!("{CONFIG_MAPS}/c?fieldManager={manager}");

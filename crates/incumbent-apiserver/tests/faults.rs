@@ -340,6 +340,25 @@ async fn a_fault_ends_by_itself_and_keeps_its_count() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn administrators_read_over_http_how_often_who_was_answered_how() {
+    let server = seeded();
+    create(&server, "twice").await.unwrap();
+    assert_eq!(create(&server, "twice").await, Ok(409));
+    add(&server, "verb=get,error=500");
+    assert_eq!(get(&server, LEASE).await.0, 500);
+    let (code, counts) = get(&server, "/incumbent/requests").await;
+    let counted = |verb, code, count| {
+        let line = json!({"user": "admin", "verb": verb, "code": code, "count": count});
+        counts["requests"].as_array().unwrap().contains(&line)
+    };
+    assert_eq!(code, 200);
+    assert!(counted("create", 409, 1) && counted("get", 500, 1), "{counts}");
+    assert_eq!(server.requests().answered(409), 1);
+    let again = get(&server, "/incumbent/requests").await.1;
+    assert_eq!(again, counts, "asking is not counted");
+}
+
+#[tokio::test(start_paused = true)]
 async fn administrators_steer_faults_over_http_and_no_fault_keeps_them_out() {
     let server = seeded();
     let post = async |path: &str, body: &str| {

@@ -106,7 +106,14 @@ fn the_image_is_built_by_a_toolchain_that_is_new_enough_from_all_that_it_needs()
     for name in &named {
         assert!(root().join(name).exists(), "{name}");
     }
-    for file in ["Cargo.toml", "Cargo.lock", "deploy/static", "examples/Cargo.toml"] {
+    for file in [
+        "Cargo.toml",
+        "Cargo.lock",
+        "deploy/static",
+        "examples/Cargo.toml",
+        "bench/contender/Cargo.toml",
+        "bench/ours/Cargo.toml",
+    ] {
         assert!(is_in(file), "{file} is missing");
     }
     // Sources take in pages of the documentation.

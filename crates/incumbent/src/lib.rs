@@ -119,6 +119,23 @@ pub use standing::{Reign, Standing};
 pub use steer::Steer;
 pub use term::{Ending, Overrun};
 
+/// What `benches/record.rs` cannot reach otherwise. No promise is made of it.
+#[doc(hidden)]
+pub mod benched {
+    use incumbent_core::{Record, Snapshot};
+    use serde_json::Value;
+
+    /// Reads a lock from what a server has sent.
+    pub fn read(lock: &crate::Lock, text: &str) -> Option<Snapshot> {
+        lock.decode(&serde_json::from_str(text).ok()?).ok()
+    }
+
+    /// Writes the next record into it, as it is sent.
+    pub fn write(lock: &crate::Lock, object: &Value, record: &Record) -> String {
+        lock.edit(object, record).to_string()
+    }
+}
+
 /// The examples of the README compile, and those that can run do.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]

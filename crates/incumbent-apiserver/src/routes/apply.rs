@@ -39,14 +39,18 @@ pub(super) fn apply(
     writer.id.operation = Operation::Apply;
     writer.force = call.target.query.flag("force");
     let applied = decode(call.body.take(), spot)?;
-    check_name(&applied, spot)?;
+    let current = existing(&world.store, spot).cloned();
+    // What is there has its name already.
+    if current.is_err() || !text(&applied, "name").is_empty() {
+        check_name(&applied, spot)?;
+    }
     check_namespace(&applied, spot)?;
     let uid = text(&applied, "uid").to_owned();
     let subject = subject(&applied, resource);
     let (applied, home) = (stored(resource, applied), resource.home());
     let meant = meant_by(home.schema, &applied).without_parts(writer.other_parts);
     writer.applied = Some(Applied { fields: meant.clone(), changes: None, is_idle: false });
-    let Ok(current) = existing(&world.store, spot).cloned() else {
+    let Ok(current) = current else {
         if part != Part::Main {
             return Err(Status::not_found(resource, spot.name()));
         }

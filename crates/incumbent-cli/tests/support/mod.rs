@@ -191,25 +191,6 @@ impl Candidate {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    /// Resident memory, as Linux counts it.
-    pub(crate) fn resident_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
-    }
-
-    /// Processor time so far, as Linux counts it.
-    pub(crate) fn cpu_ticks(&self) -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        let after_name = stat.rsplit(')').next().unwrap();
-        after_name
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .map(|ticks| ticks.parse::<u64>().unwrap())
-            .sum()
-    }
-
     /// Waits for the end of the process, and returns its exit code.
     pub(crate) fn end(&mut self) -> i32 {
         let deadline = Instant::now() + Duration::from_secs(20);
