@@ -34,6 +34,8 @@ mod step_down;
 mod timings;
 mod wait;
 mod watch;
+#[cfg(unix)]
+mod web;
 
 use std::process::ExitCode;
 

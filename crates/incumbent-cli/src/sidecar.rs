@@ -3,14 +3,12 @@
 //! It cannot stop the application: that asks, and what it is told runs out by itself. So the leadership is
 //! given back when the application says that it has stopped, or is gone, or no answer to it is valid any more.
 
-pub(crate) mod access;
 pub(crate) mod answers;
 pub(crate) mod args;
 mod events;
 mod hooks;
 mod keeper;
 mod lifeline;
-mod listen;
 mod routes;
 mod status_file;
 
@@ -21,17 +19,17 @@ use anyhow::bail;
 use incumbent::{Candidate, Error, Lock, Overrun, Route, Timing};
 use tokio::sync::mpsc;
 
-use self::access::Access;
 use self::answers::Answers;
-use self::args::{Listen, Sidecar};
+use self::args::Sidecar;
 use self::hooks::Hooks;
 use self::keeper::Keeper;
 use self::lifeline::Lifelines;
-use self::listen::Door;
 use self::routes::Routes;
 use self::status_file::StatusFile;
 use crate::elect::{look_before, shutdown_signal};
 use crate::metrics::Exporter;
+use crate::web::access::Access;
+use crate::web::listen::{Door, Listen};
 
 pub(crate) async fn run(args: Sidecar) -> anyhow::Result<ExitCode> {
     let mut shutdown = Box::pin(shutdown_signal());
@@ -67,9 +65,9 @@ pub(crate) async fn run(args: Sidecar) -> anyhow::Result<ExitCode> {
     eprintln!("sidecar: {}", door.place()?);
     if let Some(probes) = probes {
         eprintln!("probes: {}", probes.place()?);
-        tokio::spawn(probes.keep(Access::Probes, routes.clone()));
+        tokio::spawn(probes.keep(routes.clone().with(Access::Probes)));
     }
-    parts.spawn(door.keep(access, routes));
+    parts.spawn(door.keep(routes.with(access)));
     tokio::spawn(answers.clone().follow());
 
     let hooks = hooks(&args, &candidate);

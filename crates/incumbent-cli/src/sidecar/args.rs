@@ -5,12 +5,13 @@
     reason = "the comments are the help, where [] is optional"
 )]
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
 
+use crate::web::listen::{self, Listen};
 use crate::{args, cluster, metrics};
 
 #[derive(Debug, clap::Args)]
@@ -22,13 +23,13 @@ pub(crate) struct Sidecar {
     #[arg(long, env = "INCUMBENT_IDENTITY", value_name = "ID")]
     pub(crate) identity: Option<String>,
     /// Where the application asks: ADDRESS:PORT, or unix:PATH; port 0 takes a free one
-    #[arg(long, env = "INCUMBENT_LISTEN", value_name = "WHERE", default_value = "127.0.0.1:4040", value_parser = listen)]
+    #[arg(long, env = "INCUMBENT_LISTEN", value_name = "WHERE", default_value = "127.0.0.1:4040", value_parser = listen::place)]
     pub(crate) listen: Listen,
     /// Allow an address that other machines can reach
     #[arg(long)]
     pub(crate) allow_remote: bool,
     /// Who may use the Unix socket, as chmod writes it
-    #[arg(long, value_name = "MODE", default_value = "600", value_parser = mode)]
+    #[arg(long, value_name = "MODE", default_value = "600", value_parser = listen::mode)]
     pub(crate) socket_mode: u32,
     /// Answer to this name in the Host header too; may be given many times
     #[arg(long = "allow-host", value_name = "NAME")]
@@ -58,7 +59,7 @@ pub(crate) struct Sidecar {
     #[arg(long, value_name = "FILE")]
     pub(crate) status_file: Option<PathBuf>,
     /// Who may read the status file, as chmod writes it
-    #[arg(long, value_name = "MODE", default_value = "600", value_parser = mode)]
+    #[arg(long, value_name = "MODE", default_value = "600", value_parser = listen::mode)]
     pub(crate) status_mode: u32,
     /// Label the leader's Pod, for the selector of a Service
     #[arg(long)]
@@ -84,13 +85,6 @@ pub(crate) struct Sidecar {
     pub(crate) cluster: cluster::Cluster,
 }
 
-/// Where to listen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Listen {
-    Tcp(SocketAddr),
-    Unix(PathBuf),
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Lifeline {
     /// One that closes hands over; none is needed
@@ -105,48 +99,4 @@ pub(crate) enum OnTerm {
     Release,
     /// It may still run: give the leadership back when no answer is valid any more
     Wait,
-}
-
-fn listen(text: &str) -> Result<Listen, String> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        return match path.is_empty() {
-            true => Err("give the socket's path, as in unix:/run/incumbent/socket".to_owned()),
-            false => Ok(Listen::Unix(path.into())),
-        };
-    }
-    let address = match text.strip_prefix("localhost:") {
-        Some(port) => port.parse().ok().map(|port| (IpAddr::from([127, 0, 0, 1]), port).into()),
-        None => text.parse().ok(),
-    };
-    address.map(Listen::Tcp).ok_or_else(|| "give ADDRESS:PORT or unix:PATH".to_owned())
-}
-
-fn mode(text: &str) -> Result<u32, String> {
-    let mode = u32::from_str_radix(text, 8).ok();
-    mode.filter(|mode| *mode <= 0o777).ok_or_else(|| "give a mode like 600 or 0660".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_listens_at_an_address_or_at_a_path() {
-        let tcp = |text: &str| Ok(Listen::Tcp(text.parse().unwrap()));
-        assert_eq!(listen("127.0.0.1:1"), tcp("127.0.0.1:1"));
-        assert_eq!(listen("localhost:1"), tcp("127.0.0.1:1"));
-        assert_eq!(listen("[::1]:1"), tcp("[::1]:1"));
-        assert_eq!(listen("unix:/a b"), Ok(Listen::Unix("/a b".into())));
-        for wrong in ["", "unix:", "4040", "localhost:x", "example.com:80"] {
-            assert!(listen(wrong).is_err(), "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn a_mode_is_octal_and_has_no_special_bits() {
-        assert_eq!((mode("600"), mode("0660")), (Ok(0o600), Ok(0o660)));
-        for wrong in ["", "rw", "8", "4755", "-1"] {
-            assert!(mode(wrong).is_err(), "{wrong:?}");
-        }
-    }
 }

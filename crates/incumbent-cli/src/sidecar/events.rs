@@ -1,55 +1,13 @@
-//! Bodies of answers, and the stream of what is true.
+//! The stream of what is true.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http_body::{Frame, SizeHint};
-use http_body_util::Full;
 use http_body_util::channel::{Channel, Sender};
 use hyper::body::Bytes;
 
 use super::answers::{Answers, Asker, State};
 use super::lifeline::Lifeline;
-
-/// What an answer says: at once, or for as long as somebody listens.
-pub(crate) enum Body {
-    Full(Full<Bytes>),
-    Stream {
-        events: Channel<Bytes>,
-        /// Ends with the connection.
-        _lifeline: Option<Lifeline>,
-    },
-}
-
-impl http_body::Body for Body {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        match self.get_mut() {
-            Self::Full(body) => Pin::new(body).poll_frame(context),
-            Self::Stream { events, .. } => Pin::new(events).poll_frame(context),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Full(body) => body.is_end_stream(),
-            Self::Stream { .. } => false,
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Full(body) => body.size_hint(),
-            Self::Stream { .. } => SizeHint::default(),
-        }
-    }
-}
+use crate::web::answer::Body;
 
 /// A stream of server-sent events: `leader` for each change, `valid` while there is none.
 ///
@@ -63,7 +21,8 @@ pub(crate) fn stream(
 ) -> Body {
     let (sender, events) = Channel::new(1);
     tokio::spawn(feed(answers, known, tick, sender));
-    Body::Stream { events, _lifeline: lifeline }
+    let held = lifeline.map(|lifeline| Box::new(lifeline) as Box<dyn Send>);
+    Body::stream(events, held)
 }
 
 /// Tells the listener, until it is gone.

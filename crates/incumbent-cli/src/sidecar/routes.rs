@@ -1,6 +1,7 @@
 //! From a request to an answer.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::time::Duration;
 
 use http::header::{self, HeaderName, HeaderValue};
@@ -11,12 +12,13 @@ use incumbent::{Identity, Release};
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
 
-use super::access::{Access, Refusal};
 use super::answers::{Answer, Answers, Asker};
-use super::events::{Body, stream};
+use super::events::stream;
 use super::keeper::StepDown;
 use super::lifeline::Lifelines;
 use crate::metrics::{Exporter, OPEN_METRICS};
+use crate::web::access::{Access, Refusal};
+use crate::web::answer::{Body, JSON, event_stream, guard, of_type, plain};
 
 /// What the routes know.
 #[derive(Clone)]
@@ -45,22 +47,33 @@ const ROUTES: [(&str, &[Method]); 12] = [
     ("/openapi.json", READ),
 ];
 
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
 const READ: &[Method] = &[Method::GET, Method::HEAD];
 
 /// What a kubelet, a load balancer and a Prometheus ask for.
 const PROBES: [&str; 6] = ["/leader", "/livez", "/healthz", "/readyz", "/startupz", "/metrics"];
 
 impl Routes {
-    pub(crate) async fn respond(
+    /// What answers at a door with these rules.
+    pub(crate) fn with(
+        self,
+        access: Access,
+    ) -> impl Fn(Request<Incoming>) -> Answering + Clone + Send + 'static {
+        move |request| Box::pin(self.clone().respond(access.clone(), request))
+    }
+
+    async fn respond(
         self,
         access: Access,
         request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
-        let response = match self.try_respond(&access, request).await {
+        let mut response = match self.try_respond(&access, request).await {
             Ok(response) => response,
             Err((status, text)) => plain(status, text),
         };
-        Ok(guarded(response))
+        guard(response.headers_mut());
+        Ok(response)
     }
 
     async fn try_respond(
@@ -147,11 +160,7 @@ impl Routes {
             Method::HEAD => Body::Full(Bytes::new().into()),
             _ => stream(self.answers.clone(), known.map(str::to_owned), self.tick, lifeline),
         };
-        let mut response = Response::new(body);
-        let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-        headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-        response
+        event_stream(body)
     }
 
     fn lifeline(
@@ -260,26 +269,6 @@ fn answered(status: StatusCode, answer: &Answer, json: fn(&Answer) -> String) ->
     response
 }
 
-fn plain(status: StatusCode, text: &str) -> Response<Body> {
-    of_type(status, "text/plain; charset=utf-8", text.to_owned())
-}
-
-fn of_type(status: StatusCode, kind: &'static str, text: String) -> Response<Body> {
-    let mut response = Response::new(Body::Full(text.into()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    response
-}
-
-/// No cache may repeat it, and no browser guess what it is.
-fn guarded(mut response: Response<Body>) -> Response<Body> {
-    let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
-}
-
-const JSON: &str = "application/json";
 const OPENAPI: &str = include_str!("openapi.json");
 const VALID_FOR: HeaderName = HeaderName::from_static("incumbent-valid-for-ms");
 const VALID_UNTIL: HeaderName = HeaderName::from_static("incumbent-valid-until-boot-ms");

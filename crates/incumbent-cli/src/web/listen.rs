@@ -1,13 +1,17 @@
 //! HTTP/1.1 over TCP or a Unix socket, with a limit to everything.
 
+use std::convert::Infallible;
 use std::fs::Permissions;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -15,9 +19,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
-use super::access::Access;
-use super::args::Listen;
-use super::routes::Routes;
+use super::answer::Body;
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Listen {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
 
 /// Where questions come in.
 pub(crate) enum Door {
@@ -52,19 +61,24 @@ impl Door {
         })
     }
 
-    /// Answers until the program ends.
-    pub(crate) async fn keep(self, access: Access, routes: Routes) {
+    /// Lets `answer` answer until the program ends.
+    pub(crate) async fn keep<F, A>(self, answer: F)
+    where
+        F: Fn(Request<Incoming>) -> A + Clone + Send + 'static,
+        A: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
+    {
         let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
         loop {
             let Ok(place) = places.clone().acquire_owned().await else { return };
             let accepted = match &self {
                 Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
                     let _ = stream.set_nodelay(true);
-                    tokio::spawn(serve(stream, access.clone(), routes.clone(), place))
+                    tokio::spawn(serve(stream, answer.clone(), place))
                 }),
-                Self::Unix(listener, _) => listener.accept().await.map(|(stream, _)| {
-                    tokio::spawn(serve(stream, access.clone(), routes.clone(), place))
-                }),
+                Self::Unix(listener, _) => listener
+                    .accept()
+                    .await
+                    .map(|(stream, _)| tokio::spawn(serve(stream, answer.clone(), place))),
             };
             if accepted.is_err() {
                 // Out of file descriptors, say: those that are open have to close first.
@@ -80,17 +94,18 @@ impl Drop for SocketFile {
     }
 }
 
-async fn serve<S>(stream: S, access: Access, routes: Routes, place: impl Send)
+async fn serve<S, F, A>(stream: S, answer: F, place: impl Send)
 where
     S: AsyncRead + AsyncWrite + Unpin,
+    F: Fn(Request<Incoming>) -> A,
+    A: Future<Output = Result<Response<Body>, Infallible>>,
 {
-    let service = service_fn(move |request| routes.clone().respond(access.clone(), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
         .max_headers(MOST_HEADERS)
         .max_buf_size(LARGEST_HEAD)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service_fn(answer));
     // However it ends: whoever wants to know asks again.
     let _ = connection.await;
     drop(place);
@@ -125,6 +140,27 @@ async fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
+/// Reads `ADDRESS:PORT` or `unix:PATH`.
+pub(crate) fn place(text: &str) -> Result<Listen, String> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return match path.is_empty() {
+            true => Err("give the socket's path, as in unix:/run/incumbent/socket".to_owned()),
+            false => Ok(Listen::Unix(path.into())),
+        };
+    }
+    let address = match text.strip_prefix("localhost:") {
+        Some(port) => port.parse().ok().map(|port| (IpAddr::from([127, 0, 0, 1]), port).into()),
+        None => text.parse().ok(),
+    };
+    address.map(Listen::Tcp).ok_or_else(|| "give ADDRESS:PORT or unix:PATH".to_owned())
+}
+
+/// Reads what chmod does.
+pub(crate) fn mode(text: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8).ok();
+    mode.filter(|mode| *mode <= 0o777).ok_or_else(|| "give a mode like 600 or 0660".to_owned())
+}
+
 /// Two hundred that listen to events, and as many short questions as ever come together.
 const MOST_CONNECTIONS: usize = 320;
 
@@ -136,3 +172,28 @@ const MOST_HEADERS: usize = 32;
 
 /// The least that hyper allows.
 const LARGEST_HEAD: usize = 8192;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_listens_at_an_address_or_at_a_path() {
+        let tcp = |text: &str| Ok(Listen::Tcp(text.parse().unwrap()));
+        assert_eq!(place("127.0.0.1:1"), tcp("127.0.0.1:1"));
+        assert_eq!(place("localhost:1"), tcp("127.0.0.1:1"));
+        assert_eq!(place("[::1]:1"), tcp("[::1]:1"));
+        assert_eq!(place("unix:/a b"), Ok(Listen::Unix("/a b".into())));
+        for wrong in ["", "unix:", "4040", "localhost:x", "example.com:80"] {
+            assert!(place(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_mode_is_octal_and_has_no_special_bits() {
+        assert_eq!((mode("600"), mode("0660")), (Ok(0o600), Ok(0o660)));
+        for wrong in ["", "rw", "8", "4755", "-1"] {
+            assert!(mode(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}
