@@ -32,6 +32,9 @@ pub(crate) enum Command {
     Demo(Demo),
     /// Run a small Kubernetes API server for development; not for production
     DevServer(DevServer),
+    /// Show elections on a page that goes on as they do: who leads, what needs attention, and why
+    #[cfg(unix)]
+    Dashboard(crate::dashboard::Dashboard),
     /// Take part in elections until SIGTERM or SIGINT, one JSON object a line
     Elect(Elect),
     #[cfg(unix)]

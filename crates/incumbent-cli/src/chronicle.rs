@@ -4,6 +4,7 @@
 //! that electors write, which tell what they choose to, and are kept for an hour.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use incumbent::Lock;
@@ -11,16 +12,25 @@ use incumbent::survey::{Change, LockView, Sighted};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-/// What is known of the past of some locks.
+/// What is known of the past of some locks. A clone shares all that neither of the two changes later.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Chronicle {
-    stories: BTreeMap<Lock, Story>,
+    stories: BTreeMap<Lock, Arc<Story>>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Story {
     terms: VecDeque<Term>,
     last_sign: Timestamp,
+    /// When the lock could not be seen.
+    unseen: VecDeque<Span>,
+}
+
+/// From when to when; `None` while it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) from: Timestamp,
+    pub(crate) to: Option<Timestamp>,
 }
 
 /// One term.
@@ -91,7 +101,7 @@ const MOST_TERMS: usize = 200;
 impl Chronicle {
     /// A lock as it is when one begins to look.
     pub(crate) fn begin(&mut self, now: Timestamp, view: &LockView) {
-        let story = self.stories.entry(view.lock.clone()).or_default();
+        let story = self.story(&view.lock);
         story.last_sign = view.renewed.unwrap_or(now).min(now);
         if let Some(term) = term_of(view, view.acquired.unwrap_or(now).min(now)) {
             story.push(term);
@@ -108,7 +118,7 @@ impl Chronicle {
         match (change, sighted) {
             (Change::Leader(lock), Some(sighted)) => self.turn(lock, now, &sighted.view),
             (Change::Renewed(lock), _) => {
-                let story = self.stories.entry(lock.clone()).or_default();
+                let story = self.story(lock);
                 story.last_sign = now;
                 // It was thought to be over, and goes on.
                 if let Some(Term { end: end @ Some(End { how: How::Silent, .. }), .. }) =
@@ -119,11 +129,11 @@ impl Chronicle {
                 None
             }
             (Change::Expired(lock), _) => {
-                let holder = self.stories.get_mut(lock)?.close(None, How::Silent)?;
+                let holder = self.known(lock)?.close(None, How::Silent)?;
                 Some(Turn::Expired { holder })
             }
             (Change::Gone(lock), _) => {
-                self.stories.get_mut(lock)?.close(Some(now), How::Deleted);
+                self.known(lock)?.close(Some(now), How::Deleted);
                 Some(Turn::Deleted)
             }
             _ => None,
@@ -131,7 +141,7 @@ impl Chronicle {
     }
 
     fn turn(&mut self, lock: &Lock, now: Timestamp, view: &LockView) -> Option<Turn> {
-        let story = self.stories.entry(lock.clone()).or_default();
+        let story = self.story(lock);
         let Some(term) = term_of(view, now) else {
             return Some(Turn::Released { holder: story.close(Some(now), How::Released)? });
         };
@@ -146,7 +156,7 @@ impl Chronicle {
     /// Adds what Events tell of the time before one looked.
     pub(crate) fn recall(&mut self, lock: &Lock, events: &[Value]) {
         let mut terms = terms_of(events);
-        let story = self.stories.entry(lock.clone()).or_default();
+        let story = self.story(lock);
         // What was seen is known better than what was told.
         if let Some(first) = story.terms.front() {
             terms.retain(|told| told.began < first.began && !is_same(told, first));
@@ -160,9 +170,58 @@ impl Chronicle {
         }
     }
 
+    /// Notes whether a lock can be seen: while it cannot, nothing tells who led.
+    pub(crate) fn sight(&mut self, now: Timestamp, lock: &Lock, is_seen: bool) {
+        let is_noted = self.unseen(lock).next_back().is_some_and(|last| last.to.is_none());
+        if is_noted != is_seen {
+            return;
+        }
+        let unseen = &mut self.story(lock).unseen;
+        match unseen.back_mut().filter(|_| is_seen) {
+            Some(last) => last.to = Some(now),
+            None => unseen.push_back(Span { from: now, to: None }),
+        }
+        if unseen.len() > MOST_TERMS {
+            unseen.pop_front();
+        }
+    }
+
+    /// How many locks have a story.
+    pub(crate) fn len(&self) -> usize {
+        self.stories.len()
+    }
+
+    /// Keeps the stories of these locks alone.
+    pub(crate) fn retain(&mut self, is_kept: impl Fn(&Lock) -> bool) {
+        self.stories.retain(|lock, _| is_kept(lock));
+    }
+
     /// The terms of a lock, the oldest first.
     pub(crate) fn terms(&self, lock: &Lock) -> impl DoubleEndedIterator<Item = &Term> {
         self.stories.get(lock).into_iter().flat_map(|story| &story.terms)
+    }
+
+    /// When a lock could not be seen.
+    pub(crate) fn unseen(&self, lock: &Lock) -> impl DoubleEndedIterator<Item = &Span> {
+        self.stories.get(lock).into_iter().flat_map(|story| &story.unseen)
+    }
+
+    /// How often the leader has changed since then, as far as is known.
+    pub(crate) fn changes(&self, lock: &Lock, since: Timestamp) -> usize {
+        let mut later = self.terms(lock).rev().take_while(|term| term.began >= since).count();
+        // The first term that is known changed nothing, as far as is known.
+        if later > 0 && later == self.terms(lock).count() {
+            later -= 1;
+        }
+        later
+    }
+
+    fn story(&mut self, lock: &Lock) -> &mut Story {
+        Arc::make_mut(self.stories.entry(lock.clone()).or_default())
+    }
+
+    fn known(&mut self, lock: &Lock) -> Option<&mut Story> {
+        self.stories.get_mut(lock).map(Arc::make_mut)
     }
 }
 
@@ -328,6 +387,35 @@ mod tests {
             "firstTimestamp": at(0).to_string(), "lastTimestamp": at(60).to_string(),
         });
         assert_eq!(told(&[many, event(5, "john stopped leading")]).len(), 2);
+    }
+
+    #[test]
+    fn what_could_not_be_seen_is_known_as_such() {
+        let (mut chronicle, lock) = (Chronicle::default(), Lock::lease("prod", "scanner"));
+        chronicle.sight(at(0), &lock, true);
+        assert_eq!(chronicle.unseen(&lock).count(), 0);
+        for (second, is_seen) in [(1, false), (2, false), (5, true), (6, true), (9, false)] {
+            chronicle.sight(at(second), &lock, is_seen);
+        }
+        let spans: Vec<_> = chronicle.unseen(&lock).copied().collect();
+        let closed = Span { from: at(1), to: Some(at(5)) };
+        assert_eq!(spans, [closed, Span { from: at(9), to: None }]);
+    }
+
+    #[test]
+    fn the_first_term_that_is_known_is_no_change() {
+        let (mut chronicle, lock) = (Chronicle::default(), Lock::lease("prod", "scanner"));
+        assert_eq!(chronicle.changes(&lock, at(0)), 0);
+        let events = ["john", "jane", "jack"];
+        let event = |(n, who)| event(10 * n, &format!("{who} became leader"));
+        let events: Vec<_> = (0_i64..).zip(events).map(event).collect();
+        chronicle.recall(&lock, &events);
+        assert_eq!(chronicle.changes(&lock, at(-5)), 2);
+        assert_eq!(chronicle.changes(&lock, at(5)), 2);
+        assert_eq!(chronicle.changes(&lock, at(15)), 1);
+        assert_eq!(chronicle.changes(&lock, at(25)), 0);
+        chronicle.retain(|_| false);
+        assert_eq!(chronicle.terms(&lock).count(), 0);
     }
 
     #[test]

@@ -129,6 +129,11 @@ impl Operator {
         Ok((client, namespace))
     }
 
+    /// Where the API server is.
+    pub(crate) async fn address(&self) -> Result<String, Error> {
+        self.cluster.described().address().await
+    }
+
     /// What `work` comes to, unless the API server takes longer than --request-timeout allows.
     pub(crate) async fn within<T>(
         &self,

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use incumbent::{Clock, Timing};
+use incumbent::{Clock, Connect, Timing};
 use incumbent_apiserver::{ApiServer, Listening, Transport};
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -21,13 +21,16 @@ use tokio::time::sleep;
 use self::candidates::{Candidates, Printed};
 use self::register::{Register, Reign};
 use self::report::{Report, Step, millis, overlap};
-use crate::{args, dev_server, elect, exit, output};
+use crate::{args, dashboard, dev_server, elect, exit, output};
 
 pub(crate) const LOCK: &str = "lease/demo";
 
 pub(crate) async fn run(args: args::Demo) -> anyhow::Result<ExitCode> {
     let talk = if args.json { Talk::Quiet } else { Talk::Words };
     let mut demo = Demo::start(talk).await?;
+    if args.keep {
+        demo.show().await?;
+    }
     let report = tokio::select! {
         report = demo.play() => report?,
         () = elect::shutdown_signal() => {
@@ -61,6 +64,8 @@ struct Demo {
     register: Register,
     candidates: Candidates,
     printed: mpsc::UnboundedReceiver<Printed>,
+    /// Where the dashboard is, if there is one.
+    page: Option<String>,
 }
 
 impl Demo {
@@ -89,6 +94,7 @@ impl Demo {
             register,
             candidates,
             printed,
+            page: None,
         })
     }
 
@@ -305,6 +311,16 @@ impl Demo {
         self.say(&format!("      writes with an old token, all refused: {}", report.refused))
     }
 
+    /// Shows it all on a page, from the beginning on.
+    async fn show(&mut self) -> anyhow::Result<()> {
+        let kubeconfig = self.folder.path().join("kubeconfig");
+        let client = Connect::default().kubeconfig(kubeconfig).client().await?;
+        let page = dashboard::start_beside(client, format!("https://{}", self.address)).await?;
+        eprintln!("In a browser, as it goes on: {page}");
+        self.page = Some(page);
+        Ok(())
+    }
+
     /// Leaves everything running until a signal comes.
     async fn keep(&mut self) -> anyhow::Result<()> {
         self.register.take_it_easy(Duration::from_millis(100));
@@ -320,6 +336,9 @@ impl Demo {
         eprintln!("  kubectl get lease demo -o yaml                  # if you have kubectl");
         if let Some(pid) = self.candidates.id(&leader) {
             eprintln!("  kill -9 {pid:<10} # {leader} leads; {other} or another will");
+        }
+        if let Some(page) = &self.page {
+            eprintln!("and in a browser, with all that has happened: {page}");
         }
         elect::shutdown_signal().await;
         Ok(())

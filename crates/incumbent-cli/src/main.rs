@@ -9,6 +9,8 @@ mod claim;
 mod cluster;
 mod completion;
 mod consent;
+#[cfg(unix)]
+mod dashboard;
 mod demo;
 mod dev_server;
 mod doctor;
@@ -59,6 +61,8 @@ fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match args.command {
             Command::Demo(args) => demo::run(args).await,
+            #[cfg(unix)]
+            Command::Dashboard(args) => dashboard::run(args).await,
             Command::DevServer(args) => dev_server::run(args).await,
             Command::Elect(args) => elect::run(args).await,
             #[cfg(unix)]

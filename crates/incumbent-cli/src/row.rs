@@ -112,7 +112,7 @@ fn expires_at_all(view: &LockView) -> bool {
 }
 
 /// How many take part, as far as the lock tells: who leads, and who stands in line.
-fn candidates(view: &LockView) -> String {
+pub(crate) fn candidates(view: &LockView) -> String {
     let leads = usize::from(view.holder.is_some());
     match view.registration {
         Registration::Foreign => format!("{}+", leads + view.line.len()),

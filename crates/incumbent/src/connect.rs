@@ -142,6 +142,15 @@ impl Connect {
         kube::Client::try_from(config).map_err(|error| not_configured(&error))
     }
 
+    /// Where the API server is, as a URL.
+    ///
+    /// # Errors
+    /// Those of [`client`](Self::client).
+    pub async fn address(self) -> Result<String, Error> {
+        let config = self.override_in(self.clone().config().await?)?;
+        Ok(config.cluster_url.to_string().trim_end_matches('/').to_owned())
+    }
+
     async fn config(self) -> Result<kube::Config, Error> {
         let Self { context, cluster, user, .. } = self;
         let options = KubeConfigOptions { context, cluster, user };

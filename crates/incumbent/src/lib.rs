@@ -107,8 +107,8 @@ pub use fence::{FenceError, Fenced};
 pub use gate::{Gated, NotLeading, WriteGate};
 #[doc(inline)]
 pub use incumbent_core::{
-    Asked, Container, ContainerReport, ContainerStart, FencingToken, HandOver, Identity, Loss,
-    Release, Session, Timing, TimingError, Waiter,
+    Asked, Container, ContainerReport, ContainerStart, FencingToken, HandOver, Identity, Instant,
+    Loss, Release, Session, Timing, TimingError, Waiter,
 };
 pub use leadership::Leadership;
 pub use lock::Lock;

@@ -167,8 +167,14 @@ pub struct Sighted {
     /// When the term is over unless it is renewed before: counted from the last sign of life, or from the
     /// first look. Zero where it is over. `None` where nothing expires.
     pub expires_in: Option<Duration>,
+    /// How long ago that moment was. `None` while it is to come.
+    pub over_for: Option<Duration>,
     /// For how long it has been looked at.
     pub looked_for: Duration,
+    /// For how long it cannot be seen already; `None` while it can.
+    pub unseen_for: Option<Duration>,
+    /// When all of this was so, on the clock of the survey: the spans above count from here.
+    pub at: Instant,
 }
 
 /// What is true of a lock.
@@ -381,17 +387,20 @@ impl Survey {
     }
 
     fn sighted(&self, row: &Row, now: Instant, wall: jiff::Timestamp) -> Sighted {
-        let is_blind = self.lookouts[row.lookout].blind.is_some();
-        let (state, is_certain) =
-            if is_blind { (State::Unknown, true) } else { row.state(now, wall) };
         let since = |moment| now.saturating_since(moment);
+        let blind = self.lookouts[row.lookout].blind.as_ref();
+        let (state, is_certain) =
+            if blind.is_some() { (State::Unknown, true) } else { row.state(now, wall) };
         Sighted {
             view: row.view.clone(),
             state,
             is_certain,
             beat_age: row.onlooker.last_beat().map(since),
             expires_in: row.expires_at().map(|expiry| expiry.saturating_since(now)),
+            over_for: row.expires_at().filter(|expiry| now >= *expiry).map(since),
             looked_for: row.onlooker.looking_since().map(since).unwrap_or_default(),
+            unseen_for: blind.map(|(blind_since, _)| since(*blind_since)),
+            at: now,
         }
     }
 }

@@ -38,7 +38,16 @@ impl Candidates {
 
     pub(crate) fn start(&mut self, name: &str) -> io::Result<()> {
         let mut child = Command::new(std::env::current_exe()?)
-            .args(["elect", "--lock", super::LOCK, "--preset", "fast", "--identity", name])
+            .args([
+                "elect",
+                "--lock",
+                super::LOCK,
+                "--preset",
+                "fast",
+                "--events",
+                "--identity",
+                name,
+            ])
             .arg("--register")
             .arg(self.register.to_string())
             .arg("--kubeconfig")

@@ -46,6 +46,12 @@ impl Access {
 
     /// Refuses a change by somebody who does not know the secret.
     pub(crate) fn check_change(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        let shown = headers.get(header::AUTHORIZATION).map_or(&[][..], |value| value.as_bytes());
+        self.check_secret(shown.strip_prefix(b"Bearer ").unwrap_or_default())
+    }
+
+    /// The same, however it was shown.
+    pub(crate) fn check_secret(&self, shown: &[u8]) -> Result<(), Refusal> {
         let file = match self {
             Self::Socket => return Ok(()),
             Self::Probes | Self::Tcp { token_file: None, .. } => {
@@ -60,11 +66,12 @@ impl Access {
         let Ok(secret) = secret(file) else {
             return Err((StatusCode::INTERNAL_SERVER_ERROR, "the token file cannot be read\n"));
         };
-        let shown = headers.get(header::AUTHORIZATION).map_or(&[][..], |value| value.as_bytes());
-        let shown = shown.strip_prefix(b"Bearer ").unwrap_or_default();
         match bool::from(shown.ct_eq(secret.as_bytes())) {
             true => Ok(()),
-            false => Err((StatusCode::UNAUTHORIZED, "send Authorization: Bearer SECRET\n")),
+            false => Err((
+                StatusCode::UNAUTHORIZED,
+                "this needs the secret: Authorization: Bearer SECRET\n",
+            )),
         }
     }
 

@@ -1,0 +1,231 @@
+//! What is shown at one moment: a function of what is known then. Pure.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use incumbent::Lock;
+use incumbent::survey::{Registration, Sighted, State};
+use jiff::Timestamp;
+
+use super::concern::{Circumstances, Concern, Weight, concerns};
+use crate::chronicle::Chronicle;
+use crate::output::printable;
+use crate::row;
+
+/// What is known at one moment.
+pub(crate) struct Known<'a> {
+    /// The moment on the clock of the survey, by which spans are measured.
+    pub(crate) at: Duration,
+    /// The same on the wall clock of this machine, for people.
+    pub(crate) now: Timestamp,
+    pub(crate) sighted: Vec<Sighted>,
+    pub(crate) blind: Vec<(Duration, String)>,
+    pub(crate) chronicle: &'a Chronicle,
+    /// Since when each request to hand over stands.
+    pub(crate) asked: &'a BTreeMap<Lock, Duration>,
+}
+
+/// What is shown.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    pub(crate) at: Duration,
+    pub(crate) now: Timestamp,
+    /// Whether there was a first look.
+    pub(crate) has_looked: bool,
+    /// What cannot be seen, and since when on the clock of the survey.
+    pub(crate) blind: Vec<(Duration, String)>,
+    /// What needs attention most comes first.
+    pub(crate) rows: Vec<Row>,
+    pub(crate) chronicle: Chronicle,
+}
+
+/// One election.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) shown: Arc<Shown>,
+    pub(crate) sighted: Sighted,
+}
+
+/// A face and how it is written, shared for as long as it stays the same.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    pub(crate) face: Face,
+    pub(crate) html: OnceLock<Arc<str>>,
+}
+
+/// What a row of the table shows: moments, not spans, so that it changes only when something happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Face {
+    /// Its row has this, and the table is in this order.
+    pub(crate) id: String,
+    pub(crate) lock: Lock,
+    /// Whom the lock names, for people: without tricks, and not too long.
+    pub(crate) holder: Option<String>,
+    pub(crate) state: State,
+    pub(crate) is_certain: bool,
+    pub(crate) beat_at: Option<Duration>,
+    pub(crate) expires_at: Option<Duration>,
+    pub(crate) lease: Option<Duration>,
+    /// Since when it cannot be seen.
+    pub(crate) unseen_at: Option<Duration>,
+    /// Since when the term goes on, by a wall clock.
+    pub(crate) since: Option<Timestamp>,
+    pub(crate) changes: usize,
+    /// How many take part, as far as the lock tells.
+    pub(crate) candidates: String,
+    pub(crate) client: String,
+    pub(crate) concerns: Vec<Concern>,
+}
+
+impl Board {
+    /// What `known` comes to. What is the same as on the board before, is shared with it.
+    pub(crate) fn of(known: Known<'_>, before: &Self) -> Self {
+        let old: BTreeMap<_, _> =
+            before.rows.iter().map(|row| (&row.shown.face.lock, &row.shown)).collect();
+        let shown = |face: Face| match old.get(&face.lock) {
+            Some(shown) if shown.face == face => Arc::clone(shown),
+            _ => Arc::new(Shown { face, html: OnceLock::new() }),
+        };
+        let Known { at, now, chronicle, asked, .. } = known;
+        let row = |sighted: Sighted| {
+            let face = face(&sighted, now, chronicle, asked);
+            Row { shown: shown(face), sighted }
+        };
+        let mut rows: Vec<_> = known.sighted.into_iter().map(row).collect();
+        rows.sort_by_cached_key(|row| (Reverse(row.face().rank()), row.face().id.clone()));
+        // Leases and ConfigMaps are watched apart; what cuts off one mostly cuts off both.
+        let mut blind: Vec<(Duration, String)> = Vec::new();
+        for (span, why) in known.blind {
+            let (since, why) = (at.saturating_sub(span), printable(&why));
+            match blind.iter_mut().find(|(_, known)| *known == why) {
+                Some((known, _)) => *known = since.min(*known),
+                None => blind.push((since, why)),
+            }
+        }
+        Self { at, now, has_looked: true, blind, rows, chronicle: chronicle.clone() }
+    }
+
+    /// How many elections need attention.
+    pub(crate) fn needy(&self) -> usize {
+        self.rows.iter().filter(|row| row.face().rank() > 0).count()
+    }
+
+    pub(crate) fn row(&self, lock: &Lock) -> Option<&Row> {
+        self.rows.iter().find(|row| row.face().lock == *lock)
+    }
+
+    /// When the next term is over, unless it is renewed: then this board says too much.
+    pub(crate) fn next_expiry(&self) -> Option<Duration> {
+        let running = self.rows.iter().filter(|row| row.face().may_lead());
+        running.filter_map(|row| row.face().expires_at).min()
+    }
+}
+
+impl Row {
+    pub(crate) fn face(&self) -> &Face {
+        &self.shown.face
+    }
+
+    /// The same at a later moment, for programs.
+    pub(crate) fn aged(&self, at: Duration) -> Sighted {
+        let span = at.saturating_sub(self.sighted.at.since_start());
+        let mut sighted = self.sighted.clone();
+        for age in [&mut sighted.beat_age, &mut sighted.unseen_for] {
+            *age = age.map(|age| age + span);
+        }
+        sighted.looked_for += span;
+        sighted.expires_in = sighted.expires_in.map(|left| left.saturating_sub(span));
+        let is_over = sighted.expires_in == Some(Duration::ZERO);
+        if is_over && matches!(sighted.state, State::Held | State::Late) && sighted.is_certain {
+            (sighted.state, sighted.is_certain) = (State::Unknown, false);
+        }
+        sighted
+    }
+}
+
+impl Face {
+    /// How much it needs attention.
+    pub(crate) fn rank(&self) -> u8 {
+        match self.concerns.first().map(|concern| concern.weight) {
+            Some(Weight::Bad) => 3,
+            _ if self.state == State::Unknown => 2,
+            Some(Weight::Warning) => 2,
+            Some(Weight::Note) => 1,
+            None => 0,
+        }
+    }
+
+    /// Whether somebody may lead, for all that is known.
+    pub(crate) fn may_lead(&self) -> bool {
+        matches!(self.state, State::Held | State::Late)
+    }
+
+    /// The path of its page.
+    pub(crate) fn path(&self) -> String {
+        format!("/lock/{}", self.id)
+    }
+}
+
+fn face(
+    sighted: &Sighted,
+    now: Timestamp,
+    chronicle: &Chronicle,
+    asked: &BTreeMap<Lock, Duration>,
+) -> Face {
+    let (view, at) = (&*sighted.view, sighted.at.since_start());
+    let lock = &view.lock;
+    let since = chronicle.terms(lock).next_back().filter(|term| term.end.is_none());
+    let hours_ago = |hours: f64| {
+        now.checked_sub(Duration::from_secs_f64(hours * 3600.0)).unwrap_or(Timestamp::MIN)
+    };
+    let expires = matches!(view.registration, Registration::Term | Registration::Foreign);
+    let mut face = Face {
+        id: format!("{}/{lock}", lock.namespace()),
+        lock: lock.clone(),
+        holder: view.holder.as_deref().map(name),
+        state: sighted.state,
+        is_certain: sighted.is_certain,
+        beat_at: sighted.beat_age.map(|age| at.saturating_sub(age)),
+        expires_at: expires_at(sighted).filter(|_| expires),
+        lease: view.lease_duration,
+        unseen_at: sighted.unseen_for.map(|span| at.saturating_sub(span)),
+        since: since.map(|term| term.began),
+        changes: chronicle.changes(lock, hours_ago(1.0)),
+        candidates: row::candidates(view),
+        client: if view.holder.is_some() { name(&row::client(view)) } else { String::new() },
+        concerns: Vec::new(),
+    };
+    let seen = Circumstances {
+        view,
+        at,
+        recent_changes: chronicle.changes(lock, hours_ago(1.0 / 6.0)),
+        asked_since: asked.get(lock).copied(),
+    };
+    face.concerns = concerns(&face, &seen);
+    face
+}
+
+/// When the term is over unless it is renewed. What was only read counts from the first look: no renewal
+/// can have come in before.
+fn expires_at(sighted: &Sighted) -> Option<Duration> {
+    let at = sighted.at.since_start();
+    let over_at = sighted.over_for.map(|span| at.saturating_sub(span));
+    over_at.or_else(|| Some(at + sighted.expires_in?))
+}
+
+/// Text of others, for people: no tricks, and not so long that it pushes all else away.
+pub(crate) fn name(text: &str) -> String {
+    let text = printable(text);
+    match text.chars().count() {
+        0..=LONGEST_NAME => text,
+        _ => text.chars().take(LONGEST_NAME - 1).chain(['…']).collect(),
+    }
+}
+
+/// A Pod's name and uid have a hundred at most; an annotation has room for a quarter of a million.
+const LONGEST_NAME: usize = 120;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,393 @@
+//! The page of one election.
+
+use incumbent::survey::{LockView, Registration};
+use incumbent::{HandOver, Lock};
+use jiff::Timestamp;
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::board::{Board, Row, name};
+use super::lanes::{Timeline, Window, clock, colour};
+use super::page::{Ages, Frame, Part, badge, bar, holder, watch, what, windows};
+use super::steering::{Steering, Wish, is_paused};
+use super::{Setting, timeline};
+use crate::chronicle::Term;
+use crate::events;
+use crate::output::{printable, printable_json};
+use crate::row;
+
+/// What Events there are on it, or why they cannot be had.
+pub(crate) type Events = anyhow::Result<Vec<Value>>;
+
+pub(crate) fn page(
+    setting: &Setting,
+    board: &Board,
+    row: &Row,
+    window: Window,
+    told: &Events,
+) -> String {
+    let (face, ages) = (row.face(), Ages::of(board));
+    let main = html! {
+        nav .crumbs { a href="/" { "All elections" } }
+        h1 { (face.lock) " " small { (face.lock.namespace()) } }
+        (now(board, row, ages))
+        div .columns {
+            (line(setting, row))
+            (commands(row))
+        }
+        (terms(setting, board, row, window, ages))
+        section .events aria-labelledby="events-head" {
+            h2 id="events-head" { "Events" }
+            (events_told(told, board.now))
+        }
+        (record(&row.sighted.view))
+    };
+    let source = format!("/events?window={}&lock={}", window.word(), face.id);
+    let title = format!("{} · incumbent", face.lock);
+    Frame { title: &title, events: &source, setting, board }.around(&main)
+}
+
+/// What of it is swapped. Where the lock is gone, the page says so.
+pub(crate) fn parts(setting: &Setting, board: &Board, lock: &Lock, window: Window) -> Vec<Part> {
+    let part = |id, html: Markup| Part { id, html: html.into_string() };
+    let ages = Ages::Scripted;
+    let mut parts = Vec::new();
+    let Some(row) = board.row(lock) else {
+        if board.has_looked {
+            let gone =
+                html! { section .now id="now" data-state="gone" { p { "The lock is gone." } } };
+            parts.push(part("now", gone));
+        }
+        return parts;
+    };
+    parts.extend([
+        part("now", now(board, row, ages)),
+        part("line", line(setting, row)),
+        part("commands", commands(row)),
+        part("terms", terms(setting, board, row, window, ages)),
+        part("record", record(&row.sighted.view)),
+    ]);
+    parts
+}
+
+fn now(board: &Board, row: &Row, ages: Ages) -> Markup {
+    let (face, view) = (row.face(), &*row.sighted.view);
+    let time = |time: Option<Timestamp>| time.map(|time| format!("{time:.0}"));
+    let changes =
+        format!("{} by the record, {} seen in the last hour", view.transitions, face.changes);
+    html! {
+        section .now id="now" aria-label="Now" data-testid="now"
+            data-state=(format!("{:?}", face.state))
+            data-holder=(face.holder.as_deref().unwrap_or("")) {
+            dl .facts {
+                div .who { dt { "Leader" } dd { (holder(face)) } }
+                div .state { dt { "State" } dd { (badge(face, ages)) } }
+                div .bar { dt { "Until it expires" } dd {
+                    @if face.may_lead() { (bar(face, ages)) } @else { "–" }
+                } }
+                div { (watch(board, ages)) }
+                div { dt { "Last sign of life" } dd { @match face.beat_at {
+                    Some(at) => { (ages.since(at)) " ago" }
+                    None => "none seen yet",
+                } } }
+                div { dt { "Since" } dd { @match face.since {
+                    Some(since) => { (clock(since)) " UTC, " (ages.since_wall(since)) }
+                    None => "–",
+                } } }
+                (fact("Fencing token", view.token.map(|token| token.to_string())))
+                (fact("Address", view.address.as_deref().map(name)))
+                (fact("Lease duration", view.lease_duration.map(row::age)))
+                (fact("Changes of leader", Some(changes)))
+                (fact("Client", Some(face.client.clone())))
+                (fact("Renewed, by its own clock", time(view.renewed)))
+                (fact("Lock made", time(view.created)))
+            }
+            @if !face.concerns.is_empty() {
+                ul .concerns {
+                    @for concern in &face.concerns {
+                        li class=(concern.weight.word()) data-testid="concern"
+                            data-kind=(concern.kind) {
+                            span .mark { (concern.weight.word()) }
+                            div { p { (what(concern, ages)) } p .todo { (concern.to_do) } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn fact(label: &str, value: Option<String>) -> Markup {
+    html! { div { dt { (label) } dd { (value.unwrap_or_else(|| "–".to_owned())) } } }
+}
+
+/// Who waits, what was asked for, and what can be.
+fn line(setting: &Setting, row: &Row) -> Markup {
+    let view = &*row.sighted.view;
+    html! {
+        section .line id="line" aria-labelledby="line-head" {
+            h2 id="line-head" { "Line of candidates" }
+            @if view.line.is_empty() { p .calm { (nobody_waits(view)) } }
+            ol {
+                @for waiter in &view.line {
+                    @let full = name(waiter.identity.as_str());
+                    @let is_cordoned = view.is_cordoned(waiter.identity.as_str());
+                    li data-testid="waiter" {
+                        span title=(full) { (row::short(&full)) }
+                        @if waiter.priority != 0 { " " small { "priority " (waiter.priority) } }
+                        @if is_cordoned { " " small .cut { "cordoned" } }
+                    }
+                }
+            }
+            @if !view.cordoned.is_empty() {
+                p .asked { strong { "Cordoned: " }
+                    @if is_paused(view) { "everybody. The election is paused." }
+                    @else { (listed(view)) }
+                }
+            }
+            @if let Some(request) = &view.hand_over {
+                p .asked { strong { "Asked to hand over " }
+                    @match request {
+                        HandOver::ToNext => "to whoever is next",
+                        HandOver::To(to) => { "to " (name(to.as_str())) }
+                    }
+                }
+            }
+            (steering(setting, row))
+        }
+    }
+}
+
+fn listed(view: &LockView) -> String {
+    let names: Vec<_> = view.cordoned.iter().map(|cordoned| name(cordoned.as_str())).collect();
+    names.join(", ")
+}
+
+fn nobody_waits(view: &LockView) -> &'static str {
+    match view.registration {
+        Registration::Foreign => {
+            "Candidates of other programs do not stand in line: nobody can tell who waits."
+        }
+        _ => "Nobody waits.",
+    }
+}
+
+fn steering(setting: &Setting, row: &Row) -> Markup {
+    let view = &*row.sighted.view;
+    let Some(steering) = &setting.steering else {
+        return html! {
+            p .readonly { "This page changes nothing (" code { "--allow-steer" } " would let it)." }
+        };
+    };
+    let next = view.line.iter().find(|waiter| !view.is_cordoned(waiter.identity.as_str()));
+    let leader = view.holder.as_deref().map(|holder| row::short(&name(holder))).unwrap_or_default();
+    let asks = format!("Asks {leader} to stop its work and hand over.");
+    let button = |wish: &Wish, to: &str, label: &str, effect: String| {
+        offer(steering, row, wish, to, label, &effect)
+    };
+    html! {
+        div .steer data-testid="steer" {
+            @if let Some(why) = Wish::HandOver(HandOver::ToNext).why_not(row) { p .readonly { (why) } }
+            @else if let Some(next) = next {
+                @let next_name = row::short(&name(next.identity.as_str()));
+                @let effect = format!("{asks} {next_name} is next.");
+                (button(&Wish::HandOver(HandOver::ToNext), "", "Hand over to the next", effect))
+            }
+            @for waiter in view.line.iter().skip(1) {
+                @let to = waiter.identity.as_str();
+                @let shown = row::short(&name(to));
+                @let wish = Wish::HandOver(HandOver::To(waiter.identity.clone()));
+                @let effect = format!("{asks} {shown} goes to the head of the line.");
+                (button(&wish, to, &format!("Hand over to {shown}"), effect))
+            }
+            (button(&Wish::Stay, "", "Take the request back", format!("{leader} goes on leading.")))
+            (button(&Wish::Pause, "", "Pause", PAUSES.to_owned()))
+            (button(&Wish::Resume, "", "Resume", "The first in line leads at once.".to_owned()))
+        }
+    }
+}
+
+/// Says what it will do before it can be pressed. What would not work is not offered.
+fn offer(
+    steering: &Steering,
+    row: &Row,
+    wish: &Wish,
+    to: &str,
+    label: &str,
+    effect: &str,
+) -> Markup {
+    if wish.why_not(row).is_some() {
+        return html! {};
+    }
+    let (action, view) = (wish.word(), &*row.sighted.view);
+    html! {
+        details data-testid=(action) {
+            summary { (label) "…" }
+            form method="post" action=(row.face().path()) {
+                p { (effect) }
+                input type="hidden" name="action" value=(action);
+                input type="hidden" name="to" value=(to);
+                input type="hidden" name="holder" value=(view.holder.as_deref().unwrap_or(""));
+                input type="hidden" name="mark" value=(steering.mark);
+                @if steering.needs_secret {
+                    label { "Secret "
+                        input type="password" name="secret" required autocomplete="current-password"; }
+                }
+                button type="submit" { (label) }
+            }
+        }
+    }
+}
+
+fn commands(row: &Row) -> Markup {
+    let view = &*row.sighted.view;
+    let (lock, namespace) = (&view.lock, view.lock.namespace());
+    let annotation = |name: &str| match lock.to_string().split_once(':') {
+        Some((_, key)) => format!("incumbent.dev/{name}.{key}"),
+        None => format!("incumbent.dev/{name}"),
+    };
+    let kind = if lock.key().is_some() { "configmap" } else { "lease" };
+    let annotate = format!("kubectl annotate -n {namespace} {kind} {} --overwrite", lock.name());
+    let other = view.line.get(1).or_else(|| view.line.first());
+    let other = other.and_then(|waiter| quoted(waiter.identity.as_str()));
+    let commands = [
+        Some(("Look", format!("kubectl get -n {namespace} {kind} {} -o yaml", lock.name()))),
+        Some(("Hand over to the next", format!("incumbent step-down -n {namespace} {lock}"))),
+        other.map(|other| {
+            (
+                "Hand over to one of the line",
+                format!("incumbent step-down -n {namespace} {lock} --to {other}"),
+            )
+        }),
+        Some(("The same by kubectl", format!("{annotate} {}='*'", annotation("hand-over-to")))),
+        Some(("Pause", format!("incumbent pause -n {namespace} {lock}"))),
+        Some(("Resume", format!("incumbent resume -n {namespace} {lock}"))),
+        Some(("Resume by kubectl", format!("{annotate} {}-", annotation("cordon")))),
+    ];
+    html! {
+        section .commands id="commands" aria-labelledby="commands-head" {
+            h2 id="commands-head" { "Commands" }
+            ul {
+                @for (label, command) in commands.into_iter().flatten() {
+                    li { span { (label) } code { (command) } }
+                }
+            }
+        }
+    }
+}
+
+/// A name as a word of a shell. One with tricks in it is none that anybody should paste.
+fn quoted(text: &str) -> Option<String> {
+    let is_plain = printable(text) == text && text.chars().count() <= LONGEST_WORD;
+    is_plain.then(|| format!("'{}'", text.replace('\'', r"'\''")))
+}
+
+fn terms(setting: &Setting, board: &Board, row: &Row, window: Window, ages: Ages) -> Markup {
+    let drawn = Timeline::of_one(board, row, window, setting.started);
+    let terms: Vec<_> = board.chronicle.terms(&row.face().lock).rev().take(MOST_TERMS).collect();
+    html! {
+        section .timeline id="terms" aria-labelledby="terms-head" {
+            div .head { h2 id="terms-head" { "Terms" } (windows(window, &row.face().path())) }
+            (timeline::draw(&drawn, false))
+            table .plain {
+                thead { tr {
+                    th scope="col" { "Leader" }
+                    th scope="col" { "From (UTC)" }
+                    th scope="col" { "To" }
+                    th .num scope="col" { "Lasted" }
+                    th .more .num scope="col" { "Token" }
+                    th .more scope="col" { "Ended by" }
+                } }
+                tbody {
+                    @for term in &terms { (tr(term, board.now, ages)) }
+                }
+            }
+            @if terms.is_empty() { p .calm { "None known." } }
+            p .legend {
+                "Seen since " (clock(setting.started)) " UTC; what was before is told by Events, as \
+                 far as they are kept."
+            }
+        }
+    }
+}
+
+fn tr(term: &Term, now: Timestamp, ages: Ages) -> Markup {
+    let token = term.token.map(|token| token.to_string());
+    html! {
+        tr data-testid="term" {
+            td .holder {
+                i class=(format!("dot c{}", colour(&term.holder))) {}
+                (row::short(&name(&term.holder)))
+            }
+            @match term.end {
+                Some(end) => {
+                    td { (clock(term.began)) }
+                    td { (clock(end.at)) }
+                    td .num { (row::span(term.lasted(now))) }
+                }
+                None => {
+                    td { (clock(term.began)) }
+                    td { "now" }
+                    td .num { (ages.since_wall(term.began)) }
+                }
+            }
+            td .more .num { (token.as_deref().unwrap_or("–")) }
+            td .more { (term.end.map_or("", |end| end.how.word())) }
+        }
+    }
+}
+
+fn events_told(told: &Events, now: Timestamp) -> Markup {
+    html! {
+        @match told {
+            Err(why) => p .calm { "They cannot be had: " (name(&format!("{why:#}"))) },
+            Ok(events) if events.is_empty() => p .calm { "None on this object." },
+            Ok(events) => ul .log { @for event in events.iter().rev().take(MOST_EVENTS) {
+                li {
+                    @let at = events::at(event).and_then(|at| at.parse().ok());
+                    time { (at.map(clock).unwrap_or_default()) }
+                    span { (name(event["message"].as_str().unwrap_or_default())) }
+                    small { (name(event["reason"].as_str().unwrap_or_default())) }
+                }
+            } },
+        }
+        p .legend { "As of " (clock(now)) " UTC." }
+    }
+}
+
+fn record(view: &LockView) -> Markup {
+    let object = serde_json::to_string_pretty(&view.object).unwrap_or_default();
+    let object = printable_json(&object).replace("\\u000a", "\n");
+    let mut object: String = object;
+    if object.len() > LONGEST_RECORD {
+        let end = (0..=LONGEST_RECORD).rev().find(|end| object.is_char_boundary(*end));
+        object.truncate(end.unwrap_or(0));
+        object.push_str("\n… and more");
+    }
+    html! {
+        section .record id="record" aria-labelledby="record-head" {
+            h2 id="record-head" { "Record" }
+            pre tabindex="0" { (object) }
+        }
+    }
+}
+
+impl Wish {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::HandOver(_) => "hand-over",
+            Self::Stay => "stay",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+        }
+    }
+}
+
+const PAUSES: &str = "Nobody leads any more: the leader stops its work and hands over, and no \
+                      candidate acquires, until the election is resumed.";
+
+const MOST_TERMS: usize = 50;
+const MOST_EVENTS: usize = 30;
+const LONGEST_WORD: usize = 253;
+/// A ConfigMap may have a megabyte, and is sent again at each renewal.
+const LONGEST_RECORD: usize = 20_000;

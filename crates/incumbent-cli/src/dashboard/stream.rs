@@ -1,0 +1,127 @@
+//! News of a page, as server-sent events: what is another than before, as HTML.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use http_body_util::channel::{Channel, Sender};
+use incumbent::Lock;
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::board::{Board, Shown};
+use super::lanes::Window;
+use super::page::{Ages, tr};
+use super::{Setting, lock_page, page};
+use crate::web::answer::Body;
+
+/// Which page.
+#[derive(Clone, Debug)]
+pub(crate) struct Subject {
+    pub(crate) window: Window,
+    /// One election; else all of them.
+    pub(crate) lock: Option<Lock>,
+}
+
+type Boards = watch::Receiver<Arc<Board>>;
+
+pub(crate) fn stream(boards: Boards, setting: Arc<Setting>, subject: Subject) -> Body {
+    let (sender, events) = Channel::new(1);
+    tokio::spawn(feed(boards, setting, subject, sender));
+    Body::stream(events, None)
+}
+
+/// Tells the listener, until it is gone. It is told all at first, for it may have missed something; who reads
+/// slowly gets fewer events, not older ones.
+async fn feed(
+    mut boards: Boards,
+    setting: Arc<Setting>,
+    subject: Subject,
+    mut sender: Sender<hyper::body::Bytes>,
+) {
+    let mut told = Told::default();
+    let hello = format!("retry: {RETRY_MS}\n: news of elections\n\n");
+    if sender.send_data(hello.into()).await.is_err() {
+        return;
+    }
+    loop {
+        let board = boards.borrow_and_update().clone();
+        let event = told.news(&setting, &board, &subject);
+        if sender.send_data(event.into()).await.is_err() {
+            return;
+        }
+        // A board comes each second, so this is for a keeper that hangs, which must not look like news.
+        if boards.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What this listener knows.
+#[derive(Default)]
+struct Told {
+    parts: HashMap<&'static str, String>,
+    rows: HashMap<String, Arc<Shown>>,
+}
+
+impl Told {
+    /// What it does not know yet, and what time it is on the clocks that the page counts by.
+    fn news(&mut self, setting: &Setting, board: &Board, subject: &Subject) -> String {
+        let parts = match &subject.lock {
+            None => page::parts(setting, board, subject.window),
+            Some(lock) => lock_page::parts(setting, board, lock, subject.window),
+        };
+        let mut changed = serde_json::Map::new();
+        for part in parts {
+            if self.parts.get(part.id) != Some(&part.html) {
+                changed.insert(part.id.to_owned(), part.html.clone().into());
+                self.parts.insert(part.id, part.html);
+            }
+        }
+        let (rows, gone) = match subject.lock {
+            None => self.rows(setting, board),
+            Some(_) => (Vec::new(), Vec::new()),
+        };
+        let news = json!({
+            "now": board.at.as_millis() as u64,
+            "wall": board.now.as_millisecond(),
+            "parts": changed,
+            "rows": rows.iter().map(|row| &**row).collect::<Vec<&str>>(),
+            "gone": gone,
+            "title": format!("{}{}", needy(board), setting.place),
+        });
+        format!("event: news\ndata: {news}\n\n")
+    }
+
+    /// The rows that are another than before, and those that are no more.
+    fn rows(&mut self, setting: &Setting, board: &Board) -> (Vec<Arc<str>>, Vec<String>) {
+        let (mut changed, mut there) = (Vec::new(), HashSet::new());
+        for row in &board.rows {
+            let id = row.face().id.clone();
+            let is_known = self.rows.get(&id).is_some_and(|known| Arc::ptr_eq(known, &row.shown));
+            if !is_known {
+                changed.push(written(&row.shown, setting));
+                self.rows.insert(id.clone(), row.shown.clone());
+            }
+            there.insert(id);
+        }
+        let gone: Vec<_> = self.rows.keys().filter(|id| !there.contains(*id)).cloned().collect();
+        gone.iter().for_each(|id| drop(self.rows.remove(id)));
+        (changed, gone)
+    }
+}
+
+/// A row is written once, for all who listen.
+fn written(shown: &Shown, setting: &Setting) -> Arc<str> {
+    let write = || tr(&shown.face, setting.has_namespaces, Ages::Scripted).into_string().into();
+    shown.html.get_or_init(write).clone()
+}
+
+fn needy(board: &Board) -> String {
+    match board.needy() {
+        0 => String::new(),
+        needy => format!("({needy}) "),
+    }
+}
+
+/// A dashboard that is started anew is back within seconds.
+const RETRY_MS: u64 = 1000;
