@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+pub(crate) mod browser;
+pub(crate) mod dashboard;
 pub(crate) mod kubectl;
 pub(crate) mod peers;
 pub(crate) mod proxy;
