@@ -1,10 +1,5 @@
 //! The command line, parsed once.
 
-#![allow(
-    rustdoc::broken_intra_doc_links,
-    reason = "the comments are the help, where [] is optional"
-)]
-
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,5 +1,10 @@
 //! The `incumbent` command: it parses, calls, and maps the outcome to an exit code.
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "the comments of arguments are the help, where [] is optional"
+)]
+
 mod advice;
 mod args;
 mod called;

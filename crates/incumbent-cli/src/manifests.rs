@@ -1,10 +1,5 @@
 //! `incumbent manifests`: what a workload needs in the cluster, as YAML to read and to apply. Talks to nobody.
 
-#![allow(
-    rustdoc::broken_intra_doc_links,
-    reason = "the comments are the help, where [] is optional"
-)]
-
 mod model;
 mod tree;
 mod yaml;

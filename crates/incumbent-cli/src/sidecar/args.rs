@@ -1,10 +1,5 @@
 //! The arguments of `incumbent sidecar`.
 
-#![allow(
-    rustdoc::broken_intra_doc_links,
-    reason = "the comments are the help, where [] is optional"
-)]
-
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
