@@ -47,7 +47,7 @@
 //! answer, and lets watches fall silent, for whom and as often as a [`Fault`] says;
 //! [`ApiServer::restart`] and [`ApiServer::compact`] do what their names say. Over HTTP an
 //! administrator reaches the same under `/incumbent/faults`, `/incumbent/restart` and
-//! `/incumbent/compact`. They work under paused time.
+//! `/incumbent/compact`. [`ApiServer::restore`] lets history go back. They work under paused time.
 //!
 //! Whatever clients do, memory stays bounded but for the objects that they store: a history, an
 //! unread watch, a body, a connection each have a limit.
@@ -130,6 +130,6 @@ pub use certificates::CertificateError;
 pub use fault::{ActiveFault, Fault, FaultError};
 pub use listen::{ListenError, Listening, Transport};
 pub use request::Verb;
-pub use server::{ApiServer, Builder, Faults, Requests};
+pub use server::{ApiServer, Backup, Builder, Faults, Requests};
 pub use service::{Body, Disconnected, Service};
 pub use status::Status;
