@@ -48,7 +48,7 @@
 //! [`ApiServer::restart`] and [`ApiServer::compact`] do what their names say. Over HTTP an
 //! administrator reaches the same under `/incumbent/faults`, `/incumbent/restart` and
 //! `/incumbent/compact`; and under `/incumbent/requests` how often who asked for what, and got which
-//! answer. They work under paused time.
+//! answer. [`ApiServer::restore`] lets history go back. They work under paused time.
 //!
 //! Whatever clients do, memory stays bounded but for the objects that they store: a history, an
 //! unread watch, a body, a connection each have a limit.
@@ -131,6 +131,6 @@ pub use certificates::CertificateError;
 pub use fault::{ActiveFault, Fault, FaultError};
 pub use listen::{ListenError, Listening, Transport};
 pub use request::Verb;
-pub use server::{ApiServer, Builder, Faults, Requests};
+pub use server::{ApiServer, Backup, Builder, Faults, Requests};
 pub use service::{Body, Disconnected, Service};
 pub use status::Status;

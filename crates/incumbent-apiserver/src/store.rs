@@ -13,8 +13,8 @@ use crate::object::{Object, text};
 use crate::schema::Fields;
 use crate::selector::Selection;
 
-/// All objects, and of each table the latest changes.
-#[derive(Debug)]
+/// All objects, and of each table the latest changes. A clone is a backup, and shares the objects.
+#[derive(Clone, Debug)]
 pub(crate) struct Store {
     version: u64,
     history: usize,
@@ -260,7 +260,7 @@ impl Store {
 /// more changes of a Lease than are kept anyhow.
 const HEAVIEST_HISTORY: usize = 64 * 1024 * 1024;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Table {
     objects: BTreeMap<String, BTreeMap<String, Arc<Object>>>,
     log: VecDeque<Arc<Change>>,

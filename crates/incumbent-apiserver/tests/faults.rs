@@ -242,6 +242,24 @@ async fn a_restart_breaks_watches_refuses_for_a_while_and_forgets_the_past() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_backup_brings_back_objects_and_gives_versions_a_second_time() {
+    let server = seeded();
+    let backup = server.backup();
+    let mut open = watch(server.service()).await;
+    next(&mut open).await;
+    create(&server, "a").await.unwrap();
+    let (_, a) = get(&server, &format!("{LEASES}/a")).await;
+    server.restore(&backup);
+    assert_eq!(open.frame().await.unwrap().unwrap_err(), Disconnected);
+    assert_eq!(get(&server, &format!("{LEASES}/a")).await.0, 404, "it was made later");
+    create(&server, "b").await.unwrap();
+    let (_, b) = get(&server, &format!("{LEASES}/b")).await;
+    assert_eq!(a["metadata"]["resourceVersion"], b["metadata"]["resourceVersion"]);
+    let mut fresh = call(server.service(), Method::GET, WATCH, "").await.unwrap().into_body();
+    assert_eq!(next(&mut fresh).await["type"], "ADDED", "a new watch shows what there is");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_that_is_on_its_way_during_a_restart_is_lost() {
     let server = seeded();
     add(&server, "verb=create,latency=5s");

@@ -407,7 +407,9 @@ impl Elector {
         }
         if !sent.purpose.is_stamped() {
             let retry_period = self.config.timing.retry_period();
-            self.line_pause = now + retry_period / 1024 * lot(self.config.session, now, 1024);
+            // Never none: at the same moment the same lot is drawn.
+            let shares = 1 + lot(self.config.session, now, 1024);
+            self.line_pause = now + retry_period / 1024 * shares;
             return;
         }
         self.conflicts += 1;

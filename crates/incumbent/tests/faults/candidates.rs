@@ -16,6 +16,7 @@ pub(crate) struct Process {
     pub(crate) name: String,
     task: JoinHandle<()>,
     killed: watch::Sender<bool>,
+    health: watch::Sender<bool>,
 }
 
 /// What all work of a process needs to know.
@@ -27,6 +28,8 @@ struct Worker {
     killed: watch::Receiver<bool>,
     /// The token of the last term that overran: its work is ended by force.
     overran: watch::Receiver<u64>,
+    /// Whether it says of itself that it is well.
+    health: watch::Receiver<bool>,
     /// Nothing goes wrong any more, and nobody gives up what works.
     healed: watch::Receiver<bool>,
 }
@@ -41,7 +44,8 @@ struct Plan {
 }
 
 impl Process {
-    /// Starts, `after` a while, a process whose every draw comes from `rng`.
+    /// Starts, `after` a while, a process whose every draw comes from `rng`. Its name here and the identity
+    /// that the builder has been given differ where two share one.
     pub(crate) fn start(
         name: String,
         after: Duration,
@@ -59,12 +63,14 @@ impl Process {
                 overrun.send_replace(over.token.0);
             }
         };
-        let builder = builder.identity(&name).on_overrun(on_overrun);
+        let (health, is_well) = watch::channel(true);
+        let builder = builder.on_overrun(on_overrun).health(is_well.clone());
         let worker = Worker {
             name: name.clone(),
             ledger: ledger.clone(),
             killed: is_killed,
             overran,
+            health: is_well,
             healed,
         };
         let task = tokio::spawn(async move {
@@ -75,7 +81,17 @@ impl Process {
                 false => take_part_by_campaign(candidate, worker, rng).await,
             }
         });
-        Self { name, task, killed }
+        Self { name, task, killed, health }
+    }
+
+    /// From now on, and for so long, it is not fit to lead.
+    pub(crate) fn falls_ill(&self, lasts: Duration) {
+        let health = self.health.clone();
+        health.send_replace(false);
+        tokio::spawn(async move {
+            sleep(lasts).await;
+            health.send_replace(true);
+        });
     }
 
     /// From one moment to the next there is no work of it.
@@ -135,11 +151,19 @@ impl Worker {
 
     async fn act(&mut self, leadership: &Leadership, plan: Plan) {
         let mut is_done = std::pin::pin!(sleep(plan.length));
+        let mut health = self.health.clone();
         let loss = loop {
             self.ledger.look();
             tokio::select! {
                 biased;
                 loss = leadership.lost() => break loss,
+                // `run` lets go of it then; what it has spawned has to stop by itself.
+                _ = leadership.asked_to_hand_over() => {
+                    return self.ledger.note("asked", &format!("{} was asked", self.name));
+                }
+                _ = health.wait_for(|is_well| !is_well) => {
+                    return self.ledger.note("ill", &format!("{} hands over, ill", self.name));
+                }
                 () = &mut is_done, if !*self.healed.borrow() => {
                     return self.ledger.note("handover", &format!("{} is done", self.name));
                 }

@@ -10,9 +10,13 @@
 //! in our hands.
 
 mod candidates;
+mod client_go;
 mod ledger;
+mod lock;
 mod schedule;
 mod slow;
+mod stale;
+mod stuck;
 mod trial;
 
 use std::collections::BTreeMap;
@@ -26,6 +30,7 @@ const SEEDS: u64 = 40;
 #[test]
 fn nobody_leads_beside_another_and_it_goes_on_after_the_faults() {
     let panics = count_panics();
+    stuck::watch();
     let number = |name: &str| -> Option<u64> {
         std::env::var(name).ok().map(|value| value.parse().expect("it is a number"))
     };

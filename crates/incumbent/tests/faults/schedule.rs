@@ -26,17 +26,50 @@ pub(crate) enum What {
         lasts: Duration,
         whom: Target,
     },
+    /// Reads that show the lock as it was so long ago.
+    StaleReads {
+        by: Duration,
+        lasts: Duration,
+        whom: Target,
+    },
     Restart(Duration),
     Compact,
+    /// Everything stands still, and all clocks go on.
+    Suspend(Duration),
+    /// The server is brought back to where it was half a minute ago or earlier.
+    RestoreBackup,
     /// Somebody deletes the lock,
     Delete,
+    /// or edits the record,
+    ByHand(Hand),
     /// or writes what is none of ours.
     Edit(u32),
+    /// or asks the leader to hand over, to whoever is next,
+    AskForAnother,
+    /// or to one that shall not lead until all is well.
+    Cordon(Target),
+    /// A candidate says that it is not well, for a while.
+    Unwell {
+        whom: Target,
+        lasts: Duration,
+    },
+    /// Another process starts under the identity of this one, until all is well.
+    Namesake(Target),
     /// A process is gone from one moment to the next, and another starts a little later.
     Crash {
         whom: Target,
         pause: Duration,
     },
+}
+
+/// What somebody makes of the record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Hand {
+    ReplacesHolder,
+    ClearsHolder,
+    /// With all that says whose term it was: as good as a release.
+    MakesVacant,
+    ShortensLease,
 }
 
 /// Whom it befalls.
@@ -66,10 +99,21 @@ pub(crate) const KINDS: &[&str] = &[
     "frozen watch, expired",
     "partition",
     "partition, closed",
+    "stale read",
     "restart",
     "compaction",
+    "suspend",
+    "backup restored",
     "deletion",
+    "holder replaced",
+    "holder cleared",
+    "made vacant",
+    "lease shortened",
     "edit",
+    "hand-over asked",
+    "cordon",
+    "unwell",
+    "namesake",
     "crash",
 ];
 
@@ -96,10 +140,28 @@ fn mishap(rng: &mut Rng, candidates: usize) -> Mishap {
             lasts: seconds(rng, 1..30).min(FAULTY - at),
             whom: anybody(rng, candidates),
         },
+        "stale read" => What::StaleReads {
+            by: seconds(rng, 1..20),
+            lasts: seconds(rng, 5..60).min(FAULTY - at),
+            whom: anybody(rng, candidates),
+        },
         "restart" => What::Restart(seconds(rng, 0..12)),
         "compaction" => What::Compact,
+        "suspend" => What::Suspend(seconds(rng, 1..30)),
+        "backup restored" => What::RestoreBackup,
         "deletion" => What::Delete,
+        "holder replaced" => What::ByHand(Hand::ReplacesHolder),
+        "holder cleared" => What::ByHand(Hand::ClearsHolder),
+        "made vacant" => What::ByHand(Hand::MakesVacant),
+        "lease shortened" => What::ByHand(Hand::ShortensLease),
         "edit" => What::Edit(rng.u32(..)),
+        "hand-over asked" => What::AskForAnother,
+        "cordon" => What::Cordon(somebody(rng, candidates)),
+        "unwell" => What::Unwell {
+            whom: somebody(rng, candidates),
+            lasts: seconds(rng, 1..30).min(FAULTY - at),
+        },
+        "namesake" => What::Namesake(somebody(rng, candidates)),
         "crash" => What::Crash { whom: somebody(rng, candidates), pause: seconds(rng, 0..20) },
         _ => fault(kind, at, rng, candidates),
     };

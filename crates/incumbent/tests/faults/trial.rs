@@ -5,17 +5,21 @@ use std::fmt;
 use std::time::Duration;
 
 use fastrand::Rng;
-use http::{Method, Request};
-use incumbent::{Candidate, Clock, Lock};
-use incumbent_apiserver::{ActiveFault, ApiServer};
+use incumbent::{Candidate, Clock};
+use incumbent_apiserver::{ActiveFault, ApiServer, Backup};
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, advance, sleep, sleep_until};
 
 use crate::candidates::Process;
-use crate::ledger::{Ledger, Outcome};
-use crate::schedule::{self, FAULTY, Mishap, Target, What};
+use crate::client_go::ClientGo;
+use crate::ledger::{Advantage, Ledger, Outcome};
+use crate::lock::{Access, Kind};
+use crate::schedule::{self, FAULTY, Hand, Mishap, Target, What};
 use crate::slow::{Pace, SlowAnswers};
+use crate::stale::{Lag, Past, StaleReads};
+use crate::stuck;
 
 /// What a seed stands for.
 pub(crate) struct Trial {
@@ -23,13 +27,9 @@ pub(crate) struct Trial {
     kind: Kind,
     /// Which of the candidates watch; the others have no permission to, and poll.
     watches: Vec<bool>,
+    /// Whether one takes part that behaves like client-go.
+    has_foreign: bool,
     mishaps: Vec<Mishap>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Lease,
-    ConfigMap,
 }
 
 impl Trial {
@@ -40,6 +40,7 @@ impl Trial {
             seed,
             kind: if rng.bool() { Kind::Lease } else { Kind::ConfigMap },
             watches: (0..candidates).map(|_| rng.u8(..3) > 0).collect(),
+            has_foreign: rng.u8(..3) == 0,
             mishaps: schedule::draw(&mut rng, candidates),
         }
     }
@@ -63,8 +64,9 @@ impl Trial {
 
 impl fmt::Display for Trial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, kind, watches, mishaps } = self;
-        writeln!(f, "seed {seed}: a {kind:?}; candidates that watch: {watches:?}; schedule:")?;
+        let Self { seed, kind, watches, has_foreign, mishaps } = self;
+        writeln!(f, "seed {seed}: a {kind:?}; candidates that watch: {watches:?}")?;
+        writeln!(f, "a foreign one: {has_foreign}; schedule:")?;
         mishaps.iter().try_for_each(|mishap| writeln!(f, "  {mishap}"))
     }
 }
@@ -74,40 +76,67 @@ struct Stage {
     kind: Kind,
     watches: Vec<bool>,
     server: ApiServer,
+    /// What an administrator does, to whom nothing goes wrong but a restart.
+    admin: Access,
     /// The token of who may not watch.
     poller: String,
     ledger: Ledger,
-    clock: Clock,
     rng: Rng,
     healed: watch::Sender<bool>,
     processes: Vec<Process>,
-    /// How slow the lines of the candidates are.
+    /// Those that share an identity with one of them.
+    namesakes: Vec<Process>,
+    foreign: Option<ClientGo>,
+    /// How slow the lines of the candidates are, and how far their reads lag behind.
     paces: Vec<Pace>,
+    lags: Vec<Lag>,
+    past: Past,
+    historian: JoinHandle<()>,
+    backups: Vec<Kept>,
+    history_went_back: bool,
     /// How many processes there have been.
     started: usize,
     faults: Vec<(&'static str, ActiveFault)>,
     /// What somebody else wrote into the lock, as it must be found at the end.
-    foreign: BTreeMap<String, String>,
+    edits: BTreeMap<String, String>,
+}
+
+/// A backup, when it was made, and what somebody else had written into the lock by then.
+struct Kept {
+    at: Instant,
+    backup: Backup,
+    edits: BTreeMap<String, String>,
 }
 
 impl Stage {
     fn set(trial: &Trial) -> Self {
+        let server = ApiServer::builder().seed(trial.seed).build();
+        let client = kube::Client::new(server.service().named("admin"), "default");
+        let admin = Access { kind: trial.kind, client };
+        let past = Past::new();
         let mut stage = Self {
             kind: trial.kind,
             watches: trial.watches.clone(),
-            server: ApiServer::builder().seed(trial.seed).build(),
-            poller: String::new(),
+            poller: poller(&server),
             ledger: Ledger::new(),
-            clock: Clock::tokio(),
             rng: Rng::with_seed(!trial.seed),
             healed: watch::Sender::new(false),
             processes: Vec::new(),
+            namesakes: Vec::new(),
+            foreign: None,
             paces: Vec::new(),
+            lags: Vec::new(),
+            historian: tokio::spawn(past.clone().write_down(server.clone())),
+            past,
+            admin,
+            server,
+            backups: Vec::new(),
+            history_went_back: false,
             started: 0,
             faults: Vec::new(),
-            foreign: BTreeMap::new(),
+            edits: BTreeMap::new(),
         };
-        stage.poller = poller(&stage.server);
+        stuck::begins(trial.seed, &stage.ledger);
         if stage.kind == Kind::ConfigMap {
             let metadata = json!({ "name": "lock", "namespace": "default" });
             let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata });
@@ -115,8 +144,15 @@ impl Stage {
         }
         for index in 0..stage.watches.len() {
             stage.paces.push(Pace::new(&stage.ledger));
-            let process = stage.start(index, Duration::ZERO);
+            stage.lags.push(Lag::new(&stage.ledger, &stage.past));
+            let process = stage.start(index, None, Duration::ZERO);
             stage.processes.push(process);
+        }
+        if trial.has_foreign {
+            let service = stage.server.service().named("c-go/");
+            let client = kube::Client::new(service, "default");
+            let access = Access { kind: stage.kind, client };
+            stage.foreign = Some(ClientGo::start(access, &stage.ledger, stage.rng.fork()));
         }
         stage
     }
@@ -126,6 +162,8 @@ impl Stage {
         for mishap in mishaps {
             sleep_until(start + mishap.at).await;
             self.ledger.trace(&format!("* {mishap}"));
+            let (at, backup) = (Instant::now(), self.server.backup());
+            self.backups.push(Kept { at, backup, edits: self.edits.clone() });
             self.strike(mishap).await;
         }
         sleep_until(start + FAULTY).await;
@@ -133,13 +171,35 @@ impl Stage {
 
     async fn strike(&mut self, mishap: &Mishap) {
         match &mishap.what {
-            // These two are counted where they hit.
+            // These are counted where they hit.
             What::Fault { text, whom } => return self.add_fault(mishap.kind, text, *whom),
             What::SlowAnswers { by, lasts, whom } => return self.slow_down(*by, *lasts, *whom),
+            What::StaleReads { by, lasts, whom } => return self.fall_behind(*by, *lasts, *whom),
             What::Restart(down) => self.server.restart(*down),
             What::Compact => self.server.compact(),
+            What::Suspend(span) => {
+                self.ledger.stands_still_until(Instant::now() + *span);
+                advance(*span).await;
+            }
+            What::RestoreBackup if !self.restore_backup() => return,
+            What::RestoreBackup => {}
             What::Delete => self.delete().await,
+            What::ByHand(hand) => self.edit_record(*hand).await,
             What::Edit(number) => self.edit(*number).await,
+            What::AskForAnother => self.annotate("hand-over-to", json!("*")).await,
+            What::Cordon(whom) => {
+                let name = self.processes[self.one(*whom).unwrap_or(0)].name.clone();
+                self.annotate("cordon", json!(name)).await;
+            }
+            What::Unwell { whom, lasts } => {
+                self.processes[self.one(*whom).unwrap_or(0)].falls_ill(*lasts);
+            }
+            What::Namesake(whom) => {
+                let index = self.one(*whom).unwrap_or(0);
+                let identity = self.processes[index].name.clone();
+                let namesake = self.start(index, Some(identity), Duration::ZERO);
+                self.namesakes.push(namesake);
+            }
             What::Crash { whom, pause } => self.crash(self.one(*whom).unwrap_or(0), *pause),
         }
         self.ledger.count(mishap.kind, 1);
@@ -152,10 +212,16 @@ impl Stage {
             self.server.faults().remove(&fault);
             self.ledger.count(kind, fault.hits());
         }
+        self.foreign = None;
+        for namesake in std::mem::take(&mut self.namesakes) {
+            self.cut_off(&namesake.name);
+            namesake.end();
+        }
+        self.annotate("cordon", Value::Null).await;
         self.healed.send_replace(true);
         sleep(WITHIN).await;
         let leader = self.ledger.working();
-        let holder = holder(self.kind, &self.lock().await);
+        let holder = self.kind.holder(&self.lock().await);
         if leader.len() != 1 || holder != leader[0].0 {
             let text = format!("{WITHIN:?} after the faults {leader:?} lead, and {holder:?} holds");
             self.ledger.violation(text);
@@ -172,12 +238,13 @@ impl Stage {
         for process in self.processes.drain(..) {
             process.end();
         }
+        self.historian.abort();
         sleep(CALM).await;
         let lock = self.lock().await;
-        if !holder(self.kind, &lock).is_empty() {
+        if !self.kind.holder(&lock).is_empty() {
             self.ledger.violation(format!("all have left, and it is held: {lock}"));
         }
-        for (path, value) in &self.foreign {
+        for (path, value) in &self.edits {
             if lock.pointer(path).and_then(Value::as_str) != Some(value) {
                 self.ledger.violation(format!("{path} was {value}, and is lost: {lock}"));
             }
@@ -192,21 +259,22 @@ impl Stage {
 
 /// What becomes of single candidates, and of the lock.
 impl Stage {
-    fn start(&mut self, index: usize, after: Duration) -> Process {
+    /// A process with an identity of its own, or with that of another. It has a wall clock of its own, which
+    /// begins anew: those of machines differ, and that of a restarted one has been set back.
+    fn start(&mut self, index: usize, identity: Option<String>, after: Duration) -> Process {
         let name = format!("c{index}.{}", self.started);
         self.started += 1;
-        let service = match self.watches[index] {
+        let server = match self.watches[index] {
             true => self.server.service(),
             false => self.server.service_as(&self.poller),
         };
-        let inner = service.named(&format!("{name}/"));
+        let server = server.named(&format!("{name}/"));
+        let inner = StaleReads { server, lag: self.lags[index].clone() };
         let service = SlowAnswers { inner, pace: self.paces[index].clone() };
         let client = kube::Client::new(service, "default");
-        let lock = match self.kind {
-            Kind::Lease => Lock::lease("default", "lock"),
-            Kind::ConfigMap => Lock::config_map("default", "lock"),
-        };
-        let builder = Candidate::builder(client, lock).clock(self.clock);
+        let builder = Candidate::builder(client, self.kind.lock())
+            .clock(Clock::tokio())
+            .identity(identity.unwrap_or_else(|| name.clone()));
         let (healed, rng) = (self.healed.subscribe(), self.rng.fork());
         Process::start(name, after, builder, &self.ledger, healed, rng)
     }
@@ -224,11 +292,14 @@ impl Stage {
 
     /// The line of a process that is gone stays cut, also when all else is healed.
     fn crash(&mut self, index: usize, pause: Duration) {
-        let name = &self.processes[index].name;
+        self.cut_off(&self.processes[index].name);
+        let next = self.start(index, None, pause);
+        std::mem::replace(&mut self.processes[index], next).end();
+    }
+
+    fn cut_off(&self, name: &str) {
         let cut = format!("client={name}/,drop=everything");
         self.server.faults().add(cut.parse().expect("it is well formed"));
-        let next = self.start(index, pause);
-        std::mem::replace(&mut self.processes[index], next).end();
     }
 
     fn add_fault(&mut self, kind: &'static str, text: &str, whom: Target) {
@@ -247,11 +318,75 @@ impl Stage {
         }
     }
 
-    async fn delete(&mut self) {
-        if self.request(Method::DELETE, Value::Null).await.is_some() {
-            self.foreign.clear();
-            self.ledger.lock_deleted();
+    fn fall_behind(&self, by: Duration, lasts: Duration, whom: Target) {
+        let one = self.one(whom);
+        for (index, lag) in self.lags.iter().enumerate() {
+            if one.is_none_or(|one| one == index) {
+                lag.fall_behind(by, lasts);
+            }
         }
+    }
+
+    /// Whether there is one that is old enough: nobody restores in less time.
+    fn restore_backup(&mut self) -> bool {
+        let is_old = |kept: &&Kept| kept.at.elapsed() >= Duration::from_secs(30);
+        let Some(kept) = self.backups.iter().rev().find(is_old) else { return false };
+        self.server.restore(&kept.backup);
+        self.edits = kept.edits.clone();
+        self.past.forget();
+        self.history_went_back = true;
+        self.ledger.upset(Advantage::Everybody);
+        self.ledger.tokens_are_forgotten();
+        true
+    }
+
+    /// The last token is no longer in the lock. Revisions rise above it, unless history went back: then it
+    /// takes somebody who remembers.
+    fn erases_token(&self) {
+        self.ledger.upset(Advantage::Everybody);
+        if self.history_went_back {
+            self.ledger.tokens_are_forgotten();
+        }
+    }
+
+    /// Who has never seen the lock held, and then finds it deleted, leads at once.
+    async fn delete(&mut self) {
+        if self.admin.delete().await.is_ok() {
+            self.edits.clear();
+            self.erases_token();
+        }
+    }
+
+    async fn edit_record(&self, hand: Hand) {
+        let lock = self.lock().await;
+        let mut record = self.kind.record(&lock);
+        if !record.is_object() {
+            return;
+        }
+        let term = lock["metadata"]["annotations"]["incumbent.dev/term"].as_str();
+        let term: Value = serde_json::from_str(term.unwrap_or("null")).unwrap_or_default();
+        let is_ours = term["renewTime"] == record["renewTime"];
+        match hand {
+            Hand::ReplacesHolder => record["holderIdentity"] = "somebody-else".into(),
+            Hand::ClearsHolder | Hand::MakesVacant => record["holderIdentity"] = "".into(),
+            Hand::ShortensLease => record["leaseDurationSeconds"] = 1.into(),
+        }
+        match hand {
+            Hand::ReplacesHolder => {}
+            // Only of a term of ours can our candidates tell that it was running.
+            Hand::ClearsHolder if is_ours => self.ledger.upset(Advantage::Foreign),
+            Hand::MakesVacant => self.erases_token(),
+            Hand::ClearsHolder | Hand::ShortensLease => self.ledger.upset(Advantage::Everybody),
+        }
+        let mut patch = self.kind.saying(&record);
+        if let Hand::MakesVacant = hand {
+            patch["metadata"]["annotations"]["incumbent.dev/term"] = Value::Null;
+        }
+        // Another name under the key, beside no record of it, would be a claim.
+        if self.kind == Kind::ConfigMap && record["holderIdentity"] == "" {
+            patch["data"]["leader"] = "".into();
+        }
+        drop(self.admin.patch(&patch).await);
     }
 
     async fn edit(&mut self, number: u32) {
@@ -265,30 +400,19 @@ impl Stage {
         for part in place.split('/').skip(1).collect::<Vec<_>>().into_iter().rev() {
             patch = json!({ part: patch });
         }
-        if self.request(Method::PATCH, patch).await.is_some() {
-            self.foreign.insert(format!("{place}/{key}"), value);
+        if self.admin.patch(&patch).await.is_ok() {
+            self.edits.insert(format!("{place}/{key}"), value);
         }
     }
 
-    async fn lock(&self) -> Value {
-        self.request(Method::GET, Value::Null).await.unwrap_or_default()
+    async fn annotate(&self, key: &str, value: Value) {
+        let annotations = json!({ format!("incumbent.dev/{key}"): value });
+        let patch = json!({ "metadata": { "annotations": annotations } });
+        drop(self.admin.patch(&patch).await);
     }
 
-    /// What an administrator asks, to whom nothing goes wrong but a restart.
-    async fn request(&self, method: Method, body: Value) -> Option<Value> {
-        let path = match self.kind {
-            Kind::Lease => "/apis/coordination.k8s.io/v1/namespaces/default/leases/lock",
-            Kind::ConfigMap => "/api/v1/namespaces/default/configmaps/lock",
-        };
-        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("Content-Type", "application/merge-patch+json")
-            .body(body)
-            .expect("it is well formed");
-        let client = kube::Client::new(self.server.service().named("admin"), "default");
-        client.request(request).await.ok()
+    async fn lock(&self) -> Value {
+        self.admin.read().await.unwrap_or_default()
     }
 }
 
@@ -313,15 +437,6 @@ fn poller(server: &ApiServer) -> String {
         server.create(object).expect("it can be created");
     }
     token
-}
-
-/// Who holds the lock; nobody where this is empty.
-fn holder(kind: Kind, lock: &Value) -> String {
-    let path = match kind {
-        Kind::Lease => "/spec/holderIdentity",
-        Kind::ConfigMap => "/data/leader",
-    };
-    lock.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 /// By when somebody leads after the faults. The last late write lands, or the last process starts
