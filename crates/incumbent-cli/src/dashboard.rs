@@ -4,7 +4,6 @@
 //! the newest of them. Nothing is changed in the cluster unless `--allow-steer` is given.
 
 mod board;
-mod concern;
 mod keeper;
 mod lanes;
 mod lock_page;

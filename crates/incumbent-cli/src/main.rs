@@ -5,7 +5,6 @@
     reason = "the comments of arguments are the help, where [] is optional"
 )]
 
-mod advice;
 mod args;
 mod called;
 mod check;
@@ -13,6 +12,7 @@ mod chronicle;
 mod claim;
 mod cluster;
 mod completion;
+mod concern;
 mod consent;
 #[cfg(unix)]
 mod dashboard;

@@ -142,6 +142,18 @@ pub(crate) fn or_none(cell: Option<String>) -> String {
     cell.unwrap_or_else(|| "<none>".to_owned())
 }
 
+/// Text of others, for people: no tricks, and not so long that it pushes all else away.
+pub(crate) fn name(text: &str) -> String {
+    let text = output::printable(text);
+    match text.chars().count() {
+        0..=LONGEST_NAME => text,
+        _ => text.chars().take(LONGEST_NAME - 1).chain(['…']).collect(),
+    }
+}
+
+/// A Pod's name and uid have a hundred at most; an annotation has room for a quarter of a million.
+const LONGEST_NAME: usize = 120;
+
 /// A Pod's name followed by its uid, without most of the uid; and no name longer than a column.
 pub(crate) fn short(name: &str) -> String {
     let is_uid =
@@ -230,6 +242,13 @@ mod tests {
         let shown = [0, 119, 120, 7_199, 7_200, 172_799, 172_800, 63_930_936_533];
         let shown = shown.map(|seconds| age(Duration::from_secs(seconds)));
         assert_eq!(shown, ["0s", "119s", "2m", "119m", "2h", "47h", "2d", "739941d"]);
+    }
+
+    #[test]
+    fn a_name_has_no_tricks_and_an_end() {
+        assert_eq!(name("john"), "john");
+        assert_eq!(name("a\u{202e}b\u{7}"), "a\u{fffd}b\u{fffd}");
+        assert_eq!(name(&"x".repeat(5000)).chars().count(), LONGEST_NAME);
     }
 
     #[test]

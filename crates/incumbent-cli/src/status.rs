@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use incumbent::survey::{Registration, Sighted, State};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::chronicle::{Chronicle, Term};
 use crate::cluster::Operator;
+use crate::concern::{Circumstances, concerns};
 use crate::row::{self, age, asked_for, span};
-use crate::{advice, events, get, output};
+use crate::{events, get, output};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Status {
@@ -39,10 +40,18 @@ pub(crate) async fn run(args: Status) -> anyhow::Result<ExitCode> {
         chronicle.recall(&lock, events);
     }
     let terms: Vec<_> = chronicle.terms(&lock).cloned().collect();
+    let ten_minutes_ago = now - jiff::SignedDuration::from_mins(10);
+    let concerns = concerns(&Circumstances {
+        sighted: &sighted,
+        now,
+        recent_changes: chronicle.changes(&lock, ten_minutes_ago),
+        asked_since: None,
+    });
     if args.json {
         let mut page = row::json(&sighted, now);
         page["history"] = terms.iter().map(|term| term.json(now)).collect();
-        page["advice"] = advice::of(&sighted, now).into_iter().map(|point| json!(point)).collect();
+        let at = sighted.at.since_start();
+        page["needs"] = concerns.iter().map(|concern| concern.json(at)).collect();
         output::line(&output::printable_json(&serde_json::to_string_pretty(&page)?))?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -53,7 +62,8 @@ pub(crate) async fn run(args: Status) -> anyhow::Result<ExitCode> {
         Ok(events) => output::line(&told(events, now))?,
         Err(error) => eprintln!("warning: {error:#}"),
     }
-    output::line(&listed("Advice", advice::of(&sighted, now), "nothing stands out"))?;
+    let needs = concerns.iter().map(|concern| format!("{}.\n    {}", concern.what, concern.to_do));
+    output::line(&listed("Needs attention", needs.collect(), "nothing"))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -80,7 +90,11 @@ fn facts(sighted: &Sighted, terms: &[Term], now: Timestamp) -> String {
         facts.push(("Lease", row::or_none(lease)));
         facts.push(("Transitions", view.transitions.to_string()));
     }
-    facts.push(("Client", row::client(view)));
+    let limits = match view.registration {
+        Registration::Foreign => " (writes no fencing token, heeds no request)",
+        _ => "",
+    };
+    facts.push(("Client", row::client(view) + limits));
     if let Some(request) = &view.hand_over {
         facts.push(("Asked to", format!("hand over to {}", name(asked_for(request)))));
     }

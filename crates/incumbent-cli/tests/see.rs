@@ -158,7 +158,7 @@ fn status_says_on_one_page_what_is_known() {
         "State        Held: renewed",
         "Line\n  1. jane",
         "john became leader",
-        "Advice\n  nothing stands out",
+        "Needs attention\n  nothing",
     ] {
         assert!(page.stdout.contains(part), "{part}: {page:?}");
     }
@@ -175,7 +175,7 @@ fn status_of_a_foreign_lock_says_what_cannot_be_known_or_done() {
     foreign(&cluster, "other", "pod-a_1b2c", jiff::Timestamp::now());
     let page = cluster.run("status other");
     assert!(page.stdout.contains("Line\n  not known"), "{page:?}");
-    assert!(page.stdout.contains("writes no fencing token and heeds no request"), "{page:?}");
+    assert!(page.stdout.contains("writes no fencing token, heeds no request"), "{page:?}");
 }
 
 #[test]
@@ -331,7 +331,12 @@ fn pause_gives_the_lock_back_and_resume_lets_one_lead_again() {
     assert!(paused.stderr.contains("john stops its work and gives the lock back"), "{paused:?}");
     john.event("released");
     assert_eq!(cluster.run("wait scanner --for released").code, 0);
-    assert!(cluster.run("status scanner").stdout.contains("It is paused: nobody may lead until"));
+    assert!(
+        cluster
+            .run("status scanner")
+            .stdout
+            .contains("Nobody leads, and nobody may: the election is paused")
+    );
     assert!(!jane.history().iter().any(|line| line["event"] == "leading"));
 
     let resumed = cluster.run("resume scanner");

@@ -9,10 +9,10 @@ use incumbent::Lock;
 use incumbent::survey::{Registration, Sighted, State};
 use jiff::Timestamp;
 
-use super::concern::{Circumstances, Concern, Weight, concerns};
 use crate::chronicle::Chronicle;
+use crate::concern::{Circumstances, Concern, Weight, concerns};
 use crate::output::printable;
-use crate::row;
+use crate::row::{self, name};
 
 /// What is known at one moment.
 pub(crate) struct Known<'a> {
@@ -181,7 +181,13 @@ fn face(
         now.checked_sub(Duration::from_secs_f64(hours * 3600.0)).unwrap_or(Timestamp::MIN)
     };
     let expires = matches!(view.registration, Registration::Term | Registration::Foreign);
-    let mut face = Face {
+    let seen = Circumstances {
+        sighted,
+        now,
+        recent_changes: chronicle.changes(lock, hours_ago(1.0 / 6.0)),
+        asked_since: asked.get(lock).copied(),
+    };
+    Face {
         id: format!("{}/{lock}", lock.namespace()),
         lock: lock.clone(),
         holder: view.holder.as_deref().map(name),
@@ -195,16 +201,8 @@ fn face(
         changes: chronicle.changes(lock, hours_ago(1.0)),
         candidates: row::candidates(view),
         client: if view.holder.is_some() { name(&row::client(view)) } else { String::new() },
-        concerns: Vec::new(),
-    };
-    let seen = Circumstances {
-        view,
-        at,
-        recent_changes: chronicle.changes(lock, hours_ago(1.0 / 6.0)),
-        asked_since: asked.get(lock).copied(),
-    };
-    face.concerns = concerns(&face, &seen);
-    face
+        concerns: concerns(&seen),
+    }
 }
 
 /// When the term is over unless it is renewed. What was only read counts from the first look: no renewal
@@ -214,18 +212,6 @@ fn expires_at(sighted: &Sighted) -> Option<Duration> {
     let over_at = sighted.over_for.map(|span| at.saturating_sub(span));
     over_at.or_else(|| Some(at + sighted.expires_in?))
 }
-
-/// Text of others, for people: no tricks, and not so long that it pushes all else away.
-pub(crate) fn name(text: &str) -> String {
-    let text = printable(text);
-    match text.chars().count() {
-        0..=LONGEST_NAME => text,
-        _ => text.chars().take(LONGEST_NAME - 1).chain(['…']).collect(),
-    }
-}
-
-/// A Pod's name and uid have a hundred at most; an annotation has room for a quarter of a million.
-const LONGEST_NAME: usize = 120;
 
 #[cfg(test)]
 mod tests;

@@ -8,9 +8,9 @@ use incumbent::Lock;
 use incumbent::survey::State;
 use jiff::Timestamp;
 
-use super::board::{Board, Row, name};
+use super::board::{Board, Row};
 use crate::chronicle::{Chronicle, End, How, Span, Term, between};
-use crate::row;
+use crate::row::{self, name};
 
 /// How far back one looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

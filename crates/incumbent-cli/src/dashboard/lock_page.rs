@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::board::{Board, Row, name};
+use super::board::{Board, Row};
 use super::lanes::{Timeline, Window, clock, colour};
 use super::page::{Ages, Frame, Part, badge, bar, holder, watch, what, windows};
 use super::steering::{Steering, Wish, is_paused};
@@ -14,7 +14,7 @@ use super::{Setting, timeline};
 use crate::chronicle::Term;
 use crate::events;
 use crate::output::{printable, printable_json};
-use crate::row;
+use crate::row::{self, name};
 
 /// What Events there are on it, or why they cannot be had.
 pub(crate) type Events = anyhow::Result<Vec<Value>>;

@@ -8,9 +8,9 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::Setting;
 use super::board::{Board, Face};
-use super::concern::Concern;
 use super::lanes::{Timeline, Window, colour};
 use super::timeline;
+use crate::concern::Concern;
 use crate::row;
 
 /// Whether ages are written out: in a page yes, for it may be read without a script; in what a script swaps

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use super::Setting;
 use super::board::{Board, Row};
-use super::concern::Concern;
 use crate::output::printable_json;
 use crate::row::{self, millis};
 
@@ -51,7 +50,7 @@ fn election(board: &Board, row: &Row, at: Duration) -> Value {
         "unseenForMs": sighted.unseen_for.map(millis),
         "overForMs": sighted.over_for.map(millis),
         "changesLastHour": face.changes,
-        "needs": face.concerns.iter().map(|concern| needs(concern, at)).collect::<Value>(),
+        "needs": face.concerns.iter().map(|concern| concern.json(at)).collect::<Value>(),
         "terms": terms.collect::<Value>(),
         "unseen": unseen.collect::<Value>(),
     });
@@ -59,14 +58,4 @@ fn election(board: &Board, row: &Row, at: Duration) -> Value {
         election.extend(more);
     }
     election
-}
-
-fn needs(concern: &Concern, at: Duration) -> Value {
-    json!({
-        "kind": concern.kind,
-        "weight": concern.weight.word(),
-        "what": concern.what,
-        "toDo": concern.to_do,
-        "forMs": concern.since.map(|since| millis(at.saturating_sub(since))),
-    })
 }

@@ -158,10 +158,3 @@ fn nobody_is_said_to_lead_past_the_end_of_the_term() {
     let after = row.aged(expiry);
     assert_eq!((after.state, after.is_certain), (State::Unknown, false));
 }
-
-#[test]
-fn a_name_has_no_tricks_and_an_end() {
-    assert_eq!(name("john"), "john");
-    assert_eq!(name("a\u{202e}b\u{7}"), "a\u{fffd}b\u{fffd}");
-    assert_eq!(name(&"x".repeat(5000)).chars().count(), LONGEST_NAME);
-}
