@@ -95,19 +95,8 @@ pub(crate) fn concerns(seen: &Circumstances<'_>) -> Vec<Concern> {
     if seen.sighted.state == State::Unknown {
         return Vec::new();
     }
-    let rules = [
-        expired,
-        late,
-        paused,
-        contested,
-        unheeded,
-        foreign,
-        abandoned,
-        alone,
-        stuck_claim,
-        skewed,
-        absurd,
-    ];
+    let rules =
+        [expired, late, paused, contested, unheeded, foreign, alone, stuck_claim, skewed, absurd];
     let mut concerns: Vec<_> = rules.iter().filter_map(|rule| rule(seen)).collect();
     concerns.sort_by_key(|concern| std::cmp::Reverse(concern.weight));
     concerns
