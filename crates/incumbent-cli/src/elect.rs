@@ -213,8 +213,10 @@ struct Act {
 impl Act {
     /// Acts for as long as the leadership is valid, and then waits to be dropped.
     async fn act(&self, leadership: &Leadership, reporter: &Reporter) -> anyhow::Error {
+        // Boxed, because most have no register, and would keep room for a connection to it.
         if let Some(register) = self.register
-            && let Err(error) = register::write(register, leadership, &reporter.identity).await
+            && let Err(error) =
+                Box::pin(register::write(register, leadership, &reporter.identity)).await
         {
             return error.into();
         }

@@ -410,7 +410,7 @@ fn is_namespace(status: Option<&Value>) -> bool {
 type Exchanged = Result<(StatusCode, Option<Duration>, Vec<u8>), String>;
 
 /// Enough to keep a server busy, and few enough connections.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 8;
 
 /// Several times what a request takes.
 const SLOW: Duration = Duration::from_millis(50);

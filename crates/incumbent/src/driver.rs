@@ -337,7 +337,7 @@ impl Driver {
             }
             Some(Command::Release(token)) => self.is_current(token).then_some(Input::Release),
             Some(Command::HandOver(token, to)) => {
-                self.is_current(token).then_some(Input::HandOver(to))
+                self.is_current(token).then_some(Input::HandOver(*to))
             }
             Some(Command::AwaitRelease(waiting)) => {
                 match self.elector.is_idle() {

@@ -104,7 +104,7 @@ impl Leadership {
     pub async fn hand_over_to(self, to: Identity) -> Release {
         let commands = self.commands.clone();
         self.term.work_ended();
-        let _ = commands.send(Command::HandOver(self.fencing_token(), to));
+        let _ = commands.send(Command::HandOver(self.fencing_token(), Box::new(to)));
         drop(self);
         await_release(&commands).await
     }
@@ -124,7 +124,8 @@ pub(crate) enum Command {
     /// The work of this term has stopped: give the leadership back.
     Release(FencingToken),
     /// The same, with a wish who leads next.
-    HandOver(FencingToken, Identity),
+    /// Boxed, because a channel has room for thirty-two of the largest.
+    HandOver(FencingToken, Box<Identity>),
     /// Say how the release went, as soon as there is nothing (more) to release.
     AwaitRelease(oneshot::Sender<Release>),
 }
