@@ -408,7 +408,7 @@ impl Elector {
         if !sent.purpose.is_stamped() {
             let retry_period = self.config.timing.retry_period();
             // Never none: at the same moment the same lot is drawn.
-            let shares = 1 + lot(self.config.session, now, 1024);
+            let shares = lot(self.config.session, now, 1024).max(1);
             self.line_pause = now + retry_period / 1024 * shares;
             return;
         }
