@@ -332,6 +332,8 @@ impl Demo {
         eprintln!("  export KUBECONFIG={}", kubeconfig.display());
         let incumbent = std::env::current_exe()?;
         eprintln!("  {} get", incumbent.display());
+        eprintln!("  {} step-down demo --wait     # move the leader", incumbent.display());
+        eprintln!("  {} history demo              # what has happened", incumbent.display());
         eprintln!("  {} elect --lock {LOCK} --preset fast     # one more", incumbent.display());
         eprintln!("  kubectl get lease demo -o yaml                  # if you have kubectl");
         if let Some(pid) = self.candidates.id(&leader) {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::args::duration;
-use crate::chronicle::{Chronicle, Term, between};
+use crate::chronicle::{Chronicle, How, Term, between};
 use crate::cluster::Operator;
 use crate::row::{self, or_none, span};
 use crate::{events, output};
@@ -44,7 +44,8 @@ pub(crate) async fn run(args: History) -> anyhow::Result<ExitCode> {
         args.since.is_none_or(|since| between(ended, now) <= since)
     };
     let gap_before = |place: usize| {
-        let before = all[..place].last()?.end?;
+        // Of an end that nobody told of, no more is known than that it came before.
+        let before = all[..place].last()?.end.filter(|end| end.how != How::Unsaid)?;
         Some(between(before.at, all[place].began.max(before.at)))
     };
     let shown: Vec<_> = (0..all.len()).filter(|place| is_recent(all[*place])).collect();
