@@ -196,7 +196,9 @@ async fn pod_of(client: &kube::Client, view: &LockView) -> anyhow::Result<Pod> {
     };
     for name in names.into_iter().flatten().filter(is_name) {
         let path = format!("/api/v1/namespaces/{}/pods/{name}", view.lock.namespace());
-        match client.request::<Value>(http::Request::get(path).body(Vec::new())?).await {
+        let reading = client.request::<Value>(http::Request::get(path).body(Vec::new())?);
+        let read = tokio::time::timeout(PATIENCE, reading).await;
+        match read.with_context(|| format!("no answer in time about Pod {name}"))? {
             Ok(pod) => {
                 return Ok(Pod { name: name.to_owned(), uid: pod["metadata"]["uid"].clone() });
             }
@@ -230,10 +232,23 @@ impl Pod {
         let request = http::Request::post(path)
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(serde_json::to_vec(&eviction)?)?;
-        let answer = client.request::<Value>(request).await;
-        answer.with_context(|| format!("Pod {} was not evicted", self.name)).map(drop)
+        let name = &self.name;
+        match tokio::time::timeout(PATIENCE, client.request::<Value>(request)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(kube::Error::Api(status))) if status.code < 500 => {
+                anyhow::bail!("Pod {name} was not evicted: {}", status.message)
+            }
+            // It may have been, or may be yet.
+            _ => anyhow::bail!(
+                "no answer says whether Pod {name} was evicted; look with: kubectl -n {namespace} get \
+                 pod {name}"
+            ),
+        }
     }
 }
+
+/// For one answer about a Pod.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Waits for the next term, and says how it went.
 async fn follow(
