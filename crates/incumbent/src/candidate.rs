@@ -420,7 +420,7 @@ impl Builder {
         let (publish, views) = watch::channel(View::UNKNOWN);
         let current = CurrentTerm::default();
         let events = self.has_events.then(|| Events::new(self.api.clone(), identity.clone()));
-        let proofs = Proofs::new(self.api.clone(), self.clock, &config.card, self.kubelet_reports);
+        let proofs = Proofs::new(self.api.clone(), &config.card, self.kubelet_reports);
         let feed = self.feed.unwrap_or_else(|| Feed::of_one(self.api.clone()));
         let news = feed.subscribe(&lock, config.timing.retry_period());
         let driver = Driver::new(Parts {

@@ -106,13 +106,13 @@ fn events_rule() -> Part {
 
 fn pods_rule() -> Part {
     let verbs = list([
-        item(text("get")),
+        item(text("get")).only(Switch::Label),
         item(text("list")).only(Switch::Label),
         item(text("patch")).only(Switch::Label),
         item(text("watch")).only(Switch::KubeletReports),
     ]);
     rule(("", "pods"), &[], verbs).only(Switch::Pods).note(
-        "The Pods of the candidates: get and watch for what the kubelet reports of a dead leader,\n\
+        "The Pods of the candidates: watch for what the kubelet reports of a dead leader,\n\
          get, list and patch for the leader's label. RBAC cannot limit patch to labels.",
     )
 }

@@ -1,0 +1,156 @@
+//! In which container a process runs, and what proves that this start of it has ended.
+//!
+//! Nothing here reads `/proc` or asks an API server: callers bring what those say, as plain data. Each
+//! rule names the deployment that would break it otherwise.
+
+use std::fmt;
+
+/// The container in which a process runs: one start of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Container {
+    /// The uid of its Pod, as the kubelet on its node knows it.
+    pub pod_uid: String,
+    /// Its name in the Pod.
+    pub name: String,
+    /// Which start of it. `None` where the process cannot show that process 1 is the container's own:
+    /// then nothing proves the end of this start.
+    pub start: Option<ContainerStart>,
+    /// Where the kubelet reports the end of this start. `None` where it cannot.
+    pub report: Option<ContainerReport>,
+}
+
+/// One start of a container, as its node tells it from all others.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ContainerStart {
+    /// The kernel's name for its own start: `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// The Pod's sandbox: the inode of the IPC namespace that all containers of the Pod share.
+    pub sandbox: u64,
+    /// The file for the termination message. The kubelet makes a new one for each start.
+    pub file: String,
+    /// Clock ticks from the start of the kernel to that of process 1: field 22 of `/proc/1/stat`.
+    pub ticks: u64,
+}
+
+/// Where the kubelet reports the end of one start of a container.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ContainerReport {
+    /// The namespace of the Pod.
+    pub namespace: String,
+    /// The name of the Pod.
+    pub pod: String,
+    /// What this start has written into its termination message.
+    pub mark: Mark,
+}
+
+/// A random number that one start of a container leaves in its file for the termination message.
+///
+/// The kubelet reads that file when the container has terminated, and only then. So a report that
+/// shows the mark is about this very start: no clock, name or id has to be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Mark(pub u128);
+
+/// What the kernel shows to a process of where it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Surroundings {
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// The inode of the process's IPC namespace.
+    pub ipc_namespace: u64,
+    /// The kubelet's files for termination messages among the process's mounts.
+    pub own_files: Vec<MessageFile>,
+    /// Those among the mounts of process 1. Empty where they cannot be read.
+    pub first_files: Vec<MessageFile>,
+    /// When process 1 started: field 22 of `/proc/1/stat`.
+    pub first_ticks: u64,
+}
+
+/// A kubelet's file for the termination message of one start of a container, by its path
+/// `.../pods/UID/containers/NAME/FILE`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct MessageFile {
+    /// The uid of the Pod.
+    pub pod_uid: String,
+    /// The name of the container.
+    pub container: String,
+    /// The file, which each start has of its own.
+    pub file: String,
+}
+
+/// That a container has terminated, as the status of a Pod says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Termination<'a> {
+    /// The uid of the Pod in the API.
+    pub pod_uid: &'a str,
+    /// Whether the Pod mirrors a static one, whose uid the API server did not assign.
+    pub is_mirror: bool,
+    /// The name of the container.
+    pub container: &'a str,
+    /// Why it has ended.
+    pub reason: &'a str,
+    /// The termination message.
+    pub message: &'a str,
+}
+
+impl Container {
+    /// The container that a process runs in. `None` where the kernel shows none, or more than one.
+    ///
+    /// A start is known only where process 1 has the same message file mounted. With
+    /// `shareProcessNamespace` process 1 is the Pod's pause process, with `hostPID` the node's init, and in
+    /// an ephemeral container with a target it is the target's: these outlive the container, and other
+    /// processes of it may, too. The node's own IPC namespace (`hostIPC`) names no sandbox.
+    pub fn seen(surroundings: Surroundings) -> Option<Self> {
+        let Surroundings { boot_id, ipc_namespace, own_files, first_files, first_ticks } =
+            surroundings;
+        let own = only(own_files)?;
+        let is_first_here = only(first_files).as_ref() == Some(&own);
+        let is_known = is_first_here && !boot_id.is_empty() && ipc_namespace != NODES_IPC_NAMESPACE;
+        let MessageFile { pod_uid, container: name, file } = own;
+        let start = ContainerStart { boot_id, sandbox: ipc_namespace, file, ticks: first_ticks };
+        Some(Self { pod_uid, name, start: is_known.then_some(start), report: None })
+    }
+
+    /// Whether this is a later start of the same container: then the earlier one has ended, with all
+    /// processes in it. For the kubelet starts a container again only after it has ended, and the kernel
+    /// ends all processes of a PID namespace with its first.
+    ///
+    /// - *Another kernel start proves nothing.* A static Pod can have one uid on several nodes, and a node
+    ///   may have been replaced while the old machine still runs.
+    /// - *Another sandbox proves nothing.* Two kubelets can share a kernel; and a container runtime that
+    ///   has lost its state starts all containers again, beside those that still run.
+    /// - *The same file is the same start*: of two processes in one container, also where each has made
+    ///   a PID namespace of its own.
+    pub fn succeeds(&self, earlier: &Self) -> bool {
+        let (Some(own), Some(before)) = (&self.start, &earlier.start) else { return false };
+        let is_same_container = self.pod_uid == earlier.pod_uid && self.name == earlier.name;
+        let is_same_sandbox = own.boot_id == before.boot_id && own.sandbox == before.sandbox;
+        let is_later = own.file != before.file && own.ticks > before.ticks;
+        is_same_container && is_same_sandbox && is_later
+    }
+
+    /// Whether a status proves that this start has ended, with all processes in it.
+    ///
+    /// It stays true for ever, so that an old copy of the status cannot mislead.
+    /// `ContainerStatusUnknown` is the kubelet's word for a container that it has lost sight of.
+    pub fn has_ended(&self, told: &Termination<'_>) -> bool {
+        let (Some(_), Some(report)) = (&self.start, &self.report) else { return false };
+        let is_own = told.pod_uid == self.pod_uid && told.container == self.name;
+        let is_witnessed = !told.is_mirror && told.reason != "ContainerStatusUnknown";
+        is_own && is_witnessed && told.message.contains(&report.mark.to_string())
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "incumbent.dev/start={:032x}", self.0)
+    }
+}
+
+fn only(files: Vec<MessageFile>) -> Option<MessageFile> {
+    let mut files = files.into_iter();
+    let first = files.next()?;
+    files.all(|file| file == first).then_some(first)
+}
+
+/// `PROC_IPC_INIT_INO` of Linux, on every machine.
+const NODES_IPC_NAMESPACE: u64 = 0xEFFF_FFFF;
