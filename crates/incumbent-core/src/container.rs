@@ -94,49 +94,86 @@ pub struct Termination<'a> {
 
 impl Container {
     /// The container that a process runs in. `None` where the kernel shows none, or more than one.
-    ///
-    /// A start is known only where process 1 has the same message file mounted. With
-    /// `shareProcessNamespace` process 1 is the Pod's pause process, with `hostPID` the node's init, and in
-    /// an ephemeral container with a target it is the target's: these outlive the container, and other
-    /// processes of it may, too. The node's own IPC namespace (`hostIPC`) names no sandbox.
     pub fn seen(surroundings: Surroundings) -> Option<Self> {
-        let Surroundings { boot_id, ipc_namespace, own_files, first_files, first_ticks } =
-            surroundings;
-        let own = only(own_files)?;
-        let is_first_here = only(first_files).as_ref() == Some(&own);
-        let is_known = is_first_here && !boot_id.is_empty() && ipc_namespace != NODES_IPC_NAMESPACE;
-        let MessageFile { pod_uid, container: name, file } = own;
-        let start = ContainerStart { boot_id, sandbox: ipc_namespace, file, ticks: first_ticks };
-        Some(Self { pod_uid, name, start: is_known.then_some(start), report: None })
+        let start = surroundings.start();
+        let MessageFile { pod_uid, container: name, .. } = only(surroundings.own_files)?;
+        Some(Self { pod_uid, name, start, report: None })
     }
 
     /// Whether this is a later start of the same container: then the earlier one has ended, with all
     /// processes in it. For the kubelet starts a container again only after it has ended, and the kernel
     /// ends all processes of a PID namespace with its first.
-    ///
-    /// - *Another kernel start proves nothing.* A static Pod can have one uid on several nodes, and a node
-    ///   may have been replaced while the old machine still runs.
-    /// - *Another sandbox proves nothing.* Two kubelets can share a kernel; and a container runtime that
-    ///   has lost its state starts all containers again, beside those that still run.
-    /// - *The same file is the same start*: of two processes in one container, also where each has made
-    ///   a PID namespace of its own.
     pub fn succeeds(&self, earlier: &Self) -> bool {
         let (Some(own), Some(before)) = (&self.start, &earlier.start) else { return false };
-        let is_same_container = self.pod_uid == earlier.pod_uid && self.name == earlier.name;
-        let is_same_sandbox = own.boot_id == before.boot_id && own.sandbox == before.sandbox;
-        let is_later = own.file != before.file && own.ticks > before.ticks;
-        is_same_container && is_same_sandbox && is_later
+        if self.pod_uid != earlier.pod_uid {
+            return false;
+        }
+        // The containers of one Pod live side by side.
+        if self.name != earlier.name {
+            return false;
+        }
+        // A static Pod can have one uid on several nodes; and a node may have been replaced while the old
+        // machine still runs.
+        if own.boot_id != before.boot_id {
+            return false;
+        }
+        // Two kubelets can share a kernel; and a container runtime that has lost its state starts all
+        // containers again, beside those that still run.
+        if own.sandbox != before.sandbox {
+            return false;
+        }
+        // Two processes of one start, also where each has made a PID namespace of its own.
+        if own.file == before.file {
+            return false;
+        }
+        own.ticks > before.ticks
     }
 
     /// Whether a status proves that this start has ended, with all processes in it.
     ///
     /// It stays true for ever, so that an old copy of the status cannot mislead.
-    /// `ContainerStatusUnknown` is the kubelet's word for a container that it has lost sight of.
     pub fn has_ended(&self, told: &Termination<'_>) -> bool {
-        let (Some(_), Some(report)) = (&self.start, &self.report) else { return false };
-        let is_own = told.pod_uid == self.pod_uid && told.container == self.name;
-        let is_witnessed = !told.is_mirror && told.reason != "ContainerStatusUnknown";
-        is_own && is_witnessed && told.message.contains(&report.mark.to_string())
+        let Some(report) = &self.report else { return false };
+        // Processes of this container may outlive it.
+        if self.start.is_none() {
+            return false;
+        }
+        // It is another Pod of that name.
+        if told.pod_uid != self.pod_uid {
+            return false;
+        }
+        // The uid is one that a file on some node gives to a static Pod.
+        if told.is_mirror {
+            return false;
+        }
+        if told.container != self.name {
+            return false;
+        }
+        // The kubelet has lost sight of the container, which may run.
+        if told.reason == "ContainerStatusUnknown" {
+            return false;
+        }
+        told.message.contains(&report.mark.to_string())
+    }
+}
+
+impl Surroundings {
+    /// Which start of its container the process is in.
+    fn start(&self) -> Option<ContainerStart> {
+        let own = only(self.own_files.clone())?;
+        // With `shareProcessNamespace` process 1 is the Pod's pause process, with `hostPID` the node's init,
+        // in an ephemeral container with a target it is the target's. They and others may outlive the
+        // container.
+        if only(self.first_files.clone()).as_ref() != Some(&own) {
+            return None;
+        }
+        // `hostIPC`: it names no sandbox.
+        if self.ipc_namespace == NODES_IPC_NAMESPACE {
+            return None;
+        }
+        let boot_id = Some(&self.boot_id).filter(|id| !id.is_empty())?.clone();
+        let (sandbox, ticks) = (self.ipc_namespace, self.first_ticks);
+        Some(ContainerStart { boot_id, sandbox, file: own.file, ticks })
     }
 }
 
