@@ -1,8 +1,9 @@
 //! Proofs that the holder's process has ended: then nobody has to wait for its lease.
 //!
 //! There are two, and no others. A later start of the same container shows by itself that the earlier one
-//! is over; and, for whoever trusts it, the kubelet reports that a container has terminated. That a Pod is
-//! gone, failed, unready or being deleted proves nothing: its processes may run on.
+//! has ended; and, where it is asked for, the kubelet reports that a container has terminated. The rules of
+//! both are in the core, [`Container`]. That a Pod is gone, failed, unready or being deleted proves nothing,
+//! because its processes may run.
 
 mod container;
 mod kubelet;

@@ -67,7 +67,12 @@ fn statuses(pod: &Value) -> impl Iterator<Item = &Value> {
 /// `claimed` was not found out by this process itself.
 pub(super) fn introduce(api: &Api, claimed: &Container) -> Option<Container> {
     let own = container::own().filter(|own| own.container == *claimed)?;
-    own.container.start.as_ref()?;
+    if own.container.start.is_none() {
+        let hint = "hostPID, shareProcessNamespace or hostIPC, or process 1 is another user's: followers \
+                    wait for the lease";
+        tracing::warn!(lock = %api.lock(), hint, "kubelet_reports has no effect in this Pod");
+        return None;
+    }
     let (namespace, pod) = own_pod(api)?;
     let report = ContainerReport { namespace, pod, mark: container::own_mark()? };
     Some(Container { report: Some(report), ..claimed.clone() })
