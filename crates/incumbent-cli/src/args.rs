@@ -171,7 +171,7 @@ pub(crate) struct Candidacy {
     #[arg(long, value_name = "ADDRESS")]
     address: Option<String>,
     /// Take over as soon as the kubelet reports that the leader's container has terminated; all candidates
-    /// need it, and the verbs get and watch on pods
+    /// need it, and the verb watch on pods. Has no effect where a Pod shares a PID namespace
     #[arg(long)]
     kubelet_reports: bool,
     /// Give no fencing token below this, for a lock that moves to another cluster or a restored backup

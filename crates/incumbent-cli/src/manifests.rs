@@ -52,7 +52,8 @@ pub(crate) struct Wanted {
     /// Grant Events on the lock
     #[arg(long)]
     events: bool,
-    /// Grant a look at the Pods, to take over as soon as the kubelet reports a leader's end
+    /// Grant a look at the Pods, to take over as soon as the kubelet reports a leader's end; not for sidecars
+    /// or Pods that share a PID namespace
     #[arg(long)]
     kubelet_reports: bool,
     /// Grant a label on the leader's Pod
@@ -122,6 +123,13 @@ impl Settings {
         }
         if wanted.image.is_none() && !wanted.command.is_empty() {
             return Err(invalid("a command without --image is for no Deployment", "add --image"));
+        }
+        let is_sidecar = wanted.usage == Usage::Sidecar && wanted.image.is_some();
+        if is_sidecar && wanted.kubelet_reports {
+            return Err(invalid(
+                "the end of a sidecar proves nothing about the application beside it",
+                "leave --kubelet-reports out; --for run and --for library can use it",
+            ));
         }
         let shows = match wanted.usage {
             Usage::Library => "",

@@ -113,7 +113,8 @@ fn candidate(
         .timing(timing)
         .token_floor(args.token_floor)
         .priority(args.priority)
-        .kubelet_reports(args.kubelet_reports)
+        // Its own container can end while the application beside it works on.
+        .container(None)
         .events(args.events)
         .metrics(exporter.clone())
         .on_overrun(report);

@@ -252,6 +252,7 @@ fn what_cannot_be_a_name_or_makes_no_sense_is_refused() {
         ("--lock lease/a -- sh", "without --image"),
         ("--lock lease/a --for run --label", "writes no label"),
         ("--lock lease/a --for sidecar --endpoint-slice web", "writes no EndpointSlice"),
+        ("--lock lease/a --for sidecar --image app:1 --kubelet-reports", "beside it"),
     ] {
         let outcome = run(&format!("manifests {arguments}"));
         assert_eq!((outcome.code, outcome.stdout.as_str()), (2, ""), "{arguments}: {outcome:?}");
@@ -296,8 +297,8 @@ fn the_chart_says_what_the_command_prints() {
             "--lock configmap/web --pre-create --no-watch --events",
         ),
         (
-            "{kubeletReports: true, label: true, image: 'r.example/a/b:1@sha256:0'}",
-            "--lock lease/web --kubelet-reports --label --image r.example/a/b:1@sha256:0",
+            "{events: true, label: true, image: 'r.example/a/b:1@sha256:0'}",
+            "--lock lease/web --events --label --image r.example/a/b:1@sha256:0",
         ),
         ("{flowSchema: true, label: true}", "--lock lease/web --flow-schema --label"),
         (

@@ -274,7 +274,7 @@ fn under_the_name_that_krew_gives_it_it_is_a_plugin_of_kubectl() {
 
 #[test]
 fn what_the_manifests_tell_the_sidecar_it_understands() {
-    let arguments = "manifests --for sidecar --image app:1 --events --kubelet-reports --label";
+    let arguments = "manifests --for sidecar --image app:1 --events --label";
     for lock in ["lease/scanner", "configmap/board:second"] {
         let printed = incumbent(arguments).args(["--lock", lock]).output().unwrap();
         let printed = String::from_utf8(printed.stdout).unwrap();

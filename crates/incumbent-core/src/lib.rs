@@ -59,6 +59,7 @@
 //! rest on it. Chance stays outside: where candidates should spread, the core answers with a
 //! [`Window`].
 
+mod container;
 mod elector;
 mod message;
 mod onlooker;
@@ -68,6 +69,9 @@ mod time;
 mod timing;
 mod waitlist;
 
+pub use container::{
+    Container, ContainerReport, ContainerStart, Mark, MessageFile, Surroundings, Termination,
+};
 pub use elector::{Config, Elector, Sighting};
 pub use message::{
     Asked, Change, Follow, Input, Loss, Observation, Operation, Output, Release, Reply, Request,
@@ -75,8 +79,7 @@ pub use message::{
 };
 pub use onlooker::Onlooker;
 pub use record::{
-    Card, Container, ContainerReport, ContainerStart, FencingToken, HandOver, Identity, Record,
-    Session, Snapshot, Stamp, Uid, Version,
+    Card, FencingToken, HandOver, Identity, Record, Session, Snapshot, Stamp, Uid, Version,
 };
 pub use time::{Instant, Now, WallTime, Window};
 pub use timing::{Timing, TimingError};

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::container::Container;
 use crate::time::WallTime;
 use crate::waitlist::Waitlist;
 
@@ -108,53 +109,6 @@ pub struct Card {
     pub container: Option<Container>,
 }
 
-/// The container in which a process runs: one start of it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Container {
-    /// The uid of its Pod.
-    pub pod_uid: String,
-    /// Its name in the Pod.
-    pub name: String,
-    /// Which start of it. `None` where the process could not find out.
-    pub start: Option<ContainerStart>,
-    /// Where the kubelet reports of this start. `None` where nobody looked it up.
-    pub report: Option<ContainerReport>,
-}
-
-/// One start of a container: that of the first process in it, as the node's kernel counts.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ContainerStart {
-    /// The kernel's name for its own start: `/proc/sys/kernel/random/boot_id`.
-    pub boot_id: String,
-    /// Clock ticks from there to the start of process 1: field 22 of `/proc/1/stat`.
-    pub ticks: u64,
-}
-
-/// Under which names the kubelet reports of one start of a container.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ContainerReport {
-    /// The namespace of the Pod.
-    pub namespace: String,
-    /// The name of the Pod.
-    pub pod: String,
-    /// The runtime's id, with the scheme: `containerStatuses[].containerID`.
-    pub id: String,
-}
-
-impl Container {
-    /// Whether this is a later start of the same container: then the earlier one has ended, with all
-    /// processes in it.
-    ///
-    /// The kubelet starts a container again only once its processes are gone, and the kernel ends all
-    /// processes of a container with its first. Does not hold for processes that make PID namespaces of
-    /// their own inside of the container, with a `/proc` of their own.
-    pub fn succeeds(&self, earlier: &Self) -> bool {
-        let same = self.pod_uid == earlier.pod_uid && self.name == earlier.name;
-        let (Some(own), Some(before)) = (&self.start, &earlier.start) else { return false };
-        same && (own.boot_id != before.boot_id || own.ticks > before.ticks)
-    }
-}
-
 /// A request to hand over, from outside of the election.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HandOver {
@@ -173,6 +127,13 @@ impl Record {
     /// The fencing token of the running term. `None` where the holder writes none.
     pub fn token(&self) -> Option<FencingToken> {
         (self.holder.is_some() && self.session.is_some()).then_some(self.last_token)
+    }
+
+    /// The process that holds the lock and the container that it runs in, where it says so and is not
+    /// the one with the session `own`.
+    pub fn other_holder(&self, own: Session) -> Option<(Session, &Container)> {
+        let session = self.session.filter(|session| *session != own)?;
+        Some((session, self.card.container.as_ref()?))
     }
 
     /// Whether `identity` shall not lead.

@@ -28,7 +28,7 @@ pub struct Violation {
 type Verdict = Result<(), Violation>;
 
 /// All of them.
-pub const TABLE: [&Property; 18] = [
+pub const TABLE: [&Property; 19] = [
     &AT_MOST_ONE_LEADER,
     &TOKENS_RISE,
     &STORE_KEEPS_THE_ORDER,
@@ -43,6 +43,7 @@ pub const TABLE: [&Property; 18] = [
     &OTHERS_CONTENT_STAYS,
     &LINE_IS_ONLY_A_HINT,
     &FIRST_COME_FIRST_SERVED,
+    &PROOF_IMPLIES_A_DEATH,
     &RECOVERS_AFTER_HEALING,
     &NO_CHURN_WHILE_HEALTHY,
     &NO_BUSY_LOOP,
@@ -258,6 +259,24 @@ const FIRST_COME_FIRST_SERVED: Property = Property {
 pub(crate) fn first_come_first_served(acquirer: usize, passed_over: Option<usize>) -> Verdict {
     require(&FIRST_COME_FIRST_SERVED, passed_over.is_none(), || {
         format!("{acquirer} acquires before {}", passed_over.unwrap_or_default())
+    })
+}
+
+const PROOF_IMPLIES_A_DEATH: Property = Property {
+    name: "proof-implies-a-death",
+    source: "docs/operating.md, faster than the lease; the kubelet (makeMounts, ContainerStatusUnknown)",
+};
+
+/// When `believer` takes a process for ended, that process has ended. `alive` is the candidate in which
+/// it still runs.
+pub(crate) fn proof_implies_a_death(
+    believer: usize,
+    alive: Option<usize>,
+    shape: impl FnOnce() -> String,
+) -> Verdict {
+    require(&PROOF_IMPLIES_A_DEATH, alive.is_none(), || {
+        let alive = alive.unwrap_or_default();
+        format!("{believer} takes {alive} for dead, which runs; deployed as {}", shape())
     })
 }
 

@@ -105,7 +105,7 @@ impl Fault {
         (Self::WallStandsStill, "wall clock stands still"),
         (Self::MixedTimings, "timings differ"),
         (Self::Priorities, "priorities differ"),
-        (Self::EndProven, "end proven"),
+        (Self::EndProven, "status of a Pod seen"),
     ];
 }
 
@@ -138,12 +138,14 @@ pub enum Outcome {
     InTurn,
     HandedOver,
     Succession,
+    LaterStart,
+    NoProof,
     Settled,
 }
 
 impl Outcome {
     /// All outcomes, with their names.
-    pub const TABLE: [(Self, &'static str); 25] = [
+    pub const TABLE: [(Self, &'static str); 27] = [
         (Self::Term, "terms"),
         (Self::Renewal, "renewals"),
         (Self::LostByDeadline, "lost by the clock"),
@@ -168,6 +170,8 @@ impl Outcome {
         (Self::InTurn, "heads of the line that acquired"),
         (Self::HandedOver, "leaders that handed over when asked"),
         (Self::Succession, "ended holders succeeded early"),
+        (Self::LaterStart, "ends proven by a later start"),
+        (Self::NoProof, "statuses that prove nothing"),
         (Self::Settled, "healed elections"),
     ];
 }

@@ -1,11 +1,12 @@
 //! The world: candidates, the server, and one heap of what happens next.
 //!
 //! Read `World` and `happen` here; then `driver.rs` for what surrounds an elector, `work.rs` for
-//! what a leader does, `line.rs` for those who wait, `network.rs` for what becomes of requests and watches, `trouble.rs` for what
-//! goes wrong.
+//! what a leader does, `line.rs` for those who wait, `kubelet.rs` for proofs of an end, `network.rs` for what becomes of requests
+//! and watches, `trouble.rs` for what goes wrong.
 
 mod driver;
 mod foreign;
+mod kubelet;
 mod line;
 mod network;
 mod node;
@@ -26,6 +27,7 @@ use crate::tally::{Fault, Outcome, Tally};
 use crate::{Run, Trace};
 
 use foreign::Foreign;
+use kubelet::Cluster;
 use network::{Answer, Arrival, Landed, News};
 use node::Node;
 use trouble::Upset;
@@ -39,6 +41,7 @@ pub(crate) struct World {
     server: Server,
     nodes: Vec<Node>,
     foreign: Vec<Foreign>,
+    cluster: Cluster,
     /// Numbers for flights, alarms, watches and terms: an event of one that is over finds nobody.
     numbers: u32,
     /// What people did that is outside of the assumptions, and to whose advantage.
@@ -144,9 +147,9 @@ enum Event {
         node: usize,
         term: u32,
     },
-    EndProven {
+    StatusSeen {
         node: usize,
-        life: u32,
+        report: usize,
     },
     Ask,
     Trouble,
@@ -171,6 +174,7 @@ impl World {
             server: Server::new(plan.background, plan.lock_exists),
             nodes,
             foreign,
+            cluster: Cluster::new(plan.seed, plan.candidates.len()),
             plan,
             chance,
             now: 0,
@@ -273,7 +277,7 @@ impl World {
             Event::Resume { node } => self.on_resume(node),
             Event::Foreign { index, number } => self.on_foreign(index, number),
             Event::HandOver { node, term } => self.on_hand_over(node, term),
-            Event::EndProven { node, life } => self.on_end_proven(node, life),
+            Event::StatusSeen { node, report } => self.on_status_seen(node, report),
             Event::Ask => self.on_ask(),
             Event::Trouble => self.on_trouble(),
             Event::Heal => self.on_heal(),

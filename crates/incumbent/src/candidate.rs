@@ -270,12 +270,16 @@ impl Builder {
         self
     }
 
-    /// Says in which container this process runs. Default: what the process's mounts say, and none outside of
-    /// Pods.
+    /// Sets in which container this process runs. Default: what the process's mounts say, and none outside
+    /// of Pods.
     ///
-    /// A later start of a container takes over at once from an earlier one that crashed while it led: the
-    /// kubelet starts a container again only when its processes are gone. `None` turns that off, as a program
-    /// must that makes PID namespaces of its own for candidates in one container.
+    /// A later start of a container takes over at once from an earlier one that crashed while it led,
+    /// because the kubelet starts a container again only after it has ended. That counts on the same node,
+    /// in the same sandbox of the Pod, and where process 1 is the container's own: see
+    /// `docs/operating.md`, "Faster than the lease after a crash". Elsewhere it has no effect.
+    ///
+    /// Pass `None` where the work runs outside of this container: it may outlive the container's end.
+    /// A value that this process did not find out by itself is published as it is.
     pub fn container(mut self, container: Option<Container>) -> Self {
         self.container = container;
         self
@@ -284,10 +288,18 @@ impl Builder {
     /// Takes over as soon as the kubelet reports that the leader's container has terminated, which it does
     /// about a second after a crash, instead of waiting for the lease to end. Default: off.
     ///
-    /// All candidates need it, for a leader has to say where it is reported of; it does once its container
-    /// is half a minute old. The account needs the verbs `get` and `watch` on `pods`. Only the report that
-    /// this very container has terminated counts. That its Pod is gone, has failed, is unready or being
-    /// deleted does not, for its processes may run on. Whoever may write the status of Pods can forge it.
+    /// All candidates need it. A process that turns it on adds a line with a random number to its
+    /// container's termination message, and the kubelet shows that message when the container has
+    /// terminated, and only then. So `kubectl describe pod` shows the line, and
+    /// `terminationMessagePolicy: FallbackToLogsOnError` finds a message, and no longer falls back to logs.
+    ///
+    /// The account needs the verb `watch` on `pods`. That a Pod is gone, has failed, is unready or being
+    /// deleted proves nothing, because its processes may run. A program that may write the status of Pods
+    /// can forge a report.
+    ///
+    /// Has no effect with `shareProcessNamespace`, `hostPID` or `hostIPC`, for static Pods, and where a
+    /// candidate may not read the mounts of process 1: then the lease is waited for, and a warning is
+    /// logged.
     pub fn kubelet_reports(mut self, on: bool) -> Self {
         self.kubelet_reports = on;
         self
@@ -420,7 +432,7 @@ impl Builder {
         let (publish, views) = watch::channel(View::UNKNOWN);
         let current = CurrentTerm::default();
         let events = self.has_events.then(|| Events::new(self.api.clone(), identity.clone()));
-        let proofs = Proofs::new(self.api.clone(), self.clock, &config.card, self.kubelet_reports);
+        let proofs = Proofs::new(self.api.clone(), &config.card, self.kubelet_reports);
         let feed = self.feed.unwrap_or_else(|| Feed::of_one(self.api.clone()));
         let news = feed.subscribe(&lock, config.timing.retry_period());
         let driver = Driver::new(Parts {

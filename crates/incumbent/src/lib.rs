@@ -108,7 +108,7 @@ pub use gate::{Gated, NotLeading, WriteGate};
 #[doc(inline)]
 pub use incumbent_core::{
     Asked, Container, ContainerReport, ContainerStart, FencingToken, HandOver, Identity, Instant,
-    Loss, Release, Session, Timing, TimingError, Waiter,
+    Loss, Mark, Release, Session, Timing, TimingError, Waiter,
 };
 pub use leadership::Leadership;
 pub use lock::Lock;

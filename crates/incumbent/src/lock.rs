@@ -8,8 +8,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use incumbent_core::{
-    Card, Container, ContainerReport, ContainerStart, FencingToken, Identity, Record, Session,
-    Snapshot, Stamp, Uid, Version, Waitlist, WallTime,
+    Card, Container, ContainerReport, ContainerStart, FencingToken, Identity, Mark, Record,
+    Session, Snapshot, Stamp, Uid, Version, Waitlist, WallTime,
 };
 use serde_json::{Map, Value, json};
 
@@ -414,17 +414,40 @@ impl Term {
     }
 }
 
+/// What earlier versions wrote has neither `start` nor `report`, and so proves nothing.
 fn container(from: &Value) -> Option<Container> {
-    let text = |field: &str| from[field].as_str().map(str::to_owned);
-    let start = text("bootId").zip(from["startTicks"].as_u64());
-    let report = text("namespace").zip(text("pod")).zip(text("id"));
     Some(Container {
-        pod_uid: text("podUid")?,
-        name: text("name")?,
-        start: start.map(|(boot_id, ticks)| ContainerStart { boot_id, ticks }),
-        report: report.map(|((namespace, pod), id)| ContainerReport { namespace, pod, id }),
+        pod_uid: text(from, "podUid")?,
+        name: text(from, "name")?,
+        start: container_start(&from["start"]),
+        report: container_report(&from["report"]),
     })
 }
+
+fn container_start(from: &Value) -> Option<ContainerStart> {
+    Some(ContainerStart {
+        boot_id: text(from, "bootId")?,
+        sandbox: from["sandbox"].as_u64()?,
+        file: text(from, "file")?,
+        ticks: from["ticks"].as_u64()?,
+    })
+}
+
+fn container_report(from: &Value) -> Option<ContainerReport> {
+    let mark = from["mark"].as_str().filter(|mark| mark.len() == MARK_DIGITS)?;
+    Some(ContainerReport {
+        namespace: text(from, "namespace")?,
+        pod: text(from, "pod")?,
+        mark: Mark(u128::from_str_radix(mark, 16).ok()?),
+    })
+}
+
+fn text(from: &Value, field: &str) -> Option<String> {
+    from[field].as_str().map(str::to_owned)
+}
+
+/// Of 128 bits.
+const MARK_DIGITS: usize = 32;
 
 // Writing.
 
@@ -479,14 +502,13 @@ fn write_card(into: &mut Map<String, Value>, card: &Card) {
     let address = card.address.as_deref().map(Value::from);
     let container = card.container.as_ref().map(|container| {
         let mut said = json!({ "podUid": container.pod_uid, "name": container.name });
-        if let Some(ContainerStart { boot_id, ticks }) = &container.start {
-            said["bootId"] = boot_id.as_str().into();
-            said["startTicks"] = (*ticks).into();
+        if let Some(ContainerStart { boot_id, sandbox, file, ticks }) = &container.start {
+            said["start"] =
+                json!({ "bootId": boot_id, "sandbox": sandbox, "file": file, "ticks": ticks });
         }
-        if let Some(ContainerReport { namespace, pod, id }) = &container.report {
-            said["namespace"] = namespace.as_str().into();
-            said["pod"] = pod.as_str().into();
-            said["id"] = id.as_str().into();
+        if let Some(ContainerReport { namespace, pod, mark: Mark(mark) }) = &container.report {
+            let mark = format!("{mark:032x}");
+            said["report"] = json!({ "namespace": namespace, "pod": pod, "mark": mark });
         }
         said
     });

@@ -1,21 +1,18 @@
 //! Proofs that the holder's process has ended: then nobody has to wait for its lease.
 //!
 //! There are two, and no others. A later start of the same container shows by itself that the earlier one
-//! is over; and, for whoever trusts it, the kubelet reports that a container has terminated. That a Pod is
-//! gone, failed, unready or being deleted proves nothing: its processes may run on.
+//! has ended; and, where it is asked for, the kubelet reports that a container has terminated. The rules of
+//! both are in the core, [`Container`]. That a Pod is gone, failed, unready or being deleted proves nothing,
+//! because its processes may run.
 
 mod container;
 mod kubelet;
 
-use std::path::Path;
-use std::sync::OnceLock;
-
-use incumbent_core::{Card, Container, Elector, Input, Record, Session, Sighting};
+use incumbent_core::{Card, Container, Elector, Input, Session, Sighting};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::api::Api;
-use crate::clock::Clock;
 
 /// Looks for proofs about whoever holds the lock, on behalf of a driver.
 pub(crate) struct Proofs {
@@ -25,8 +22,6 @@ pub(crate) struct Proofs {
     /// The process that was last shown to have ended.
     proven: Option<Session>,
     inquiry: Option<Inquiry>,
-    /// Looks up where the kubelet reports of this very process.
-    introduction: Option<JoinHandle<()>>,
     sender: mpsc::Sender<Found>,
     found: mpsc::Receiver<Found>,
 }
@@ -45,23 +40,26 @@ struct Inquiry {
 }
 
 impl Proofs {
-    pub(crate) fn new(api: Api, clock: Clock, card: &Card, heeds_kubelet: bool) -> Self {
+    pub(crate) fn new(api: Api, card: &Card, heeds_kubelet: bool) -> Self {
         let (sender, found) = mpsc::channel(4);
-        let introduction = (heeds_kubelet && card.container.is_some()).then(|| {
-            let (api, card, sender) = (api.clone(), card.clone(), sender.clone());
-            tokio::spawn(async move {
-                let container = kubelet::look_up(&api, clock, card.container.as_ref()).await;
-                let _ = sender.send(Found::Own(Box::new(Card { container, ..card }))).await;
-            })
-        });
         let own = card.container.clone();
+        if let Some(claimed) = own.clone().filter(|own| heeds_kubelet && own.report.is_none()) {
+            let (api, card, sender) = (api.clone(), card.clone(), sender.clone());
+            tokio::task::spawn_blocking(move || {
+                if let Some(container) = kubelet::introduce(&api, &claimed) {
+                    let card = Card { container: Some(container), ..card };
+                    let _ = sender.blocking_send(Found::Own(Box::new(card)));
+                }
+            });
+        }
         let (proven, inquiry) = (None, None);
-        Self { api, own, heeds_kubelet, proven, inquiry, introduction, sender, found }
+        Self { api, own, heeds_kubelet, proven, inquiry, sender, found }
     }
 
     /// Draws what follows from the record at once, and asks the kubelet where that is worth it.
     pub(crate) fn look(&mut self, elector: &Elector) -> Option<Input> {
-        let holder = elector.record().and_then(|record| holder(record, elector));
+        let own_session = elector.config().session;
+        let holder = elector.record().and_then(|record| record.other_holder(own_session));
         let holder = holder.filter(|(session, _)| self.proven != Some(*session));
         let Some((session, container)) = holder else {
             self.inquiry = None;
@@ -76,9 +74,9 @@ impl Proofs {
                 if !is_asked {
                     let (api, report, sender) =
                         (self.api.clone(), report.clone(), self.sender.clone());
-                    let (pod_uid, name) = (container.pod_uid.clone(), container.name.clone());
+                    let container = container.clone();
                     let task = tokio::spawn(async move {
-                        kubelet::has_terminated(&api, &pod_uid, &name, &report).await;
+                        kubelet::has_terminated(&api, &container, &report).await;
                         let _ = sender.send(Found::Ended(Box::new(session))).await;
                     });
                     self.inquiry = Some(Inquiry { session, task });
@@ -104,14 +102,6 @@ impl Proofs {
     }
 }
 
-impl Drop for Proofs {
-    fn drop(&mut self) {
-        if let Some(introduction) = &self.introduction {
-            introduction.abort();
-        }
-    }
-}
-
 impl Drop for Inquiry {
     fn drop(&mut self) {
         self.task.abort();
@@ -120,14 +110,7 @@ impl Drop for Inquiry {
 
 /// The container that this process runs in, where it runs in one.
 pub(crate) fn own_container() -> Option<Container> {
-    static OWN: OnceLock<Option<Container>> = OnceLock::new();
-    OWN.get_or_init(|| container::find(Path::new("/"))).clone()
-}
-
-/// Another process that holds the lock, and says where it runs.
-fn holder<'a>(record: &'a Record, elector: &Elector) -> Option<(Session, &'a Container)> {
-    let session = record.session.filter(|session| *session != elector.config().session)?;
-    Some((session, record.card.container.as_ref()?))
+    container::own().map(|own| own.container.clone())
 }
 
 /// Whether it is this candidate's to ask. With a hundred that wait, two ask.

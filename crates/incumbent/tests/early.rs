@@ -5,18 +5,28 @@ mod support;
 use std::time::Duration;
 
 use http::{Method, Request};
-use incumbent::{Candidate, Container, ContainerReport, ContainerStart};
+use incumbent::{Candidate, Container, ContainerReport, ContainerStart, Mark};
 use incumbent_apiserver::ApiServer;
 use serde_json::{Value, json};
 use support::{Line, State, builder, client, client_on, restricted_client, seconds, stored};
 use tokio::time::Instant;
 
-const A_DAY: Duration = Duration::from_secs(86_400);
-
 /// A start of the container `app` in the Pod with uid `0b2f`, so many ticks after its node's.
 fn container(ticks: u64) -> Container {
-    let start = Some(ContainerStart { boot_id: "b-1".to_owned(), ticks });
-    Container { pod_uid: "0b2f".to_owned(), name: "app".to_owned(), start, report: None }
+    let start = ContainerStart {
+        boot_id: "b-1".to_owned(),
+        sandbox: 4_026_532_178,
+        file: format!("file-{ticks}"),
+        ticks,
+    };
+    let (pod_uid, name) = ("0b2f".to_owned(), "app".to_owned());
+    Container { pod_uid, name, start: Some(start), report: None }
+}
+
+/// The same start, but for what `change` changes.
+fn but(mut container: Container, change: impl FnOnce(&mut ContainerStart)) -> Container {
+    change(container.start.as_mut().unwrap());
+    container
 }
 
 /// John leads from `container`, and is gone without a word.
@@ -46,16 +56,6 @@ async fn a_later_start_of_the_same_container_takes_over_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_on_a_node_that_was_started_again_is_a_later_one() {
-    let server = ApiServer::new();
-    let _john = john_crashes(&server, container(100)).await;
-    let mut later = container(50);
-    later.start.as_mut().unwrap().boot_id = "b-2".to_owned();
-    let again = builder(client(&server), "john").container(Some(later)).build().unwrap();
-    assert_eq!(time_to_lead(again).await, Duration::ZERO);
-}
-
-#[tokio::test(start_paused = true)]
 async fn what_is_no_later_start_of_that_container_waits_for_the_lease() {
     let look_alikes = [
         ("another process of the same start", Some(container(100))),
@@ -63,6 +63,12 @@ async fn what_is_no_later_start_of_that_container_waits_for_the_lease() {
         ("another container", Some(Container { name: "sidecar".to_owned(), ..container(250) })),
         ("another Pod", Some(Container { pod_uid: "77aa".to_owned(), ..container(250) })),
         ("a start that is not known", Some(Container { start: None, ..container(250) })),
+        ("another node", Some(but(container(250), |start| start.boot_id = "b-2".to_owned()))),
+        ("another sandbox", Some(but(container(250), |start| start.sandbox += 1))),
+        (
+            "a PID namespace inside",
+            Some(but(container(250), |start| start.file = "file-100".into())),
+        ),
         ("no container", None),
     ];
     for (what, container_of_jane) in look_alikes {
@@ -74,13 +80,12 @@ async fn what_is_no_later_start_of_that_container_waits_for_the_lease() {
     }
 }
 
-const ID: &str = "containerd://c1";
+const MARK: Mark = Mark(0x0f8e_2a61_c4d9_4b7e_a3b5_d2c1_908f_7e6d);
 
 /// John's container, and where the kubelet reports of it.
 fn reported(namespace: &str) -> Container {
     let (namespace, pod) = (namespace.to_owned(), "app-0".to_owned());
-    let report = Some(ContainerReport { namespace, pod, id: ID.to_owned() });
-    Container { report, ..container(100) }
+    Container { report: Some(ContainerReport { namespace, pod, mark: MARK }), ..container(100) }
 }
 
 async fn request(server: &ApiServer, method: Method, path: &str, body: Option<Value>) -> Value {
@@ -106,8 +111,17 @@ async fn report(server: &ApiServer, name: &str, status: Value) {
     request(server, Method::PATCH, &path, Some(json!({ "status": status }))).await;
 }
 
-fn terminated(id: &str, reason: &str) -> Value {
-    json!({ "terminated": { "containerID": id, "exitCode": 137, "reason": reason } })
+/// The container has terminated; its termination message was this.
+fn terminated(message: &str, reason: &str) -> Value {
+    let over = json!({
+        "containerID": "containerd://c1", "exitCode": 137, "message": message, "reason": reason,
+    });
+    json!({ "terminated": over })
+}
+
+/// As a process leaves it.
+fn marked() -> String {
+    format!("\n{MARK}\n")
 }
 
 fn app(state: Value, last_state: Value) -> Value {
@@ -141,11 +155,13 @@ async fn jane_waits(status: Option<Value>, uid: Option<&str>) -> Duration {
 
 #[tokio::test(start_paused = true)]
 async fn the_kubelets_report_that_the_container_has_terminated_ends_the_wait() {
-    let over = || terminated(ID, "OOMKilled");
+    let over = || terminated(&marked(), "OOMKilled");
+    let as_others = |list: &str| json!({ list: app(over(), json!({}))["containerStatuses"] });
     let proofs = [
         app(over(), json!({})),
         app(json!({ "running": {} }), over()),
-        json!({ "initContainerStatuses": app(over(), json!({}))["containerStatuses"] }),
+        as_others("initContainerStatuses"),
+        as_others("ephemeralContainerStatuses"),
     ];
     for status in proofs {
         let waited = jane_waits(Some(status.clone()), None).await;
@@ -155,7 +171,7 @@ async fn the_kubelets_report_that_the_container_has_terminated_ends_the_wait() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_no_such_report_waits_for_the_lease() {
-    let over = || terminated(ID, "Error");
+    let over = || terminated(&marked(), "Error");
     let look_alikes = [
         ("the Pod is gone", None, None),
         ("the Pod has failed", Some(json!({ "phase": "Failed", "reason": "NodeLost" })), None),
@@ -166,7 +182,7 @@ async fn what_is_no_such_report_waits_for_the_lease() {
         ),
         (
             "another start has terminated",
-            Some(app(terminated("containerd://c0", "Error"), json!({}))),
+            Some(app(terminated(&format!("\n{}\n", Mark(7)), "Error"), json!({}))),
             None,
         ),
         (
@@ -177,8 +193,17 @@ async fn what_is_no_such_report_waits_for_the_lease() {
             }] })),
             None,
         ),
-        ("nobody knows", Some(app(terminated(ID, "ContainerStatusUnknown"), json!({}))), None),
-        ("a report without an id", Some(app(terminated("", "Error"), json!({}))), None),
+        (
+            "nobody knows",
+            Some(app(terminated(&marked(), "ContainerStatusUnknown"), json!({}))),
+            None,
+        ),
+        ("a report without a mark", Some(app(terminated("", "Error"), json!({}))), None),
+        (
+            "it still runs",
+            Some(app(json!({ "running": { "message": marked() } }), json!({}))),
+            None,
+        ),
         ("it is another Pod of that name", Some(app(over(), json!({}))), Some("77aa")),
     ];
     for (what, status, uid) in look_alikes {
@@ -192,7 +217,7 @@ async fn who_does_not_heed_the_kubelet_asks_nothing_of_pods() {
     let server = ApiServer::new();
     let pod_uid = create_pod(&server, "app-0").await;
     let _john = john_crashes(&server, Container { pod_uid, ..reported("default") }).await;
-    report(&server, "app-0", app(terminated(ID, "Error"), json!({}))).await;
+    report(&server, "app-0", app(terminated(&marked(), "Error"), json!({}))).await;
     let waited = time_to_lead(builder(client(&server), "jane").build().unwrap()).await;
     assert!(waited >= Duration::from_secs(14), "{waited:?}");
 }
@@ -209,51 +234,131 @@ async fn without_permission_to_watch_pods_the_lease_is_waited_for() {
     let jane = builder(restricted_client(&server, "jane", leases), "jane").kubelet_reports(true);
     let waiting = tokio::spawn(time_to_lead(jane.build().unwrap()));
     seconds(1.0).await;
-    report(&server, "app-0", app(terminated(ID, "Error"), json!({}))).await;
+    report(&server, "app-0", app(terminated(&marked(), "Error"), json!({}))).await;
     let waited = waiting.await.unwrap();
     assert!(waited >= Duration::from_secs(14) && waited < Duration::from_secs(16), "{waited:?}");
 }
 
-/// As the library finds it out.
-fn own_host() -> String {
-    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let file = || std::fs::read_to_string("/etc/hostname").map(|name| name.trim().to_owned());
-    set("POD_NAME").or_else(|| set("HOSTNAME")).or_else(|| file().ok()).unwrap()
+#[tokio::test(start_paused = true)]
+async fn the_status_of_a_mirror_pod_is_no_report() {
+    let server = ApiServer::new();
+    let pod_uid = create_pod(&server, "app-0").await;
+    let path = "/api/v1/namespaces/default/pods/app-0";
+    let mirror = json!({ "kubernetes.io/config.mirror": "d41d8cd98f00b204e9800998ecf8427e" });
+    let mirror = json!({ "metadata": { "annotations": mirror } });
+    request(&server, Method::PATCH, path, Some(mirror)).await;
+    report(&server, "app-0", app(terminated(&marked(), "Error"), json!({}))).await;
+    let _john = john_crashes(&server, Container { pod_uid, ..reported("default") }).await;
+    let jane = builder(client(&server), "jane").kubelet_reports(true).build().unwrap();
+    let waited = time_to_lead(jane).await;
+    assert!(waited >= Duration::from_secs(14), "{waited:?}");
+}
+
+/// Whether Jane, who heeds the kubelet, takes over from John within ten seconds of this.
+async fn jane_takes_over(server: &ApiServer, then: impl AsyncFnOnce()) -> bool {
+    let mut jane = builder(client(server), "jane").kubelet_reports(true).build().unwrap();
+    let waiting = tokio::spawn(async move {
+        let leadership = jane.campaign().await.unwrap();
+        (jane, leadership)
+    });
+    seconds(1.0).await;
+    then().await;
+    tokio::time::timeout(Duration::from_secs(10), waiting).await.is_ok()
+}
+
+/// Process 1 is the Pod's pause process, or the node's init, and older than the container. The API server
+/// still shows the start before as running when John's begins.
+#[tokio::test(start_paused = true)]
+async fn a_report_of_the_start_before_ends_nobody_however_old_process_1_is() {
+    let of_a_shared_namespace = |container| Container { start: None, ..container };
+    for john in [container(100), of_a_shared_namespace(container(100)), reported("default")] {
+        let server = ApiServer::new();
+        let pod_uid = create_pod(&server, "app-0").await;
+        let hour_ago = json!({ "running": { "startedAt": "2026-01-01T00:00:00Z" } });
+        report(&server, "app-0", app(hour_ago, json!({}))).await;
+        let john = Container { pod_uid, ..john };
+        let john = builder(client(&server), "john").container(Some(john)).kubelet_reports(true);
+        let mut john = john.build().unwrap();
+        let leadership = john.campaign().await.unwrap();
+        seconds(12.0).await;
+        // The wall clock was set back meanwhile: this start seems to be the older one.
+        let now = json!({ "running": { "startedAt": "2025-12-31T23:00:00Z" } });
+        let before = terminated(&format!("\n{}\n", Mark(7)), "Error");
+        let took_over = jane_takes_over(&server, async || {
+            assert!(leadership.is_valid());
+            report(&server, "app-0", app(now, before)).await;
+        });
+        assert!(!took_over.await, "jane leads while john's process lives and works");
+    }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_says_where_the_kubelet_reports_of_it_once_that_is_certain() {
+async fn who_shares_its_pid_namespace_is_not_ended_by_a_report_of_its_own_container() {
     let server = ApiServer::new();
-    let pod = own_host();
-    let pod_uid = create_pod(&server, &pod).await;
-    // The test's clock begins a day after the start of its node.
-    let ticks = A_DAY.as_secs() * 100;
-    let own = Container { pod_uid, ..container(ticks) };
-    let john = builder(client(&server), "john").container(Some(own)).kubelet_reports(true);
-    let mut john = john.build().unwrap();
-    let leadership = john.campaign().await.unwrap();
+    let pod_uid = create_pod(&server, "app-0").await;
+    let shared = Container { pod_uid, start: None, ..reported("default") };
+    let _john = john_crashes(&server, shared).await;
+    let over = app(terminated(&marked(), "Error"), json!({}));
+    let took_over = jane_takes_over(&server, async || report(&server, "app-0", over).await);
+    assert!(!took_over.await);
+}
 
-    let running = |id: &str, since: jiff::Timestamp| {
-        json!({ "containerStatuses": [{
-            "name": "app", "image": "app", "imageID": "", "ready": true, "restartCount": 1,
-            "containerID": id, "state": { "running": { "startedAt": format!("{since:.0}") } },
-        }] })
-    };
-    let now = jiff::Timestamp::now();
-    let before = now - Duration::from_secs(3600);
-    report(&server, &pod, running("containerd://before", before)).await;
+#[tokio::test(start_paused = true)]
+async fn two_static_pods_of_one_uid_do_not_lead_at_once() {
+    let server = ApiServer::new();
+    let mut john =
+        builder(client(&server), "john").container(Some(container(100))).build().unwrap();
+    let leadership = john.campaign().await.unwrap();
+    seconds(3.0).await;
+    for ticks in [50, 150] {
+        let elsewhere = but(container(ticks), |start| start.boot_id = "b-2".to_owned());
+        let jane = builder(client(&server), "jane").container(Some(elsewhere));
+        let mut jane = jane.build().unwrap();
+        let waiting = tokio::time::timeout(Duration::from_secs(10), jane.campaign()).await;
+        assert!(waiting.is_err(), "jane leads while john is alive");
+        assert!(leadership.is_valid());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_that_the_process_did_not_find_out_by_itself_gets_no_mark() {
+    let server = ApiServer::new();
+    let john = builder(client(&server), "john").container(Some(container(100)));
+    let mut john = john.kubelet_reports(true).build().unwrap();
+    let leadership = john.campaign().await.unwrap();
     seconds(45.0).await;
-    assert_eq!(published_id(&server).await, Value::Null, "what runs started before this process");
-    report(&server, &pod, running(ID, now)).await;
-    seconds(45.0).await;
-    assert_eq!(published_id(&server).await, ID);
+    let said = published(&server).await;
+    assert_eq!((&said["name"], &said["report"]), (&json!("app"), &Value::Null));
     drop(leadership);
 }
 
-async fn published_id(server: &ApiServer) -> Value {
-    let lock = stored(server).await;
-    let term = lock["metadata"]["annotations"]["incumbent.dev/term"].as_str().unwrap();
-    let term: Value = serde_json::from_str(term).unwrap();
-    assert_eq!(term["container"]["name"], "app");
-    term["container"]["id"].clone()
+#[tokio::test(start_paused = true)]
+async fn a_record_of_an_earlier_version_proves_nothing() {
+    let earlier = json!({
+        "podUid": "0b2f", "name": "app", "bootId": "b-1", "startTicks": 100,
+        "namespace": "default", "pod": "app-0", "id": "containerd://c1",
+    });
+    let server = ApiServer::new();
+    let _john = john_crashes(&server, container(100)).await;
+    rewrite(&server, earlier).await;
+    let john_again = builder(client(&server), "john").container(Some(container(250)));
+    let waited = time_to_lead(john_again.build().unwrap()).await;
+    assert!(waited >= Duration::from_secs(14), "{waited:?}");
+}
+
+/// What the leader says of its container.
+async fn published(server: &ApiServer) -> Value {
+    let term = stored(server).await["metadata"]["annotations"]["incumbent.dev/term"].clone();
+    serde_json::from_str::<Value>(term.as_str().unwrap()).unwrap()["container"].clone()
+}
+
+/// Puts this in place of what the leader says of its container.
+async fn rewrite(server: &ApiServer, container: Value) {
+    let term = stored(server).await["metadata"]["annotations"]["incumbent.dev/term"].clone();
+    let mut term: Value = serde_json::from_str(term.as_str().unwrap()).unwrap();
+    term["container"] = container;
+    let annotations = json!({ "incumbent.dev/term": term.to_string() });
+    let patch = json!({ "metadata": { "annotations": annotations } });
+    let path = "/apis/coordination.k8s.io/v1/namespaces/default/leases/lock";
+    request(server, Method::PATCH, path, Some(patch)).await;
 }

@@ -1,6 +1,6 @@
 //! Getting the facts: requests that change nothing, one after the other, each with a deadline.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use http::{Method, Request, header};
@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use kube::client::Body;
 use serde_json::{Value, json};
 
-use super::facts::{Checked, ClockReading, Facts, Latency, LockFacts};
+use super::facts::{Checked, ClockReading, Facts, Latency, LockFacts, PodFacts};
 use super::rights::{self, Right};
 
 /// Reads to measure by: enough for a median, and few enough to be no load.
@@ -204,14 +204,17 @@ impl Server {
         (latency, clock)
     }
 
-    async fn pods(&self, namespace: &str) -> Option<BTreeSet<String>> {
+    async fn pods(&self, namespace: &str) -> Option<BTreeMap<String, PodFacts>> {
         let path = format!("/api/v1/namespaces/{namespace}/pods?limit=500");
         let list = self.get(&path, PATIENCE).await.ok().filter(|answer| answer.code == 200)?;
         // Of more than a page, not all are known, and so nothing can be said of those that are missing.
         let is_all = list.body["metadata"]["continue"].as_str().unwrap_or_default().is_empty();
-        let names = list.body["items"].as_array()?.iter();
-        let names = names.filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned));
-        is_all.then(|| names.collect())
+        let pods = list.body["items"].as_array()?.iter().filter_map(|pod| {
+            let shares = ["hostPID", "shareProcessNamespace", "hostIPC"].into_iter();
+            let shares = shares.into_iter().find(|field| pod["spec"][*field] == true);
+            Some((pod["metadata"]["name"].as_str()?.to_owned(), PodFacts { shares }))
+        });
+        is_all.then(|| pods.collect())
     }
 
     async fn events(&self, namespace: &str) -> Vec<Value> {

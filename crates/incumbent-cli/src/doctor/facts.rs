@@ -1,6 +1,6 @@
 //! What was seen, as plain data.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use incumbent::survey::LockView;
@@ -29,7 +29,13 @@ pub(super) struct Facts {
     /// Locks that were named and do not exist.
     pub(super) missing: Vec<Lock>,
     /// The Pods of the namespace by name, where they may be listed.
-    pub(super) pods: Option<BTreeSet<String>>,
+    pub(super) pods: Option<BTreeMap<String, PodFacts>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct PodFacts {
+    /// The field of its spec that lets processes of a container outlive it, or that hides its sandbox.
+    pub(super) shares: Option<&'static str>,
 }
 
 /// A right, and whether the account has it; `None` where the API server does not say.

@@ -31,6 +31,7 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
             orphan(facts, lock),
             claim(lock),
             long_lease(lock),
+            waited_for(facts, lock),
         ];
         findings.extend(all.into_iter().flatten().map(|finding| finding.of(&lock.view.lock)));
     }
@@ -192,7 +193,7 @@ fn cordon(facts: &Facts, lock: &LockFacts) -> Option<Finding> {
         view.holder.as_deref() == Some(name)
             || view.line.iter().any(|waiter| waiter.identity.as_str() == name)
     };
-    let runs = |name: &str| facts.pods.as_ref().is_some_and(|pods| pods.contains(pod_of(name)));
+    let runs = |name: &str| facts.pods.as_ref().is_some_and(|pods| pods.contains_key(pod_of(name)));
     let names = view.cordoned.iter().map(|name| name.as_str());
     let nobody: Vec<_> =
         names.filter(|name| !takes_part(name) && !runs(name)).map(printable).collect();
@@ -221,6 +222,19 @@ fn orphan(facts: &Facts, lock: &LockFacts) -> Option<Finding> {
         let hint = format!("start a candidate; or, if nobody needs it any more:\n{}", delete(view));
         Finding::warn("orphan", message).hint(hint)
     })
+}
+
+/// Nothing proves the end of a candidate in such a Pod before its lease has ended.
+fn waited_for(facts: &Facts, lock: &LockFacts) -> Option<Finding> {
+    let holder = lock.view.holder.as_deref()?;
+    let field = facts.pods.as_ref()?.get(pod_of(holder))?.shares?;
+    let message = format!(
+        "the Pod of {} has {field}: after a crash, others wait for the lease, also with \
+         --kubelet-reports",
+        printable(holder)
+    );
+    let hint = format!("leave {field} out, if the application can do without");
+    Some(Finding::skip("early", message).hint(hint))
 }
 
 /// A name on the blackboard does not expire, so no election goes on beside it.

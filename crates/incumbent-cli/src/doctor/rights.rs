@@ -61,7 +61,6 @@ pub(super) fn of_namespace() -> Vec<Right> {
         optional("list", "coordination.k8s.io", "leases", "to see locks without naming them"),
         optional("list", "", "configmaps", "to see locks without naming them"),
         optional("create", "", "events", "for Events on the lock (--events)"),
-        optional("get", "", "pods", "for the kubelet's reports (--kubelet-reports)"),
         optional("watch", "", "pods", "for the kubelet's reports (--kubelet-reports)"),
     ]
 }

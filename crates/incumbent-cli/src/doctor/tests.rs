@@ -6,7 +6,7 @@ use incumbent_apiserver::ApiServer;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::facts::{Checked, ClockReading, Facts, Latency, LockFacts};
+use super::facts::{Checked, ClockReading, Facts, Latency, LockFacts, PodFacts};
 use super::{Finding, Level, judge, rights, to_text};
 
 /// A namespace in which all is well.
@@ -29,7 +29,7 @@ fn healthy() -> Facts {
         locks: Ok(vec![lock("john", "2026-11-28T07:59:57Z")]),
         beside: Vec::new(),
         missing: Vec::new(),
-        pods: Some(["web-1".to_owned()].into()),
+        pods: Some([("web-1".to_owned(), PodFacts::default())].into()),
     }
 }
 
@@ -226,6 +226,19 @@ fn a_cordon_is_seen_where_it_keeps_all_or_nobody() {
     let blind = Facts { pods: None, ..healthy() };
     assert!(cordoned(&["web-1_2f"], blind)[0].2.contains("would not be seen"));
     assert!(cordoned(&["*"], healthy())[0].2.contains("paused"));
+}
+
+#[test]
+fn a_pod_that_shares_a_namespace_is_said_to_be_waited_for() {
+    let with = |shares| {
+        let pod = ("web-1".to_owned(), PodFacts { shares });
+        let facts = Facts { pods: Some([pod].into()), ..healthy() };
+        of_lock(facts, lock("web-1_2f", "2026-11-28T07:59:57Z"))
+    };
+    assert_eq!(with(None), []);
+    let findings = with(Some("hostPID"));
+    assert_eq!((findings[0].0, findings[0].1), (Level::Skip, "early"));
+    assert!(findings[0].2.contains("hostPID"), "{findings:?}");
 }
 
 #[test]

@@ -106,13 +106,13 @@ fn events_rule() -> Part {
 
 fn pods_rule() -> Part {
     let verbs = list([
-        item(text("get")),
+        item(text("get")).only(Switch::Label),
         item(text("list")).only(Switch::Label),
         item(text("patch")).only(Switch::Label),
         item(text("watch")).only(Switch::KubeletReports),
     ]);
     rule(("", "pods"), &[], verbs).only(Switch::Pods).note(
-        "The Pods of the candidates: get and watch for what the kubelet reports of a dead leader,\n\
+        "The Pods of the candidates: watch for what the kubelet reports of a dead leader,\n\
          get, list and patch for the leader's label. RBAC cannot limit patch to labels.",
     )
 }
@@ -258,12 +258,11 @@ fn sidecar() -> Node {
 }
 
 /// What both `run` and `sidecar` are told.
-fn arguments(command: &str) -> [Part; 4] {
+fn arguments(command: &str) -> [Part; 3] {
     [
         item(text(command)),
         item(text("--lock=<kind>/<lock><key>")),
         item(text("--events")).only(Switch::Events),
-        item(text("--kubelet-reports")).only(Switch::KubeletReports),
     ]
 }
 
@@ -281,7 +280,8 @@ fn application(usage: Usage, command: &[String]) -> Node {
     match usage {
         Usage::Run => {
             let own = std::iter::once(item(text("incumbent"))).chain(arguments("run"));
-            let words = own.chain([item(text("--"))]).chain(command.iter().map(exact));
+            let reports = item(text("--kubelet-reports")).only(Switch::KubeletReports);
+            let words = own.chain([reports, item(text("--"))]).chain(command.iter().map(exact));
             parts.push(part("command", Node::List(words.collect())));
         }
         Usage::Library | Usage::Sidecar if !command.is_empty() => {

@@ -65,9 +65,6 @@ pub(crate) struct Sidecar {
     /// Go before candidates of a lower priority, and take over from a leader of a lower one
     #[arg(long, value_name = "N", default_value = "0", allow_hyphen_values = true)]
     pub(crate) priority: i32,
-    /// Take over as soon as the kubelet reports that the leader's container has terminated
-    #[arg(long)]
-    pub(crate) kubelet_reports: bool,
     /// Write a Kubernetes Event on the lock when a term begins and ends
     #[arg(long)]
     pub(crate) events: bool,

@@ -59,7 +59,7 @@ impl World {
         if let Some(request) = request {
             self.send(index, request);
         }
-        next = next.or_else(|| self.fail_for_namesake(index));
+        next = next.or_else(|| self.fail_for_namesake(index)).or_else(|| self.conclude_end(index));
         self.set_alarm(index, wake);
         self.hand_over_if_asked(index);
         next
@@ -339,6 +339,7 @@ impl World {
         if self.nodes[index].may_watch {
             self.open_watch(index, 0);
         }
+        self.introduce(index);
         self.step(index, Input::Wake, 0);
         self.after(0, Event::Campaign { node: index, life });
     }

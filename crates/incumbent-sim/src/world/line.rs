@@ -139,27 +139,6 @@ impl World {
         self.server.edit_line(self.now, |record| record.waitlist = Waitlist::new(line));
     }
 
-    /// Others learn that a process has ended, a while after it has.
-    pub(super) fn prove_end(&mut self, index: usize) {
-        let life = self.nodes[index].life;
-        for other in (0..self.nodes.len()).filter(|other| *other != index) {
-            if self.chance.permille(self.plan.rate(Fault::EndProven) * 8) {
-                self.tally.fault(Fault::EndProven);
-                let delay = self.chance.below(1_500_000);
-                self.after(delay, Event::EndProven { node: other, life });
-            }
-        }
-    }
-
-    pub(super) fn on_end_proven(&mut self, index: usize, life: u32) {
-        let node = &mut self.nodes[index];
-        if node.is_running(self.now) && node.stalled_until <= self.now {
-            let session = Session(u128::from(life));
-            node.told_ended = Some(session);
-            self.step(index, Input::Ended(session), 0);
-        }
-    }
-
     fn somebody(&mut self) -> Identity {
         // One more than there are: nobody bears that name.
         identity(self.chance.below(self.nodes.len() as u64 + 1) as usize)

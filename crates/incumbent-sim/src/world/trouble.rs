@@ -131,8 +131,15 @@ impl World {
         if self.nodes[index].life == 0 || self.nodes[index].machine_paused_at > self.now {
             return;
         }
+        let ended = self.ends_with(index);
+        for index in &ended {
+            self.end_process(*index, how);
+        }
+        self.report_end(&ended);
+    }
+
+    fn end_process(&mut self, index: usize, how: &str) {
         self.note_of(index, how, String::new);
-        self.prove_end(index);
         let node = &mut self.nodes[index];
         node.end();
         node.paused_until = 0;

@@ -1,93 +1,95 @@
 //! Which container this process runs in, from what the kernel shows.
 
-use std::fs;
-use std::path::Path;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-use incumbent_core::{Container, ContainerStart};
+use incumbent_core::{Container, Mark, MessageFile, Surroundings};
 
-/// The container, where the mounts of this process name it: the kubelet mounts a file for the termination
-/// message out of a folder that is called after the Pod's uid and the container. `None` outside of Pods.
-///
+/// The container of this process, and its file for the termination message as the process sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Own {
+    pub(super) container: Container,
+    message_file: PathBuf,
+}
+
+/// What this process found out when it first asked. `None` outside of Pods.
+pub(super) fn own() -> Option<&'static Own> {
+    static OWN: OnceLock<Option<Own>> = OnceLock::new();
+    OWN.get_or_init(|| find(Path::new("/"))).as_ref()
+}
+
+/// This process's mark. The first call writes it into the file for the termination message.
+pub(super) fn own_mark() -> Option<Mark> {
+    static MARK: OnceLock<Option<Mark>> = OnceLock::new();
+    *MARK.get_or_init(|| {
+        let left = leave_mark(&own()?.message_file);
+        let hint = "followers wait for the lease, as without kubelet_reports";
+        left.inspect_err(|error| tracing::warn!(%error, hint, "no termination message")).ok()
+    })
+}
+
 /// `root` is `/`, except in tests.
-pub(crate) fn find(root: &Path) -> Option<Container> {
-    let mounts = fs::read_to_string(root.join("proc/self/mountinfo")).ok()?;
-    let (pod_uid, name) = mounts.lines().find_map(named_by_mount)?;
-    let start = start(root);
-    Some(Container { pod_uid: pod_uid.to_owned(), name: name.to_owned(), start, report: None })
+fn find(root: &Path) -> Option<Own> {
+    let proc = root.join("proc");
+    let own_mounts = fs::read_to_string(proc.join("self/mountinfo")).ok()?;
+    let message_file = own_mounts.lines().find_map(message_file).map(|(_, at)| at)?;
+    let container = Container::seen(surroundings(&proc, &own_mounts).unwrap_or(Surroundings {
+        own_files: message_files(&own_mounts),
+        ..Surroundings::default()
+    }))?;
+    Some(Own { container, message_file })
 }
 
-/// proc_pid_mountinfo(5): the fourth field is which folder or file of its file system is mounted.
-fn named_by_mount(line: &str) -> Option<(&str, &str)> {
-    let mounted = line.split(' ').nth(3)?;
-    let mut parts = mounted.rsplit('/');
-    let (_file, name, containers, pod_uid, pods) =
-        (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let is_named = !name.is_empty() && !pod_uid.is_empty();
-    (containers == "containers" && pods == "pods" && is_named).then_some((pod_uid, name))
-}
-
-/// With a PID namespace that all containers of the Pod share, or the node's, process 1 is none of this
-/// container's and outlives its starts: then no start is later than another, which proves nothing.
-fn start(root: &Path) -> Option<ContainerStart> {
-    let boot_id = fs::read_to_string(root.join("proc/sys/kernel/random/boot_id")).ok()?;
-    let stat = fs::read_to_string(root.join("proc/1/stat")).ok()?;
+/// `None` where not even one's own part of `/proc` can be read. Of process 1, that is common.
+fn surroundings(proc: &Path, own_mounts: &str) -> Option<Surroundings> {
+    let namespace = fs::read_link(proc.join("self/ns/ipc")).ok()?;
+    let inode = namespace.to_str()?.strip_prefix("ipc:[")?.strip_suffix(']')?;
+    let stat = fs::read_to_string(proc.join("1/stat")).ok()?;
     // The name of the program, in parentheses, may contain anything.
     let (_, fields) = stat.rsplit_once(')')?;
-    let ticks = fields.split_whitespace().nth(19)?.parse().ok()?;
-    Some(ContainerStart { boot_id: boot_id.trim().to_owned(), ticks })
+    let boot_id = fs::read_to_string(proc.join("sys/kernel/random/boot_id")).ok()?;
+    let first_mounts = fs::read_to_string(proc.join("1/mountinfo")).unwrap_or_default();
+    Some(Surroundings {
+        boot_id: boot_id.trim().to_owned(),
+        ipc_namespace: inode.parse().ok()?,
+        own_files: message_files(own_mounts),
+        first_files: message_files(&first_mounts),
+        first_ticks: fields.split_whitespace().nth(19)?.parse().ok()?,
+    })
+}
+
+fn message_files(mounts: &str) -> Vec<MessageFile> {
+    mounts.lines().filter_map(message_file).map(|(file, _)| file).collect()
+}
+
+/// The kubelet mounts a file for the termination message out of a folder that it calls after the Pod's uid
+/// and the container. proc_pid_mountinfo(5): the fourth field is what is mounted of its file system, the
+/// fifth is where.
+fn message_file(line: &str) -> Option<(MessageFile, PathBuf)> {
+    let mut fields = line.split(' ').skip(3);
+    let (mounted, at) = (fields.next()?, fields.next()?);
+    let mut parts = mounted.rsplit('/');
+    let (file, container, containers, pod_uid, pods) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let is_named = [file, container, pod_uid].iter().all(|part| !part.is_empty());
+    if !is_named || containers != "containers" || pods != "pods" {
+        return None;
+    }
+    let [pod_uid, container, file] = [pod_uid, container, file].map(str::to_owned);
+    Some((MessageFile { pod_uid, container, file }, at.into()))
+}
+
+/// Adds a line: what the program itself has written, and will write, stays.
+fn leave_mark(message_file: &Path) -> io::Result<Mark> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    let mark = Mark(u128::from_le_bytes(bytes));
+    let mut file = OpenOptions::new().append(true).open(message_file)?;
+    file.write_all(format!("\n{mark}\n").as_bytes())?;
+    Ok(mark)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MOUNTS: &str = "\
-1203 1101 0:52 / / rw,relatime master:1 - overlay overlay rw,lowerdir=/l
-1210 1203 8:1 /var/lib/kubelet/pods/0b2f/etc-hosts /etc/hosts rw - ext4 /dev/root rw
-1211 1203 8:1 /var/lib/kubelet/pods/0b2f/containers/app/6f1c9d02 /dev/termination-log rw - ext4 /dev/root rw
-1212 1203 8:1 /var/lib/kubelet/pods/0b2f/volumes/kubernetes.io~configmap/x/containers /c rw - ext4 /dev/root rw
-";
-
-    fn tree(mounts: &str, stat: &str) -> tempfile::TempDir {
-        let root = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| {
-            let file = root.path().join(name);
-            fs::create_dir_all(file.parent().unwrap()).unwrap();
-            fs::write(file, text).unwrap();
-        };
-        write("proc/self/mountinfo", mounts);
-        write("proc/1/stat", stat);
-        write("proc/sys/kernel/random/boot_id", "b-1\n");
-        root
-    }
-
-    #[test]
-    fn a_pods_mounts_name_its_container_and_the_kernel_its_start() {
-        let stat = "1 (odd) name) S 0 1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 9 9";
-        let container = find(tree(MOUNTS, stat).path()).unwrap();
-        let start = ContainerStart { boot_id: "b-1".to_owned(), ticks: 4711 };
-        let expected = Container {
-            pod_uid: "0b2f".to_owned(),
-            name: "app".to_owned(),
-            start: Some(start),
-            report: None,
-        };
-        assert_eq!(container, expected);
-    }
-
-    #[test]
-    fn where_the_kubelet_keeps_its_folders_does_not_matter() {
-        let mounts = MOUNTS.replace("/var/lib/kubelet", "");
-        assert_eq!(find(tree(&mounts, "").path()).unwrap().name, "app");
-    }
-
-    #[test]
-    fn outside_of_pods_there_is_none() {
-        assert_eq!(find(tree("22 1 8:1 / / rw - ext4 /dev/root rw\n", "").path()), None);
-    }
-
-    #[test]
-    fn what_cannot_be_read_proves_no_start() {
-        assert_eq!(find(tree(MOUNTS, "1 (sh").path()).unwrap().start, None);
-    }
-}
+mod tests;

@@ -5,19 +5,19 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use incumbent_core::{Container, ContainerReport};
+use incumbent_core::{Container, ContainerReport, Termination};
 use serde_json::Value;
 use tokio::time::sleep;
 
+use super::container;
 use crate::api::{Api, only};
-use crate::clock::Clock;
 use crate::error::Error;
 use crate::identity;
 use crate::stream::Seen;
 
 /// Waits until the kubelet has reported that this start of a container has terminated; for ever, where it
 /// never does.
-pub(super) async fn has_terminated(api: &Api, pod_uid: &str, name: &str, report: &ContainerReport) {
+pub(super) async fn has_terminated(api: &Api, container: &Container, report: &ContainerReport) {
     loop {
         let pods = format!("/api/v1/namespaces/{}/pods", report.namespace);
         match api.watch_in(&pods, &only(&report.pod), None).await {
@@ -26,7 +26,7 @@ pub(super) async fn has_terminated(api: &Api, pod_uid: &str, name: &str, report:
                 while let Some(Ok(event)) = events.next().await {
                     let (Seen::Present(shown) | Seen::Gone(shown)) = event else { continue };
                     let Ok(pod) = shown.object() else { continue };
-                    if says_terminated(&pod, pod_uid, name, &report.id) {
+                    if terminations(&pod).any(|told| container.has_ended(&told)) {
                         return;
                     }
                 }
@@ -37,63 +37,45 @@ pub(super) async fn has_terminated(api: &Api, pod_uid: &str, name: &str, report:
     }
 }
 
-/// Whether the status says that the container with this id has terminated.
-///
-/// Such a statement stays true for ever, so that an old copy of the status cannot mislead. That another
-/// id is running says nothing: in an old copy it may be the one before. `ContainerStatusUnknown` is the
-/// kubelet's word for a container that it has lost sight of.
-fn says_terminated(pod: &Value, pod_uid: &str, name: &str, id: &str) -> bool {
-    let is_over = |state: &Value| {
-        let over = &state["terminated"];
-        over["containerID"] == id && over["reason"] != "ContainerStatusUnknown"
-    };
-    let mut named = statuses(pod).filter(|status| status["name"] == name);
-    pod["metadata"]["uid"] == pod_uid
-        && named.any(|status| is_over(&status["state"]) || is_over(&status["lastState"]))
+/// All that the status says of containers that have terminated, now or before they were started again.
+fn terminations(pod: &Value) -> impl Iterator<Item = Termination<'_>> {
+    let metadata = &pod["metadata"];
+    let is_mirror = !metadata["annotations"]["kubernetes.io/config.mirror"].is_null();
+    let states = statuses(pod)
+        .flat_map(|status| ["state", "lastState"].map(|state| (status, &status[state])));
+    states.filter_map(move |(status, state)| {
+        let over = state.get("terminated").filter(|over| over.is_object())?;
+        Some(Termination {
+            pod_uid: metadata["uid"].as_str()?,
+            is_mirror,
+            container: status["name"].as_str()?,
+            reason: over["reason"].as_str().unwrap_or_default(),
+            message: over["message"].as_str().unwrap_or_default(),
+        })
+    })
 }
 
-/// An init container with a restart policy is a sidecar.
+/// An init container with a restart policy is a sidecar. Ephemeral containers leave a message, too.
 fn statuses(pod: &Value) -> impl Iterator<Item = &Value> {
-    let lists = ["containerStatuses", "initContainerStatuses"];
+    let lists = ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"];
     lists.into_iter().flat_map(|list| pod["status"][list].as_array().into_iter().flatten())
 }
 
-/// Finds out under which id the kubelet reports of this process's own container.
+/// This process's own container, with where the kubelet will report its end. It leaves the mark for that.
 ///
-/// The status may be behind, and show the start before this one as running. So the container has to be
-/// [`SETTLED`] before it is asked for, and what runs must not have started before it did.
-pub(super) async fn look_up(api: &Api, clock: Clock, own: Option<&Container>) -> Option<Container> {
-    let own = own?;
-    if own.report.is_some() {
-        return Some(own.clone());
+/// Blocks, because it writes to a file. `None` where process 1 is not the container's own, or where
+/// `claimed` was not found out by this process itself.
+pub(super) fn introduce(api: &Api, claimed: &Container) -> Option<Container> {
+    let own = container::own().filter(|own| own.container == *claimed)?;
+    if own.container.start.is_none() {
+        let hint = "hostPID, shareProcessNamespace or hostIPC, or process 1 is another user's: followers \
+                    wait for the lease";
+        tracing::warn!(lock = %api.lock(), hint, "kubelet_reports has no effect in this Pod");
+        return None;
     }
-    let ticks = own.start.as_ref()?.ticks;
-    let started = Duration::from_millis(ticks.saturating_mul(1000 / TICKS_PER_SECOND));
-    let age = || clock.instant().since_start().saturating_sub(started);
-    let started_at = jiff::Timestamp::now().as_second() - age().as_secs().cast_signed() - 1;
-    sleep(SETTLED.saturating_sub(age())).await;
     let (namespace, pod) = own_pod(api)?;
-    loop {
-        match api.fetch(&format!("/api/v1/namespaces/{namespace}/pods/{pod}")).await {
-            Ok(Some(object)) => {
-                if let Some(id) = running_id(&object, own, started_at) {
-                    let report = ContainerReport { namespace, pod, id };
-                    return Some(Container { report: Some(report), ..own.clone() });
-                }
-            }
-            Ok(None) => {}
-            Err(error) => give_up_if_forbidden(api, &error).await,
-        }
-        sleep(SETTLED).await;
-    }
-}
-
-fn running_id(pod: &Value, own: &Container, started_at: i64) -> Option<String> {
-    let status = statuses(pod).find(|status| status["name"] == own.name.as_str())?;
-    let since: jiff::Timestamp = status["state"]["running"]["startedAt"].as_str()?.parse().ok()?;
-    let id = status["containerID"].as_str().filter(|id| !id.is_empty())?;
-    let is_own = pod["metadata"]["uid"] == own.pod_uid.as_str() && since.as_second() >= started_at;
-    is_own.then(|| id.to_owned())
+    let report = ContainerReport { namespace, pod, mark: container::own_mark()? };
+    Some(Container { report: Some(report), ..claimed.clone() })
 }
 
 /// A Pod's host has the Pod's name, unless it is told otherwise; then the uid does not match.
@@ -108,16 +90,10 @@ fn own_pod(api: &Api) -> Option<(String, String)> {
 
 async fn give_up_if_forbidden(api: &Api, error: &Error) {
     if let Error::Forbidden { .. } = error {
-        let hint = "the account needs get and watch on pods; or leave kubelet_reports off";
+        let hint = "the account needs watch on pods; or leave kubelet_reports off";
         tracing::warn!(lock = %api.lock(), %error, hint, "no early takeover by the kubelet's report");
         pending().await
     }
 }
 
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// By then the kubelet has long told the API server which start of the container is running.
-const SETTLED: Duration = Duration::from_secs(30);
-
-/// USER_HZ, which Linux shows to programs on all machines that Kubernetes runs on.
-const TICKS_PER_SECOND: u64 = 100;
