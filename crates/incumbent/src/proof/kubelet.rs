@@ -7,7 +7,6 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use incumbent_core::{Container, ContainerReport};
 use serde_json::Value;
-use tokio::time::sleep;
 
 use crate::api::{Api, only};
 use crate::clock::Clock;
@@ -33,7 +32,7 @@ pub(super) async fn has_terminated(api: &Api, pod_uid: &str, name: &str, report:
             }
             Err(trouble) => give_up_if_forbidden(api, &trouble.error).await,
         }
-        sleep(PAUSE.mul_f64(1.0 + fastrand::f64())).await;
+        api.clock().sleep(PAUSE.mul_f64(1.0 + fastrand::f64())).await;
     }
 }
 
@@ -71,7 +70,7 @@ pub(super) async fn look_up(api: &Api, clock: Clock, own: Option<&Container>) ->
     let started = Duration::from_millis(ticks.saturating_mul(1000 / TICKS_PER_SECOND));
     let age = || clock.instant().since_start().saturating_sub(started);
     let started_at = jiff::Timestamp::now().as_second() - age().as_secs().cast_signed() - 1;
-    sleep(SETTLED.saturating_sub(age())).await;
+    clock.sleep(SETTLED.saturating_sub(age())).await;
     let (namespace, pod) = own_pod(api)?;
     loop {
         match api.fetch(&format!("/api/v1/namespaces/{namespace}/pods/{pod}")).await {
@@ -84,7 +83,7 @@ pub(super) async fn look_up(api: &Api, clock: Clock, own: Option<&Container>) ->
             Ok(None) => {}
             Err(error) => give_up_if_forbidden(api, &error).await,
         }
-        sleep(SETTLED).await;
+        clock.sleep(SETTLED).await;
     }
 }
 
