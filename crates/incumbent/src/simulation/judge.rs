@@ -36,6 +36,7 @@ pub(super) struct Pages {
     /// Pairs of terms that were valid at once, and when first.
     both_valid: BTreeMap<[(usize, u64); 2], Duration>,
     overran: BTreeSet<(usize, u64)>,
+    late: Vec<(Duration, usize, String)>,
     /// Since when tokens of before count no more: history went back, or the last one was erased.
     forgotten: Vec<Duration>,
 }
@@ -154,11 +155,9 @@ impl Judge {
 
     /// Work ends by itself, which would have had to end before.
     pub(super) fn ends_late(&self, at: Duration, process: usize, name: &str, token: u64) {
-        let pages = self.pages();
-        let is_told = pages.overran.contains(&(process, token));
-        if !is_told && !pages.has_just_woken(process, at) {
-            drop(pages);
-            self.violation(at, format!("{name} overran, and nobody was told"));
+        let is_told = self.pages().overran.contains(&(process, token));
+        if !is_told {
+            self.is_late(at, process, format!("{name} overran, and nobody was told"));
         }
     }
 
@@ -166,10 +165,15 @@ impl Judge {
         self.note(at, "overrun", || format!("{name}: {overrun:?}"));
         let token = overrun.token.0;
         self.pages().overran.insert((process, token));
-        if overrun.late_by > TIMER && !self.pages().has_just_woken(process, at) {
-            self.violation(at, format!("{name}: the watchdog came {:?} late", overrun.late_by));
+        if overrun.late_by > TIMER {
+            self.is_late(at, process, format!("{name}: the watchdog came {:?} late", overrun.late_by));
         }
         self.ends(at, process, token);
+    }
+
+    /// Wrong, unless the process has just woken up: that is known when its run is over.
+    fn is_late(&self, at: Duration, process: usize, text: String) {
+        self.pages().late.push((at, process, text));
     }
 
     /// A candidate of another program begins to work by a write that was sent then.
@@ -191,6 +195,14 @@ impl Judge {
         let mut pages = self.pages();
         if let Some(term) = pages.terms.iter_mut().rfind(|term| term.process == process) {
             term.ends = Some(ends);
+        }
+    }
+
+    /// Its process is gone.
+    pub(super) fn foreign_is_gone(&self, process: usize, at: Duration) {
+        let mut pages = self.pages();
+        for term in pages.terms.iter_mut().filter(|term| term.process == process) {
+            term.ends = term.ends.map(|ends| ends.min(at));
         }
     }
 
@@ -259,6 +271,11 @@ impl Pages {
     }
 
     fn judge(&mut self, now: Duration) {
+        for (at, process, text) in std::mem::take(&mut self.late) {
+            if !self.has_just_woken(process, at) {
+                self.violations.push(format!("{:.6} s: {text}", at.as_secs_f64()));
+            }
+        }
         self.terms.sort_by_key(|term| term.granted);
         for (index, later) in self.terms.iter().enumerate() {
             for earlier in &self.terms[..index] {

@@ -169,7 +169,7 @@ impl Draw {
     }
 
     fn mishap(&mut self, kind: &'static str, at: Duration) -> Mishap {
-        let left = self.faulty - at;
+        let left = self.faulty.saturating_sub(at);
         let span = |draw: &mut Self, range| draw.leases(range).min(left);
         let what = match kind {
             "restart" => What::Restart(self.leases(0.0..0.8)),
