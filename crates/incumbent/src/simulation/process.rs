@@ -13,11 +13,14 @@ use crate::candidate::{Builder, Candidate};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::leadership::Leadership;
+use crate::observer::Observer;
 
 /// What the world keeps in hand of a candidate.
 pub(super) struct Strings {
     /// Whether it says of itself that it is well.
     pub(super) health: watch::Sender<bool>,
+    /// Who it says leads.
+    pub(super) observer: Observer,
     /// It wants to be gone: its watchdog has found work that overran, and ends the process.
     pub(super) aborted: Arc<AtomicBool>,
     /// Its candidate leaves, and its work ends: two channels, for tokio wakes two who wait for one in an order
@@ -94,8 +97,9 @@ pub(super) fn start(
         healed: healed.clone(),
     };
     let mut is_left = leaves.subscribe();
+    let candidate = builder.build().expect("it can be built");
+    let observer = candidate.observe();
     tokio::spawn(async move {
-        let candidate = builder.build().expect("it can be built");
         let takes_part = async {
             match rng.bool() {
                 true => take_part_by_run(candidate, worker, rng, lease).await,
@@ -108,7 +112,7 @@ pub(super) fn start(
             () = takes_part => {}
         }
     });
-    Strings { health, aborted, leaves: [leaves, work_leaves] }
+    Strings { health, observer, aborted, leaves: [leaves, work_leaves] }
 }
 
 async fn take_part_by_run(mut candidate: Candidate, worker: Worker, mut rng: Rng, lease: Duration) {

@@ -18,7 +18,7 @@ use super::lock::Kind;
 use super::machine::{Machine, Stalls};
 use super::schedule::{Draw, Mishap};
 use super::server::{Account, Server};
-use super::world::World;
+use super::world::{Happening, World};
 use super::{client_go, process};
 use crate::candidate::Candidate;
 
@@ -159,16 +159,29 @@ impl<'a> Stage<'a> {
     }
 
     fn go_on(&mut self, until: Duration) {
-        while let Some(planned) = self.world.go_on(until) {
-            match self.plans[planned] {
-                Plan::Mishap(number) => self.meet(number),
-                Plan::Start(slot) => self.seats[slot] = self.start(slot, None),
-                Plan::Recovers(index) => {
-                    if let Some(strings) = &self.world.processes[index].strings {
-                        strings.health.send_replace(true);
+        while let Some(happening) = self.world.go_on(until) {
+            match happening {
+                Happening::Planned(planned) => self.carry_out(planned),
+                Happening::Ended(process) => {
+                    if let Some(slot) = self.seats.iter().position(|seat| *seat == process) {
+                        let pause = self.trial.lease.mul_f64(self.rng.f64());
+                        self.plan(self.world.now + pause, Plan::Start(slot));
                     }
-                    self.world.run(index);
                 }
+            }
+        }
+    }
+
+    fn carry_out(&mut self, planned: usize) {
+        match self.plans[planned] {
+            Plan::Mishap(number) => self.meet(number),
+            Plan::Start(slot) if self.world.processes[self.seats[slot]].machine.is_alive() => {}
+            Plan::Start(slot) => self.seats[slot] = self.start(slot, None),
+            Plan::Recovers(process) => {
+                if let Some(strings) = &self.world.processes[process].strings {
+                    strings.health.send_replace(true);
+                }
+                self.world.run(process);
             }
         }
     }
@@ -218,39 +231,79 @@ impl<'a> Stage<'a> {
         let holder = self.trial.kind.holder(&lock);
         if leader.len() != 1 || holder != leader[0].1 {
             let text = format!("{within:?} after the faults {leader:?} lead, and {holder:?} holds");
-            return self.world.judge.violation(self.world.now, text);
+            return self.violation(text);
         }
         self.go_on(self.world.now + self.trial.lease * CALM);
         let later = self.world.judge.working(self.world.now);
         if later != leader {
-            let text = format!("for no reason {later:?} lead after {leader:?}");
-            self.world.judge.violation(self.world.now, text);
+            self.violation(format!("for no reason {later:?} lead after {leader:?}"));
         }
+        self.all_see(&leader[0].1);
+        self.hand_over(leader[0].0);
+    }
+
+    /// All know who leads, and who may watch has one watch open.
+    fn all_see(&mut self, leader: &str) {
+        for (slot, seat) in self.seats.clone().into_iter().enumerate() {
+            self.world.run(seat);
+            let name = self.world.processes[seat].name.clone();
+            let strings = self.world.processes[seat].strings.as_ref();
+            let seen = strings.map(|strings| strings.observer.leader());
+            if seen.as_ref().and_then(|seen| seen.identity()).map(|seen| seen.as_str()) != Some(leader) {
+                self.violation(format!("{leader} leads, and {name} sees {seen:?}"));
+            }
+            let watches = self.world.watches_of(seat);
+            if watches != usize::from(self.trial.watches[slot]) {
+                self.violation(format!("{name} has {watches} watches open"));
+            }
+        }
+    }
+
+    /// The leader leaves, and the next one leads soon: it is told, or asks.
+    fn hand_over(&mut self, leader: usize) {
+        if self.seats.len() < 2 {
+            return;
+        }
+        self.leave(leader);
+        let timing = Timing::from_lease_duration(self.trial.lease).expect("it is a timing");
+        self.go_on(self.world.now + timing.retry_period() * 2 + A_LITTLE / 4);
+        let next = self.world.judge.working(self.world.now);
+        if next.len() != 1 || next[0].0 == leader {
+            self.violation(format!("after the leader has left {next:?} lead"));
+        }
+    }
+
+    fn leave(&mut self, process: usize) {
+        if let Some(strings) = &self.world.processes[process].strings {
+            strings.leave();
+        }
+        self.world.run(process);
+    }
+
+    fn violation(&self, text: String) {
+        self.world.judge.violation(self.world.now, text);
     }
 
     /// Everybody leaves: the lock is free, holds what others wrote, and nothing is left running.
     fn close(mut self) -> Outcome {
         for seat in self.seats.clone() {
-            if let Some(strings) = &self.world.processes[seat].strings {
-                strings.leave();
-            }
-            self.world.run(seat);
+            self.leave(seat);
         }
         self.go_on(self.world.now + self.trial.lease * CALM);
-        let (now, judge) = (self.world.now, self.world.judge.clone());
         let lock = self.lock().unwrap_or_default();
         if !self.trial.kind.holder(&lock).is_empty() {
-            judge.violation(now, format!("all have left, and it is held: {lock}"));
+            self.violation(format!("all have left, and it is held: {lock}"));
         }
         for (path, value) in &self.edits {
             if lock.pointer(path).and_then(Value::as_str) != Some(value) {
-                judge.violation(now, format!("{path} was {value}, and is lost: {lock}"));
+                self.violation(format!("{path} was {value}, and is lost: {lock}"));
             }
         }
         let watches = self.world.open_watches();
         if watches > 0 {
-            judge.violation(now, format!("{watches} watches are still open"));
+            self.violation(format!("{watches} watches are still open"));
         }
+        let (now, judge) = (self.world.now, self.world.judge.clone());
         for (kind, hits) in std::mem::take(&mut self.world.network.hits) {
             judge.count(kind, hits);
         }

@@ -46,6 +46,14 @@ enum Event {
     Planned(usize),
 }
 
+/// What is the trial's business.
+pub(super) enum Happening {
+    /// Something that it has planned.
+    Planned(usize),
+    /// A process has ended itself.
+    Ended(usize),
+}
+
 /// What waits for a process until it runs.
 enum Parcel {
     Answer(AnswerTo, Result<Response<Answer>, Broken>, Says),
@@ -95,6 +103,7 @@ pub(super) struct World<'a> {
     pub(super) judge: Judge,
     rng: Rng,
     steps: u32,
+    ended: Vec<usize>,
     pub(super) lease: Duration,
 }
 
@@ -135,6 +144,7 @@ impl<'a> World<'a> {
             judge,
             rng,
             steps: 0,
+            ended: Vec::new(),
             lease,
         }
     }
@@ -170,9 +180,12 @@ impl<'a> World<'a> {
         self.processes.len() - 1
     }
 
-    /// Lets everything happen until `until`, or until something is due that was planned; says which.
-    pub(super) fn go_on(&mut self, until: Duration) -> Option<usize> {
+    /// Lets everything happen until `until`, or until something happens that is the trial's business.
+    pub(super) fn go_on(&mut self, until: Duration) -> Option<Happening> {
         loop {
+            if let Some(ended) = self.ended.pop() {
+                return Some(Happening::Ended(ended));
+            }
             let wakes = |(index, process): (usize, &Process)| Some((process.machine.wakes_at()?, index));
             let machine = self.processes.iter().enumerate().filter_map(wakes).min();
             let event = self.events.peek().map(|Reverse(due)| due.0);
@@ -187,7 +200,7 @@ impl<'a> World<'a> {
                 _ => {
                     let Some(Reverse(Due(_, _, event))) = self.events.pop() else { continue };
                     if let Some(planned) = self.happen(event) {
-                        return Some(planned);
+                        return Some(Happening::Planned(planned));
                     }
                 }
             }
@@ -241,7 +254,7 @@ impl<'a> World<'a> {
         let aborted = self.processes[index].strings.as_ref().map(|strings| &strings.aborted);
         if aborted.is_some_and(|aborted| aborted.load(Ordering::Relaxed)) {
             self.processes[index].machine.kill(self.now);
-            self.send_all();
+            self.ended.push(index);
         }
         self.look();
     }
@@ -483,6 +496,13 @@ impl World<'_> {
             }
         }
         self.keep(watches);
+    }
+
+    /// How many watches this process has open on a connection that is alive.
+    pub(super) fn watches_of(&mut self, process: usize) -> usize {
+        self.show();
+        let watches = self.watches.iter();
+        watches.filter(|watch| watch.process == process && !watch.is_dead).count()
     }
 
     /// How many watches processes have open.
