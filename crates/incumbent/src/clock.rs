@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::time::Duration;
 
-
 use incumbent_core::{Instant, Now, WallTime};
 
 #[cfg(test)]
@@ -21,7 +20,9 @@ pub struct Clock(Source);
 #[derive(Clone, Copy, Debug)]
 enum Source {
     System,
-    Tokio { start: tokio::time::Instant },
+    Tokio {
+        start: tokio::time::Instant,
+    },
     #[cfg(test)]
     Simulated(HostClock),
 }
@@ -108,7 +109,11 @@ impl Clock {
     }
 
     /// Waits for `future`, for `duration` at most.
-    pub(crate) async fn timeout<F: Future>(&self, duration: Duration, future: F) -> Option<F::Output> {
+    pub(crate) async fn timeout<F: Future>(
+        &self,
+        duration: Duration,
+        future: F,
+    ) -> Option<F::Output> {
         tokio::select! {
             biased;
             output = future => Some(output),

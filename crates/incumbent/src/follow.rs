@@ -99,7 +99,12 @@ impl Feed {
 
     /// Tells of `lock` from now on. `retry_period` is how long the watch waits after a failure; the watch goes
     /// by the clock of the first who listens.
-    pub(crate) fn subscribe(&self, lock: &Lock, retry_period: Duration, clock: Clock) -> Subscription {
+    pub(crate) fn subscribe(
+        &self,
+        lock: &Lock,
+        retry_period: Duration,
+        clock: Clock,
+    ) -> Subscription {
         let (sender, news) = mpsc::channel(PATIENCE);
         let mut audience = self.0.hall.audience();
         audience.latest += 1;
@@ -285,7 +290,8 @@ async fn watch(api: Api, is_shared: bool, hall: Arc<Hall>) {
                 let opened_at = api.clock().instant();
                 hall.opened(after.as_deref());
                 let end = forward(events, &hall, api.clock()).await;
-                let pause = end.pause(retry_period, api.clock().instant().saturating_since(opened_at));
+                let pause =
+                    end.pause(retry_period, api.clock().instant().saturating_since(opened_at));
                 after = end.resume_after.or_else(|| after.filter(|_| !end.expired));
                 if pause.is_zero() && after.is_some() {
                     continue;

@@ -51,7 +51,13 @@ struct Elector<'a> {
 }
 
 impl<'a> Elector<'a> {
-    fn new(client: &'a kube::Client, kind: Kind, host: HostClock, lease: Duration, number: u32) -> Self {
+    fn new(
+        client: &'a kube::Client,
+        kind: Kind,
+        host: HostClock,
+        lease: Duration,
+        number: u32,
+    ) -> Self {
         let clock = Clock::simulated(host);
         Self {
             client,
@@ -134,7 +140,12 @@ impl<'a> Elector<'a> {
         self.request(Method::PATCH, self.kind.path(), &patch).await
     }
 
-    async fn request(&self, method: Method, path: &str, body: &Value) -> Result<Value, kube::Error> {
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<Value, kube::Error> {
         let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         let patch = if method == Method::PATCH { "merge-patch+" } else { "" };
         let request = Request::builder()

@@ -36,7 +36,12 @@ pub(super) struct Upsets(pub(super) Vec<Upset>);
 
 impl Upsets {
     /// Why `later` may work at `at` beside `earlier`, which was granted before it.
-    pub(super) fn excuse(&self, earlier: &Term, later: &Term, at: Duration) -> Option<&'static str> {
+    pub(super) fn excuse(
+        &self,
+        earlier: &Term,
+        later: &Term,
+        at: Duration,
+    ) -> Option<&'static str> {
         let befell = |upset: &&Upset| (earlier.granted..=at).contains(&upset.at);
         self.0.iter().filter(befell).find_map(|upset| upset.explains(earlier, later))
     }
@@ -49,18 +54,24 @@ impl Upset {
         let is_foreign = later.token.is_none();
         let (explains, excuse) = match &self.what {
             What::Deleted => (was_before_it && is_unknown, "excused: a newcomer to a deleted lock"),
-            What::Shortened => (was_before_it && is_unknown, "excused: a newcomer to a shortened lease"),
+            What::Shortened => {
+                (was_before_it && is_unknown, "excused: a newcomer to a shortened lease")
+            }
             What::WentBack { behind } => {
                 let explains = is_unknown || behind.contains(&later.process);
                 (was_before_it && explains, "excused: an old state, for one that is behind")
             }
-            What::WentBackToOneBehind => (was_before_it, "excused: an old state, given up as its own"),
+            What::WentBackToOneBehind => {
+                (was_before_it, "excused: an old state, given up as its own")
+            }
             What::Vacated => (was_before_it, "excused: made vacant by hand"),
             What::NameCleared => {
                 let explains = is_foreign || earlier.token.is_none();
                 (was_before_it && explains, "excused: a name taken out, for another program")
             }
-            What::Froze { process } => (*process == earlier.process, "excused: a clock that stood still"),
+            What::Froze { process } => {
+                (*process == earlier.process, "excused: a clock that stood still")
+            }
         };
         // Candidates of other programs remember nothing: a new record that they know is the old one to them.
         let explains = explains || (is_foreign && was_before_it && self.is_of_the_lock());

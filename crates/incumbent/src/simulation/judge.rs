@@ -12,8 +12,16 @@ use crate::leadership::Leadership;
 use crate::term::Overrun;
 
 /// What candidates do; each must have happened in a test that counts.
-pub(super) const EVENTS: &[&str] =
-    &["term", "loss", "handover", "overrun", "asked", "ill", "foreign term", "stood still in a run"];
+pub(super) const EVENTS: &[&str] = &[
+    "term",
+    "loss",
+    "handover",
+    "overrun",
+    "asked",
+    "ill",
+    "foreign term",
+    "stood still in a run",
+];
 
 /// Shared by all processes of one trial.
 #[derive(Clone, Default)]
@@ -143,7 +151,10 @@ impl Judge {
     /// The work under this token has ended, by itself or by force.
     pub(super) fn ends(&self, at: Duration, process: usize, token: u64) {
         let mut pages = self.pages();
-        let term = pages.terms.iter_mut().find(|term| (term.process, term.token) == (process, Some(token)));
+        let term = pages
+            .terms
+            .iter_mut()
+            .find(|term| (term.process, term.token) == (process, Some(token)));
         let Some(term) = term else { return };
         if term.ends.replace(term.ends.map_or(at, |ends| ends.min(at))).is_some() {
             return;
@@ -166,7 +177,11 @@ impl Judge {
         let token = overrun.token.0;
         self.pages().overran.insert((process, token));
         if overrun.late_by > TIMER {
-            self.is_late(at, process, format!("{name}: the watchdog came {:?} late", overrun.late_by));
+            self.is_late(
+                at,
+                process,
+                format!("{name}: the watchdog came {:?} late", overrun.late_by),
+            );
         }
         self.ends(at, process, token);
     }
@@ -231,9 +246,10 @@ impl Judge {
     /// Who works at the moment, and under which token.
     pub(super) fn working(&self, now: Duration) -> Vec<(usize, String, Option<u64>)> {
         let pages = self.pages();
-        let working = pages.terms.iter().filter(|term| {
-            term.begins <= now && term.ends.is_none_or(|ends| ends > now)
-        });
+        let working = pages
+            .terms
+            .iter()
+            .filter(|term| term.begins <= now && term.ends.is_none_or(|ends| ends > now));
         working.map(|term| (term.process, term.name.clone(), term.token)).collect()
     }
 
@@ -284,12 +300,22 @@ impl Pages {
                     "{} (token {:?}) works beside {} (token {:?})",
                     later.name, later.token, earlier.name, earlier.token
                 );
-                record(&mut self.violations, &mut self.counts, &self.upsets, earlier, later, at, text);
+                record(
+                    &mut self.violations,
+                    &mut self.counts,
+                    &self.upsets,
+                    earlier,
+                    later,
+                    at,
+                    text,
+                );
             }
         }
         for (pair, at) in &self.both_valid {
             let find = |key: &(usize, u64)| {
-                self.terms.iter().position(|term| (term.process, term.token) == (key.0, Some(key.1)))
+                self.terms
+                    .iter()
+                    .position(|term| (term.process, term.token) == (key.0, Some(key.1)))
             };
             let [Some(one), Some(other)] = pair.each_ref().map(find) else {
                 self.violations.push(format!("valid at once, and not in the books: {pair:?}"));

@@ -23,15 +23,27 @@ pub(super) enum Effect {
     /// Requests take up to so much longer.
     Latency(Duration),
     /// They are refused; writes may be applied all the same, so much later.
-    Error { code: u16, retry_after: u32, applied: Option<Duration> },
-    LoseRequest { closes: bool },
-    LoseAnswer { closes: bool },
+    Error {
+        code: u16,
+        retry_after: u32,
+        applied: Option<Duration>,
+    },
+    LoseRequest {
+        closes: bool,
+    },
+    LoseAnswer {
+        closes: bool,
+    },
     /// Writes are applied, and answered, up to so much later.
     Late(Duration),
     /// Watches show nothing; afterwards they go on, or have expired.
-    Freeze { expires: bool },
+    Freeze {
+        expires: bool,
+    },
     /// Nothing comes through in either direction.
-    Cut { closes: bool },
+    Cut {
+        closes: bool,
+    },
     /// Answers take so much longer.
     SlowAnswers(Duration),
     /// Reads are answered as they would have been so long ago.
@@ -82,13 +94,23 @@ pub(super) struct Fate {
 pub(super) enum Outcome {
     #[default]
     Answer,
-    Error { code: u16, retry_after: u32 },
+    Error {
+        code: u16,
+        retry_after: u32,
+    },
     /// Refused at once, applied so much later.
-    ErrorApplied { code: u16, later: Duration },
+    ErrorApplied {
+        code: u16,
+        later: Duration,
+    },
     /// The request is lost.
-    Lost { closes: bool },
+    Lost {
+        closes: bool,
+    },
     /// The answer is.
-    Unanswered { closes: bool },
+    Unanswered {
+        closes: bool,
+    },
 }
 
 pub(super) struct Network {
@@ -133,8 +155,13 @@ impl Network {
     }
 
     /// Until when watches of `whom` show nothing, and whether they have expired then.
-    pub(super) fn is_frozen(&mut self, now: Duration, whom: Option<usize>) -> Option<(Duration, bool)> {
-        let faults = self.faults.iter().filter(|(until, fault)| now < *until && fault.befalls(whom));
+    pub(super) fn is_frozen(
+        &mut self,
+        now: Duration,
+        whom: Option<usize>,
+    ) -> Option<(Duration, bool)> {
+        let faults =
+            self.faults.iter().filter(|(until, fault)| now < *until && fault.befalls(whom));
         let frozen = faults.filter_map(|(until, fault)| match fault.effect {
             Effect::Freeze { expires } => Some((*until, expires, fault.kind)),
             _ => None,
@@ -165,7 +192,10 @@ fn active(
     now: Duration,
     whom: Option<usize>,
 ) -> impl Iterator<Item = &Fault> {
-    faults.iter().filter(move |(until, fault)| now < *until && fault.befalls(whom)).map(|(_, fault)| fault)
+    faults
+        .iter()
+        .filter(move |(until, fault)| now < *until && fault.befalls(whom))
+        .map(|(_, fault)| fault)
 }
 
 impl Fault {
@@ -193,7 +223,9 @@ impl Fate {
                 self.outcome = Outcome::Error { code, retry_after };
             }
             Effect::LoseRequest { closes } if is_open => self.outcome = Outcome::Lost { closes },
-            Effect::LoseAnswer { closes } if is_open => self.outcome = Outcome::Unanswered { closes },
+            Effect::LoseAnswer { closes } if is_open => {
+                self.outcome = Outcome::Unanswered { closes }
+            }
             _ => return false,
         }
         true

@@ -86,7 +86,8 @@ pub(super) fn start(
     };
     let (health, is_well) = watch::channel(true);
     let (leaves, work_leaves) = (watch::Sender::new(false), watch::Sender::new(false));
-    let builder = builder.clock(Clock::simulated(clock)).on_overrun(on_overrun).health(is_well.clone());
+    let builder =
+        builder.clock(Clock::simulated(clock)).on_overrun(on_overrun).health(is_well.clone());
     let worker = Worker {
         name: name.to_owned(),
         judge: judge.clone(),
@@ -131,7 +132,12 @@ async fn take_part_by_run(mut candidate: Candidate, worker: Worker, mut rng: Rng
     }
 }
 
-async fn take_part_by_campaign(mut candidate: Candidate, worker: Worker, mut rng: Rng, lease: Duration) {
+async fn take_part_by_campaign(
+    mut candidate: Candidate,
+    worker: Worker,
+    mut rng: Rng,
+    lease: Duration,
+) {
     loop {
         let outcome = match candidate.campaign().await {
             Ok(leadership) => {

@@ -202,7 +202,10 @@ impl Draw {
         let (effect, verbs) = self.effect(kind);
         let is_whole = matches!(
             effect,
-            Effect::Cut { .. } | Effect::Freeze { .. } | Effect::SlowAnswers(_) | Effect::StaleReads(_)
+            Effect::Cut { .. }
+                | Effect::Freeze { .. }
+                | Effect::SlowAnswers(_)
+                | Effect::StaleReads(_)
         );
         let rate = match self.rng.u8(..3) {
             0 if !is_whole => self.rng.u32(20..90),

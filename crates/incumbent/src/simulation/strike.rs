@@ -166,7 +166,8 @@ impl Stage<'_> {
 
     fn went_back(&mut self, behind: BTreeSet<usize>) {
         let lock = self.lock().unwrap_or_default();
-        let holder = self.trial.kind.record(&lock)["holderIdentity"].as_str().unwrap_or("").to_owned();
+        let holder =
+            self.trial.kind.record(&lock)["holderIdentity"].as_str().unwrap_or("").to_owned();
         let gives_up = behind.iter().any(|index| self.world.processes[*index].name == holder);
         self.upset(Was::WentBack { behind });
         if gives_up {

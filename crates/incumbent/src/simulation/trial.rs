@@ -58,7 +58,8 @@ impl Trial {
     }
 
     pub(super) fn run(&self, server: &mut Server, is_traced: bool) -> Outcome {
-        let asks_history = |mishap: &Mishap| matches!(mishap.kind, "stale read" | "old copy written back");
+        let asks_history =
+            |mishap: &Mishap| matches!(mishap.kind, "stale read" | "old copy written back");
         server.begin(self.mishaps.iter().any(asks_history));
         let judge = Judge::new(is_traced);
         let mut rng = Rng::with_seed(!self.seed);
@@ -73,8 +74,14 @@ impl Trial {
 impl fmt::Display for Trial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, kind, watches, leases, has_foreign, stalls, mishaps, .. } = self;
-        writeln!(f, "seed {seed}: a {kind:?}; candidates that watch: {watches:?}; leases {leases:?} s")?;
-        writeln!(f, "a foreign one: {has_foreign}; stand still once in {stalls:?} looks; schedule:")?;
+        writeln!(
+            f,
+            "seed {seed}: a {kind:?}; candidates that watch: {watches:?}; leases {leases:?} s"
+        )?;
+        writeln!(
+            f,
+            "a foreign one: {has_foreign}; stand still once in {stalls:?} looks; schedule:"
+        )?;
         mishaps.iter().try_for_each(|mishap| writeln!(f, "  {mishap}"))
     }
 }
@@ -137,7 +144,8 @@ impl<'a> Stage<'a> {
             let metadata = json!({ "name": "lock", "namespace": "default" });
             let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata });
             let collection = trial.kind.collection();
-            let made = stage.world.server.by_hand(Duration::ZERO, http::Method::POST, collection, &map);
+            let made =
+                stage.world.server.by_hand(Duration::ZERO, http::Method::POST, collection, &map);
             assert!(made.is_some(), "it can be created");
         }
         for slot in 0..trial.watches.len() {
@@ -249,7 +257,9 @@ impl<'a> Stage<'a> {
             let name = self.world.processes[seat].name.clone();
             let strings = self.world.processes[seat].strings.as_ref();
             let seen = strings.map(|strings| strings.observer.leader());
-            if seen.as_ref().and_then(|seen| seen.identity()).map(|seen| seen.as_str()) != Some(leader) {
+            if seen.as_ref().and_then(|seen| seen.identity()).map(|seen| seen.as_str())
+                != Some(leader)
+            {
                 self.violation(format!("{leader} leads, and {name} sees {seen:?}"));
             }
             let watches = self.world.watches_of(seat);

@@ -186,7 +186,8 @@ impl<'a> World<'a> {
             if let Some(ended) = self.ended.pop() {
                 return Some(Happening::Ended(ended));
             }
-            let wakes = |(index, process): (usize, &Process)| Some((process.machine.wakes_at()?, index));
+            let wakes =
+                |(index, process): (usize, &Process)| Some((process.machine.wakes_at()?, index));
             let machine = self.processes.iter().enumerate().filter_map(wakes).min();
             let event = self.events.peek().map(|Reverse(due)| due.0);
             let next = machine.map(|(at, _)| at).into_iter().chain(event).min();
@@ -247,7 +248,8 @@ impl<'a> World<'a> {
         let stalls = process.machine.run(self.now, watchdog_first);
         for (from, to) in stalls {
             self.judge.pauses(index, from, to);
-            let text = || format!("{} stands still for {:?}", self.processes[index].name, to - from);
+            let text =
+                || format!("{} stands still for {:?}", self.processes[index].name, to - from);
             self.judge.note(from, "stood still in a run", text);
         }
         self.send_all();
@@ -312,7 +314,11 @@ impl<'a> World<'a> {
             _ => self.network.is_cut(self.now, slot),
         };
         if let Some(closes) = is_lost {
-            return if closes { self.answer_later(sent, fate, Err(Broken)) } else { self.hang(sent) };
+            return if closes {
+                self.answer_later(sent, fate, Err(Broken))
+            } else {
+                self.hang(sent)
+            };
         }
         match fate.outcome {
             Outcome::Error { code, retry_after } => {
@@ -373,14 +379,25 @@ impl<'a> World<'a> {
         answer
     }
 
-    fn answer_later(&mut self, sent: Sent, fate: Fate, answer: Result<(Response<Answer>, Says), Broken>) {
+    fn answer_later(
+        &mut self,
+        sent: Sent,
+        fate: Fate,
+        answer: Result<(Response<Answer>, Says), Broken>,
+    ) {
         let says = answer.as_ref().map_or_else(|_| Says::default(), |(_, says)| *says);
         let answer = answer.map(|(answer, _)| answer);
         let event = Event::Answers(sent.process, sent.answer, answer, says);
         self.push(self.now + fate.back, event);
     }
 
-    fn answer(&mut self, index: usize, to: AnswerTo, answer: Result<Response<Answer>, Broken>, says: Says) {
+    fn answer(
+        &mut self,
+        index: usize,
+        to: AnswerTo,
+        answer: Result<Response<Answer>, Broken>,
+        says: Says,
+    ) {
         match self.network.is_cut(self.now, self.processes[index].slot) {
             Some(false) => {}
             Some(true) => self.deliver(index, Parcel::Answer(to, Err(Broken), Says::default())),
