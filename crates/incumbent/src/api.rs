@@ -11,6 +11,7 @@ use kube::client::Body;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
+use crate::clock::Clock;
 use crate::error::Error;
 use crate::lock::Lock;
 use crate::stored::Stored;
@@ -25,6 +26,7 @@ const USER_AGENT: header::HeaderValue =
 pub(crate) struct Api {
     client: kube::Client,
     lock: Lock,
+    clock: Clock,
     pace: Option<Pace>,
 }
 
@@ -70,7 +72,16 @@ pub(crate) struct Trouble {
 
 impl Api {
     pub(crate) fn new(client: kube::Client, lock: Lock) -> Self {
-        Self { client, lock, pace: None }
+        Self { client, lock, clock: Clock::system(), pace: None }
+    }
+
+    /// The clock that its time-outs go by, and those of all who are given this.
+    pub(crate) fn timed(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
     }
 
     pub(crate) fn paced(self, pace: Pace) -> Self {
@@ -115,8 +126,8 @@ impl Api {
     /// Reads what is at `path`; `None` where nothing is.
     pub(crate) async fn fetch(&self, path: &str) -> Result<Option<Value>, Error> {
         let exchange = self.exchange(self.request(Method::GET, path.to_owned(), None));
-        let answer = tokio::time::timeout(FETCH_TIMEOUT, exchange).await;
-        let answer = answer.map_err(|_| *Trouble::timed_out().error)?;
+        let answer = self.clock.timeout(FETCH_TIMEOUT, exchange).await;
+        let answer = answer.ok_or_else(|| *Trouble::timed_out().error)?;
         let (status, _, body) = answer.map_err(|message| *Trouble::unreachable(message).error)?;
         let value: Option<Value> = serde_json::from_slice(&body).ok();
         match status.as_u16() {
@@ -148,8 +159,8 @@ impl Api {
             let merge = header::HeaderValue::from_static("application/merge-patch+json");
             request.headers_mut().insert(header::CONTENT_TYPE, merge);
         }
-        let answer = tokio::time::timeout(FETCH_TIMEOUT, self.exchange(request)).await;
-        let (status, _, body) = answer.map_err(|_| "no answer in time".to_owned())??;
+        let answer = self.clock.timeout(FETCH_TIMEOUT, self.exchange(request)).await;
+        let (status, _, body) = answer.ok_or_else(|| "no answer in time".to_owned())??;
         Ok((status.as_u16(), serde_json::from_slice(&body).unwrap_or_default()))
     }
 
@@ -157,8 +168,8 @@ impl Api {
     pub(crate) async fn write_event(&self, event: &Value) -> Result<(), String> {
         let path = format!("/api/v1/namespaces/{}/events", self.lock.namespace());
         let exchange = self.exchange(self.request(Method::POST, path, Some(event)));
-        let answer = tokio::time::timeout(FETCH_TIMEOUT, exchange).await;
-        let (status, _, body) = answer.map_err(|_| "no answer in time".to_owned())??;
+        let answer = self.clock.timeout(FETCH_TIMEOUT, exchange).await;
+        let (status, _, body) = answer.ok_or_else(|| "no answer in time".to_owned())??;
         match status.is_success() {
             true => Ok(()),
             false => Err(message(serde_json::from_slice(&body).ok().as_ref(), &body)),
@@ -253,7 +264,7 @@ impl Api {
         tokio::select! {
             biased;
             done = &mut exchange => return done,
-            () = tokio::time::sleep(SLOW) => drop(permit),
+            () = self.clock.sleep(SLOW) => drop(permit),
         }
         exchange.await
     }

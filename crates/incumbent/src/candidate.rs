@@ -5,7 +5,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use incumbent_core::{Card, Config, Container, Elector, FencingToken, Identity, Release, Timing};
+use incumbent_core::{
+    Card, Config, Container, Elector, FencingToken, Identity, Release, Session, Timing,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::api::{Api, Pace};
@@ -62,6 +64,7 @@ impl Candidate {
             container: proof::own_container(),
             kubelet_reports: false,
             feed: None,
+            session: None,
         }
     }
 
@@ -225,6 +228,7 @@ pub struct Builder {
     container: Option<Container>,
     kubelet_reports: bool,
     feed: Option<Feed>,
+    session: Option<Session>,
 }
 
 impl Builder {
@@ -313,7 +317,14 @@ impl Builder {
     /// Sets the clock; for tests under paused time.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
+        self.api = self.api.timed(clock);
         self
+    }
+
+    /// Sets the session, which is random otherwise.
+    #[cfg(test)]
+    pub(crate) fn session(self, session: Session) -> Self {
+        Self { session: Some(session), ..self }
     }
 
     /// Sets what is done about work that still runs when others may lead. Default: it says so on stderr
@@ -417,7 +428,7 @@ impl Builder {
         let config = Config {
             timing: self.timing?,
             identity: identity.clone(),
-            session: identity::session()?,
+            session: self.session.map_or_else(identity::session, Ok)?,
             token_floor: self.token_floor,
             priority: self.priority,
             card: Card {
@@ -434,7 +445,7 @@ impl Builder {
         let events = self.has_events.then(|| Events::new(self.api.clone(), identity.clone()));
         let proofs = Proofs::new(self.api.clone(), &config.card, self.kubelet_reports);
         let feed = self.feed.unwrap_or_else(|| Feed::of_one(self.api.clone()));
-        let news = feed.subscribe(&lock, config.timing.retry_period());
+        let news = feed.subscribe(&lock, config.timing.retry_period(), self.clock);
         let driver = Driver::new(Parts {
             elector: Elector::new(config),
             api: self.api,

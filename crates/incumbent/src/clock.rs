@@ -1,8 +1,12 @@
 //! The clock that leadership is measured with.
 
+use std::future::Future;
 use std::time::Duration;
 
 use incumbent_core::{Instant, Now, WallTime};
+
+#[cfg(test)]
+use crate::simulation::HostClock;
 
 /// The clock that every "do I lead?" reads.
 ///
@@ -16,7 +20,11 @@ pub struct Clock(Source);
 #[derive(Clone, Copy, Debug)]
 enum Source {
     System,
-    Tokio { start: tokio::time::Instant },
+    Tokio {
+        start: tokio::time::Instant,
+    },
+    #[cfg(test)]
+    Simulated(HostClock),
 }
 
 impl Clock {
@@ -44,6 +52,8 @@ impl Clock {
         match self.0 {
             Source::System => Instant::new(system::since_start()),
             Source::Tokio { start } => Instant::new(A_DAY + start.elapsed()),
+            #[cfg(test)]
+            Source::Simulated(host) => host.instant(),
         }
     }
 
@@ -52,6 +62,8 @@ impl Clock {
         let wall = match self.0 {
             Source::System => jiff::Timestamp::now().as_microsecond(),
             Source::Tokio { .. } => YEAR_2026 + self.instant().since_start().as_micros() as i64,
+            #[cfg(test)]
+            Source::Simulated(host) => host.wall(),
         };
         Now { instant: self.instant(), wall: WallTime::from_unix_micros(wall) }
     }
@@ -66,10 +78,47 @@ impl Clock {
         matches!(self.0, Source::Tokio { .. })
     }
 
+    /// The clock of one simulated machine.
+    #[cfg(test)]
+    pub(crate) fn simulated(host: HostClock) -> Self {
+        Self(Source::Simulated(host))
+    }
+
+    /// The simulated machine whose clock this is.
+    #[cfg(test)]
+    pub(crate) fn host(&self) -> Option<HostClock> {
+        match self.0 {
+            Source::Simulated(host) => Some(host),
+            _ => None,
+        }
+    }
+
     /// Sleeps until about `moment`. Whoever is woken reads the clock again: a timer may be late.
     pub(crate) async fn sleep_until(&self, moment: Instant) {
+        #[cfg(test)]
+        if let Source::Simulated(host) = self.0 {
+            return host.sleep_until(moment).await;
+        }
         // Tokio's timers cannot hold "never"; waking once a day for nothing is harmless.
         tokio::time::sleep(moment.saturating_since(self.instant()).min(A_DAY)).await;
+    }
+
+    /// Sleeps for about `duration`.
+    pub(crate) async fn sleep(&self, duration: Duration) {
+        self.sleep_until(self.instant() + duration).await;
+    }
+
+    /// Waits for `future`, for `duration` at most.
+    pub(crate) async fn timeout<F: Future>(
+        &self,
+        duration: Duration,
+        future: F,
+    ) -> Option<F::Output> {
+        tokio::select! {
+            biased;
+            output = future => Some(output),
+            () = self.sleep(duration) => None,
+        }
     }
 }
 

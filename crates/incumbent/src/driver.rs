@@ -209,7 +209,7 @@ impl Driver {
                     told.extend(self.record("stopped leading"));
                 }
                 self.last_release = release;
-                answer_after(told, self.awaiting_release.drain(..).collect(), release);
+                answer_after(self.clock, told, self.awaiting_release.drain(..).collect(), release);
                 // Who campaigned while the work was still stopping has waited for this.
                 self.follow_up = self.campaign.is_some().then_some(Input::Campaign);
             }
@@ -501,6 +501,7 @@ async fn until(clock: Clock, moment: Option<Instant>) {
 
 /// Answers those who wait for a release. A process may end then, so what tells others of it goes first.
 fn answer_after(
+    clock: Clock,
     told: Vec<JoinHandle<()>>,
     waiting: Vec<oneshot::Sender<Release>>,
     release: Release,
@@ -514,7 +515,7 @@ fn answer_after(
         return answer();
     }
     tokio::spawn(async move {
-        let _ = tokio::time::timeout(PATIENCE, futures_util::future::join_all(told)).await;
+        let _ = clock.timeout(PATIENCE, futures_util::future::join_all(told)).await;
         answer();
     });
 }

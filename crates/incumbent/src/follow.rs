@@ -12,9 +12,9 @@ use futures_util::{Stream, StreamExt};
 use incumbent_core::{Follow, Observation};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use crate::api::{Api, Trouble, WATCH_LIFETIME, only};
+use crate::clock::Clock;
 use crate::error::Error;
 use crate::lock::Lock;
 use crate::stored::Stored;
@@ -72,6 +72,7 @@ struct Listener {
 /// One listener's end.
 pub(crate) struct Subscription {
     feed: Feed,
+    clock: Clock,
     name: String,
     number: u64,
     news: mpsc::Receiver<News>,
@@ -96,8 +97,14 @@ impl Feed {
         Self(Arc::new(Inner { api, is_shared, hall, task }))
     }
 
-    /// Tells of `lock` from now on. `retry_period` is how long the watch waits after a failure.
-    pub(crate) fn subscribe(&self, lock: &Lock, retry_period: Duration) -> Subscription {
+    /// Tells of `lock` from now on. `retry_period` is how long the watch waits after a failure; the watch goes
+    /// by the clock of the first who listens.
+    pub(crate) fn subscribe(
+        &self,
+        lock: &Lock,
+        retry_period: Duration,
+        clock: Clock,
+    ) -> Subscription {
         let (sender, news) = mpsc::channel(PATIENCE);
         let mut audience = self.0.hall.audience();
         audience.latest += 1;
@@ -113,15 +120,15 @@ impl Feed {
         audience.listeners.entry(name.clone()).or_default().push(listener);
         drop(audience);
         self.0.hall.changed.notify_one();
-        self.start();
-        Subscription { feed: self.clone(), name, number, news, known, generation }
+        self.start(clock);
+        Subscription { feed: self.clone(), clock, name, number, news, known, generation }
     }
 
-    fn start(&self) {
+    fn start(&self, clock: Clock) {
         let mut task = self.0.task.lock().unwrap_or_else(PoisonError::into_inner);
         task.get_or_insert_with(|| {
             let Inner { api, is_shared, hall, .. } = &*self.0;
-            tokio::spawn(watch(api.clone(), *is_shared, hall.clone()))
+            tokio::spawn(watch(api.clone().timed(clock), *is_shared, hall.clone()))
         });
     }
 }
@@ -173,7 +180,7 @@ impl Subscription {
 
     /// Listens again.
     pub(crate) fn renew(&mut self, lock: &Lock, retry_period: Duration) {
-        *self = self.feed.clone().subscribe(lock, retry_period);
+        *self = self.feed.clone().subscribe(lock, retry_period, self.clock);
     }
 }
 
@@ -276,14 +283,15 @@ async fn watch(api: Api, is_shared: bool, hall: Arc<Hall>) {
         let retry_period = hall.audience().retry_period.unwrap_or(OPEN_TIMEOUT);
         // A server that does not answer must not keep us from asking again.
         let opening = api.watch_in(&collection, &filter, after.as_deref());
-        let opened = tokio::time::timeout(OPEN_TIMEOUT, opening).await;
-        let pause = match opened.unwrap_or_else(|_| Err(Trouble::timed_out())) {
+        let opened = api.clock().timeout(OPEN_TIMEOUT, opening).await;
+        let pause = match opened.unwrap_or_else(|| Err(Trouble::timed_out())) {
             Ok(events) => {
                 tracing::trace!(lock = %api.lock(), is_shared, ?after, "watching");
-                let opened_at = Instant::now();
+                let opened_at = api.clock().instant();
                 hall.opened(after.as_deref());
-                let end = forward(events, &hall).await;
-                let pause = end.pause(retry_period, opened_at.elapsed());
+                let end = forward(events, &hall, api.clock()).await;
+                let pause =
+                    end.pause(retry_period, api.clock().instant().saturating_since(opened_at));
                 after = end.resume_after.or_else(|| after.filter(|_| !end.expired));
                 if pause.is_zero() && after.is_some() {
                     continue;
@@ -301,7 +309,7 @@ async fn watch(api: Api, is_shared: bool, hall: Arc<Hall>) {
             }
         };
         hall.closed();
-        tokio::time::sleep(pause.mul_f64(1.0 + fastrand::f64() / 5.0)).await;
+        api.clock().sleep(pause.mul_f64(1.0 + fastrand::f64() / 5.0)).await;
     }
 }
 
@@ -324,18 +332,23 @@ impl End {
 }
 
 /// Passes on what the watch shows until it ends, or nobody wants it any more.
-async fn forward(events: impl Stream<Item = Result<Seen, String>>, hall: &Hall) -> End {
+async fn forward(
+    events: impl Stream<Item = Result<Seen, String>>,
+    hall: &Hall,
+    clock: Clock,
+) -> End {
     let mut events = std::pin::pin!(events);
     let mut end = End::default();
-    let mut overdue = std::pin::pin!(tokio::time::sleep(WATCH_LIFETIME + OPEN_TIMEOUT));
+    let mut overdue = std::pin::pin!(clock.sleep(WATCH_LIFETIME + OPEN_TIMEOUT));
     let mut unwanted = std::pin::pin!(hall.is_done_with_it());
     loop {
         let event = tokio::select! {
-            event = events.next() => event,
+            biased;
             // What it has not shown, the next may have to: from the present state.
             () = &mut unwanted => return End { expired: true, ..End::default() },
             // The server should have ended it by now: the connection hangs.
             () = &mut overdue => None,
+            event = events.next() => event,
         };
         match event {
             Some(Ok(Seen::Present(shown))) => {

@@ -66,6 +66,7 @@ impl Leadership {
     /// Waits until the leadership is lost, and says why. Stop the work then.
     pub async fn lost(&self) -> Loss {
         tokio::select! {
+            biased;
             loss = self.term.lost() => loss,
             // The driver is gone, and nobody renews any more.
             () = self.commands.closed() => Loss::DeadlinePassed,

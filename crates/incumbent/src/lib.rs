@@ -89,6 +89,8 @@ mod metrics;
 mod observer;
 mod proof;
 mod route;
+#[cfg(test)]
+mod simulation;
 mod standing;
 mod steer;
 mod stored;

@@ -11,9 +11,9 @@ use incumbent_core::FencingToken;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use crate::api::Api;
+use crate::clock::Clock;
 use crate::error::Error;
 use crate::identity::host_name;
 use crate::lock::Lock;
@@ -122,6 +122,13 @@ impl Shown {
         }
     }
 
+    fn clock(&self) -> Clock {
+        match self {
+            Self::Label(label) => label.clock(),
+            Self::Slice(slice) => slice.clock(),
+        }
+    }
+
     async fn bring_about(&mut self, goal: Goal) -> Result<(), Trouble> {
         match (self, goal) {
             (_, Goal::Nothing) => Ok(()),
@@ -186,7 +193,8 @@ async fn keep(mut shown: Shown, mut goals: watch::Receiver<Goal>, settle: watch:
     let mut told = String::new();
     let mut failures = 0;
     let mut is_closed = false;
-    let mut gives_up_at = Instant::now();
+    let clock = shown.clock();
+    let mut gives_up_at = clock.instant();
     loop {
         let mut goal = *goals.borrow_and_update();
         if is_closed {
@@ -197,7 +205,7 @@ async fn keep(mut shown: Shown, mut goals: watch::Receiver<Goal>, settle: watch:
             // What is on its way then may still be applied: what clears a route makes that impossible.
             changed = goals.changed(), if !is_closed => {
                 is_closed = changed.is_err();
-                gives_up_at = Instant::now() + PATIENCE;
+                gives_up_at = clock.instant() + PATIENCE;
                 continue;
             }
             outcome = shown.bring_about(goal) => outcome,
@@ -223,15 +231,16 @@ async fn keep(mut shown: Shown, mut goals: watch::Receiver<Goal>, settle: watch:
                 Some(trouble.pause(failures))
             }
         };
-        if is_closed && (pause.is_none() || Instant::now() >= gives_up_at) {
+        if is_closed && (pause.is_none() || clock.instant() >= gives_up_at) {
             return;
         }
         tokio::select! {
+            biased;
             changed = goals.changed(), if !is_closed => {
                 is_closed = changed.is_err();
-                gives_up_at = Instant::now() + PATIENCE;
+                gives_up_at = clock.instant() + PATIENCE;
             }
-            () = until(pause) => {}
+            () = until(clock, pause) => {}
         }
     }
 }
@@ -240,9 +249,9 @@ fn goal_is_final(goal: Goal) -> bool {
     !matches!(goal, Goal::Shown(_))
 }
 
-async fn until(pause: Option<Duration>) {
+async fn until(clock: Clock, pause: Option<Duration>) {
     match pause {
-        Some(pause) => tokio::time::sleep(pause).await,
+        Some(pause) => clock.sleep(pause).await,
         None => std::future::pending().await,
     }
 }

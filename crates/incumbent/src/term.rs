@@ -122,6 +122,7 @@ impl TermState {
                 return Loss::DeadlinePassed;
             }
             tokio::select! {
+                biased;
                 _ = ended.changed() => {}
                 () = self.clock.sleep_until(valid_until) => {}
             }

@@ -15,6 +15,10 @@ use crate::term::{Due, Overrun, TermState, abort};
 
 /// Guards `term` until its work has ended.
 pub(crate) fn guard(term: &Arc<TermState>) {
+    #[cfg(test)]
+    if let Some(host) = term.clock().host() {
+        return host.guard(term.clone());
+    }
     if term.clock().is_tokio() {
         tokio::spawn(guard_on_tokio(term.clone()));
     } else {
@@ -34,15 +38,19 @@ async fn guard_on_tokio(term: Arc<TermState>) {
 }
 
 /// Ends the work by the means that the caller has chosen. If these fail, the process ends.
-fn end_work(term: &TermState, overrun: Overrun) {
+pub(crate) fn end_work(term: &TermState, overrun: Overrun) {
     let action = || (term.on_overrun())(overrun.clone());
     if catch_unwind(AssertUnwindSafe(action)).is_err() {
         abort(overrun);
     }
 }
 
+/// The terms that are guarded; knows neither thread nor timer.
+#[derive(Default)]
+pub(crate) struct Guarded(Mutex<Vec<Arc<TermState>>>);
+
 struct Watchdog {
-    terms: Mutex<Vec<Arc<TermState>>>,
+    guarded: Guarded,
     alarm: alarm::Alarm,
 }
 
@@ -50,8 +58,8 @@ impl Watchdog {
     fn global() -> &'static Self {
         static WATCHDOG: OnceLock<Watchdog> = OnceLock::new();
         static THREAD: OnceLock<()> = OnceLock::new();
-        let watchdog =
-            WATCHDOG.get_or_init(|| Self { terms: Mutex::default(), alarm: alarm::Alarm::new() });
+        let watchdog = WATCHDOG
+            .get_or_init(|| Self { guarded: Guarded::default(), alarm: alarm::Alarm::new() });
         THREAD.get_or_init(|| {
             thread::Builder::new()
                 .name("incumbent-watchdog".to_owned())
@@ -64,23 +72,33 @@ impl Watchdog {
 
     /// The thread does the rest: also what is due already is not done on the caller's.
     fn add(&self, term: Arc<TermState>) {
-        self.terms().push(term);
+        self.guarded.add(term);
         self.alarm.set(Some(Instant::START + Duration::from_nanos(1)));
     }
 
     fn watch(&self) -> ! {
         loop {
             self.alarm.wait();
+            let overruns = self.guarded.look(|next| self.alarm.set(next));
             // Nobody waits for the list while work is being ended.
-            for (term, overrun) in self.look() {
+            for (term, overrun) in overruns {
                 end_work(&term, overrun);
             }
         }
     }
+}
 
-    /// Tells every term what time it is, forgets those that are over, and sets the alarm for the next.
-    /// Returns those whose work has to be ended.
-    fn look(&self) -> Vec<(Arc<TermState>, Overrun)> {
+impl Guarded {
+    pub(crate) fn add(&self, term: Arc<TermState>) {
+        self.terms().push(term);
+    }
+
+    /// Tells every term what time it is, forgets those that are over, and sets the alarm for the next, which
+    /// no term that is added meanwhile can miss. Returns those whose work has to be ended.
+    pub(crate) fn look(
+        &self,
+        set_alarm: impl FnOnce(Option<Instant>),
+    ) -> Vec<(Arc<TermState>, Overrun)> {
         let mut next: Option<Instant> = None;
         let mut overruns = Vec::new();
         let mut terms = self.terms();
@@ -95,13 +113,13 @@ impl Watchdog {
                 false
             }
         });
-        self.alarm.set(next);
+        set_alarm(next);
         overruns
     }
 
     /// A panic while the list was locked leaves it whole, and somebody must go on watching it.
     fn terms(&self) -> MutexGuard<'_, Vec<Arc<TermState>>> {
-        self.terms.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

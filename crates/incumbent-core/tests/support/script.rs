@@ -104,6 +104,7 @@ impl Script {
         let now = Now { instant: Instant::new(time), wall: WallTime::from_unix_micros(wall) };
         let input = self.input(words);
         let asked = self.elector.asked_to_hand_over();
+        let had_namesake = self.elector.has_namesake();
         let output = self.elector.step(now, input);
         if let Some(request) = &output.request {
             match &request.operation {
@@ -116,6 +117,9 @@ impl Script {
         let mut answer = describe(&output);
         if let Some(now_asked) = self.elector.asked_to_hand_over().filter(|_| asked.is_none()) {
             writeln!(answer, "        asked to hand over: {now_asked:?}").unwrap();
+        }
+        if !had_namesake && self.elector.has_namesake() {
+            writeln!(answer, "        reports another process of its name").unwrap();
         }
         answer
     }
@@ -181,6 +185,9 @@ impl Script {
                 "asked" => record.hand_over = Some(asked(words.next().unwrap())),
                 "cordon" => record.cordoned = vec![Identity::new(words.next().unwrap()).unwrap()],
                 "unstated" => record.lease_duration = None,
+                "acquired" => {
+                    record.acquired = Some(Stamp::Text(words.next().unwrap().to_owned()));
+                }
                 "beat" => record.renewed = Some(Stamp::Text(words.next().unwrap().to_owned())),
                 other => panic!("{other}?"),
             }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use incumbent_core::{Container, ContainerReport, Termination};
 use serde_json::Value;
-use tokio::time::sleep;
 
 use super::container;
 use crate::api::{Api, only};
@@ -33,7 +32,7 @@ pub(super) async fn has_terminated(api: &Api, container: &Container, report: &Co
             }
             Err(trouble) => give_up_if_forbidden(api, &trouble.error).await,
         }
-        sleep(PAUSE.mul_f64(1.0 + fastrand::f64())).await;
+        api.clock().sleep(PAUSE.mul_f64(1.0 + fastrand::f64())).await;
     }
 }
 

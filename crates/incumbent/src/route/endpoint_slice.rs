@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Trouble, ask, token};
 use crate::api::Api;
+use crate::clock::Clock;
 use crate::lock::Lock;
 
 /// The slice of one Service, as one candidate writes it: with its own address while it leads, and empty
@@ -38,6 +39,10 @@ impl Slice {
 
     pub(super) fn lock(&self) -> &Lock {
         self.api.lock()
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        self.api.clock()
     }
 
     pub(super) async fn show(&self, ours: FencingToken) -> Result<(), Trouble> {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Trouble, ask, token};
 use crate::api::Api;
+use crate::clock::Clock;
 use crate::lock::Lock;
 
 /// The label of one election, as one Pod sets and heals it.
@@ -29,6 +30,10 @@ impl Label {
 
     pub(super) fn lock(&self) -> &Lock {
         self.api.lock()
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        self.api.clock()
     }
 
     /// Takes the label from those who have it from older terms, and sets it on one's own Pod.

@@ -1,0 +1,593 @@
+//! True time, and the order in which everything happens.
+//!
+//! A process runs when something reaches it or one of its timers is due, each time until it has nothing more
+//! to do. It touches nothing outside of itself: what it sends leaves with its own time, and what it is sent
+//! waits while it stands still. So machines may be run one after the other, whatever their clocks show.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fastrand::Rng;
+use http::{Method, Response};
+use http_body_util::BodyExt;
+use incumbent_apiserver::Body;
+use tokio::sync::{mpsc, oneshot};
+
+use super::judge::Judge;
+use super::line::{self, Answer, Broken, Sent};
+use super::lock::Says;
+use super::machine::Machine;
+use super::network::{Fate, Network, Outcome, Verb};
+use super::process::Strings;
+use super::server::{self, Account, Server};
+
+type AnswerTo = oneshot::Sender<Result<Response<Answer>, Broken>>;
+/// What a watch shows next; nothing more, where this is none.
+type Piece = Option<Result<Bytes, Broken>>;
+/// Where it goes.
+type PieceTo = mpsc::UnboundedSender<Result<Bytes, Broken>>;
+
+/// Something that is due at a moment.
+enum Event {
+    Arrives(Box<Sent>, Verb, Fate),
+    /// The answer is back.
+    Answers(usize, AnswerTo, Result<Response<Answer>, Broken>, Says),
+    /// A piece of a watch is.
+    Shows(usize, PieceTo, Piece, Says),
+    /// Watches that were frozen may go on.
+    Thaws,
+    /// A process may run again.
+    Wakes(usize),
+    /// Something that the trial has planned.
+    Planned(usize),
+}
+
+/// What is the trial's business.
+pub(super) enum Happening {
+    /// Something that it has planned.
+    Planned(usize),
+    /// A process has ended itself.
+    Ended(usize),
+}
+
+/// What waits for a process until it runs.
+enum Parcel {
+    Answer(AnswerTo, Result<Response<Answer>, Broken>, Says),
+    Piece(PieceTo, Piece, Says),
+}
+
+pub(super) struct Process {
+    pub(super) name: String,
+    /// Its place among the candidates; none of a foreign one.
+    pub(super) slot: Option<usize>,
+    pub(super) machine: Machine,
+    pub(super) account: Account,
+    pub(super) strings: Option<Strings>,
+    inbox: VecDeque<Parcel>,
+    /// The tokens and the newest version that it has been shown.
+    shown: Arc<BTreeSet<u64>>,
+    pub(super) newest: u64,
+    /// How many requests it has sent since then.
+    requests: (Duration, u32),
+    /// Nothing of it reaches the server any more.
+    pub(super) is_cut_off: bool,
+}
+
+/// A watch that the server has open.
+struct Watch {
+    process: usize,
+    body: Body,
+    to: PieceTo,
+    /// Pieces come in the order in which they were sent.
+    last: Duration,
+    held: Vec<Result<Bytes, Broken>>,
+    /// It has to end with 410 when it thaws.
+    expires: bool,
+    is_over: bool,
+    /// Its connection is dead, and neither end knows.
+    is_dead: bool,
+}
+
+pub(super) struct World<'a> {
+    pub(super) now: Duration,
+    events: BinaryHeap<Reverse<Due>>,
+    latest: u64,
+    pub(super) processes: Vec<Process>,
+    pub(super) server: &'a mut Server,
+    pub(super) network: Network,
+    watches: Vec<Watch>,
+    pub(super) judge: Judge,
+    rng: Rng,
+    steps: u32,
+    ended: Vec<usize>,
+    pub(super) lease: Duration,
+}
+
+struct Due(Duration, u64, Event);
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        (self.0, self.1) == (other.0, other.1)
+    }
+}
+
+impl Eq for Due {}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.0, self.1).cmp(&(other.0, other.1))
+    }
+}
+
+impl<'a> World<'a> {
+    pub(super) fn new(server: &'a mut Server, judge: Judge, mut rng: Rng, lease: Duration) -> Self {
+        super::machine::reset();
+        drop(line::take_sent());
+        Self {
+            now: Duration::ZERO,
+            events: BinaryHeap::new(),
+            latest: 0,
+            processes: Vec::new(),
+            server,
+            network: Network::new(rng.fork()),
+            watches: Vec::new(),
+            judge,
+            rng,
+            steps: 0,
+            ended: Vec::new(),
+            lease,
+        }
+    }
+
+    pub(super) fn plan(&mut self, at: Duration, number: usize) {
+        self.push(at, Event::Planned(number));
+    }
+
+    fn push(&mut self, at: Duration, event: Event) {
+        self.latest += 1;
+        self.events.push(Reverse(Due(at.max(self.now), self.latest, event)));
+    }
+
+    pub(super) fn add(
+        &mut self,
+        name: String,
+        slot: Option<usize>,
+        account: Account,
+        machine: Machine,
+    ) -> usize {
+        self.processes.push(Process {
+            name,
+            slot,
+            machine,
+            account,
+            strings: None,
+            inbox: VecDeque::new(),
+            shown: Arc::default(),
+            newest: 0,
+            requests: (Duration::ZERO, 0),
+            is_cut_off: false,
+        });
+        self.processes.len() - 1
+    }
+
+    /// Lets everything happen until `until`, or until something happens that is the trial's business.
+    pub(super) fn go_on(&mut self, until: Duration) -> Option<Happening> {
+        loop {
+            if let Some(ended) = self.ended.pop() {
+                return Some(Happening::Ended(ended));
+            }
+            let wakes =
+                |(index, process): (usize, &Process)| Some((process.machine.wakes_at()?, index));
+            let machine = self.processes.iter().enumerate().filter_map(wakes).min();
+            let event = self.events.peek().map(|Reverse(due)| due.0);
+            let next = machine.map(|(at, _)| at).into_iter().chain(event).min();
+            let Some(next) = next.filter(|next| *next <= until) else {
+                self.set_now(until);
+                return None;
+            };
+            self.set_now(next.max(self.now));
+            match machine {
+                Some((at, index)) if event.is_none_or(|event| at < event) => self.run(index),
+                _ => {
+                    let Some(Reverse(Due(_, _, event))) = self.events.pop() else { continue };
+                    if let Some(planned) = self.happen(event) {
+                        return Some(Happening::Planned(planned));
+                    }
+                }
+            }
+            self.steps += 1;
+            if self.steps == MOST_STEPS {
+                self.judge.violation(self.now, format!("{MOST_STEPS} steps: no time passes"));
+                return None;
+            }
+            if self.steps > MOST_STEPS {
+                return None;
+            }
+        }
+    }
+
+    fn set_now(&mut self, now: Duration) {
+        self.now = now;
+        server::set_now(now);
+    }
+
+    fn happen(&mut self, event: Event) -> Option<usize> {
+        match event {
+            Event::Planned(number) => return Some(number),
+            Event::Arrives(sent, verb, fate) => self.arrive(*sent, verb, fate),
+            Event::Answers(process, to, answer, says) => self.answer(process, to, answer, says),
+            Event::Shows(process, to, piece, says) => {
+                self.deliver(process, Parcel::Piece(to, piece, says));
+            }
+            Event::Thaws => self.show(),
+            Event::Wakes(index) => self.run(index),
+        }
+        None
+    }
+
+    /// Runs a process until it has nothing more to do, and sends what it wants to send.
+    pub(super) fn run(&mut self, index: usize) {
+        let watchdog_first = self.rng.bool();
+        let process = &mut self.processes[index];
+        if !process.machine.runs_at(self.now) {
+            return;
+        }
+        if process.machine.blocked_until.is_none_or(|until| self.now >= until) {
+            process.open_inbox();
+        }
+        let stalls = process.machine.run(self.now, watchdog_first);
+        for (from, to) in stalls {
+            self.judge.pauses(index, from, to);
+            let text =
+                || format!("{} stands still for {:?}", self.processes[index].name, to - from);
+            self.judge.note(from, "stood still in a run", text);
+        }
+        self.send_all();
+        let aborted = self.processes[index].strings.as_ref().map(|strings| &strings.aborted);
+        if aborted.is_some_and(|aborted| aborted.load(Ordering::Relaxed)) {
+            self.processes[index].machine.kill(self.now);
+            self.ended.push(index);
+        }
+        self.look();
+    }
+
+    /// All who lead say so now.
+    fn look(&self) {
+        let valid = self.processes.iter().enumerate().flat_map(|(index, process)| {
+            let terms = process.machine.valid_terms(self.now);
+            terms.into_iter().map(move |token| (index, token))
+        });
+        let valid: Vec<_> = valid.collect();
+        if valid.len() > 1 {
+            self.judge.are_valid(self.now, &valid);
+        }
+    }
+
+    fn send_all(&mut self) {
+        for sent in line::take_sent() {
+            let process = &mut self.processes[sent.process];
+            if !process.machine.is_alive() || process.is_cut_off {
+                continue;
+            }
+            self.count_request(sent.process, sent.at);
+            let process = &self.processes[sent.process];
+            let verb = verb(&sent);
+            let says = Says::read(sent.request.body());
+            if let (Verb::Write, Some(token)) = (verb, says.token) {
+                self.judge.sends(sent.process, token, &process.shown);
+            }
+            let fate = self.network.fate(sent.at, process.slot, verb);
+            let name = &process.name;
+            self.judge.trace(sent.at, || format!("{name} sends {verb:?} {says:?}: {fate:?}"));
+            self.push(sent.at + fate.there, Event::Arrives(Box::new(sent), verb, fate));
+        }
+    }
+
+    /// No candidate asks without end.
+    fn count_request(&mut self, index: usize, at: Duration) {
+        let process = &mut self.processes[index];
+        if at > process.requests.0 + self.lease {
+            process.requests = (at, 0);
+        }
+        process.requests.1 += 1;
+        if process.requests.1 == MOST_REQUESTS {
+            let text = format!("{} has sent {MOST_REQUESTS} requests in a lease", process.name);
+            self.judge.violation(at, text);
+        }
+    }
+
+    fn arrive(&mut self, mut sent: Sent, verb: Verb, fate: Fate) {
+        let index = sent.process;
+        let slot = self.processes[index].slot;
+        let is_lost = match fate.outcome {
+            Outcome::Lost { closes } => Some(closes),
+            _ => self.network.is_cut(self.now, slot),
+        };
+        if let Some(closes) = is_lost {
+            return if closes {
+                self.answer_later(sent, fate, Err(Broken))
+            } else {
+                self.hang(sent)
+            };
+        }
+        match fate.outcome {
+            Outcome::Error { code, retry_after } => {
+                return self.answer_later(sent, fate, Ok(error(code, retry_after)));
+            }
+            Outcome::ErrorApplied { code, later } => {
+                let (unheard, _) = oneshot::channel();
+                let to = std::mem::replace(&mut sent.answer, unheard);
+                let refused = Sent { answer: to, request: sent.request.clone(), ..sent };
+                self.answer_later(refused, fate, Ok(error(code, 0)));
+                let fate = Fate { outcome: Outcome::Unanswered { closes: false }, ..fate };
+                return self.push(self.now + later, Event::Arrives(Box::new(sent), verb, fate));
+            }
+            _ => {}
+        }
+        let answer = self.ask(&sent, verb, fate);
+        match fate.outcome {
+            Outcome::Unanswered { closes: true } => self.answer_later(sent, fate, Err(Broken)),
+            Outcome::Unanswered { closes: false } => self.hang(sent),
+            _ if verb == Verb::Watch => self.open(sent, fate, answer),
+            _ => {
+                let answer = answer.map(whole);
+                self.answer_later(sent, fate, answer);
+            }
+        }
+    }
+
+    /// Nothing comes back, and the connection stays.
+    fn hang(&mut self, sent: Sent) {
+        drop(sent);
+    }
+
+    fn ask(&mut self, sent: &Sent, verb: Verb, fate: Fate) -> Result<Response<Body>, Broken> {
+        let request = || {
+            let mut request = http::Request::new(sent.request.body().clone());
+            *request.method_mut() = sent.request.method().clone();
+            *request.uri_mut() = sent.request.uri().clone();
+            *request.headers_mut() = sent.request.headers().clone();
+            request
+        };
+        if let Some(lag) = fate.stale
+            && let Some(answer) = self.server.ask_past(self.now.saturating_sub(lag), request())
+        {
+            return answer;
+        }
+        let account = self.processes[sent.process].account;
+        let answer = self.server.ask(self.now, account, request());
+        if verb == Verb::Write {
+            let is_stored = answer.as_ref().is_ok_and(|answer| answer.status().is_success());
+            if let (true, Some(token)) = (is_stored, Says::read(sent.request.body()).token) {
+                self.judge.stored(self.now, sent.process, token);
+            }
+            let name = &self.processes[sent.process].name;
+            let code = answer.as_ref().map(|answer| answer.status().as_u16());
+            self.judge.trace(self.now, || format!("server: write of {name}: {code:?}"));
+            self.show();
+        }
+        answer
+    }
+
+    fn answer_later(
+        &mut self,
+        sent: Sent,
+        fate: Fate,
+        answer: Result<(Response<Answer>, Says), Broken>,
+    ) {
+        let says = answer.as_ref().map_or_else(|_| Says::default(), |(_, says)| *says);
+        let answer = answer.map(|(answer, _)| answer);
+        let event = Event::Answers(sent.process, sent.answer, answer, says);
+        self.push(self.now + fate.back, event);
+    }
+
+    fn answer(
+        &mut self,
+        index: usize,
+        to: AnswerTo,
+        answer: Result<Response<Answer>, Broken>,
+        says: Says,
+    ) {
+        match self.network.is_cut(self.now, self.processes[index].slot) {
+            Some(false) => {}
+            Some(true) => self.deliver(index, Parcel::Answer(to, Err(Broken), Says::default())),
+            None => self.deliver(index, Parcel::Answer(to, answer, says)),
+        }
+    }
+
+    fn deliver(&mut self, index: usize, parcel: Parcel) {
+        self.processes[index].inbox.push_back(parcel);
+        let process = &self.processes[index];
+        let is_blocked = process.machine.blocked_until.is_some_and(|until| self.now < until);
+        if process.machine.runs_at(self.now) && !is_blocked {
+            return self.run(index);
+        }
+        if let Some(at) = process.machine.free_at(self.now) {
+            self.push(at, Event::Wakes(index));
+        }
+    }
+}
+
+/// Watches.
+impl World<'_> {
+    fn open(&mut self, sent: Sent, fate: Fate, answer: Result<Response<Body>, Broken>) {
+        let Ok(answer) = answer else { return self.answer_later(sent, fate, Err(Broken)) };
+        if !answer.status().is_success() {
+            return self.answer_later(sent, fate, Ok(whole(answer)));
+        }
+        let (head, body) = answer.into_parts();
+        let (to, pieces) = mpsc::unbounded_channel();
+        let watch = Watch {
+            process: sent.process,
+            body,
+            to,
+            last: self.now + fate.back,
+            held: Vec::new(),
+            expires: false,
+            is_over: false,
+            is_dead: false,
+        };
+        let answer = Response::from_parts(head, line::pieces(pieces));
+        self.answer_later(sent, fate, Ok((answer, Says::default())));
+        self.watches.push(watch);
+        self.show();
+    }
+
+    /// Sends what watches have to show by now.
+    pub(super) fn show(&mut self) {
+        let mut watches = std::mem::take(&mut self.watches);
+        for watch in &mut watches {
+            let (pieces, is_open) = self.server.shows(&mut watch.body);
+            watch.held.extend(pieces);
+            watch.is_over |= !is_open;
+            self.send_pieces(watch);
+        }
+        self.keep(watches);
+    }
+
+    /// Keeps the watches that go on, and tells of the end of the others.
+    fn keep(&mut self, watches: Vec<Watch>) {
+        for mut watch in watches {
+            let is_over = watch.is_over && watch.held.is_empty() && !watch.is_dead;
+            if is_over {
+                self.send_piece(&mut watch, None);
+            } else if !watch.to.is_closed() {
+                self.watches.push(watch);
+            }
+        }
+    }
+
+    fn send_piece(&mut self, watch: &mut Watch, piece: Piece) {
+        watch.last = watch.last.max(self.now + self.network.way());
+        let says = match &piece {
+            Some(Ok(piece)) => Says::read(piece),
+            _ => Says::default(),
+        };
+        let event = Event::Shows(watch.process, watch.to.clone(), piece, says);
+        self.push(watch.last, event);
+    }
+
+    fn send_pieces(&mut self, watch: &mut Watch) {
+        let slot = self.processes[watch.process].slot;
+        if watch.is_dead || watch.held.is_empty() && !watch.expires {
+            return;
+        }
+        if let Some((until, expires)) = self.network.is_frozen(self.now, slot) {
+            watch.expires |= expires;
+            return self.push(until, Event::Thaws);
+        }
+        if watch.expires {
+            watch.held = vec![Ok(Bytes::from_static(EXPIRED))];
+            (watch.expires, watch.is_over) = (false, true);
+        }
+        for piece in std::mem::take(&mut watch.held) {
+            self.send_piece(watch, Some(piece));
+        }
+    }
+
+    /// Breaks, ends or silences the watches of `slot`, or of all.
+    pub(super) fn end_watches(&mut self, slot: Option<usize>, how: HowWatchesEnd) {
+        let mut watches = std::mem::take(&mut self.watches);
+        for watch in &mut watches {
+            if slot.is_some() && self.processes[watch.process].slot != slot {
+                continue;
+            }
+            match how {
+                HowWatchesEnd::Orderly => watch.is_over = true,
+                HowWatchesEnd::Broken => {
+                    watch.held = vec![Err(Broken)];
+                    self.send_pieces(watch);
+                    watch.is_over = true;
+                }
+                HowWatchesEnd::Unnoticed => watch.is_dead = true,
+            }
+        }
+        self.keep(watches);
+    }
+
+    /// How many watches this process has open on a connection that is alive.
+    pub(super) fn watches_of(&mut self, process: usize) -> usize {
+        self.show();
+        let watches = self.watches.iter();
+        watches.filter(|watch| watch.process == process && !watch.is_dead).count()
+    }
+
+    /// How many watches processes have open.
+    pub(super) fn open_watches(&mut self) -> usize {
+        self.show();
+        self.server.open_watches()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum HowWatchesEnd {
+    Orderly,
+    Broken,
+    Unnoticed,
+}
+
+impl Process {
+    /// Takes what has come, as far as anybody still waits for it.
+    fn open_inbox(&mut self) {
+        while let Some(parcel) = self.inbox.pop_front() {
+            let (is_taken, says) = match parcel {
+                Parcel::Answer(to, answer, says) => (to.send(answer).is_ok(), says),
+                Parcel::Piece(to, Some(piece), says) => (to.send(piece).is_ok(), says),
+                Parcel::Piece(_, None, says) => (false, says),
+            };
+            if is_taken {
+                self.newest = self.newest.max(says.revision.unwrap_or(0));
+                if let Some(token) = says.token.filter(|token| !self.shown.contains(token)) {
+                    Arc::make_mut(&mut self.shown).insert(token);
+                }
+            }
+        }
+    }
+}
+
+fn verb(sent: &Sent) -> Verb {
+    let is_watch = sent.request.uri().query().is_some_and(|query| query.contains("watch=1"));
+    match *sent.request.method() {
+        Method::GET if is_watch => Verb::Watch,
+        Method::GET => Verb::Read,
+        _ => Verb::Write,
+    }
+}
+
+fn whole(answer: Response<Body>) -> (Response<Answer>, Says) {
+    let (head, body) = answer.into_parts();
+    let body = futures_util::FutureExt::now_or_never(body.collect());
+    let body = body.and_then(Result::ok).map(|body| body.to_bytes()).unwrap_or_default();
+    let says = Says::read(&body);
+    (Response::from_parts(head, line::whole(body)), says)
+}
+
+fn error(code: u16, retry_after: u32) -> (Response<Answer>, Says) {
+    let status = format!(
+        r#"{{"kind":"Status","apiVersion":"v1","status":"Failure","message":"a fault","code":{code}}}"#
+    );
+    let mut answer = Response::new(line::whole(Bytes::from(status)));
+    *answer.status_mut() = http::StatusCode::from_u16(code).expect("it is a status");
+    if retry_after > 0 {
+        answer.headers_mut().insert(http::header::RETRY_AFTER, retry_after.into());
+    }
+    (answer, Says::default())
+}
+
+const EXPIRED: &[u8] = b"{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"code\":410}}\n";
+
+/// Many times what a trial takes.
+const MOST_STEPS: u32 = 100_000;
+
+/// Several times what a candidate asks in a lease in the worst case.
+const MOST_REQUESTS: u32 = 150;
