@@ -8,13 +8,14 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use incumbent_core::{
-    Card, Container, ContainerReport, ContainerStart, FencingToken, Identity, Mark, Record,
-    Session, Snapshot, Stamp, Uid, Version, Waitlist, WallTime,
+    Card, FencingToken, Identity, Record, Session, Snapshot, Stamp, Uid, Version, Waitlist,
+    WallTime,
 };
 use serde_json::{Map, Value, json};
 
 use crate::error::Error;
 
+mod container;
 mod line;
 
 pub(crate) use line::{CORDON, HAND_OVER_TO};
@@ -400,7 +401,7 @@ impl Term {
             token: FencingToken(token.unwrap_or(0)),
             card: Card {
                 address: from["address"].as_str().map(str::to_owned),
-                container: container(&from["container"]),
+                container: container::read(&from["container"]),
             },
         }
     }
@@ -413,41 +414,6 @@ impl Term {
         self.session.filter(|_| same_holder && self.renewed == record.renewed)
     }
 }
-
-/// What earlier versions wrote has neither `start` nor `report`, and so proves nothing.
-fn container(from: &Value) -> Option<Container> {
-    Some(Container {
-        pod_uid: text(from, "podUid")?,
-        name: text(from, "name")?,
-        start: container_start(&from["start"]),
-        report: container_report(&from["report"]),
-    })
-}
-
-fn container_start(from: &Value) -> Option<ContainerStart> {
-    Some(ContainerStart {
-        boot_id: text(from, "bootId")?,
-        sandbox: from["sandbox"].as_u64()?,
-        file: text(from, "file")?,
-        ticks: from["ticks"].as_u64()?,
-    })
-}
-
-fn container_report(from: &Value) -> Option<ContainerReport> {
-    let mark = from["mark"].as_str().filter(|mark| mark.len() == MARK_DIGITS)?;
-    Some(ContainerReport {
-        namespace: text(from, "namespace")?,
-        pod: text(from, "pod")?,
-        mark: Mark(u128::from_str_radix(mark, 16).ok()?),
-    })
-}
-
-fn text(from: &Value, field: &str) -> Option<String> {
-    from[field].as_str().map(str::to_owned)
-}
-
-/// Of 128 bits.
-const MARK_DIGITS: usize = 32;
 
 // Writing.
 
@@ -500,18 +466,7 @@ fn write_term(into: &mut Map<String, Value>, record: &Record) {
 
 fn write_card(into: &mut Map<String, Value>, card: &Card) {
     let address = card.address.as_deref().map(Value::from);
-    let container = card.container.as_ref().map(|container| {
-        let mut said = json!({ "podUid": container.pod_uid, "name": container.name });
-        if let Some(ContainerStart { boot_id, sandbox, file, ticks }) = &container.start {
-            said["start"] =
-                json!({ "bootId": boot_id, "sandbox": sandbox, "file": file, "ticks": ticks });
-        }
-        if let Some(ContainerReport { namespace, pod, mark: Mark(mark) }) = &container.report {
-            let mark = format!("{mark:032x}");
-            said["report"] = json!({ "namespace": namespace, "pod": pod, "mark": mark });
-        }
-        said
-    });
+    let container = card.container.as_ref().map(container::written);
     for (field, value) in [("address", address), ("container", container)] {
         match value {
             Some(value) => into.insert(field.to_owned(), value),

@@ -35,10 +35,9 @@ fn find(root: &Path) -> Option<Own> {
     let proc = root.join("proc");
     let own_mounts = fs::read_to_string(proc.join("self/mountinfo")).ok()?;
     let message_file = own_mounts.lines().find_map(message_file).map(|(_, at)| at)?;
-    let container = Container::seen(surroundings(&proc, &own_mounts).unwrap_or(Surroundings {
-        own_files: message_files(&own_mounts),
-        ..Surroundings::default()
-    }))?;
+    let shown = surroundings(&proc, &own_mounts);
+    let unknown = || Surroundings { own_files: message_files(&own_mounts), ..Default::default() };
+    let container = Container::seen(shown.unwrap_or_else(unknown))?;
     Some(Own { container, message_file })
 }
 
