@@ -53,8 +53,9 @@ pub(super) struct Pages {
 #[derive(Clone, Default)]
 struct Grant {
     stored_at: Option<Duration>,
-    /// The tokens that this process had been shown when it was sent last.
+    /// The tokens that this process had been shown when it was sent last, and the highest that was news.
     shown: Arc<BTreeSet<u64>>,
+    highest: u64,
 }
 
 /// Work of one term, from its beginning to its end.
@@ -109,11 +110,17 @@ impl Judge {
     }
 
     /// A process sends a record with this token, and has been shown these.
-    pub(super) fn sends(&self, process: usize, token: u64, shown: &Arc<BTreeSet<u64>>) {
+    pub(super) fn sends(
+        &self,
+        process: usize,
+        token: u64,
+        shown: &Arc<BTreeSet<u64>>,
+        highest: u64,
+    ) {
         let mut pages = self.pages();
         let grant = pages.grants.entry((process, token)).or_default();
         if grant.stored_at.is_none() {
-            grant.shown = shown.clone();
+            (grant.shown, grant.highest) = (shown.clone(), highest);
         }
     }
 
@@ -126,13 +133,13 @@ impl Judge {
         let token = leadership.fencing_token().0;
         self.note(at, "term", || format!("{name} leads with token {token}"));
         let mut pages = self.pages();
-        let Grant { stored_at, shown } =
+        let Grant { stored_at, shown, highest } =
             pages.grants.get(&(process, token)).cloned().unwrap_or_default();
         let Some(granted) = stored_at else {
             drop(pages);
             return self.violation(at, format!("{name} leads by a write that was never stored"));
         };
-        let wrong = pages.is_wrong_token(name, token, granted, &shown);
+        let wrong = pages.is_wrong_token(name, token, granted, highest);
         pages.terms.push(Term {
             process,
             name: name.to_owned(),
@@ -269,10 +276,10 @@ impl Pages {
         name: &str,
         token: u64,
         granted: Duration,
-        shown: &BTreeSet<u64>,
+        shown: u64,
     ) -> Option<String> {
-        if let Some(known) = shown.last().filter(|known| **known >= token) {
-            return Some(format!("{name} has token {token}, and had been shown {known}"));
+        if shown >= token {
+            return Some(format!("{name} has token {token}, and had been shown {shown}"));
         }
         let since = self.forgotten.iter().rfind(|at| **at <= granted).copied().unwrap_or_default();
         let earlier = self.terms.iter().filter(|term| (since..granted).contains(&term.granted));

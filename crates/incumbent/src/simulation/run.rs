@@ -14,7 +14,7 @@ use super::schedule;
 use super::server::Server;
 use super::trial::Trial;
 
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 60;
 
 thread_local! {
     static PANICS: Cell<u64> = const { Cell::new(0) };

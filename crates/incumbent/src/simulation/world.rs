@@ -71,6 +71,8 @@ pub(super) struct Process {
     /// The tokens and the newest version that it has been shown.
     shown: Arc<BTreeSet<u64>>,
     pub(super) newest: u64,
+    /// The highest token of a version that was news.
+    highest: u64,
     /// How many requests it has sent since then.
     requests: (Duration, u32),
     /// Nothing of it reaches the server any more.
@@ -174,6 +176,7 @@ impl<'a> World<'a> {
             inbox: VecDeque::new(),
             shown: Arc::default(),
             newest: 0,
+            highest: 0,
             requests: (Duration::ZERO, 0),
             is_cut_off: false,
         });
@@ -284,7 +287,7 @@ impl<'a> World<'a> {
             let verb = verb(&sent);
             let says = Says::read(sent.request.body());
             if let (Verb::Write, Some(token)) = (verb, says.token) {
-                self.judge.sends(sent.process, token, &process.shown);
+                self.judge.sends(sent.process, token, &process.shown, process.highest);
             }
             let fate = self.network.fate(sent.at, process.slot, verb);
             let name = &process.name;
@@ -546,7 +549,10 @@ impl Process {
                 Parcel::Piece(_, None, says) => (false, says),
             };
             if is_taken {
-                self.newest = self.newest.max(says.revision.unwrap_or(0));
+                if says.revision.is_some_and(|revision| revision > self.newest) {
+                    self.newest = says.revision.unwrap_or(0);
+                    self.highest = self.highest.max(says.token.unwrap_or(0));
+                }
                 if let Some(token) = says.token.filter(|token| !self.shown.contains(token)) {
                     Arc::make_mut(&mut self.shown).insert(token);
                 }
