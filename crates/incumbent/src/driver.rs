@@ -161,6 +161,9 @@ impl Driver {
 
     fn keep_fresh(&mut self) {
         let known = self.elector.version();
+        if let Some(version) = known {
+            self.news.knows(version.revision);
+        }
         if let Some(stored) = self.fresh.take().filter(|fresh| known == Some(fresh.version())) {
             self.stored = Some(stored);
         }
@@ -385,7 +388,6 @@ impl Driver {
             }
             self.last_trouble.clear();
             let revision = snapshot.version.revision;
-            self.news.knows(revision);
             if self.watch.is_open && self.watch.ahead.is_none() && !self.news.has_shown(revision) {
                 self.watch.ahead = Some((revision, self.clock.instant()));
             }
