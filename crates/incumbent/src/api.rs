@@ -16,6 +16,9 @@ use crate::lock::Lock;
 use crate::stored::Stored;
 use crate::stream::{self, Seen, lines};
 
+#[cfg(test)]
+mod tests;
+
 /// What audit logs show, and up to the slash what `managedFields` names as the manager.
 const USER_AGENT: header::HeaderValue =
     header::HeaderValue::from_static(concat!("incumbent/", env!("CARGO_PKG_VERSION")));

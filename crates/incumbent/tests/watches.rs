@@ -239,6 +239,24 @@ async fn a_retry_after_without_end_costs_a_leader_no_renewal_and_a_candidate_a_m
     assert!(before.elapsed() <= Duration::from_secs(61), "{:?}", before.elapsed());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_candidate_that_starts_while_the_server_is_overloaded_waits_for_it() {
+    let server = ApiServer::new();
+    for verb in ["get", "create", "update"] {
+        let overloaded = format!("verb={verb},error=429,retry-after=1");
+        let fault = server.faults().add(overloaded.parse().unwrap());
+        let mut john = candidate(&server, verb);
+        let campaign = tokio::spawn(async move { john.campaign().await.map(drop) });
+        seconds(10.0).await;
+        assert!(!campaign.is_finished(), "{verb}");
+        server.faults().remove(&fault);
+        seconds(5.0).await;
+        campaign.await.unwrap().unwrap();
+        // Each of them needs a lock to make.
+        support::delete(&server).await;
+    }
+}
+
 /// A lock with as much of others' data as fits: 413 by a proxy, 422 by the API server.
 #[tokio::test(start_paused = true)]
 async fn a_leader_whose_renewals_are_refused_as_too_large_stops_in_time_and_does_not_spin() {
