@@ -134,7 +134,7 @@ async fn none_is_lost_that_had_time_to_renew() {
     println!("|---|---|---|---|---|");
     let mut lost = 0;
     for count in [1_000, 3_000, 10_000] {
-        for latency in [4, 5, 40, 80, 200, 1_000] {
+        for latency in [5, 40, 80, 200] {
             let mut many = Many::lead(count, millis(latency), Timing::standard()).await;
             let left = many.still_led_after(30).await;
             let (led, gap) = (many.all_led_after.as_secs_f64(), many.longest_gap().as_secs_f64());
