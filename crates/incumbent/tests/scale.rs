@@ -10,7 +10,7 @@ use incumbent::{Candidate, Clock, Elections, Leadership, Lock, Timing};
 use incumbent_apiserver::ApiServer;
 use support::{Recorder, Sent, seconds};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// One process with many elections.
 struct Many {
@@ -38,7 +38,8 @@ impl Many {
                 (candidate, leadership)
             });
         }
-        let led = campaigns.join_all().await;
+        let led = timeout(Duration::from_secs(60), campaigns.join_all()).await;
+        let led = led.expect("all lead within a minute");
         Self { server, recorder, led, all_led_after: start.elapsed(), _elections: elections }
     }
 
