@@ -50,7 +50,7 @@ pub(crate) struct Driver {
     stored: Option<Stored>,
     /// What came with the input; it is kept if the elector takes its version for the newest.
     fresh: Option<Stored>,
-    in_flight: Option<Pin<Box<dyn Future<Output = (Instant, Answer)> + Send>>>,
+    in_flight: Option<InFlight>,
     campaign: Option<oneshot::Sender<Result<Leadership, Error>>>,
     term: Option<Arc<TermState>>,
     /// The term whose end is still to be told.
@@ -68,6 +68,9 @@ pub(crate) struct Driver {
     last_trouble: String,
     watch: Watch,
 }
+
+/// A request on its way: when it left, and what came of it.
+type InFlight = Pin<Box<dyn Future<Output = (Instant, Answer)> + Send>>;
 
 /// What the driver knows of its watch.
 #[derive(Default)]
