@@ -9,13 +9,16 @@ use http_body_util::{BodyExt, Limited};
 use incumbent_core::{Operation, Record, Reply};
 use kube::client::Body;
 use serde_json::Value;
-use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::limiter::{Share, Turn, Wait};
 use crate::lock::Lock;
 use crate::stored::Stored;
 use crate::stream::{self, Seen, lines};
+
+#[cfg(test)]
+mod tests;
 
 /// What audit logs show, and up to the slash what `managedFields` names as the manager.
 const USER_AGENT: header::HeaderValue =
@@ -27,19 +30,8 @@ pub(crate) struct Api {
     client: kube::Client,
     lock: Lock,
     clock: Clock,
-    pace: Option<Pace>,
-}
-
-/// How many requests of a process with many elections leave at once, so that a thousand which have to do
-/// the same at one moment do not open a thousand connections. Who waits long for an answer does not count:
-/// a server that is slow to some delays no others.
-#[derive(Clone)]
-pub(crate) struct Pace(Arc<Semaphore>);
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(AT_ONCE)))
-    }
+    /// Its share of the places for requests, in a process with many elections.
+    share: Option<Arc<Share>>,
 }
 
 /// What came of a request.
@@ -72,7 +64,7 @@ pub(crate) struct Trouble {
 
 impl Api {
     pub(crate) fn new(client: kube::Client, lock: Lock) -> Self {
-        Self { client, lock, clock: Clock::system(), pace: None }
+        Self { client, lock, clock: Clock::system(), share: None }
     }
 
     /// The clock that its time-outs go by, and those of all who are given this.
@@ -84,8 +76,16 @@ impl Api {
         self.clock
     }
 
-    pub(crate) fn paced(self, pace: Pace) -> Self {
-        Self { pace: Some(pace), ..self }
+    pub(crate) fn limited(self, share: Share) -> Self {
+        Self { share: Some(Arc::new(share)), ..self }
+    }
+
+    /// Waits for the turn of a request. `None` where it gave up before that, and must not be sent.
+    pub(crate) async fn turn(&self, wait: Wait) -> Option<Turn> {
+        match &self.share {
+            Some(share) => share.turn(wait).await,
+            None => Some(Turn::FREE),
+        }
     }
 
     pub(crate) fn lock(&self) -> &Lock {
@@ -125,10 +125,8 @@ impl Api {
 
     /// Reads what is at `path`; `None` where nothing is.
     pub(crate) async fn fetch(&self, path: &str) -> Result<Option<Value>, Error> {
-        let exchange = self.exchange(self.request(Method::GET, path.to_owned(), None));
-        let answer = self.clock.timeout(FETCH_TIMEOUT, exchange).await;
-        let answer = answer.ok_or_else(|| *Trouble::timed_out().error)?;
-        let (status, _, body) = answer.map_err(|message| *Trouble::unreachable(message).error)?;
+        let answer = self.ask_aside(self.request(Method::GET, path.to_owned(), None)).await;
+        let (status, body) = answer.map_err(|message| *Trouble::unreachable(message).error)?;
         let value: Option<Value> = serde_json::from_slice(&body).ok();
         match status.as_u16() {
             200..=299 => Ok(value),
@@ -159,17 +157,14 @@ impl Api {
             let merge = header::HeaderValue::from_static("application/merge-patch+json");
             request.headers_mut().insert(header::CONTENT_TYPE, merge);
         }
-        let answer = self.clock.timeout(FETCH_TIMEOUT, self.exchange(request)).await;
-        let (status, _, body) = answer.ok_or_else(|| "no answer in time".to_owned())??;
+        let (status, body) = self.ask_aside(request).await?;
         Ok((status.as_u16(), serde_json::from_slice(&body).unwrap_or_default()))
     }
 
     /// Stores an Event beside the lock.
     pub(crate) async fn write_event(&self, event: &Value) -> Result<(), String> {
         let path = format!("/api/v1/namespaces/{}/events", self.lock.namespace());
-        let exchange = self.exchange(self.request(Method::POST, path, Some(event)));
-        let answer = self.clock.timeout(FETCH_TIMEOUT, exchange).await;
-        let (status, _, body) = answer.ok_or_else(|| "no answer in time".to_owned())??;
+        let (status, body) = self.ask_aside(self.request(Method::POST, path, Some(event))).await?;
         match status.is_success() {
             true => Ok(()),
             false => Err(message(serde_json::from_slice(&body).ok().as_ref(), &body)),
@@ -254,22 +249,15 @@ impl Api {
         }
     }
 
-    async fn exchange(&self, request: Request<Body>) -> Exchanged {
-        // Boxed, because who waits for its turn needs no room for it yet.
-        let Some(Pace(pace)) = &self.pace else {
-            return Box::pin(self.exchange_now(request)).await;
-        };
-        let permit = pace.acquire().await;
-        let mut exchange = Box::pin(self.exchange_now(request));
-        tokio::select! {
-            biased;
-            done = &mut exchange => return done,
-            () = self.clock.sleep(SLOW) => drop(permit),
-        }
-        exchange.await
+    /// Makes a request beside the election: in its turn, however long that takes, and then in time.
+    async fn ask_aside(&self, request: Request<Body>) -> Result<(StatusCode, Vec<u8>), String> {
+        let turn = self.turn(Wait::ForPlace).await.ok_or_else(no_answer)?;
+        let answer = self.clock.timeout(FETCH_TIMEOUT, turn.take(self.exchange(request))).await;
+        let (status, _, body) = answer.ok_or_else(no_answer)??;
+        Ok((status, body))
     }
 
-    async fn exchange_now(&self, request: Request<Body>) -> Exchanged {
+    async fn exchange(&self, request: Request<Body>) -> Exchanged {
         let response = self.client.send(request).await.map_err(|error| root_cause(&error))?;
         let status = response.status();
         let retry_after = response.headers().get(header::RETRY_AFTER);
@@ -366,6 +354,11 @@ impl Answer {
         Self { outcome, trouble: Some(trouble), ..Self::plain(verb, Reply::Unknown) }
     }
 
+    /// The request did not get its turn in time: it has certainly not been applied.
+    pub(crate) fn not_sent(verb: &'static str) -> Self {
+        Self::plain(verb, Reply::Refused { retry_after: None })
+    }
+
     /// No answer came in time: the request may have been applied, or may be applied later.
     pub(crate) fn timed_out(verb: &'static str) -> Self {
         Self::unreachable(verb, Trouble::timed_out())
@@ -378,8 +371,12 @@ impl Trouble {
     }
 
     pub(crate) fn timed_out() -> Self {
-        Self::unreachable("no answer in time".to_owned())
+        Self::unreachable(no_answer())
     }
+}
+
+fn no_answer() -> String {
+    "no answer in time".to_owned()
 }
 
 /// The filter of a collection that leaves the object of this name.
@@ -419,12 +416,6 @@ fn is_namespace(status: Option<&Value>) -> bool {
 
 /// Status, what `Retry-After` says, and body.
 type Exchanged = Result<(StatusCode, Option<Duration>, Vec<u8>), String>;
-
-/// Enough to keep a server busy, and few enough connections.
-const AT_ONCE: usize = 8;
-
-/// Several times what a request takes.
-const SLOW: Duration = Duration::from_millis(50);
 
 /// Many times what an object may be (1 MiB and a half), so that no answer can fill the memory.
 pub(crate) const MAX_BODY: usize = 8 << 20;

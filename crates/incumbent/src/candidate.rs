@@ -10,7 +10,7 @@ use incumbent_core::{
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::api::{Api, Pace};
+use crate::api::Api;
 use crate::clock::Clock;
 use crate::driver::{Driver, Parts};
 use crate::error::{BoxError, Error};
@@ -19,6 +19,7 @@ use crate::follow::Feed;
 use crate::gate::WriteGate;
 use crate::identity;
 use crate::leadership::{Command, Leadership, await_release};
+use crate::limiter::Limiter;
 use crate::lock::{HIGHEST_TOKEN, Lock};
 use crate::metrics::{Meter, Metrics};
 use crate::observer::{Observer, View};
@@ -65,6 +66,7 @@ impl Candidate {
             kubelet_reports: false,
             feed: None,
             session: None,
+            limiter: None,
         }
     }
 
@@ -229,6 +231,7 @@ pub struct Builder {
     kubelet_reports: bool,
     feed: Option<Feed>,
     session: Option<Session>,
+    limiter: Option<Limiter>,
 }
 
 impl Builder {
@@ -310,8 +313,8 @@ impl Builder {
     }
 
     /// Learns of changes from this watch, instead of one of its own, and keeps pace with others.
-    pub(crate) fn shared(self, feed: Feed, pace: Pace) -> Self {
-        Self { feed: Some(feed), api: self.api.paced(pace), ..self }
+    pub(crate) fn shared(self, feed: Feed, limiter: Limiter) -> Self {
+        Self { feed: Some(feed), limiter: Some(limiter), ..self }
     }
 
     /// Sets the clock; for tests under paused time.
@@ -436,19 +439,25 @@ impl Builder {
                 container: self.container,
             },
         };
+        let share =
+            self.limiter.map(|limiter| limiter.share(self.clock, config.timing.retry_period()));
+        let api = match share {
+            Some(share) => self.api.limited(share),
+            None => self.api,
+        };
         let address = config.card.address.as_deref();
-        let routes = self.routes.into_iter().map(|route| route.start(&self.api, address));
+        let routes = self.routes.into_iter().map(|route| route.start(&api, address));
         let routes = routes.collect::<Result<Vec<_>, _>>()?;
         let (commands, receiver) = mpsc::unbounded_channel();
         let (publish, views) = watch::channel(View::UNKNOWN);
         let current = CurrentTerm::default();
-        let events = self.has_events.then(|| Events::new(self.api.clone(), identity.clone()));
-        let proofs = Proofs::new(self.api.clone(), &config.card, self.kubelet_reports);
-        let feed = self.feed.unwrap_or_else(|| Feed::of_one(self.api.clone()));
+        let events = self.has_events.then(|| Events::new(api.clone(), identity.clone()));
+        let proofs = Proofs::new(api.clone(), &config.card, self.kubelet_reports);
+        let feed = self.feed.unwrap_or_else(|| Feed::of_one(api.clone()));
         let news = feed.subscribe(&lock, config.timing.retry_period(), self.clock);
         let driver = Driver::new(Parts {
             elector: Elector::new(config),
-            api: self.api,
+            api,
             clock: self.clock,
             on_overrun: self.on_overrun,
             sender: commands.downgrade(),

@@ -135,10 +135,7 @@ impl Connect {
     /// # Errors
     /// [`Error::NotConfigured`] where a file is missing, or says nothing that can be used.
     pub async fn client(self) -> Result<kube::Client, Error> {
-        let mut config = self.override_in(self.clone().config().await?)?;
-        config.default_retry = false;
-        config.connect_timeout = Some(CONNECT_TIMEOUT);
-        config.read_timeout = None;
+        let config = for_elections(self.override_in(self.clone().config().await?)?);
         kube::Client::try_from(config).map_err(|error| not_configured(&error))
     }
 
@@ -212,6 +209,13 @@ impl Connect {
             given.impersonate_groups.or_else(|| auth.impersonate_groups.take());
         Ok(config)
     }
+}
+
+fn for_elections(mut config: kube::Config) -> kube::Config {
+    config.default_retry = false;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    config.read_timeout = None;
+    config
 }
 
 fn address(server: &str) -> Result<http::Uri, Error> {
@@ -310,3 +314,19 @@ fn not_configured(error: &dyn std::error::Error) -> Error {
 
 /// Longer than any healthy connection needs; a request's own deadline may be shorter.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_for_elections_retries_nothing_and_bounds_the_connecting_alone() {
+        let config = for_elections(kube::Config::new("https://127.0.0.1:6443".parse().unwrap()));
+        assert!(
+            !config.default_retry,
+            "a renewal that is sent again later may land after its term"
+        );
+        assert_eq!(config.connect_timeout, Some(CONNECT_TIMEOUT));
+        assert_eq!(config.read_timeout, None, "a watch may be silent for long");
+    }
+}

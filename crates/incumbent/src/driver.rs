@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::events::Events;
 use crate::follow::{News, Subscription};
 use crate::leadership::{Command, Leadership};
+use crate::limiter::Wait;
 use crate::lock::Lock;
 use crate::metrics::{Event, Exchange, Meter};
 use crate::observer::View;
@@ -49,8 +50,7 @@ pub(crate) struct Driver {
     stored: Option<Stored>,
     /// What came with the input; it is kept if the elector takes its version for the newest.
     fresh: Option<Stored>,
-    in_flight: Option<Pin<Box<dyn Future<Output = Answer> + Send>>>,
-    sent_at: Instant,
+    in_flight: Option<InFlight>,
     campaign: Option<oneshot::Sender<Result<Leadership, Error>>>,
     term: Option<Arc<TermState>>,
     /// The term whose end is still to be told.
@@ -68,6 +68,9 @@ pub(crate) struct Driver {
     last_trouble: String,
     watch: Watch,
 }
+
+/// A request on its way: when it left, and what came of it.
+type InFlight = Pin<Box<dyn Future<Output = (Instant, Answer)> + Send>>;
 
 /// What the driver knows of its watch.
 #[derive(Default)]
@@ -114,7 +117,6 @@ impl Driver {
             stored: None,
             fresh: None,
             in_flight: None,
-            sent_at: Instant::START,
             campaign: None,
             term: None,
             untold: None,
@@ -162,6 +164,9 @@ impl Driver {
 
     fn keep_fresh(&mut self) {
         let known = self.elector.version();
+        if let Some(version) = known {
+            self.news.knows(version.revision);
+        }
         if let Some(stored) = self.fresh.take().filter(|fresh| known == Some(fresh.version())) {
             self.stored = Some(stored);
         }
@@ -169,15 +174,37 @@ impl Driver {
 
     fn send(&mut self, request: Request) {
         let (api, clock, current) = (self.api.clone(), self.clock, self.stored.clone());
-        self.sent_at = clock.instant();
+        let made_at = clock.instant();
+        let (wait, valid_until) = match self.elector.term() {
+            Some(term) => (Wait::LeaveAt(self.renewal_is_due(&term)), term.valid_until),
+            None => (Wait::GiveUpAt(request.deadline), Instant::new(Duration::MAX)),
+        };
         self.in_flight = Some(Box::pin(async move {
             let verb = verb(&request.operation);
-            tokio::select! {
+            let turn = api.turn(wait).await;
+            let left_at = clock.instant();
+            // Time may have stood still for this process: what is too late does not leave.
+            let Some(turn) = turn.filter(|_| left_at < valid_until) else {
+                return (left_at, Answer::not_sent(verb));
+            };
+            // The server has as much time as it would have without the wait.
+            let waited = left_at.saturating_since(made_at);
+            let deadline = (request.deadline + waited).min(valid_until);
+            let answer = tokio::select! {
                 biased;
-                answer = api.send(request.operation, current) => answer,
-                () = clock.sleep_until(request.deadline) => Answer::timed_out(verb),
-            }
+                // Boxed, because a request that waits for its turn needs no room for it yet.
+                answer = Box::pin(turn.take(api.send(request.operation, current))) => answer,
+                () = clock.sleep_until(deadline) => Answer::timed_out(verb),
+            };
+            (left_at, answer)
         }));
+    }
+
+    /// By when the renewal of `term` has to leave, and so whatever must be answered before it.
+    fn renewal_is_due(&self, term: &Term) -> Instant {
+        let timing = &self.elector.config().timing;
+        let slack = timing.renew_deadline().saturating_sub(timing.renew_interval());
+        Instant::new(term.valid_until.since_start().saturating_sub(slack))
     }
 
     fn tell(&mut self, change: Change) {
@@ -310,7 +337,9 @@ impl Driver {
             let input = tokio::select! {
                 biased;
                 command = self.commands.recv(), if !self.closed => self.on_command(command),
-                answer = some(&mut self.in_flight) => Some(self.on_answer(answer)),
+                (left_at, answer) = some(&mut self.in_flight) => {
+                    Some(self.on_answer(left_at, answer))
+                }
                 news = self.news.next() => Some(self.on_news(news)),
                 found = self.proofs.next() => Some(found),
                 () = withdrawn(&mut self.campaign) => {
@@ -353,16 +382,15 @@ impl Driver {
         self.term.as_ref().is_some_and(|term| term.token() == token)
     }
 
-    fn on_answer(&mut self, answer: Answer) -> Input {
+    fn on_answer(&mut self, left_at: Instant, answer: Answer) -> Input {
         self.in_flight = None;
-        self.count(&answer);
+        self.count(left_at, &answer);
         if let Reply::Found(snapshot) | Reply::Written(snapshot) = &answer.reply {
             if !self.proven.contains(&answer.verb) {
                 self.proven.push(answer.verb);
             }
             self.last_trouble.clear();
             let revision = snapshot.version.revision;
-            self.news.knows(revision);
             if self.watch.is_open && self.watch.ahead.is_none() && !self.news.has_shown(revision) {
                 self.watch.ahead = Some((revision, self.clock.instant()));
             }
@@ -374,13 +402,13 @@ impl Driver {
         Input::Reply(answer.reply)
     }
 
-    fn count(&self, answer: &Answer) {
+    fn count(&self, left_at: Instant, answer: &Answer) {
         let code = match answer.outcome {
             Outcome::NotSent => return,
             Outcome::NoAnswer => None,
             Outcome::Status(code) => Some(code),
         };
-        let latency = self.clock.instant().saturating_since(self.sent_at);
+        let latency = self.clock.instant().saturating_since(left_at);
         let while_leading = self.untold.is_some();
         let exchange = Exchange { verb: answer.verb, code, latency, while_leading };
         self.meter.tell(self.lock(), Event::Request(exchange));

@@ -3,14 +3,17 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::api::{Api, Pace};
+use crate::api::Api;
 use crate::candidate::{Builder, Candidate};
 use crate::follow::Feed;
+use crate::limiter::Limiter;
 use crate::lock::Lock;
 
 /// Elections that share what they can: one client, and one watch for all locks of a kind in a namespace.
 ///
-/// Each is as independent of the others as if it were alone. Only the watch asks for more: the account
+/// Each is as independent of the others as if it were alone: a renewal that is due leaves at once. Requests
+/// that can wait leave a few at a time, so that a start or a broken watch does not open a connection for
+/// each. Only the watch asks for more: the account
 /// needs the verb `watch` on all objects of the kind in the namespace, not on the locks by name, and the
 /// watch shows all of them, also those that no election is about. Where it may not watch, they poll.
 ///
@@ -33,13 +36,13 @@ pub struct Elections {
     client: kube::Client,
     /// By the path of the collection.
     feeds: Arc<Mutex<HashMap<String, Feed>>>,
-    pace: Pace,
+    limiter: Limiter,
 }
 
 impl Elections {
     /// Elections over `client`, which should come from [`connect`](crate::connect).
     pub fn new(client: kube::Client) -> Self {
-        Self { client, feeds: Arc::default(), pace: Pace::default() }
+        Self { client, feeds: Arc::default(), limiter: Limiter::new() }
     }
 
     /// The client that they share.
@@ -52,7 +55,7 @@ impl Elections {
         let api = Api::new(self.client.clone(), lock.clone());
         let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
         let feed = feeds.entry(lock.collection_path()).or_insert_with(|| Feed::of_all(api));
-        Candidate::builder(self.client.clone(), lock).shared(feed.clone(), self.pace.clone())
+        Candidate::builder(self.client.clone(), lock).shared(feed.clone(), self.limiter.clone())
     }
 }
 

@@ -20,6 +20,9 @@ use crate::lock::Lock;
 use crate::stored::Stored;
 use crate::stream::{Seen, Shown};
 
+#[cfg(test)]
+mod tests;
+
 /// What a watch tells a driver.
 pub(crate) enum News {
     /// A watch is open now, or no longer is.
@@ -56,7 +59,7 @@ struct Audience {
     is_open: bool,
     /// How often a watch was opened.
     generation: u64,
-    /// The newest revision that the watch has shown, of any object.
+    /// The newest revision that the watch has shown, of any object, or from which it goes on.
     shown: u64,
     is_distrusted: bool,
 }
@@ -65,7 +68,8 @@ struct Listener {
     number: u64,
     lock: Lock,
     news: mpsc::Sender<News>,
-    /// The newest revision that it knows by other ways: of that, it is not told.
+    /// The revision that it knows: of that, and what came before, it is not told. It falls where history
+    /// went back.
     known: Arc<AtomicU64>,
 }
 
@@ -158,9 +162,21 @@ impl Subscription {
         news
     }
 
-    /// Says that this revision of the object is known, and has not to be told.
+    /// Says which revision of the object the listener knows, so that it is not told of that one again.
+    ///
+    /// Where it is lower than before, history went back, as after a restored backup. A watch that has shown
+    /// what came before that is silent until history has come as far again: another is opened, from the
+    /// present state.
     pub(crate) fn knows(&self, revision: u64) {
-        self.known.fetch_max(revision, Ordering::Relaxed);
+        let before = self.known.swap(revision, Ordering::Relaxed);
+        if revision >= before {
+            return;
+        }
+        let mut audience = self.feed.0.hall.audience();
+        if audience.shown >= before {
+            audience.is_distrusted = true;
+            self.feed.0.hall.changed.notify_one();
+        }
     }
 
     /// Whether the watch has shown this revision, or a newer one of any object.
@@ -172,7 +188,8 @@ impl Subscription {
     /// silent, and another is opened.
     pub(crate) fn distrust(&self, revision: u64) {
         let mut audience = self.feed.0.hall.audience();
-        if audience.generation == self.generation && audience.shown < revision {
+        let is_meant = audience.is_open && audience.generation == self.generation;
+        if is_meant && audience.shown < revision {
             audience.is_distrusted = true;
             self.feed.0.hall.changed.notify_one();
         }
@@ -207,28 +224,31 @@ impl Hall {
 
     /// Waits until the watch is of no more use: nobody listens any more, or somebody distrusts it.
     async fn is_done_with_it(&self) {
-        loop {
+        while !self.audience().is_useless() {
             self.changed.notified().await;
-            let audience = self.audience();
-            if audience.is_distrusted || audience.listeners.is_empty() {
-                return;
-            }
         }
+    }
+
+    /// Whether the last watch was distrusted. If so, the next must not go on where that one ended. Asked
+    /// before the next is asked for, so that a distrust which comes later is not forgotten.
+    fn takes_distrust(&self) -> bool {
+        std::mem::take(&mut self.audience().is_distrusted)
     }
 
     /// A watch is open. One that goes on where the last ended is no news to anybody.
     fn opened(&self, after: Option<&str>) {
         let mut audience = self.audience();
-        audience.is_distrusted = false;
         if !std::mem::replace(&mut audience.is_open, true) {
             audience.generation += 1;
-            audience.shown = after.and_then(|after| after.parse().ok()).unwrap_or(0);
+            audience.shown = revision(after);
             audience.tell_all(Follow::Watch);
         }
     }
 
-    fn closed(&self) {
+    /// No watch is open. The next goes on from `after`, if from anywhere.
+    fn closed(&self, after: Option<&str>) {
         let mut audience = self.audience();
+        audience.shown = revision(after);
         if std::mem::take(&mut audience.is_open) {
             audience.tell_all(Follow::Poll);
         }
@@ -236,6 +256,10 @@ impl Hall {
 }
 
 impl Audience {
+    fn is_useless(&self) -> bool {
+        self.is_distrusted || self.listeners.is_empty()
+    }
+
     fn tell_all(&mut self, follow: Follow) {
         for listeners in self.listeners.values_mut() {
             listeners.retain(|listener| listener.takes(News::Follow(follow)));
@@ -277,10 +301,12 @@ impl Audience {
 async fn watch(api: Api, is_shared: bool, hall: Arc<Hall>) {
     let collection = api.lock().collection_path();
     let filter = if is_shared { String::new() } else { only(api.lock().name()) };
-    let mut after = None;
+    let mut after: Option<String> = None;
     loop {
         hall.wait_for_anybody().await;
         let retry_period = hall.audience().retry_period.unwrap_or(OPEN_TIMEOUT);
+        let is_distrusted = hall.takes_distrust();
+        after = after.filter(|_| !is_distrusted);
         // A server that does not answer must not keep us from asking again.
         let opening = api.watch_in(&collection, &filter, after.as_deref());
         let opened = api.clock().timeout(OPEN_TIMEOUT, opening).await;
@@ -308,9 +334,14 @@ async fn watch(api: Api, is_shared: bool, hall: Arc<Hall>) {
                 retry_period
             }
         };
-        hall.closed();
+        hall.closed(after.as_deref());
         api.clock().sleep(pause.mul_f64(1.0 + fastrand::f64() / 5.0)).await;
     }
+}
+
+/// What a watch that goes on from `after` need not show any more.
+fn revision(after: Option<&str>) -> u64 {
+    after.and_then(|after| after.parse().ok()).unwrap_or(0)
 }
 
 /// How a watch ended.

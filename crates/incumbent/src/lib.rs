@@ -84,6 +84,7 @@ mod follow;
 mod gate;
 mod identity;
 mod leadership;
+mod limiter;
 mod lock;
 mod metrics;
 mod observer;

@@ -33,3 +33,21 @@ impl Stored {
         serde_json::from_str(&self.text).expect("it was written as JSON")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_object_is_kept_without_what_the_server_knows_by_itself() {
+        let metadata = json!({
+            "name": "a", "uid": "u", "resourceVersion": "7", "managedFields": [{ "manager": "x" }],
+        });
+        let stored = Stored::new(json!({ "metadata": metadata, "other": 1 })).unwrap();
+        assert_eq!(stored.version().revision, 7);
+        let kept = json!({ "name": "a", "uid": "u", "resourceVersion": "7" });
+        assert_eq!(stored.object(), json!({ "metadata": kept, "other": 1 }));
+    }
+}

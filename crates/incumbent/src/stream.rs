@@ -135,6 +135,12 @@ mod tests {
         assert_eq!(lines, [b"{\"a\":1}\n".to_vec(), b"{\"b\":2}\n".to_vec()]);
     }
 
+    #[tokio::test]
+    async fn a_line_without_an_end_is_an_error_before_it_fills_the_memory() {
+        let lines = lines_of(&"x".repeat(MAX_BODY + 1)).await;
+        assert!(matches!(&lines[..], [Err(message)] if message == "a line without an end"));
+    }
+
     #[test]
     fn an_event_says_which_object_at_which_revision() {
         let line = br#"{"type":"MODIFIED","object":{"metadata":{"name":"a\u002db","resourceVersion":"7"},"x":[{}]}}"#;

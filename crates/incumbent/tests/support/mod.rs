@@ -5,14 +5,18 @@
 
 pub(crate) mod testbed;
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Method, Request};
+use http::{Method, Request, Response, StatusCode};
 use incumbent::{Builder, Candidate, Clock, Lock};
 use incumbent_apiserver::{ActiveFault, ApiServer};
 use serde_json::{Value, json};
+use tokio::time::Instant;
+use tower_service::Service;
 
 /// The line between one client and the server.
 #[derive(Clone, Debug)]
@@ -43,6 +47,10 @@ impl Line {
         Self { server: server.clone(), client, fault: Arc::default() }
     }
 
+    pub(crate) fn client(&self) -> &str {
+        &self.client
+    }
+
     pub(crate) fn set(&self, state: State) {
         let fault = match state {
             State::Whole => None,
@@ -57,6 +65,89 @@ impl Line {
         if let Some(before) = std::mem::replace(&mut *self.fault.lock().unwrap(), fault) {
             faults.remove(&before);
         }
+    }
+}
+
+/// Notes what leaves one client, and when. Can answer writes itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Recorder {
+    sent: Arc<Mutex<Vec<Sent>>>,
+    refuses_updates_with: Arc<Mutex<Option<StatusCode>>>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    pub(crate) at: Instant,
+    pub(crate) method: Method,
+    pub(crate) uri: String,
+}
+
+impl Recorder {
+    pub(crate) fn client(&self, server: &ApiServer) -> kube::Client {
+        let recorded = Recorded { inner: server.service(), recorder: self.clone() };
+        kube::Client::new(recorded, "default")
+    }
+
+    pub(crate) fn sent(&self) -> Vec<Sent> {
+        self.sent.lock().unwrap().clone()
+    }
+
+    /// What has left by this method, in order.
+    pub(crate) fn of(&self, method: &Method) -> Vec<Sent> {
+        self.sent().into_iter().filter(|sent| sent.method == *method).collect()
+    }
+
+    /// The addresses of the watches that were asked for, in order.
+    pub(crate) fn watches(&self) -> Vec<String> {
+        let sent = self.sent().into_iter().map(|sent| sent.uri);
+        sent.filter(|uri| uri.contains("watch=1")).collect()
+    }
+
+    /// From now on, no update comes through: the answer is this.
+    pub(crate) fn refuse_updates_with(&self, code: u16) {
+        *self.refuses_updates_with.lock().unwrap() = Some(StatusCode::from_u16(code).unwrap());
+    }
+
+    pub(crate) fn refuse_nothing(&self) {
+        *self.refuses_updates_with.lock().unwrap() = None;
+    }
+}
+
+#[derive(Clone)]
+struct Recorded<S> {
+    inner: S,
+    recorder: Recorder,
+}
+
+impl<S, Q, A> Service<Request<Q>> for Recorded<S>
+where
+    S: Service<Request<Q>, Response = Response<A>>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<A>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<A>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Q>) -> Self::Future {
+        let (method, uri) = (request.method().clone(), request.uri().to_string());
+        let refusal = *self.recorder.refuses_updates_with.lock().unwrap();
+        let refusal = refusal.filter(|_| method == Method::PUT);
+        if refusal.is_some() {
+            *request.method_mut() = Method::GET;
+        }
+        self.recorder.sent.lock().unwrap().push(Sent { at: Instant::now(), method, uri });
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let mut answer = answer.await?;
+            if let Some(code) = refusal {
+                *answer.status_mut() = code;
+            }
+            Ok(answer)
+        })
     }
 }
 
