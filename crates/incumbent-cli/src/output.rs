@@ -22,6 +22,11 @@ pub(crate) fn line(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
+/// Says something on standard error. Where that is full or closed, what is said is lost, and nothing else.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 /// The log goes to stderr: warnings, or what `RUST_LOG` asks for.
 pub(crate) fn start_log() {
     let asked_for = std::env::var("RUST_LOG").ok().and_then(|targets| targets.parse().ok());

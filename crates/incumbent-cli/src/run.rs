@@ -30,7 +30,7 @@ use policy::{Next, Policy};
 use signals::Signals;
 use standby::Standby;
 use ward::{Handle, Ward};
-use wire::End;
+pub(crate) use wire::End;
 
 pub(crate) async fn run(args: args::Run) -> ExitCode {
     match try_run(args).await {
@@ -143,6 +143,15 @@ impl Runner {
         self.candidate.identity()
     }
 
+    pub(crate) fn kill_after(&self) -> Duration {
+        self.args.kill_after
+    }
+
+    /// Waits for a signal that ends a program, and returns the exit code that it stands for.
+    pub(crate) async fn told_to_end(&mut self) -> u8 {
+        told_to_end(&mut self.signals).await
+    }
+
     pub(crate) async fn leave(self) {
         notify::tell("STOPPING=1");
         self.candidate.leave().await;
@@ -223,7 +232,8 @@ impl Runner {
         Ok(Next::Campaign)
     }
 
-    /// Runs the command one time. When this returns, nothing of it is left.
+    /// Runs the command one time. When this returns, nothing of it is left. Where it fails, nothing was
+    /// started.
     pub(crate) async fn run_command(
         &mut self,
         leadership: &Leadership,
@@ -233,6 +243,8 @@ impl Runner {
         self.current.set(Some(ward.handle()));
         let (cause, end) = self.accompany(leadership, &mut ward).await;
         self.current.set(None);
+        // The guardian has found the term over before it started anything.
+        let cause = if end == End::NotStarted { Cause::LostLeadership } else { cause };
         tracing::info!(?cause, ?end, "the command has ended");
         Ok((cause, end))
     }

@@ -70,6 +70,11 @@ fn guard(command: Vec<OsString>) -> io::Result<ExitCode> {
     let mut launch = Command::new(SELF);
     launch.arg(LAUNCH).arg(process::getpid().as_raw_nonzero().to_string()).arg(usual.to_string());
     launch.args(command).stdin(Stdio::from(input)).process_group(0);
+    if now() >= deadlines.stop_at {
+        // Also where a pause of any length came before this line.
+        (&control).write_all(Report::Gone(End::NotStarted).line().as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let child = Pid::from_child(&launch.spawn()?);
     let mut guardian = Guardian {
         guard: Guard::new(deadlines),

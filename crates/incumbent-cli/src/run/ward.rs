@@ -66,7 +66,7 @@ impl Ward {
         input: BorrowedFd<'_>,
     ) -> io::Result<Self> {
         let (near, far) = StdStream::pair()?;
-        pass_input(&near, input, Order::Extend(deadlines))?;
+        near.set_nonblocking(true)?;
         let mut guardian = Command::new(SELF);
         guardian.arg0("incumbent-guardian").arg(GUARD).args(command).process_group(0);
         guardian
@@ -74,9 +74,10 @@ impl Ward {
             .envs(variables.iter().map(|(name, value)| (name, value)));
         let child = guardian.stdin(Stdio::from(OwnedFd::from(far))).spawn()?;
         let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
-        near.set_nonblocking(true)?;
         let handle = Handle { guardian: Arc::new(pidfd), command: Arc::default() };
         let control = UnixStream::from_std(near)?;
+        // Last: a guardian that gets no term starts nothing, so what fails here has started nothing.
+        pass_input(&control, input, Order::Extend(deadlines))?;
         Ok(Self { control, read: Vec::new(), handle, is_in_front: false })
     }
 
@@ -172,7 +173,7 @@ impl Handle {
 }
 
 /// The first message takes the command's standard input along.
-fn pass_input(control: &StdStream, input: BorrowedFd<'_>, order: Order) -> io::Result<()> {
+fn pass_input(control: &UnixStream, input: BorrowedFd<'_>, order: Order) -> io::Result<()> {
     let files = [input];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut passed = SendAncillaryBuffer::new(&mut space);

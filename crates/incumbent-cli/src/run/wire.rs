@@ -1,6 +1,7 @@
 //! What `run` and a guardian say to each other: lines of text on a Unix socket.
 
 use super::guard::{Deadlines, Moment};
+use crate::exit;
 
 /// What `run` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub(crate) enum Report {
 pub(crate) enum End {
     Exited(u8),
     Signalled(i32),
+    /// It was never started, for its term was over.
+    NotStarted,
 }
 
 impl End {
@@ -38,6 +41,7 @@ impl End {
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Exited(code) => code,
+            Self::NotStarted => exit::LOST,
             Self::Signalled(signal) => 128_u8.saturating_add(u8::try_from(signal).unwrap_or(127)),
         }
     }
@@ -78,6 +82,7 @@ impl Report {
             Self::Started(pid) => format!("started {pid}\n"),
             Self::Gone(End::Exited(code)) => format!("exited {code}\n"),
             Self::Gone(End::Signalled(signal)) => format!("signalled {signal}\n"),
+            Self::Gone(End::NotStarted) => "unstarted 0\n".to_owned(),
         }
     }
 
@@ -88,6 +93,7 @@ impl Report {
             "started" => Self::Started(number.parse().ok()?),
             "exited" => Self::Gone(End::Exited(number.parse().ok()?)),
             "signalled" => Self::Gone(End::Signalled(number.parse().ok()?)),
+            "unstarted" => Self::Gone(End::NotStarted),
             _ => return None,
         })
     }
@@ -111,7 +117,7 @@ mod tests {
         for order in [Order::Extend(until), stop, bound, Order::Signal(15), Order::Terminal(4711)] {
             assert_eq!(Order::parse(order.line().trim_end()), Some(order));
         }
-        let ends = [End::Exited(3), End::Signalled(9)].map(Report::Gone);
+        let ends = [End::Exited(3), End::Signalled(9), End::NotStarted].map(Report::Gone);
         for report in ends.into_iter().chain([Report::Started(4711)]) {
             assert_eq!(Report::parse(report.line().trim_end()), Some(report));
         }

@@ -1,9 +1,12 @@
 //! `incumbent once`: what is begun once, done once, and what is known of it.
 
-use rustix::process::Signal;
-use serde_json::Value;
+use std::process::Command;
+use std::time::Duration;
 
-use super::support::{Candidate, Cluster, Outcome};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::support::{Candidate, Cluster, Outcome, incumbent};
 use super::{UP, WORK, eventually, is_alive, pid};
 
 const KEY: &str = "configmap/jobs:invoice-4711";
@@ -123,4 +126,92 @@ fn who_does_not_wait_finds_out_too_once_the_dead_ones_lease_is_over() {
         assert_eq!(next.code, code, "{next:?}");
         assert!(next.stdout.contains(printed), "{next:?}");
     }
+}
+
+/// Gives `name` an account of its own, so that faults can be meant for its requests alone.
+fn account(cluster: &Cluster, name: &str) {
+    let metadata = json!({ "name": name, "namespace": "default" });
+    let rule = json!({ "apiGroups": [""], "resources": ["configmaps"], "verbs": ["*"] });
+    let api_version = "rbac.authorization.k8s.io/v1";
+    for object in [
+        json!({ "apiVersion": api_version, "kind": "Role", "metadata": metadata, "rules": [rule] }),
+        json!({
+            "apiVersion": api_version, "kind": "RoleBinding", "metadata": metadata,
+            "subjects": [{ "kind": "ServiceAccount", "name": name, "namespace": "default" }],
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name },
+        }),
+    ] {
+        cluster.server.create(object).unwrap();
+    }
+    let folder = cluster.folder.path().join(name);
+    std::fs::create_dir(&folder).unwrap();
+    let hour = Duration::from_secs(3600);
+    let token = cluster.server.service_account_token("default", name, hour);
+    cluster.listening().write_service_account(&folder, "default", &token).unwrap();
+}
+
+/// `once` as the account of this name, and under it as its identity.
+fn once_as(cluster: &Cluster, name: &str, flags: &str, script: &str) -> Command {
+    let folder = cluster.folder.path().join(name);
+    let mut command =
+        incumbent(&format!("once {KEY} --lease-duration 1s --identity {name} {flags}"));
+    command.arg("--service-account-dir").arg(folder).args(["--", "sh", "-c", script]);
+    let address = cluster.listening().address();
+    command.env("KUBERNETES_SERVICE_HOST", address.ip().to_string());
+    command.env("KUBERNETES_SERVICE_PORT", address.port().to_string());
+    command
+}
+
+/// The lock as `incumbent get` shows it.
+fn lock(cluster: &Cluster) -> Value {
+    let shown: Value =
+        serde_json::from_str(&cluster.run(&format!("get {KEY} -o json")).stdout).unwrap();
+    shown[0].clone()
+}
+
+fn waits(cluster: &Cluster, name: &str) -> bool {
+    lock(cluster)["line"].to_string().contains(name)
+}
+
+/// John wins the term, and his read of the record comes when the term is over and Jane works.
+fn who_lost_its_term_before_it_read_the_record(flags: &str) {
+    let cluster = Cluster::start();
+    account(&cluster, "john");
+    let path = |name: &str| cluster.folder.path().join(name).display().to_string();
+    let (diary, enough) = (path("diary"), path("enough"));
+    let mut first = Candidate::start(
+        cluster.command(&format!("elect --lock {KEY} --lease-duration 1s --identity first")),
+    );
+    first.event("leading");
+    let flags = format!("--wait {flags}");
+    let johns = format!("{UP} echo john >> {diary}");
+    let mut john = Candidate::start(once_as(&cluster, "john", &flags, &johns));
+    eventually("john waits", || waits(&cluster, "john"));
+    let faults = cluster.server.faults();
+    let user = "user=system:serviceaccount:default:john";
+    let slow = faults.add(format!("{user},verb=get,latency=3s..3s").parse().unwrap());
+    first.signal(Signal::TERM);
+    eventually("john leads", || lock(&cluster)["holder"] == "john");
+    let broken = faults.add(format!("{user},verb=update,error=503").parse().unwrap());
+    let work = format!("until [ -e {enough} ]; do sleep 0.01; done; echo jane >> {diary}");
+    let mut jane = start(&cluster, &format!("{flags} --identity jane"), &work);
+    jane.event("up");
+    faults.remove(&slow);
+    faults.remove(&broken);
+    eventually("john has learnt of it", || john.has_ended() || waits(&cluster, "john"));
+    std::fs::write(enough, "").unwrap();
+    assert_eq!((jane.end(), john.end()), (0, 0));
+    let last = once(&cluster, "", "true");
+    assert_eq!((last.code, &record(&last)["by"]), (0, &"jane".into()));
+    assert_eq!(std::fs::read_to_string(diary).unwrap(), "jane\n");
+}
+
+#[test]
+fn at_most_once_a_leader_of_the_past_spoils_no_record() {
+    who_lost_its_term_before_it_read_the_record("");
+}
+
+#[test]
+fn at_least_once_a_leader_of_the_past_spoils_no_record() {
+    who_lost_its_term_before_it_read_the_record("--at-least-once");
 }
