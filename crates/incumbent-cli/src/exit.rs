@@ -114,7 +114,9 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
 fn code(error: &Error) -> u8 {
     match error {
         Error::Invalid { .. } | Error::Rejected { .. } => USAGE,
-        Error::NotConfigured { .. } | Error::Unreachable { .. } => UNREACHABLE,
+        Error::NotConfigured { .. } | Error::Unreachable { .. } | Error::Plugin { .. } => {
+            UNREACHABLE
+        }
         Error::Forbidden { .. } | Error::Unauthorized { .. } => FORBIDDEN,
         Error::Missing { .. } => MISSING,
         Error::DuplicateIdentity { .. } => DUPLICATE_IDENTITY,

@@ -33,6 +33,8 @@ pub(crate) fn start_log() {
     let targets = asked_for.unwrap_or_else(|| Targets::new().with_target("incumbent", Level::WARN));
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
+        // To say that standard error is full, there, would be a panic.
+        .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .with_target(false);
     tracing_subscriber::registry().with(lines.with_filter(targets)).init();

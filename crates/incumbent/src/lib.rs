@@ -87,6 +87,7 @@ mod leadership;
 mod lock;
 mod metrics;
 mod observer;
+mod plugin;
 mod proof;
 mod route;
 mod standing;

@@ -90,7 +90,7 @@ impl Page {
         self.write(object).await
     }
 
-    /// Makes sure that there is room for an election and a record, as far as that can be known beforehand.
+    /// Sees to it that there is room for an election and a record, as far as that can be known beforehand.
     pub(super) async fn make_room(&self) -> Result<(), Trouble> {
         let longest = Record::running(&"x".repeat(room::LONG_IDENTITY), u64::MAX).to_text().len();
         for _ in 0..MOST_TRIES {

@@ -93,7 +93,10 @@ impl Rules {
     /// A record under a higher token was written by a newer leader, and is never overwritten. So is one under
     /// the same token that is not this process's own: then a token was given twice.
     pub(super) fn step(&self, record: Option<&Record>, term: Term<'_>) -> Step {
-        if !term.is_valid || term.newest > term.token {
+        if !term.is_valid {
+            return Step::Stop;
+        }
+        if term.newest > term.token {
             return Step::Stop;
         }
         let Some(record) = record else { return Step::Begin };

@@ -1,14 +1,21 @@
 //! Leadership is lost, or a part of `run` dies or stands still.
 
+use std::fs::File;
+use std::io::{IoSlice, Read};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::{Signal, kill_process};
 
 use serde_json::json;
 
 use super::support::proxy::Proxy;
 use super::support::testbed::Testbed;
-use super::support::{Candidate, Cluster};
+use super::support::{Candidate, Cluster, incumbent};
 use super::{UP, WORK, eventually, is_alive, pid, send, start};
 
 /// Hears no signal that can be left unheard, and has a child in a session of its own.
@@ -135,4 +142,35 @@ fn a_request_to_hand_over_is_heard_and_the_command_comes_back_later() {
     assert!(!is_alive(pid(&first, "pid")));
     send(&next, "pid", Signal::KILL);
     assert!(john.event("up")["token"].as_u64() > next["token"].as_u64());
+}
+
+/// The guardian alone, as `run` starts it: after a pause in which the term has ended.
+#[test]
+fn a_guardian_that_hears_of_its_term_too_late_starts_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    for (deadlines, said, starts) in [
+        ("extend 1 2\n", "unstarted 0\n", false),
+        ("extend 9000000000000000000 9000000000000000000\n", "exited 0\n", true),
+    ] {
+        let trace = folder.path().join("started");
+        let (near, far) = UnixStream::pair().unwrap();
+        let mut guardian = incumbent("__guard")
+            .arg("touch")
+            .arg(&trace)
+            .stdin(Stdio::from(OwnedFd::from(far)))
+            .spawn()
+            .unwrap();
+        let input = File::open("/dev/null").unwrap();
+        let files = [input.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut passed = SendAncillaryBuffer::new(&mut space);
+        passed.push(SendAncillaryMessage::ScmRights(&files));
+        let line = [IoSlice::new(deadlines.as_bytes())];
+        sendmsg(&near, &line, &mut passed, SendFlags::empty()).unwrap();
+        let mut reports = String::new();
+        (&near).read_to_string(&mut reports).unwrap();
+        assert!(reports.ends_with(said), "{reports}");
+        assert!(guardian.wait().unwrap().success());
+        assert_eq!(trace.exists(), starts);
+    }
 }
