@@ -133,7 +133,8 @@ impl Task {
             return Ok(None);
         }
         let (cause, end) = match runner.run_command(leadership).await? {
-            (_, End::NotStarted) => return Ok(None),
+            (_, End::Unstarted(exit::LOST)) => return Ok(None),
+            (_, End::Unstarted(code)) => return Ok(Some(code)),
             ended => ended,
         };
         self.unbegun = Unbegun::default();

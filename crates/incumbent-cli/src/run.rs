@@ -189,10 +189,11 @@ impl Runner {
         let only_try = self.args.only_try;
         let patience = self.args.timeout;
         let holder_seems_dead = self.holder_seems_dead;
+        let own = &self.candidate.identity().to_owned();
         let mut give_up = pin!(async {
             match (only_try, patience) {
-                (true, _) if holder_seems_dead => somebody_lives(&observer).await,
-                (true, _) => somebody_else_leads(&mut observer).await,
+                (true, _) if holder_seems_dead => somebody_lives(&observer, own).await,
+                (true, _) => somebody_else_leads(&mut observer, own).await,
                 (false, Some(patience)) => tokio::time::sleep(patience).await,
                 (false, None) => std::future::pending().await,
             }
@@ -208,7 +209,7 @@ impl Runner {
                     }
                 }
                 () = &mut give_up => return Ok(Wait::Over(self.args.conflict_exit_code)),
-                () = somebody_else_leads(&mut of_standby), if standby.is_due() => standby.start()?,
+                () = somebody_else_leads(&mut of_standby, own), if standby.is_due() => standby.start()?,
                 () = standby.ended() => {}
             }
         }
@@ -243,8 +244,12 @@ impl Runner {
         self.current.set(Some(ward.handle()));
         let (cause, end) = self.accompany(leadership, &mut ward).await;
         self.current.set(None);
-        // The guardian has found the term over before it started anything.
-        let cause = if end == End::NotStarted { Cause::LostLeadership } else { cause };
+        // The guardian is sometimes quicker to find that the term is over, before it has started anything or later.
+        let is_lost = ward.was_told() || end == End::Unstarted(exit::LOST);
+        let cause = match cause {
+            Cause::ByItself if is_lost => Cause::LostLeadership,
+            cause => cause,
+        };
         tracing::info!(?cause, ?end, "the command has ended");
         Ok((cause, end))
     }
@@ -336,9 +341,10 @@ fn left_until(moment: Moment) -> Duration {
     Duration::from_nanos(moment.saturating_sub(guardian::now()))
 }
 
-async fn somebody_else_leads(observer: &mut Observer) {
+/// One's own write may be seen before its answer comes: that is nobody else's.
+async fn somebody_else_leads(observer: &mut Observer, own: &str) {
     loop {
-        if matches!(observer.leader(), Leader::Known { .. }) {
+        if observer.leader().identity().is_some_and(|leader| leader.as_str() != own) {
             return;
         }
         if observer.changed().await.is_none() {
@@ -355,10 +361,12 @@ fn seems_dead(view: &LockView) -> bool {
 }
 
 /// Waits until whoever leads renews its term, or another's begins.
-async fn somebody_lives(observer: &Observer) {
+async fn somebody_lives(observer: &Observer, own: &str) {
     let mut first = None;
     loop {
-        if let Leader::Known { identity, token, valid_for, .. } = observer.leader() {
+        if let Leader::Known { identity, token, valid_for, .. } = observer.leader()
+            && identity.as_str() != own
+        {
             let (term, until) = ((identity, token), Instant::now() + valid_for);
             let (known, end) = first.get_or_insert_with(|| (term.clone(), until));
             if *known != term || until > *end + MORE_THAN_ROUNDING {

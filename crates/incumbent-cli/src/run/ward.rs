@@ -28,6 +28,8 @@ pub(crate) struct Ward {
     handle: Handle,
     /// Whether it gets the terminal that this process has, if any.
     is_in_front: bool,
+    /// Whether its guardian has told it to stop.
+    was_told: bool,
 }
 
 /// What is needed to end a ward by force, from any thread.
@@ -66,7 +68,7 @@ impl Ward {
         input: BorrowedFd<'_>,
     ) -> io::Result<Self> {
         let (near, far) = StdStream::pair()?;
-        near.set_nonblocking(true)?;
+        pass_input(&near, input, Order::Extend(deadlines))?;
         let mut guardian = Command::new(SELF);
         guardian.arg0("incumbent-guardian").arg(GUARD).args(command).process_group(0);
         guardian
@@ -74,11 +76,10 @@ impl Ward {
             .envs(variables.iter().map(|(name, value)| (name, value)));
         let child = guardian.stdin(Stdio::from(OwnedFd::from(far))).spawn()?;
         let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
+        near.set_nonblocking(true)?;
         let handle = Handle { guardian: Arc::new(pidfd), command: Arc::default() };
         let control = UnixStream::from_std(near)?;
-        // Last: a guardian that gets no term starts nothing, so what fails here has started nothing.
-        pass_input(&control, input, Order::Extend(deadlines))?;
-        Ok(Self { control, read: Vec::new(), handle, is_in_front: false })
+        Ok(Self { control, read: Vec::new(), handle, is_in_front: false, was_told: false })
     }
 
     pub(crate) fn handle(&self) -> Handle {
@@ -114,6 +115,7 @@ impl Ward {
             for line in wire::lines(&mut self.read) {
                 match Report::parse(&line) {
                     Some(Report::Started(pid)) => self.has_started(pid),
+                    Some(Report::Told) => self.was_told = true,
                     Some(Report::Gone(end)) => return end,
                     None => {}
                 }
@@ -123,6 +125,11 @@ impl Ward {
                 Ok(0) | Err(_) => return self.stand_in().await,
             }
         }
+    }
+
+    /// Whether the command was told to stop before it ended: then it has not ended by itself.
+    pub(crate) fn was_told(&self) -> bool {
+        self.was_told
     }
 
     fn has_started(&self, pid: i32) {
@@ -173,7 +180,7 @@ impl Handle {
 }
 
 /// The first message takes the command's standard input along.
-fn pass_input(control: &UnixStream, input: BorrowedFd<'_>, order: Order) -> io::Result<()> {
+fn pass_input(control: &StdStream, input: BorrowedFd<'_>, order: Order) -> io::Result<()> {
     let files = [input];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut passed = SendAncillaryBuffer::new(&mut space);

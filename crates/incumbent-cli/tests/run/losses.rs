@@ -149,7 +149,7 @@ fn a_request_to_hand_over_is_heard_and_the_command_comes_back_later() {
 fn a_guardian_that_hears_of_its_term_too_late_starts_nothing() {
     let folder = tempfile::tempdir().unwrap();
     for (deadlines, said, starts) in [
-        ("extend 1 2\n", "unstarted 0\n", false),
+        ("extend 1 2\n", "unstarted 79\n", false),
         ("extend 9000000000000000000 9000000000000000000\n", "exited 0\n", true),
     ] {
         let trace = folder.path().join("started");
