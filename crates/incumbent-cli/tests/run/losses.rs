@@ -174,3 +174,19 @@ fn a_guardian_that_hears_of_its_term_too_late_starts_nothing() {
         assert_eq!(trace.exists(), starts);
     }
 }
+
+/// `run` sees the end of the command only after the guardian has told it to stop, and it has ended with 0.
+#[test]
+fn what_its_guardian_has_stopped_while_run_stood_still_is_lost() {
+    let cluster = Cluster::start();
+    for command in ["run --on-loss exit --lock lease/job", "once configmap/jobs:key"] {
+        let mut command = cluster.command(&format!("{command} --lease-duration 1s -- sh -c"));
+        command.arg(format!("trap 'exit 0' TERM; {UP} {WORK}"));
+        let mut john = Candidate::start(command);
+        let up = john.event("up");
+        john.signal(Signal::STOP);
+        eventually("the command has ended", || !is_alive(pid(&up, "pid")));
+        john.signal(Signal::CONT);
+        assert_eq!(john.end(), 79);
+    }
+}
