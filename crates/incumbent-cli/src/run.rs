@@ -244,12 +244,7 @@ impl Runner {
         self.current.set(Some(ward.handle()));
         let (cause, end) = self.accompany(leadership, &mut ward).await;
         self.current.set(None);
-        // The guardian is sometimes quicker to find that the term is over, before it has started anything or later.
-        let is_lost = ward.was_told() || end == End::Unstarted(exit::LOST);
-        let cause = match cause {
-            Cause::ByItself if is_lost => Cause::LostLeadership,
-            cause => cause,
-        };
+        let cause = cause.given(ward.was_told(), end);
         tracing::info!(?cause, ?end, "the command has ended");
         Ok((cause, end))
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::{Signal, kill_process};
+use rustix::time::{ClockId, clock_gettime};
 
 use serde_json::json;
 
@@ -144,35 +145,64 @@ fn a_request_to_hand_over_is_heard_and_the_command_comes_back_later() {
     assert!(john.event("up")["token"].as_u64() > next["token"].as_u64());
 }
 
-/// The guardian alone, as `run` starts it: after a pause in which the term has ended.
+/// What the guardian alone says, which is started as `run` does it, with these deadlines and this command.
+fn guardian_says(deadlines: [u64; 2], command: [&str; 3]) -> String {
+    let (near, far) = UnixStream::pair().unwrap();
+    let mut guardian = incumbent("__guard")
+        .args(command)
+        .stdin(Stdio::from(OwnedFd::from(far)))
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let input = File::open("/dev/null").unwrap();
+    let files = [input.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut passed = SendAncillaryBuffer::new(&mut space);
+    passed.push(SendAncillaryMessage::ScmRights(&files));
+    let line = format!("extend {} {}\n", deadlines[0], deadlines[1]);
+    let line = [IoSlice::new(line.as_bytes())];
+    sendmsg(&near, &line, &mut passed, SendFlags::empty()).unwrap();
+    let mut reports = String::new();
+    (&near).read_to_string(&mut reports).unwrap();
+    assert!(guardian.wait().unwrap().success());
+    reports
+}
+
+/// Nanoseconds on the clock that all processes share.
+fn boot_time(later: Duration) -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    let now = Duration::new(now.tv_sec.cast_unsigned(), now.tv_nsec as u32);
+    u64::try_from((now + later).as_nanos()).unwrap()
+}
+
+/// After a pause in which the term has ended.
 #[test]
 fn a_guardian_that_hears_of_its_term_too_late_starts_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    for (deadlines, said, starts) in [
-        ("extend 1 2\n", "unstarted 79\n", false),
-        ("extend 9000000000000000000 9000000000000000000\n", "exited 0\n", true),
+    let trace = folder.path().join("started");
+    let script = format!("touch {}", trace.display());
+    let hour = boot_time(Duration::from_secs(3600));
+    for (deadlines, says, starts) in [
+        ([1, 2], "unstarted 79\n", false),
+        ([1, hour], "unstarted 79\n", false),
+        ([hour; 2], "exited 0\n", true),
     ] {
-        let trace = folder.path().join("started");
-        let (near, far) = UnixStream::pair().unwrap();
-        let mut guardian = incumbent("__guard")
-            .arg("touch")
-            .arg(&trace)
-            .stdin(Stdio::from(OwnedFd::from(far)))
-            .spawn()
-            .unwrap();
-        let input = File::open("/dev/null").unwrap();
-        let files = [input.as_fd()];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut passed = SendAncillaryBuffer::new(&mut space);
-        passed.push(SendAncillaryMessage::ScmRights(&files));
-        let line = [IoSlice::new(deadlines.as_bytes())];
-        sendmsg(&near, &line, &mut passed, SendFlags::empty()).unwrap();
-        let mut reports = String::new();
-        (&near).read_to_string(&mut reports).unwrap();
-        assert!(reports.ends_with(said), "{reports}");
-        assert!(guardian.wait().unwrap().success());
+        let reports = guardian_says(deadlines, ["sh", "-c", &script]);
+        assert!(reports.ends_with(says), "{reports}");
         assert_eq!(trace.exists(), starts);
     }
+}
+
+#[test]
+fn a_guardian_says_that_it_has_told_the_command_to_stop() {
+    let soon = boot_time(Duration::from_secs(1));
+    let script = "trap 'exit 0' TERM; while :; do sleep 0.05; done";
+    let deadlines = [soon, boot_time(Duration::from_secs(3600))];
+    let reports = guardian_says(deadlines, ["sh", "-c", script]);
+    // Where this machine is so busy that the second is over before it begins, nothing is started.
+    let is_told =
+        reports.ends_with("told 0\nexited 0\n") || reports.ends_with("told 0\nsignalled 15\n");
+    assert!(is_told || reports == "unstarted 79\n", "{reports}");
 }
 
 /// `run` sees the end of the command only after the guardian has told it to stop, and it has ended with 0.
