@@ -283,23 +283,35 @@ fn stored(cluster: &Cluster, key: &str) -> Option<Value> {
     serde_json::from_str(object["data"][key].as_str()?).ok()
 }
 
-#[test]
-fn a_record_of_a_restored_backup_is_followed_by_a_higher_token() {
+/// A record of a run that failed long ago, under this token.
+fn with_failed_record(token: u64) -> Cluster {
     let cluster = Cluster::start();
     let old = json!({
-        "state": "failed", "by": "john", "token": 1_000_000_000, "exitCode": 3,
+        "state": "failed", "by": "john", "token": token, "exitCode": 3,
         "since": "2026-01-01T00:00:00Z", "until": "2026-01-01T00:00:01Z",
     });
     let metadata = json!({ "name": "jobs", "namespace": "default" });
     let data = json!({ "invoice-4711.once": old.to_string() });
+    let object =
+        json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data });
+    cluster.server.create(object).unwrap();
     cluster
-        .server
-        .create(json!({
-            "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data,
-        }))
-        .unwrap();
+}
+
+#[test]
+fn a_record_of_a_restored_backup_is_followed_by_a_higher_token() {
+    let cluster = with_failed_record(1_000_000_000);
     let next = once(&cluster, "--at-least-once", "echo $INCUMBENT_TOKEN");
     assert_eq!((next.code, next.stdout.trim()), (0, "1000000001"), "{next:?}");
+}
+
+#[test]
+fn a_record_with_an_absurd_token_is_left_alone_and_told() {
+    let cluster = with_failed_record(u64::MAX);
+    let next = once(&cluster, "--at-least-once", "echo sent");
+    assert_eq!((next.code, next.stdout.as_str()), (79, ""), "{next:?}");
+    assert!(next.stderr.contains("not older than ours"), "{next:?}");
+    assert_eq!(once(&cluster, "", "echo sent").code, 81);
 }
 
 #[test]
