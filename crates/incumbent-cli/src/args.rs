@@ -285,6 +285,11 @@ pub(crate) struct Once {
 
 #[cfg(target_os = "linux")]
 impl Once {
+    /// Gives no token below this, nor below what the flag says.
+    pub(crate) fn raise_token_floor(&mut self, floor: u64) {
+        self.candidacy.token_floor = self.candidacy.token_floor.max(floor);
+    }
+
     /// The same as a command that runs while one leads.
     pub(crate) fn into_run(self) -> Run {
         Run {

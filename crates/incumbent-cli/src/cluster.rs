@@ -112,7 +112,7 @@ pub(crate) struct Operator {
         hide_short_help = true
     )]
     impersonate_groups: Vec<String>,
-    /// How long to wait for the API server [default: 10s]
+    /// How long to wait for the API server [default: 10s], and for a credential plugin [default: 1m]
     #[arg(long, value_name = "DURATION", value_parser = patience, help_heading = "Cluster", hide_short_help = true)]
     request_timeout: Option<Duration>,
 }
@@ -123,6 +123,9 @@ impl Operator {
         let mut connect = self.cluster.described();
         if let Some(user) = &self.impersonate {
             connect = connect.impersonate(user).impersonate_groups(&self.impersonate_groups);
+        }
+        if let Some(patience) = self.request_timeout {
+            connect = connect.plugin_timeout(patience);
         }
         let client = connect.client().await?;
         let namespace = self.cluster.namespace(&client);

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use incumbent::Error;
 
+use crate::output;
+
 /// The demo was interrupted, as a shell says it.
 pub(crate) const INTERRUPTED: u8 = 130;
 /// Somebody else leads; or the demo saw a promise broken.
@@ -16,6 +18,7 @@ const FORBIDDEN: u8 = 4;
 const MISSING: u8 = 5;
 const DUPLICATE_IDENTITY: u8 = 6;
 const SYSTEM: u8 = 7;
+const FULL: u8 = 8;
 
 /// The table for `--help`.
 pub(crate) const HELP: &str = "\
@@ -30,6 +33,7 @@ Exit codes:
   5  the object or its namespace does not exist
   6  another living process takes part under the same identity
   7  this system refuses: a file, a port, a process
+  8  the object has no room for more
 130  interrupted (demo)
 134  aborted: work still ran at the end of its lease, and nothing else could stop it";
 
@@ -57,9 +61,10 @@ that comes. Who dies in the middle, or fails, may have done it, and it is done t
 Exit codes:
    0  done, now or earlier
   the command's own, where it was run now; and
+  73  the ConfigMap has no room for another record, and nothing was started
   75  in progress elsewhere: by whom and since when is printed
   79  leadership was lost, and the command stopped: the next that comes finds it in doubt
-  80  in doubt: who ran it died in the middle
+  80  in doubt: who ran it died in the middle, or its end could not be recorded
   81  it has failed earlier: with which code is printed
   others as of incumbent run";
 
@@ -84,6 +89,7 @@ pub(crate) fn report_as_wrapper(error: &anyhow::Error) -> ExitCode {
         UNREACHABLE => 69,
         FORBIDDEN => 77,
         USAGE | MISSING | DUPLICATE_IDENTITY => 78,
+        FULL => 73,
         _ => 71,
     })
 }
@@ -93,14 +99,14 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if is_broken_pipe(error) {
         return ExitCode::SUCCESS; // Whoever read our output has seen enough.
     }
-    eprintln!("error: {error:#}");
+    output::say(&format!("error: {error:#}"));
     let known = error.downcast_ref::<Error>();
     let hint = match known {
         Some(known) => known.hint(),
         None => system_hint(error),
     };
     for (number, line) in hint.lines().enumerate() {
-        eprintln!("  {}{line}", if number == 0 { "hint: " } else { "      " });
+        output::say(&format!("  {}{line}", if number == 0 { "hint: " } else { "      " }));
     }
     ExitCode::from(known.map_or(SYSTEM, code))
 }
@@ -108,10 +114,13 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
 fn code(error: &Error) -> u8 {
     match error {
         Error::Invalid { .. } | Error::Rejected { .. } => USAGE,
-        Error::NotConfigured { .. } | Error::Unreachable { .. } => UNREACHABLE,
+        Error::NotConfigured { .. } | Error::Unreachable { .. } | Error::Plugin { .. } => {
+            UNREACHABLE
+        }
         Error::Forbidden { .. } | Error::Unauthorized { .. } => FORBIDDEN,
         Error::Missing { .. } => MISSING,
         Error::DuplicateIdentity { .. } => DUPLICATE_IDENTITY,
+        Error::Full { .. } => FULL,
         _ => SYSTEM,
     }
 }

@@ -31,6 +31,7 @@ mod metrics;
 mod once;
 mod output;
 mod pause;
+mod room;
 mod row;
 #[cfg(target_os = "linux")]
 mod run;

@@ -1,21 +1,23 @@
 //! `incumbent once`: runs a command once, however many come to run it and whichever of them die.
 //!
 //! The record of it stands in a ConfigMap, under a key of its own beside the election's. Each change of it is
-//! a compare-and-swap on what was read. The command runs only under a term of that election, so whoever finds
-//! `running` under an older token while it leads itself, knows that the one who wrote it has died.
+//! a compare-and-swap on what was read and judged. The command runs only under a term of that election, so a
+//! leader that finds `running` under an older token knows that its runner has died; one that finds a newer
+//! token knows that its own term is over, and writes nothing.
 
+mod page;
 mod record;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use http::{Method, Request};
 use incumbent::{Error, Leadership, Lock};
-use serde_json::{Value, json};
 
 use crate::args::{self, Settle};
-use crate::run::{Cause, Runner, Wait};
+use crate::run::{Cause, End, Runner, Wait};
 use crate::{exit, output};
-use record::{Record, State, Verdict};
+use page::{Page, Sight, Trouble};
+use record::{Record, Rules, State, Step, Term};
 
 pub(crate) async fn run(args: args::Once) -> ExitCode {
     match try_run(args).await {
@@ -24,174 +26,318 @@ pub(crate) async fn run(args: args::Once) -> ExitCode {
     }
 }
 
-async fn try_run(args: args::Once) -> anyhow::Result<u8> {
-    let (settle, at_least_once, ttl) = (args.settle, args.at_least_once, args.ttl);
+async fn try_run(mut args: args::Once) -> anyhow::Result<u8> {
+    let settle = args.settle;
+    let rules = Rules { at_least_once: args.at_least_once, ttl: args.ttl };
     let (client, namespace) = args.cluster.connect().await?;
-    let lock = Lock::parse(&namespace, &args.key)?;
-    let Some(key) = lock.key().map(|key| format!("{key}.once")) else {
-        return Err(Error::Invalid {
-            what: format!("{lock} has no room for a record"),
-            hint: "use configmap/NAME:KEY".to_owned(),
-        }
-        .into());
-    };
-    let page = Page { client, lock, key };
+    let page = Page::new(client, Lock::parse(&namespace, &args.key)?)?;
     if let Some(settle) = settle {
-        return page.settle(settle).await;
+        return Ok(page.settle(settle).await?);
     }
-    let judge = |record: &Option<Record>| record::judge(record.as_ref(), at_least_once, ttl);
-    let seen = page.read().await?.0;
-    if let Verdict::Over(code) = judge(&seen) {
-        return page.tell(&seen, code);
+    let Sight { record, .. } = page.read().await.map_err(Trouble::error)?;
+    if let Some(code) = rules.over(record.as_ref()) {
+        return Ok(page.tell(record.as_ref(), code));
+    }
+    page.make_room().await.map_err(Trouble::error)?;
+    if let Some(record) = &record {
+        args.raise_token_floor(record.token.saturating_add(1).min(HIGHEST_FLOOR));
     }
     let mut runner = match Runner::prepare(args.into_run()).await? {
         Ok(runner) => runner,
         Err(code) => return Ok(code),
     };
-    let outcome = match runner.wait().await? {
-        Wait::Over(code) => page.read().await.and_then(|(seen, _)| page.tell(&seen, code)),
-        Wait::Leads(leadership) => {
-            let outcome = lead(&mut runner, &page, &leadership, judge).await;
-            leadership.release().await;
-            outcome
-        }
-    };
+    let mut task = Task { page, rules, unbegun: Unbegun::default() };
+    let outcome = task.take_part(&mut runner).await;
+    task.withdraw().await;
     runner.leave().await;
     outcome
 }
 
-/// Nobody else leads now: what is still marked as running has died.
-async fn lead(
-    runner: &mut Runner,
-    page: &Page,
-    leadership: &Leadership,
-    judge: impl Fn(&Option<Record>) -> Verdict,
-) -> anyhow::Result<u8> {
-    let token = leadership.fencing_token().0;
-    let running = Record::running(runner.identity(), token);
-    loop {
-        let (seen, object) = page.read().await?;
-        let next = match judge(&seen) {
-            Verdict::Over(code) => return page.tell(&seen, code),
-            Verdict::InDoubt(doubt) => doubt,
-            Verdict::Free => running.clone(),
-        };
-        if page.replace(object, &next).await? {
-            if next.state == State::InDoubt {
-                return page.tell(&Some(next), exit::IN_DOUBT);
-            }
-            break;
-        }
+struct Task {
+    page: Page,
+    rules: Rules,
+    unbegun: Unbegun,
+}
+
+/// What was, or may have been, recorded as running while nothing was started.
+#[derive(Default)]
+struct Unbegun {
+    marks: Vec<Record>,
+    /// What stood in their place.
+    before: Option<Record>,
+}
+
+impl Unbegun {
+    fn is_in(&self, stored: Option<&Record>) -> bool {
+        self.marks.iter().any(|mark| mark.is_open_in(stored))
     }
-    let (cause, end) = runner.run_command(leadership).await?;
-    if cause == Cause::LostLeadership {
-        eprintln!(
-            "error: leadership was lost, and the command stopped: whether it was done is in doubt"
-        );
-        return Ok(exit::LOST);
-    }
-    // Also without a term: nobody else has touched it, or it is left alone.
-    let ended = running.clone().ended(end.code());
-    loop {
-        let (seen, object) = page.read().await?;
-        if seen.as_ref() != Some(&running) {
-            eprintln!(
-                "error: the command has ended, but somebody has changed its record meanwhile"
-            );
-            return Ok(exit::IN_DOUBT);
+
+    fn add(&mut self, mark: &Record, before: Option<&Record>) {
+        if !self.is_in(before) {
+            self.before = before.cloned();
         }
-        if page.replace(object, &ended).await? {
-            return Ok(end.code());
+        if self.marks.last() != Some(mark) {
+            self.marks.push(mark.clone());
         }
     }
 }
 
-/// Where the record stands.
-struct Page {
-    client: kube::Client,
-    lock: Lock,
-    key: String,
+/// What came of the attempt to mark the task as running.
+enum Begun {
+    /// It is marked as this, and the command may start.
+    Marked(Record),
+    /// It is not run, and this is the exit code.
+    Over(u8),
+    /// The term is over, or a newer leader has been here.
+    Stopped,
+}
+
+impl Task {
+    /// Takes part until there is an exit code.
+    async fn take_part(&mut self, runner: &mut Runner) -> anyhow::Result<u8> {
+        loop {
+            let leadership = match runner.wait().await? {
+                Wait::Leads(leadership) => leadership,
+                Wait::Over(code) => return Ok(self.give_up(code).await),
+            };
+            let outcome = self.lead(runner, &leadership).await;
+            // Nothing of the command is left.
+            leadership.release().await;
+            if let Some(code) = outcome? {
+                return Ok(code);
+            }
+        }
+    }
+
+    /// Runs the command, if that is still to do. None where the term has ended before anything was started.
+    async fn lead(
+        &mut self,
+        runner: &mut Runner,
+        leadership: &Leadership,
+    ) -> anyhow::Result<Option<u8>> {
+        let running = Record::running(runner.identity(), leadership.fencing_token().0);
+        let begun = tokio::select! {
+            biased;
+            _ = leadership.lost() => return Ok(None),
+            code = runner.told_to_end() => return Ok(Some(code)),
+            begun = self.begin(running, leadership) => begun?,
+        };
+        let running = match begun {
+            Begun::Marked(running) => running,
+            Begun::Over(code) => return Ok(Some(code)),
+            Begun::Stopped if !leadership.is_valid() => return Ok(None),
+            Begun::Stopped => return Ok(Some(self.superseded(leadership))),
+        };
+        // Between the answer and this line there may be a pause of any length.
+        if !leadership.is_valid() {
+            return Ok(None);
+        }
+        let (cause, end) = match runner.run_command(leadership).await? {
+            (_, End::Unstarted(exit::LOST)) => return Ok(None),
+            (_, End::Unstarted(code)) => return Ok(Some(code)),
+            ended => ended,
+        };
+        self.unbegun = Unbegun::default();
+        if cause == Cause::LostLeadership {
+            output::say(
+                "error: leadership was lost, and the command stopped: whether it was done is in doubt",
+            );
+            return Ok(Some(exit::LOST));
+        }
+        Ok(Some(self.conclude(runner, &running, end.code()).await))
+    }
+
+    async fn begin(&mut self, running: Record, leadership: &Leadership) -> Result<Begun, Error> {
+        loop {
+            match self.try_begin(&running, leadership).await {
+                Ok(Some(begun)) => return Ok(begun),
+                Ok(None) => {}
+                Err(Trouble::Passing(error)) => tracing::warn!(%error, "will retry"),
+                Err(Trouble::Lasting(error)) => return Err(error),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// None where somebody else was quicker to write.
+    async fn try_begin(
+        &mut self,
+        running: &Record,
+        leadership: &Leadership,
+    ) -> Result<Option<Begun>, Trouble> {
+        let sight = self.page.read().await?;
+        let term = Term {
+            token: leadership.fencing_token().0,
+            is_valid: leadership.is_valid(),
+            newest: self.page.newest_token(sight.object.as_ref()),
+            unbegun: &self.unbegun.marks,
+        };
+        Ok(match self.rules.step(sight.record.as_ref(), term) {
+            Step::Stop => Some(Begun::Stopped),
+            Step::Over(code) => Some(Begun::Over(self.page.tell(sight.record.as_ref(), code))),
+            Step::Doubt(doubt) => {
+                let is_written = self.page.replace(sight, Some(&doubt)).await?;
+                is_written.then(|| Begun::Over(self.page.tell(Some(&doubt), exit::IN_DOUBT)))
+            }
+            Step::Begin => {
+                self.unbegun.add(running, sight.record.as_ref());
+                let is_written = self.page.replace(sight, Some(running)).await?;
+                is_written.then(|| Begun::Marked(running.clone()))
+            }
+        })
+    }
+
+    fn superseded(&self, leadership: &Leadership) -> u8 {
+        output::say(&format!(
+            "error: the record was written under a token that is not older than ours ({}), so nothing was \
+             started\n  hint: run it again; if that does not help, name a higher token with --token-floor",
+            leadership.fencing_token()
+        ));
+        exit::LOST
+    }
+
+    /// Records how the command ended. Needs no term: it replaces only what this very run has written.
+    async fn conclude(&self, runner: &mut Runner, running: &Record, code: u8) -> u8 {
+        let ended = running.clone().ended(code);
+        let patience = runner.kill_after();
+        let failure = tokio::select! {
+            biased;
+            said = self.page.conclude(running, &ended) => match said {
+                Ok(()) => return code,
+                Err(why) => why,
+            },
+            () = tokio::time::sleep(PATIENCE) => "the API server did not take it".to_owned(),
+            () = async {
+                runner.told_to_end().await;
+                tokio::time::sleep(patience).await;
+            } => "this program was told to end".to_owned(),
+        };
+        output::say(&format!(
+            "error: the command has ended with {code}, which is not recorded: {failure}"
+        ));
+        self.page.hint();
+        exit::IN_DOUBT
+    }
+
+    /// Somebody else leads, or a signal came.
+    async fn give_up(&self, code: u8) -> u8 {
+        let record = self.page.read().await.ok().and_then(|sight| sight.record);
+        let code = match self.rules.over(record.as_ref()) {
+            Some(known) if code == exit::CONFLICT => known,
+            _ => code,
+        };
+        self.page.tell(record.as_ref(), code)
+    }
+
+    /// Takes back a mark for a command that was not started, so that nobody has to doubt it.
+    ///
+    /// A write of it that is still on its way may land later, if nobody else has written meanwhile: then the
+    /// next leader finds it in doubt.
+    async fn withdraw(&mut self) {
+        let unbegun = std::mem::take(&mut self.unbegun);
+        if unbegun.marks.is_empty() {
+            return;
+        }
+        let withdrawn = async {
+            loop {
+                match self.page.read().await {
+                    Ok(sight) if !unbegun.is_in(sight.record.as_ref()) => return,
+                    Ok(sight) => {
+                        if let Ok(true) = self.page.replace(sight, unbegun.before.as_ref()).await {
+                            return;
+                        }
+                    }
+                    Err(_) => {}
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        let _ = tokio::time::timeout(WITHDRAWAL, withdrawn).await;
+    }
 }
 
 impl Page {
-    async fn settle(&self, settle: Settle) -> anyhow::Result<u8> {
+    async fn settle(&self, settle: Settle) -> Result<u8, Error> {
         loop {
-            let (seen, object) = self.read().await?;
-            let Some(seen) = seen else { return Ok(0) };
+            let sight = self.read().await.map_err(Trouble::error)?;
+            let Some(seen) = &sight.record else { return Ok(0) };
             if seen.state == State::Running {
                 // It may run right now; who leads next finds out, and says so.
-                eprintln!("error: it is marked as running: run it again to find out whether it is");
+                output::say(
+                    "error: it is marked as running: run it again to find out whether it is",
+                );
                 return Ok(exit::CONFLICT);
             }
-            let written = match settle {
-                Settle::Done => self.replace(object, &seen.settled_as_done()).await?,
-                Settle::Again => self.write(object, None).await?,
+            let settled = match settle {
+                Settle::Done => Some(seen.clone().settled_as_done()),
+                Settle::Again => None,
             };
-            if written {
+            if self.replace(sight, settled.as_ref()).await.map_err(Trouble::error)? {
                 return Ok(0);
             }
         }
     }
 
-    /// Says what is known, and returns the code.
-    fn tell(&self, seen: &Option<Record>, code: u8) -> anyhow::Result<u8> {
-        if let Some(record) = seen {
-            output::line(&record.to_line())?;
-            if record.state == State::InDoubt {
-                eprintln!(
-                    "hint: look whether it was done, then: incumbent once {} --namespace {} --settle \
-                     done (or --settle again)",
-                    self.lock,
-                    self.lock.namespace()
-                );
+    /// Writes how a run ended over what that run has written. Tries for as long as it is polled, whatever the
+    /// trouble: a right that was taken away may be given back.
+    async fn conclude(&self, running: &Record, ended: &Record) -> Result<(), String> {
+        let mut is_first = true;
+        loop {
+            let trouble = match self.read().await {
+                Ok(sight) if sight.record.as_ref() == Some(ended) => return Ok(()),
+                Ok(sight) if !running.is_open_in(sight.record.as_ref()) => {
+                    return Err("somebody has changed its record meanwhile".to_owned());
+                }
+                Ok(sight) => match self.replace(sight, Some(ended)).await {
+                    Ok(true) => return Ok(()),
+                    Ok(false) => None,
+                    Err(trouble) => Some(trouble.error()),
+                },
+                Err(trouble) => Some(trouble.error()),
+            };
+            if let Some(error) = trouble {
+                if is_first {
+                    tracing::warn!(%error, "the end of the command is not recorded yet: will retry");
+                }
+                is_first = false;
+                tokio::time::sleep(AFTER_TROUBLE).await;
             }
         }
-        Ok(code)
     }
 
-    /// The record, and the object to base the next write on; none where there is no such ConfigMap.
-    async fn read(&self) -> anyhow::Result<(Option<Record>, Option<Value>)> {
-        let object = match self.request(Method::GET, None).await {
-            Ok(object) => object,
-            Err(kube::Error::Api(status)) if status.code == 404 => return Ok((None, None)),
-            Err(error) => return Err(error.into()),
-        };
-        let text = object["data"][&self.key].as_str().filter(|text| !text.is_empty());
-        let record = text.map(serde_json::from_str).transpose();
-        let what = || format!("{} of {} is no record of incumbent once", self.key, self.lock);
-        Ok((record.map_err(|error| anyhow::anyhow!("{}: {error}", what()))?, Some(object)))
-    }
-
-    async fn replace(&self, object: Option<Value>, record: &Record) -> anyhow::Result<bool> {
-        self.write(object, Some(serde_json::to_string(record)?)).await
-    }
-
-    /// Replaces exactly the version that was read. Says whether nobody else was quicker.
-    async fn write(&self, object: Option<Value>, text: Option<String>) -> anyhow::Result<bool> {
-        let Some(mut object) = object else {
-            anyhow::bail!("{} is gone while it was led", self.lock);
-        };
-        match text {
-            Some(text) => object["data"][&self.key] = json!(text),
-            None => {
-                object["data"].as_object_mut().and_then(|data| data.remove(&self.key));
-            }
+    /// Says what is known, and returns the code. The code is the answer, also where nobody reads the words.
+    fn tell(&self, seen: Option<&Record>, code: u8) -> u8 {
+        let Some(record) = seen else { return code };
+        if let Err(error) = output::line(&record.to_line()) {
+            output::say(&format!("error: cannot write to standard output: {error}"));
         }
-        match self.request(Method::PUT, Some(object)).await {
-            Ok(_) => Ok(true),
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
-            Err(error) => Err(error.into()),
+        if record.state == State::InDoubt {
+            self.hint();
         }
+        code
     }
 
-    async fn request(&self, method: Method, body: Option<Value>) -> kube::Result<Value> {
-        let (namespace, name) = (self.lock.namespace(), self.lock.name());
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("/api/v1/namespaces/{namespace}/configmaps/{name}"))
-            .header("Content-Type", "application/json")
-            .body(body.map_or_else(Vec::new, |body| body.to_string().into_bytes()))
-            .map_err(kube::Error::HttpError)?;
-        self.client.request(request).await
+    fn hint(&self) {
+        output::say(&format!(
+            "hint: look whether it was done, then: incumbent once {} --namespace {} --settle done (or \
+             --settle again)",
+            self.lock,
+            self.lock.namespace()
+        ));
     }
 }
+
+/// Half of what elections take for a token. A record above it was written by hand, and stays as it is.
+const HIGHEST_FLOOR: u64 = 1 << 61;
+
+/// How long the end of a command is tried to be recorded. Named in docs/once.md.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// For taking back a mark, while somebody waits for this program to end.
+const WITHDRAWAL: Duration = Duration::from_secs(10);
+
+/// Between two writes that others were quicker than, or that failed, while the term may end any moment.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// While only the result waits.
+const AFTER_TROUBLE: Duration = Duration::from_millis(500);

@@ -30,7 +30,7 @@ use policy::{Next, Policy};
 use signals::Signals;
 use standby::Standby;
 use ward::{Handle, Ward};
-use wire::End;
+pub(crate) use wire::End;
 
 pub(crate) async fn run(args: args::Run) -> ExitCode {
     match try_run(args).await {
@@ -143,6 +143,15 @@ impl Runner {
         self.candidate.identity()
     }
 
+    pub(crate) fn kill_after(&self) -> Duration {
+        self.args.kill_after
+    }
+
+    /// Waits for a signal that ends a program, and returns the exit code that it stands for.
+    pub(crate) async fn told_to_end(&mut self) -> u8 {
+        told_to_end(&mut self.signals).await
+    }
+
     pub(crate) async fn leave(self) {
         notify::tell("STOPPING=1");
         self.candidate.leave().await;
@@ -180,10 +189,11 @@ impl Runner {
         let only_try = self.args.only_try;
         let patience = self.args.timeout;
         let holder_seems_dead = self.holder_seems_dead;
+        let own = &self.candidate.identity().to_owned();
         let mut give_up = pin!(async {
             match (only_try, patience) {
-                (true, _) if holder_seems_dead => somebody_lives(&observer).await,
-                (true, _) => somebody_else_leads(&mut observer).await,
+                (true, _) if holder_seems_dead => somebody_lives(&observer, own).await,
+                (true, _) => somebody_else_leads(&mut observer, own).await,
                 (false, Some(patience)) => tokio::time::sleep(patience).await,
                 (false, None) => std::future::pending().await,
             }
@@ -199,7 +209,7 @@ impl Runner {
                     }
                 }
                 () = &mut give_up => return Ok(Wait::Over(self.args.conflict_exit_code)),
-                () = somebody_else_leads(&mut of_standby), if standby.is_due() => standby.start()?,
+                () = somebody_else_leads(&mut of_standby, own), if standby.is_due() => standby.start()?,
                 () = standby.ended() => {}
             }
         }
@@ -223,7 +233,8 @@ impl Runner {
         Ok(Next::Campaign)
     }
 
-    /// Runs the command one time. When this returns, nothing of it is left.
+    /// Runs the command one time. When this returns, nothing of it is left. Where it fails, nothing was
+    /// started.
     pub(crate) async fn run_command(
         &mut self,
         leadership: &Leadership,
@@ -233,6 +244,7 @@ impl Runner {
         self.current.set(Some(ward.handle()));
         let (cause, end) = self.accompany(leadership, &mut ward).await;
         self.current.set(None);
+        let cause = cause.given(ward.was_told(), end);
         tracing::info!(?cause, ?end, "the command has ended");
         Ok((cause, end))
     }
@@ -324,9 +336,10 @@ fn left_until(moment: Moment) -> Duration {
     Duration::from_nanos(moment.saturating_sub(guardian::now()))
 }
 
-async fn somebody_else_leads(observer: &mut Observer) {
+/// One's own write may be seen before its answer comes: that is nobody else's.
+async fn somebody_else_leads(observer: &mut Observer, own: &str) {
     loop {
-        if matches!(observer.leader(), Leader::Known { .. }) {
+        if observer.leader().identity().is_some_and(|leader| leader.as_str() != own) {
             return;
         }
         if observer.changed().await.is_none() {
@@ -343,10 +356,12 @@ fn seems_dead(view: &LockView) -> bool {
 }
 
 /// Waits until whoever leads renews its term, or another's begins.
-async fn somebody_lives(observer: &Observer) {
+async fn somebody_lives(observer: &Observer, own: &str) {
     let mut first = None;
     loop {
-        if let Leader::Known { identity, token, valid_for, .. } = observer.leader() {
+        if let Leader::Known { identity, token, valid_for, .. } = observer.leader()
+            && identity.as_str() != own
+        {
             let (term, until) = ((identity, token), Instant::now() + valid_for);
             let (known, end) = first.get_or_insert_with(|| (term.clone(), until));
             if *known != term || until > *end + MORE_THAN_ROUNDING {

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::api::root_cause;
 use crate::error::Error;
+use crate::plugin;
 
 /// Where to find the API server and who to be there.
 ///
@@ -29,6 +30,7 @@ pub struct Connect {
     insecure_skip_tls_verify: bool,
     certificate_authority: Option<PathBuf>,
     tls_server_name: Option<String>,
+    plugin_timeout: Option<Duration>,
     /// What stands in a kubeconfig's `user` and takes the place of what is there.
     auth: serde_json::Map<String, Value>,
 }
@@ -98,6 +100,14 @@ impl Connect {
         self
     }
 
+    /// How long the kubeconfig's credential plugin may take before it is killed. By default a minute, and five
+    /// where it can ask at a terminal. A token is renewed while the old one still lasts, with 20 s for each
+    /// attempt, or less where this is less.
+    pub fn plugin_timeout(mut self, timeout: Duration) -> Self {
+        self.plugin_timeout = Some(timeout);
+        self
+    }
+
     /// Shows this bearer token.
     pub fn token(self, token: &str) -> Self {
         self.auth("token", token)
@@ -133,10 +143,13 @@ impl Connect {
     /// connecting. Each request has a deadline of its own on top of that.
     ///
     /// # Errors
-    /// [`Error::NotConfigured`] where a file is missing, or says nothing that can be used.
+    /// [`Error::NotConfigured`] where a file is missing, or says nothing that can be used, and
+    /// [`Error::Plugin`] where the kubeconfig's credential plugin makes no credential in time.
     pub async fn client(self) -> Result<kube::Client, Error> {
+        let patience = self.plugin_timeout;
         let config = for_elections(self.override_in(self.clone().config().await?)?);
-        kube::Client::try_from(config).map_err(|error| not_configured(&error))
+        let build = |config| kube::Client::try_from(config).map_err(|error| not_configured(&error));
+        plugin::client(config, patience, build).await
     }
 
     /// Where the API server is, as a URL.

@@ -76,6 +76,16 @@ pub enum Error {
         /// What was tried.
         message: String,
     },
+    /// The program that a kubeconfig names to make credentials (`users[].user.exec`) made none.
+    #[error("the credential plugin of the kubeconfig, `{command}`, {message}")]
+    Plugin {
+        /// The program with its arguments.
+        command: String,
+        /// What became of it.
+        message: String,
+        /// How to install it, where the kubeconfig says that; else empty.
+        hint: String,
+    },
     /// Another living process takes part under the same identity.
     #[error("another living process takes part in {lock} as {identity:?}")]
     DuplicateIdentity {
@@ -139,6 +149,12 @@ impl Error {
             }
             Self::NotConfigured { .. } => {
                 "set KUBECONFIG, or run in a Pod with a service account".to_owned()
+            }
+            Self::Plugin { command, hint, .. } => {
+                let by_hand = format!(
+                    "run it by hand: {command}\nit may wait for a sign-in, or for a server that is away"
+                );
+                if hint.is_empty() { by_hand } else { format!("{by_hand}\n{hint}") }
             }
             Self::DuplicateIdentity { .. } => {
                 "give each replica its own identity, for example its Pod's name and uid".to_owned()

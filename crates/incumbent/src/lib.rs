@@ -88,6 +88,7 @@ mod limiter;
 mod lock;
 mod metrics;
 mod observer;
+mod plugin;
 mod proof;
 mod route;
 #[cfg(test)]

@@ -114,6 +114,25 @@ async fn a_hundred_claim_at_once_and_one_wins() {
 }
 
 #[tokio::test]
+async fn what_came_of_a_write_without_an_answer_is_learnt_by_reading() {
+    let server = ApiServer::new();
+    let board = Blackboard::new(kube::Client::new(server.service(), "default"), "default", "board");
+    board.claim("jane").await.unwrap();
+    board.release("jane").await.unwrap();
+    let lost = |what: &str| {
+        server.faults().add(format!("verb=update,drop={what},by=close").parse().unwrap())
+    };
+    let request = lost("request");
+    board.claim("john").await.unwrap_err();
+    server.faults().remove(&request);
+    assert_eq!(board.holder().await.unwrap(), None);
+    let answer = lost("answer");
+    assert!(matches!(board.claim("john").await.unwrap(), Claim::Yours { .. }));
+    server.faults().remove(&answer);
+    assert_eq!(board.holder().await.unwrap().as_deref(), Some("john"));
+}
+
+#[tokio::test]
 async fn a_missing_config_map_is_made_where_that_is_allowed_and_named_where_not() {
     let testbed = Testbed::new().await;
     assert!(matches!(blackboard(&testbed).claim("john").await.unwrap(), Claim::Yours { .. }));

@@ -282,6 +282,20 @@ async fn a_request_does_not_touch_what_was_written_since_it_read() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_two_requests_at_a_time_both_count() {
+    let server = ApiServer::new();
+    let mut john = candidate(&server, "john");
+    let _leadership = john.campaign().await.unwrap();
+    let steer = Steer::new(client(&server), lease()).unwrap();
+    // Both have read before either writes.
+    server.faults().add("verb=patch,latency=1s..1s".parse().unwrap());
+    let names = [[named("jane")], [named("jack")]];
+    let (one, other) = tokio::join!(steer.cordon(&names[0]), steer.cordon(&names[1]));
+    let longest = [one.unwrap().cordoned, other.unwrap().cordoned].map(|names| names.len());
+    assert_eq!(longest.into_iter().max(), Some(2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_key_of_a_config_map_has_requests_of_its_own() {
     let server = ApiServer::new();
     let lock = Lock::config_map("default", "board").with_key("backup");

@@ -10,6 +10,7 @@ use super::Finding;
 use super::facts::{Facts, LockFacts};
 use super::judge::short;
 use crate::output::printable;
+use crate::room::Room;
 
 pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     let locks = match &facts.locks {
@@ -22,6 +23,7 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     let mut findings: Vec<_> = facts.missing.iter().map(missing).collect();
     let views = locks.iter().map(|lock| &lock.view).chain(&facts.beside);
     findings.extend(same_names(views));
+    findings.extend(rooms(locks.iter().map(|lock| &lock.view)));
     for lock in locks {
         let all = [
             duplicates(lock),
@@ -45,6 +47,32 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     }
     findings
 }
+
+/// ConfigMaps that are filled up by the records of tasks that are done once.
+fn rooms<'a>(views: impl Iterator<Item = &'a LockView>) -> Vec<Finding> {
+    let views = views.filter(|view| view.lock.key().is_some());
+    let by_name: BTreeMap<_, _> = views.map(|view| (view.lock.name(), view)).collect();
+    let rooms = by_name.into_iter().map(|(name, view)| (name, view, Room::of(&view.object)));
+    let full = rooms.filter(|(.., room)| room.records > 0 && room.percent() >= NEARLY_FULL);
+    full.map(|(name, view, room)| {
+        let message = format!(
+            "configmap/{name} holds {} records of incumbent once, and {} % of the room is taken: when it is \
+             full, no other task can be begun in it",
+            room.records,
+            room.percent()
+        );
+        let hint = format!(
+            "use another ConfigMap for new tasks, and delete this one when nobody asks for its tasks any \
+             more:\n{}",
+            delete(view)
+        );
+        Finding::warn("room", message).hint(hint)
+    })
+    .collect()
+}
+
+/// In percent. What is left is enough for hundreds of records.
+const NEARLY_FULL: usize = 80;
 
 fn missing(lock: &incumbent::Lock) -> Finding {
     let message = "it does not exist: whoever takes part makes it, if it may";

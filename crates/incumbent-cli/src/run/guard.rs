@@ -67,6 +67,11 @@ impl Guard {
         Self { deadlines, phase: Phase::Running }
     }
 
+    /// Whether the command may still be started.
+    pub(crate) fn may_start(&self, now: Moment) -> bool {
+        now < self.deadlines.stop_at
+    }
+
     pub(crate) fn step(&mut self, now: Moment, input: Input) -> Output {
         let mut terminate = false;
         match input {

@@ -30,6 +30,7 @@ use rustix::time::{
 use super::family;
 use super::guard::{Deadlines, Guard, Input, Moment, Output};
 use super::wire::{self, End, Order, Report};
+use crate::exit;
 
 /// The first argument of a process that is a guardian, or on its way to become the command.
 pub(crate) const GUARD: &str = "__guard";
@@ -70,9 +71,15 @@ fn guard(command: Vec<OsString>) -> io::Result<ExitCode> {
     let mut launch = Command::new(SELF);
     launch.arg(LAUNCH).arg(process::getpid().as_raw_nonzero().to_string()).arg(usual.to_string());
     launch.args(command).stdin(Stdio::from(input)).process_group(0);
+    let guard = Guard::new(deadlines);
+    // Before this line there may have been a pause of any length.
+    if !guard.may_start(now()) {
+        (&control).write_all(Report::Gone(End::Unstarted(exit::LOST)).line().as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let child = Pid::from_child(&launch.spawn()?);
     let mut guardian = Guardian {
-        guard: Guard::new(deadlines),
+        guard,
         control: Some(control),
         read: Vec::new(),
         signals,
@@ -176,6 +183,7 @@ impl Guardian {
         let mut output = self.guard.step(now(), Input::Woken);
         loop {
             if output.terminate {
+                self.report(Report::Told);
                 self.terminate();
             }
             if output.kill {

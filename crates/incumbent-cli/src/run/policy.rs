@@ -17,6 +17,16 @@ pub(crate) enum Cause {
     Asked,
 }
 
+impl Cause {
+    /// A guardian is sometimes quicker to find that the term is over, before it has started anything or later.
+    pub(crate) fn given(self, was_told: bool, end: End) -> Self {
+        match self {
+            Self::ByItself if was_told || end == End::Unstarted(exit::LOST) => Self::LostLeadership,
+            cause => cause,
+        }
+    }
+}
+
 /// What is done next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -83,6 +93,15 @@ mod tests {
         assert_eq!(next(Restart::OnFailure, BAD), Next::Restart);
         assert_eq!(next(Restart::OnFailure, GOOD), Next::Exit(0));
         assert_eq!(next(Restart::Always, GOOD), Next::Restart);
+    }
+
+    #[test]
+    fn what_was_told_to_stop_has_not_ended_by_itself() {
+        let (told, lost) = (true, Cause::LostLeadership);
+        assert_eq!(Cause::ByItself.given(!told, GOOD), Cause::ByItself);
+        assert_eq!(Cause::ByItself.given(told, GOOD), lost);
+        assert_eq!(Cause::ByItself.given(!told, End::Unstarted(exit::LOST)), lost);
+        assert_eq!(Cause::Asked.given(told, GOOD), Cause::Asked);
     }
 
     #[test]

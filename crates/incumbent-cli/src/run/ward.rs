@@ -28,6 +28,8 @@ pub(crate) struct Ward {
     handle: Handle,
     /// Whether it gets the terminal that this process has, if any.
     is_in_front: bool,
+    /// Whether its guardian has told it to stop.
+    was_told: bool,
 }
 
 /// What is needed to end a ward by force, from any thread.
@@ -77,7 +79,7 @@ impl Ward {
         near.set_nonblocking(true)?;
         let handle = Handle { guardian: Arc::new(pidfd), command: Arc::default() };
         let control = UnixStream::from_std(near)?;
-        Ok(Self { control, read: Vec::new(), handle, is_in_front: false })
+        Ok(Self { control, read: Vec::new(), handle, is_in_front: false, was_told: false })
     }
 
     pub(crate) fn handle(&self) -> Handle {
@@ -113,6 +115,7 @@ impl Ward {
             for line in wire::lines(&mut self.read) {
                 match Report::parse(&line) {
                     Some(Report::Started(pid)) => self.has_started(pid),
+                    Some(Report::Told) => self.was_told = true,
                     Some(Report::Gone(end)) => return end,
                     None => {}
                 }
@@ -122,6 +125,11 @@ impl Ward {
                 Ok(0) | Err(_) => return self.stand_in().await,
             }
         }
+    }
+
+    /// Whether the command was told to stop before it ended: then it has not ended by itself.
+    pub(crate) fn was_told(&self) -> bool {
+        self.was_told
     }
 
     fn has_started(&self, pid: i32) {

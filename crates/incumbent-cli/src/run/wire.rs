@@ -22,6 +22,8 @@ pub(crate) enum Order {
 pub(crate) enum Report {
     /// The command runs, as this process and process group.
     Started(i32),
+    /// The command was told to stop, because its time is over or because `run` has asked for it.
+    Told,
     /// The command has ended so, and nothing of it is left.
     Gone(End),
 }
@@ -31,13 +33,15 @@ pub(crate) enum Report {
 pub(crate) enum End {
     Exited(u8),
     Signalled(i32),
+    /// Nothing was started, and this is the code.
+    Unstarted(u8),
 }
 
 impl End {
     /// The exit code, as a shell says it.
     pub(crate) fn code(self) -> u8 {
         match self {
-            Self::Exited(code) => code,
+            Self::Exited(code) | Self::Unstarted(code) => code,
             Self::Signalled(signal) => 128_u8.saturating_add(u8::try_from(signal).unwrap_or(127)),
         }
     }
@@ -78,6 +82,8 @@ impl Report {
             Self::Started(pid) => format!("started {pid}\n"),
             Self::Gone(End::Exited(code)) => format!("exited {code}\n"),
             Self::Gone(End::Signalled(signal)) => format!("signalled {signal}\n"),
+            Self::Gone(End::Unstarted(code)) => format!("unstarted {code}\n"),
+            Self::Told => "told 0\n".to_owned(),
         }
     }
 
@@ -88,6 +94,8 @@ impl Report {
             "started" => Self::Started(number.parse().ok()?),
             "exited" => Self::Gone(End::Exited(number.parse().ok()?)),
             "signalled" => Self::Gone(End::Signalled(number.parse().ok()?)),
+            "unstarted" => Self::Gone(End::Unstarted(number.parse().ok()?)),
+            "told" => Self::Told,
             _ => return None,
         })
     }
@@ -111,8 +119,8 @@ mod tests {
         for order in [Order::Extend(until), stop, bound, Order::Signal(15), Order::Terminal(4711)] {
             assert_eq!(Order::parse(order.line().trim_end()), Some(order));
         }
-        let ends = [End::Exited(3), End::Signalled(9)].map(Report::Gone);
-        for report in ends.into_iter().chain([Report::Started(4711)]) {
+        let ends = [End::Exited(3), End::Signalled(9), End::Unstarted(79)].map(Report::Gone);
+        for report in ends.into_iter().chain([Report::Started(4711), Report::Told]) {
             assert_eq!(Report::parse(report.line().trim_end()), Some(report));
         }
         assert_eq!((Order::parse("extend 7"), Report::parse("")), (None, None));

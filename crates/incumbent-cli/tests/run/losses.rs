@@ -1,14 +1,22 @@
 //! Leadership is lost, or a part of `run` dies or stands still.
 
+use std::fs::File;
+use std::io::{IoSlice, Read};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::{Signal, kill_process};
+use rustix::time::{ClockId, clock_gettime};
 
 use serde_json::json;
 
 use super::support::proxy::Proxy;
 use super::support::testbed::Testbed;
-use super::support::{Candidate, Cluster};
+use super::support::{Candidate, Cluster, incumbent};
 use super::{UP, WORK, eventually, is_alive, pid, send, start};
 
 /// Hears no signal that can be left unheard, and has a child in a session of its own.
@@ -135,4 +143,80 @@ fn a_request_to_hand_over_is_heard_and_the_command_comes_back_later() {
     assert!(!is_alive(pid(&first, "pid")));
     send(&next, "pid", Signal::KILL);
     assert!(john.event("up")["token"].as_u64() > next["token"].as_u64());
+}
+
+/// What the guardian alone says, which is started as `run` does it, with these deadlines and this command.
+fn guardian_says(deadlines: [u64; 2], command: [&str; 3]) -> String {
+    let (near, far) = UnixStream::pair().unwrap();
+    let mut guardian = incumbent("__guard")
+        .args(command)
+        .stdin(Stdio::from(OwnedFd::from(far)))
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let input = File::open("/dev/null").unwrap();
+    let files = [input.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut passed = SendAncillaryBuffer::new(&mut space);
+    passed.push(SendAncillaryMessage::ScmRights(&files));
+    let line = format!("extend {} {}\n", deadlines[0], deadlines[1]);
+    let line = [IoSlice::new(line.as_bytes())];
+    sendmsg(&near, &line, &mut passed, SendFlags::empty()).unwrap();
+    let mut reports = String::new();
+    (&near).read_to_string(&mut reports).unwrap();
+    assert!(guardian.wait().unwrap().success());
+    reports
+}
+
+/// Nanoseconds on the clock that all processes share.
+fn boot_time(later: Duration) -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    let now = Duration::new(now.tv_sec.cast_unsigned(), now.tv_nsec as u32);
+    u64::try_from((now + later).as_nanos()).unwrap()
+}
+
+/// After a pause in which the term has ended.
+#[test]
+fn a_guardian_that_hears_of_its_term_too_late_starts_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = folder.path().join("started");
+    let script = format!("touch {}", trace.display());
+    let hour = boot_time(Duration::from_secs(3600));
+    for (deadlines, says, starts) in [
+        ([1, 2], "unstarted 79\n", false),
+        ([1, hour], "unstarted 79\n", false),
+        ([hour; 2], "exited 0\n", true),
+    ] {
+        let reports = guardian_says(deadlines, ["sh", "-c", &script]);
+        assert!(reports.ends_with(says), "{reports}");
+        assert_eq!(trace.exists(), starts);
+    }
+}
+
+#[test]
+fn a_guardian_says_that_it_has_told_the_command_to_stop() {
+    let soon = boot_time(Duration::from_secs(1));
+    let script = "trap 'exit 0' TERM; while :; do sleep 0.05; done";
+    let deadlines = [soon, boot_time(Duration::from_secs(3600))];
+    let reports = guardian_says(deadlines, ["sh", "-c", script]);
+    // Where this machine is so busy that the second is over before it begins, nothing is started.
+    let is_told =
+        reports.ends_with("told 0\nexited 0\n") || reports.ends_with("told 0\nsignalled 15\n");
+    assert!(is_told || reports == "unstarted 79\n", "{reports}");
+}
+
+/// `run` sees the end of the command only after the guardian has told it to stop, and it has ended with 0.
+#[test]
+fn what_its_guardian_has_stopped_while_run_stood_still_is_lost() {
+    let cluster = Cluster::start();
+    for command in ["run --on-loss exit --lock lease/job", "once configmap/jobs:key"] {
+        let mut command = cluster.command(&format!("{command} --lease-duration 1s -- sh -c"));
+        command.arg(format!("trap 'exit 0' TERM; {UP} {WORK}"));
+        let mut john = Candidate::start(command);
+        let up = john.event("up");
+        john.signal(Signal::STOP);
+        eventually("the command has ended", || !is_alive(pid(&up, "pid")));
+        john.signal(Signal::CONT);
+        assert_eq!(john.end(), 79);
+    }
 }

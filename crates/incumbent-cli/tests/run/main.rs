@@ -9,6 +9,9 @@ mod ends;
 mod faults;
 mod losses;
 mod once;
+mod once_faults;
+mod once_room;
+mod plugin;
 mod waits;
 
 use std::time::{Duration, Instant};

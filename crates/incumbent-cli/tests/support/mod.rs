@@ -55,6 +55,28 @@ impl Cluster {
         self.folder.path().join("kubeconfig")
     }
 
+    /// What is stored at this path, if anything is.
+    pub(crate) fn stored(&self, path: &str) -> Option<Value> {
+        let request = http::Request::get(path).body(Vec::new()).unwrap();
+        self.runtime.block_on(async {
+            kube::Client::new(self.server.service(), "default").request(request).await.ok()
+        })
+    }
+
+    /// Merges this into what is stored at this path.
+    pub(crate) fn patch(&self, path: &str, patch: &Value) {
+        let request = http::Request::patch(path)
+            .header("Content-Type", "application/merge-patch+json")
+            .body(patch.to_string().into_bytes())
+            .unwrap();
+        let _: Value = self
+            .runtime
+            .block_on(async {
+                kube::Client::new(self.server.service(), "default").request(request).await
+            })
+            .unwrap();
+    }
+
     /// Closes the port and all connections; what is stored stays.
     pub(crate) fn stop(&mut self) {
         let listening = self.listening.take().unwrap();

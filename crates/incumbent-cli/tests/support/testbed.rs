@@ -94,6 +94,11 @@ impl Testbed {
         self.request("GET", &self.path(lock), None)
     }
 
+    /// The same, or nothing where it does not exist.
+    pub(crate) fn try_stored(&self, lock: &str) -> Option<Value> {
+        self.try_request("GET", &self.path(lock), None).ok()
+    }
+
     /// Merges this into the lock.
     pub(crate) fn patch(&self, lock: &str, patch: Value) -> Value {
         self.request("PATCH", &self.path(lock), Some(patch))
@@ -109,6 +114,10 @@ impl Testbed {
     }
 
     fn request(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+        self.try_request(method, path, body).unwrap()
+    }
+
+    fn try_request(&self, method: &str, path: &str, body: Option<Value>) -> kube::Result<Value> {
         let kind =
             if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
         let request = http::Request::builder()
@@ -117,7 +126,7 @@ impl Testbed {
             .header("Content-Type", kind)
             .body(body.map_or_else(Vec::new, |body| body.to_string().into_bytes()))
             .unwrap();
-        self.runtime.block_on(self.client.request(request)).unwrap()
+        self.runtime.block_on(self.client.request(request))
     }
 }
 
