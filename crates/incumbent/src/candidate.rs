@@ -405,7 +405,7 @@ impl Builder {
         let config = Config {
             timing: self.timing?,
             identity: identity.clone(),
-            session: identity::session()?,
+            session: identity::session(self.clock)?,
             token_floor: self.token_floor,
             priority: self.priority,
             card: Card {
