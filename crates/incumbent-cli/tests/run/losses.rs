@@ -58,7 +58,7 @@ fn who_is_cut_off_stops_the_command_and_can_say_so_with_its_exit_code() {
     let file = cluster.folder.path().join("through-proxy");
     std::fs::write(&file, kubeconfig).unwrap();
     let mut command =
-        cluster.command("run --lock lease/job --lease-duration 3s --on-loss exit -- sh -c");
+        cluster.command("run --lock lease/job --lease-duration 9s --on-loss exit -- sh -c");
     let script =
         format!("trap 'echo \"{{\\\"event\\\":\\\"told\\\"}}\"; exit 0' TERM; {UP} {WORK}");
     command.arg(script).env("KUBECONFIG", &file);
@@ -67,8 +67,8 @@ fn who_is_cut_off_stops_the_command_and_can_say_so_with_its_exit_code() {
     proxy.cut();
     let cut = Instant::now();
     john.event("told");
-    // At the renew deadline, two seconds after the last renewal was sent.
-    assert!(cut.elapsed() < Duration::from_secs(3), "{:?}", cut.elapsed());
+    // At the renew deadline, six seconds after the last renewal was sent, and before others may lead.
+    assert!(cut.elapsed() < Duration::from_secs(9), "{:?}", cut.elapsed());
     assert_eq!(john.end(), 79);
 }
 
@@ -97,8 +97,9 @@ fn the_guardian_stands_still_and_run_ends_the_command_in_its_stead() {
     cluster.stop();
     let away = Instant::now();
     eventually("the command is killed", || !is_alive(pid(&first, "pid")));
-    // The stop deadline is 0.98 s after the last renewal was sent.
-    assert!(away.elapsed() < Duration::from_millis(1100), "{:?}", away.elapsed());
+    // The stop deadline is 0.98 s after the last renewal was sent. `faults.rs` measures it by the command's own
+    // last sign of life; whoever looks from here may look late.
+    assert!(away.elapsed() < Duration::from_secs(5), "{:?}", away.elapsed());
     assert_eq!(john.end(), 79);
     assert!(!is_alive(pid(&daemon, "pid")));
     assert!(!is_alive(pid(&first, "parent")));
