@@ -17,6 +17,17 @@ pub(crate) enum Cause {
     Asked,
 }
 
+impl Cause {
+    /// The guardian goes by its own clock: it may stop a command before this process knows that its term is over.
+    /// Such a command was cut short, whatever its exit code says.
+    pub(crate) fn or_lost_if(self, was_told_to_stop: bool) -> Self {
+        match self {
+            Self::ByItself if was_told_to_stop => Self::LostLeadership,
+            cause => cause,
+        }
+    }
+}
+
 /// What is done next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -102,6 +113,13 @@ mod tests {
         let next =
             |on_loss| policy(on_loss, Restart::Always).next(Cause::LostLeadership, killed, SHORT);
         assert_eq!((next(OnLoss::Wait), next(OnLoss::Exit)), (Next::Campaign, Next::Exit(79)));
+    }
+
+    #[test]
+    fn a_command_that_its_guardian_has_told_to_stop_has_not_ended_by_itself() {
+        assert_eq!(Cause::ByItself.or_lost_if(true), Cause::LostLeadership);
+        assert_eq!(Cause::ByItself.or_lost_if(false), Cause::ByItself);
+        assert_eq!(Cause::Asked.or_lost_if(true), Cause::Asked);
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub(crate) struct Ward {
     control: UnixStream,
     read: Vec<u8>,
     handle: Handle,
+    was_told_to_stop: bool,
     /// Whether it gets the terminal that this process has, if any.
     is_in_front: bool,
 }
@@ -77,7 +78,8 @@ impl Ward {
         near.set_nonblocking(true)?;
         let handle = Handle { guardian: Arc::new(pidfd), command: Arc::default() };
         let control = UnixStream::from_std(near)?;
-        Ok(Self { control, read: Vec::new(), handle, is_in_front: false })
+        let read = Vec::new();
+        Ok(Self { control, read, handle, was_told_to_stop: false, is_in_front: false })
     }
 
     pub(crate) fn handle(&self) -> Handle {
@@ -113,6 +115,7 @@ impl Ward {
             for line in wire::lines(&mut self.read) {
                 match Report::parse(&line) {
                     Some(Report::Started(pid)) => self.has_started(pid),
+                    Some(Report::Stopping) => self.was_told_to_stop = true,
                     Some(Report::Gone(end)) => return end,
                     None => {}
                 }
@@ -122,6 +125,11 @@ impl Ward {
                 Ok(0) | Err(_) => return self.stand_in().await,
             }
         }
+    }
+
+    /// Whether the guardian has told it to stop, which it may do by its own clock before `run` knows why.
+    pub(crate) fn was_told_to_stop(&self) -> bool {
+        self.was_told_to_stop
     }
 
     fn has_started(&self, pid: i32) {

@@ -58,7 +58,7 @@ fn what_ignores_sigterm_is_killed_before_the_lock_is_given_back() {
     );
     let first = john.event("up");
     let mut jane = start(&cluster, "--identity jane", WORK);
-    std::thread::sleep(Duration::from_millis(100));
+    eventually("jane waits in line", || cluster.run("get job -o json").stdout.contains("jane"));
     let asked = Instant::now();
     john.signal(Signal::TERM);
     let next = jane.event("up");

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::support::proxy::Proxy;
 use super::support::testbed::Testbed;
-use super::support::{Candidate, Cluster};
+use super::support::{Candidate, Cluster, Outcome};
 use super::{UP, WORK, eventually, is_alive, pid, send, start};
 
 /// Hears no signal that can be left unheard, and has a child in a session of its own.
@@ -61,7 +61,9 @@ fn who_is_cut_off_stops_the_command_and_can_say_so_with_its_exit_code() {
         cluster.command("run --lock lease/job --lease-duration 9s --on-loss exit -- sh -c");
     let script =
         format!("trap 'echo \"{{\\\"event\\\":\\\"told\\\"}}\"; exit 0' TERM; {UP} {WORK}");
-    command.arg(script).env("KUBECONFIG", &file);
+    let log = cluster.folder.path().join("log");
+    command.arg(script).env("KUBECONFIG", &file).env("RUST_LOG", "info");
+    command.stderr(std::fs::File::create(&log).unwrap());
     let mut john = Candidate::start(command);
     john.event("up");
     proxy.cut();
@@ -70,6 +72,12 @@ fn who_is_cut_off_stops_the_command_and_can_say_so_with_its_exit_code() {
     // At the renew deadline, six seconds after the last renewal was sent, and before others may lead.
     assert!(cut.elapsed() < Duration::from_secs(9), "{:?}", cut.elapsed());
     assert_eq!(john.end(), 79);
+    // The guardian says so, as `run` may hear of the end before it learns that its term is over.
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.contains("told_to_stop=true"), "{log}");
+    let mut done = cluster.command("run --lock lease/other -- true");
+    let log = Outcome::of(done.env("RUST_LOG", "info").output().unwrap()).stderr;
+    assert!(log.contains("told_to_stop=false"), "{log}");
 }
 
 #[test]
