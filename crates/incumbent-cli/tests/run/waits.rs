@@ -6,11 +6,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use serde_json::json;
 
 use super::support::testbed::Testbed;
 use super::support::{Candidate, Cluster};
-use super::{UP, WORK, eventually, is_alive, pid, start};
+use super::{UP, WORK, eventually, hand_over_to_jane, is_alive, pid, start};
 
 #[test]
 fn who_only_tries_or_has_waited_enough_starts_nothing() {
@@ -175,9 +174,7 @@ fn who_was_asked_to_hand_over_follows_and_a_program_that_is_not_there_hurts_nobo
     let first = john.event("up");
     let mut jane = start("--identity jane --on-follower /nonexistent");
     eventually("jane waits in line", || testbed.stored("lease/job").to_string().contains("jane"));
-    let wish = json!({ "incumbent.dev/hand-over-to": "jane" });
-    testbed.patch("lease/job", json!({ "metadata": { "annotations": wish } }));
-    jane.event("up");
+    hand_over_to_jane(&testbed, &mut jane);
     let follows = john.event("follows");
     jane.signal(Signal::TERM);
     let again = john.event("up");
