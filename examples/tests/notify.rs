@@ -38,7 +38,8 @@ async fn times_sent(crash: Crash, arguments: &[&str]) -> (usize, String) {
     let hung = match crash {
         Crash::BeforeItIsMarked => fault("drop=request"),
         Crash::BeforeItIsSent => fault("drop=answer"),
-        Crash::BeforeItIsMarkedAsSent | Crash::AfterItIsMarkedAsSent => fault("latency=300ms"),
+        // Long enough for the next fault to be there before the next write.
+        Crash::BeforeItIsMarkedAsSent | Crash::AfterItIsMarkedAsSent => fault("latency=3s"),
     };
     let mut first = stage.start(NOTIFY, arguments);
     hit(&hung).await;

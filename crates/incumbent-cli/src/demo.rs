@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use incumbent::{Clock, Connect, Timing};
-use incumbent_apiserver::{ApiServer, Listening, Transport};
+use incumbent_apiserver::{ApiServer, ListenError, Listening, Transport, Verb};
 use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -186,6 +186,7 @@ impl Demo {
         self.settle().await;
         let (token, old) = self.leader()?;
         self.head("4/5", "the API server is away for 1 s, less than the renew deadline")?;
+        self.renewed().await?;
         self.outage(Duration::from_secs(1)).await?;
         sleep(Timing::fast().renew_deadline()).await;
         let (now_token, now_leader) = self.leader()?;
@@ -227,8 +228,35 @@ impl Demo {
         }
         let cut_at = now();
         sleep(duration).await;
-        self.listening = Some(self.server.listen(self.address, Transport::Https).await?);
+        let back = within(PATIENCE, self.listen_again()).await;
+        self.listening = Some(back.context("another program has taken the port")??);
         Ok(cut_at)
+    }
+
+    /// On the same port. Another connection may have got it meanwhile, and keeps it for a moment.
+    async fn listen_again(&self) -> Result<Listening, ListenError> {
+        loop {
+            match self.server.listen(self.address, Transport::Https).await {
+                Err(ListenError::InUse { .. }) => sleep(Duration::from_millis(20)).await,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Waits until the leader has just renewed. An outage of a second at another moment could end its term:
+    /// `incumbent timings --preset fast` says which outage it survives when.
+    async fn renewed(&self) -> anyhow::Result<()> {
+        let writes = || self.server.requests().of(Verb::Update);
+        let before = writes();
+        let renewed = async {
+            while writes() == before {
+                sleep(Duration::from_millis(2)).await;
+            }
+        };
+        within(PATIENCE, renewed).await.context("the leader does not renew")?;
+        // The write has been counted; its answer still has to arrive.
+        sleep(Duration::from_millis(250)).await;
+        Ok(())
     }
 
     /// Lets a restarted candidate take its place in the line, and the leader renew.
@@ -366,8 +394,8 @@ impl Demo {
 
 const NAMES: [&str; 3] = ["alpha", "beta", "gamma"];
 
-/// Longer than any handover takes: the lease of 5 s, and room for a slow machine.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// Longer than any handover takes: the lease of 5 s, and room for a slow machine. Only a failure waits so long.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn within<T>(duration: Duration, future: impl Future<Output = T>) -> Option<T> {
     tokio::time::timeout(duration, future).await.ok()

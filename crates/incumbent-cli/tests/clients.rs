@@ -49,7 +49,7 @@ impl Client {
 impl Client {
     /// Waits until it says nothing more: it waits for an answer.
     fn quiet(&self) {
-        while self.lines.recv_timeout(Duration::from_millis(500)).is_ok() {}
+        while self.lines.recv_timeout(Duration::from_millis(1500)).is_ok() {}
     }
 }
 

@@ -204,7 +204,7 @@ fn a_request_that_another_programs_candidate_does_not_heed_is_found_after_a_leas
     let object = json!({ "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
         "metadata": metadata, "spec": spec });
     cluster.server.create(object).unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let (_, checks) = doctor(&mut cluster.command("doctor"));
         if let Some(found) = checks.iter().find(|finding| finding["check"] == "request") {

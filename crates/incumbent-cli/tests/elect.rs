@@ -39,7 +39,7 @@ fn a_frozen_leader_wakes_up_as_a_follower() {
     let cluster = Cluster::start();
     let start = |identity: &str| {
         let arguments = format!(
-            "elect --lock lease/scanner --lease-duration 1s --act-every 5ms --identity {identity}"
+            "elect --lock lease/scanner --lease-duration 3s --act-every 5ms --identity {identity}"
         );
         Candidate::start(cluster.command(&arguments))
     };

@@ -63,7 +63,7 @@ fn no_two_are_told_that_they_lead_at_one_moment() {
         .map(|name| Member::start(&cluster, name, &sender))
         .collect();
     let runs = std::env::var("INCUMBENT_FAULT_RUNS").map_or(2, |runs| runs.parse().unwrap());
-    let seed = fastrand::u64(..);
+    let seed = support::seed();
     let mut rng = fastrand::Rng::with_seed(seed);
     for _ in 0..runs {
         // Killed.

@@ -431,7 +431,7 @@ impl Builder {
         let config = Config {
             timing: self.timing?,
             identity: identity.clone(),
-            session: self.session.map_or_else(identity::session, Ok)?,
+            session: self.session.map_or_else(|| identity::session(self.clock), Ok)?,
             token_floor: self.token_floor,
             priority: self.priority,
             card: Card {

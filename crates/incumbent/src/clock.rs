@@ -36,6 +36,9 @@ impl Clock {
     /// Tokio's clock, for tests under `tokio::time::pause`: a lease of fifteen seconds then passes in
     /// no time. Not for production, because it stops while the machine is suspended.
     ///
+    /// A candidate with this clock draws all its random numbers from the generator of the thread that builds
+    /// and runs it, so a test repeats an election when it calls `fastrand::seed` first.
+    ///
     /// # Panics
     /// When read outside of a tokio runtime whose time is paused or running.
     pub fn tokio() -> Self {

@@ -4,6 +4,7 @@ use std::env;
 
 use incumbent_core::{Identity, Session};
 
+use crate::clock::Clock;
 use crate::error::Error;
 
 /// The Pod's name and uid where the downward API gives them, else the host's name and a random number.
@@ -30,8 +31,12 @@ pub(crate) fn checked(identity: String) -> Result<Identity, Error> {
     }
 }
 
-/// A number that no other process start has.
-pub(crate) fn session() -> Result<Session, Error> {
+/// A number that no other process start has. Under a test's clock it is drawn from this thread's generator, so
+/// that the test's seed decides it.
+pub(crate) fn session(clock: Clock) -> Result<Session, Error> {
+    if clock.is_tokio() {
+        return Ok(Session(fastrand::u128(..)));
+    }
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| {
         Error::invalid(

@@ -71,9 +71,12 @@ async fn a_leader_renews_keeps_what_others_write_and_stops_when_somebody_else_st
     let first = renewed().await;
     let metadata = json!({ "labels": { "team": "a" }, "annotations": { "else/where": "kept" } });
     testbed.patch(COORDINATION, "leases/lock", json!({ "metadata": metadata })).await;
-    while renewed().await == first {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let is_renewed = async {
+        while renewed().await == first {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), is_renewed).await.expect("it renews");
     assert!(leadership.is_valid());
     let now = testbed.stored(COORDINATION, "leases/lock").await["metadata"].clone();
     assert_eq!(
@@ -160,8 +163,11 @@ async fn events_tell_whoever_describes_the_lock_when_its_leader_came_and_went() 
         said.sort();
         said
     };
-    while messages().await.len() < 2 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let are_told = async {
+        while messages().await.len() < 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), are_told).await.expect("both are told");
     assert_eq!(messages().await, ["john became leader", "john stopped leading"]);
 }

@@ -134,8 +134,10 @@ async fn renewals_are_spread_over_the_interval() {
         seconds(0.1).await;
         busiest = busiest.max(server.requests().of(Verb::Update) - before);
     }
-    // Two hundred in 5 s are 4 in a tenth of a second, where they are spread evenly.
-    assert!(busiest <= 20, "{busiest} renewals in a tenth of a second");
+    // Two hundred in 5 s are 8 to 10 at each fifth of a second, where they are spread evenly. Chance makes that more
+    // than 20 in one run of thirty, and more than 30 in one of a million. If all were renewed together, it would be
+    // more than 40.
+    assert!(busiest <= 30, "{busiest} renewals in a tenth of a second");
 }
 
 #[tokio::test(start_paused = true)]

@@ -98,7 +98,7 @@ impl Arena {
     /// Plays the fault so often as asked for, and judges what the register saw.
     pub(crate) fn play(&mut self, mut run: impl FnMut(&mut Self, &mut fastrand::Rng)) {
         let runs = std::env::var("INCUMBENT_FAULT_RUNS").map_or(2, |runs| runs.parse().unwrap());
-        let seed = fastrand::u64(..);
+        let seed = super::support::seed();
         let mut rng = fastrand::Rng::with_seed(seed);
         for _ in 0..runs {
             run(self, &mut rng);
@@ -127,7 +127,7 @@ impl Arena {
     }
 
     fn wait<T>(&mut self, what: &str, mut found: impl FnMut(&Self) -> Option<T>) -> T {
-        let deadline = Instant::now() + 20 * LEASE;
+        let deadline = Instant::now() + 60 * LEASE;
         while Instant::now() < deadline {
             if let Some(found) = found(self) {
                 return found;

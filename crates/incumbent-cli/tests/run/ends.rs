@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::process::Signal;
 
@@ -34,17 +34,16 @@ fn its_exit_code_output_and_input_are_those_of_the_command() {
 #[test]
 fn a_crash_of_the_command_hands_over_at_once() {
     let cluster = Cluster::start();
-    let mut john = start(&cluster, "--identity john", WORK);
+    let mut john = start(&cluster, "--identity john --lease-duration 600s", WORK);
     let first = john.event("up");
-    let mut jane = start(&cluster, "--identity jane", WORK);
-    eventually("jane waits in line", || cluster.run("get job -o json").stdout.contains("john"));
+    let mut jane = start(&cluster, "--identity jane --lease-duration 600s", WORK);
+    eventually("jane waits in line", || cluster.run("get job -o json").stdout.contains("jane"));
     let crash = Instant::now();
     send(&first, "pid", Signal::KILL);
     let next = jane.event("up");
     let gap = crash.elapsed();
+    // Without a release, she would have waited for ten minutes.
     eprintln!("from a crash to the next start: {gap:?}");
-    // On two busy cores; the lease is 15 s.
-    assert!(gap < Duration::from_secs(2), "{gap:?}");
     assert_eq!(john.end(), 128 + 9);
     assert!(next["token"].as_u64() > first["token"].as_u64());
 }
@@ -59,7 +58,7 @@ fn what_ignores_sigterm_is_killed_before_the_lock_is_given_back() {
     );
     let first = john.event("up");
     let mut jane = start(&cluster, "--identity jane", WORK);
-    std::thread::sleep(Duration::from_millis(100));
+    eventually("jane waits in line", || cluster.run("get job -o json").stdout.contains("jane"));
     let asked = Instant::now();
     john.signal(Signal::TERM);
     let next = jane.event("up");
@@ -137,13 +136,16 @@ fn signals_reach_the_command() {
 #[test]
 fn orphans_of_the_command_are_buried_while_it_runs() {
     let cluster = Cluster::start();
-    let script = format!("(sh -c 'sleep 0.1' &); (sh -c 'sleep 0.1' &); {WORK}");
+    let seen = cluster.folder.path().join("seen");
+    let orphan = format!("(sh -c 'until test -e {}; do sleep 0.05; done' &);", seen.display());
+    let script = format!("{orphan} {orphan} {WORK}");
     let mut john = start(&cluster, "--identity john", &script);
     let up = john.event("up");
     let guardian = pid(&up, "parent").as_raw_nonzero();
     let children = format!("/proc/{guardian}/task/{guardian}/children");
     let count = || std::fs::read_to_string(&children).unwrap().split_whitespace().count();
     eventually("orphans come", || count() > 1);
+    std::fs::write(seen, "").unwrap();
     eventually("only the command is left", || count() == 1);
     assert!(is_alive(pid(&up, "pid")));
 }

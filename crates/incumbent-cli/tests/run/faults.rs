@@ -110,7 +110,7 @@ impl Arena {
             {
                 return (number, up);
             }
-            assert!(start.elapsed() < Duration::from_secs(20), "nobody leads after {token}");
+            assert!(start.elapsed() < Duration::from_secs(60), "nobody leads after {token}");
             std::thread::sleep(Duration::from_millis(3));
         }
     }
@@ -122,7 +122,7 @@ impl Arena {
         mut run: impl FnMut(&mut Self, usize, &Value, &mut fastrand::Rng),
     ) {
         let runs = std::env::var("INCUMBENT_FAULT_RUNS").map_or(2, |runs| runs.parse().unwrap());
-        let seed = fastrand::u64(..);
+        let seed = super::support::seed();
         let mut rng = fastrand::Rng::with_seed(seed);
         for _ in 0..runs {
             self.revive();

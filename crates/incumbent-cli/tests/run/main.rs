@@ -17,7 +17,8 @@ mod waits;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
+use support::testbed::Testbed;
 use support::{Candidate, Cluster};
 
 /// Says that it runs, as who, and under which token.
@@ -55,9 +56,24 @@ fn is_alive(pid: Pid) -> bool {
 fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {
-        assert!(start.elapsed() < Duration::from_secs(10), "{what}");
+        assert!(start.elapsed() < Duration::from_secs(60), "{what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Asks john to hand over until jane leads, and returns her first words. Her turn lasts a tenth of a second, which
+/// she may miss on a busy machine: then he leads again.
+fn hand_over_to_jane(testbed: &Testbed, jane: &mut Candidate) -> Value {
+    eventually("jane leads", || {
+        let lease = testbed.stored("lease/job");
+        let asked = &lease["metadata"]["annotations"]["incumbent.dev/hand-over-to"];
+        if lease["spec"]["holderIdentity"] == "john" && asked.is_null() {
+            let wish = json!({ "incumbent.dev/hand-over-to": "jane" });
+            testbed.patch("lease/job", json!({ "metadata": { "annotations": wish } }));
+        }
+        jane.history().iter().any(|line| line["event"] == "up")
+    });
+    jane.event("up")
 }
 
 /// Who holds the lock, as `incumbent get` shows it.

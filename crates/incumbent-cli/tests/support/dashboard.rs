@@ -55,7 +55,7 @@ impl Dashboard {
         lines.extend(headers.iter().map(|header| (*header).to_owned()));
         lines.push(format!("Content-Length: {}", body.len()));
         let mut stream = TcpStream::connect(self.address()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         stream.write_all(format!("{}\r\n\r\n{body}", lines.join("\r\n")).as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
@@ -79,7 +79,7 @@ impl Dashboard {
     /// The news of a page, one after the other.
     pub(crate) fn news(&self, query: &str) -> News {
         let mut stream = TcpStream::connect(self.address()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let head = format!("GET /events{query} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address());
         stream.write_all(head.as_bytes()).unwrap();
         News(BufReader::new(stream))

@@ -143,7 +143,7 @@ impl Drop for Following {
 }
 
 /// Longer than any command takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 enum Cluster {
     /// `INCUMBENT_TEST_KUBECONFIG` names it.

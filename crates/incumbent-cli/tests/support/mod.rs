@@ -120,6 +120,14 @@ pub(crate) fn incumbent(arguments: &str) -> Command {
     command
 }
 
+/// Where the chance of a test begins: at what `INCUMBENT_TEST_SEED` names, or anywhere. A test that fails shows it.
+pub(crate) fn seed() -> u64 {
+    let named = std::env::var("INCUMBENT_TEST_SEED").ok();
+    let seed = named.map_or_else(|| fastrand::u64(..), |seed| seed.parse().unwrap());
+    println!("chance began at INCUMBENT_TEST_SEED={seed}");
+    seed
+}
+
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) code: i32,
@@ -175,7 +183,7 @@ impl Candidate {
 
     /// The next line of this event; others before it are passed over.
     pub(crate) fn event(&mut self, event: &str) -> Value {
-        let deadline = Instant::now() + Duration::from_secs(40);
+        let deadline = Instant::now() + Duration::from_secs(60);
         let mut printed = self.printed.lines.lock().unwrap();
         loop {
             while let Some(line) = printed.0.get(self.next) {
@@ -217,7 +225,7 @@ impl Candidate {
 
     /// Waits for the end of the process, and returns its exit code.
     pub(crate) fn end(&mut self) -> i32 {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code().unwrap_or(-1);

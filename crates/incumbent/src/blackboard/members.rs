@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::roll::{Entry, Roll, Sign, Witness, checked_address, checked_name};
 use super::{Blackboard, trouble};
+use crate::clock::Clock;
 use crate::error::Error;
 
 /// Who is registered on a [`Blackboard`], and where it can be reached.
@@ -49,7 +50,7 @@ impl Blackboard {
             blackboard: self.clone(),
             name: name.to_owned(),
             address: address.to_owned(),
-            session: crate::identity::session()?,
+            session: crate::identity::session(Clock::system())?,
             beat: 0,
             witness: Witness::default(),
             races: 0,

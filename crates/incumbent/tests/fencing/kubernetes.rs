@@ -11,7 +11,7 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use crate::page::snippet;
-use crate::support::{Line, State, client, client_on, restricted_client, seconds};
+use crate::support::{Line, State, begin_chance_at, client, client_on, restricted_client, seconds};
 
 const TOKEN: &str = "incumbent.dev/fencing-token";
 
@@ -131,7 +131,7 @@ async fn a_newer_leader_wins_an_older_is_refused_and_the_same_may_write_again() 
 async fn whoever_writes_at_once_no_write_is_lost_or_doubled_and_the_tokens_never_fall() {
     let (mut taken, mut refused, mut conflicts) = (0, 0, 0);
     for seed in 0..20 {
-        fastrand::seed(seed);
+        begin_chance_at(seed);
         let stage = Stage::on(ApiServer::builder().seed(seed).build(), json!({}));
         let leaders = [stage.leader("a").await, stage.leader("b").await, stage.leader("c").await];
         stage.server.faults().add("resource=configmaps,latency=1ms..9ms".parse().unwrap());

@@ -5,9 +5,10 @@
 
 pub(crate) mod testbed;
 
+use std::cell::Cell;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,6 +18,39 @@ use incumbent_apiserver::{ActiveFault, ApiServer};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tower_service::Service;
+
+thread_local! {
+    /// Where the chance of the test on this thread begins.
+    static SEED: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// Lets chance begin at `seed` on this thread. A test that fails prints its seed.
+///
+/// The seed decides the sessions, wake-ups and pauses of candidates in paused time. It does not decide in which
+/// order tokio wakes tasks that wait for one event, nor the order of a `HashMap`.
+pub(crate) fn begin_chance_at(seed: u64) {
+    static PRINTS: Once = Once::new();
+    PRINTS.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            usual(panic);
+            if let Some(seed) = SEED.get() {
+                eprintln!("chance began at INCUMBENT_TEST_SEED={seed}");
+            }
+        }));
+    });
+    SEED.set(Some(seed));
+    fastrand::seed(seed);
+}
+
+/// Lets chance begin once for each test, as all that needs a client calls this: at a seed that is drawn, or at
+/// the one that `INCUMBENT_TEST_SEED` names.
+fn begin_chance() {
+    if SEED.get().is_none() {
+        let named = std::env::var("INCUMBENT_TEST_SEED").ok();
+        begin_chance_at(named.map_or_else(|| fastrand::u64(..), |seed| seed.parse().unwrap()));
+    }
+}
 
 /// The line between one client and the server.
 #[derive(Clone, Debug)]
@@ -42,6 +76,7 @@ pub(crate) enum State {
 
 impl Line {
     pub(crate) fn to(server: &ApiServer) -> Self {
+        begin_chance();
         static LATEST: AtomicU64 = AtomicU64::new(0);
         let client = format!("line-{}/", LATEST.fetch_add(1, Ordering::Relaxed));
         Self { server: server.clone(), client, fault: Arc::default() }
@@ -152,6 +187,7 @@ where
 }
 
 pub(crate) fn client(server: &ApiServer) -> kube::Client {
+    begin_chance();
     kube::Client::new(server.service(), "default")
 }
 
@@ -161,6 +197,7 @@ pub(crate) fn client_on(server: &ApiServer, line: &Line) -> kube::Client {
 
 /// A client with the rights of a service account that `rules` allow, in namespace `default`.
 pub(crate) fn restricted_client(server: &ApiServer, name: &str, rules: Value) -> kube::Client {
+    begin_chance();
     let token = server.service_account_token("default", name, Duration::from_secs(36_000));
     let api_version = "rbac.authorization.k8s.io/v1";
     let metadata = json!({ "name": name, "namespace": "default" });
