@@ -23,7 +23,7 @@ use crate::observer::{Observer, View};
 use crate::proof::{self, Proofs};
 use crate::route::Route;
 use crate::standing::Standing;
-use crate::term::{CurrentTerm, OnOverrun, Overrun, abort};
+use crate::term::{CurrentTerm, OnOverrun, Overrun};
 
 /// A participant of an election: it can lead, wait to lead, or only follow.
 ///
@@ -52,7 +52,7 @@ impl Candidate {
             timing: Ok(Timing::default()),
             token_floor: FencingToken(0),
             clock: Clock::system(),
-            on_overrun: Arc::new(abort),
+            on_overrun: OnOverrun::Abort,
             has_events: false,
             routes: Vec::new(),
             meter: Meter::default(),
@@ -92,7 +92,8 @@ impl Candidate {
     ///
     /// # Errors
     /// Where it will not get better by itself: a missing permission, credentials that are not accepted,
-    /// a namespace that does not exist, or another living process of the same identity.
+    /// a namespace that does not exist, another living process of the same identity, or no thread for the
+    /// watchdog.
     pub async fn campaign(&mut self) -> Result<Leadership, Error> {
         loop {
             self.health_is(true).await;
@@ -304,12 +305,16 @@ impl Builder {
         self
     }
 
-    /// Sets what is done about work that still runs when others may lead. Default: it says so on stderr
-    /// and aborts the process.
+    /// Sets what is done about work that still runs when others may lead. Default: [`Overrun::abort`].
     ///
-    /// It is called on the watchdog's thread and has to end the work: kill a child process, say.
+    /// The action has to end the work: kill a child process, say. When it returns, the work can do no more
+    /// harm, and nothing more is done about it, whether its [`Leadership`] is dropped or not. So end the
+    /// work first, and log after that: a log that blocks may be why the work hangs.
+    ///
+    /// Each overrun has a thread of its own. An action that panics, that does not return within five
+    /// seconds, or for which there is no thread, ends the process.
     pub fn on_overrun(mut self, action: impl Fn(Overrun) + Send + Sync + 'static) -> Self {
-        self.on_overrun = Arc::new(action);
+        self.on_overrun = OnOverrun::Call(Arc::new(action));
         self
     }
 

@@ -28,7 +28,7 @@ use crate::proof::Proofs;
 use crate::route::Routing;
 use crate::stored::Stored;
 use crate::term::{CurrentTerm, Ending, OnOverrun, TermState};
-use crate::watchdog;
+use crate::watchdog::Guard;
 
 pub(crate) struct Driver {
     elector: Elector,
@@ -51,7 +51,7 @@ pub(crate) struct Driver {
     fresh: Option<Stored>,
     in_flight: Option<Pin<Box<dyn Future<Output = Answer> + Send>>>,
     sent_at: Instant,
-    campaign: Option<oneshot::Sender<Result<Leadership, Error>>>,
+    campaign: Option<Campaign>,
     term: Option<Arc<TermState>>,
     /// The term whose end is still to be told.
     untold: Option<FencingToken>,
@@ -67,6 +67,12 @@ pub(crate) struct Driver {
     proven: Vec<&'static str>,
     last_trouble: String,
     watch: Watch,
+}
+
+/// A wish to lead, and what guards the term that comes of it.
+struct Campaign {
+    answer: oneshot::Sender<Result<Leadership, Error>>,
+    guard: Guard,
 }
 
 /// What the driver knows of its watch.
@@ -227,10 +233,10 @@ impl Driver {
             self.follow_up = Some(Input::Release);
             return;
         };
-        watchdog::guard(&state);
+        campaign.guard.guard(&state);
         self.current.set(&state);
         // Where nobody takes it any more, it is dropped here, and with that released.
-        let _ = campaign.send(Ok(Leadership::new(state, sender)));
+        let _ = campaign.answer.send(Ok(Leadership::new(state, sender)));
         drop(self.record("became leader"));
         for route in &self.routes {
             route.show(term.token);
@@ -288,7 +294,7 @@ impl Driver {
 
     fn fail_campaign(&mut self, error: Error) {
         if let Some(campaign) = self.campaign.take() {
-            let _ = campaign.send(Err(error));
+            let _ = campaign.answer.send(Err(error));
             self.follow_up = self.withdraw();
         }
     }
@@ -331,10 +337,16 @@ impl Driver {
                 self.closed = true;
                 Some(Input::Wake)
             }
-            Some(Command::Campaign(campaign)) => {
-                self.campaign = Some(campaign);
-                Some(Input::Campaign)
-            }
+            Some(Command::Campaign(answer)) => match Guard::start(self.clock) {
+                Ok(guard) => {
+                    self.campaign = Some(Campaign { answer, guard });
+                    Some(Input::Campaign)
+                }
+                Err(error) => {
+                    let _ = answer.send(Err(error));
+                    None
+                }
+            },
             Some(Command::Release(token)) => self.is_current(token).then_some(Input::Release),
             Some(Command::HandOver(token, to)) => {
                 self.is_current(token).then_some(Input::HandOver(*to))
@@ -485,9 +497,9 @@ async fn some<T>(future: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>) -
 }
 
 /// Waits until whoever campaigns no longer wants to.
-async fn withdrawn<T>(campaign: &mut Option<oneshot::Sender<T>>) {
+async fn withdrawn(campaign: &mut Option<Campaign>) {
     match campaign {
-        Some(campaign) => campaign.closed().await,
+        Some(campaign) => campaign.answer.closed().await,
         None => std::future::pending().await,
     }
 }

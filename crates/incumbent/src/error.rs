@@ -76,6 +76,13 @@ pub enum Error {
         /// What was tried.
         message: String,
     },
+    /// The watchdog of this process cannot be started, so it must not lead: nothing would end work that
+    /// outlives its lease.
+    #[error("the watchdog cannot be started, so this process must not lead: {message}")]
+    NoWatchdog {
+        /// What the system said.
+        message: String,
+    },
     /// Another living process takes part under the same identity.
     #[error("another living process takes part in {lock} as {identity:?}")]
     DuplicateIdentity {
@@ -139,6 +146,11 @@ impl Error {
             }
             Self::NotConfigured { .. } => {
                 "set KUBECONFIG, or run in a Pod with a service account".to_owned()
+            }
+            Self::NoWatchdog { .. } => {
+                "it needs two threads and one file descriptor: raise the limit on the Pod's processes, or on \
+                 open files (ulimit -n)"
+                    .to_owned()
             }
             Self::DuplicateIdentity { .. } => {
                 "give each replica its own identity, for example its Pod's name and uid".to_owned()
