@@ -1,7 +1,6 @@
 //! A participant of an election.
 
 use std::future::{Future, pending};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,7 +98,11 @@ impl Candidate {
             self.health_is(true).await;
             tokio::select! {
                 biased;
-                leadership = self.acquire() => return leadership,
+                leadership = self.acquire() => match leadership {
+                    // This task may have been woken so late that the term is over: it is given back.
+                    Ok(leadership) if !leadership.is_valid() => drop(leadership),
+                    outcome => return outcome,
+                },
                 () = self.health_is(false) => {
                     tracing::debug!(lock = %self.lock, "unhealthy: no longer a candidate");
                 }
@@ -131,20 +134,18 @@ impl Candidate {
         loop {
             // Held here for as long as the work runs, whether the work makes use of it or not.
             let leadership = Arc::new(self.campaign().await?);
-            let (outcome, loss) = {
-                let work = pin!(work(leadership.clone()));
-                tokio::select! {
-                    biased;
-                    outcome = work => (Some(outcome), leadership.loss()),
-                    loss = leadership.lost() => (None, Some(loss)),
-                    asked = leadership.asked_to_hand_over() => {
-                        tracing::debug!(lock = %self.lock, ?asked, "handing over");
-                        (None, None)
-                    }
-                    () = self.health_is(false) => {
-                        tracing::debug!(lock = %self.lock, "unhealthy: handing over");
-                        (None, None)
-                    }
+            let work = leadership.while_valid(async { work(leadership.clone()).await });
+            let (outcome, loss) = tokio::select! {
+                biased;
+                outcome = work => (outcome, leadership.loss()),
+                loss = leadership.lost() => (None, Some(loss)),
+                asked = leadership.asked_to_hand_over() => {
+                    tracing::debug!(lock = %self.lock, ?asked, "handing over");
+                    (None, None)
+                }
+                () = self.health_is(false) => {
+                    tracing::debug!(lock = %self.lock, "unhealthy: handing over");
+                    (None, None)
                 }
             };
             drop(leadership);
