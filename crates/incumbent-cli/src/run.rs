@@ -73,9 +73,10 @@ impl Current {
         move |overrun| {
             let handle = current.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if let Some(handle) = handle {
-                let lock = &overrun.lock;
-                tracing::error!(%lock, "the command still runs at the end of its lease: killing it");
+                // Before anything is said of it: stderr may block.
                 handle.kill();
+                let lock = &overrun.lock;
+                tracing::error!(%lock, "the command still ran at the end of its lease: it was killed");
             }
         }
     }

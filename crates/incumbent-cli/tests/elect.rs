@@ -2,9 +2,13 @@
 
 mod support;
 
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
+
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use support::{Candidate, Cluster};
+use support::{Candidate, Cluster, Outcome};
 
 #[test]
 fn the_first_leads_the_second_follows_and_sigterm_hands_over() {
@@ -59,6 +63,31 @@ fn a_frozen_leader_wakes_up_as_a_follower() {
     assert_eq!(lost["token"], first["token"]);
     let following = john.event("following");
     assert_eq!((&following["leader"], &following["token"]), (&json!("jane"), &taken_over["token"]));
+}
+
+#[test]
+fn work_that_hangs_on_its_output_is_ended_although_stderr_takes_nothing_either() {
+    let cluster = Cluster::start();
+    let (_unread, mut full) = std::io::pipe().unwrap();
+    // 64 KiB is what a pipe holds.
+    full.write_all(&[b'x'; 65536]).unwrap();
+    let mut command = cluster.command("elect --lock lease/scanner --lease-duration 1s");
+    let mut john = command.stdout(full.try_clone().unwrap()).stderr(full).spawn().unwrap();
+    // It prints that it leads, and with that blocks the one thread that would renew.
+    assert_eq!(john.wait().unwrap().signal(), Some(6));
+}
+
+#[test]
+fn a_leader_whose_output_has_no_room_on_disk_gives_back_and_says_why() {
+    let cluster = Cluster::start();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = cluster.command("elect --lock lease/scanner");
+    let john = command.stdout(full).stderr(Stdio::piped()).spawn().unwrap();
+    let ended = Outcome::of(john.wait_with_output().unwrap());
+    assert!(ended.code > 0 && ended.stderr.contains("No space left"), "{ended:?}");
+    let shown = cluster.run("get lease/scanner -o json").stdout;
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown[0]["holder"], Value::Null, "{shown}");
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! A participant of an election.
 
 use std::future::{Future, pending};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +25,7 @@ use crate::observer::{Observer, View};
 use crate::proof::{self, Proofs};
 use crate::route::Route;
 use crate::standing::Standing;
-use crate::term::{CurrentTerm, OnOverrun, Overrun, abort};
+use crate::term::{CurrentTerm, OnOverrun, Overrun};
 
 /// A participant of an election: it can lead, wait to lead, or only follow.
 ///
@@ -55,7 +54,7 @@ impl Candidate {
             timing: Ok(Timing::default()),
             token_floor: FencingToken(0),
             clock: Clock::system(),
-            on_overrun: Arc::new(abort),
+            on_overrun: OnOverrun::Abort,
             has_events: false,
             routes: Vec::new(),
             meter: Meter::default(),
@@ -97,13 +96,18 @@ impl Candidate {
     ///
     /// # Errors
     /// Where it will not get better by itself: a missing permission, credentials that are not accepted,
-    /// a namespace that does not exist, or another living process of the same identity.
+    /// a namespace that does not exist, another living process of the same identity, or no thread for the
+    /// watchdog.
     pub async fn campaign(&mut self) -> Result<Leadership, Error> {
         loop {
             self.health_is(true).await;
             tokio::select! {
                 biased;
-                leadership = self.acquire() => return leadership,
+                leadership = self.acquire() => match leadership {
+                    // This task may have been woken so late that the term is over: it is given back.
+                    Ok(leadership) if !leadership.is_valid() => drop(leadership),
+                    outcome => return outcome,
+                },
                 () = self.health_is(false) => {
                     tracing::debug!(lock = %self.lock, "unhealthy: no longer a candidate");
                 }
@@ -135,20 +139,18 @@ impl Candidate {
         loop {
             // Held here for as long as the work runs, whether the work makes use of it or not.
             let leadership = Arc::new(self.campaign().await?);
-            let (outcome, loss) = {
-                let work = pin!(work(leadership.clone()));
-                tokio::select! {
-                    biased;
-                    outcome = work => (Some(outcome), leadership.loss()),
-                    loss = leadership.lost() => (None, Some(loss)),
-                    asked = leadership.asked_to_hand_over() => {
-                        tracing::debug!(lock = %self.lock, ?asked, "handing over");
-                        (None, None)
-                    }
-                    () = self.health_is(false) => {
-                        tracing::debug!(lock = %self.lock, "unhealthy: handing over");
-                        (None, None)
-                    }
+            let work = leadership.while_valid(async { work(leadership.clone()).await });
+            let (outcome, loss) = tokio::select! {
+                biased;
+                outcome = work => (outcome, leadership.loss()),
+                loss = leadership.lost() => (None, Some(loss)),
+                asked = leadership.asked_to_hand_over() => {
+                    tracing::debug!(lock = %self.lock, ?asked, "handing over");
+                    (None, None)
+                }
+                () = self.health_is(false) => {
+                    tracing::debug!(lock = %self.lock, "unhealthy: handing over");
+                    (None, None)
                 }
             };
             drop(leadership);
@@ -330,12 +332,16 @@ impl Builder {
         Self { session: Some(session), ..self }
     }
 
-    /// Sets what is done about work that still runs when others may lead. Default: it says so on stderr
-    /// and aborts the process.
+    /// Sets what is done about work that still runs when others may lead. Default: [`Overrun::abort`].
     ///
-    /// It is called on the watchdog's thread and has to end the work: kill a child process, say.
+    /// The action has to end the work: kill a child process, say. When it returns, the work can do no more
+    /// harm, and nothing more is done about it, whether its [`Leadership`] is dropped or not. So end the
+    /// work first, and log after that: a log that blocks may be why the work hangs.
+    ///
+    /// Each overrun has a thread of its own. An action that panics, that does not return within five
+    /// seconds, or for which there is no thread, ends the process.
     pub fn on_overrun(mut self, action: impl Fn(Overrun) + Send + Sync + 'static) -> Self {
-        self.on_overrun = Arc::new(action);
+        self.on_overrun = OnOverrun::Call(Arc::new(action));
         self
     }
 

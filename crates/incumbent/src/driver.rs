@@ -29,7 +29,7 @@ use crate::proof::Proofs;
 use crate::route::Routing;
 use crate::stored::Stored;
 use crate::term::{CurrentTerm, Ending, OnOverrun, TermState};
-use crate::watchdog;
+use crate::watchdog::Guard;
 
 pub(crate) struct Driver {
     elector: Elector,
@@ -51,7 +51,7 @@ pub(crate) struct Driver {
     /// What came with the input; it is kept if the elector takes its version for the newest.
     fresh: Option<Stored>,
     in_flight: Option<InFlight>,
-    campaign: Option<oneshot::Sender<Result<Leadership, Error>>>,
+    campaign: Option<Campaign>,
     term: Option<Arc<TermState>>,
     /// The term whose end is still to be told.
     untold: Option<FencingToken>,
@@ -71,6 +71,12 @@ pub(crate) struct Driver {
 
 /// A request on its way: when it left, and what came of it.
 type InFlight = Pin<Box<dyn Future<Output = (Instant, Answer)> + Send>>;
+
+/// A wish to lead, and what guards the term that comes of it.
+struct Campaign {
+    answer: oneshot::Sender<Result<Leadership, Error>>,
+    guard: Guard,
+}
 
 /// What the driver knows of its watch.
 #[derive(Default)]
@@ -254,10 +260,10 @@ impl Driver {
             self.follow_up = Some(Input::Release);
             return;
         };
-        watchdog::guard(&state);
+        campaign.guard.guard(&state);
         self.current.set(&state);
         // Where nobody takes it any more, it is dropped here, and with that released.
-        let _ = campaign.send(Ok(Leadership::new(state, sender)));
+        let _ = campaign.answer.send(Ok(Leadership::new(state, sender)));
         drop(self.record("became leader"));
         for route in &self.routes {
             route.show(term.token);
@@ -315,7 +321,7 @@ impl Driver {
 
     fn fail_campaign(&mut self, error: Error) {
         if let Some(campaign) = self.campaign.take() {
-            let _ = campaign.send(Err(error));
+            let _ = campaign.answer.send(Err(error));
             self.follow_up = self.withdraw();
         }
     }
@@ -360,10 +366,16 @@ impl Driver {
                 self.closed = true;
                 Some(Input::Wake)
             }
-            Some(Command::Campaign(campaign)) => {
-                self.campaign = Some(campaign);
-                Some(Input::Campaign)
-            }
+            Some(Command::Campaign(answer)) => match Guard::start(self.clock) {
+                Ok(guard) => {
+                    self.campaign = Some(Campaign { answer, guard });
+                    Some(Input::Campaign)
+                }
+                Err(error) => {
+                    let _ = answer.send(Err(error));
+                    None
+                }
+            },
             Some(Command::Release(token)) => self.is_current(token).then_some(Input::Release),
             Some(Command::HandOver(token, to)) => {
                 self.is_current(token).then_some(Input::HandOver(*to))
@@ -513,9 +525,9 @@ async fn some<T>(future: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>) -
 }
 
 /// Waits until whoever campaigns no longer wants to.
-async fn withdrawn<T>(campaign: &mut Option<oneshot::Sender<T>>) {
+async fn withdrawn(campaign: &mut Option<Campaign>) {
     match campaign {
-        Some(campaign) => campaign.closed().await,
+        Some(campaign) => campaign.answer.closed().await,
         None => std::future::pending().await,
     }
 }

@@ -86,6 +86,13 @@ pub enum Error {
         /// How to install it, where the kubeconfig says that; else empty.
         hint: String,
     },
+    /// The watchdog of this process cannot be started, so it must not lead: nothing would end work that
+    /// outlives its lease.
+    #[error("the watchdog cannot be started, so this process must not lead: {message}")]
+    NoWatchdog {
+        /// What the system said.
+        message: String,
+    },
     /// Another living process takes part under the same identity.
     #[error("another living process takes part in {lock} as {identity:?}")]
     DuplicateIdentity {
@@ -155,6 +162,11 @@ impl Error {
                     "run it by hand: {command}\nit may wait for a sign-in, or for a server that is away"
                 );
                 if hint.is_empty() { by_hand } else { format!("{by_hand}\n{hint}") }
+            }
+            Self::NoWatchdog { .. } => {
+                "it needs two threads and one file descriptor: raise the limit on the Pod's processes, or on \
+                 open files (ulimit -n)"
+                    .to_owned()
             }
             Self::DuplicateIdentity { .. } => {
                 "give each replica its own identity, for example its Pod's name and uid".to_owned()

@@ -263,6 +263,7 @@ where
             return Err(Trouble::Lasts(self.leadership.not_leading().into()));
         }
         let answer = tokio::select! {
+            biased;
             answer = tokio::time::timeout(REQUEST_TIMEOUT, answer) => answer,
             _ = self.leadership.lost() => return Err(Trouble::Ended(self.leadership.not_leading())),
         };

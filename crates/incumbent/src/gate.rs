@@ -72,6 +72,10 @@ impl WriteGate {
         self.current.is_valid()
     }
 
+    fn refusal(&self) -> Option<NotLeading> {
+        (!self.is_open()).then(|| NotLeading { lock: self.lock.clone() })
+    }
+
     /// A client whose writes go through this gate. Not for elections: these have to write in order to lead.
     ///
     /// # Errors
@@ -113,12 +117,18 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if is_write(&request) && !self.gate.is_open() {
-            let refused = NotLeading { lock: self.gate.lock.clone() };
+        let gate = is_write(&request).then(|| self.gate.clone());
+        if let Some(refused) = gate.as_ref().and_then(WriteGate::refusal) {
             return Box::pin(async move { Err(refused.into()) });
         }
         let answer = self.inner.call(request);
-        Box::pin(async move { answer.await.map_err(Into::into) })
+        Box::pin(async move {
+            // Most services send nothing before they are polled, and that may be much later.
+            match gate.as_ref().and_then(WriteGate::refusal) {
+                Some(refused) => Err(refused.into()),
+                None => answer.await.map_err(Into::into),
+            }
+        })
     }
 }
 

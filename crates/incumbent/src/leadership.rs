@@ -1,6 +1,9 @@
 //! The proof that one leads.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use incumbent_core::{Asked, FencingToken, Identity, Loss, Release};
@@ -71,6 +74,17 @@ impl Leadership {
             // The driver is gone, and nobody renews any more.
             () = self.commands.closed() => Loss::DeadlinePassed,
         }
+    }
+
+    /// Polls the work only while this process leads; nothing comes of it after that. A task may be woken late,
+    /// and the clock is what counts.
+    pub(crate) async fn while_valid<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        poll_fn(|context| match self.is_valid() {
+            true => work.as_mut().poll(context).map(Some),
+            false => Poll::Ready(None),
+        })
+        .await
     }
 
     /// Waits until somebody wants another leader, and says why: a request or a cordon that stands in the

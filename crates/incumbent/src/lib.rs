@@ -70,11 +70,13 @@
 //! # }
 //! ```
 
+mod abort;
 mod api;
 mod blackboard;
 mod candidate;
 mod clock;
 mod connect;
+mod dead_man;
 mod driver;
 mod elections;
 mod error;

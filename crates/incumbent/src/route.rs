@@ -271,10 +271,40 @@ impl Trouble {
         Self { message, hint, is_race: true }
     }
 
+    /// It may hide that a newer leader was there.
+    fn unreadable(object: &str, annotation: &str, value: &str) -> Self {
+        let message = format!(
+            "{object} is left alone: its annotation {annotation} is {value:?}, no fencing token"
+        );
+        Self { message, hint: "find out who wrote it, and remove the annotation", is_race: false }
+    }
+
     fn pause(&self, failures: u32) -> Duration {
         let step =
             if self.is_race { Duration::from_millis(20) } else { Duration::from_millis(500) };
         (step * 2_u32.pow(failures)).min(LOOK_PERIOD).mul_f64(0.5 + fastrand::f64() / 2.0)
+    }
+}
+
+/// What a leader does about a token that is higher than its own: it leaves the object alone, and says so.
+#[derive(Debug, Default)]
+struct Overtaken {
+    /// Our token, and the highest of those above it that were told of. Each is told of once.
+    told: Option<(FencingToken, FencingToken)>,
+}
+
+impl Overtaken {
+    fn tell(&mut self, lock: &Lock, object: &str, ours: FencingToken, seen: FencingToken) {
+        if self.told.is_some_and(|(by, highest)| by == ours && highest >= seen) {
+            return;
+        }
+        self.told = Some((ours, seen));
+        let hint = "a newer leader has written it; if there is none, the lock was restored or moved: raise the \
+                    token floor above this token, or remove the annotation";
+        tracing::warn!(
+            %lock, object, token = %ours, seen = %seen, hint,
+            "a route shows a higher token than this leader's: it is left alone"
+        );
     }
 }
 
@@ -297,10 +327,12 @@ async fn ask(
     }
 }
 
-/// The token that an annotation shows.
-fn token(object: &Value, annotation: &str) -> Option<FencingToken> {
-    let text = object["metadata"]["annotations"][annotation].as_str()?;
-    text.parse().ok().map(FencingToken)
+/// The token that an annotation shows, as the text that is no token where it is none.
+fn token(object: &Value, annotation: &str) -> Result<Option<FencingToken>, String> {
+    let Some(text) = object["metadata"]["annotations"][annotation].as_str() else {
+        return Ok(None);
+    };
+    text.parse().map(|token| Some(FencingToken(token))).map_err(|_| text.to_owned())
 }
 
 fn key_for(lock: &Lock) -> String {

@@ -8,7 +8,9 @@ use std::time::Duration;
 use incumbent_core::{Asked, FencingToken, Instant, Loss, Release, Term};
 use tokio::sync::watch;
 
+use crate::abort::abort;
 use crate::clock::Clock;
+use crate::dead_man::Deadline;
 use crate::lock::Lock;
 
 /// The state of one term.
@@ -28,12 +30,16 @@ pub(crate) struct TermState {
     /// Somebody wants another leader.
     asked: watch::Sender<Option<Asked>>,
     on_overrun: OnOverrun,
+    /// Set while the watchdog guards the term: the process ends if the watchdog does not act in time.
+    deadline: Deadline,
 }
 
 /// What the watchdog has to do about a term.
 pub(crate) enum Due {
     /// Nothing before this moment.
     At(Instant),
+    /// The term is lost. The work has until this moment to stop.
+    Stopping(Instant),
     /// Nothing any more: the work has ended.
     Over,
     /// The work still runs, and has to be ended by force.
@@ -51,6 +57,7 @@ pub struct Overrun {
     /// How long after the last moment this is. More than a few milliseconds say that the whole process
     /// (or machine) had been paused, and its work with it.
     pub late_by: Duration,
+    term: Weak<TermState>,
 }
 
 /// How a term ended.
@@ -63,8 +70,36 @@ pub enum Ending {
     Released(Release),
 }
 
+impl Overrun {
+    /// Whether the work has stopped meanwhile: its [`Leadership`](crate::Leadership) is dropped.
+    pub fn work_has_ended(&self) -> bool {
+        self.term.upgrade().is_none_or(|term| !term.is_working())
+    }
+
+    /// Ends this process at once, by SIGABRT, as it happens without
+    /// [`Builder::on_overrun`](crate::Builder::on_overrun).
+    ///
+    /// It writes one line to stderr, if stderr takes it without waiting, and needs nothing else: no lock, no
+    /// memory, no other thread. So it works where the work hangs on any of these.
+    pub fn abort(&self) -> ! {
+        abort(format_args!(
+            "the work under {} (token {}) still ran at the end of its lease; this process ends now, so that no \
+             two lead",
+            self.lock, self.token
+        ))
+    }
+}
+
 /// What is done about work that overran.
-pub(crate) type OnOverrun = Arc<dyn Fn(Overrun) + Send + Sync>;
+#[derive(Clone)]
+pub(crate) enum OnOverrun {
+    Abort,
+    Call(Arc<dyn Fn(Overrun) + Send + Sync>),
+}
+
+/// How long an `on_overrun` may take; with the switch's patience, five seconds. Others lead meanwhile, and what does
+/// not return has ended nothing.
+const ACTION_TIME: Duration = Duration::from_secs(4);
 
 impl TermState {
     pub(crate) fn new(lock: Lock, term: Term, clock: Clock, on_overrun: OnOverrun) -> Arc<Self> {
@@ -78,7 +113,23 @@ impl TermState {
             ended: watch::Sender::new(None),
             asked: watch::Sender::new(None),
             on_overrun,
+            deadline: Deadline::new(),
         })
+    }
+
+    /// From now on the process ends if nothing attends to work that overruns.
+    pub(crate) fn arm(&self) {
+        self.deadline.set(self.stop_by());
+    }
+
+    /// The overrun is attended to, and that may take so long; not if the work has ended meanwhile.
+    pub(crate) fn attend(&self) {
+        self.deadline.extend(self.clock.instant() + ACTION_TIME);
+    }
+
+    /// The overrun was attended to: the work can do no more harm.
+    pub(crate) fn attended(&self) {
+        self.deadline.clear();
     }
 
     pub(crate) fn lock(&self) -> &Lock {
@@ -97,8 +148,26 @@ impl TermState {
         instant(self.valid_until.load(Ordering::Acquire))
     }
 
+    /// Zero once the term is over, and then for ever. A caller that was told "no" is never told "yes" again, also
+    /// where a renewal is just being noted down.
     pub(crate) fn valid_for(&self) -> Duration {
-        self.valid_until().saturating_since(self.clock.instant())
+        loop {
+            let until = self.valid_until.load(Ordering::Acquire);
+            let left = instant(until).saturating_since(self.clock.instant());
+            let is_over = left.is_zero() && until != 0;
+            if !is_over || self.expire(until) {
+                return left;
+            }
+        }
+    }
+
+    /// Ends the term that lasted until `until`; not if it was renewed meanwhile.
+    fn expire(&self, until: u64) -> bool {
+        self.valid_until.compare_exchange(until, 0, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    fn is_working(&self) -> bool {
+        self.working.load(Ordering::Acquire)
     }
 
     pub(crate) fn stop_by(&self) -> Instant {
@@ -117,10 +186,11 @@ impl TermState {
             if let Some(loss) = ended.borrow_and_update().clone() {
                 return loss;
             }
-            let valid_until = self.valid_until();
-            if self.clock.instant() >= valid_until {
+            let valid_for = self.valid_for();
+            if valid_for.is_zero() {
                 return Loss::DeadlinePassed;
             }
+            let valid_until = self.clock.instant() + valid_for;
             tokio::select! {
                 biased;
                 _ = ended.changed() => {}
@@ -158,6 +228,7 @@ impl TermState {
         });
         if renewed.is_ok() {
             self.stop_by.fetch_max(nanos(term.stop_by), Ordering::AcqRel);
+            self.deadline.extend(self.stop_by());
         }
     }
 
@@ -168,7 +239,7 @@ impl TermState {
 
     pub(crate) fn end(&self, loss: Loss) {
         self.revoke();
-        if !self.working.load(Ordering::Acquire) {
+        if !self.is_working() {
             return; // Given back is not lost.
         }
         self.ended.send_if_modified(|ended| {
@@ -185,29 +256,30 @@ impl TermState {
         }
         self.working.store(false, Ordering::Release);
         self.revoke();
+        self.deadline.clear();
     }
 
-    pub(crate) fn on_overrun(&self) -> &(dyn Fn(Overrun) + Send + Sync) {
-        &*self.on_overrun
+    pub(crate) fn on_overrun(&self) -> &OnOverrun {
+        &self.on_overrun
     }
 
-    /// Ends the term if it is over by now, and says what is due.
-    pub(crate) fn check(&self) -> Due {
+    /// Says what is due now. It reads the clock and the deadlines, and changes nothing.
+    pub(crate) fn check(self: &Arc<Self>) -> Due {
         let now = self.clock.instant();
         let (valid_until, stop_by) = (self.valid_until(), self.stop_by());
         // Read after the deadlines: work that ended meanwhile has set them to zero, and is not late.
-        if !self.working.load(Ordering::Acquire) {
+        if !self.is_working() {
             return Due::Over;
         }
         if now < valid_until {
             return Due::At(valid_until);
         }
-        self.end(Loss::DeadlinePassed);
         if now < stop_by {
-            return Due::At(stop_by);
+            return Due::Stopping(stop_by);
         }
         let late_by = now.saturating_since(stop_by);
-        Due::Overrun(Overrun { lock: self.lock.clone(), token: self.token, late_by })
+        let (lock, token, term) = (self.lock.clone(), self.token, Arc::downgrade(self));
+        Due::Overrun(Overrun { lock, token, late_by, term })
     }
 }
 
@@ -235,20 +307,13 @@ impl fmt::Debug for TermState {
     }
 }
 
-/// Ends the process, because work that cannot be stopped would run beside the next leader's.
-pub(crate) fn abort(overrun: Overrun) {
-    eprintln!(
-        "incumbent: the work under {} (token {}) still ran at the end of its lease; this process ends \
-         now, so that no two lead",
-        overrun.lock, overrun.token
-    );
-    std::process::abort();
-}
-
-fn nanos(moment: Instant) -> u64 {
+pub(crate) fn nanos(moment: Instant) -> u64 {
     u64::try_from(moment.since_start().as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn instant(nanos: u64) -> Instant {
+pub(crate) fn instant(nanos: u64) -> Instant {
     Instant::new(Duration::from_nanos(nanos))
 }
+
+#[cfg(test)]
+mod tests;

@@ -251,6 +251,37 @@ fn the_real_watchdog_acts_on_the_boot_clock_also_when_the_runtime_is_blocked() {
     });
 }
 
+/// Two elections of one process, on the real clock. The end of each one's work takes until the other's begins.
+#[test]
+fn an_overrun_that_takes_long_to_end_holds_up_no_other_election() {
+    let server = ApiServer::new();
+    let (sender, overruns) = std::sync::mpsc::channel();
+    let both = Arc::new(std::sync::Barrier::new(2));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut leaderships = Vec::new();
+        for name in ["a", "b"] {
+            let (sender, both) = (sender.clone(), both.clone());
+            let lock = incumbent::Lock::lease("default", name);
+            let mut john = incumbent::Candidate::builder(client(&server), lock)
+                .identity("john")
+                .lease_duration(Duration::from_secs(1))
+                .on_overrun(move |overrun| {
+                    both.wait();
+                    sender.send(overrun.token).unwrap();
+                })
+                .build()
+                .unwrap();
+            leaderships.push(john.campaign().await.unwrap());
+        }
+        // Blocks the only thread of the runtime: nothing is renewed.
+        let seen = [(); 2].map(|()| overruns.recv_timeout(Duration::from_secs(60)).unwrap());
+        for leadership in leaderships {
+            assert!(seen.contains(&leadership.fencing_token()));
+        }
+    });
+}
+
 #[tokio::test(start_paused = true)]
 async fn nothing_is_released_when_the_work_overran() {
     let server = ApiServer::new();

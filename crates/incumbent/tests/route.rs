@@ -112,6 +112,25 @@ async fn who_was_cut_off_takes_its_label_off_by_itself_when_nobody_follows() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_end_of_an_older_term_leaves_the_label_of_a_newer_one_in_the_same_pod() {
+    let server = server(&["a"]);
+    let line = Line::to(&server);
+    let builder = |client, identity| on_pod(client, "a").identity(identity);
+    let older = lead(builder(client_on(&server, &line), "john")).await;
+    line.set(State::Silent);
+    let newer = lead(builder(client(&server), "jane")).await;
+    assert_eq!(selected(&server).await, ["a"]);
+    line.set(State::Whole);
+    drop(older);
+    for _ in 0..120 {
+        assert_eq!(selected(&server).await, ["a"]);
+        seconds(0.5).await;
+    }
+    let shown = pod(&server, "a").await["metadata"]["annotations"][KEY].clone();
+    assert_eq!(shown, newer.fencing_token().to_string());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_late_label_of_an_older_term_does_not_last() {
     let server = server(&["a", "b", "c"]);
     let leadership = lead(on_pod(client(&server), "b")).await;

@@ -115,6 +115,10 @@ impl Keeper {
         if self.lifeline == Lifeline::Required && !self.lifelines.is_held() {
             return Cause::LifelineEnded;
         }
+        // This task may have been woken late: no hook runs and nobody is told "yes" in a term that is over.
+        if !leadership.is_valid() {
+            return Cause::Lost;
+        }
         self.answers.open();
         self.hooks.elected(leadership.fencing_token().0);
         tokio::select! {

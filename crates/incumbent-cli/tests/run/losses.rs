@@ -14,7 +14,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::support::proxy::Proxy;
 use super::support::testbed::Testbed;
-use super::support::{Candidate, Cluster, incumbent};
+use super::support::{Candidate, Cluster, Outcome, incumbent};
 use super::{UP, WORK, eventually, hand_over_to_jane, is_alive, pid, send, start};
 
 /// Hears no signal that can be left unheard, and has a child in a session of its own.
@@ -69,7 +69,7 @@ fn who_is_cut_off_stops_the_command_and_can_say_so_with_its_exit_code() {
         format!("trap 'echo \"{{\\\"event\\\":\\\"told\\\"}}\"; exit 0' TERM; {UP} {WORK}");
     let log = cluster.folder.path().join("log");
     command.arg(script).env("KUBECONFIG", &file).env("RUST_LOG", "info");
-    command.stderr(std::fs::File::create(&log).unwrap());
+    command.stderr(File::create(&log).unwrap());
     let mut john = Candidate::start(command);
     john.event("up");
     proxy.cut();

@@ -6,7 +6,7 @@ use http::Method;
 use incumbent_core::FencingToken;
 use serde_json::{Value, json};
 
-use super::{Trouble, ask, token};
+use super::{Overtaken, Trouble, ask, token};
 use crate::api::Api;
 use crate::clock::Clock;
 use crate::lock::Lock;
@@ -23,6 +23,7 @@ pub(super) struct Slice {
     service: String,
     address: IpAddr,
     port: u16,
+    overtaken: Overtaken,
 }
 
 impl Slice {
@@ -34,7 +35,8 @@ impl Slice {
         (address, port): (IpAddr, u16),
     ) -> Self {
         let slices = format!("/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices");
-        Self { api, annotation, slices, service, address, port }
+        let overtaken = Overtaken::default();
+        Self { api, annotation, slices, service, address, port, overtaken }
     }
 
     pub(super) fn lock(&self) -> &Lock {
@@ -45,24 +47,34 @@ impl Slice {
         self.api.clock()
     }
 
-    pub(super) async fn show(&self, ours: FencingToken) -> Result<(), Trouble> {
+    pub(super) async fn show(&mut self, ours: FencingToken) -> Result<(), Trouble> {
         let leader = json!([{
             "addresses": [self.address.to_string()],
             "conditions": { "ready": true },
         }]);
-        self.write(ours, leader).await
+        if let Some(seen) = self.write(ours, leader).await? {
+            let slice = format!("endpointslice/{}", self.name());
+            self.overtaken.tell(self.api.lock(), &slice, ours, seen);
+        }
+        Ok(())
     }
 
     /// Empties it. Where there is none, it makes one: a create that is still on its way then fails.
     pub(super) async fn clear(&self, ours: FencingToken) -> Result<(), Trouble> {
-        self.write(ours, json!([])).await
+        // That the next leader has been there already is as it should be.
+        self.write(ours, json!([])).await.map(drop)
     }
 
-    async fn write(&self, ours: FencingToken, endpoints: Value) -> Result<(), Trouble> {
+    /// Leaves it alone where it shows a higher token, and returns that.
+    async fn write(
+        &self,
+        ours: FencingToken,
+        endpoints: Value,
+    ) -> Result<Option<FencingToken>, Trouble> {
         let path = format!("{}/{}", self.slices, self.name());
         let Some(mut slice) = self.ask(Method::GET, &path, None).await? else {
             let slice = self.create(ours, endpoints);
-            return self.ask(Method::POST, &self.slices, Some(&slice)).await.map(drop);
+            return self.ask(Method::POST, &self.slices, Some(&slice)).await.map(|_| None);
         };
         if slice["metadata"]["labels"][MANAGED_BY] != MANAGER {
             return Err(self.foreign("somebody else manages it"));
@@ -70,10 +82,15 @@ impl Slice {
         if slice["addressType"] != self.address_type() {
             return Err(self.foreign("its addresses are of another type"));
         }
-        let seen = token(&slice, &self.annotation);
-        let is_said = seen == Some(ours) && addresses(&slice["endpoints"]) == addresses(&endpoints);
-        if is_said || seen.is_some_and(|seen| seen > ours) {
-            return Ok(());
+        let seen = token(&slice, &self.annotation).map_err(|value| {
+            let slice = format!("endpointslice/{}", self.name());
+            Trouble::unreadable(&slice, &self.annotation, &value)
+        })?;
+        if seen.is_some_and(|seen| seen > ours) {
+            return Ok(seen);
+        }
+        if seen == Some(ours) && addresses(&slice["endpoints"]) == addresses(&endpoints) {
+            return Ok(None);
         }
         if !slice["metadata"]["annotations"].is_object() {
             slice["metadata"]["annotations"] = json!({});
@@ -81,7 +98,7 @@ impl Slice {
         slice["metadata"]["annotations"][&self.annotation] = ours.to_string().into();
         slice["endpoints"] = endpoints;
         slice["ports"] = self.ports();
-        self.ask(Method::PUT, &path, Some(&slice)).await.map(drop)
+        self.ask(Method::PUT, &path, Some(&slice)).await.map(|_| None)
     }
 
     fn create(&self, ours: FencingToken, endpoints: Value) -> Value {

@@ -4,7 +4,7 @@ use http::Method;
 use incumbent_core::FencingToken;
 use serde_json::{Value, json};
 
-use super::{Trouble, ask, token};
+use super::{Overtaken, Trouble, ask, token};
 use crate::api::Api;
 use crate::clock::Clock;
 use crate::lock::Lock;
@@ -20,12 +20,13 @@ pub(super) struct Label {
     pods: String,
     pod: String,
     has_warned: bool,
+    overtaken: Overtaken,
 }
 
 impl Label {
     pub(super) fn new(api: Api, key: String, namespace: String, pod: String) -> Self {
         let pods = format!("/api/v1/namespaces/{namespace}/pods");
-        Self { api, key, pods, pod, has_warned: false }
+        Self { api, key, pods, pod, has_warned: false, overtaken: Overtaken::default() }
     }
 
     pub(super) fn lock(&self) -> &Lock {
@@ -54,9 +55,11 @@ impl Label {
                 continue;
             }
             match token(pod, &self.key) {
-                None => self.warn_of_a_foreign_label(name),
-                Some(theirs) if theirs > ours => {}
-                Some(theirs) => self.patch(pod, Value::Null, theirs).await?,
+                Ok(None) | Err(_) => self.warn_of_a_foreign_label(name),
+                Ok(Some(theirs)) if theirs > ours => {
+                    self.tell_of_a_higher_token(name, ours, theirs)
+                }
+                Ok(Some(theirs)) => self.patch(pod, Value::Null, theirs).await?,
             }
         }
         Ok(())
@@ -68,13 +71,16 @@ impl Label {
         };
         self.warn_of_readiness(&pod);
         let has_label = !pod["metadata"]["labels"][&self.key].is_null();
-        match token(&pod, &self.key) {
+        match self.token(&pod)? {
             None if has_label => {
                 self.warn_of_a_foreign_label(&self.pod.clone());
                 Ok(())
             }
             // A later term, of another process in this Pod.
-            Some(seen) if seen > ours => Ok(()),
+            Some(seen) if seen > ours => {
+                self.tell_of_a_higher_token(&self.pod.clone(), ours, seen);
+                Ok(())
+            }
             Some(seen) if seen == ours && has_label => Ok(()),
             _ => self.patch(&pod, json!("true"), ours).await,
         }
@@ -84,12 +90,23 @@ impl Label {
     pub(super) async fn clear(&mut self, ours: FencingToken) -> Result<(), Trouble> {
         let Some(pod) = self.own_pod().await? else { return Ok(()) };
         let has_label = !pod["metadata"]["labels"][&self.key].is_null();
-        match token(&pod, &self.key) {
+        match self.token(&pod)? {
             None if has_label => Ok(()),
+            // The next leader, of another process in this Pod, has been there already.
             Some(seen) if seen > ours => Ok(()),
             Some(seen) if seen == ours && !has_label => Ok(()),
             _ => self.patch(&pod, Value::Null, ours).await,
         }
+    }
+
+    fn token(&self, pod: &Value) -> Result<Option<FencingToken>, Trouble> {
+        let unreadable =
+            |value: String| Trouble::unreadable(&format!("pod/{}", self.pod), &self.key, &value);
+        token(pod, &self.key).map_err(unreadable)
+    }
+
+    fn tell_of_a_higher_token(&mut self, pod: &str, ours: FencingToken, seen: FencingToken) {
+        self.overtaken.tell(self.api.lock(), &format!("pod/{pod}"), ours, seen);
     }
 
     async fn own_pod(&self) -> Result<Option<Value>, Trouble> {

@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 
 use super::dial::Dial;
 use crate::term::TermState;
-use crate::watchdog::{Guarded, end_work};
+use crate::watchdog::{Terms, do_here};
 
 thread_local! {
     static MACHINES: RefCell<Vec<State>> = const { RefCell::new(Vec::new()) };
@@ -40,7 +40,7 @@ struct State {
     now: Duration,
     timers: BTreeMap<(Instant, u64), Waker>,
     latest: u64,
-    guarded: Arc<Guarded>,
+    guarded: Arc<Mutex<Terms>>,
     terms: Vec<Weak<TermState>>,
     alarm: Option<Instant>,
     rng: Rng,
@@ -92,7 +92,7 @@ impl HostClock {
             state.terms.push(Arc::downgrade(&term));
             state.guarded.clone()
         });
-        guarded.add(term);
+        guarded.lock().expect("nothing panics with it").add(term);
     }
 }
 
@@ -277,9 +277,9 @@ impl Machine {
                 })
             });
             let Some(guarded) = guarded else { return };
-            for (term, overrun) in guarded.look(|next| with(number, |state| state.alarm = next)) {
-                end_work(&term, overrun);
-            }
+            let look = guarded.lock().expect("nothing panics with it").look();
+            with(number, |state| state.alarm = look.next);
+            do_here(look);
         }
     }
 
