@@ -245,8 +245,10 @@ impl Runner {
         self.current.set(Some(ward.handle()));
         let (cause, end) = self.accompany(leadership, &mut ward).await;
         self.current.set(None);
-        let cause = cause.given(ward.was_told(), end);
-        tracing::info!(?cause, ?end, "the command has ended");
+        // Its guardian has found the term over before it has started anything.
+        let cause = cause.or_lost_if(end == End::Unstarted(exit::LOST));
+        let told_to_stop = ward.was_told_to_stop();
+        tracing::info!(?cause, ?end, told_to_stop, "the command has ended");
         Ok((cause, end))
     }
 
@@ -261,7 +263,7 @@ impl Runner {
             let may_go_on = cause == Cause::ByItself;
             tokio::select! {
                 biased;
-                end = ward.end() => return (cause, end),
+                end = ward.end() => return (cause.or_lost_if(ward.was_told_to_stop()), end),
                 _ = leadership.lost(), if !is_lost => {
                     is_lost = true;
                     // Who was asked to end, ends so, though its time is shorter now.

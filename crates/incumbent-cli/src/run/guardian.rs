@@ -183,7 +183,9 @@ impl Guardian {
         let mut output = self.guard.step(now(), Input::Woken);
         loop {
             if output.terminate {
-                self.report(Report::Told);
+                if self.ended().is_none() {
+                    self.report(Report::Stopping);
+                }
                 self.terminate();
             }
             if output.kill {

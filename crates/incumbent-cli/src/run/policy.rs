@@ -18,10 +18,11 @@ pub(crate) enum Cause {
 }
 
 impl Cause {
-    /// A guardian is sometimes quicker to find that the term is over, before it has started anything or later.
-    pub(crate) fn given(self, was_told: bool, end: End) -> Self {
+    /// The guardian goes by its own clock: it may stop a command before this process knows that its term is over.
+    /// Such a command was cut short, whatever its exit code says.
+    pub(crate) fn or_lost_if(self, was_told_to_stop: bool) -> Self {
         match self {
-            Self::ByItself if was_told || end == End::Unstarted(exit::LOST) => Self::LostLeadership,
+            Self::ByItself if was_told_to_stop => Self::LostLeadership,
             cause => cause,
         }
     }
@@ -96,15 +97,6 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_to_stop_has_not_ended_by_itself() {
-        let (told, lost) = (true, Cause::LostLeadership);
-        assert_eq!(Cause::ByItself.given(!told, GOOD), Cause::ByItself);
-        assert_eq!(Cause::ByItself.given(told, GOOD), lost);
-        assert_eq!(Cause::ByItself.given(!told, End::Unstarted(exit::LOST)), lost);
-        assert_eq!(Cause::Asked.given(told, GOOD), Cause::Asked);
-    }
-
-    #[test]
     fn restarts_are_counted_until_one_run_lasts() {
         let mut policy = policy(OnLoss::Wait, Restart::OnFailure);
         let mut next = |lasted| policy.next(Cause::ByItself, BAD, lasted);
@@ -121,6 +113,13 @@ mod tests {
         let next =
             |on_loss| policy(on_loss, Restart::Always).next(Cause::LostLeadership, killed, SHORT);
         assert_eq!((next(OnLoss::Wait), next(OnLoss::Exit)), (Next::Campaign, Next::Exit(79)));
+    }
+
+    #[test]
+    fn a_command_that_its_guardian_has_told_to_stop_has_not_ended_by_itself() {
+        assert_eq!(Cause::ByItself.or_lost_if(true), Cause::LostLeadership);
+        assert_eq!(Cause::ByItself.or_lost_if(false), Cause::ByItself);
+        assert_eq!(Cause::Asked.or_lost_if(true), Cause::Asked);
     }
 
     #[test]

@@ -26,10 +26,9 @@ pub(crate) struct Ward {
     control: UnixStream,
     read: Vec<u8>,
     handle: Handle,
+    was_told_to_stop: bool,
     /// Whether it gets the terminal that this process has, if any.
     is_in_front: bool,
-    /// Whether its guardian has told it to stop.
-    was_told: bool,
 }
 
 /// What is needed to end a ward by force, from any thread.
@@ -79,7 +78,8 @@ impl Ward {
         near.set_nonblocking(true)?;
         let handle = Handle { guardian: Arc::new(pidfd), command: Arc::default() };
         let control = UnixStream::from_std(near)?;
-        Ok(Self { control, read: Vec::new(), handle, is_in_front: false, was_told: false })
+        let read = Vec::new();
+        Ok(Self { control, read, handle, was_told_to_stop: false, is_in_front: false })
     }
 
     pub(crate) fn handle(&self) -> Handle {
@@ -115,7 +115,7 @@ impl Ward {
             for line in wire::lines(&mut self.read) {
                 match Report::parse(&line) {
                     Some(Report::Started(pid)) => self.has_started(pid),
-                    Some(Report::Told) => self.was_told = true,
+                    Some(Report::Stopping) => self.was_told_to_stop = true,
                     Some(Report::Gone(end)) => return end,
                     None => {}
                 }
@@ -127,9 +127,9 @@ impl Ward {
         }
     }
 
-    /// Whether the command was told to stop before it ended: then it has not ended by itself.
-    pub(crate) fn was_told(&self) -> bool {
-        self.was_told
+    /// Whether the guardian has told it to stop, which it may do by its own clock before `run` knows why.
+    pub(crate) fn was_told_to_stop(&self) -> bool {
+        self.was_told_to_stop
     }
 
     fn has_started(&self, pid: i32) {

@@ -22,8 +22,8 @@ pub(crate) enum Order {
 pub(crate) enum Report {
     /// The command runs, as this process and process group.
     Started(i32),
-    /// The command was told to stop, because its time is over or because `run` has asked for it.
-    Told,
+    /// The command still ran when it was told to stop: because its time was over, or because `run` said so.
+    Stopping,
     /// The command has ended so, and nothing of it is left.
     Gone(End),
 }
@@ -80,22 +80,24 @@ impl Report {
     pub(crate) fn line(self) -> String {
         match self {
             Self::Started(pid) => format!("started {pid}\n"),
+            Self::Stopping => "stopping\n".to_owned(),
             Self::Gone(End::Exited(code)) => format!("exited {code}\n"),
             Self::Gone(End::Signalled(signal)) => format!("signalled {signal}\n"),
             Self::Gone(End::Unstarted(code)) => format!("unstarted {code}\n"),
-            Self::Told => "told 0\n".to_owned(),
         }
     }
 
     /// Nothing where the line makes no sense.
     pub(crate) fn parse(line: &str) -> Option<Self> {
+        if line == "stopping" {
+            return Some(Self::Stopping);
+        }
         let (verb, number) = line.split_once(' ')?;
         Some(match verb {
             "started" => Self::Started(number.parse().ok()?),
             "exited" => Self::Gone(End::Exited(number.parse().ok()?)),
             "signalled" => Self::Gone(End::Signalled(number.parse().ok()?)),
             "unstarted" => Self::Gone(End::Unstarted(number.parse().ok()?)),
-            "told" => Self::Told,
             _ => return None,
         })
     }
@@ -120,7 +122,7 @@ mod tests {
             assert_eq!(Order::parse(order.line().trim_end()), Some(order));
         }
         let ends = [End::Exited(3), End::Signalled(9), End::Unstarted(79)].map(Report::Gone);
-        for report in ends.into_iter().chain([Report::Started(4711), Report::Told]) {
+        for report in ends.into_iter().chain([Report::Started(4711), Report::Stopping]) {
             assert_eq!(Report::parse(report.line().trim_end()), Some(report));
         }
         assert_eq!((Order::parse("extend 7"), Report::parse("")), (None, None));

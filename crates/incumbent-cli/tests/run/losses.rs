@@ -206,7 +206,7 @@ fn a_guardian_says_that_it_has_told_the_command_to_stop() {
     let reports = guardian_says(deadlines, ["sh", "-c", script]);
     // Where this machine is so busy that the second is over before it begins, nothing is started.
     let is_told =
-        reports.ends_with("told 0\nexited 0\n") || reports.ends_with("told 0\nsignalled 15\n");
+        reports.ends_with("stopping\nexited 0\n") || reports.ends_with("stopping\nsignalled 15\n");
     assert!(is_told || reports == "unstarted 79\n", "{reports}");
 }
 
