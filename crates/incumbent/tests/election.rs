@@ -218,7 +218,8 @@ async fn work_that_overruns_its_lease_is_reported_to_the_watchdog_in_time() {
     let cut_at = clock.instant();
     let token = leadership.fencing_token();
     // The work keeps its leadership, and so says that it still runs.
-    let (ended_at, overrun) = overruns.recv().await.unwrap();
+    let told = timeout(Duration::from_secs(60), overruns.recv()).await;
+    let (ended_at, overrun) = told.expect("it is told").unwrap();
     assert_eq!(overrun.token, token);
     let after = ended_at.saturating_since(cut_at).as_secs_f64();
     assert!((14.6..14.71).contains(&after), "{after} s: before the 15 s of a follower");
