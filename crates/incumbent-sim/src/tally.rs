@@ -130,7 +130,12 @@ pub enum Outcome {
     ForeignTerm,
     StoreWrite,
     OldTokenRefused,
-    ExcusedOverlap,
+    BesideFrozen,
+    BesideUnknown,
+    BesideUnseen,
+    BesideVacated,
+    BesideForeign,
+    BesideVoid,
     ForgottenToken,
     SilentWatchReplaced,
     CampaignWithdrawn,
@@ -145,7 +150,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// All outcomes, with their names.
-    pub const TABLE: [(Self, &'static str); 27] = [
+    pub const TABLE: [(Self, &'static str); 31] = [
         (Self::Term, "terms"),
         (Self::Renewal, "renewals"),
         (Self::LostByDeadline, "lost by the clock"),
@@ -162,7 +167,15 @@ impl Outcome {
         (Self::ForeignTerm, "foreign terms"),
         (Self::StoreWrite, "writes to the store"),
         (Self::OldTokenRefused, "old tokens refused"),
-        (Self::ExcusedOverlap, "overlaps outside the assumptions"),
+        (Self::BesideFrozen, "excused overlaps: with a machine that stood still"),
+        (
+            Self::BesideUnknown,
+            "excused overlaps: of a newcomer, after a deletion or a shortened lease",
+        ),
+        (Self::BesideUnseen, "excused overlaps: of one behind, after an old state came back"),
+        (Self::BesideVacated, "excused overlaps: after the lock was made vacant by hand"),
+        (Self::BesideForeign, "excused overlaps: by a foreign candidate's own rules"),
+        (Self::BesideVoid, "excused overlaps: of one that succeeds an excused one"),
         (Self::ForgottenToken, "tokens that nobody remembered"),
         (Self::SilentWatchReplaced, "silent watches replaced"),
         (Self::CampaignWithdrawn, "campaigns withdrawn"),

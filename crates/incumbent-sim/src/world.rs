@@ -14,7 +14,7 @@ mod trouble;
 mod work;
 
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -46,6 +46,8 @@ pub(crate) struct World {
     numbers: u32,
     /// What people did that is outside of the assumptions, and to whose advantage.
     upsets: Vec<Upset>,
+    /// By token: for each node the life that was shown this term, and since when.
+    known: BTreeMap<u64, Vec<(u32, Micros)>>,
     /// Grants in the order in which the server applied them, as far as they became terms.
     terms: Vec<Granted>,
     grants: u64,
@@ -153,6 +155,8 @@ enum Event {
     },
     Ask,
     Trouble,
+    /// Somebody edits or deletes the lock once more.
+    EditedAgain,
     Heal,
     MustHaveRecovered,
 }
@@ -182,6 +186,7 @@ impl World {
             entries: 0,
             numbers: 0,
             upsets: Vec::new(),
+            known: BTreeMap::new(),
             terms: Vec::new(),
             grants: 0,
             history_went_back: false,
@@ -280,6 +285,7 @@ impl World {
             Event::StatusSeen { node, report } => self.on_status_seen(node, report),
             Event::Ask => self.on_ask(),
             Event::Trouble => self.on_trouble(),
+            Event::EditedAgain => self.on_edited_again(),
             Event::Heal => self.on_heal(),
             Event::MustHaveRecovered => self.on_must_have_recovered(),
         }

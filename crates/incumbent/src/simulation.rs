@@ -22,6 +22,7 @@ mod schedule;
 mod server;
 mod strike;
 mod trial;
+mod watches;
 mod world;
 
 pub(crate) use machine::HostClock;

@@ -56,6 +56,7 @@ impl World {
         // First the change: a request that goes out with it already belongs to what comes after.
         let mut next = change.and_then(|change| self.on_change(index, change, flight));
         self.remember(index, learnt.as_ref());
+        self.knows_term(index, learnt.as_ref());
         if let Some(request) = request {
             self.send(index, request);
         }
@@ -63,6 +64,16 @@ impl World {
         self.set_alarm(index, wake);
         self.hand_over_if_asked(index);
         next
+    }
+
+    /// From now on this process knows of the term that the lock shows.
+    fn knows_term(&mut self, index: usize, learnt: Option<&Snapshot>) {
+        let Some(token) = learnt.and_then(|lock| lock.record.token()) else { return };
+        let (now, life, nodes) = (self.now, self.nodes[index].life, self.nodes.len());
+        let known = self.known.entry(token.0).or_insert_with(|| vec![(0, 0); nodes]);
+        if known[index].0 != life {
+            known[index] = (life, now);
+        }
     }
 
     /// A token counts as remembered from then on when somebody else's record has shown it; one's

@@ -91,6 +91,8 @@ pub(super) struct Work {
     pub(super) stopping: bool,
     /// It will never stop by itself.
     pub(super) stubborn: bool,
+    /// When the write that acquired was sent.
+    pub(super) sent_at: Micros,
     /// When the last write of this term that we know of was applied.
     pub(super) landed_at: Micros,
     /// It was asked to hand over, and is about to.

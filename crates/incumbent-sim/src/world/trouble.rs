@@ -17,9 +17,13 @@ pub(super) struct Upset {
 
 /// Who may lead beside a term that was running then.
 pub(super) enum Advantage {
-    /// Who did not know of it: for each node the life that did, or zero. A foreign candidate never
-    /// does.
-    Newcomers {
+    /// Who did not know its newest version, and was never shown that term either: for each node the life
+    /// that knew that version, or zero. A foreign candidate never does.
+    Unaware {
+        knew: Vec<u32>,
+    },
+    /// Who did not know its newest version: what came back is no change to one that knows only that.
+    Behind {
         knew: Vec<u32>,
     },
     Foreign,
@@ -52,6 +56,17 @@ const TROUBLES: [Fault; 22] = [
     Fault::Cordoned,
 ];
 
+/// What is done to the lock: two or three of these in a row is what electors forget about.
+const EDITS: [Fault; 7] = [
+    Fault::HolderCleared,
+    Fault::HolderReplaced,
+    Fault::MadeVacant,
+    Fault::LeaseShortened,
+    Fault::OldCopyWritten,
+    Fault::LockDeleted,
+    Fault::BackupRestored,
+];
+
 impl World {
     pub(super) fn schedule_trouble(&mut self) {
         let gap = self.chance.below(2 * self.plan.trouble_gap);
@@ -62,12 +77,30 @@ impl World {
 
     pub(super) fn on_trouble(&mut self) {
         self.schedule_trouble();
-        let weight: u64 = TROUBLES.iter().map(|fault| u64::from(self.plan.rate(*fault))).sum();
-        let mut drawn = self.chance.below(weight);
-        for fault in TROUBLES {
-            let rate = u64::from(self.plan.rate(fault));
+        self.strike_one_of(&TROUBLES);
+    }
+
+    /// Another edit follows another.
+    pub(super) fn on_edited_again(&mut self) {
+        if !self.is_healed {
+            self.strike_one_of(&EDITS);
+        }
+    }
+
+    fn strike_one_of(&mut self, faults: &[Fault]) {
+        let weight: u64 = faults.iter().map(|fault| u64::from(self.plan.rate(*fault))).sum();
+        let mut drawn = self.chance.below(weight.max(1));
+        for fault in faults {
+            let rate = u64::from(self.plan.rate(*fault));
             if drawn < rate {
-                return self.strike(fault);
+                self.strike(*fault);
+                if EDITS.contains(fault) && self.chance.permille(500) {
+                    let lease = micros(self.plan.longest_lease());
+                    let soon = [lease / 100, lease / 4, lease][self.chance.below(3) as usize];
+                    let gap = self.chance.below(soon);
+                    self.after(gap, Event::EditedAgain);
+                }
+                return;
             }
             drawn -= rate;
         }
@@ -208,12 +241,12 @@ impl World {
                 self.server.make_vacant(at);
             }
             Fault::LeaseShortened => {
-                self.upset_who_lags();
+                self.upset_unaware();
                 self.server.edit(at, |record| record.lease_duration = Some(Duration::from_secs(1)));
             }
             Fault::OldCopyWritten => self.write_old_copy(),
             Fault::LockDeleted if self.server.lock().is_some() => {
-                self.upset_who_lags();
+                self.upset_unaware();
                 self.server.delete(at);
             }
             Fault::BackupRestored => return self.restore_backup(),
@@ -269,17 +302,25 @@ impl World {
         }
     }
 
-    /// To the advantage of whoever does not know the newest version: a newcomer, or one that lags
-    /// behind. It may never learn of what was done away with, and takes for no change what it knows
-    /// already.
+    /// To the advantage of one that lags behind: it takes for no change what it knows already.
     fn upset_who_lags(&mut self) {
+        let knew = self.who_knows_the_newest();
+        self.upset(Advantage::Behind { knew });
+    }
+
+    /// To the advantage of a newcomer, which may never learn of the term that was running.
+    fn upset_unaware(&mut self) {
+        let knew = self.who_knows_the_newest();
+        self.upset(Advantage::Unaware { knew });
+    }
+
+    fn who_knows_the_newest(&self) -> Vec<u32> {
         let newest = self.server.lock().map(|lock| lock.snapshot.version.clone());
         let knew = self.nodes.iter().map(|node| match node.elector.version() {
             known if known == newest.as_ref() => node.life,
             _ => 0,
         });
-        let knew = knew.collect();
-        self.upset(Advantage::Newcomers { knew });
+        knew.collect()
     }
 
     /// All faults end here, and whatever hangs comes to its end.

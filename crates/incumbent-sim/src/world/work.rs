@@ -36,6 +36,7 @@ impl World {
             stopping: false,
             stubborn: false,
             asked: false,
+            sent_at: flight.as_ref().map_or(self.now, |flight| flight.sent_at_truly),
             landed_at: landed.at,
             lost_time: flight.is_none_or(|flight| flight.sent_at_truly < node.machine_paused_at),
             void: false,
@@ -207,11 +208,12 @@ impl World {
         let others = (0..self.nodes.len() + self.foreign.len()).filter(|other| *other != client);
         let beside: Vec<usize> = others.filter(|other| self.is_beside(client, *other)).collect();
         for other in beside {
-            if self.is_excused(client, other) || self.is_excused(other, client) {
-                self.tally.outcome(Outcome::ExcusedOverlap);
-                self.note_of(client, "excused", || format!("beside {other}"));
-            } else {
-                self.violate(properties::at_most_one_leader(client, Some(other)));
+            match self.excuse(client, other).or_else(|| self.excuse(other, client)) {
+                Some(excuse) => {
+                    self.tally.outcome(excuse);
+                    self.note_of(client, "excused", || format!("beside {other}: {excuse:?}"));
+                }
+                None => self.violate(properties::at_most_one_leader(client, Some(other))),
             }
         }
     }
@@ -234,37 +236,56 @@ impl World {
         }
     }
 
-    /// Whether something outside of the assumptions explains that `starter` leads beside `runner`.
-    fn is_excused(&self, starter: usize, runner: usize) -> bool {
-        let is_void = match runner.checked_sub(self.nodes.len()) {
-            None => {
-                self.nodes[runner].work.as_ref().is_some_and(|work| work.lost_time || work.void)
-            }
-            Some(foreign) => self.foreign[foreign].void,
+    /// What outside of the assumptions explains that `starter` leads beside `runner`.
+    fn excuse(&self, starter: usize, runner: usize) -> Option<Outcome> {
+        let work = self.nodes.get(runner).and_then(|node| node.work.as_ref());
+        if work.is_some_and(|work| work.lost_time) {
+            return Some(Outcome::BesideFrozen);
+        }
+        let foreign = |client: usize| {
+            client.checked_sub(self.nodes.len()).map(|foreign| &self.foreign[foreign])
         };
-        let mistakes = starter
-            .checked_sub(self.nodes.len())
-            .is_some_and(|foreign| self.foreign[foreign].mistakes);
-        if is_void || mistakes {
-            return true;
+        if foreign(starter).is_some_and(|foreign| foreign.mistakes) {
+            return Some(Outcome::BesideForeign);
         }
         let landed = self.landed_of(runner);
-        self.upsets.iter().rev().take_while(|upset| upset.at >= landed).any(|upset| {
-            match &upset.advantage {
-                Advantage::Everybody => true,
-                Advantage::Foreign => starter >= self.nodes.len(),
-                Advantage::Newcomers { knew } => knew
-                    .get(starter)
-                    .is_none_or(|life| *life == 0 || *life != self.nodes[starter].life),
+        let upsets = self.upsets.iter().rev().take_while(|upset| upset.at >= landed);
+        let upset =
+            upsets.filter_map(|upset| self.profits(&upset.advantage, starter, runner)).next();
+        let is_void = work.is_some_and(|work| work.void)
+            || foreign(runner).is_some_and(|foreign| foreign.void);
+        upset.or_else(|| is_void.then_some(Outcome::BesideVoid))
+    }
+
+    fn profits(&self, advantage: &Advantage, starter: usize, runner: usize) -> Option<Outcome> {
+        let is_behind = |knew: &Vec<u32>| {
+            let life = knew.get(starter);
+            life.is_none_or(|life| *life == 0 || *life != self.nodes[starter].life)
+        };
+        let (profits, outcome) = match advantage {
+            Advantage::Everybody => (true, Outcome::BesideVacated),
+            Advantage::Foreign => (starter >= self.nodes.len(), Outcome::BesideForeign),
+            Advantage::Unaware { knew } => {
+                (is_behind(knew) && !self.knew_term_of(starter, runner), Outcome::BesideUnknown)
             }
-        })
+            Advantage::Behind { knew } => (is_behind(knew), Outcome::BesideUnseen),
+        };
+        profits.then_some(outcome)
+    }
+
+    /// Whether `starter` had been shown the term of `runner` when it sent the write that acquired.
+    fn knew_term_of(&self, starter: usize, runner: usize) -> bool {
+        let work = |index: usize| self.nodes.get(index).and_then(|node| node.work.as_ref());
+        let (Some(later), Some(earlier)) = (work(starter), work(runner)) else { return false };
+        let known = self.known.get(&earlier.token).map(|known| known[starter]);
+        known.is_some_and(|(life, at)| life == self.nodes[starter].life && at < later.sent_at)
     }
 
     /// A write of `client` has acquired the lock: whoever runs beside it with an excuse has lost
     /// all say.
     pub(super) fn void_beside(&mut self, client: usize) {
         for other in (0..self.nodes.len() + self.foreign.len()).filter(|other| *other != client) {
-            if self.is_excused(client, other) {
+            if self.excuse(client, other).is_some() {
                 match other.checked_sub(self.nodes.len()) {
                     None => self.nodes[other].work.iter_mut().for_each(|work| work.void = true),
                     Some(foreign) => self.foreign[foreign].void = true,

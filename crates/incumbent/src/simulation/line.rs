@@ -7,16 +7,19 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use http::{Request, Response};
+use futures_util::{FutureExt, StreamExt};
+use http::{Method, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
+use incumbent_apiserver::Body as Served;
 use kube::client::Body;
 use tokio::sync::{mpsc, oneshot};
 use tower_service::Service;
 
+use super::lock::Says;
 use super::machine::HostClock;
+use super::network::Verb;
 
 thread_local! {
     static OUTBOX: RefCell<Vec<Sent>> = const { RefCell::new(Vec::new()) };
@@ -87,4 +90,35 @@ impl Service<Request<Body>> for Line {
             }
         })
     }
+}
+
+pub(super) fn verb(sent: &Sent) -> Verb {
+    let is_watch = sent.request.uri().query().is_some_and(|query| query.contains("watch=1"));
+    match *sent.request.method() {
+        Method::GET if is_watch => Verb::Watch,
+        Method::GET => Verb::Read,
+        _ => Verb::Write,
+    }
+}
+
+/// An answer of the server, as it comes over the line, and what it says.
+pub(super) fn arrived(answer: Response<Served>) -> (Response<Answer>, Says) {
+    let (head, body) = answer.into_parts();
+    let body = body.collect().now_or_never();
+    let body = body.and_then(Result::ok).map(|body| body.to_bytes()).unwrap_or_default();
+    let says = Says::read(&body);
+    (Response::from_parts(head, whole(body)), says)
+}
+
+/// A fault of the server.
+pub(super) fn error(code: u16, retry_after: u32) -> (Response<Answer>, Says) {
+    let status = format!(
+        r#"{{"kind":"Status","apiVersion":"v1","status":"Failure","message":"a fault","code":{code}}}"#
+    );
+    let mut answer = Response::new(whole(Bytes::from(status)));
+    *answer.status_mut() = http::StatusCode::from_u16(code).expect("it is a status");
+    if retry_after > 0 {
+        answer.headers_mut().insert(http::header::RETRY_AFTER, retry_after.into());
+    }
+    (answer, Says::default())
 }

@@ -11,7 +11,7 @@ use super::lock::{Kind, term};
 use super::network::{Effect, Fault};
 use super::schedule::{Hand, Mishap, Target, What};
 use super::trial::{Plan, Stage};
-use super::world::HowWatchesEnd;
+use super::watches::HowWatchesEnd;
 
 impl Stage<'_> {
     pub(super) fn strike(&mut self, mishap: &Mishap) {

@@ -12,27 +12,27 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
-use http::{Method, Response};
-use http_body_util::BodyExt;
+use http::Response;
 use incumbent_apiserver::Body;
 use tokio::sync::{mpsc, oneshot};
 
 use super::judge::Judge;
-use super::line::{self, Answer, Broken, Sent};
+use super::line::{self, Answer, Broken, Sent, arrived, error, verb};
 use super::lock::Says;
 use super::machine::Machine;
 use super::network::{Fate, Network, Outcome, Verb};
 use super::process::Strings;
 use super::server::{self, Account, Server};
+use super::watches::Watch;
 
 type AnswerTo = oneshot::Sender<Result<Response<Answer>, Broken>>;
 /// What a watch shows next; nothing more, where this is none.
-type Piece = Option<Result<Bytes, Broken>>;
+pub(super) type Piece = Option<Result<Bytes, Broken>>;
 /// Where it goes.
-type PieceTo = mpsc::UnboundedSender<Result<Bytes, Broken>>;
+pub(super) type PieceTo = mpsc::UnboundedSender<Result<Bytes, Broken>>;
 
 /// Something that is due at a moment.
-enum Event {
+pub(super) enum Event {
     Arrives(Box<Sent>, Verb, Fate),
     /// The answer is back.
     Answers(usize, AnswerTo, Result<Response<Answer>, Broken>, Says),
@@ -79,21 +79,6 @@ pub(super) struct Process {
     pub(super) is_cut_off: bool,
 }
 
-/// A watch that the server has open.
-struct Watch {
-    process: usize,
-    body: Body,
-    to: PieceTo,
-    /// Pieces come in the order in which they were sent.
-    last: Duration,
-    held: Vec<Result<Bytes, Broken>>,
-    /// It has to end with 410 when it thaws.
-    expires: bool,
-    is_over: bool,
-    /// Its connection is dead, and neither end knows.
-    is_dead: bool,
-}
-
 pub(super) struct World<'a> {
     pub(super) now: Duration,
     events: BinaryHeap<Reverse<Due>>,
@@ -101,7 +86,7 @@ pub(super) struct World<'a> {
     pub(super) processes: Vec<Process>,
     pub(super) server: &'a mut Server,
     pub(super) network: Network,
-    watches: Vec<Watch>,
+    pub(super) watches: Vec<Watch>,
     pub(super) judge: Judge,
     rng: Rng,
     steps: u32,
@@ -155,7 +140,7 @@ impl<'a> World<'a> {
         self.push(at, Event::Planned(number));
     }
 
-    fn push(&mut self, at: Duration, event: Event) {
+    pub(super) fn push(&mut self, at: Duration, event: Event) {
         self.latest += 1;
         self.events.push(Reverse(Due(at.max(self.now), self.latest, event)));
     }
@@ -343,7 +328,7 @@ impl<'a> World<'a> {
             Outcome::Unanswered { closes: false } => self.hang(sent),
             _ if verb == Verb::Watch => self.open(sent, fate, answer),
             _ => {
-                let answer = answer.map(whole);
+                let answer = answer.map(arrived);
                 self.answer_later(sent, fate, answer);
             }
         }
@@ -382,7 +367,7 @@ impl<'a> World<'a> {
         answer
     }
 
-    fn answer_later(
+    pub(super) fn answer_later(
         &mut self,
         sent: Sent,
         fate: Fate,
@@ -421,124 +406,6 @@ impl<'a> World<'a> {
     }
 }
 
-/// Watches.
-impl World<'_> {
-    fn open(&mut self, sent: Sent, fate: Fate, answer: Result<Response<Body>, Broken>) {
-        let Ok(answer) = answer else { return self.answer_later(sent, fate, Err(Broken)) };
-        if !answer.status().is_success() {
-            return self.answer_later(sent, fate, Ok(whole(answer)));
-        }
-        let (head, body) = answer.into_parts();
-        let (to, pieces) = mpsc::unbounded_channel();
-        let watch = Watch {
-            process: sent.process,
-            body,
-            to,
-            last: self.now + fate.back,
-            held: Vec::new(),
-            expires: false,
-            is_over: false,
-            is_dead: false,
-        };
-        let answer = Response::from_parts(head, line::pieces(pieces));
-        self.answer_later(sent, fate, Ok((answer, Says::default())));
-        self.watches.push(watch);
-        self.show();
-    }
-
-    /// Sends what watches have to show by now.
-    pub(super) fn show(&mut self) {
-        let mut watches = std::mem::take(&mut self.watches);
-        for watch in &mut watches {
-            let (pieces, is_open) = self.server.shows(&mut watch.body);
-            watch.held.extend(pieces);
-            watch.is_over |= !is_open;
-            self.send_pieces(watch);
-        }
-        self.keep(watches);
-    }
-
-    /// Keeps the watches that go on, and tells of the end of the others.
-    fn keep(&mut self, watches: Vec<Watch>) {
-        for mut watch in watches {
-            let is_over = watch.is_over && watch.held.is_empty() && !watch.is_dead;
-            if is_over {
-                self.send_piece(&mut watch, None);
-            } else if !watch.to.is_closed() {
-                self.watches.push(watch);
-            }
-        }
-    }
-
-    fn send_piece(&mut self, watch: &mut Watch, piece: Piece) {
-        watch.last = watch.last.max(self.now + self.network.way());
-        let says = match &piece {
-            Some(Ok(piece)) => Says::read(piece),
-            _ => Says::default(),
-        };
-        let event = Event::Shows(watch.process, watch.to.clone(), piece, says);
-        self.push(watch.last, event);
-    }
-
-    fn send_pieces(&mut self, watch: &mut Watch) {
-        let slot = self.processes[watch.process].slot;
-        if watch.is_dead || watch.held.is_empty() && !watch.expires {
-            return;
-        }
-        if let Some((until, expires)) = self.network.is_frozen(self.now, slot) {
-            watch.expires |= expires;
-            return self.push(until, Event::Thaws);
-        }
-        if watch.expires {
-            watch.held = vec![Ok(Bytes::from_static(EXPIRED))];
-            (watch.expires, watch.is_over) = (false, true);
-        }
-        for piece in std::mem::take(&mut watch.held) {
-            self.send_piece(watch, Some(piece));
-        }
-    }
-
-    /// Breaks, ends or silences the watches of `slot`, or of all.
-    pub(super) fn end_watches(&mut self, slot: Option<usize>, how: HowWatchesEnd) {
-        let mut watches = std::mem::take(&mut self.watches);
-        for watch in &mut watches {
-            if slot.is_some() && self.processes[watch.process].slot != slot {
-                continue;
-            }
-            match how {
-                HowWatchesEnd::Orderly => watch.is_over = true,
-                HowWatchesEnd::Broken => {
-                    watch.held = vec![Err(Broken)];
-                    self.send_pieces(watch);
-                    watch.is_over = true;
-                }
-                HowWatchesEnd::Unnoticed => watch.is_dead = true,
-            }
-        }
-        self.keep(watches);
-    }
-
-    /// How many watches this process has open on a connection that is alive.
-    pub(super) fn watches_of(&mut self, process: usize) -> usize {
-        self.show();
-        let watches = self.watches.iter();
-        watches.filter(|watch| watch.process == process && !watch.is_dead).count()
-    }
-
-    /// How many watches processes have open.
-    pub(super) fn open_watches(&mut self) -> usize {
-        self.show();
-        self.server.open_watches()
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum HowWatchesEnd {
-    Orderly,
-    Broken,
-    Unnoticed,
-}
-
 impl Process {
     /// Takes what has come, as far as anybody still waits for it.
     fn open_inbox(&mut self) {
@@ -560,37 +427,6 @@ impl Process {
         }
     }
 }
-
-fn verb(sent: &Sent) -> Verb {
-    let is_watch = sent.request.uri().query().is_some_and(|query| query.contains("watch=1"));
-    match *sent.request.method() {
-        Method::GET if is_watch => Verb::Watch,
-        Method::GET => Verb::Read,
-        _ => Verb::Write,
-    }
-}
-
-fn whole(answer: Response<Body>) -> (Response<Answer>, Says) {
-    let (head, body) = answer.into_parts();
-    let body = futures_util::FutureExt::now_or_never(body.collect());
-    let body = body.and_then(Result::ok).map(|body| body.to_bytes()).unwrap_or_default();
-    let says = Says::read(&body);
-    (Response::from_parts(head, line::whole(body)), says)
-}
-
-fn error(code: u16, retry_after: u32) -> (Response<Answer>, Says) {
-    let status = format!(
-        r#"{{"kind":"Status","apiVersion":"v1","status":"Failure","message":"a fault","code":{code}}}"#
-    );
-    let mut answer = Response::new(line::whole(Bytes::from(status)));
-    *answer.status_mut() = http::StatusCode::from_u16(code).expect("it is a status");
-    if retry_after > 0 {
-        answer.headers_mut().insert(http::header::RETRY_AFTER, retry_after.into());
-    }
-    (answer, Says::default())
-}
-
-const EXPIRED: &[u8] = b"{\"type\":\"ERROR\",\"object\":{\"kind\":\"Status\",\"code\":410}}\n";
 
 /// Many times what a trial takes.
 const MOST_STEPS: u32 = 100_000;
