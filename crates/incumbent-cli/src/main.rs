@@ -37,6 +37,7 @@ mod run;
 #[cfg(unix)]
 mod sidecar;
 mod status;
+mod stderr;
 mod step_down;
 mod timings;
 mod wait;

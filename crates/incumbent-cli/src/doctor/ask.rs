@@ -47,6 +47,7 @@ pub(super) async fn facts(
         beside: beside(&client, named).await,
         missing: Vec::new(),
         pods: server.pods(namespace).await,
+        out_of_reach: out_of_reach(),
     };
     let events = server.events(namespace).await;
     let mut locks = Vec::new();
@@ -67,6 +68,17 @@ pub(super) async fn facts(
         Err(error) => return Err(error),
     }
     Ok(facts)
+}
+
+#[cfg(target_os = "linux")]
+fn out_of_reach() -> Option<Vec<(&'static str, &'static str)>> {
+    let (_, gaps) = crate::run::look_at_reach(false);
+    Some(gaps.into_iter().map(|gap| (gap.what, gap.hint)).collect())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn out_of_reach() -> Option<Vec<(&'static str, &'static str)>> {
+    None
 }
 
 async fn views(

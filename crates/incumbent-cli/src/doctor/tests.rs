@@ -30,6 +30,7 @@ fn healthy() -> Facts {
         beside: Vec::new(),
         missing: Vec::new(),
         pods: Some(["web-1".to_owned()].into()),
+        out_of_reach: Some(Vec::new()),
     }
 }
 
@@ -268,4 +269,14 @@ fn the_middle_of_what_is_possible_is_taken_for_the_servers_time() {
     let said: Timestamp = "2026-11-28T08:00:00Z".parse().unwrap();
     let reading = super::ask::reading(said, sent, Duration::from_millis(200));
     assert_eq!((reading.ahead_ms, reading.error), (0, Duration::from_millis(600)));
+}
+
+#[test]
+fn what_run_cannot_kill_here_is_a_warning_that_says_what_to_do() {
+    let gaps = Some(vec![("a process that changes its user cannot be killed", "add KILL")]);
+    let findings = judge::findings(&Facts { out_of_reach: gaps, ..healthy() });
+    let text = to_text(&findings);
+    assert!(text.contains("WARN  run         a process that changes its user"), "{text}");
+    assert!(text.contains("hint: add KILL"), "{text}");
+    assert!(to_text(&judge::findings(&healthy())).contains("OK    run  "));
 }

@@ -7,8 +7,10 @@ mod support;
 
 mod ends;
 mod faults;
+mod kills;
 mod losses;
 mod once;
+mod starved;
 mod waits;
 
 use std::time::{Duration, Instant};
@@ -32,6 +34,13 @@ fn start(cluster: &Cluster, flags: &str, script: &str) -> Candidate {
     };
     command.args(["sh", "-c", &script]);
     Candidate::start(command)
+}
+
+/// The line of this event, whichever others came before and after.
+fn line(candidate: &Candidate, event: &str) -> Value {
+    let found = || candidate.history().into_iter().find(|line| line["event"] == event);
+    eventually(event, || found().is_some());
+    found().unwrap()
 }
 
 fn pid(line: &Value, of: &str) -> Pid {
