@@ -280,3 +280,11 @@ fn what_run_cannot_kill_here_is_a_warning_that_says_what_to_do() {
     assert!(text.contains("hint: add KILL"), "{text}");
     assert!(to_text(&judge::findings(&healthy())).contains("OK    run  "));
 }
+
+#[test]
+fn a_server_at_the_end_of_time_has_a_reading() {
+    for date in [Timestamp::MAX, Timestamp::MIN] {
+        let reading = super::ask::reading(date, Timestamp::UNIX_EPOCH, Duration::MAX);
+        assert_eq!(reading.ahead_ms > 0, date == Timestamp::MAX);
+    }
+}

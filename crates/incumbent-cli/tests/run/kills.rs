@@ -134,14 +134,49 @@ fn a_debugger_holds_run_and_the_guardian_and_the_watchdog_kills_the_command_and_
     let cluster = Cluster::start();
     let john = start(&cluster, "--lease-duration 1s", STUBBORN);
     let (first, child) = (line(&john, "up"), line(&john, "child"));
-    let held = [john.pid(), pid(&first, "parent")].map(|pid| pid.as_raw_nonzero().get());
-    if held.iter().any(|pid| ptrace::attach(nix::unistd::Pid::from_raw(*pid)).is_err()) {
+    let threads = [john.pid(), pid(&first, "parent")].map(|pid| pid.as_raw_nonzero().get());
+    let Some(_held) = hold(threads) else {
         return missing("ptrace", "this user may not trace processes");
-    }
+    };
     for name in ["pid", "parent"] {
         eventually("it is killed", || !is_alive(pid(&first, name)));
     }
     eventually("its child is killed", || !is_alive(pid(&child, "pid")));
+}
+
+/// Of all that could kill the command, only the kernel is left.
+#[test]
+fn a_debugger_holds_all_threads_and_the_kernel_kills_the_guardian_and_the_command() {
+    let cluster = Cluster::start();
+    let john = start(&cluster, "--lease-duration 1s", "trap '' TERM; exec sleep 60");
+    let first = line(&john, "up");
+    let threads = fs::read_dir(format!("/proc/{}/task", john.pid().as_raw_nonzero())).unwrap();
+    let threads = threads.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap());
+    let guardian = pid(&first, "parent").as_raw_nonzero().get();
+    let Some(_held) = hold(threads.chain([guardian])) else {
+        return missing("ptrace", "this user may not trace processes");
+    };
+    for name in ["pid", "parent"] {
+        eventually("it is killed", || !is_alive(pid(&first, name)));
+    }
+}
+
+/// Threads that stand still as under a debugger, until this is dropped.
+struct Held(Vec<nix::unistd::Pid>);
+
+/// None where this user may not do that.
+fn hold(threads: impl IntoIterator<Item = i32>) -> Option<Held> {
+    let threads: Vec<_> = threads.into_iter().map(nix::unistd::Pid::from_raw).collect();
+    let held = threads.iter().all(|thread| ptrace::attach(*thread).is_ok());
+    held.then_some(Held(threads))
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        for thread in &self.0 {
+            let _ = ptrace::detach(*thread, None);
+        }
+    }
 }
 
 const USER: u32 = 54_321;
