@@ -31,8 +31,8 @@ use guard::{Deadlines, Moment};
 pub(crate) use guardian::become_helper;
 pub(crate) use policy::Cause;
 use policy::{Next, Policy};
-pub(crate) use reach::look as look_at_reach;
 use reach::Means;
+pub(crate) use reach::look as look_at_reach;
 use signals::Signals;
 use standby::Standby;
 use ward::{Handle, Ward};
@@ -171,10 +171,10 @@ impl Runner {
                 Wait::Leads(leadership) => leadership,
                 Wait::Over(code) => return Ok(code),
             };
-            let next = self.lead(&leadership).await?;
-            // Nothing of the command is left.
+            let next = self.lead(&leadership).await;
+            // Nothing of the command is left, or it could not be started.
             leadership.release().await;
-            if let Next::Exit(code) = next {
+            if let Next::Exit(code) = next? {
                 return Ok(code);
             }
         }
@@ -184,7 +184,8 @@ impl Runner {
     pub(crate) async fn wait(&mut self) -> anyhow::Result<Wait> {
         let lock = self.candidate.lock().to_string();
         notify::tell(&format!("READY=1\nSTATUS=waiting to lead {lock}"));
-        let mut standby = Standby::new(self.args.on_follower.clone(), self.variables(None), self.means);
+        let mut standby =
+            Standby::new(self.args.on_follower.clone(), self.variables(None), self.means);
         let wait = self.wait_beside(&mut standby).await;
         standby.end(self.args.kill_after).await;
         wait

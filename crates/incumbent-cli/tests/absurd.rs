@@ -159,7 +159,8 @@ mod stub {
             }
         });
         let mut file = NamedTempFile::new().unwrap();
-        let clusters = format!("[{{\"name\":\"a\",\"cluster\":{{\"server\":\"http://{address}\"}}}}]");
+        let clusters =
+            format!("[{{\"name\":\"a\",\"cluster\":{{\"server\":\"http://{address}\"}}}}]");
         writeln!(
             file,
             "{{\"apiVersion\":\"v1\",\"kind\":\"Config\",\"current-context\":\"a\",\"clusters\":{clusters},\
@@ -179,7 +180,9 @@ mod stub {
                 false => ("429 Too Many Requests", r#"{"kind":"Status","code":429}"#),
             };
             let length = body.len();
-            let head = format!("HTTP/1.1 {code}\r\nContent-Type: application/json\r\n{header}: {value}\r\n");
+            let head = format!(
+                "HTTP/1.1 {code}\r\nContent-Type: application/json\r\n{header}: {value}\r\n"
+            );
             let sent = write!(line, "{head}Content-Length: {length}\r\n\r\n{body}");
             if sent.is_err() {
                 return;

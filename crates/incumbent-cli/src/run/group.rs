@@ -83,7 +83,8 @@ mod tests {
 
     #[test]
     fn the_folder_is_found_where_the_second_version_is_mounted() {
-        let mounts = "tmpfs /sys/fs/cgroup tmpfs rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0";
+        let mounts =
+            "tmpfs /sys/fs/cgroup tmpfs rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0";
         let groups = "4:memory:/a\n0::/b/c";
         assert_eq!(folder(groups, mounts), Some("/sys/fs/cgroup/unified/b/c".into()));
         assert_eq!((folder("4:memory:/a", mounts), folder(groups, "")), (None, None));

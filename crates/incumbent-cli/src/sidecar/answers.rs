@@ -119,7 +119,8 @@ impl Answers {
         let mut door = self.door();
         let (truth, valid_for) = self.look(&door);
         if truth.is_self && asker == Asker::Application {
-            let work_until = boot_time().saturating_add(valid_for).saturating_add(self.0.stop_budget);
+            let work_until =
+                boot_time().saturating_add(valid_for).saturating_add(self.0.stop_budget);
             door.work_until = door.work_until.max(work_until);
         }
         drop(door);

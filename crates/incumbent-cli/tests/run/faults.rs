@@ -320,13 +320,16 @@ fn run_killed_with_a_command_in_another_group() {
 
 #[test]
 fn run_and_guardian_stopped_with_a_command_in_another_group() {
-    Arena::start_with(moved()).play("other group, run, guardian: SIGSTOP", |arena, leader, up, rng| {
-        let _ = kill_process(pid(up, "parent"), Signal::STOP);
-        arena.members[leader].2.signal(Signal::STOP);
-        std::thread::sleep(millis(rng.u64(900..1800)));
-        let _ = kill_process(pid(up, "parent"), Signal::CONT);
-        arena.members[leader].2.signal(Signal::CONT);
-    });
+    Arena::start_with(moved()).play(
+        "other group, run, guardian: SIGSTOP",
+        |arena, leader, up, rng| {
+            let _ = kill_process(pid(up, "parent"), Signal::STOP);
+            arena.members[leader].2.signal(Signal::STOP);
+            std::thread::sleep(millis(rng.u64(900..1800)));
+            let _ = kill_process(pid(up, "parent"), Signal::CONT);
+            arena.members[leader].2.signal(Signal::CONT);
+        },
+    );
 }
 
 /// Nothing is to be waited for here: the gap is what a crash of the command costs.

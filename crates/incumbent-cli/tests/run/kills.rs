@@ -96,8 +96,12 @@ fn the_kernel_kills_the_command_when_the_guardian_dies_while_run_stands_still() 
     eventually("the command dies", || !is_alive(pid(&first, "pid")));
 }
 
-/// Ignores SIGTERM, as does its child in the same process group, and its daemon.
-const STUBBORN: &str = "trap '' TERM; (setsid sh -c 'echo \"{\\\"event\\\":\\\"daemon\\\",\\\"pid\\\":$$}\"; while :; do sleep 1; done' &); (sh -c 'echo \"{\\\"event\\\":\\\"child\\\",\\\"pid\\\":$$}\"; while :; do sleep 1; done') & while :; do sleep 1; done";
+/// A child in the process group of the command.
+const CHILD: &str =
+    r#"sh -c 'echo "{\"event\":\"child\",\"pid\":$$}"; while :; do sleep 1; done' &"#;
+
+/// Ignores SIGTERM, as do its child and its daemon.
+const STUBBORN: &str = r#"trap '' TERM; (setsid sh -c 'echo "{\"event\":\"daemon\",\"pid\":$$}"; while :; do sleep 1; done' &); sh -c 'echo "{\"event\":\"child\",\"pid\":$$}"; while :; do sleep 1; done' & while :; do sleep 1; done"#;
 
 #[test]
 fn run_and_the_guardian_are_stopped_and_nothing_of_the_command_lives_when_the_next_leads() {
@@ -132,7 +136,9 @@ fn the_guardian_is_killed_while_run_is_stopped_and_run_wakes_up_to_kill_the_rest
 #[test]
 fn a_debugger_holds_run_and_the_guardian_and_the_watchdog_kills_the_command_and_its_group() {
     let cluster = Cluster::start();
-    let john = start(&cluster, "--lease-duration 1s", STUBBORN);
+    // Without a daemon: nothing would be left to kill it when the test kills `run`.
+    let script = format!("trap '' TERM; {CHILD} while :; do sleep 1; done");
+    let john = start(&cluster, "--lease-duration 1s", &script);
     let (first, child) = (line(&john, "up"), line(&john, "child"));
     let threads = [john.pid(), pid(&first, "parent")].map(|pid| pid.as_raw_nonzero().get());
     let Some(_held) = hold(threads) else {
@@ -151,7 +157,8 @@ fn a_debugger_holds_all_threads_and_the_kernel_kills_the_guardian_and_the_comman
     let john = start(&cluster, "--lease-duration 1s", "trap '' TERM; exec sleep 60");
     let first = line(&john, "up");
     let threads = fs::read_dir(format!("/proc/{}/task", john.pid().as_raw_nonzero())).unwrap();
-    let threads = threads.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap());
+    let threads =
+        threads.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap());
     let guardian = pid(&first, "parent").as_raw_nonzero().get();
     let Some(_held) = hold(threads.chain([guardian])) else {
         return missing("ptrace", "this user may not trace processes");
@@ -231,7 +238,10 @@ fn run_holds_the_lock_while_a_process_that_it_cannot_kill_lives_and_says_so() {
     let log = || fs::read_to_string(&log).unwrap();
     let up = john.event("up");
     if up["root"] == false {
-        return missing("a setuid program", "this file system, or this container, lets none gain rights");
+        return missing(
+            "a setuid program",
+            "this file system, or this container, lets none gain rights",
+        );
     }
     assert!(log().contains("cannot be killed"), "it warns at the start: {}", log());
     john.signal(Signal::TERM);
@@ -257,10 +267,11 @@ struct ControlGroup(PathBuf);
 impl ControlGroup {
     fn create() -> Option<Self> {
         let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
-        let mount = mounts.lines().find_map(|line| match line.split(' ').collect::<Vec<_>>()[..] {
-            [_, place, "cgroup2", ..] => Some(PathBuf::from(place)),
-            _ => None,
-        })?;
+        let mount =
+            mounts.lines().find_map(|line| match line.split(' ').collect::<Vec<_>>()[..] {
+                [_, place, "cgroup2", ..] => Some(PathBuf::from(place)),
+                _ => None,
+            })?;
         let group = Self(mount.join(format!("incumbent-test-{}", std::process::id())));
         fs::create_dir(&group.0).ok()?;
         for path in [group.0.clone(), group.0.join("cgroup.procs")] {
@@ -301,7 +312,10 @@ fn a_control_group_kills_what_no_signal_may_reach() {
     let mut john = Candidate::start(command);
     let up = john.event("up");
     if up["root"] == false {
-        return missing("a setuid program", "this file system, or this container, lets none gain rights");
+        return missing(
+            "a setuid program",
+            "this file system, or this container, lets none gain rights",
+        );
     }
     john.signal(Signal::TERM);
     assert_eq!(john.end(), 128 + 9);
