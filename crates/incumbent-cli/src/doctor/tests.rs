@@ -88,7 +88,7 @@ fn where_all_is_well_it_says_so_and_nothing_else() {
     let findings = judge::findings(&healthy());
     assert!(findings.iter().all(|finding| finding.level == Level::Ok), "{findings:#?}");
     let checks: Vec<_> = findings.iter().map(|finding| finding.check).collect();
-    assert_eq!(checks, ["server", "rights", "latency", "clock", "locks"]);
+    assert_eq!(checks, ["server", "rights", "latency", "clock", "run", "locks"]);
 }
 
 /// The facts without the rights to these.
@@ -284,7 +284,7 @@ fn what_run_cannot_kill_here_is_a_warning_that_says_what_to_do() {
 #[test]
 fn a_server_at_the_end_of_time_has_a_reading() {
     for date in [Timestamp::MAX, Timestamp::MIN] {
-        let reading = super::ask::reading(date, Timestamp::UNIX_EPOCH, Duration::MAX);
+        let reading = super::ask::reading(date, Timestamp::UNIX_EPOCH, Duration::from_secs(1));
         assert_eq!(reading.ahead_ms > 0, date == Timestamp::MAX);
     }
 }
