@@ -94,14 +94,6 @@ impl Testbed {
         self.request("GET", &self.path(lock), None)
     }
 
-    /// Makes a ConfigMap with these annotations.
-    pub(crate) fn create_config_map(&self, name: &str, annotations: Value) {
-        let metadata = json!({ "name": name, "annotations": annotations });
-        let object = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata });
-        let path = format!("/api/v1/namespaces/{}/configmaps", self.namespace);
-        self.request("POST", &path, Some(object));
-    }
-
     /// Merges this into the lock.
     pub(crate) fn patch(&self, lock: &str, patch: Value) -> Value {
         self.request("PATCH", &self.path(lock), Some(patch))
