@@ -240,6 +240,9 @@ pub(crate) struct Run {
     /// How long the command may take to stop when asked to; a lost term may leave it less
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub(crate) kill_after: Duration,
+    /// Let setuid programs (sudo) that the command runs gain rights: this user cannot kill them [always so for root]
+    #[arg(long)]
+    pub(crate) allow_privilege_escalation: bool,
     #[command(flatten)]
     pub(crate) candidacy: Candidacy,
     #[command(flatten)]
@@ -302,6 +305,7 @@ impl Once {
             restart: Restart::Never,
             max_restarts: 0,
             kill_after: self.kill_after,
+            allow_privilege_escalation: false,
             candidacy: self.candidacy,
             timing: self.timing,
             cluster: self.cluster,

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use incumbent::Error;
 
-use crate::output;
+use crate::stderr;
 
 /// The demo was interrupted, as a shell says it.
 pub(crate) const INTERRUPTED: u8 = 130;
@@ -99,14 +99,14 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if is_broken_pipe(error) {
         return ExitCode::SUCCESS; // Whoever read our output has seen enough.
     }
-    output::say(&format!("error: {error:#}"));
+    stderr::say(&format!("error: {error:#}"));
     let known = error.downcast_ref::<Error>();
     let hint = match known {
         Some(known) => known.hint(),
         None => system_hint(error),
     };
     for (number, line) in hint.lines().enumerate() {
-        output::say(&format!("  {}{line}", if number == 0 { "hint: " } else { "      " }));
+        stderr::say(&format!("  {}{line}", if number == 0 { "hint: " } else { "      " }));
     }
     ExitCode::from(known.map_or(SYSTEM, code))
 }

@@ -38,6 +38,7 @@ mod run;
 #[cfg(unix)]
 mod sidecar;
 mod status;
+mod stderr;
 mod step_down;
 mod timings;
 mod wait;

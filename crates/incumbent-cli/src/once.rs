@@ -15,7 +15,7 @@ use incumbent::{Error, Leadership, Lock};
 
 use crate::args::{self, Settle};
 use crate::run::{Cause, End, Runner, Wait};
-use crate::{exit, output};
+use crate::{exit, output, stderr};
 use page::{Page, Sight, Trouble};
 use record::{Record, Rules, State, Step, Term};
 
@@ -139,7 +139,7 @@ impl Task {
         };
         self.unbegun = Unbegun::default();
         if cause == Cause::LostLeadership {
-            output::say(
+            stderr::say(
                 "error: leadership was lost, and the command stopped: whether it was done is in doubt",
             );
             return Ok(Some(exit::LOST));
@@ -188,7 +188,7 @@ impl Task {
     }
 
     fn superseded(&self, leadership: &Leadership) -> u8 {
-        output::say(&format!(
+        stderr::say(&format!(
             "error: the record was written under a token that is not older than ours ({}), so nothing was \
              started\n  hint: run it again; if that does not help, name a higher token with --token-floor",
             leadership.fencing_token()
@@ -212,7 +212,7 @@ impl Task {
                 tokio::time::sleep(patience).await;
             } => "this program was told to end".to_owned(),
         };
-        output::say(&format!(
+        stderr::say(&format!(
             "error: the command has ended with {code}, which is not recorded: {failure}"
         ));
         self.page.hint();
@@ -263,7 +263,7 @@ impl Page {
             let Some(seen) = &sight.record else { return Ok(0) };
             if seen.state == State::Running {
                 // It may run right now; who leads next finds out, and says so.
-                output::say(
+                stderr::say(
                     "error: it is marked as running: run it again to find out whether it is",
                 );
                 return Ok(exit::CONFLICT);
@@ -309,7 +309,7 @@ impl Page {
     fn tell(&self, seen: Option<&Record>, code: u8) -> u8 {
         let Some(record) = seen else { return code };
         if let Err(error) = output::line(&record.to_line()) {
-            output::say(&format!("error: cannot write to standard output: {error}"));
+            stderr::say(&format!("error: cannot write to standard output: {error}"));
         }
         if record.state == State::InDoubt {
             self.hint();
@@ -318,7 +318,7 @@ impl Page {
     }
 
     fn hint(&self) {
-        output::say(&format!(
+        stderr::say(&format!(
             "hint: look whether it was done, then: incumbent once {} --namespace {} --settle done (or \
              --settle again)",
             self.lock,

@@ -8,6 +8,8 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::stderr::Stderr;
+
 /// For a command that prints sentences, or the same for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Form {
@@ -22,19 +24,12 @@ pub(crate) fn line(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Says something on standard error. Where that is full or closed, what is said is lost, and nothing else.
-pub(crate) fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
-}
-
-/// The log goes to stderr: warnings, or what `RUST_LOG` asks for.
+/// The log goes to stderr, and never waits for a reader: warnings, or what `RUST_LOG` asks for.
 pub(crate) fn start_log() {
     let asked_for = std::env::var("RUST_LOG").ok().and_then(|targets| targets.parse().ok());
     let targets = asked_for.unwrap_or_else(|| Targets::new().with_target("incumbent", Level::WARN));
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(io::stderr)
-        // To say that standard error is full, there, would be a panic.
-        .log_internal_errors(false)
+        .with_writer(|| Stderr)
         .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .with_target(false);
     tracing_subscriber::registry().with(lines.with_filter(targets)).init();

@@ -3,11 +3,15 @@
 //! The command is under a guardian, a process of its own: it ends the command before anybody else may lead,
 //! whatever becomes of this process. The lock is given back only when nothing of the command is left.
 
+mod alarm;
 mod family;
+mod group;
 mod guard;
 mod guardian;
+mod hunt;
 mod notify;
 mod policy;
+mod reach;
 mod signals;
 mod standby;
 mod ward;
@@ -19,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use incumbent::survey::LockView;
-use incumbent::{Candidate, Error, Leader, Leadership, Observer, Overrun};
+use incumbent::{Candidate, Clock, Error, Leader, Leadership, Observer, Overrun};
 use jiff::Timestamp;
 
 use crate::{args, elect, exit};
@@ -27,6 +31,8 @@ use guard::{Deadlines, Moment};
 pub(crate) use guardian::become_helper;
 pub(crate) use policy::Cause;
 use policy::{Next, Policy};
+use reach::Means;
+pub(crate) use reach::look as look_at_reach;
 use signals::Signals;
 use standby::Standby;
 use ward::{Handle, Ward};
@@ -68,15 +74,19 @@ impl Current {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = handle;
     }
 
+    /// Says whether there was one.
+    fn kill(&self) -> bool {
+        let handle = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        handle.inspect(Handle::kill).is_some()
+    }
+
     fn action(&self) -> impl Fn(Overrun) + Send + Sync + 'static {
         let current = self.clone();
         move |overrun| {
-            let handle = current.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            if let Some(handle) = handle {
-                // Before anything is said of it: stderr may block.
-                handle.kill();
+            // It is killed before it is told of: the words need more than the deed.
+            if current.kill() {
                 let lock = &overrun.lock;
-                tracing::error!(%lock, "the command still ran at the end of its lease: it was killed");
+                tracing::error!(%lock, "the command still ran at the end of its lease: killed it");
             }
         }
     }
@@ -89,6 +99,7 @@ pub(crate) struct Runner {
     signals: Signals,
     policy: Policy,
     current: Current,
+    means: Means,
     /// How often to look whether the term was renewed.
     tick: Duration,
     /// Then one that only tries gives up for a sign of life, not for a name.
@@ -108,6 +119,10 @@ impl Runner {
         // Before anything else: from here on a signal ends this process in order.
         let mut signals = Signals::listen()?;
         family::adopt_orphans()?;
+        let (means, gaps) = reach::look(args.allow_privilege_escalation);
+        for gap in gaps {
+            tracing::warn!("{}; {}", gap.what, gap.hint);
+        }
         let timing = args.timing.timing()?;
         let set_up = async {
             let (client, namespace) = args.cluster.connect().await?;
@@ -137,7 +152,7 @@ impl Runner {
             restarts: 0,
         };
         let tick = timing.renew_interval() / 4;
-        Ok(Ok(Self { args, candidate, signals, policy, current, tick, holder_seems_dead }))
+        Ok(Ok(Self { args, candidate, signals, policy, current, means, tick, holder_seems_dead }))
     }
 
     pub(crate) fn identity(&self) -> &str {
@@ -165,10 +180,10 @@ impl Runner {
                 Wait::Leads(leadership) => leadership,
                 Wait::Over(code) => return Ok(code),
             };
-            let next = self.lead(&leadership).await?;
-            // Nothing of the command is left.
+            let next = self.lead(&leadership).await;
+            // Nothing of the command is left, or it could not be started.
             leadership.release().await;
-            if let Next::Exit(code) = next {
+            if let Next::Exit(code) = next? {
                 return Ok(code);
             }
         }
@@ -178,7 +193,8 @@ impl Runner {
     pub(crate) async fn wait(&mut self) -> anyhow::Result<Wait> {
         let lock = self.candidate.lock().to_string();
         notify::tell(&format!("READY=1\nSTATUS=waiting to lead {lock}"));
-        let mut standby = Standby::new(self.args.on_follower.clone(), self.variables(None));
+        let mut standby =
+            Standby::new(self.args.on_follower.clone(), self.variables(None), self.means);
         let wait = self.wait_beside(&mut standby).await;
         standby.end(self.args.kill_after).await;
         wait
@@ -241,7 +257,8 @@ impl Runner {
         leadership: &Leadership,
     ) -> anyhow::Result<(Cause, End)> {
         let variables = self.variables(Some(leadership.fencing_token().0));
-        let mut ward = Ward::start(&self.args.command, &variables, deadlines(leadership))?;
+        let deadlines = deadlines(leadership);
+        let mut ward = Ward::start(&self.args.command, &variables, self.means, deadlines)?;
         self.current.set(Some(ward.handle()));
         let (cause, end) = self.accompany(leadership, &mut ward).await;
         self.current.set(None);
@@ -362,10 +379,11 @@ fn seems_dead(view: &LockView) -> bool {
 async fn somebody_lives(observer: &Observer, own: &str) {
     let mut first = None;
     loop {
+        // A claim is valid for ever: only this kind of moment has a "never".
         if let Leader::Known { identity, token, valid_for, .. } = observer.leader()
             && identity.as_str() != own
         {
-            let (term, until) = ((identity, token), Instant::now() + valid_for);
+            let (term, until) = ((identity, token), Clock::system().instant() + valid_for);
             let (known, end) = first.get_or_insert_with(|| (term.clone(), until));
             if *known != term || until > *end + MORE_THAN_ROUNDING {
                 return;

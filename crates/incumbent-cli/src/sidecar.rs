@@ -28,6 +28,7 @@ use self::routes::Routes;
 use self::status_file::StatusFile;
 use crate::elect::{look_before, shutdown_signal};
 use crate::metrics::Exporter;
+use crate::stderr;
 use crate::web::access::Access;
 use crate::web::listen::{Door, Listen};
 
@@ -62,9 +63,9 @@ pub(crate) async fn run(args: Sidecar) -> anyhow::Result<ExitCode> {
         let file = StatusFile::create(path, args.status_mode, &answers)?;
         parts.spawn(file.keep(answers.clone(), tick));
     }
-    eprintln!("sidecar: {}", door.place()?);
+    stderr::say(&format!("sidecar: {}", door.place()?));
     if let Some(probes) = probes {
-        eprintln!("probes: {}", probes.place()?);
+        stderr::say(&format!("probes: {}", probes.place()?));
         tokio::spawn(probes.keep(routes.clone().with(Access::Probes)));
     }
     parts.spawn(door.keep(routes.with(access)));

@@ -32,7 +32,7 @@ fn an_election_that_goes_on_is_well() {
         let (code, checks) = doctor(&mut cluster.command(arguments));
         assert_eq!(code, 0, "{checks:#?}");
         let all: Vec<_> = checks.iter().map(|finding| finding["level"].as_str().unwrap()).collect();
-        assert_eq!(all, ["OK"; 5], "{checks:#?}");
+        assert_eq!(all, ["OK"; 6], "{checks:#?}");
     }
     let text = cluster.run("doctor").stdout;
     assert!(text.starts_with("OK    server      the API server answers (Kubernetes v1."), "{text}");

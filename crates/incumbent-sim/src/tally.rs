@@ -150,7 +150,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// All outcomes, with their names.
-    pub const TABLE: [(Self, &'static str); 31] = [
+    pub const TABLE: [(Self, &'static str); 32] = [
         (Self::Term, "terms"),
         (Self::Renewal, "renewals"),
         (Self::LostByDeadline, "lost by the clock"),

@@ -33,7 +33,7 @@ pub(super) async fn facts(
     let version = server.version().await?;
     let (latency, clock) = server.measure(namespace, named.first(), timing).await;
     let ahead = clock.map_or(0, |clock| clock.ahead_ms);
-    let now = Timestamp::now() + jiff::SignedDuration::from_millis(ahead);
+    let now = later(Timestamp::now(), jiff::SignedDuration::from_millis(ahead));
     let mut facts = Facts {
         namespace: namespace.to_owned(),
         timing,
@@ -47,6 +47,7 @@ pub(super) async fn facts(
         beside: beside(&client, named).await,
         missing: Vec::new(),
         pods: server.pods(namespace).await,
+        out_of_reach: out_of_reach(),
     };
     let events = server.events(namespace).await;
     let mut locks = Vec::new();
@@ -67,6 +68,17 @@ pub(super) async fn facts(
         Err(error) => return Err(error),
     }
     Ok(facts)
+}
+
+#[cfg(target_os = "linux")]
+fn out_of_reach() -> Option<Vec<(&'static str, &'static str)>> {
+    let (_, gaps) = crate::run::look_at_reach(false);
+    Some(gaps.into_iter().map(|gap| (gap.what, gap.hint)).collect())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn out_of_reach() -> Option<Vec<(&'static str, &'static str)>> {
+    None
 }
 
 async fn views(
@@ -289,9 +301,15 @@ fn root_cause(error: &dyn std::error::Error) -> String {
 pub(super) fn reading(date: Timestamp, sent_at: Timestamp, took: Duration) -> ClockReading {
     let half_second = jiff::SignedDuration::from_millis(500);
     let half_way = jiff::SignedDuration::try_from(took / 2).unwrap_or_default();
-    let ahead = (date + half_second).duration_since(sent_at + half_way);
+    let ahead = later(date, half_second).duration_since(later(sent_at, half_way));
     let ahead_ms = i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX);
-    ClockReading { ahead_ms, error: Duration::from_millis(500) + took / 2 }
+    ClockReading { ahead_ms, error: Duration::from_millis(500).saturating_add(took / 2) }
+}
+
+/// What a server says may lie at the end of all times that can be written down.
+fn later(time: Timestamp, by: jiff::SignedDuration) -> Timestamp {
+    let end = if by.is_negative() { Timestamp::MIN } else { Timestamp::MAX };
+    time.checked_add(by).unwrap_or(end)
 }
 
 /// `Sat, 28 Nov 2026 08:00:00 GMT`

@@ -30,6 +30,8 @@ pub(super) struct Facts {
     pub(super) missing: Vec<Lock>,
     /// The Pods of the namespace by name, where they may be listed.
     pub(super) pods: Option<BTreeMap<String, PodFacts>>,
+    /// What `incumbent run` could not kill, here and as this user, and what to do; `None` where there is no `run`.
+    pub(super) out_of_reach: Option<Vec<(&'static str, &'static str)>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]

@@ -12,6 +12,7 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     findings.extend(rights(facts));
     findings.push(latency(facts));
     findings.push(clock(facts));
+    findings.extend(reach(facts));
     findings.extend(locks::findings(facts));
     findings
 }
@@ -141,6 +142,20 @@ fn clock(facts: &Facts) -> Finding {
          Events mislead people, and candidates of fabric8 do compare"
     );
     Finding::warn("clock", message).hint("keep the clocks in step: chronyc tracking, timedatectl")
+}
+
+/// What `incumbent run` can kill, where it would run here.
+fn reach(facts: &Facts) -> Vec<Finding> {
+    match facts.out_of_reach.as_deref() {
+        None => vec![Finding::skip("run", "incumbent run is for Linux")],
+        Some([]) => {
+            let message = "started here by this user, it can kill all processes of its command";
+            vec![Finding::ok("run", message)]
+        }
+        Some(gaps) => {
+            gaps.iter().map(|(what, hint)| Finding::warn("run", *what).hint(*hint)).collect()
+        }
+    }
 }
 
 /// Less than that misleads nobody.

@@ -30,6 +30,7 @@ fn healthy() -> Facts {
         beside: Vec::new(),
         missing: Vec::new(),
         pods: Some([("web-1".to_owned(), PodFacts::default())].into()),
+        out_of_reach: Some(Vec::new()),
     }
 }
 
@@ -87,7 +88,7 @@ fn where_all_is_well_it_says_so_and_nothing_else() {
     let findings = judge::findings(&healthy());
     assert!(findings.iter().all(|finding| finding.level == Level::Ok), "{findings:#?}");
     let checks: Vec<_> = findings.iter().map(|finding| finding.check).collect();
-    assert_eq!(checks, ["server", "rights", "latency", "clock", "locks"]);
+    assert_eq!(checks, ["server", "rights", "latency", "clock", "run", "locks"]);
 }
 
 /// The facts without the rights to these.
@@ -281,4 +282,22 @@ fn the_middle_of_what_is_possible_is_taken_for_the_servers_time() {
     let said: Timestamp = "2026-11-28T08:00:00Z".parse().unwrap();
     let reading = super::ask::reading(said, sent, Duration::from_millis(200));
     assert_eq!((reading.ahead_ms, reading.error), (0, Duration::from_millis(600)));
+}
+
+#[test]
+fn what_run_cannot_kill_here_is_a_warning_that_says_what_to_do() {
+    let gaps = Some(vec![("a process that changes its user cannot be killed", "add KILL")]);
+    let findings = judge::findings(&Facts { out_of_reach: gaps, ..healthy() });
+    let text = to_text(&findings);
+    assert!(text.contains("WARN  run         a process that changes its user"), "{text}");
+    assert!(text.contains("hint: add KILL"), "{text}");
+    assert!(to_text(&judge::findings(&healthy())).contains("OK    run  "));
+}
+
+#[test]
+fn a_server_at_the_end_of_time_has_a_reading() {
+    for date in [Timestamp::MAX, Timestamp::MIN] {
+        let reading = super::ask::reading(date, Timestamp::UNIX_EPOCH, Duration::from_secs(1));
+        assert_eq!(reading.ahead_ms > 0, date == Timestamp::MAX);
+    }
 }

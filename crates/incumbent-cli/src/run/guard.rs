@@ -15,7 +15,17 @@ pub(crate) struct Deadlines {
 impl Deadlines {
     /// Of what runs while others lead: it has no term that could end.
     pub(crate) const NONE: Self = Self { stop_at: Moment::MAX, kill_at: Moment::MAX };
+
+    /// When the kernel kills a guardian that has not begun to kill. The time to kill a command is a third of the time
+    /// it has to stop; this leaves more than half of it.
+    fn last_resort(self) -> Moment {
+        let spent = (self.kill_at.saturating_sub(self.stop_at) / 8).min(LONGEST_HESITATION);
+        self.kill_at.saturating_add(spent)
+    }
 }
+
+/// A quarter of a second: half of the longest time that there is to kill a command.
+const LONGEST_HESITATION: Moment = 250_000_000;
 
 /// What a guardian learns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +132,14 @@ impl Guard {
         }
     }
 
+    /// When the guardian is of no more use, and its death is the command's: never, once it kills.
+    pub(crate) fn last_resort_at(&self) -> Moment {
+        match self.phase {
+            Phase::Running | Phase::Stopping { .. } => self.deadlines.last_resort(),
+            Phase::Killing => Moment::MAX,
+        }
+    }
+
     fn wake_at(&self) -> Moment {
         match self.phase {
             Phase::Running => self.deadlines.stop_at,
@@ -211,6 +229,22 @@ mod tests {
         let mut follower = Guard::new(Deadlines::NONE);
         let told = Output { terminate: true, kill: false, wake_at: 10 + ORPHANS_GRACE };
         assert_eq!(follower.step(10, Input::Orphaned), told);
+    }
+
+    #[test]
+    fn the_last_resort_comes_after_the_kill_and_never_while_it_kills() {
+        let mut guard = Guard::new(TERM);
+        assert_eq!(guard.last_resort_at(), 145);
+        let later = Deadlines { stop_at: 200, kill_at: 240 };
+        let _ = guard.step(90, Input::Extended(later));
+        assert_eq!(guard.last_resort_at(), 245);
+        let _ = guard.step(100, Input::Stop { kill_at: 110 });
+        assert_eq!(guard.last_resort_at(), 245);
+        let _ = guard.step(110, Input::Woken);
+        assert_eq!(guard.last_resort_at(), Moment::MAX);
+        assert_eq!(Guard::new(Deadlines::NONE).last_resort_at(), Moment::MAX);
+        let long = Deadlines { stop_at: 0, kill_at: 60_000_000_000 };
+        assert_eq!(Guard::new(long).last_resort_at(), 60_250_000_000);
     }
 
     #[test]

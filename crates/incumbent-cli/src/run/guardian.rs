@@ -1,9 +1,11 @@
 //! The guardian: a small process between `run` and its command, which ends the command in time also when
 //! `run` cannot.
 //!
-//! It has one thread and no runtime, asks nobody, and needs nothing but its own clock. All descendants of the
-//! command come to it when their parents die, so nothing that the command has started can hide. It ends only
-//! when no process is left; if it is killed itself, the kernel kills the command, and `run` the rest.
+//! It has one thread and no runtime, asks nobody, and needs nothing but its own clock. All that it needs to kill is
+//! open before the command starts. All descendants of the command come to it when their parents die, so nothing that
+//! the command has started can hide. It ends only when no process is left; if it is killed itself, the kernel kills
+//! the command, and `run` the rest. If it is stopped, the kernel wakes it when it has to act; if that does not help,
+//! the kernel kills it, and by that the command.
 
 use std::ffi::OsString;
 use std::io::{self, IoSliceMut, Read, Write};
@@ -11,6 +13,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -22,15 +25,19 @@ use rustix::process::{
     self, Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions, getpriority_process,
     setpriority_process,
 };
+use rustix::thread::set_no_new_privs;
 use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, clock_gettime,
     timerfd_create, timerfd_settime,
 };
 
-use super::family;
+use super::alarm::Alarm;
+use super::family::{self, Survivor};
+use super::group::{self, Group};
 use super::guard::{Deadlines, Guard, Input, Moment, Output};
+use super::hunt::Hunt;
 use super::wire::{self, End, Order, Report};
-use crate::exit;
+use crate::{exit, stderr};
 
 /// The first argument of a process that is a guardian, or on its way to become the command.
 pub(crate) const GUARD: &str = "__guard";
@@ -41,14 +48,33 @@ pub(crate) fn become_helper() -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
     let role = arguments.next()?;
     if role == GUARD {
-        Some(guard(arguments.collect()).unwrap_or_else(|error| {
-            eprintln!("error: the guardian of the command: {error}");
-            ExitCode::FAILURE
-        }))
+        Some(guard(arguments))
     } else if role == LAUNCH {
         Some(launch(arguments))
     } else {
         None
+    }
+}
+
+/// How a command is started: what `run` tells its guardian, and that the process that becomes the command.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Start {
+    /// Its programs gain no rights by being setuid.
+    pub(crate) is_confined: bool,
+    /// The folder of its control group.
+    pub(crate) group: Option<PathBuf>,
+}
+
+impl Start {
+    pub(crate) fn arguments(&self) -> [OsString; 2] {
+        let confined = if self.is_confined { "confined" } else { "free" };
+        [confined.into(), self.group.clone().unwrap_or_default().into()]
+    }
+
+    fn take(arguments: &mut impl Iterator<Item = OsString>) -> Option<Self> {
+        let is_confined = arguments.next()? == "confined";
+        let group = Some(PathBuf::from(arguments.next()?)).filter(|folder| folder != Path::new(""));
+        Some(Self { is_confined, group })
     }
 }
 
@@ -59,39 +85,38 @@ pub(crate) fn now() -> Moment {
     u64::try_from(since_start.as_nanos()).unwrap_or(Moment::MAX)
 }
 
-fn guard(command: Vec<OsString>) -> io::Result<ExitCode> {
-    let signals = notice_signals()?;
-    family::adopt_orphans()?;
-    let (control, input, deadlines) = receive_start()?;
+fn guard(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let Some(start) = Start::take(&mut arguments) else { return ExitCode::FAILURE };
+    let (mut guardian, input) = match Guardian::prepare(start.group.clone()) {
+        Ok(prepared) => prepared,
+        Err(error) => return failed("cannot watch over the command", &error),
+    };
     let usual = getpriority_process(None).unwrap_or(0);
     // It is woken rarely, and then at once where that is allowed.
     let _ = setpriority_process(None, -20);
     let _ = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::ONFAULT);
-    let terminal = input.try_clone()?;
     let mut launch = Command::new(SELF);
     launch.arg(LAUNCH).arg(process::getpid().as_raw_nonzero().to_string()).arg(usual.to_string());
-    launch.args(command).stdin(Stdio::from(input)).process_group(0);
-    let guard = Guard::new(deadlines);
-    // Before this line there may have been a pause of any length.
-    if !guard.may_start(now()) {
-        (&control).write_all(Report::Gone(End::Unstarted(exit::LOST)).line().as_bytes())?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let child = Pid::from_child(&launch.spawn()?);
-    let mut guardian = Guardian {
-        guard,
-        control: Some(control),
-        read: Vec::new(),
-        signals,
-        timer: timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC)?,
-        child,
-        terminal,
-        shell: None,
+    launch.args(start.arguments()).args(arguments).stdin(Stdio::from(input)).process_group(0);
+    // Before this line there may have been a pause of any length. After it nothing may fail: the command is this
+    // process's to end.
+    let end = match guardian.guard.may_start(now()) {
+        false => End::Unstarted(exit::LOST),
+        true => match launch.spawn() {
+            Ok(child) => guardian.guard(Pid::from_child(&child)),
+            Err(error) => {
+                failed("cannot start the command", &error);
+                End::REFUSED
+            }
+        },
     };
-    guardian.report(Report::Started(child.as_raw_nonzero().get()));
-    let end = guardian.watch()?;
     guardian.report(Report::Gone(end));
-    Ok(ExitCode::SUCCESS)
+    ExitCode::SUCCESS
+}
+
+fn failed(what: &str, error: &io::Error) -> ExitCode {
+    stderr::say(&format!("error: the guardian {what}: {error}"));
+    ExitCode::from(End::REFUSED.code())
 }
 
 /// What this very program is started as, also where its file was replaced meanwhile.
@@ -144,6 +169,17 @@ fn receive_start() -> io::Result<(UnixStream, OwnedFd, Deadlines)> {
 fn launch(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let mut number = || arguments.next()?.to_str()?.parse::<i32>().ok();
     let (guardian, priority) = (number(), number());
+    let Some(start) = Start::take(&mut arguments) else { return ExitCode::FAILURE };
+    if start.is_confined
+        && let Err(error) = set_no_new_privs(true)
+    {
+        return failed("cannot confine the command", &error.into());
+    }
+    if let Some(folder) = &start.group
+        && let Err(error) = group::join(folder)
+    {
+        return failed("cannot move the command to its control group", &error);
+    }
     let is_set = process::set_parent_process_death_signal(Some(Signal::KILL)).is_ok();
     // It may have died before that was said.
     if !is_set || process::getppid().map(|pid| pid.as_raw_nonzero().get()) != guardian {
@@ -152,7 +188,7 @@ fn launch(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let _ = setpriority_process(None, priority.unwrap_or(0));
     let Some(program) = arguments.next() else { return ExitCode::FAILURE };
     let error = Command::new(&program).args(arguments).exec();
-    eprintln!("error: cannot run {}: {error}", program.display());
+    stderr::say(&format!("error: cannot run {}: {error}", program.display()));
     ExitCode::from(match error.kind() {
         io::ErrorKind::NotFound => NOT_FOUND,
         _ => NOT_EXECUTABLE,
@@ -170,68 +206,106 @@ struct Guardian {
     read: Vec<u8>,
     signals: UnixStream,
     timer: OwnedFd,
-    /// The command: also the number of its process group. It is buried last, so that the number stays its own.
-    child: Pid,
+    /// For when this process is stopped.
+    wake: Option<Alarm>,
+    last_resort: Option<Alarm>,
+    group: Option<Group>,
     terminal: OwnedFd,
     /// The process group that the terminal goes back to.
     shell: Option<Pid>,
 }
 
 impl Guardian {
+    /// All that may fail, and the command's standard input.
+    fn prepare(group: Option<PathBuf>) -> io::Result<(Self, OwnedFd)> {
+        let signals = notice_signals()?;
+        family::adopt_orphans()?;
+        let (control, input, deadlines) = receive_start()?;
+        let guardian = Self {
+            guard: Guard::new(deadlines),
+            control: Some(control),
+            read: Vec::new(),
+            signals,
+            timer: timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC)?,
+            wake: Alarm::that_wakes(),
+            last_resort: Alarm::that_kills(),
+            group: group.map(Group::open).transpose()?,
+            terminal: input.try_clone()?,
+            shell: None,
+        };
+        Ok((guardian, input))
+    }
+
     /// Watches over the command until nothing of it is left.
-    fn watch(&mut self) -> io::Result<End> {
+    fn guard(&mut self, child: Pid) -> End {
+        self.report(Report::Started(child.as_raw_nonzero().get()));
+        self.watch(child);
+        self.kill(child)
+    }
+
+    /// Returns when the command is to be killed, or has ended.
+    fn watch(&mut self, child: Pid) {
         let mut output = self.guard.step(now(), Input::Woken);
         loop {
             if output.terminate {
-                if self.ended().is_none() {
+                if ended(child).is_none() {
                     self.report(Report::Stopping);
                 }
-                self.terminate();
+                terminate(child);
             }
             if output.kill {
-                return self.kill();
+                return;
             }
-            self.wait(&output)?;
+            self.wait(&output);
             output = self.guard.step(now(), Input::Woken);
-            let orders = self.orders();
-            for input in orders {
+            for input in self.orders(child) {
                 let next = self.guard.step(now(), input);
                 let terminate = output.terminate || next.terminate;
                 output = Output { terminate, ..next };
             }
-            family::bury_children(Some(self.child));
-            if self.ended().is_some() {
+            family::bury_children(Some(child));
+            if ended(child).is_some() {
                 let terminate = output.terminate;
                 output = Output { terminate, ..self.guard.step(now(), Input::Ended) };
             } else {
-                self.wake_from_terminal_stop();
+                wake_from_terminal_stop(child);
             }
         }
     }
 
     /// Waits for a message, a signal, or the time.
-    fn wait(&mut self, output: &Output) -> io::Result<()> {
+    fn wait(&mut self, output: &Output) {
+        self.set_alarms(output.wake_at);
         let nanos = i64::try_from(output.wake_at).unwrap_or(i64::MAX);
         let at = Timespec { tv_sec: nanos / 1_000_000_000, tv_nsec: nanos % 1_000_000_000 };
         let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
         let alarm = Itimerspec { it_interval: zero, it_value: at };
-        timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &alarm)?;
+        let is_set = timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &alarm).is_ok();
         let mut sources = vec![
             PollFd::new(&self.timer, PollFlags::IN),
             PollFd::new(&self.signals, PollFlags::IN),
         ];
         sources.extend(self.control.as_ref().map(|line| PollFd::new(line, PollFlags::IN)));
-        match poll(&mut sources, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+        await_any(&mut sources, (!is_set).then_some(WITHOUT_A_TIMER));
+        self.hear_signals();
+    }
+
+    fn set_alarms(&mut self, wake_at: Moment) {
+        if let Some(alarm) = &mut self.wake {
+            alarm.set(wake_at);
         }
+        if let Some(alarm) = &mut self.last_resort {
+            alarm.set(self.guard.last_resort_at());
+        }
+    }
+
+    fn hear_signals(&mut self) {
         let mut bytes = [0; 64];
         while matches!(self.signals.read(&mut bytes), Ok(1..)) {}
-        Ok(())
     }
 
     /// Reads what `run` says, and does of it what needs no decision.
-    fn orders(&mut self) -> Vec<Input> {
+    fn orders(&mut self, child: Pid) -> Vec<Input> {
         let Some(control) = &mut self.control else { return Vec::new() };
         let mut bytes = [0; 4096];
         let is_over = loop {
@@ -248,7 +322,7 @@ impl Guardian {
                 Some(Order::Extend(deadlines)) => inputs.push(Input::Extended(deadlines)),
                 Some(Order::Stop { kill_at }) => inputs.push(Input::Stop { kill_at }),
                 Some(Order::Bound { kill_at }) => inputs.push(Input::Bound { kill_at }),
-                Some(Order::Signal(signal)) => self.pass_on(signal),
+                Some(Order::Signal(signal)) => pass_on(child, Signal::from_named_raw(signal)),
                 Some(Order::Terminal(group)) => self.shell = Pid::from_raw(group),
                 None => {}
             }
@@ -260,67 +334,54 @@ impl Guardian {
         inputs
     }
 
-    fn pass_on(&self, signal: i32) {
-        if let Some(signal) = Signal::from_named_raw(signal) {
-            let _ = process::kill_process_group(self.child, signal);
-        }
-    }
-
-    /// What is stopped, hears nothing until it goes on.
-    fn terminate(&self) {
-        for signal in [Signal::TERM, Signal::CONT] {
-            let _ = process::kill_process_group(self.child, signal);
-        }
-    }
-
-    /// Kills all there is, until nothing is left.
-    fn kill(&mut self) -> io::Result<End> {
-        let mut pause = Duration::from_micros(100);
-        loop {
-            let _ = process::kill_process_group(self.child, Signal::KILL);
-            let were_others_there = family::kill_children(Some(self.child));
-            if let Some(end) = self.ended()
-                && !were_others_there
-            {
-                // Whatever it left has come to this process by now: the kernel hands it over before it
-                // tells of a death.
-                self.give_terminal_back();
-                process::waitpid(Some(self.child), WaitOptions::empty())?;
-                while !family::is_childless() {
-                    family::kill_children(None);
-                }
-                return Ok(end);
+    /// Kills all there is, until nothing is left. The command is buried last but for what it leaves behind, so that
+    /// its number stays its own.
+    fn kill(&mut self, child: Pid) -> End {
+        let mut hunt = Hunt::start(now());
+        let end = loop {
+            let mut survivors = vec![family::kill(child)];
+            let _ = process::kill_process_group(child, Signal::KILL);
+            if let Some(group) = &self.group {
+                group.kill();
             }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(5));
+            survivors.extend(family::kill_children(Some(child)));
+            if let Some(end) = ended(child) {
+                break end;
+            }
+            self.await_death(&mut hunt, &survivors);
+        };
+        self.give_terminal_back(child);
+        let _ = process::waitpid(Some(child), WaitOptions::empty());
+        // All that it leaves behind has come to this process by now: the kernel hands it over before it tells of a
+        // death.
+        while !family::is_childless() {
+            let survivors = family::kill_children(None);
+            self.await_death(&mut hunt, &survivors);
         }
+        if let Some(group) = &self.group {
+            group.remove();
+        }
+        end
     }
 
-    /// How the command ended, if it has. It is left to be buried later.
-    fn ended(&self) -> Option<End> {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        let status = process::waitid(WaitId::Pid(self.child), options).ok()??;
-        end_of(&status)
-    }
-
-    /// A leader that stands still would lose its term, and the shell knows nothing of it: Ctrl-Z does
-    /// nothing. Who really wants it sends SIGSTOP.
-    fn wake_from_terminal_stop(&self) {
-        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
-        if let Ok(Some(status)) = process::waitid(WaitId::Pid(self.child), options)
-            && status.stopping_signal() == Some(Signal::TSTP.as_raw())
-        {
-            let _ = process::kill_process_group(self.child, Signal::CONT);
+    /// Waits until a child has died, or a moment. The alarm goes on waking this process while it kills.
+    fn await_death(&mut self, hunt: &mut Hunt, survivors: &[Survivor]) {
+        if let Some(complaint) = hunt.complaint(now(), survivors) {
+            stderr::say(&format!("error: {complaint}"));
         }
+        let pause = hunt.pause();
+        self.set_alarms(now().saturating_add(STOPPED_WHILE_IT_KILLS));
+        await_any(&mut [PollFd::new(&self.signals, PollFlags::IN)], Some(pause));
+        self.hear_signals();
     }
 
     /// Only a member of the group that has the terminal may give it away unasked. The group lasts until the
     /// command is buried.
-    fn give_terminal_back(&self) {
+    fn give_terminal_back(&self, child: Pid) {
         if let Some(shell) = self.shell
-            && process::setpgid(None, Some(self.child)).is_ok()
+            && process::setpgid(None, Some(child)).is_ok()
         {
-            if rustix::termios::tcgetpgrp(&self.terminal) == Ok(self.child) {
+            if rustix::termios::tcgetpgrp(&self.terminal) == Ok(child) {
                 let _ = rustix::termios::tcsetpgrp(&self.terminal, shell);
             }
             let _ = process::setpgid(None, Some(process::getpid()));
@@ -331,6 +392,56 @@ impl Guardian {
         if let Some(control) = &mut self.control {
             let _ = control.write_all(report.line().as_bytes());
         }
+    }
+}
+
+/// For as long as there is no timer to wait for.
+const WITHOUT_A_TIMER: Duration = Duration::from_millis(5);
+
+/// When a guardian that was stopped while it killed goes on: 20 ms.
+const STOPPED_WHILE_IT_KILLS: Moment = 20_000_000;
+
+/// Waits until one of these is ready, or so long. Where the kernel refuses to wait, it is a moment.
+fn await_any(sources: &mut [PollFd<'_>], at_most: Option<Duration>) {
+    let timeout = at_most.and_then(|pause| Timespec::try_from(pause).ok());
+    if let Err(error) = poll(sources, timeout.as_ref())
+        && error != rustix::io::Errno::INTR
+    {
+        std::thread::sleep(WITHOUT_A_TIMER);
+    }
+}
+
+/// To the command's process group, and to the command where it has moved to another one.
+fn pass_on(child: Pid, signal: Option<Signal>) {
+    let Some(signal) = signal else { return };
+    let _ = process::kill_process_group(child, signal);
+    if process::getpgid(Some(child)) != Ok(child) {
+        let _ = process::kill_process(child, signal);
+    }
+}
+
+/// What is stopped, hears nothing until it goes on.
+fn terminate(child: Pid) {
+    for signal in [Signal::TERM, Signal::CONT] {
+        pass_on(child, Some(signal));
+    }
+}
+
+/// How the command ended, if it has. It is left to be buried later.
+fn ended(child: Pid) -> Option<End> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let status = process::waitid(WaitId::Pid(child), options).ok()??;
+    end_of(&status)
+}
+
+/// A leader that stands still would lose its term, and the shell knows nothing of it: Ctrl-Z does
+/// nothing. Who really wants it sends SIGSTOP.
+fn wake_from_terminal_stop(child: Pid) {
+    let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+    if let Ok(Some(status)) = process::waitid(WaitId::Pid(child), options)
+        && status.stopping_signal() == Some(Signal::TSTP.as_raw())
+    {
+        pass_on(child, Some(Signal::CONT));
     }
 }
 

@@ -7,18 +7,24 @@ use std::io;
 use std::time::Duration;
 
 use super::after;
+use super::reach::Means;
 use super::signals;
 use super::ward::Ward;
 
 pub(crate) struct Standby {
     program: Option<OsString>,
     variables: Vec<(&'static str, String)>,
+    means: Means,
     ward: Option<Ward>,
 }
 
 impl Standby {
-    pub(crate) fn new(program: Option<OsString>, variables: Vec<(&'static str, String)>) -> Self {
-        Self { program, variables, ward: None }
+    pub(crate) fn new(
+        program: Option<OsString>,
+        variables: Vec<(&'static str, String)>,
+        means: Means,
+    ) -> Self {
+        Self { program, variables, means, ward: None }
     }
 
     /// Whether it shall run as soon as somebody else leads: it is started one time in each wait.
@@ -29,7 +35,7 @@ impl Standby {
     pub(crate) fn start(&mut self) -> io::Result<()> {
         if let Some(program) = self.program.take() {
             tracing::info!(program = %program.display(), "somebody else leads");
-            self.ward = Some(Ward::start_aside(&program, &self.variables)?);
+            self.ward = Some(Ward::start_aside(&program, &self.variables, self.means)?);
         }
         Ok(())
     }

@@ -8,17 +8,21 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::process::{self, Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 
-use super::family;
+use super::alarm::Alarm;
+use super::family::{self, Survivor};
+use super::group::Group;
 use super::guard::{Deadlines, Moment};
-use super::guardian::{GUARD, SELF};
+use super::guardian::{GUARD, SELF, Start, now};
+use super::hunt::Hunt;
+use super::reach::Means;
 use super::wire::{self, End, Order, Report};
 
 /// A command under guard. It is gone when [`end`](Self::end) says so, and not before.
@@ -27,6 +31,8 @@ pub(crate) struct Ward {
     read: Vec<u8>,
     handle: Handle,
     was_told_to_stop: bool,
+    /// For when this process is stopped and has to do what its guardian cannot.
+    wake: Option<Alarm>,
     /// Whether it gets the terminal that this process has, if any.
     is_in_front: bool,
 }
@@ -34,9 +40,18 @@ pub(crate) struct Ward {
 /// What is needed to end a ward by force, from any thread.
 #[derive(Clone)]
 pub(crate) struct Handle {
-    guardian: Arc<OwnedFd>,
-    /// The command, and its process group, once it was started.
-    command: Arc<OnceLock<Pid>>,
+    guardian: Arc<(Pid, OwnedFd)>,
+    /// Once it was started.
+    command: Arc<OnceLock<Commanded>>,
+    group: Option<Arc<Group>>,
+}
+
+/// A command, which is also the number of its process group.
+#[derive(Debug)]
+struct Commanded {
+    pid: Pid,
+    /// Stays its own when the number is another's.
+    pidfd: OwnedFd,
 }
 
 impl Ward {
@@ -44,9 +59,10 @@ impl Ward {
     pub(crate) fn start(
         command: &[OsString],
         variables: &[(&str, String)],
+        means: Means,
         deadlines: Deadlines,
     ) -> io::Result<Self> {
-        let mut ward = Self::launch(command, variables, deadlines, io::stdin().as_fd())?;
+        let mut ward = Self::launch(command, variables, means, deadlines, io::stdin().as_fd())?;
         ward.is_in_front = io::stdin().is_terminal();
         Ok(ward)
     }
@@ -55,31 +71,41 @@ impl Ward {
     pub(crate) fn start_aside(
         program: &OsString,
         variables: &[(&str, String)],
+        means: Means,
     ) -> io::Result<Self> {
         let input = File::open("/dev/null")?;
-        Self::launch(std::slice::from_ref(program), variables, Deadlines::NONE, input.as_fd())
+        let command = std::slice::from_ref(program);
+        Self::launch(command, variables, means, Deadlines::NONE, input.as_fd())
     }
 
     fn launch(
         command: &[OsString],
         variables: &[(&str, String)],
+        means: Means,
         deadlines: Deadlines,
         input: BorrowedFd<'_>,
     ) -> io::Result<Self> {
         let (near, far) = StdStream::pair()?;
-        pass_input(&near, input, Order::Extend(deadlines))?;
+        near.set_nonblocking(true)?;
+        let control = UnixStream::from_std(near)?;
+        let group = make_group(means).map(Arc::new);
+        let folder = group.as_ref().map(|group| group.folder().to_owned());
+        let start = Start { is_confined: means.is_confined, group: folder };
         let mut guardian = Command::new(SELF);
-        guardian.arg0("incumbent-guardian").arg(GUARD).args(command).process_group(0);
+        guardian.arg0("incumbent-guardian").arg(GUARD).args(start.arguments()).args(command);
         guardian
+            .process_group(0)
             .env_remove("NOTIFY_SOCKET")
             .envs(variables.iter().map(|(name, value)| (name, value)));
-        let child = guardian.stdin(Stdio::from(OwnedFd::from(far))).spawn()?;
-        let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
-        near.set_nonblocking(true)?;
-        let handle = Handle { guardian: Arc::new(pidfd), command: Arc::default() };
-        let control = UnixStream::from_std(near)?;
-        let read = Vec::new();
-        Ok(Self { control, read, handle, was_told_to_stop: false, is_in_front: false })
+        let child = Pid::from_child(&guardian.stdin(Stdio::from(OwnedFd::from(far))).spawn()?);
+        let pidfd = pidfd_open(child, PidfdFlags::empty())?;
+        let handle = Handle { guardian: Arc::new((child, pidfd)), command: Arc::default(), group };
+        let (read, wake, was_told_to_stop) = (Vec::new(), Alarm::that_wakes(), false);
+        let mut ward = Self { control, read, handle, was_told_to_stop, wake, is_in_front: false };
+        ward.wake_at(deadlines);
+        // It starts the command when it gets this, and ends if it does not: what failed until here has started nothing.
+        pass_input(&ward.control, input, Order::Extend(deadlines))?;
+        Ok(ward)
     }
 
     pub(crate) fn handle(&self) -> Handle {
@@ -87,8 +113,16 @@ impl Ward {
     }
 
     /// The term goes on until then.
-    pub(crate) fn extend(&self, deadlines: Deadlines) {
+    pub(crate) fn extend(&mut self, deadlines: Deadlines) {
+        self.wake_at(deadlines);
         self.say(Order::Extend(deadlines));
+    }
+
+    /// What the guardian has not killed by then, is this process's to kill.
+    fn wake_at(&mut self, deadlines: Deadlines) {
+        if let Some(alarm) = &mut self.wake {
+            alarm.set(deadlines.kill_at);
+        }
     }
 
     /// Tells the command to stop. What is left of it at that moment is killed.
@@ -133,8 +167,8 @@ impl Ward {
     }
 
     fn has_started(&self, pid: i32) {
-        let Some(command) = Pid::from_raw(pid) else { return };
-        let _ = self.handle.command.set(command);
+        let Some(pid) = Pid::from_raw(pid) else { return };
+        self.handle.has_started(pid);
         let terminal = io::stdin();
         // Who is in the background may not give away the terminal, and has no need to.
         if self.is_in_front
@@ -142,22 +176,38 @@ impl Ward {
             && rustix::termios::tcgetpgrp(&terminal) == Ok(own)
         {
             self.say(Order::Terminal(own.as_raw_nonzero().get()));
-            let _ = rustix::termios::tcsetpgrp(&terminal, command);
+            let _ = rustix::termios::tcsetpgrp(&terminal, pid);
             // It may have been stopped for reading too early.
-            let _ = process::kill_process_group(command, Signal::CONT);
+            let _ = process::kill_process_group(pid, Signal::CONT);
         }
     }
 
-    /// The guardian is gone without a word: it was killed, and by that the command. What else there is, came
-    /// to this process.
+    /// The guardian is gone without a word. The kernel has killed the command, in most cases, and all that is left has
+    /// come to this process.
     async fn stand_in(&self) -> End {
-        tracing::warn!("the command's guardian was killed, and the command with it");
+        let Some(_) = self.handle.command.get() else {
+            // It has started nothing, or has not come to say so: then it is here.
+            self.kill_all().await;
+            return End::REFUSED;
+        };
+        tracing::warn!("the command's guardian has died: killing what is left of the command");
+        self.kill_all().await;
+        End::Signalled(Signal::KILL.as_raw())
+    }
+
+    /// Kills until this process has no child.
+    async fn kill_all(&self) {
+        let mut hunt = Hunt::start(now());
         self.handle.kill();
         while !family::is_childless() {
-            family::kill_children(None);
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            let survivors = family::kill_children(None);
+            self.handle.kill_group();
+            complain(&mut hunt, &survivors);
+            tokio::time::sleep(hunt.pause()).await;
         }
-        End::Signalled(Signal::KILL.as_raw())
+        if let Some(group) = &self.handle.group {
+            group.remove();
+        }
     }
 
     /// Never waits: what a guardian does not read, it does not need, for it has its deadlines.
@@ -170,17 +220,50 @@ impl Ward {
 }
 
 impl Handle {
-    /// Kills the guardian, by that the command, and its process group.
+    fn has_started(&self, pid: Pid) {
+        let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+        // If it is no longer the guardian's, the number may be another's by now.
+        if family::is_child_of(pid, self.guardian.0) {
+            let _ = self.command.set(Commanded { pid, pidfd });
+        }
+    }
+
+    /// Kills the guardian, by that the command, its process group, and its control group. Depends on nothing but what
+    /// is open, and does not wait.
     pub(crate) fn kill(&self) {
-        let _ = pidfd_send_signal(&*self.guardian, Signal::KILL);
-        if let Some(command) = self.command.get() {
-            let _ = process::kill_process_group(*command, Signal::KILL);
+        let _ = pidfd_send_signal(&self.guardian.1, Signal::KILL);
+        if let Some(Commanded { pid, pidfd }) = self.command.get()
+            // The number of one that was buried may be another's.
+            && pidfd_send_signal(pidfd, Signal::KILL) != Err(rustix::io::Errno::SRCH)
+        {
+            let _ = process::kill_process_group(*pid, Signal::KILL);
+        }
+        self.kill_group();
+    }
+
+    fn kill_group(&self) {
+        if let Some(group) = &self.group {
+            group.kill();
         }
     }
 }
 
+/// A control group for one command; none where it is not needed, or cannot be had, which was said at the start.
+fn make_group(means: Means) -> Option<Group> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("incumbent-{}-{number}", std::process::id());
+    means.is_grouped.then(|| Group::create(&name).ok()).flatten()
+}
+
+fn complain(hunt: &mut Hunt, survivors: &[Survivor]) {
+    if let Some(complaint) = hunt.complaint(now(), survivors) {
+        tracing::error!("{complaint}");
+    }
+}
+
 /// The first message takes the command's standard input along.
-fn pass_input(control: &StdStream, input: BorrowedFd<'_>, order: Order) -> io::Result<()> {
+fn pass_input(control: &UnixStream, input: BorrowedFd<'_>, order: Order) -> io::Result<()> {
     let files = [input];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut passed = SendAncillaryBuffer::new(&mut space);

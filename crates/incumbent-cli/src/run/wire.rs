@@ -38,6 +38,9 @@ pub(crate) enum End {
 }
 
 impl End {
+    /// The system refused something before the command was started: the code is EX_OSERR of sysexits.h.
+    pub(crate) const REFUSED: Self = Self::Unstarted(71);
+
     /// The exit code, as a shell says it.
     pub(crate) fn code(self) -> u8 {
         match self {

@@ -119,12 +119,13 @@ impl Answers {
         let mut door = self.door();
         let (truth, valid_for) = self.look(&door);
         if truth.is_self && asker == Asker::Application {
-            let work_until = boot_time() + valid_for + self.0.stop_budget;
+            let work_until =
+                boot_time().saturating_add(valid_for).saturating_add(self.0.stop_budget);
             door.work_until = door.work_until.max(work_until);
         }
         drop(door);
         let stop_within = match truth.is_self {
-            true => valid_for + self.0.stop_budget,
+            true => valid_for.saturating_add(self.0.stop_budget),
             false => Duration::ZERO,
         };
         let lock = self.0.standing.lock();
@@ -144,7 +145,7 @@ impl Answers {
             valid_for_ms: millis(valid_for),
             valid_until_boot_ms: match valid_for.is_zero() {
                 true => 0,
-                false => millis(now + valid_for),
+                false => millis(now.saturating_add(valid_for)),
             },
             stop_within_ms: millis(stop_within),
             change: self.change(),

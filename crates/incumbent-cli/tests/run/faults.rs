@@ -34,8 +34,14 @@ for (;;) {
     sleep 0.004;
 }"#;
 
+/// The same in the process group of its guardian, which signals to its own group do not reach.
+fn moved() -> String {
+    format!("setpgrp(0, getpgrp(getppid())) or die; {WITNESS}")
+}
+
 struct Arena {
     testbed: Arc<Testbed>,
+    witness: String,
     diary: PathBuf,
     _folder: tempfile::TempDir,
     members: Vec<(Proxy, String, Candidate)>,
@@ -46,8 +52,13 @@ struct Arena {
 
 impl Arena {
     fn start() -> Self {
+        Self::start_with(WITNESS.to_owned())
+    }
+
+    fn start_with(witness: String) -> Self {
         let (testbed, folder) = (Arc::new(Testbed::start()), tempfile::tempdir().unwrap());
         let mut arena = Self {
+            witness,
             diary: folder.path().join("diary"),
             _folder: folder,
             members: Vec::new(),
@@ -81,7 +92,7 @@ impl Arena {
     fn member(&self, proxy: &Proxy, name: &str) -> Candidate {
         let flags = format!("run --lock lease/job --lease-duration 1s --identity {name}");
         let mut command = self.testbed.command(&flags, Some(proxy));
-        command.args(["--", "perl", "-e", WITNESS]).env("DIARY", &self.diary);
+        command.args(["--", "perl", "-e", &self.witness]).env("DIARY", &self.diary);
         command.env("RUST_LOG", "off");
         Candidate::start(command)
     }
@@ -276,6 +287,49 @@ fn guardian_stopped_while_run_is_cut_off() {
         let _ = kill_process(pid(up, "parent"), Signal::CONT);
         arena.members[leader].0.mend();
     });
+}
+
+#[test]
+fn run_and_guardian_stopped() {
+    Arena::start().play("run, guardian: SIGSTOP", |arena, leader, up, rng| {
+        let _ = kill_process(pid(up, "parent"), Signal::STOP);
+        arena.members[leader].2.signal(Signal::STOP);
+        std::thread::sleep(millis(rng.u64(100..1800)));
+        let _ = kill_process(pid(up, "parent"), Signal::CONT);
+        arena.members[leader].2.signal(Signal::CONT);
+    });
+}
+
+#[test]
+fn guardian_killed_while_run_is_stopped() {
+    Arena::start().play("run: SIGSTOP, guardian: kill -9", |arena, leader, up, rng| {
+        arena.members[leader].2.signal(Signal::STOP);
+        let _ = kill_process(pid(up, "parent"), Signal::KILL);
+        std::thread::sleep(millis(rng.u64(100..1800)));
+        arena.members[leader].2.signal(Signal::CONT);
+    });
+}
+
+#[test]
+fn run_killed_with_a_command_in_another_group() {
+    Arena::start_with(moved()).play("other group, run: kill -9", |arena, leader, up, _| {
+        arena.members[leader].2.kill();
+        arena.leader_after(token(up));
+    });
+}
+
+#[test]
+fn run_and_guardian_stopped_with_a_command_in_another_group() {
+    Arena::start_with(moved()).play(
+        "other group, run, guardian: SIGSTOP",
+        |arena, leader, up, rng| {
+            let _ = kill_process(pid(up, "parent"), Signal::STOP);
+            arena.members[leader].2.signal(Signal::STOP);
+            std::thread::sleep(millis(rng.u64(900..1800)));
+            let _ = kill_process(pid(up, "parent"), Signal::CONT);
+            arena.members[leader].2.signal(Signal::CONT);
+        },
+    );
 }
 
 /// Nothing is to be waited for here: the gap is what a crash of the command costs.

@@ -7,11 +7,13 @@ mod support;
 
 mod ends;
 mod faults;
+mod kills;
 mod losses;
 mod once;
 mod once_faults;
 mod once_room;
 mod plugin;
+mod starved;
 mod waits;
 
 use std::time::{Duration, Instant};
@@ -36,6 +38,13 @@ fn start(cluster: &Cluster, flags: &str, script: &str) -> Candidate {
     };
     command.args(["sh", "-c", &script]);
     Candidate::start(command)
+}
+
+/// The line of this event, whichever others came before and after.
+fn line(candidate: &Candidate, event: &str) -> Value {
+    let found = || candidate.history().into_iter().find(|line| line["event"] == event);
+    eventually(event, || found().is_some());
+    found().unwrap()
 }
 
 fn pid(line: &Value, of: &str) -> Pid {

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use serde_json::json;
+
 use super::support::testbed::Testbed;
 use super::support::{Candidate, Cluster};
 use super::{UP, WORK, eventually, hand_over_to_jane, is_alive, pid, start};
@@ -38,6 +40,19 @@ fn who_only_tries_takes_over_from_a_dead_one_when_its_lease_is_over() {
     assert_eq!(tries(), 75);
     john.kill();
     eventually("who tries leads", || tries() == 0);
+}
+
+/// It never expires, so there is no moment by which its owner has to show that it lives.
+#[test]
+fn who_only_tries_gives_up_on_a_claim() {
+    let cluster = Cluster::start();
+    let claim = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "board", "namespace": "default" },
+        "data": { "job": "john" },
+    });
+    cluster.server.create(claim).unwrap();
+    let outcome = cluster.run("run --lock configmap/board:job --try -- echo started");
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (75, ""), "{outcome:?}");
 }
 
 #[test]
