@@ -93,21 +93,21 @@ async fn requests_are_told_with_verb_code_and_latency() {
     assert_eq!(recorded.next(), Event::LeaderChanged);
 
     seconds(6.0).await;
-    assert_eq!(recorded.next(), Event::Request("update", Some(200), at_once, true));
+    let renewal = |code| Event::Request("update", Some(code), at_once, true);
+    assert_eq!(recorded.next(), renewal(200));
     line.set(State::WritesConflict);
     seconds(6.0).await;
-    assert_eq!(recorded.next(), Event::Request("update", Some(409), at_once, true));
+    // The first renewal comes after half a second to five, so a second one may have come before the conflicts.
+    let next = Some(recorded.next()).filter(|next| *next != renewal(200));
+    assert_eq!(next.unwrap_or_else(|| recorded.next()), renewal(409));
     assert_eq!(recorded.next(), Event::Request("get", Some(200), at_once, true), "the slow path");
     line.set(State::Silent);
     leadership.lost().await;
     drop(leadership);
     seconds(30.0).await; // A thread that waits for events below holds up the runtime.
-    let unanswered = std::iter::from_fn(|| Some(recorded.next()))
-        .find(|event| matches!(event, Event::Request(_, None, ..)));
-    let Some(Event::Request(_, None, latency, _)) = unanswered else {
-        panic!("{unanswered:?}");
-    };
-    assert!(latency >= Duration::from_secs(1), "it was waited for: {latency:?}");
+    // The end of the term cuts the first of them short, at a moment drawn by lot; those that follow take their time.
+    let second = Duration::from_secs(1);
+    while !matches!(recorded.next(), Event::Request(_, None, latency, _) if latency >= second) {}
 }
 
 #[tokio::test(start_paused = true)]
