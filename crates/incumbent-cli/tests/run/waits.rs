@@ -6,7 +6,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-
 use serde_json::json;
 
 use super::support::testbed::Testbed;

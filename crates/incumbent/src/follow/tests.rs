@@ -19,7 +19,7 @@ fn feed() -> Feed {
 }
 
 fn subscribe(feed: &Feed, name: &str) -> Subscription {
-    feed.subscribe(&lock(name), Duration::from_secs(2))
+    feed.subscribe(&lock(name), Duration::from_secs(2), Clock::tokio())
 }
 
 /// The watch shows the object of this name at this revision.
