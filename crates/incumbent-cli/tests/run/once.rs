@@ -17,7 +17,7 @@ fn once(cluster: &Cluster, flags: &str, script: &str) -> Outcome {
 }
 
 fn start(cluster: &Cluster, flags: &str, script: &str) -> Candidate {
-    let mut command = cluster.command(&format!("once {KEY} --lease-duration 3s {flags} -- sh -c"));
+    let mut command = cluster.command(&format!("once {KEY} {flags} -- sh -c"));
     command.arg(format!("{UP} {script}"));
     Candidate::start(command)
 }
