@@ -129,6 +129,23 @@ async fn a_silent_watch_costs_one_lease_at_most_and_is_opened_anew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_candidate_that_only_follows_notices_a_silent_watch_within_a_lease() {
+    let server = ApiServer::new();
+    let mut john = candidate(&server, "john");
+    let line = Line::to(&server);
+    line.set(State::WatchesSilent);
+    let _leadership = john.campaign().await.unwrap();
+    let jane = builder(client_on(&server, &line), "jane").build().unwrap();
+    let observer = jane.observe();
+    seconds(5.0).await;
+    line.set(State::Whole);
+    // A lease and two retry periods after what was read at first, another watch is open.
+    seconds(60.0).await;
+    let leader = observer.leader();
+    assert_eq!(leader.identity().map(|name| name.as_str()), Some("john"), "{leader:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_holder_or_a_deleted_lock_ends_the_term_at_once() {
     let server = ApiServer::new();
     let mut john = candidate(&server, "john");

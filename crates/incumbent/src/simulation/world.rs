@@ -69,7 +69,7 @@ pub(super) struct Process {
     pub(super) strings: Option<Strings>,
     inbox: VecDeque<Parcel>,
     /// The tokens and the newest version that it has been shown.
-    shown: Arc<BTreeSet<u64>>,
+    pub(super) shown: Arc<BTreeSet<u64>>,
     pub(super) newest: u64,
     /// The highest token of a version that was news.
     highest: u64,
@@ -243,7 +243,7 @@ impl<'a> World<'a> {
         self.send_all();
         let aborted = self.processes[index].strings.as_ref().map(|strings| &strings.aborted);
         if aborted.is_some_and(|aborted| aborted.load(Ordering::Relaxed)) {
-            self.processes[index].machine.kill(self.now);
+            self.kill(index);
             self.ended.push(index);
         }
         self.look();
@@ -393,7 +393,16 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Ends a process from one moment to the next. What is on its way to it finds nobody.
+    pub(super) fn kill(&mut self, index: usize) {
+        self.processes[index].machine.kill(self.now);
+        self.processes[index].inbox.clear();
+    }
+
     fn deliver(&mut self, index: usize, parcel: Parcel) {
+        if !self.processes[index].machine.is_alive() {
+            return;
+        }
         self.processes[index].inbox.push_back(parcel);
         let process = &self.processes[index];
         let is_blocked = process.machine.blocked_until.is_some_and(|until| self.now < until);
