@@ -156,6 +156,8 @@ impl Stage<'_> {
         let (backup, edits) = (kept.backup.clone(), kept.edits.clone());
         let behind = self.behind();
         self.world.server.restore(&backup);
+        // Of what there is now, nothing was shown to anybody.
+        self.world.processes.iter_mut().for_each(|process| process.newest = 0);
         self.edits = edits;
         self.history_went_back = true;
         self.went_back(behind);

@@ -71,8 +71,9 @@ pub(super) struct Process {
     /// The tokens and the newest version that it has been shown.
     pub(super) shown: Arc<BTreeSet<u64>>,
     pub(super) newest: u64,
-    /// The highest token of a version that was news.
+    /// The highest token of a version that was news, and which version that was.
     highest: u64,
+    newest_ever: u64,
     /// How many requests it has sent since then.
     requests: (Duration, u32),
     /// Nothing of it reaches the server any more.
@@ -162,6 +163,7 @@ impl<'a> World<'a> {
             shown: Arc::default(),
             newest: 0,
             highest: 0,
+            newest_ever: 0,
             requests: (Duration::ZERO, 0),
             is_cut_off: false,
         });
@@ -425,8 +427,10 @@ impl Process {
                 Parcel::Piece(_, None, says) => (false, says),
             };
             if is_taken {
-                if says.revision.is_some_and(|revision| revision > self.newest) {
-                    self.newest = says.revision.unwrap_or(0);
+                let revision = says.revision.unwrap_or(0);
+                self.newest = self.newest.max(revision);
+                if revision > self.newest_ever {
+                    self.newest_ever = revision;
                     self.highest = self.highest.max(says.token.unwrap_or(0));
                 }
                 if let Some(token) = says.token.filter(|token| !self.shown.contains(token)) {
