@@ -133,11 +133,12 @@ async fn a_candidate_that_only_follows_notices_a_silent_watch_within_a_lease() {
     let server = ApiServer::new();
     let mut john = candidate(&server, "john");
     let line = Line::to(&server);
-    line.set(State::WatchesSilent);
     let _leadership = john.campaign().await.unwrap();
     let jane = builder(client_on(&server, &line), "jane").build().unwrap();
     let observer = jane.observe();
-    // No watch ever shows her anything. What she read at first is good for a lease.
+    seconds(20.0).await;
+    // From now on no watch shows her anything. What she saw last is good for a lease.
+    line.set(State::WatchesSilent);
     seconds(20.0).await;
     let mut known = 0;
     for _ in 0..40 {
