@@ -39,7 +39,7 @@ async fn times_sent(crash: Crash, arguments: &[&str]) -> (usize, String) {
         Crash::BeforeItIsMarked => fault("drop=request"),
         Crash::BeforeItIsSent => fault("drop=answer"),
         // Long enough for the next fault to be there before the next write.
-        Crash::BeforeItIsMarkedAsSent | Crash::AfterItIsMarkedAsSent => fault("latency=3s"),
+        Crash::BeforeItIsMarkedAsSent | Crash::AfterItIsMarkedAsSent => fault("latency=1s"),
     };
     let mut first = stage.start(NOTIFY, arguments);
     hit(&hung).await;

@@ -85,6 +85,8 @@ struct Watch {
     /// A revision that is known by other ways, and since when. A watch that does not show it in time, or a
     /// newer one, is silent: a connection that hangs, a proxy that buffers.
     ahead: Option<(u64, Instant)>,
+    /// The end of a lease for which it was already asked whether the watch is silent.
+    doubted: Option<Instant>,
 }
 
 /// What a candidate gives its driver.
@@ -461,14 +463,33 @@ impl Driver {
         let now = self.clock.instant();
         self.forgive_watch();
         match self.watch_deadline() {
-            Some(deadline) if now >= deadline => Some(self.distrust_watch()),
+            Some(deadline) if now >= deadline => Some(match self.watch.ahead {
+                Some(_) => self.distrust_watch(),
+                None => self.doubt_watch(),
+            }),
             _ => wake.is_some_and(|wake| now >= wake).then_some(Input::Wake),
         }
     }
 
     fn watch_deadline(&self) -> Option<Instant> {
         let retry_period = self.elector.config().timing.retry_period();
-        self.watch.ahead.map(|(_, since)| since + retry_period)
+        let distrusts_at = self.watch.ahead.map(|(_, since)| since);
+        distrusts_at.or_else(|| self.silent_since()).map(|since| since + retry_period)
+    }
+
+    /// When the lease of another leader was over, as far as an open watch has shown, once for each lease.
+    fn silent_since(&self) -> Option<Instant> {
+        let Sighting::Held { expires_at, .. } = self.elector.sighting() else { return None };
+        let is_news = self.watch.is_open && self.watch.doubted != Some(expires_at);
+        (is_news && self.elector.term().is_none()).then_some(expires_at)
+    }
+
+    /// Reads once. Whoever wants to lead asks by itself when the lease is over; a candidate that only follows, or
+    /// is cordoned, would believe a silent watch for as long as the watch lives.
+    fn doubt_watch(&mut self) -> Input {
+        self.watch.doubted = self.silent_since();
+        self.follow_up = Some(Input::Follow(Follow::Watch));
+        Input::Follow(Follow::Poll)
     }
 
     fn forgive_watch(&mut self) {

@@ -129,6 +129,26 @@ async fn a_silent_watch_costs_one_lease_at_most_and_is_opened_anew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_candidate_that_only_follows_notices_a_silent_watch_within_a_lease() {
+    let server = ApiServer::new();
+    let mut john = candidate(&server, "john");
+    let line = Line::to(&server);
+    let _leadership = john.campaign().await.unwrap();
+    let jane = builder(client_on(&server, &line), "jane").build().unwrap();
+    let observer = jane.observe();
+    seconds(20.0).await;
+    // From now on no watch shows her anything. What she saw last is good for a lease.
+    line.set(State::WatchesSilent);
+    seconds(20.0).await;
+    let mut known = 0;
+    for _ in 0..40 {
+        seconds(1.0).await;
+        known += u32::from(observer.leader().identity().is_some());
+    }
+    assert!(known > 20, "she knew the leader in {known} of 40 seconds");
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_holder_or_a_deleted_lock_ends_the_term_at_once() {
     let server = ApiServer::new();
     let mut john = candidate(&server, "john");

@@ -21,6 +21,8 @@ pub(super) enum Advantage {
     /// that knew that version, or zero. A foreign candidate never does.
     Unaware {
         knew: Vec<u32>,
+        /// It has to have been shown the term before this.
+        by: Micros,
     },
     /// Who did not know its newest version: what came back is no change to one that knows only that.
     Behind {
@@ -241,12 +243,12 @@ impl World {
                 self.server.make_vacant(at);
             }
             Fault::LeaseShortened => {
-                self.upset_unaware();
+                self.upset_unaware(at);
                 self.server.edit(at, |record| record.lease_duration = Some(Duration::from_secs(1)));
             }
             Fault::OldCopyWritten => self.write_old_copy(),
             Fault::LockDeleted if self.server.lock().is_some() => {
-                self.upset_unaware();
+                self.upset_unaware(Micros::MAX);
                 self.server.delete(at);
             }
             Fault::BackupRestored => return self.restore_backup(),
@@ -309,9 +311,9 @@ impl World {
     }
 
     /// To the advantage of a newcomer, which may never learn of the term that was running.
-    fn upset_unaware(&mut self) {
+    fn upset_unaware(&mut self, by: Micros) {
         let knew = self.who_knows_the_newest();
-        self.upset(Advantage::Unaware { knew });
+        self.upset(Advantage::Unaware { knew, by });
     }
 
     fn who_knows_the_newest(&self) -> Vec<u32> {

@@ -265,20 +265,23 @@ impl World {
         let (profits, outcome) = match advantage {
             Advantage::Everybody => (true, Outcome::BesideVacated),
             Advantage::Foreign => (starter >= self.nodes.len(), Outcome::BesideForeign),
-            Advantage::Unaware { knew } => {
-                (is_behind(knew) && !self.knew_term_of(starter, runner), Outcome::BesideUnknown)
-            }
+            Advantage::Unaware { knew, by } => (
+                is_behind(knew) && !self.knew_term_of(starter, runner, *by),
+                Outcome::BesideUnknown,
+            ),
             Advantage::Behind { knew } => (is_behind(knew), Outcome::BesideUnseen),
         };
         profits.then_some(outcome)
     }
 
-    /// Whether `starter` had been shown the term of `runner` when it sent the write that acquired.
-    fn knew_term_of(&self, starter: usize, runner: usize) -> bool {
+    /// Whether `starter` had been shown the term of `runner` by then, and when it sent the write that acquired.
+    fn knew_term_of(&self, starter: usize, runner: usize, by: Micros) -> bool {
         let work = |index: usize| self.nodes.get(index).and_then(|node| node.work.as_ref());
         let (Some(later), Some(earlier)) = (work(starter), work(runner)) else { return false };
         let known = self.known.get(&earlier.token).map(|known| known[starter]);
-        known.is_some_and(|(life, at)| life == self.nodes[starter].life && at < later.sent_at)
+        known.is_some_and(|(life, at)| {
+            life == self.nodes[starter].life && at < later.sent_at.min(by)
+        })
     }
 
     /// A write of `client` has acquired the lock: whoever runs beside it with an excuse has lost

@@ -2,6 +2,7 @@
 //! bound to the term that it befalls and to the candidates that may profit.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::judge::Term;
@@ -17,8 +18,9 @@ pub(super) struct Upset {
 pub(super) enum What {
     /// Deleted: who never saw the term that was running leads at once.
     Deleted,
-    /// Given a shorter lease: the same.
-    Shortened,
+    /// Given a shorter lease: who had not been shown the longer one waits for the shorter. By process, the tokens
+    /// that it had been shown.
+    Shortened { shown: Vec<Arc<BTreeSet<u64>>> },
     /// An old state came back. Neither do these know better, for the newest was not shown to them yet.
     WentBack { behind: BTreeSet<usize> },
     /// An old state came back that one of those who are behind takes for its own, and gives up.
@@ -54,8 +56,11 @@ impl Upset {
         let is_foreign = later.token.is_none();
         let (explains, excuse) = match &self.what {
             What::Deleted => (was_before_it && is_unknown, "excused: a newcomer to a deleted lock"),
-            What::Shortened => {
-                (was_before_it && is_unknown, "excused: a newcomer to a shortened lease")
+            What::Shortened { shown } => {
+                let shown = shown.get(later.process);
+                let knew = |token| shown.is_some_and(|shown| shown.contains(&token));
+                let explains = earlier.token.is_none_or(|token| !knew(token));
+                (was_before_it && explains, "excused: a newcomer to a shortened lease")
             }
             What::WentBack { behind } => {
                 let explains = is_unknown || behind.contains(&later.process);

@@ -287,10 +287,10 @@ impl Pages {
         (highest >= token).then(|| format!("{name} has token {token}, after {highest}"))
     }
 
-    /// Whether the process stood still until just now: then its watchdog and its work wake up together.
+    /// Whether the process stands still, or did until just now: then its watchdog and its work wake up together.
     fn has_just_woken(&self, process: usize, at: Duration) -> bool {
         let pauses = self.pauses.get(&process).into_iter().flatten();
-        pauses.into_iter().any(|(_, to)| (*to..=*to + TIMER).contains(&at))
+        pauses.into_iter().any(|(from, to)| (*from..=*to + TIMER).contains(&at))
     }
 
     fn judge(&mut self, now: Duration) {

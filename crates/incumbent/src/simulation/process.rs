@@ -164,9 +164,11 @@ struct Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         let Worker { name, judge, clock, .. } = &self.worker;
+        // The process may stand still while it asks.
+        let is_late = self.leadership.stop_within().is_zero();
         let (at, process) = (clock.true_now(), clock.number());
         let token = self.leadership.fencing_token().0;
-        if self.leadership.stop_within().is_zero() {
+        if is_late {
             judge.ends_late(at, process, name, token);
         }
         judge.ends(at, process, token);

@@ -131,7 +131,7 @@ impl Stage<'_> {
     /// Nothing that the process has sent arrives later than others of its kind, and it hears of nothing.
     fn crash(&mut self, slot: usize, pause: Duration) {
         let index = self.seats[slot];
-        self.world.processes[index].machine.kill(self.world.now);
+        self.world.kill(index);
         self.plan(self.world.now + pause, Plan::Start(slot));
     }
 
@@ -156,6 +156,8 @@ impl Stage<'_> {
         let (backup, edits) = (kept.backup.clone(), kept.edits.clone());
         let behind = self.behind();
         self.world.server.restore(&backup);
+        // Of what there is now, nothing was shown to anybody.
+        self.world.processes.iter_mut().for_each(|process| process.newest = 0);
         self.edits = edits;
         self.history_went_back = true;
         self.went_back(behind);
@@ -231,7 +233,10 @@ impl Stage<'_> {
                 self.upset(Was::Vacated);
                 self.erases_token();
             }
-            Hand::ShortensLease => self.upset(Was::Shortened),
+            Hand::ShortensLease => {
+                let shown = self.world.processes.iter().map(|process| process.shown.clone());
+                self.upset(Was::Shortened { shown: shown.collect() });
+            }
         }
         self.by_hand(Method::PATCH, &patch).is_some()
     }

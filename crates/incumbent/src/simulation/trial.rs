@@ -224,7 +224,7 @@ impl<'a> Stage<'a> {
         self.stalls = None;
         for index in self.namesakes.drain(..).chain(self.foreign) {
             self.world.processes[index].is_cut_off = true;
-            self.world.processes[index].machine.kill(now);
+            self.world.kill(index);
             self.world.judge.foreign_is_gone(index, now);
         }
         for process in &mut self.world.processes {

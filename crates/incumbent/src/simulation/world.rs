@@ -69,10 +69,11 @@ pub(super) struct Process {
     pub(super) strings: Option<Strings>,
     inbox: VecDeque<Parcel>,
     /// The tokens and the newest version that it has been shown.
-    shown: Arc<BTreeSet<u64>>,
+    pub(super) shown: Arc<BTreeSet<u64>>,
     pub(super) newest: u64,
-    /// The highest token of a version that was news.
+    /// The highest token of a version that was news, and which version that was.
     highest: u64,
+    newest_ever: u64,
     /// How many requests it has sent since then.
     requests: (Duration, u32),
     /// Nothing of it reaches the server any more.
@@ -162,6 +163,7 @@ impl<'a> World<'a> {
             shown: Arc::default(),
             newest: 0,
             highest: 0,
+            newest_ever: 0,
             requests: (Duration::ZERO, 0),
             is_cut_off: false,
         });
@@ -243,7 +245,7 @@ impl<'a> World<'a> {
         self.send_all();
         let aborted = self.processes[index].strings.as_ref().map(|strings| &strings.aborted);
         if aborted.is_some_and(|aborted| aborted.load(Ordering::Relaxed)) {
-            self.processes[index].machine.kill(self.now);
+            self.kill(index);
             self.ended.push(index);
         }
         self.look();
@@ -393,7 +395,16 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Ends a process from one moment to the next. What is on its way to it finds nobody.
+    pub(super) fn kill(&mut self, index: usize) {
+        self.processes[index].machine.kill(self.now);
+        self.processes[index].inbox.clear();
+    }
+
     fn deliver(&mut self, index: usize, parcel: Parcel) {
+        if !self.processes[index].machine.is_alive() {
+            return;
+        }
         self.processes[index].inbox.push_back(parcel);
         let process = &self.processes[index];
         let is_blocked = process.machine.blocked_until.is_some_and(|until| self.now < until);
@@ -416,8 +427,10 @@ impl Process {
                 Parcel::Piece(_, None, says) => (false, says),
             };
             if is_taken {
-                if says.revision.is_some_and(|revision| revision > self.newest) {
-                    self.newest = says.revision.unwrap_or(0);
+                let revision = says.revision.unwrap_or(0);
+                self.newest = self.newest.max(revision);
+                if revision > self.newest_ever {
+                    self.newest_ever = revision;
                     self.highest = self.highest.max(says.token.unwrap_or(0));
                 }
                 if let Some(token) = says.token.filter(|token| !self.shown.contains(token)) {
