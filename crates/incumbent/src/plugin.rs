@@ -91,7 +91,7 @@ impl Plugin {
     async fn run(&self, is_first: bool) -> Result<Credential, Error> {
         let may_ask = is_first
             && self.exec.interactive_mode != Some(ExecInteractiveMode::Never)
-            && std::io::stdin().is_terminal();
+            && io::stdin().is_terminal();
         let patience = match (self.patience, is_first, may_ask) {
             (Some(patience), true, _) => patience,
             (None, true, true) => FOR_PEOPLE,
