@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::elector::Sighting;
-use crate::record::{FencingToken, Identity, Record, Session, Snapshot, Stamp, Version};
+use crate::record::{FencingToken, Identity, Record, Session, Snapshot, Stamp, Uid};
 use crate::time::{Instant, WallTime};
 
 /// The newest known version of the lock, and the timer that a follower keeps for it.
@@ -29,7 +29,10 @@ pub(crate) struct Seen {
 enum Lock {
     /// Never read.
     Unknown,
-    Missing,
+    Missing {
+        /// The last object that was known, if any was.
+        last: Option<Uid>,
+    },
     Present {
         snapshot: Box<Snapshot>,
         /// When a change of the heartbeat was last received here.
@@ -93,7 +96,7 @@ impl Seen {
         origin: Origin,
         observer: Observer<'_>,
     ) {
-        if !self.is_news(new.version.revision, origin) && !self.is_other(&new.version, origin) {
+        if !self.is_news(new.version.revision, origin) && !self.is_other(&new, origin) {
             return;
         }
         let stated = |record: &Record| record.lease_duration.unwrap_or(observer.default_patience);
@@ -138,7 +141,7 @@ impl Seen {
             }
             // Another object, or an older version of this one: history went back.
             Lock::Present { .. } => self.bar(now),
-            Lock::Unknown | Lock::Missing => {}
+            Lock::Unknown | Lock::Missing { .. } => {}
         }
         if !new.record.is_held() {
             // A vacant record says that all terms before it were released, if it knows of them: it may
@@ -169,7 +172,7 @@ impl Seen {
         if news {
             self.bar(now);
             self.revision = revision.unwrap_or(self.revision);
-            self.lock = Lock::Missing;
+            self.lock = Lock::Missing { last: self.last_uid().cloned() };
         }
     }
 
@@ -189,7 +192,7 @@ impl Seen {
     pub(crate) fn snapshot(&self) -> Option<&Snapshot> {
         match &self.lock {
             Lock::Present { snapshot, .. } => Some(snapshot),
-            Lock::Unknown | Lock::Missing => None,
+            Lock::Unknown | Lock::Missing { .. } => None,
         }
     }
 
@@ -245,7 +248,7 @@ impl Seen {
     pub(crate) fn earlier_until(&self) -> Instant {
         match &self.lock {
             Lock::Present { earlier_until, .. } => *earlier_until,
-            Lock::Unknown | Lock::Missing => Instant::START,
+            Lock::Unknown | Lock::Missing { .. } => Instant::START,
         }
     }
 
@@ -259,7 +262,7 @@ impl Seen {
             }
             Lock::Present { snapshot, .. } if snapshot.record.is_held() => self.expires_at(),
             Lock::Present { changed_at, .. } => *changed_at,
-            Lock::Unknown | Lock::Missing => Instant::START,
+            Lock::Unknown | Lock::Missing { .. } => Instant::START,
         };
         free_at.max(self.barred_until)
     }
@@ -268,17 +271,34 @@ impl Seen {
     pub(crate) fn line_changed_at(&self) -> Instant {
         match &self.lock {
             Lock::Present { line_changed_at, .. } => *line_changed_at,
-            Lock::Unknown | Lock::Missing => Instant::START,
+            Lock::Unknown | Lock::Missing { .. } => Instant::START,
         }
     }
 
-    /// Whether a read shows another object at the very revision that is known: history went back, and has
-    /// come just as far.
-    fn is_other(&self, version: &Version, origin: Origin) -> bool {
-        let is_current = matches!(origin, Origin::Read { known } if known == self.revision);
-        is_current
-            && version.revision == self.revision
-            && self.snapshot().is_none_or(|lock| lock.version != *version)
+    /// The object that is known, or was before it was deleted.
+    fn last_uid(&self) -> Option<&Uid> {
+        match &self.lock {
+            Lock::Present { snapshot, .. } => Some(&snapshot.version.uid),
+            Lock::Missing { last } => last.as_ref(),
+            Lock::Unknown => None,
+        }
+    }
+
+    /// Whether history went back, although the revision is no lower than what is known.
+    fn is_other(&self, new: &Snapshot, origin: Origin) -> bool {
+        match origin {
+            // The lock was made anew where none was left. A replay would show the object that is gone.
+            Origin::Event => {
+                let is_missing = matches!(self.lock, Lock::Missing { .. });
+                is_missing && self.last_uid().is_some_and(|last| *last != new.version.uid)
+            }
+            // History has come just as far as before. Where even the object is the same, its record differs.
+            Origin::Read { known } => {
+                known == self.revision
+                    && new.version.revision == self.revision
+                    && self.snapshot().is_none_or(|lock| lock != new)
+            }
+        }
     }
 
     fn is_news(&self, revision: u64, origin: Origin) -> bool {

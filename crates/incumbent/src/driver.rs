@@ -81,12 +81,11 @@ struct Campaign {
 /// What the driver knows of its watch.
 #[derive(Default)]
 struct Watch {
-    is_open: bool,
+    /// When the open watch last showed something, or a read looked into it. None where no watch is open.
+    heard: Option<Instant>,
     /// A revision that is known by other ways, and since when. A watch that does not show it in time, or a
     /// newer one, is silent: a connection that hangs, a proxy that buffers.
     ahead: Option<(u64, Instant)>,
-    /// The end of a lease for which it was already asked whether the watch is silent.
-    doubted: Option<Instant>,
 }
 
 /// What a candidate gives its driver.
@@ -405,7 +404,10 @@ impl Driver {
             }
             self.last_trouble.clear();
             let revision = snapshot.version.revision;
-            if self.watch.is_open && self.watch.ahead.is_none() && !self.news.has_shown(revision) {
+            if self.watch.heard.is_some()
+                && self.watch.ahead.is_none()
+                && !self.news.has_shown(revision)
+            {
                 self.watch.ahead = Some((revision, self.clock.instant()));
             }
         }
@@ -443,12 +445,13 @@ impl Driver {
     fn on_news(&mut self, news: Option<News>) -> Input {
         match news {
             Some(News::Follow(follow)) => {
-                self.watch.is_open = follow == Follow::Watch;
+                self.watch.heard = (follow == Follow::Watch).then(|| self.clock.instant());
                 self.watch.ahead = None;
                 Input::Follow(follow)
             }
             Some(News::Seen(seen)) => {
                 self.forgive_watch();
+                self.watch.heard = self.watch.heard.map(|_| self.clock.instant());
                 let (observation, stored) = *seen;
                 self.fresh = stored;
                 Input::Observed(observation)
@@ -477,17 +480,21 @@ impl Driver {
         distrusts_at.or_else(|| self.silent_since()).map(|since| since + retry_period)
     }
 
-    /// When the lease of another leader was over, as far as an open watch has shown, once for each lease.
+    /// Since when an open watch should have shown something: it was silent for a lease, and what it showed of a
+    /// leader's is over. A lock that nobody holds stays silent, and is looked at once in a lease.
     fn silent_since(&self) -> Option<Instant> {
-        let Sighting::Held { expires_at, .. } = self.elector.sighting() else { return None };
-        let is_news = self.watch.is_open && self.watch.doubted != Some(expires_at);
-        (is_news && self.elector.term().is_none()).then_some(expires_at)
+        let silent_at = self.watch.heard? + self.elector.config().timing.lease_duration();
+        let silent_at = match self.elector.sighting() {
+            Sighting::Held { expires_at, .. } => silent_at.max(expires_at),
+            Sighting::Unknown | Sighting::Vacant => silent_at,
+        };
+        self.elector.term().is_none().then_some(silent_at)
     }
 
-    /// Reads once. Whoever wants to lead asks by itself when the lease is over; a candidate that only follows, or
+    /// Reads once. A candidate that wants to lead asks by itself when the lease is over; one that only follows, or
     /// is cordoned, would believe a silent watch for as long as the watch lives.
     fn doubt_watch(&mut self) -> Input {
-        self.watch.doubted = self.silent_since();
+        self.watch.heard = Some(self.clock.instant());
         self.follow_up = Some(Input::Follow(Follow::Watch));
         Input::Follow(Follow::Poll)
     }

@@ -68,8 +68,8 @@ struct Listener {
     number: u64,
     lock: Lock,
     news: mpsc::Sender<News>,
-    /// The revision that it knows: of that, and what came before, it is not told. It falls where history
-    /// went back.
+    /// The revision that it knows, of which it is not told again. Of a lower one it is: the lock may have been made
+    /// anew after history went back.
     known: Arc<AtomicU64>,
 }
 
@@ -276,7 +276,7 @@ impl Audience {
                 return listener
                     .takes(News::Seen(Box::new((Observation::Gone { revision }, None))));
             }
-            if listener.known.load(Ordering::Relaxed) >= revision {
+            if listener.known.load(Ordering::Relaxed) == revision {
                 return true;
             }
             let Ok(object) = shown.object() else { return true };

@@ -149,6 +149,23 @@ async fn a_candidate_that_only_follows_notices_a_silent_watch_within_a_lease() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_candidate_that_only_follows_notices_a_watch_that_falls_silent_while_nobody_leads() {
+    let server = ApiServer::new();
+    let mut john = candidate(&server, "john");
+    drop(john.campaign().await.unwrap());
+    let line = Line::to(&server);
+    let jane = builder(client_on(&server, &line), "jane").build().unwrap();
+    let observer = jane.observe();
+    // Long enough for her to look once whether the watch is silent: it is not yet.
+    seconds(40.0).await;
+    assert!(matches!(observer.leader(), Leader::Nobody), "{:?}", observer.leader());
+    line.set(State::WatchesSilent);
+    let _leadership = john.campaign().await.unwrap();
+    seconds(20.0).await;
+    assert_eq!(observer.leader().identity().map(|leader| leader.as_str()), Some("john"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_holder_or_a_deleted_lock_ends_the_term_at_once() {
     let server = ApiServer::new();
     let mut john = candidate(&server, "john");

@@ -106,6 +106,17 @@ async fn after_history_went_back_a_listener_is_told_of_what_comes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_listener_that_knows_a_higher_revision_is_told_of_a_lock_that_was_made_anew() {
+    let feed = feed();
+    let mut john = subscribe(&feed, "a");
+    john.knows(72);
+    // A backup that holds no lock is restored; the watch is opened from the present state.
+    feed.0.hall.opened(None);
+    show(&feed, "a", 34);
+    assert_eq!(heard(&mut john).await, (vec![34], true));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_listener_holds_up_no_other_and_is_told_that_it_missed_something() {
     let feed = feed();
     let (mut slow, mut other) = (subscribe(&feed, "a"), subscribe(&feed, "b"));

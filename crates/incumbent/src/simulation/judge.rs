@@ -300,38 +300,57 @@ impl Pages {
             }
         }
         self.terms.sort_by_key(|term| term.granted);
-        for (index, later) in self.terms.iter().enumerate() {
-            for earlier in &self.terms[..index] {
-                let Some(at) = self.overlap(earlier, later, now) else { continue };
-                let text = format!(
-                    "{} (token {:?}) works beside {} (token {:?})",
-                    later.name, later.token, earlier.name, earlier.token
-                );
-                record(
-                    &mut self.violations,
-                    &mut self.counts,
-                    &self.upsets,
-                    earlier,
-                    later,
-                    at,
-                    text,
-                );
+        for (at, text, excuse) in self.overlaps(now).into_iter().chain(self.valid_at_once()) {
+            match excuse {
+                Some(excuse) => *self.counts.entry(excuse).or_insert(0) += 1,
+                None => self.violations.push(format!("{:.6} s: {text}", at.as_secs_f64())),
             }
         }
-        for (pair, at) in &self.both_valid {
-            let find = |key: &(usize, u64)| {
-                self.terms
-                    .iter()
-                    .position(|term| (term.process, term.token) == (key.0, Some(key.1)))
-            };
+    }
+
+    fn overlaps(&self, now: Duration) -> Vec<Overlap> {
+        let pairs = self.terms.iter().enumerate().flat_map(|(index, later)| {
+            self.terms[..index].iter().map(move |earlier| (earlier, later))
+        });
+        let overlap = |(earlier, later): (&Term, &Term)| {
+            let at = self.overlap(earlier, later, now)?;
+            let text = format!(
+                "{} (token {:?}) works beside {} (token {:?})",
+                later.name, later.token, earlier.name, earlier.token
+            );
+            Some((at, text, self.excuse(earlier, later, at)))
+        };
+        pairs.filter_map(overlap).collect()
+    }
+
+    fn valid_at_once(&self) -> Vec<Overlap> {
+        let find = |key: &(usize, u64)| {
+            self.terms.iter().position(|term| (term.process, term.token) == (key.0, Some(key.1)))
+        };
+        let both = self.both_valid.iter().map(|(pair, at)| {
             let [Some(one), Some(other)] = pair.each_ref().map(find) else {
-                self.violations.push(format!("valid at once, and not in the books: {pair:?}"));
-                continue;
+                return (*at, format!("valid at once, and not in the books: {pair:?}"), None);
             };
             let (earlier, later) = (&self.terms[one.min(other)], &self.terms[one.max(other)]);
             let text = format!("{} and {} are valid at once: {pair:?}", earlier.name, later.name);
-            record(&mut self.violations, &mut self.counts, &self.upsets, earlier, later, *at, text);
-        }
+            (*at, text, self.excuse(earlier, later, *at))
+        });
+        both.collect()
+    }
+
+    /// Why both may work at once: what was done to the lock or a clock; or the release of a term in between, which
+    /// is excused for having begun beside `earlier`. Who reads a release believes it.
+    fn excuse(&self, earlier: &Term, later: &Term, at: Duration) -> Option<&'static str> {
+        let began_too_early = |between: &Term| {
+            between.process != earlier.process
+                && (earlier.granted..later.granted).contains(&between.granted)
+                && between.ends.is_some_and(|ends| ends <= later.granted)
+                && self.upsets.excuse(earlier, between, between.granted).is_some()
+        };
+        self.upsets.excuse(earlier, later, at).or_else(|| {
+            let is_released = self.terms.iter().any(began_too_early);
+            is_released.then_some("excused: released by one that is excused")
+        })
     }
 
     /// When both work for the first time. Who stands still does not, nor in the moment of waking up: whatever
@@ -355,20 +374,8 @@ impl Pages {
     }
 }
 
-fn record(
-    violations: &mut Vec<String>,
-    counts: &mut BTreeMap<&'static str, u64>,
-    upsets: &Upsets,
-    earlier: &Term,
-    later: &Term,
-    at: Duration,
-    text: String,
-) {
-    match upsets.excuse(earlier, later, at) {
-        Some(excuse) => *counts.entry(excuse).or_insert(0) += 1,
-        None => violations.push(format!("{:.6} s: {text}", at.as_secs_f64())),
-    }
-}
+/// Since when two work at once, whom it concerns, and why that may be.
+type Overlap = (Duration, String, Option<&'static str>);
 
 /// Timers have a grain of a millisecond.
 const TIMER: Duration = Duration::from_millis(2);

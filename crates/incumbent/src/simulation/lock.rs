@@ -91,6 +91,8 @@ pub(super) fn term(lock: &Value) -> Value {
 pub(super) struct Says {
     pub(super) token: Option<u64>,
     pub(super) revision: Option<u64>,
+    /// How often a backup had been restored when the server said so.
+    pub(super) history: u32,
 }
 
 impl Says {
@@ -98,6 +100,7 @@ impl Says {
         Self {
             token: number_after(bytes, b"\\\"token\\\":"),
             revision: number_after(bytes, b"\"resourceVersion\":\""),
+            history: 0,
         }
     }
 }

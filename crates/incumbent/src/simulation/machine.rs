@@ -320,7 +320,11 @@ impl Machine {
 
     /// Ends the process from one moment to the next.
     pub(super) fn kill(&mut self, now: Duration) {
-        with(self.clock.0, |state| state.now = state.now.max(now));
+        with(self.clock.0, |state| {
+            state.now = state.now.max(now);
+            // What ends with it takes no time.
+            state.stalls = None;
+        });
         if let Some(runtime) = self.runtime.take() {
             let outer = fastrand::get_seed();
             drop(runtime);

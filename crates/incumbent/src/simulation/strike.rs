@@ -141,9 +141,7 @@ impl Stage<'_> {
 
     /// The processes to which the newest version of the lock has not been shown yet.
     fn behind(&mut self) -> BTreeSet<usize> {
-        let lock = self.lock().unwrap_or_default();
-        let newest = lock["metadata"]["resourceVersion"].as_str().unwrap_or("0");
-        let newest: u64 = newest.parse().unwrap_or(0);
+        let newest = self.revision();
         let processes = self.world.processes.iter().enumerate();
         processes.filter(|(_, process)| process.newest < newest).map(|(index, _)| index).collect()
     }
@@ -154,12 +152,11 @@ impl Stage<'_> {
         let is_old = |kept: &&super::trial::Kept| now - kept.at >= lease * 2;
         let Some(kept) = self.backups.iter().rev().find(is_old) else { return false };
         let (backup, edits) = (kept.backup.clone(), kept.edits.clone());
-        let behind = self.behind();
+        let (behind, newest) = (self.behind(), self.revision());
         self.world.server.restore(&backup);
-        // Of what there is now, nothing was shown to anybody.
-        self.world.processes.iter_mut().for_each(|process| process.newest = 0);
+        self.world.begin_history();
         self.edits = edits;
-        self.history_went_back = true;
+        self.undone = self.undone.max(Some(newest));
         self.went_back(behind);
         self.world.judge.tokens_are_forgotten(now);
         self.world.show();
@@ -180,7 +177,7 @@ impl Stage<'_> {
     /// The last token is no longer in the lock. Revisions rise above it, unless history went back: then it
     /// takes somebody who remembers.
     fn erases_token(&self) {
-        if self.history_went_back {
+        if self.undone.is_some() {
             self.world.judge.tokens_are_forgotten(self.world.now);
         }
     }
@@ -270,7 +267,11 @@ impl Stage<'_> {
         for part in place.split('/').skip(1).collect::<Vec<_>>().into_iter().rev() {
             patch = json!({ part: patch });
         }
-        if self.by_hand(Method::PATCH, &patch).is_some() {
+        let is_done = self.by_hand(Method::PATCH, &patch).is_some();
+        // A candidate may know a version of this number that a restore has undone, and replace this one by it: the API
+        // server cannot tell the two apart.
+        let is_taken_for_another = self.undone.is_some_and(|undone| self.revision() <= undone);
+        if is_done && !is_taken_for_another {
             self.edits.insert(format!("{place}/{key}"), value);
         }
     }
@@ -279,6 +280,12 @@ impl Stage<'_> {
         let annotations = json!({ format!("incumbent.dev/{key}"): value });
         let patch = json!({ "metadata": { "annotations": annotations } });
         self.by_hand(Method::PATCH, &patch);
+    }
+
+    /// The version of the lock, as a number.
+    fn revision(&mut self) -> u64 {
+        let lock = self.lock().unwrap_or_default();
+        lock["metadata"]["resourceVersion"].as_str().unwrap_or("0").parse().unwrap_or(0)
     }
 
     pub(super) fn lock(&mut self) -> Option<Value> {

@@ -99,7 +99,8 @@ pub(super) struct Stage<'a> {
     foreign: Option<usize>,
     pub(super) plans: Vec<Plan>,
     pub(super) backups: Vec<Kept>,
-    pub(super) history_went_back: bool,
+    /// The newest version of the lock that a restore has undone.
+    pub(super) undone: Option<u64>,
     /// How many processes there have been.
     started: usize,
     /// What somebody else wrote into the lock, as it must be found at the end.
@@ -136,7 +137,7 @@ impl<'a> Stage<'a> {
             foreign: None,
             plans: Vec::new(),
             backups: Vec::new(),
-            history_went_back: false,
+            undone: None,
             started: 0,
             edits: BTreeMap::new(),
         };

@@ -78,7 +78,7 @@ impl World<'_> {
     fn send_piece(&mut self, watch: &mut Watch, piece: Piece) {
         watch.last = watch.last.max(self.now + self.network.way());
         let says = match &piece {
-            Some(Ok(piece)) => Says::read(piece),
+            Some(Ok(piece)) => Says { history: self.history, ..Says::read(piece) },
             _ => Says::default(),
         };
         let event = Event::Shows(watch.process, watch.to.clone(), piece, says);

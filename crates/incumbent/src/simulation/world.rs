@@ -4,8 +4,7 @@
 //! to do. It touches nothing outside of itself: what it sends leaves with its own time, and what it is sent
 //! waits while it stands still. So machines may be run one after the other, whatever their clocks show.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -82,7 +81,8 @@ pub(super) struct Process {
 
 pub(super) struct World<'a> {
     pub(super) now: Duration,
-    events: BinaryHeap<Reverse<Due>>,
+    /// In the order of time, and then in that in which they were planned.
+    events: BTreeMap<(Duration, u64), Event>,
     latest: u64,
     pub(super) processes: Vec<Process>,
     pub(super) server: &'a mut Server,
@@ -93,28 +93,8 @@ pub(super) struct World<'a> {
     steps: u32,
     ended: Vec<usize>,
     pub(super) lease: Duration,
-}
-
-struct Due(Duration, u64, Event);
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        (self.0, self.1) == (other.0, other.1)
-    }
-}
-
-impl Eq for Due {}
-
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.0, self.1).cmp(&(other.0, other.1))
-    }
+    /// How often a backup was restored.
+    pub(super) history: u32,
 }
 
 impl<'a> World<'a> {
@@ -123,7 +103,7 @@ impl<'a> World<'a> {
         drop(line::take_sent());
         Self {
             now: Duration::ZERO,
-            events: BinaryHeap::new(),
+            events: BTreeMap::new(),
             latest: 0,
             processes: Vec::new(),
             server,
@@ -134,6 +114,7 @@ impl<'a> World<'a> {
             steps: 0,
             ended: Vec::new(),
             lease,
+            history: 0,
         }
     }
 
@@ -143,7 +124,7 @@ impl<'a> World<'a> {
 
     pub(super) fn push(&mut self, at: Duration, event: Event) {
         self.latest += 1;
-        self.events.push(Reverse(Due(at.max(self.now), self.latest, event)));
+        self.events.insert((at.max(self.now), self.latest), event);
     }
 
     pub(super) fn add(
@@ -179,7 +160,7 @@ impl<'a> World<'a> {
             let wakes =
                 |(index, process): (usize, &Process)| Some((process.machine.wakes_at()?, index));
             let machine = self.processes.iter().enumerate().filter_map(wakes).min();
-            let event = self.events.peek().map(|Reverse(due)| due.0);
+            let event = self.events.first_key_value().map(|((at, _), _)| *at);
             let next = machine.map(|(at, _)| at).into_iter().chain(event).min();
             let Some(next) = next.filter(|next| *next <= until) else {
                 self.set_now(until);
@@ -189,7 +170,7 @@ impl<'a> World<'a> {
             match machine {
                 Some((at, index)) if event.is_none_or(|event| at < event) => self.run(index),
                 _ => {
-                    let Some(Reverse(Due(_, _, event))) = self.events.pop() else { continue };
+                    let Some((_, event)) = self.events.pop_first() else { continue };
                     if let Some(planned) = self.happen(event) {
                         return Some(Happening::Planned(planned));
                     }
@@ -225,15 +206,21 @@ impl<'a> World<'a> {
         None
     }
 
+    /// A backup was restored: of what there is now, nothing was shown to any process, nor is it on its way.
+    pub(super) fn begin_history(&mut self) {
+        self.history += 1;
+        self.processes.iter_mut().for_each(|process| process.newest = 0);
+    }
+
     /// Runs a process until it has nothing more to do, and sends what it wants to send.
     pub(super) fn run(&mut self, index: usize) {
         let watchdog_first = self.rng.bool();
         let process = &mut self.processes[index];
         if !process.machine.runs_at(self.now) {
-            return;
+            return self.run_later(index);
         }
         if process.machine.blocked_until.is_none_or(|until| self.now >= until) {
-            process.open_inbox();
+            process.open_inbox(self.history);
         }
         let stalls = process.machine.run(self.now, watchdog_first);
         for (from, to) in stalls {
@@ -376,6 +363,7 @@ impl<'a> World<'a> {
         answer: Result<(Response<Answer>, Says), Broken>,
     ) {
         let says = answer.as_ref().map_or_else(|_| Says::default(), |(_, says)| *says);
+        let says = Says { history: self.history, ..says };
         let answer = answer.map(|(answer, _)| answer);
         let event = Event::Answers(sent.process, sent.answer, answer, says);
         self.push(self.now + fate.back, event);
@@ -411,7 +399,12 @@ impl<'a> World<'a> {
         if process.machine.runs_at(self.now) && !is_blocked {
             return self.run(index);
         }
-        if let Some(at) = process.machine.free_at(self.now) {
+        self.run_later(index);
+    }
+
+    /// Runs a process as soon as it can: one that stood still while it was started has no timer yet.
+    fn run_later(&mut self, index: usize) {
+        if let Some(at) = self.processes[index].machine.free_at(self.now) {
             self.push(at, Event::Wakes(index));
         }
     }
@@ -419,7 +412,7 @@ impl<'a> World<'a> {
 
 impl Process {
     /// Takes what has come, as far as anybody still waits for it.
-    fn open_inbox(&mut self) {
+    fn open_inbox(&mut self, history: u32) {
         while let Some(parcel) = self.inbox.pop_front() {
             let (is_taken, says) = match parcel {
                 Parcel::Answer(to, answer, says) => (to.send(answer).is_ok(), says),
@@ -428,7 +421,9 @@ impl Process {
             };
             if is_taken {
                 let revision = says.revision.unwrap_or(0);
-                self.newest = self.newest.max(revision);
+                if says.history == history {
+                    self.newest = self.newest.max(revision);
+                }
                 if revision > self.newest_ever {
                     self.newest_ever = revision;
                     self.highest = self.highest.max(says.token.unwrap_or(0));
