@@ -4,9 +4,9 @@
 //! when that is over. A request waits for it only where there is no valid token, and a request that gives up
 //! does not end it: the next one finds what it has made.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::pin::Pin;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -91,7 +91,7 @@ impl Plugin {
     async fn run(&self, is_first: bool) -> Result<Credential, Error> {
         let may_ask = is_first
             && self.exec.interactive_mode != Some(ExecInteractiveMode::Never)
-            && std::io::stdin().is_terminal();
+            && io::stdin().is_terminal();
         let patience = match (self.patience, is_first, may_ask) {
             (Some(patience), true, _) => patience,
             (None, true, true) => FOR_PEOPLE,
@@ -106,10 +106,10 @@ impl Plugin {
                 self.failed(format!("did not answer within {patience:?}, and was killed"))
             })?
             .map_err(|error| self.failed(format!("cannot be read: {error}")))?;
-        if !status.success() {
-            return Err(self.failed(format!("failed with {status}")));
+        match status {
+            Some(status) if !status.success() => Err(self.failed(format!("failed with {status}"))),
+            _ => self.read(&output),
         }
-        self.read(&output)
     }
 
     fn read(&self, output: &[u8]) -> Result<Credential, Error> {
@@ -164,7 +164,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(mut command: Command, leads_group: bool) -> std::io::Result<Self> {
+    fn start(mut command: Command, leads_group: bool) -> io::Result<Self> {
         command.stdout(Stdio::piped()).kill_on_drop(true);
         #[cfg(unix)]
         if leads_group {
@@ -174,12 +174,21 @@ impl Running {
     }
 
     /// All it prints, and how it ends. Until this returns it is not waited for, so its number is its own.
-    async fn output(&mut self) -> std::io::Result<(Vec<u8>, std::process::ExitStatus)> {
+    async fn output(&mut self) -> io::Result<(Vec<u8>, Option<ExitStatus>)> {
         let mut output = Vec::new();
         if let Some(stdout) = self.child.stdout.take() {
             stdout.take(LONGEST_OUTPUT).read_to_end(&mut output).await?;
         }
-        Ok((output, self.child.wait().await?))
+        Ok((output, known(self.child.wait().await)?))
+    }
+}
+
+/// How a plugin ended. `None` where another part of the program has waited for it first, as one does that waits for
+/// all children: then its output has to tell.
+fn known(ended: io::Result<ExitStatus>) -> io::Result<Option<ExitStatus>> {
+    match ended {
+        Err(error) if error.raw_os_error() == Some(NO_SUCH_CHILD) => Ok(None),
+        ended => ended.map(Some),
     }
 }
 
@@ -346,6 +355,9 @@ impl tower_service::Service<Request<Body>> for WithToken {
         })
     }
 }
+
+/// ECHILD, which has this number on every Unix.
+const NO_SUCH_CHILD: i32 = 10;
 
 /// Longer than any plugin needs that asks nobody.
 const FIRST: Duration = Duration::from_secs(60);

@@ -61,6 +61,14 @@ async fn one_that_fails_or_talks_nonsense_is_named() {
     assert!(error.to_string().contains("`/nonexistent/login -c `, cannot be started"), "{error}");
 }
 
+#[test]
+fn one_that_another_part_of_the_program_has_waited_for_is_judged_by_its_output() {
+    let gone = io::Error::from_raw_os_error(NO_SUCH_CHILD);
+    assert_eq!(known(Err(gone)).unwrap(), None);
+    assert!(known(Err(io::Error::other("no"))).is_err());
+    assert_eq!(known(Ok(ExitStatus::default())).unwrap(), Some(ExitStatus::default()));
+}
+
 #[tokio::test]
 async fn yaml_and_certificates_are_understood() {
     let script = "printf 'status:\\n  clientCertificateData: one\\n  clientKeyData: two\\n'";
