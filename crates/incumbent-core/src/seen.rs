@@ -133,6 +133,10 @@ impl Seen {
                     if old.record.is_held() && may_work && !is_covered && *before < Duration::MAX {
                         earlier_until = earlier_until.max(ends_at);
                     }
+                    // An old copy that was written back: its release knows nothing of a term after it.
+                    if new.record.is_held() && new.record.last_token < old.record.last_token {
+                        self.barred_until = self.barred_until.max(earlier_until);
+                    }
                     let in_our_name = new.record.holder.as_ref() == Some(observer.identity);
                     if in_our_name && new.record.session != Some(observer.session) {
                         self.namesake_beats = self.namesake_beats.saturating_add(1);

@@ -3,7 +3,7 @@
 use incumbent_sim::{Plan, Tally, Trace};
 
 /// Enough that each fault and each outcome is seen, and few enough for a test.
-const SEEDS: u64 = 500;
+const SEEDS: u64 = 1000;
 
 #[test]
 fn all_properties_hold_and_every_fault_and_outcome_is_seen() {

@@ -398,10 +398,13 @@ impl Driver {
     fn on_answer(&mut self, left_at: Instant, answer: Answer) -> Input {
         self.in_flight = None;
         self.count(left_at, &answer);
+        // A read that finds nothing was allowed.
+        let is_nothing = matches!(answer.reply, Reply::Missing) && answer.verb == "get";
+        let is_success = matches!(answer.reply, Reply::Found(_) | Reply::Written(_));
+        if (is_success || is_nothing) && !self.proven.contains(&answer.verb) {
+            self.proven.push(answer.verb);
+        }
         if let Reply::Found(snapshot) | Reply::Written(snapshot) = &answer.reply {
-            if !self.proven.contains(&answer.verb) {
-                self.proven.push(answer.verb);
-            }
             self.last_trouble.clear();
             let revision = snapshot.version.revision;
             if self.watch.heard.is_some()
