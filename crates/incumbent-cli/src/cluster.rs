@@ -31,7 +31,7 @@ pub(crate) struct Cluster {
     #[arg(short, long, value_name = "URL", hide_short_help = true)]
     server: Option<String>,
     /// The bearer token; others on this machine may see it in the list of processes
-    #[arg(long, value_name = "TOKEN", hide_short_help = true)]
+    #[arg(long, value_name = "TOKEN", hide_short_help = true, allow_hyphen_values = true)]
     token: Option<String>,
     /// A file with certificates to believe the server by
     #[arg(long, value_name = "FILE", hide_short_help = true)]
