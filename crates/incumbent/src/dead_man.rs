@@ -1,7 +1,7 @@
 //! The dead man's switch: the process ends unless the watchdog attends to what is due.
 //!
-//! The watchdog runs code of the program (wakers, `on_overrun`), allocates, and writes to stderr. Work that
-//! hangs may hold up each of these. This thread does none of that. It reads the clock and numbers that are
+//! The watchdog takes locks, allocates, and starts threads for the code of the program. Work that hangs may hold up
+//! each of these. This thread does none of that. It reads the clock and numbers that are
 //! never freed, takes no lock, allocates nothing, opens no file, and says nothing.
 //!
 //! It looks several times at a deadline that has passed. A process that was paused as a whole is not ended for
