@@ -275,10 +275,19 @@ fn terms_of(events: &[Value]) -> Vec<Term> {
             (Some(open), false) if open.holder == holder => {
                 open.end = Some(End { at, how: How::Stopped });
             }
-            (_, false) => {}
+            (_, false) => stopped_late(&mut terms, &holder),
         }
     }
     terms
+}
+
+/// The next leader may write its Event before the former one does: the former one's term then ended no later
+/// than the next one began.
+fn stopped_late(terms: &mut [Term], holder: &str) {
+    let last = terms.iter_mut().rfind(|term| term.holder == holder);
+    if let Some(end) = last.and_then(|term| term.end.as_mut()).filter(|end| end.how == How::Unsaid) {
+        end.how = How::Stopped;
+    }
 }
 
 /// What one Event says, in the order in which it was so: within a second, that of the writes.
@@ -378,6 +387,19 @@ mod tests {
         ];
         let stopped = |name: &str| (name.to_owned(), Some((0, How::Stopped)));
         assert_eq!(told(&events), [stopped("john"), stopped("jane")]);
+    }
+
+    #[test]
+    fn a_former_leader_may_say_that_it_stopped_after_the_next_one_began() {
+        let events = [
+            event(0, "john became leader"),
+            event(10, "jane became leader"),
+            event(11, "john stopped leading"),
+            event(20, "jane stopped leading"),
+            event(21, "john stopped leading"),
+        ];
+        let stopped = |name: &str, second| (name.to_owned(), Some((second, How::Stopped)));
+        assert_eq!(told(&events), [stopped("john", 10), stopped("jane", 20)]);
     }
 
     #[test]
