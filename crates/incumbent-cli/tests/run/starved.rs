@@ -132,6 +132,7 @@ fn without_file_descriptors_run_and_the_guardian_still_kill_all() {
         }
         assert_eq!(john.end(), 128 + 9);
         assert!(!is_alive(pid(&first, "pid")) && !is_alive(pid(&daemon, "pid")));
+        assert!(holder(&cluster).is_null(), "asked: {asked}");
     }
 }
 
@@ -190,6 +191,7 @@ fn without_processes_nothing_starts_and_run_says_so() {
         other.wait().unwrap();
     }
     assert_eq!((john.code, john.stdout.as_str()), (71, ""), "{john:?}");
+    assert!(holder(&cluster).is_null());
 }
 
 fn waits(cluster: &Cluster) -> bool {
