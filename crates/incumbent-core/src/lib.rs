@@ -6,7 +6,7 @@
 //! Because that is all it does, the very code that runs in production can be simulated and
 //! model-checked.
 //!
-//! To understand the protocol, read `elector.rs` from top to bottom.
+//! To understand the protocol, read `elector.rs` from top to bottom, then `elector/plan.rs`.
 //!
 //! # Driving it
 //!
@@ -61,6 +61,7 @@
 
 mod container;
 mod elector;
+mod identity;
 mod message;
 mod onlooker;
 mod record;
@@ -72,15 +73,14 @@ mod waitlist;
 pub use container::{
     Container, ContainerReport, ContainerStart, Mark, MessageFile, Surroundings, Termination,
 };
-pub use elector::{Config, Elector, Sighting};
+pub use elector::{Config, Elector};
+pub use identity::{Identity, Session};
 pub use message::{
     Asked, Change, Follow, Input, Loss, Observation, Operation, Output, Release, Reply, Request,
-    Term,
+    Sighting, Term,
 };
 pub use onlooker::Onlooker;
-pub use record::{
-    Card, FencingToken, HandOver, Identity, Record, Session, Snapshot, Stamp, Uid, Version,
-};
+pub use record::{Card, FencingToken, HandOver, Record, Snapshot, Stamp, Uid, Version};
 pub use time::{Instant, Now, WallTime, Window};
 pub use timing::{Timing, TimingError};
 pub use waitlist::{Waiter, Waitlist};

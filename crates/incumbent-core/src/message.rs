@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::record::{Card, FencingToken, Identity, Record, Session, Snapshot, Version};
+use crate::identity::{Identity, Session};
+use crate::record::{Card, FencingToken, Record, Snapshot, Version};
 use crate::time::{Instant, Window};
 
 /// Something that happened.
@@ -132,6 +133,24 @@ pub struct Term {
     pub valid_until: Instant,
     /// By when its work must have stopped: after that, others may lead.
     pub stop_by: Instant,
+}
+
+/// Who holds the lock, as far as this candidate knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sighting {
+    /// It was not read yet.
+    Unknown,
+    /// Nobody holds it.
+    Vacant,
+    /// Somebody does.
+    Held {
+        /// Nobody's name, where it was taken out of the record while the term was running.
+        holder: Option<Identity>,
+        /// The token of the running term, where the holder writes one.
+        token: Option<FencingToken>,
+        /// When the term is over unless it is renewed before.
+        expires_at: Instant,
+    },
 }
 
 /// Why a leader is asked to hand over. It may act until it has.

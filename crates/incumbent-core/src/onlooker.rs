@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::elector::Sighting;
-use crate::message::Observation;
-use crate::record::{Identity, Record, Session, Snapshot, Version};
+use crate::identity::{Identity, Session};
+use crate::message::{Observation, Sighting};
+use crate::record::{Record, Snapshot, Version};
 use crate::seen::{Observer, Origin, Seen};
 use crate::time::Instant;
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::elector::Sighting;
-use crate::record::{FencingToken, Identity, Record, Session, Snapshot, Stamp, Uid};
+use crate::identity::{Identity, Session};
+use crate::message::Sighting;
+use crate::record::{FencingToken, Record, Snapshot, Stamp, Uid};
 use crate::time::{Instant, WallTime};
 
 /// The newest known version of the lock, and the timer that a follower keeps for it.

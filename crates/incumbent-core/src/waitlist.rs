@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::record::{Identity, Session};
+use crate::identity::{Identity, Session};
 
 /// Who waits, first come first, behind those of a higher priority. Has at most
 /// [`CAPACITY`](Self::CAPACITY) places; who finds none waits outside.
