@@ -36,15 +36,21 @@ enum Lock {
     },
     Present {
         snapshot: Box<Snapshot>,
-        /// When a change of the heartbeat was last received here.
-        changed_at: Instant,
-        /// How long after that the holder's term is over.
-        patience: Duration,
-        /// Until here may work on whoever held it by an earlier version, and has not released it.
-        earlier_until: Instant,
-        /// When a change of the line of those who wait was last received here.
-        line_changed_at: Instant,
+        timer: Timer,
     },
+}
+
+/// When the terms that a version of the lock tells of are over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Timer {
+    /// When a change of the heartbeat was last received here.
+    changed_at: Instant,
+    /// How long after that the holder's term is over.
+    patience: Duration,
+    /// The holder of an earlier version, who has not released it, may work until here.
+    earlier_until: Instant,
+    /// When a change of the waitlist was last received here.
+    line_changed_at: Instant,
 }
 
 /// Who looks: what it knows of itself, and takes for granted when it reads a record.
@@ -59,6 +65,11 @@ pub(crate) struct Observer<'a> {
 }
 
 impl Observer<'_> {
+    /// How long the holder asks others to wait.
+    fn patience_with(&self, record: &Record) -> Duration {
+        record.lease_duration.unwrap_or(self.default_patience)
+    }
+
     /// Whether `record` is one's own. The session alone is no proof: a foreign program of the same name
     /// takes the record for its own, renews it, and leaves our session where it was.
     pub(crate) fn is_own(&self, record: &Record) -> bool {
@@ -100,71 +111,100 @@ impl Seen {
         if !self.is_news(new.version.revision, origin) && !self.is_other(&new, origin) {
             return;
         }
-        let stated = |record: &Record| record.lease_duration.unwrap_or(observer.default_patience);
-        let mut changed_at = now;
-        let mut patience = stated(&new.record);
-        let mut earlier_until = Instant::START;
-        let mut line_changed_at = now;
-        match &self.lock {
-            Lock::Present {
-                snapshot: old,
-                changed_at: since,
-                patience: before,
-                earlier_until: until,
-                line_changed_at: line_since,
-            } if old.version.uid == new.version.uid && new.version.revision > self.revision => {
-                if old.record.waitlist == new.record.waitlist {
-                    line_changed_at = *line_since;
-                }
-                // What is past is forgotten.
-                earlier_until = if *until > now { *until } else { Instant::START };
-                if old.record.same_heartbeat(&new.record) {
-                    changed_at = *since;
-                    patience = patience.max(*before);
-                } else {
-                    // A holder that shortens its lease does not know yet that we have seen it.
-                    if old.record.is_held() && stated(&old.record) < Duration::MAX {
-                        patience = patience.max(stated(&old.record));
-                    }
-                    // A term that goes on is covered by its newer sign of life.
-                    let ends_at = *since + *before;
-                    let is_covered = old.record.same_term(&new.record) && ends_at <= now + patience;
-                    let may_work = old.record.session != Some(observer.session)
-                        && self.ended_at(&old.record).is_none();
-                    if old.record.is_held() && may_work && !is_covered && *before < Duration::MAX {
-                        earlier_until = earlier_until.max(ends_at);
-                    }
-                    // An old copy that was written back: its release knows nothing of a term after it.
-                    if new.record.is_held() && new.record.last_token < old.record.last_token {
-                        self.barred_until = self.barred_until.max(earlier_until);
-                    }
-                    let in_our_name = new.record.holder.as_ref() == Some(observer.identity);
-                    if in_our_name && new.record.session != Some(observer.session) {
-                        self.namesake_beats = self.namesake_beats.saturating_add(1);
-                    }
-                }
-            }
-            // Another object, or an older version of this one: history went back.
-            Lock::Present { .. } => self.bar(now),
-            Lock::Unknown | Lock::Missing { .. } => {}
-        }
-        if !new.record.is_held() {
-            // A vacant record says that all terms before it were released, if it knows of them: it may
-            // be one of a restored backup, which was edited since.
-            earlier_until = Instant::START;
-            if self.snapshot().is_some_and(|old| !new.record.may_follow(&old.record)) {
-                self.bar(now);
-            }
-        }
+        let timer = self.timer_for(now, &new, observer);
+        self.barred_until = self.barred_by(now, &new, timer).max(self.barred_until);
+        let namesake_beats = u32::from(self.is_beat_of_namesake(&new, observer));
+        self.namesake_beats = self.namesake_beats.saturating_add(namesake_beats);
         self.revision = new.version.revision;
         self.highest_token = self.highest_token.max(new.record.last_token);
-        self.lock = Lock::Present {
-            snapshot: Box::new(new),
-            changed_at,
-            patience,
-            earlier_until,
-            line_changed_at,
+        self.lock = Lock::Present { snapshot: Box::new(new), timer };
+    }
+
+    /// The record and the timer of which `new` is a newer version. `None` where it is another object, or an older
+    /// version of this one: then history went back.
+    fn predecessor_of(&self, new: &Snapshot) -> Option<(&Record, Timer)> {
+        match &self.lock {
+            Lock::Present { snapshot: old, timer }
+                if old.version.uid == new.version.uid && new.version.revision > self.revision =>
+            {
+                Some((&old.record, *timer))
+            }
+            _ => None,
+        }
+    }
+
+    fn timer_for(&self, now: Instant, new: &Snapshot, observer: Observer<'_>) -> Timer {
+        let new_timer = Timer {
+            changed_at: now,
+            patience: observer.patience_with(&new.record),
+            earlier_until: Instant::START,
+            line_changed_at: now,
         };
+        let Some((old, before)) = self.predecessor_of(new) else { return new_timer };
+        let mut timer = new_timer;
+        if old.waitlist == new.record.waitlist {
+            timer.line_changed_at = before.line_changed_at;
+        }
+        if old.same_heartbeat(&new.record) {
+            timer.changed_at = before.changed_at;
+            timer.patience = timer.patience.max(before.patience);
+        } else if old.is_held() && observer.patience_with(old) < Duration::MAX {
+            // A holder that shortens its lease does not know yet that we have seen it.
+            timer.patience = timer.patience.max(observer.patience_with(old));
+        }
+        // A vacant record says that all terms before it were released.
+        if new.record.is_held() {
+            timer.earlier_until = self.earlier_work(now, &new.record, timer.patience, observer);
+        }
+        timer
+    }
+
+    /// Until when a holder may work that the version before `new` tells of, or one before that. What is past is
+    /// forgotten.
+    fn earlier_work(
+        &self,
+        now: Instant,
+        new: &Record,
+        patience: Duration,
+        observer: Observer<'_>,
+    ) -> Instant {
+        let Lock::Present { snapshot, timer: before } = &self.lock else { return Instant::START };
+        let old = &snapshot.record;
+        let known = if before.earlier_until > now { before.earlier_until } else { Instant::START };
+        if old.same_heartbeat(new) {
+            return known;
+        }
+        let ends_at = before.changed_at + before.patience;
+        // The newer sign of life of a term that continues covers it.
+        let is_covered = old.same_term(new) && ends_at <= now + patience;
+        let may_work = old.session != Some(observer.session) && self.ended_at(old).is_none();
+        if old.is_held() && may_work && !is_covered && before.patience < Duration::MAX {
+            return known.max(ends_at);
+        }
+        known
+    }
+
+    /// Until when `new` lets nobody lead, because it may not know of a term that is still running.
+    fn barred_by(&self, now: Instant, new: &Snapshot, timer: Timer) -> Instant {
+        let Some(old) = self.snapshot().map(|lock| &lock.record) else { return Instant::START };
+        let went_back = self.predecessor_of(new).is_none();
+        // A vacant record may be one of a restored backup, which was edited since.
+        let is_unaware_release = !new.record.is_held() && !new.record.may_follow(old);
+        if went_back || is_unaware_release {
+            return self.work_of_lost_version(now);
+        }
+        // An old copy that was written back: its release knows nothing of a term after it.
+        if new.record.is_held() && new.record.last_token < old.last_token {
+            return timer.earlier_until;
+        }
+        Instant::START
+    }
+
+    fn is_beat_of_namesake(&self, new: &Snapshot, observer: Observer<'_>) -> bool {
+        let Some((old, _)) = self.predecessor_of(new) else { return false };
+        !old.same_heartbeat(&new.record)
+            && new.record.holder.as_ref() == Some(observer.identity)
+            && new.record.session != Some(observer.session)
     }
 
     pub(crate) fn learn_gone(&mut self, now: Instant, revision: Option<u64>, origin: Origin) {
@@ -175,7 +215,7 @@ impl Seen {
             (None, Origin::Event) => false,
         };
         if news {
-            self.bar(now);
+            self.barred_until = self.work_of_lost_version(now).max(self.barred_until);
             self.revision = revision.unwrap_or(self.revision);
             self.lock = Lock::Missing { last: self.last_uid().cloned() };
         }
@@ -240,8 +280,8 @@ impl Seen {
     /// When the running term is over, as far as a follower can tell.
     pub(crate) fn expires_at(&self) -> Instant {
         match &self.lock {
-            Lock::Present { changed_at, patience, snapshot, .. } if snapshot.record.is_held() => {
-                let silent_until = *changed_at + *patience;
+            Lock::Present { snapshot, timer } if snapshot.record.is_held() => {
+                let silent_until = timer.changed_at + timer.patience;
                 let ended_at = self.ended_at(&snapshot.record).unwrap_or(silent_until);
                 ended_at.min(silent_until).max(self.earlier_until())
             }
@@ -252,7 +292,7 @@ impl Seen {
     /// When the terms of earlier versions are over.
     pub(crate) fn earlier_until(&self) -> Instant {
         match &self.lock {
-            Lock::Present { earlier_until, .. } => *earlier_until,
+            Lock::Present { timer, .. } => timer.earlier_until,
             Lock::Unknown | Lock::Missing { .. } => Instant::START,
         }
     }
@@ -266,7 +306,7 @@ impl Seen {
                 self.earlier_until()
             }
             Lock::Present { snapshot, .. } if snapshot.record.is_held() => self.expires_at(),
-            Lock::Present { changed_at, .. } => *changed_at,
+            Lock::Present { timer, .. } => timer.changed_at,
             Lock::Unknown | Lock::Missing { .. } => Instant::START,
         };
         free_at.max(self.barred_until)
@@ -275,7 +315,7 @@ impl Seen {
     /// Since when the line of those who wait is as it is.
     pub(crate) fn line_changed_at(&self) -> Instant {
         match &self.lock {
-            Lock::Present { line_changed_at, .. } => *line_changed_at,
+            Lock::Present { timer, .. } => timer.line_changed_at,
             Lock::Unknown | Lock::Missing { .. } => Instant::START,
         }
     }
@@ -315,14 +355,16 @@ impl Seen {
         }
     }
 
-    /// The lock as we knew it is gone. Whoever held it may not know yet, and may have renewed since we last
-    /// looked, so a whole term is waited out.
-    fn bar(&mut self, now: Instant) {
-        if let Lock::Present { patience, snapshot, .. } = &self.lock
-            && snapshot.record.is_held()
-            && *patience < Duration::MAX
-        {
-            self.barred_until = self.barred_until.max(now + *patience).max(self.earlier_until());
+    /// The lock as we knew it is gone. Its holder may not know yet, and may have renewed since we last looked, so a
+    /// whole term is waited out.
+    fn work_of_lost_version(&self, now: Instant) -> Instant {
+        match &self.lock {
+            Lock::Present { timer, snapshot }
+                if snapshot.record.is_held() && timer.patience < Duration::MAX =>
+            {
+                (now + timer.patience).max(self.earlier_until())
+            }
+            _ => Instant::START,
         }
     }
 }
