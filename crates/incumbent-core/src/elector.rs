@@ -9,7 +9,7 @@ mod write;
 
 use std::time::Duration;
 
-use self::plan::lot;
+use self::plan::jitter;
 use self::write::Purpose;
 use crate::identity::{Identity, Session};
 use crate::message::{Change, Follow, Input, Loss, Observation, Output, Release, Reply, Term};
@@ -55,7 +55,7 @@ pub struct Elector {
     next_poll: Window,
     /// The times written by the last successful write, and by those since whose outcome is not known.
     /// A record with any other is not ours. They rise, so that each write is a change.
-    stamps: Vec<WallTime>,
+    own_renew_times: Vec<WallTime>,
     latest: Instant,
 }
 
@@ -67,7 +67,7 @@ enum State {
     /// those before it have had their chance.
     Campaigning { has_joined: bool },
     /// May act until `valid_until`, and renews well before.
-    Leading(Reign),
+    Leading(ActiveTerm),
     /// May not act, but its work may not have stopped yet. Waits for [`Input::Release`].
     Lost { stop_by: Instant },
     /// The work has stopped: gives the lock back, if it is (or may be) ours, or leaves the line.
@@ -76,7 +76,7 @@ enum State {
 
 /// A term from the inside: all that is needed to recognise it in a record.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Reign {
+struct ActiveTerm {
     term: Term,
     uid: Uid,
     acquired: WallTime,
@@ -121,7 +121,7 @@ impl Elector {
             pause: Window::at(Instant::START),
             line_pause: Instant::START,
             next_poll: Window::at(Instant::START),
-            stamps: Vec::new(),
+            own_renew_times: Vec::new(),
             latest: Instant::START,
         }
     }
@@ -177,7 +177,7 @@ impl Elector {
 
     fn expire(&mut self, now: Instant) -> Option<Change> {
         match &self.state {
-            State::Leading(reign) if now >= reign.term.valid_until => {
+            State::Leading(active) if now >= active.term.valid_until => {
                 self.lose(Loss::DeadlinePassed)
             }
             State::Releasing { until, .. } if now >= *until => self.end(Release::LeftToExpire),
@@ -200,7 +200,7 @@ impl Elector {
             State::Releasing { .. } => return None,
             State::Lost { stop_by } if now > *stop_by => return self.end(Release::LeftToExpire),
             State::Lost { stop_by } => *stop_by,
-            State::Leading(reign) => reign.term.stop_by,
+            State::Leading(active) => active.term.stop_by,
             State::Campaigning { .. } => now + self.config.timing.renew_deadline(),
         };
         self.state = State::Releasing { until, to };
@@ -276,7 +276,7 @@ impl Elector {
         self.knowledge = Knowledge::Current;
         self.conflicts = 0;
         if sent.purpose.is_stamped() {
-            self.stamps.retain(|stamp| *stamp == sent.stamp);
+            self.own_renew_times.retain(|stamp| *stamp == sent.stamp);
         }
         self.learn(now, stored, Origin::Event);
         match (sent.purpose, &mut self.state) {
@@ -299,7 +299,7 @@ impl Elector {
         if !sent.purpose.is_stamped() {
             let retry_period = self.config.timing.retry_period();
             // Never none: at the same moment the same lot is drawn.
-            let shares = lot(self.config.session, now, 1024).max(1);
+            let shares = jitter(self.config.session, now, 1024).max(1);
             self.line_pause = now + retry_period / 1024 * shares;
             return;
         }
@@ -310,7 +310,7 @@ impl Elector {
     }
 
     fn learn(&mut self, now: Instant, snapshot: Snapshot, origin: Origin) {
-        let observer = observer(&self.config, &self.stamps);
+        let observer = observer(&self.config, &self.own_renew_times);
         self.seen.learn(now, snapshot, origin, observer);
         if self.seen.expires_at() > now && !self.is_ours() {
             self.conflicts = 0;
@@ -322,30 +322,30 @@ impl Elector {
     /// The only way to lead: a `Written` reply to one's own acquiring write, processed in time.
     fn start(&mut self, now: Instant, sent: &InFlight) -> Option<Change> {
         let lock = self.seen.snapshot()?;
-        let reign = Reign {
+        let active = ActiveTerm {
             term: self.term_from(sent.token?, sent.sent_at),
             uid: lock.version.uid.clone(),
             acquired: sent.stamp,
             since: sent.sent_at,
             renewed_at: sent.sent_at,
         };
-        if now >= reign.term.valid_until || self.why_lost(&reign).is_some() {
+        if now >= active.term.valid_until || self.why_lost(&active).is_some() {
             return None;
         }
-        let term = reign.term;
-        self.state = State::Leading(reign);
+        let term = active.term;
+        self.state = State::Leading(active);
         Some(Change::Started(term))
     }
 
     fn extend(&mut self, sent: &InFlight) -> Option<Change> {
-        let State::Leading(reign) = &self.state else { return None };
-        if self.why_lost(reign).is_some() {
+        let State::Leading(active) = &self.state else { return None };
+        if self.why_lost(active).is_some() {
             return None;
         }
-        let term = self.term_from(reign.term.token, sent.sent_at);
-        let State::Leading(reign) = &mut self.state else { return None };
-        reign.term = term;
-        reign.renewed_at = sent.sent_at;
+        let term = self.term_from(active.term.token, sent.sent_at);
+        let State::Leading(active) = &mut self.state else { return None };
+        active.term = term;
+        active.renewed_at = sent.sent_at;
         Some(Change::Renewed(term))
     }
 
@@ -363,7 +363,7 @@ impl Elector {
     /// Draws the consequence of what was just learnt.
     fn judge(&mut self) -> Option<Change> {
         match &self.state {
-            State::Leading(reign) => self.why_lost(reign).and_then(|loss| self.lose(loss)),
+            State::Leading(active) => self.why_lost(active).and_then(|loss| self.lose(loss)),
             State::Releasing { .. }
                 if self.is_settled() && !self.is_ours() && self.rank().is_none() =>
             {
@@ -378,17 +378,17 @@ impl Elector {
         self.knowledge == Knowledge::Current && self.in_flight.is_none()
     }
 
-    fn why_lost(&self, reign: &Reign) -> Option<Loss> {
+    fn why_lost(&self, active: &ActiveTerm) -> Option<Loss> {
         let Some(lock) = self.seen.snapshot() else { return Some(Loss::LockGone) };
-        if lock.version.uid != reign.uid {
+        if lock.version.uid != active.uid {
             return Some(Loss::LockGone);
         }
         let record = &lock.record;
         let ours = record.holder.as_ref() == Some(&self.config.identity)
-            && observer(&self.config, &self.stamps).is_own(record)
-            && record.last_token == reign.term.token
+            && observer(&self.config, &self.own_renew_times).is_own(record)
+            && record.last_token == active.term.token
             && record.lease_duration == Some(self.config.timing.lease_duration())
-            && record.acquired == Some(Stamp::At(reign.acquired));
+            && record.acquired == Some(Stamp::At(active.acquired));
         (!ours).then(|| Loss::RecordChanged { holder: record.holder.clone() })
     }
 
@@ -398,15 +398,15 @@ impl Elector {
         self.seen.snapshot().is_some_and(|lock| {
             let may_become_ours =
                 !lock.record.is_held() && self.unresolved == Some(lock.version.revision);
-            let is_own = observer(&self.config, &self.stamps).is_own(&lock.record)
+            let is_own = observer(&self.config, &self.own_renew_times).is_own(&lock.record)
                 && self.seen.earlier_until() <= self.latest;
             is_own || may_become_ours
         })
     }
 
     fn lose(&mut self, loss: Loss) -> Option<Change> {
-        if let State::Leading(reign) = &self.state {
-            self.state = State::Lost { stop_by: reign.term.stop_by };
+        if let State::Leading(active) = &self.state {
+            self.state = State::Lost { stop_by: active.term.stop_by };
         }
         Some(Change::Lost(loss))
     }
@@ -421,10 +421,10 @@ impl Elector {
     }
 
     fn assert_invariants(&self, now: Instant) {
-        let State::Leading(reign) = &self.state else { return };
-        assert!(now < reign.term.valid_until, "leads past its deadline");
-        assert!(reign.term.valid_until < reign.term.stop_by, "no time to stop");
-        assert_eq!(self.why_lost(reign), None, "leads without the record's word");
+        let State::Leading(active) = &self.state else { return };
+        assert!(now < active.term.valid_until, "leads past its deadline");
+        assert!(active.term.valid_until < active.term.stop_by, "no time to stop");
+        assert_eq!(self.why_lost(active), None, "leads without the record's word");
     }
 }
 
@@ -432,11 +432,11 @@ impl Elector {
 const MAX_PATIENCE: Duration = Duration::from_secs(60);
 
 /// What this candidate knows of itself when it looks at a record.
-fn observer<'a>(config: &'a Config, stamps: &'a [WallTime]) -> Observer<'a> {
+fn observer<'a>(config: &'a Config, own_renew_times: &'a [WallTime]) -> Observer<'a> {
     Observer {
         identity: &config.identity,
         session: config.session,
-        stamps,
+        own_renew_times,
         default_patience: config.timing.lease_duration(),
     }
 }

@@ -124,7 +124,7 @@ pub enum Change {
     Released(Release),
 }
 
-/// One uninterrupted reign.
+/// One uninterrupted term of leadership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Term {
     /// The number to hand to your storage.

@@ -57,7 +57,7 @@ impl Onlooker {
         let nobody = Observer {
             identity: &self.nobody,
             session: NO_SESSION,
-            stamps: &[],
+            own_renew_times: &[],
             default_patience: self.default_patience,
         };
         self.seen.learn(now, snapshot, origin, nobody);

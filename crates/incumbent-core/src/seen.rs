@@ -59,7 +59,7 @@ pub(crate) struct Observer<'a> {
     pub(crate) identity: &'a Identity,
     pub(crate) session: Session,
     /// The renew times of its own writes that records may show.
-    pub(crate) stamps: &'a [WallTime],
+    pub(crate) own_renew_times: &'a [WallTime],
     /// For records that do not state a lease duration.
     pub(crate) default_patience: Duration,
 }
@@ -74,7 +74,7 @@ impl Observer<'_> {
     /// takes the record for its own, renews it, and leaves our session where it was.
     pub(crate) fn is_own(&self, record: &Record) -> bool {
         record.session == Some(self.session)
-            && self.stamps.iter().any(|stamp| record.renewed == Some(Stamp::At(*stamp)))
+            && self.own_renew_times.iter().any(|stamp| record.renewed == Some(Stamp::At(*stamp)))
     }
 }
 

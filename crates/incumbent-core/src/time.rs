@@ -67,7 +67,7 @@ impl WallTime {
     /// This time, or the microsecond after `previous` where this is not later.
     ///
     /// A renewal that repeats the last renew time is no change: the API server stores nothing, and
-    /// followers see no heartbeat. So stamps rise within a term whatever the wall clock does.
+    /// followers see no heartbeat. So own_renew_times rise within a term whatever the wall clock does.
     pub(crate) const fn rising_from(self, previous: Self) -> Self {
         if self.0 > previous.0 { self } else { Self(previous.0.saturating_add(1)) }
     }

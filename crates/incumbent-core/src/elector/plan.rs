@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::write::Purpose;
-use super::{Elector, Knowledge, Reign, State, observer};
+use super::{ActiveTerm, Elector, Knowledge, State, observer};
 use crate::identity::Session;
 use crate::message::Follow;
 use crate::record::Record;
@@ -21,7 +21,7 @@ impl Elector {
                 Follow::Watch => return None,
             },
             State::Campaigning { .. } => return self.plan_campaign(),
-            State::Leading(reign) => (self.renewal_of(reign), Purpose::Renew),
+            State::Leading(active) => (self.renewal_of(active), Purpose::Renew),
             State::Releasing { .. } if self.is_ours() => (at_once, Purpose::Release),
             State::Releasing { .. } => (at_once, Purpose::Leave),
         };
@@ -30,13 +30,13 @@ impl Elector {
 
     /// The first renewal comes sooner than the others, by lot: terms that began together, as those of a
     /// process with many, are not renewed together.
-    fn renewal_of(&self, reign: &Reign) -> Window {
+    fn renewal_of(&self, active: &ActiveTerm) -> Window {
         let interval = self.config.timing.renew_interval();
-        let sooner = match reign.renewed_at == reign.since {
-            true => interval / 1024 * lot(self.config.session, reign.since, 820),
+        let sooner = match active.renewed_at == active.since {
+            true => interval / 1024 * jitter(self.config.session, active.since, 820),
             false => Duration::ZERO,
         };
-        Window::from(reign.renewed_at + (interval - interval / 10 - sooner), interval / 10)
+        Window::from(active.renewed_at + (interval - interval / 10 - sooner), interval / 10)
     }
 
     fn plan_campaign(&self) -> Option<(Window, Purpose)> {
@@ -57,7 +57,7 @@ impl Elector {
     }
 
     fn plan_to_acquire(&self) -> (Window, Purpose) {
-        let observer = observer(&self.config, &self.stamps);
+        let observer = observer(&self.config, &self.own_renew_times);
         let free_at = self.seen.free_at(observer);
         // Where many wait for one moment, the first to wake spares the others the conflict.
         let spread = (self.config.timing.retry_period() / 10).min(MAX_SPREAD);
@@ -89,7 +89,7 @@ impl Elector {
         }
         let changed_at = self.seen.line_changed_at();
         let most = self.config.timing.retry_period() * count(line.waiters().len());
-        let delay = most / 1024 * lot(self.config.session, changed_at, 1024);
+        let delay = most / 1024 * jitter(self.config.session, changed_at, 1024);
         Some((Window::at((changed_at + delay).max(self.line_pause)), Purpose::Join))
     }
 
@@ -120,7 +120,7 @@ impl Elector {
     /// The moment at which this state is over by itself.
     pub(super) fn horizon(&self) -> Option<Instant> {
         match &self.state {
-            State::Leading(reign) => Some(reign.term.valid_until),
+            State::Leading(active) => Some(active.term.valid_until),
             State::Releasing { until, .. } => Some(*until),
             _ => None,
         }
@@ -139,7 +139,7 @@ fn count(length: usize) -> u32 {
 /// A number below `sides` that differs from candidate to candidate and from one moment to the next, by the
 /// one thing here that is random: the session. Drawn once and not at each step, for at each step all would
 /// draw together.
-pub(super) fn lot(session: Session, since: Instant, sides: u32) -> u32 {
+pub(super) fn jitter(session: Session, since: Instant, sides: u32) -> u32 {
     let moment = since.since_start().as_nanos();
     let mixed = (session.0 ^ moment).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
     let mixed = (mixed ^ (mixed >> 67)).wrapping_mul(0xd6e8_feb8_6659_fd93_2b7e_1516_28ae_d2a7);

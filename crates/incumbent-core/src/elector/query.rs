@@ -8,7 +8,7 @@ impl Elector {
     /// The running term, if this candidate leads.
     pub fn term(&self) -> Option<Term> {
         match &self.state {
-            State::Leading(reign) => Some(reign.term),
+            State::Leading(active) => Some(active.term),
             _ => None,
         }
     }
@@ -44,7 +44,7 @@ impl Elector {
     /// A higher priority counts only once a term is a lease duration old, so that a candidate which keeps
     /// failing does not take the lead away from others more often than that.
     pub fn asked_to_hand_over(&self) -> Option<Asked> {
-        let State::Leading(reign) = &self.state else { return None };
+        let State::Leading(active) = &self.state else { return None };
         let (record, identity) = (self.record()?, &self.config.identity);
         match &record.hand_over {
             Some(HandOver::To(to)) if to == identity => {}
@@ -55,7 +55,7 @@ impl Elector {
         if record.is_cordoned(identity) {
             return Some(Asked::Cordoned);
         }
-        let is_settled = self.latest >= reign.since + self.config.timing.lease_duration();
+        let is_settled = self.latest >= active.since + self.config.timing.lease_duration();
         let head = record.waitlist.waiters().first().filter(|_| is_settled)?;
         let goes_before = head.priority > self.config.priority;
         goes_before.then(|| Asked::ByPriority(head.identity.clone()))

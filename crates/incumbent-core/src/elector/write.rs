@@ -39,12 +39,13 @@ impl Elector {
         if now.instant < window.earliest {
             return None;
         }
-        let stamp = self.stamps.last().map_or(now.wall, |last| now.wall.rising_from(*last));
+        let stamp =
+            self.own_renew_times.last().map_or(now.wall, |last| now.wall.rising_from(*last));
         let operation = self.operation(purpose, stamp);
         if purpose.is_stamped() {
-            self.stamps.push(stamp);
-            let outdated = self.stamps.len().saturating_sub(MAX_STAMPS);
-            self.stamps.drain(..outdated);
+            self.own_renew_times.push(stamp);
+            let outdated = self.own_renew_times.len().saturating_sub(MAX_OWN_RENEW_TIMES);
+            self.own_renew_times.drain(..outdated);
         }
         let token = match &operation {
             Operation::Replace { record, .. } if purpose == Purpose::Acquire => {
@@ -100,7 +101,7 @@ impl Elector {
 
     /// Who acquires drops those before it that did not come.
     fn line_behind(&self, record: &Record) -> Waitlist {
-        if observer(&self.config, &self.stamps).is_own(record) {
+        if observer(&self.config, &self.own_renew_times).is_own(record) {
             return self.left_line(record);
         }
         let Some(rank) = self.rank() else { return Waitlist::default() };
@@ -162,4 +163,4 @@ impl Elector {
 
 /// More writes than this without one that succeeds, and the oldest are forgotten: were they to land after
 /// all, their record would count as somebody else's, and be waited out.
-const MAX_STAMPS: usize = 32;
+const MAX_OWN_RENEW_TIMES: usize = 32;
