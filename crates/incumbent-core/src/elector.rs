@@ -18,7 +18,7 @@ use crate::seen::{Observer, Origin, Seen};
 use crate::time::{Instant, Now, WallTime, Window};
 use crate::timing::Timing;
 
-/// What one candidate is told at its start.
+/// The configuration of one candidate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Config {
     /// The durations of the election.
@@ -27,9 +27,9 @@ pub struct Config {
     pub identity: Identity,
     /// Drawn at random for each start of a process.
     pub session: Session,
-    /// No token will be lower; for a lock that moves to another cluster or a restored backup.
+    /// The lowest token to use, for a lock that moves to another cluster or after a restored backup.
     pub token_floor: FencingToken,
-    /// Who has a higher one goes before others in the line, and a leader of a lower one hands over to it.
+    /// A candidate with a higher one goes first on the waitlist, and a leader with a lower one hands over to it.
     pub priority: i32,
     /// What this candidate says of itself when it leads.
     pub card: Card,
@@ -44,17 +44,17 @@ pub struct Elector {
     knowledge: Knowledge,
     follow: Follow,
     in_flight: Option<InFlight>,
-    /// A write on this revision has an unknown outcome: it may land for as long as nothing else does.
+    /// A write on this revision has an unknown outcome: it may land as long as no other write does.
     unresolved: Option<u64>,
     /// Conflicts in a row.
     conflicts: u32,
     /// Nothing is sent before this, after a failure.
     pause: Window,
-    /// The line is not joined or left before this, after a conflict. Nothing else waits for that.
+    /// After a conflict, the waitlist is not joined or left before this. Nothing else waits for it.
     line_pause: Instant,
     next_poll: Window,
-    /// The times written by the last successful write, and by those since whose outcome is not known.
-    /// A record with any other is not ours. They rise, so that each write is a change.
+    /// The renew times of the last successful write, and of later writes whose outcome is unknown.
+    /// A record with another one is not ours. They rise, so that each write is a change.
     own_renew_times: Vec<WallTime>,
     latest: Instant,
 }
@@ -63,8 +63,8 @@ pub struct Elector {
 enum State {
     /// Follows, and does not want to lead.
     Idle,
-    /// Wants to lead, and has no work running: joins the line, and acquires the lock when it is free and
-    /// those before it have had their chance.
+    /// Wants to lead, and its work does not run: joins the waitlist, and acquires the lock when it is free and
+    /// the candidates before it have had their chance.
     Campaigning { has_joined: bool },
     /// May act until `valid_until`, and renews well before.
     Leading(ActiveTerm),
@@ -74,7 +74,7 @@ enum State {
     Releasing { until: Instant, to: Option<Identity> },
 }
 
-/// A term from the inside: all that is needed to recognise it in a record.
+/// A term as its leader knows it: all that is needed to recognise it in a record.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct ActiveTerm {
     term: Term,
@@ -99,7 +99,7 @@ struct InFlight {
     purpose: Purpose,
     /// Read before the request left: this is what a term is counted from.
     sent_at: Instant,
-    /// The newest revision known then; for a replace, the one that it replaces.
+    /// The newest revision known at that moment. For a replace, the one that it replaces.
     known: u64,
     stamp: WallTime,
     /// The token that an acquiring write carries.
@@ -107,7 +107,7 @@ struct InFlight {
 }
 
 impl Elector {
-    /// A candidate that follows, and has read nothing yet.
+    /// A candidate that only follows, and has read nothing yet.
     pub fn new(config: Config) -> Self {
         Self {
             config,
@@ -212,7 +212,7 @@ impl Elector {
         if self.follow != follow {
             self.follow = follow;
             self.next_poll = Window::at(now);
-            // What happened before the watch was open, it may not show.
+            // The watch may not show what happened before it was open.
             self.knowledge = Knowledge::Outdated;
         }
     }
@@ -222,7 +222,7 @@ impl Elector {
     fn on_reply(&mut self, now: Instant, reply: Reply) -> Option<Change> {
         let sent = self.in_flight.take()?;
         let change = self.on_reply_to(now, &sent, reply);
-        // A place that is left behind costs the next handover one short step; nobody waits for more.
+        // A place that stays behind costs the next handover one short step, and no more.
         let has_left =
             sent.purpose == Purpose::Leave && matches!(self.state, State::Releasing { .. });
         if has_left { self.end(Release::NotHeld) } else { change }
@@ -298,7 +298,7 @@ impl Elector {
         }
         if !sent.purpose.is_stamped() {
             let retry_period = self.config.timing.retry_period();
-            // Never none: at the same moment the same lot is drawn.
+            // Never zero: the same moment gives the same number again.
             let shares = jitter(self.config.session, now, 1024).max(1);
             self.line_pause = now + retry_period / 1024 * shares;
             return;
@@ -317,7 +317,7 @@ impl Elector {
         }
     }
 
-    // How a term begins, goes on and ends.
+    // How a term begins, continues and ends.
 
     /// The only way to lead: a `Written` reply to one's own acquiring write, processed in time.
     fn start(&mut self, now: Instant, sent: &InFlight) -> Option<Change> {
@@ -349,7 +349,7 @@ impl Elector {
         Some(Change::Renewed(term))
     }
 
-    /// Counted from when the request was *sent*: that is the earliest moment from which a follower
+    /// Counted from when the request was *sent*: the earliest moment from which a follower
     /// may count.
     fn term_from(&self, token: FencingToken, sent_at: Instant) -> Term {
         let timing = &self.config.timing;
@@ -360,7 +360,7 @@ impl Elector {
         }
     }
 
-    /// Draws the consequence of what was just learnt.
+    /// Applies what was just learnt.
     fn judge(&mut self) -> Option<Change> {
         match &self.state {
             State::Leading(active) => self.why_lost(active).and_then(|loss| self.lose(loss)),
@@ -373,7 +373,7 @@ impl Elector {
         }
     }
 
-    /// Whether nothing can change what we know but what others do.
+    /// Whether only acts of others can change what we know.
     fn is_settled(&self) -> bool {
         self.knowledge == Knowledge::Current && self.in_flight.is_none()
     }
@@ -392,8 +392,8 @@ impl Elector {
         (!ours).then(|| Loss::RecordChanged { holder: record.holder.clone() })
     }
 
-    /// Whether the record is ours, or a write of ours may still make it so. An old copy of ours that was
-    /// written over somebody's running term is not ours to give back.
+    /// Whether the record is ours, or one of our writes may still make it so. An old copy of ours that was
+    /// written over another process's running term is not ours to release.
     fn is_ours(&self) -> bool {
         self.seen.snapshot().is_some_and(|lock| {
             let may_become_ours =
@@ -428,10 +428,10 @@ impl Elector {
     }
 }
 
-/// A server that asks to be left alone for longer than this is asked again all the same.
+/// The longest Retry-After that is obeyed.
 const MAX_PATIENCE: Duration = Duration::from_secs(60);
 
-/// What this candidate knows of itself when it looks at a record.
+/// This candidate as it reads records.
 fn observer<'a>(config: &'a Config, own_renew_times: &'a [WallTime]) -> Observer<'a> {
     Observer {
         identity: &config.identity,

@@ -1,4 +1,4 @@
-//! All that crosses the boundary between an [`Elector`](crate::Elector) and whoever drives it.
+//! All that crosses the boundary between an [`Elector`](crate::Elector) and its caller.
 
 use std::time::Duration;
 
@@ -22,13 +22,13 @@ pub enum Input {
     Campaign,
     /// The caller no longer wants to lead, *and its work has stopped*.
     Release,
-    /// The same, with the wish that this one leads next.
+    /// The same, and this candidate should lead next.
     HandOver(Identity),
     /// There is proof that the process of this session has ended, with all work that it did.
     ///
-    /// That it is silent, unready or not to be found is no proof.
+    /// Silence, unreadiness or absence is no proof.
     Ended(Session),
-    /// What this candidate says of itself when it leads has changed; its next write says so.
+    /// What this candidate says of itself when it leads has changed. Its next write carries it.
     Introduce(Card),
 }
 
@@ -41,14 +41,14 @@ pub enum Reply {
     Missing,
     /// The create or replace was applied; this is what is stored now.
     Written(Snapshot),
-    /// The create or replace was not applied: somebody else was quicker (409).
+    /// The create or replace was not applied: another write came first (409).
     Conflict,
     /// The request was certainly not applied: no permission, no connection, too many requests.
     Refused {
         /// How long the server asks to be left alone.
         retry_after: Option<Duration>,
     },
-    /// Nobody knows: the request may have been applied, or may be applied later.
+    /// The outcome is unknown: the request may have been applied, or may be applied later.
     Unknown,
 }
 
@@ -80,9 +80,9 @@ pub enum Follow {
 pub struct Output {
     /// Send this now. There is never a second one before the reply to the first.
     pub request: Option<Request>,
-    /// Tell whoever is interested.
+    /// The change of leadership to report, if there is one.
     pub change: Option<Change>,
-    /// Call again within this window, if nothing else happens before.
+    /// When to call again, if nothing else happens before.
     pub wake: Option<Window>,
 }
 
@@ -111,12 +111,12 @@ pub enum Operation {
     },
 }
 
-/// A change of one's own leadership.
+/// A change of this candidate's leadership.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Change {
     /// A term begins.
     Started(Term),
-    /// The term goes on for longer.
+    /// The term was extended.
     Renewed(Term),
     /// The term is over. The work must stop now; [`Input::Release`] says that it has.
     Lost(Loss),
@@ -140,11 +140,11 @@ pub struct Term {
 pub enum Sighting {
     /// It was not read yet.
     Unknown,
-    /// Nobody holds it.
+    /// It has no holder.
     Vacant,
-    /// Somebody does.
+    /// A term is running.
     Held {
-        /// Nobody's name, where it was taken out of the record while the term was running.
+        /// `None` where the name was taken out of the record while the term was running.
         holder: Option<Identity>,
         /// The token of the running term, where the holder writes one.
         token: Option<FencingToken>,
@@ -157,11 +157,11 @@ pub enum Sighting {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Asked {
-    /// Somebody wants another leader: this one, or whoever is next.
+    /// A request asks for another leader: this one, or the next on the waitlist.
     ByRequest(Option<Identity>),
-    /// Somebody does not want this one.
+    /// The leader is cordoned.
     Cordoned,
-    /// Who waits has a higher priority.
+    /// A candidate with a higher priority waits.
     ByPriority(Identity),
 }
 
@@ -174,10 +174,10 @@ pub enum Loss {
     /// The record no longer says what this process wrote: another holder, or an edit by hand of what
     /// others go by.
     RecordChanged {
-        /// Whom it names now.
+        /// The holder that it names now.
         holder: Option<Identity>,
     },
-    /// The lock was deleted, and perhaps made anew.
+    /// The lock was deleted, and perhaps created again.
     LockGone,
 }
 

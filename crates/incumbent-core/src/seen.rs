@@ -14,13 +14,13 @@ use crate::time::{Instant, WallTime};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Seen {
     lock: Lock,
-    /// Newest known revision, of the lock or of its deletion.
+    /// The newest known revision, of the lock or of its deletion.
     revision: u64,
-    /// The holder of a lock that was deleted may work on until here, and has nobody to tell it.
+    /// Until here the holder of a deleted lock may still work, because nothing tells it of the deletion.
     barred_until: Instant,
     /// Highest token ever seen, so that it survives the deletion of the lock.
     highest_token: FencingToken,
-    /// How often another process was seen to acquire or renew under our identity.
+    /// How often another process acquired or renewed under our identity.
     namesake_beats: u32,
     /// The last process that is known to have ended, and since when that is known.
     ended: Option<(Session, Instant)>,
@@ -53,7 +53,7 @@ struct Timer {
     line_changed_at: Instant,
 }
 
-/// Who looks: what it knows of itself, and takes for granted when it reads a record.
+/// The candidate that reads a record: what it knows of itself, and assumes.
 #[derive(Clone, Copy)]
 pub(crate) struct Observer<'a> {
     pub(crate) identity: &'a Identity,
@@ -70,7 +70,7 @@ impl Observer<'_> {
         record.lease_duration.unwrap_or(self.default_patience)
     }
 
-    /// Whether `record` is one's own. The session alone is no proof: a foreign program of the same name
+    /// Whether `record` is its own. The session alone is no proof: a foreign program of the same name
     /// takes the record for its own, renews it, and leaves our session where it was.
     pub(crate) fn is_own(&self, record: &Record) -> bool {
         record.session == Some(self.session)
@@ -81,10 +81,10 @@ impl Observer<'_> {
 /// How a version became known.
 #[derive(Clone, Copy)]
 pub(crate) enum Origin {
-    /// By a watch, which may replay and re-order; or by one's own write. Counts only if newer.
+    /// By a watch, which may replay and reorder, or by its own write. Counts only if newer.
     Event,
-    /// By a read. Where nothing newer became known since it was sent, the answer counts even if its
-    /// revision is lower: then history itself went back, as after a restored backup.
+    /// By a read. If nothing newer became known since it was sent, the answer counts even if its
+    /// revision is lower: then history went back, as after a restored backup.
     Read {
         /// The newest revision that was known when the read was sent.
         known: u64,
@@ -184,7 +184,7 @@ impl Seen {
         known
     }
 
-    /// Until when `new` lets nobody lead, because it may not know of a term that is still running.
+    /// Until when no candidate may lead because of `new`, which may not know of a term that is still running.
     fn barred_by(&self, now: Instant, new: &Snapshot, timer: Timer) -> Instant {
         let Some(old) = self.snapshot().map(|lock| &lock.record) else { return Instant::START };
         let went_back = self.predecessor_of(new).is_none();
@@ -208,7 +208,7 @@ impl Seen {
     }
 
     pub(crate) fn learn_gone(&mut self, now: Instant, revision: Option<u64>, origin: Origin) {
-        // A read that finds nothing says no revision: it counts as what was known when it was sent.
+        // A read that finds nothing states no revision. It counts for the revision that was known when it was sent.
         let news = match (revision, origin) {
             (Some(revision), origin) => self.is_news(revision, origin),
             (None, Origin::Read { known }) => known == self.revision,
@@ -277,7 +277,7 @@ impl Seen {
         self.namesake_beats > 1
     }
 
-    /// When the running term is over, as far as a follower can tell.
+    /// When the running term ends, as far as a follower can tell.
     pub(crate) fn expires_at(&self) -> Instant {
         match &self.lock {
             Lock::Present { snapshot, timer } if snapshot.record.is_held() => {
@@ -297,11 +297,11 @@ impl Seen {
         }
     }
 
-    /// From when on `observer` may take the lock, provided that no work of its own is running. Of a lock
-    /// that is free, since when it has been.
+    /// From when `observer` may take the lock, provided that its own work does not run. For a free lock,
+    /// since when it has been free.
     pub(crate) fn free_at(&self, observer: Observer<'_>) -> Instant {
         let free_at = match &self.lock {
-            // Nobody else's term, unless an old copy of one's own record was written over it.
+            // No other process's term, unless an old copy of its own record was written over one.
             Lock::Present { snapshot, .. } if observer.is_own(&snapshot.record) => {
                 self.earlier_until()
             }
@@ -312,7 +312,7 @@ impl Seen {
         free_at.max(self.barred_until)
     }
 
-    /// Since when the line of those who wait is as it is.
+    /// Since when the waitlist has not changed.
     pub(crate) fn line_changed_at(&self) -> Instant {
         match &self.lock {
             Lock::Present { timer, .. } => timer.line_changed_at,
@@ -320,7 +320,7 @@ impl Seen {
         }
     }
 
-    /// The object that is known, or was before it was deleted.
+    /// The known object, or the last one before a deletion.
     fn last_uid(&self) -> Option<&Uid> {
         match &self.lock {
             Lock::Present { snapshot, .. } => Some(&snapshot.version.uid),
@@ -332,12 +332,12 @@ impl Seen {
     /// Whether history went back, although the revision is no lower than what is known.
     fn is_other(&self, new: &Snapshot, origin: Origin) -> bool {
         match origin {
-            // The lock was made anew where none was left. A replay would show the object that is gone.
+            // The lock was created again after it was gone. A replay would show the object that is gone.
             Origin::Event => {
                 let is_missing = matches!(self.lock, Lock::Missing { .. });
                 is_missing && self.last_uid().is_some_and(|last| *last != new.version.uid)
             }
-            // History has come just as far as before. Where even the object is the same, its record differs.
+            // History has reached the same revision again. If even the object is the same, its record differs.
             Origin::Read { known } => {
                 known == self.revision
                     && new.version.revision == self.revision

@@ -11,7 +11,7 @@ use crate::time::{Instant, Window};
 use crate::waitlist::Waitlist;
 
 impl Elector {
-    /// What this candidate wants to send, and from when on it may.
+    /// What this candidate wants to send, and from when it may.
     pub(super) fn plan(&self) -> Option<(Window, Purpose)> {
         let at_once = Window::at(Instant::START);
         let (window, purpose) = match &self.state {
@@ -28,8 +28,8 @@ impl Elector {
         Some((window.not_before(self.pause), purpose))
     }
 
-    /// The first renewal comes sooner than the others, by lot: terms that began together, as those of a
-    /// process with many, are not renewed together.
+    /// The first renewal comes sooner than the others, by a random share: terms that began together, as those of a
+    /// process with many elections, are not renewed together.
     fn renewal_of(&self, active: &ActiveTerm) -> Window {
         let interval = self.config.timing.renew_interval();
         let sooner = match active.renewed_at == active.since {
@@ -51,7 +51,7 @@ impl Elector {
                 [Some((window, purpose)), poll, self.plan_to_join()]
             }
         };
-        // Of two that are due at one time, the first: an acquire, above all.
+        // Of two that are due at once, the first one, so that acquiring wins.
         let next = plans.into_iter().flatten().min_by_key(|(window, _)| window.earliest);
         next.map(|(window, purpose)| (window.not_before(self.pause), purpose))
     }
@@ -59,7 +59,7 @@ impl Elector {
     fn plan_to_acquire(&self) -> (Window, Purpose) {
         let observer = observer(&self.config, &self.own_renew_times);
         let free_at = self.seen.free_at(observer);
-        // Where many wait for one moment, the first to wake spares the others the conflict.
+        // When many wait for one moment, the first to wake spares the others the conflict.
         let spread = (self.config.timing.retry_period() / 10).min(MAX_SPREAD);
         let Some(lock) = self.seen.snapshot() else {
             return (Window::from(free_at, spread), Purpose::Create);
@@ -67,7 +67,7 @@ impl Elector {
         let window = match self.rank() {
             _ if observer.is_own(&lock.record) => Window::at(free_at),
             Some(rank) => Window::at(free_at + Waitlist::STEP * count(rank)),
-            // All who are in the line go before all who found no place.
+            // All candidates on the waitlist go before those that found no place.
             None => {
                 let waiting = count(lock.record.waitlist.waiters().len());
                 Window::from(free_at + Waitlist::STEP * waiting, spread)
@@ -76,8 +76,8 @@ impl Elector {
         (window, Purpose::Acquire)
     }
 
-    /// Joins the line behind a leader that knows of lines, soon where few wait: who finds `n` of them joins
-    /// within `n` retry periods, so that a hundred who find one free place do not all ask for it.
+    /// Joins the waitlist behind a leader that writes one, soon if few wait: a candidate that finds `n` of them joins
+    /// within `n` retry periods, so that a hundred that find one free place do not all ask for it.
     fn plan_to_join(&self) -> Option<(Window, Purpose)> {
         let record = self.record()?;
         let is_led = record.holder.is_some()
@@ -93,7 +93,7 @@ impl Elector {
         Some((Window::at((changed_at + delay).max(self.line_pause)), Purpose::Join))
     }
 
-    /// The first time without the place of a process that ran under this name before. Only then: two who
+    /// The first join drops the place of a process that ran under this name before. Only the first: two that
     /// share a name by mistake would push each other out for ever.
     pub(super) fn line_to_join(&self, record: &Record) -> Waitlist {
         match self.state {
@@ -117,7 +117,7 @@ impl Elector {
         }
     }
 
-    /// The moment at which this state is over by itself.
+    /// When time alone ends this state.
     pub(super) fn horizon(&self) -> Option<Instant> {
         match &self.state {
             State::Leading(active) => Some(active.term.valid_until),
@@ -127,17 +127,17 @@ impl Elector {
     }
 }
 
-/// However long the retry period, nobody waits longer than this for others at an expiry: with it, a
+/// However long the retry period, no candidate waits longer than this for others at an expiry. With it, a
 /// crash costs at most the lease duration and a tenth of a second.
 const MAX_SPREAD: Duration = Duration::from_millis(50);
 
-/// There are at most sixteen of whatever is counted here.
+/// A waitlist's length, which is at most sixteen.
 fn count(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
 
-/// A number below `sides` that differs from candidate to candidate and from one moment to the next, by the
-/// one thing here that is random: the session. Drawn once and not at each step, for at each step all would
+/// A number below `sides` that differs from candidate to candidate and from one moment to the next. It comes from the
+/// session, the one random value here. It is drawn once and not at each step: otherwise all candidates would
 /// draw together.
 pub(super) fn jitter(session: Session, since: Instant, sides: u32) -> u32 {
     let moment = since.since_start().as_nanos();

@@ -99,7 +99,7 @@ impl Elector {
         }
     }
 
-    /// Who acquires drops those before it that did not come.
+    /// A candidate that acquires drops those before it that did not come.
     fn line_behind(&self, record: &Record) -> Waitlist {
         if observer(&self.config, &self.own_renew_times).is_own(record) {
             return self.left_line(record);
@@ -130,7 +130,7 @@ impl Elector {
         Record { renewed: Some(Stamp::At(stamp)), hand_over, card, ..before.clone() }
     }
 
-    /// The lock as nobody's. The last token stays, so that the next one is higher.
+    /// The vacant lock. The last token stays, so that the next one is higher.
     fn vacant_record(&self, before: Option<&Record>, stamp: WallTime) -> Record {
         Record {
             holder: None,
@@ -161,6 +161,6 @@ impl Elector {
     }
 }
 
-/// More writes than this without one that succeeds, and the oldest are forgotten: were they to land after
-/// all, their record would count as somebody else's, and be waited out.
+/// After more writes than this without a success, the oldest are forgotten. If one of them landed after
+/// all, its record would count as another process's, and its lease would be waited out.
 const MAX_OWN_RENEW_TIMES: usize = 32;
