@@ -1,7 +1,7 @@
-//! In which container a process runs, and what proves that this start of it has ended.
+//! Which container a process runs in, and what proves that this start of it has ended.
 //!
-//! Nothing here reads `/proc` or asks an API server: callers bring what those say, as plain data. Each
-//! rule names the deployment that would break it otherwise.
+//! Nothing here reads `/proc` or asks an API server: callers pass what those say as plain data. Each
+//! rule names the deployment that would otherwise break it.
 
 use std::fmt;
 
@@ -13,13 +13,13 @@ pub struct Container {
     /// Its name in the Pod.
     pub name: String,
     /// Which start of it. `None` where the process cannot show that process 1 is the container's own:
-    /// then nothing proves the end of this start.
+    /// then nothing can prove the end of this start.
     pub start: Option<ContainerStart>,
     /// Where the kubelet reports the end of this start. `None` where it cannot.
     pub report: Option<ContainerReport>,
 }
 
-/// One start of a container, as its node tells it from all others.
+/// One start of a container, as its node distinguishes it from all others.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ContainerStart {
     /// The kernel's name for its own start: `/proc/sys/kernel/random/boot_id`.
@@ -73,11 +73,11 @@ pub struct MessageFile {
     pub pod_uid: String,
     /// The name of the container.
     pub container: String,
-    /// The file, which each start has of its own.
+    /// The file; each start has another.
     pub file: String,
 }
 
-/// That a container has terminated, as the status of a Pod says.
+/// The termination of a container, as the status of a Pod states it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Termination<'a> {
     /// The uid of the Pod in the API.
@@ -101,8 +101,8 @@ impl Container {
     }
 
     /// Whether this is a later start of the same container: then the earlier one has ended, with all
-    /// processes in it. For the kubelet starts a container again only after it has ended, and the kernel
-    /// ends all processes of a PID namespace with its first.
+    /// processes in it, because the kubelet starts a container again only after it has ended, and the kernel
+    /// ends all processes of a PID namespace together with its first.
     pub fn succeeds(&self, earlier: &Self) -> bool {
         let (Some(own), Some(before)) = (&self.start, &earlier.start) else { return false };
         if self.pod_uid != earlier.pod_uid {

@@ -1,17 +1,16 @@
 //! The election as one pure state machine.
 //!
 //! This crate opens no socket, reads no clock, draws no random number, and depends on nothing. An
-//! [`Elector`] is one candidate's side of the election. It is told what happened and what time it is,
-//! and says what to do: which [`Request`] to send, what [`Change`] to tell, when to call again.
-//! Because that is all it does, the very code that runs in production can be simulated and
+//! [`Elector`] is one candidate's side of the election. Its caller says what happened and what time it is,
+//! and it answers what to do: which [`Request`] to send, which [`Change`] to report, when to call again.
+//! Because it does nothing else, the code that runs in production can be simulated and
 //! model-checked.
 //!
-//! To understand the protocol, read `elector.rs` from top to bottom.
+//! To understand the protocol, read `elector.rs` from top to bottom, then `elector/plan.rs`.
 //!
 //! # Driving it
 //!
-//! There is never more than one request in flight, so there is nothing to get wrong in the order of
-//! calls:
+//! There is never more than one request in flight, so callers cannot get the order of calls wrong:
 //!
 //! ```
 //! # use incumbent_core::*;
@@ -47,7 +46,7 @@
 //! assert_eq!(term.token, FencingToken(7));
 //! assert_eq!(term.valid_until.since_start(), Duration::from_secs(10));
 //!
-//! // 4. Nothing is heard of the server for ten seconds: the term is over, by the clock alone.
+//! // 4. No answer comes for ten seconds: the term is over, by the clock alone.
 //! let output = elector.step(at(10), Input::Wake);
 //! assert_eq!(output.change, Some(Change::Lost(Loss::DeadlinePassed)));
 //! ```
@@ -61,6 +60,7 @@
 
 mod container;
 mod elector;
+mod identity;
 mod message;
 mod onlooker;
 mod record;
@@ -72,15 +72,14 @@ mod waitlist;
 pub use container::{
     Container, ContainerReport, ContainerStart, Mark, MessageFile, Surroundings, Termination,
 };
-pub use elector::{Config, Elector, Sighting};
+pub use elector::{Config, Elector};
+pub use identity::{Identity, Session};
 pub use message::{
     Asked, Change, Follow, Input, Loss, Observation, Operation, Output, Release, Reply, Request,
-    Term,
+    Sighting, Term,
 };
 pub use onlooker::Onlooker;
-pub use record::{
-    Card, FencingToken, HandOver, Identity, Record, Session, Snapshot, Stamp, Uid, Version,
-};
+pub use record::{Card, FencingToken, HandOver, Record, Snapshot, Stamp, Uid, Version};
 pub use time::{Instant, Now, WallTime, Window};
 pub use timing::{Timing, TimingError};
 pub use waitlist::{Waiter, Waitlist};

@@ -1,8 +1,9 @@
-//! All that crosses the boundary between an [`Elector`](crate::Elector) and whoever drives it.
+//! All that crosses the boundary between an [`Elector`](crate::Elector) and its caller.
 
 use std::time::Duration;
 
-use crate::record::{Card, FencingToken, Identity, Record, Session, Snapshot, Version};
+use crate::identity::{Identity, Session};
+use crate::record::{Card, FencingToken, Record, Snapshot, Version};
 use crate::time::{Instant, Window};
 
 /// Something that happened.
@@ -21,13 +22,13 @@ pub enum Input {
     Campaign,
     /// The caller no longer wants to lead, *and its work has stopped*.
     Release,
-    /// The same, with the wish that this one leads next.
+    /// The same, and this candidate should lead next.
     HandOver(Identity),
     /// There is proof that the process of this session has ended, with all work that it did.
     ///
-    /// That it is silent, unready or not to be found is no proof.
+    /// Silence, unreadiness or absence is no proof.
     Ended(Session),
-    /// What this candidate says of itself when it leads has changed; its next write says so.
+    /// What this candidate says of itself when it leads has changed. Its next write carries it.
     Introduce(Card),
 }
 
@@ -40,14 +41,14 @@ pub enum Reply {
     Missing,
     /// The create or replace was applied; this is what is stored now.
     Written(Snapshot),
-    /// The create or replace was not applied: somebody else was quicker (409).
+    /// The create or replace was not applied: another write came first (409).
     Conflict,
     /// The request was certainly not applied: no permission, no connection, too many requests.
     Refused {
         /// How long the server asks to be left alone.
         retry_after: Option<Duration>,
     },
-    /// Nobody knows: the request may have been applied, or may be applied later.
+    /// The outcome is unknown: the request may have been applied, or may be applied later.
     Unknown,
 }
 
@@ -79,9 +80,9 @@ pub enum Follow {
 pub struct Output {
     /// Send this now. There is never a second one before the reply to the first.
     pub request: Option<Request>,
-    /// Tell whoever is interested.
+    /// The change of leadership to report, if there is one.
     pub change: Option<Change>,
-    /// Call again within this window, if nothing else happens before.
+    /// When to call again, if nothing else happens before.
     pub wake: Option<Window>,
 }
 
@@ -110,12 +111,12 @@ pub enum Operation {
     },
 }
 
-/// A change of one's own leadership.
+/// A change of this candidate's leadership.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Change {
     /// A term begins.
     Started(Term),
-    /// The term goes on for longer.
+    /// The term was extended.
     Renewed(Term),
     /// The term is over. The work must stop now; [`Input::Release`] says that it has.
     Lost(Loss),
@@ -123,7 +124,7 @@ pub enum Change {
     Released(Release),
 }
 
-/// One uninterrupted reign.
+/// One uninterrupted term of leadership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Term {
     /// The number to hand to your storage.
@@ -134,15 +135,33 @@ pub struct Term {
     pub stop_by: Instant,
 }
 
+/// Who holds the lock, as far as this candidate knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sighting {
+    /// It was not read yet.
+    Unknown,
+    /// It has no holder.
+    Vacant,
+    /// A term is running.
+    Held {
+        /// `None` where the name was taken out of the record while the term was running.
+        holder: Option<Identity>,
+        /// The token of the running term, where the holder writes one.
+        token: Option<FencingToken>,
+        /// When the term is over unless it is renewed before.
+        expires_at: Instant,
+    },
+}
+
 /// Why a leader is asked to hand over. It may act until it has.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Asked {
-    /// Somebody wants another leader: this one, or whoever is next.
+    /// A request asks for another leader: this one, or the next on the waitlist.
     ByRequest(Option<Identity>),
-    /// Somebody does not want this one.
+    /// The leader is cordoned.
     Cordoned,
-    /// Who waits has a higher priority.
+    /// A candidate with a higher priority waits.
     ByPriority(Identity),
 }
 
@@ -155,10 +174,10 @@ pub enum Loss {
     /// The record no longer says what this process wrote: another holder, or an edit by hand of what
     /// others go by.
     RecordChanged {
-        /// Whom it names now.
+        /// The holder that it names now.
         holder: Option<Identity>,
     },
-    /// The lock was deleted, and perhaps made anew.
+    /// The lock was deleted, and perhaps created again.
     LockGone,
 }
 

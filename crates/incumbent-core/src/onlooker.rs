@@ -1,16 +1,16 @@
-//! Somebody who looks at an election from outside.
+//! An observer of an election that does not take part in it.
 
 use std::time::Duration;
 
-use crate::elector::Sighting;
-use crate::message::Observation;
-use crate::record::{Identity, Record, Session, Snapshot, Version};
+use crate::identity::{Identity, Session};
+use crate::message::{Observation, Sighting};
+use crate::record::{Record, Snapshot, Version};
 use crate::seen::{Observer, Origin, Seen};
 use crate::time::Instant;
 
-/// What somebody who takes no part knows of a lock: a follower's timer, without a candidate.
+/// What an observer knows of a lock: a follower's timer, without a candidate.
 ///
-/// It never asks for anything, and nothing that it knows lets anybody lead. Whoever drives it tells it what
+/// It sends no requests, and nothing that it knows makes a process leader. The caller passes it what
 /// reads and watches show, each with the moment at which the answer came in.
 #[derive(Clone, Debug)]
 pub struct Onlooker {
@@ -22,8 +22,8 @@ pub struct Onlooker {
 }
 
 impl Onlooker {
-    /// Who has seen nothing yet. `default_patience` is how long a term is taken to last whose record does
-    /// not state it.
+    /// An observer that has seen nothing yet. `default_patience` is the lease duration of records that do
+    /// not state one.
     pub fn new(default_patience: Duration) -> Self {
         Self {
             seen: Seen::NOTHING,
@@ -34,8 +34,8 @@ impl Onlooker {
         }
     }
 
-    /// A watch showed a version of the lock, or that it is gone. What is older than what is known counts
-    /// for nothing.
+    /// A watch showed a version of the lock, or that it is gone. A version older than the known one is
+    /// ignored.
     pub fn observe(&mut self, now: Instant, observation: Observation) {
         match observation {
             Observation::Present(snapshot) => self.learn(now, snapshot, Origin::Event),
@@ -45,7 +45,7 @@ impl Onlooker {
         }
     }
 
-    /// A read found this, and nothing was observed since it was sent: so it is the newest, even if its
+    /// A read found this, and nothing was observed since the read was sent. It is the newest, even if its
     /// revision is lower.
     pub fn find(&mut self, now: Instant, snapshot: Snapshot) {
         let known = self.seen.revision();
@@ -57,7 +57,7 @@ impl Onlooker {
         let nobody = Observer {
             identity: &self.nobody,
             session: NO_SESSION,
-            stamps: &[],
+            own_renew_times: &[],
             default_patience: self.default_patience,
         };
         self.seen.learn(now, snapshot, origin, nobody);
@@ -69,7 +69,7 @@ impl Onlooker {
         }
     }
 
-    /// Who holds the lock, as far as it can be known from outside.
+    /// Who holds the lock, as far as an observer can know.
     pub fn sighting(&self) -> Sighting {
         self.seen.sighting()
     }
@@ -84,19 +84,19 @@ impl Onlooker {
         self.seen.snapshot().map(|lock| &lock.version)
     }
 
-    /// Since when it looks. `None` where it has seen nothing yet.
+    /// When it first saw something. `None` where it has seen nothing yet.
     pub fn looking_since(&self) -> Option<Instant> {
         self.looking_since
     }
 
-    /// When a sign of life was last *seen to come in*: somebody acquired, renewed or released. `None` where
-    /// the record has been the same since the first look, which proves nothing of its holder.
+    /// When a sign of life last *came in*: an acquisition, a renewal or a release. `None` where
+    /// the record has not changed since the first look, which proves nothing about its holder.
     pub fn last_beat(&self) -> Option<Instant> {
         self.last_beat
     }
 }
 
-/// No process of ours draws it: of 2¹²⁸ sessions it is one.
+/// No candidate draws it: it is one of 2¹²⁸ sessions.
 const NO_SESSION: Session = Session(0);
 
 #[cfg(test)]

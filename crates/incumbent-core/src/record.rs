@@ -4,43 +4,14 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::container::Container;
+use crate::identity::{Identity, Session};
 use crate::time::WallTime;
 use crate::waitlist::Waitlist;
 
-/// The name of a candidate, as people read it. Never empty.
-///
-/// It decides nothing by itself: two processes may be given the same one by mistake. What decides is
-/// the [`Session`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Identity(String);
-
-impl Identity {
-    /// The identity of this name, or `None` where the name is empty: nobody.
-    pub fn new(name: impl Into<String>) -> Option<Self> {
-        let name = name.into();
-        (!name.is_empty()).then_some(Self(name))
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A number drawn at random once per start of a process, so that two of one name are told apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Session(pub u128);
-
 /// The number to hand to your storage with each write.
 ///
-/// It rises with each term, also when the lock is deleted and made anew, for as long as the API server's
-/// revisions rise or anybody who takes part remembers the last one. A store that remembers the highest
+/// It rises with each term, also when the lock is deleted and created again, as long as the API server's
+/// revisions rise or one of the candidates remembers the last one. A store that remembers the highest
 /// token it has seen can refuse a leader of the past.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FencingToken(pub u64);
@@ -62,7 +33,7 @@ impl fmt::Display for FencingToken {
     }
 }
 
-/// A time as it stands in a record. Only ever compared for equality.
+/// A time as a record states it. It is only ever compared for equality.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Stamp {
     /// A time.
@@ -74,11 +45,11 @@ pub enum Stamp {
 /// What one version of the lock says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Record {
-    /// Who holds the lock; nobody where `None`.
+    /// Who holds the lock. `None` where it is vacant.
     pub holder: Option<Identity>,
     /// The process whose term this is. `None` where the holder is a program that writes none, and
-    /// where the term was released. A session without a holder means that somebody took the holder's
-    /// name out while the term was running.
+    /// where the term was released. A session without a holder means that the holder's name was taken
+    /// out while the term was running.
     pub session: Option<Session>,
     /// The highest fencing token that the lock remembers; zero where there was none.
     pub last_token: FencingToken,
@@ -92,15 +63,15 @@ pub struct Record {
     pub transitions: u32,
     /// What the holder says of itself.
     pub card: Card,
-    /// Who waits, and in which order they take over.
+    /// The candidates that wait, in the order in which they take over.
     pub waitlist: Waitlist,
-    /// Somebody asks the leader to hand over.
+    /// A request to the leader to hand over.
     pub hand_over: Option<HandOver>,
-    /// Who shall not lead: no candidate of these names does, and a leader hands over. `*` is everybody.
+    /// Candidates of these names do not lead, and a leader among them hands over. `*` means all.
     pub cordoned: Vec<Identity>,
 }
 
-/// A visiting card: what a holder says of itself to whoever looks for it. It decides nothing here.
+/// What a holder says of itself to those that look for it. It decides nothing here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Card {
     /// Where it can be reached: whatever its followers understand.
@@ -109,17 +80,17 @@ pub struct Card {
     pub container: Option<Container>,
 }
 
-/// A request to hand over, from outside of the election.
+/// A request to hand over, from outside the election.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HandOver {
-    /// To whoever is next.
+    /// To the next on the waitlist.
     ToNext,
-    /// To this one; to whoever is next if it does not come.
+    /// To this one; to the next on the waitlist if it does not come.
     To(Identity),
 }
 
 impl Record {
-    /// Whether somebody's term is running, as far as the record goes.
+    /// Whether a term is running, as far as the record says.
     pub fn is_held(&self) -> bool {
         self.holder.is_some() || self.session.is_some()
     }
@@ -136,7 +107,7 @@ impl Record {
         Some((session, self.card.container.as_ref()?))
     }
 
-    /// Whether `identity` shall not lead.
+    /// Whether `identity` must not lead.
     pub fn is_cordoned(&self, identity: &Identity) -> bool {
         self.cordoned.iter().any(|name| name == identity || name.as_str() == "*")
     }
@@ -146,12 +117,12 @@ impl Record {
         self.holder == other.holder && self.session == other.session
     }
 
-    /// Whether this may have come after `earlier`, in one object: what only ever rises has not fallen.
+    /// Whether this may have come after `earlier` in one object: no number that only rises has fallen.
     pub(crate) fn may_follow(&self, earlier: &Self) -> bool {
         self.last_token >= earlier.last_token && self.transitions >= earlier.transitions
     }
 
-    /// Whether `other` shows the same sign of life: nobody has acquired, renewed or released in
+    /// Whether `other` shows the same sign of life: there was no acquisition, renewal or release in
     /// between. Labels and annotations of others are no sign of life.
     pub(crate) fn same_heartbeat(&self, other: &Self) -> bool {
         self.same_term(other)
@@ -163,7 +134,7 @@ impl Record {
     }
 }
 
-/// The uid that the API server gave to an object. A lock that is deleted and made anew has another.
+/// The uid that the API server gave to an object. A lock that is deleted and created again has another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Uid(pub String);
 

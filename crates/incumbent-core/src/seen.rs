@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::elector::Sighting;
-use crate::record::{FencingToken, Identity, Record, Session, Snapshot, Stamp, Uid};
+use crate::identity::{Identity, Session};
+use crate::message::Sighting;
+use crate::record::{FencingToken, Record, Snapshot, Stamp, Uid};
 use crate::time::{Instant, WallTime};
 
 /// The newest known version of the lock, and the timer that a follower keeps for it.
@@ -13,13 +14,13 @@ use crate::time::{Instant, WallTime};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Seen {
     lock: Lock,
-    /// Newest known revision, of the lock or of its deletion.
+    /// The newest known revision, of the lock or of its deletion.
     revision: u64,
-    /// The holder of a lock that was deleted may work on until here, and has nobody to tell it.
+    /// Until here the holder of a deleted lock may still work, because nothing tells it of the deletion.
     barred_until: Instant,
     /// Highest token ever seen, so that it survives the deletion of the lock.
     highest_token: FencingToken,
-    /// How often another process was seen to acquire or renew under our identity.
+    /// How often another process acquired or renewed under our identity.
     namesake_beats: u32,
     /// The last process that is known to have ended, and since when that is known.
     ended: Option<(Session, Instant)>,
@@ -35,44 +36,55 @@ enum Lock {
     },
     Present {
         snapshot: Box<Snapshot>,
-        /// When a change of the heartbeat was last received here.
-        changed_at: Instant,
-        /// How long after that the holder's term is over.
-        patience: Duration,
-        /// Until here may work on whoever held it by an earlier version, and has not released it.
-        earlier_until: Instant,
-        /// When a change of the line of those who wait was last received here.
-        line_changed_at: Instant,
+        timer: Timer,
     },
 }
 
-/// Who looks: what it knows of itself, and takes for granted when it reads a record.
+/// When the terms that a version of the lock tells of are over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Timer {
+    /// When a change of the heartbeat was last received here.
+    changed_at: Instant,
+    /// How long after that the holder's term is over.
+    patience: Duration,
+    /// The holder of an earlier version, who has not released it, may work until here.
+    earlier_until: Instant,
+    /// When a change of the waitlist was last received here.
+    line_changed_at: Instant,
+}
+
+/// The candidate that reads a record: what it knows of itself, and assumes.
 #[derive(Clone, Copy)]
 pub(crate) struct Observer<'a> {
     pub(crate) identity: &'a Identity,
     pub(crate) session: Session,
     /// The renew times of its own writes that records may show.
-    pub(crate) stamps: &'a [WallTime],
+    pub(crate) own_renew_times: &'a [WallTime],
     /// For records that do not state a lease duration.
     pub(crate) default_patience: Duration,
 }
 
 impl Observer<'_> {
-    /// Whether `record` is one's own. The session alone is no proof: a foreign program of the same name
+    /// How long the holder asks others to wait.
+    fn patience_with(&self, record: &Record) -> Duration {
+        record.lease_duration.unwrap_or(self.default_patience)
+    }
+
+    /// Whether `record` is its own. The session alone is no proof: a foreign program of the same name
     /// takes the record for its own, renews it, and leaves our session where it was.
     pub(crate) fn is_own(&self, record: &Record) -> bool {
         record.session == Some(self.session)
-            && self.stamps.iter().any(|stamp| record.renewed == Some(Stamp::At(*stamp)))
+            && self.own_renew_times.iter().any(|stamp| record.renewed == Some(Stamp::At(*stamp)))
     }
 }
 
 /// How a version became known.
 #[derive(Clone, Copy)]
 pub(crate) enum Origin {
-    /// By a watch, which may replay and re-order; or by one's own write. Counts only if newer.
+    /// By a watch, which may replay and reorder, or by its own write. Counts only if newer.
     Event,
-    /// By a read. Where nothing newer became known since it was sent, the answer counts even if its
-    /// revision is lower: then history itself went back, as after a restored backup.
+    /// By a read. If nothing newer became known since it was sent, the answer counts even if its
+    /// revision is lower: then history went back, as after a restored backup.
     Read {
         /// The newest revision that was known when the read was sent.
         known: u64,
@@ -99,82 +111,111 @@ impl Seen {
         if !self.is_news(new.version.revision, origin) && !self.is_other(&new, origin) {
             return;
         }
-        let stated = |record: &Record| record.lease_duration.unwrap_or(observer.default_patience);
-        let mut changed_at = now;
-        let mut patience = stated(&new.record);
-        let mut earlier_until = Instant::START;
-        let mut line_changed_at = now;
-        match &self.lock {
-            Lock::Present {
-                snapshot: old,
-                changed_at: since,
-                patience: before,
-                earlier_until: until,
-                line_changed_at: line_since,
-            } if old.version.uid == new.version.uid && new.version.revision > self.revision => {
-                if old.record.waitlist == new.record.waitlist {
-                    line_changed_at = *line_since;
-                }
-                // What is past is forgotten.
-                earlier_until = if *until > now { *until } else { Instant::START };
-                if old.record.same_heartbeat(&new.record) {
-                    changed_at = *since;
-                    patience = patience.max(*before);
-                } else {
-                    // A holder that shortens its lease does not know yet that we have seen it.
-                    if old.record.is_held() && stated(&old.record) < Duration::MAX {
-                        patience = patience.max(stated(&old.record));
-                    }
-                    // A term that goes on is covered by its newer sign of life.
-                    let ends_at = *since + *before;
-                    let is_covered = old.record.same_term(&new.record) && ends_at <= now + patience;
-                    let may_work = old.record.session != Some(observer.session)
-                        && self.ended_at(&old.record).is_none();
-                    if old.record.is_held() && may_work && !is_covered && *before < Duration::MAX {
-                        earlier_until = earlier_until.max(ends_at);
-                    }
-                    // An old copy that was written back: its release knows nothing of a term after it.
-                    if new.record.is_held() && new.record.last_token < old.record.last_token {
-                        self.barred_until = self.barred_until.max(earlier_until);
-                    }
-                    let in_our_name = new.record.holder.as_ref() == Some(observer.identity);
-                    if in_our_name && new.record.session != Some(observer.session) {
-                        self.namesake_beats = self.namesake_beats.saturating_add(1);
-                    }
-                }
-            }
-            // Another object, or an older version of this one: history went back.
-            Lock::Present { .. } => self.bar(now),
-            Lock::Unknown | Lock::Missing { .. } => {}
-        }
-        if !new.record.is_held() {
-            // A vacant record says that all terms before it were released, if it knows of them: it may
-            // be one of a restored backup, which was edited since.
-            earlier_until = Instant::START;
-            if self.snapshot().is_some_and(|old| !new.record.may_follow(&old.record)) {
-                self.bar(now);
-            }
-        }
+        let timer = self.timer_for(now, &new, observer);
+        self.barred_until = self.barred_by(now, &new, timer).max(self.barred_until);
+        let namesake_beats = u32::from(self.is_beat_of_namesake(&new, observer));
+        self.namesake_beats = self.namesake_beats.saturating_add(namesake_beats);
         self.revision = new.version.revision;
         self.highest_token = self.highest_token.max(new.record.last_token);
-        self.lock = Lock::Present {
-            snapshot: Box::new(new),
-            changed_at,
-            patience,
-            earlier_until,
-            line_changed_at,
+        self.lock = Lock::Present { snapshot: Box::new(new), timer };
+    }
+
+    /// The record and the timer of which `new` is a newer version. `None` where it is another object, or an older
+    /// version of this one: then history went back.
+    fn predecessor_of(&self, new: &Snapshot) -> Option<(&Record, Timer)> {
+        match &self.lock {
+            Lock::Present { snapshot: old, timer }
+                if old.version.uid == new.version.uid && new.version.revision > self.revision =>
+            {
+                Some((&old.record, *timer))
+            }
+            _ => None,
+        }
+    }
+
+    fn timer_for(&self, now: Instant, new: &Snapshot, observer: Observer<'_>) -> Timer {
+        let new_timer = Timer {
+            changed_at: now,
+            patience: observer.patience_with(&new.record),
+            earlier_until: Instant::START,
+            line_changed_at: now,
         };
+        let Some((old, before)) = self.predecessor_of(new) else { return new_timer };
+        let mut timer = new_timer;
+        if old.waitlist == new.record.waitlist {
+            timer.line_changed_at = before.line_changed_at;
+        }
+        if old.same_heartbeat(&new.record) {
+            timer.changed_at = before.changed_at;
+            timer.patience = timer.patience.max(before.patience);
+        } else if old.is_held() && observer.patience_with(old) < Duration::MAX {
+            // A holder that shortens its lease does not know yet that we have seen it.
+            timer.patience = timer.patience.max(observer.patience_with(old));
+        }
+        // A vacant record says that all terms before it were released.
+        if new.record.is_held() {
+            timer.earlier_until = self.earlier_work(now, &new.record, timer.patience, observer);
+        }
+        timer
+    }
+
+    /// Until when a holder may work that the version before `new` tells of, or one before that. What is past is
+    /// forgotten.
+    fn earlier_work(
+        &self,
+        now: Instant,
+        new: &Record,
+        patience: Duration,
+        observer: Observer<'_>,
+    ) -> Instant {
+        let Lock::Present { snapshot, timer: before } = &self.lock else { return Instant::START };
+        let old = &snapshot.record;
+        let known = if before.earlier_until > now { before.earlier_until } else { Instant::START };
+        if old.same_heartbeat(new) {
+            return known;
+        }
+        let ends_at = before.changed_at + before.patience;
+        // The newer sign of life of a term that continues covers it.
+        let is_covered = old.same_term(new) && ends_at <= now + patience;
+        let may_work = old.session != Some(observer.session) && self.ended_at(old).is_none();
+        if old.is_held() && may_work && !is_covered && before.patience < Duration::MAX {
+            return known.max(ends_at);
+        }
+        known
+    }
+
+    /// Until when no candidate may lead because of `new`, which may not know of a term that is still running.
+    fn barred_by(&self, now: Instant, new: &Snapshot, timer: Timer) -> Instant {
+        let Some(old) = self.snapshot().map(|lock| &lock.record) else { return Instant::START };
+        let went_back = self.predecessor_of(new).is_none();
+        // A vacant record may be one of a restored backup, which was edited since.
+        let is_unaware_release = !new.record.is_held() && !new.record.may_follow(old);
+        if went_back || is_unaware_release {
+            return self.work_of_lost_version(now);
+        }
+        // An old copy that was written back: its release knows nothing of a term after it.
+        if new.record.is_held() && new.record.last_token < old.last_token {
+            return timer.earlier_until;
+        }
+        Instant::START
+    }
+
+    fn is_beat_of_namesake(&self, new: &Snapshot, observer: Observer<'_>) -> bool {
+        let Some((old, _)) = self.predecessor_of(new) else { return false };
+        !old.same_heartbeat(&new.record)
+            && new.record.holder.as_ref() == Some(observer.identity)
+            && new.record.session != Some(observer.session)
     }
 
     pub(crate) fn learn_gone(&mut self, now: Instant, revision: Option<u64>, origin: Origin) {
-        // A read that finds nothing says no revision: it counts as what was known when it was sent.
+        // A read that finds nothing states no revision. It counts for the revision that was known when it was sent.
         let news = match (revision, origin) {
             (Some(revision), origin) => self.is_news(revision, origin),
             (None, Origin::Read { known }) => known == self.revision,
             (None, Origin::Event) => false,
         };
         if news {
-            self.bar(now);
+            self.barred_until = self.work_of_lost_version(now).max(self.barred_until);
             self.revision = revision.unwrap_or(self.revision);
             self.lock = Lock::Missing { last: self.last_uid().cloned() };
         }
@@ -236,11 +277,11 @@ impl Seen {
         self.namesake_beats > 1
     }
 
-    /// When the running term is over, as far as a follower can tell.
+    /// When the running term ends, as far as a follower can tell.
     pub(crate) fn expires_at(&self) -> Instant {
         match &self.lock {
-            Lock::Present { changed_at, patience, snapshot, .. } if snapshot.record.is_held() => {
-                let silent_until = *changed_at + *patience;
+            Lock::Present { snapshot, timer } if snapshot.record.is_held() => {
+                let silent_until = timer.changed_at + timer.patience;
                 let ended_at = self.ended_at(&snapshot.record).unwrap_or(silent_until);
                 ended_at.min(silent_until).max(self.earlier_until())
             }
@@ -251,35 +292,35 @@ impl Seen {
     /// When the terms of earlier versions are over.
     pub(crate) fn earlier_until(&self) -> Instant {
         match &self.lock {
-            Lock::Present { earlier_until, .. } => *earlier_until,
+            Lock::Present { timer, .. } => timer.earlier_until,
             Lock::Unknown | Lock::Missing { .. } => Instant::START,
         }
     }
 
-    /// From when on `observer` may take the lock, provided that no work of its own is running. Of a lock
-    /// that is free, since when it has been.
+    /// From when `observer` may take the lock, provided that its own work does not run. For a free lock,
+    /// since when it has been free.
     pub(crate) fn free_at(&self, observer: Observer<'_>) -> Instant {
         let free_at = match &self.lock {
-            // Nobody else's term, unless an old copy of one's own record was written over it.
+            // No other process's term, unless an old copy of its own record was written over one.
             Lock::Present { snapshot, .. } if observer.is_own(&snapshot.record) => {
                 self.earlier_until()
             }
             Lock::Present { snapshot, .. } if snapshot.record.is_held() => self.expires_at(),
-            Lock::Present { changed_at, .. } => *changed_at,
+            Lock::Present { timer, .. } => timer.changed_at,
             Lock::Unknown | Lock::Missing { .. } => Instant::START,
         };
         free_at.max(self.barred_until)
     }
 
-    /// Since when the line of those who wait is as it is.
+    /// Since when the waitlist has not changed.
     pub(crate) fn line_changed_at(&self) -> Instant {
         match &self.lock {
-            Lock::Present { line_changed_at, .. } => *line_changed_at,
+            Lock::Present { timer, .. } => timer.line_changed_at,
             Lock::Unknown | Lock::Missing { .. } => Instant::START,
         }
     }
 
-    /// The object that is known, or was before it was deleted.
+    /// The known object, or the last one before a deletion.
     fn last_uid(&self) -> Option<&Uid> {
         match &self.lock {
             Lock::Present { snapshot, .. } => Some(&snapshot.version.uid),
@@ -291,12 +332,12 @@ impl Seen {
     /// Whether history went back, although the revision is no lower than what is known.
     fn is_other(&self, new: &Snapshot, origin: Origin) -> bool {
         match origin {
-            // The lock was made anew where none was left. A replay would show the object that is gone.
+            // The lock was created again after it was gone. A replay would show the object that is gone.
             Origin::Event => {
                 let is_missing = matches!(self.lock, Lock::Missing { .. });
                 is_missing && self.last_uid().is_some_and(|last| *last != new.version.uid)
             }
-            // History has come just as far as before. Where even the object is the same, its record differs.
+            // History has reached the same revision again. If even the object is the same, its record differs.
             Origin::Read { known } => {
                 known == self.revision
                     && new.version.revision == self.revision
@@ -314,14 +355,16 @@ impl Seen {
         }
     }
 
-    /// The lock as we knew it is gone. Whoever held it may not know yet, and may have renewed since we last
-    /// looked, so a whole term is waited out.
-    fn bar(&mut self, now: Instant) {
-        if let Lock::Present { patience, snapshot, .. } = &self.lock
-            && snapshot.record.is_held()
-            && *patience < Duration::MAX
-        {
-            self.barred_until = self.barred_until.max(now + *patience).max(self.earlier_until());
+    /// The lock as we knew it is gone. Its holder may not know yet, and may have renewed since we last looked, so a
+    /// whole term is waited out.
+    fn work_of_lost_version(&self, now: Instant) -> Instant {
+        match &self.lock {
+            Lock::Present { timer, snapshot }
+                if snapshot.record.is_held() && timer.patience < Duration::MAX =>
+            {
+                (now + timer.patience).max(self.earlier_until())
+            }
+            _ => Instant::START,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// A moment on this process's own clock, as the time since a fixed start.
 ///
-/// The clock must never go back and must go on while the machine is suspended
+/// The clock must never go back and must advance while the machine is suspended
 /// (on Linux, `CLOCK_BOOTTIME`). Every decision is taken on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(Duration);
@@ -67,7 +67,7 @@ impl WallTime {
     /// This time, or the microsecond after `previous` where this is not later.
     ///
     /// A renewal that repeats the last renew time is no change: the API server stores nothing, and
-    /// followers see no heartbeat. So stamps rise within a term whatever the wall clock does.
+    /// followers see no heartbeat. So renew times rise within a term, whatever the wall clock does.
     pub(crate) const fn rising_from(self, previous: Self) -> Self {
         if self.0 > previous.0 { self } else { Self(previous.0.saturating_add(1)) }
     }
@@ -82,9 +82,9 @@ pub struct Now {
     pub wall: WallTime,
 }
 
-/// A span within which whoever drives the election picks the moment to wake.
+/// A span of time. The caller picks the moment within it at which to wake.
 ///
-/// Chance lives outside of this crate: a driver draws from the window so that candidates spread, a
+/// Chance stays outside this crate: a driver draws from the window so that candidates spread, and a
 /// model checker tries its ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Window {
@@ -108,7 +108,7 @@ impl Window {
         Self { earliest: self.earliest.max(other.earliest), latest: self.latest.max(other.latest) }
     }
 
-    /// The same window, cut short so that nobody sleeps past `moment`.
+    /// The same window, cut short so that the caller does not sleep past `moment`.
     pub(crate) fn not_after(self, moment: Instant) -> Self {
         Self { earliest: self.earliest.min(moment), latest: self.latest.min(moment) }
     }
@@ -116,7 +116,7 @@ impl Window {
 
 /// What the types forbid. Beside each, the same with the one difference that makes it right.
 ///
-/// What time others say it is decides nothing: there is no earlier and no later.
+/// Wall clocks of others decide nothing, so these times have no order.
 /// ```compile_fail,E0369
 /// # use incumbent_core::WallTime;
 /// fn is_over(renewed: WallTime, now: WallTime) -> bool {
@@ -130,7 +130,7 @@ impl Window {
 /// }
 /// ```
 ///
-/// A version is the same or another one; which is newer is asked of revisions, of one object.
+/// Two versions are equal or not. Only revisions of one object say which is newer.
 /// ```compile_fail,E0369
 /// # use incumbent_core::Version;
 /// fn is_old(one: &Version, other: &Version) -> bool {

@@ -37,7 +37,7 @@ impl Timing {
         Self::preset(5_000, 3_000, 500)
     }
 
-    /// 137 s / 107 s / 26 s, OpenShift's choice: for an API server that may be away for half a minute at
+    /// 137 s / 107 s / 26 s, OpenShift's choice, for an API server that may be away for half a minute at
     /// any time, and a minute with luck.
     pub fn patient() -> Self {
         Self::preset(137_000, 107_000, 26_000)
@@ -107,11 +107,11 @@ impl Timing {
         Self { request_timeout, ..self }.checked()
     }
 
-    /// States how long the work may need to stop once leadership is lost, so that a timing that leaves it
-    /// less is refused. By default, whatever time there is.
+    /// States how long the work may need to stop once leadership is lost. A timing that leaves it
+    /// less is refused. By default the work gets all the time there is.
     ///
     /// # Errors
-    /// Where the work could then still run when somebody else may lead.
+    /// Where the work could then still run when another candidate may lead.
     pub fn with_stop_budget(self, stop_budget: Duration) -> Result<Self, TimingError> {
         Self { stop_budget, ..self }.checked()
     }

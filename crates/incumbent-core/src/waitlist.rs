@@ -1,25 +1,25 @@
-//! The line of those who wait.
+//! The waitlist: candidates that wait, in order.
 //!
-//! It is a hint about order and never a right: whoever acquires does so by replacing the version that it
-//! judged free, whatever the line says. So nothing here can make two lead, and an absurd line costs time.
+//! It is a hint about order and never a right: a candidate acquires by replacing the version that it
+//! judged free, whatever the waitlist says. So nothing here can make two lead; an absurd waitlist costs time.
 
 use std::time::Duration;
 
-use crate::record::{Identity, Session};
+use crate::identity::{Identity, Session};
 
-/// Who waits, first come first, behind those of a higher priority. Has at most
-/// [`CAPACITY`](Self::CAPACITY) places; who finds none waits outside.
+/// The candidates that wait, first come first, behind those of a higher priority. It has at most
+/// [`CAPACITY`](Self::CAPACITY) places; a candidate that finds none waits without one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Waitlist(Vec<Waiter>);
 
-/// A place in the line.
+/// A place on the waitlist.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Waiter {
     /// Its name, as people read it.
     pub identity: Identity,
-    /// The process. `None` where somebody else put the name there: then whoever bears it is meant.
+    /// The process. `None` where another program put the name there: then it means every process of that name.
     pub session: Option<Session>,
-    /// Who has a higher one goes before; zero unless somebody says otherwise.
+    /// A candidate with a higher one goes first. Zero by default.
     pub priority: i32,
 }
 
@@ -28,24 +28,24 @@ impl Waitlist {
     /// that people read.
     pub const CAPACITY: usize = 16;
 
-    /// How long who is in the line holds back for each who is before it: what a dead head of the line costs.
+    /// How long a candidate holds back for each one before it: what a dead head of the waitlist costs.
     ///
-    /// Longer than a write and the event of it usually take, so that who comes in order meets no
-    /// conflict; where they take longer, the order may suffer, and nothing else. The same for all
-    /// timings: candidates of different ones stand in one line.
+    /// Longer than a write and its event usually take, so that candidates that come in order meet no
+    /// conflict. Where they take longer, the order may suffer, and nothing else. It is the same for all
+    /// timings, because candidates with different ones share a waitlist.
     pub const STEP: Duration = Duration::from_millis(100);
 
-    /// The line of these, in this order, as far as there are places.
+    /// The waitlist of these, in this order, as far as there are places.
     pub fn new(waiters: impl IntoIterator<Item = Waiter>) -> Self {
         Self(waiters.into_iter().take(Self::CAPACITY).collect())
     }
 
-    /// Who waits, the head of the line first.
+    /// The candidates that wait, the head of the waitlist first.
     pub fn waiters(&self) -> &[Waiter] {
         &self.0
     }
 
-    /// How many are before the process of this name: its rank. `None` where it is not in the line.
+    /// How many are before this process: its rank. `None` where it is not on the waitlist.
     pub fn rank_of(&self, identity: &Identity, session: Session) -> Option<usize> {
         self.0.iter().position(|waiter| waiter.is(identity, session))
     }
@@ -55,7 +55,7 @@ impl Waitlist {
         self.0.len() < Self::CAPACITY || self.0.last().is_some_and(|last| last.priority < priority)
     }
 
-    /// The line with `newcomer` at the end of those of its priority.
+    /// The waitlist with `newcomer` at the end of those of its priority.
     pub(crate) fn joined_by(&self, newcomer: Waiter) -> Self {
         let place = self.0.partition_point(|waiter| waiter.priority >= newcomer.priority);
         let mut line = self.0.clone();
@@ -63,22 +63,22 @@ impl Waitlist {
         Self::new(line)
     }
 
-    /// The line without the process of this name.
+    /// The waitlist without this process.
     pub(crate) fn left_by(&self, identity: &Identity, session: Session) -> Self {
         self.filter(|waiter| !waiter.is(identity, session))
     }
 
-    /// The line without other processes of this name: those that ran before this one.
+    /// The waitlist without other processes of this name, which ran before this one.
     pub(crate) fn without_predecessors_of(&self, identity: &Identity) -> Self {
         self.filter(|waiter| waiter.identity != *identity)
     }
 
-    /// The line behind the first `served` places.
+    /// The waitlist behind the first `served` places.
     pub(crate) fn after(&self, served: usize) -> Self {
         Self(self.0.get(served..).unwrap_or_default().to_vec())
     }
 
-    /// The line with `identity` at its head, whether it was in it or not.
+    /// The waitlist with `identity` at its head, whether it was on it or not.
     pub(crate) fn headed_by(&self, identity: &Identity) -> Self {
         let named = |waiter: &&Waiter| waiter.identity == *identity;
         let head = self.0.iter().find(named).cloned().unwrap_or_else(|| Waiter {
