@@ -1,6 +1,6 @@
-//! Chance, as a function of the seed.
+//! Random numbers as a function of the seed.
 
-/// SplitMix64: small, fast, and any seed is as good as any other.
+/// SplitMix64: it is small and fast, and every seed is equally good.
 #[derive(Clone, Debug)]
 pub(crate) struct Chance(u64);
 
@@ -17,8 +17,8 @@ impl Chance {
         z ^ (z >> 31)
     }
 
-    /// A number below `bound`; zero where that is zero. Multiplying is quicker than a remainder,
-    /// and the bias of less than one in 2⁶⁴ / bound matters to nobody here.
+    /// A number below `bound`, or zero if `bound` is zero. Multiplication is faster than a
+    /// remainder. Its bias is less than one in 2⁶⁴ / bound, which is negligible here.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
@@ -28,7 +28,7 @@ impl Chance {
         low + self.below(high.saturating_sub(low) + 1)
     }
 
-    /// True in `permille` of a thousand cases.
+    /// True with a probability of `permille` in a thousand.
     pub(crate) fn permille(&mut self, permille: u16) -> bool {
         permille > 0 && self.below(1000) < u64::from(permille)
     }

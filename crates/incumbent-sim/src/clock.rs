@@ -1,4 +1,4 @@
-//! True time, which nobody in the simulated world can read, and the clocks that they do read.
+//! True time, which no simulated process can read, and the clocks that the processes do read.
 
 use std::time::Duration;
 
@@ -21,7 +21,8 @@ pub(crate) struct Clock {
     /// How long the machine stood still without its clock noticing.
     unnoticed: Micros,
     wall_offset: i64,
-    /// The wall clock moves in steps of this; more than one means that it stands still for a while.
+    /// The wall clock moves in steps of this size. With steps of more than one, it stands still
+    /// between them.
     wall_step: i64,
 }
 
@@ -41,7 +42,8 @@ impl Clock {
         Instant::new(Duration::from_nanos(self.offset_nanos + ran))
     }
 
-    /// The first moment at which this clock shows `instant` or more, as things stand.
+    /// The first moment at which this clock shows `instant` or later, unless the machine is frozen
+    /// before.
     pub(crate) fn when(&self, instant: Instant) -> Micros {
         let nanos = u64::try_from(instant.since_start().as_nanos()).unwrap_or(u64::MAX / 2000);
         let ran = nanos.saturating_sub(self.offset_nanos).min(u64::MAX / 2000) * 1000;
@@ -57,7 +59,7 @@ impl Clock {
         self.unnoticed += pause;
     }
 
-    /// It goes on sooner than that, by `left`.
+    /// The machine continues earlier than planned, by `left`.
     pub(crate) fn thaw(&mut self, left: Micros) {
         self.unnoticed -= left;
     }

@@ -1,12 +1,12 @@
 //! A discrete-event simulator of elections under faults.
 //!
 //! It opens no socket, starts no thread and reads no clock. A [`run`] is a function of its seed:
-//! the same seed gives the same trace, byte for byte. What runs in it is the very `Elector` that
-//! runs in production; the driver, the watch, the work and the watchdog around it are modelled
-//! after `crates/incumbent`, and the API server is a register that compares and swaps.
+//! the same seed gives the same trace, byte for byte. It runs the same `Elector` that runs in
+//! production. The driver, the watch, the work and the watchdog around it are modelled after
+//! `crates/incumbent`. The API server is a register with compare-and-swap.
 //!
-//! Read [`properties`] for what must hold, `plan.rs` for what is drawn from a seed, then
-//! `world.rs`. How to use it: `docs/testing.md`.
+//! Read [`properties`] for the rules that must hold, `plan.rs` for the choices that are drawn from
+//! a seed, and then `world.rs`. To learn how to use the simulator, read `docs/testing.md`.
 
 mod chance;
 mod clock;
@@ -20,37 +20,37 @@ pub use plan::{Candidate, Plan};
 pub use properties::Violation;
 pub use tally::{Fault, Outcome, Tally};
 
-/// What came of one seed.
+/// The result of one seed.
 #[derive(Debug)]
 pub struct Run {
-    /// What was drawn from the seed.
+    /// The choices that were drawn from the seed.
     pub plan: Plan,
-    /// What happened, counted.
+    /// Counts of what happened.
     pub tally: Tally,
-    /// The first property that did not hold; the run ends there.
+    /// The first property that did not hold. The run ends there.
     pub violation: Option<Violation>,
-    /// One line per event, where it was asked for.
+    /// One line per event, if a trace was requested.
     pub trace: Vec<String>,
 }
 
-/// Whether a run writes down what happens.
+/// Whether a run records its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trace {
-    /// Every event.
+    /// Record every event.
     On,
-    /// Nothing, which is faster.
+    /// Record nothing, which is faster.
     Off,
 }
 
-/// Simulates one election, with all that is drawn from `seed`.
+/// Simulates one election with everything that is drawn from `seed`.
 pub fn run(seed: u64, trace: Trace) -> Run {
     world::World::new(Plan::from_seed(seed), trace).run()
 }
 
-/// The last lines of a trace that a report of a failure shows.
+/// How many lines of the trace, from its end, a failure report shows.
 const LAST_LINES: usize = 20;
 
-/// All that is needed to understand and replay a violation; `None` where all properties hold.
+/// Everything that you need to understand and replay a violation; `None` if all properties hold.
 pub fn report(seed: u64) -> Option<String> {
     let run = run(seed, Trace::On);
     let violation = run.violation?;

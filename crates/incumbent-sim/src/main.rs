@@ -1,4 +1,4 @@
-//! Runs seeds, and says what came of them.
+//! Runs seeds, and reports the results.
 
 use std::io::{IsTerminal, Write};
 use std::num::NonZeroUsize;
@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use incumbent_sim::{Outcome, Tally, Trace};
 
-/// Simulates elections under faults, and checks what must hold.
+/// Simulates elections under faults, and checks the properties that must hold.
 ///
-/// Exit code: 0 where all properties hold, 1 where one does not, 2 where the command line is wrong.
+/// Exit code: 0 if all properties hold, 1 if one does not hold, 2 if the command line is wrong.
 #[derive(Parser)]
 struct Args {
     /// Which seeds to run, as FIRST..END
@@ -73,16 +73,16 @@ fn main() -> ExitCode {
     if total.failed.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// What came of many seeds.
+/// The results of many seeds.
 struct Total {
     tally: Tally,
     runs: u64,
     threads: usize,
-    /// The lowest seed that failed among those that were run.
+    /// The lowest seed that failed, among the seeds that were run.
     failed: Option<u64>,
 }
 
-/// Runs all `seeds`, or until one fails.
+/// Runs all `seeds`, or stops at the first failure.
 fn run_all(seeds: Seeds, threads: Option<NonZeroUsize>) -> Total {
     let threads =
         threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
@@ -119,7 +119,7 @@ fn work(seeds: Seeds, next: &AtomicU64, stop: &AtomicBool, total: &Mutex<Total>)
     total.failed = total.failed.into_iter().chain(failed).min();
 }
 
-/// Often on a terminal, seldom in a log.
+/// Shows progress often on a terminal, and rarely in a log.
 fn show_progress(seeds: Seeds, next: &AtomicU64, stop: &AtomicBool) {
     let is_terminal = std::io::stderr().is_terminal();
     let pause = Duration::from_secs(if is_terminal { 1 } else { 60 });
@@ -161,7 +161,7 @@ fn summary(total: &Total, took: Duration) -> String {
     text
 }
 
-/// Whoever no longer reads the output has seen enough.
+/// Ignores errors: if the reader has closed the output, it needs no more of it.
 fn print(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }

@@ -1,4 +1,4 @@
-//! What is drawn from a seed before anything happens.
+//! The choices that are drawn from a seed before anything happens.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,24 +9,25 @@ use crate::chance::Chance;
 use crate::clock::{Micros, micros};
 use crate::tally::Fault;
 
-/// One election: who takes part, on which clocks, and what may go wrong.
+/// One election: its candidates, their clocks, and what may go wrong.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// All else follows from it.
+    /// Everything else follows from it.
     pub seed: u64,
     /// Our candidates.
     pub candidates: Vec<Candidate>,
-    /// How many candidates behave like client-go, on the timing of the first of ours.
+    /// How many candidates behave like client-go. They use the timing of our first candidate.
     pub foreign: usize,
-    /// In thousandths of requests or of watch events, or as a weight among what happens at random.
+    /// The rate of each fault: in thousandths of requests or of watch events, or as a weight among
+    /// random events.
     pub(crate) rates: [u16; Fault::TABLE.len()],
-    /// The mean time between two things that happen at random.
+    /// The mean time between two random events.
     pub(crate) trouble_gap: Micros,
-    /// One way, in the middle.
+    /// The typical latency, one way.
     pub(crate) latency: Micros,
-    /// How much other objects of the server add to revisions, per second.
+    /// How many revisions per second other objects of the server use up.
     pub(crate) background: u64,
-    /// Whether the lock is there from the start.
+    /// Whether the lock exists from the start.
     pub(crate) lock_exists: bool,
     /// When the safety phase ends and everything heals.
     pub(crate) heal_at: Micros,
@@ -39,24 +40,25 @@ pub struct Candidate {
     pub timing: Timing,
     /// How fast its clock runs, in millionths of true time.
     pub clock_rate: u64,
-    /// The name under which it takes part, as a number: two with the same are namesakes.
+    /// Its name, as a number. Two candidates with the same number are namesakes.
     pub name: usize,
     /// Whether it has the permission to watch.
     pub watches: bool,
-    /// Its priority in the line.
+    /// Its priority in the waitlist.
     pub priority: i32,
 }
 
-/// Faults whose rate is one among a thousand requests or watch events.
+/// Faults whose rate is counted per thousand requests or watch events.
 const PER_MESSAGE: std::ops::RangeInclusive<usize> =
     Fault::RequestLost as usize..=Fault::WatchExpired as usize;
 
-/// How many lease durations the safety phase has.
+/// The length of the safety phase, in lease durations.
 const SAFETY_LEASES: u64 = 20;
 
 impl Plan {
-    /// Draws everything from `seed`. Each seed has its own faults, and some have none: what shows
-    /// only where one fault is frequent and another absent is found as well (swarm testing).
+    /// Draws everything from `seed`. Each seed has a different set of faults, and some seeds have
+    /// none. So the simulator also finds errors that appear only if one fault is frequent and
+    /// another is absent (swarm testing).
     pub fn from_seed(seed: u64) -> Self {
         let mut chance = Chance::new(seed);
         let calm = chance.permille(40);
@@ -89,8 +91,8 @@ impl Plan {
             plan.foreign = chance.between(1, 2) as usize;
         }
         if plan.has(Fault::BackupRestored) {
-            // Revisions count a whole cluster's writes: what a restore takes back, takes as long to
-            // come again.
+            // Revisions count the writes of a whole cluster. So after a restore, it takes as long
+            // again until the undone revisions are reached.
             plan.background = 1000;
         }
         let longest = micros(plan.longest_lease());
@@ -135,12 +137,17 @@ impl Plan {
         self.candidates.iter().map(|c| c.timing.lease_duration()).max().unwrap_or_default()
     }
 
-    /// How long after the end of all faults somebody must lead again.
+    /// How long after the end of all faults a candidate must lead again.
     ///
-    /// A hung request comes to its deadline, or a server that asked for patience has had it; the
-    /// next try is a retry period (and a fifth) later and opens the watch or reads; a term that
-    /// nobody renews is waited out on a clock that may be slow; all who are in the line and gone cost a
-    /// short step each; a conflict or two cost a quarter of a retry period each. A foreign candidate polls every 2.2 retry periods at worst.
+    /// These waits add up:
+    /// - A hung request reaches its deadline, or the `Retry-After` of the server passes.
+    /// - The next attempt, which opens the watch or reads, begins a retry period (and a fifth)
+    ///   later.
+    /// - A term that is no longer renewed is waited out, on a clock that may be slow.
+    /// - Each dead candidate in the waitlist costs a short step.
+    /// - Each of one or two conflicts costs a quarter of a retry period.
+    ///
+    /// A foreign candidate polls every 2.2 retry periods in the worst case.
     pub(crate) fn recovery_bound(&self) -> Micros {
         let longest = |duration: fn(&Timing) -> Duration| {
             micros(self.candidates.iter().map(|c| duration(&c.timing)).max().unwrap_or_default())
@@ -156,10 +163,10 @@ impl Plan {
     }
 }
 
-/// The longest `Retry-After` that the simulated server asks for.
+/// The longest `Retry-After` that the simulated server sends.
 pub(crate) const LONGEST_PATIENCE: Duration = Duration::from_secs(3);
 
-/// The presets, and odd ones that are accepted.
+/// Draws one of the presets, or an unusual timing that is valid.
 fn draw_timing(chance: &mut Chance) -> Timing {
     let odd = |lease, deadline, retry: u64| {
         Timing::new(

@@ -1,16 +1,16 @@
-//! What must hold, one function each.
+//! The properties that must hold, with one function for each.
 //!
-//! The simulator calls them with what an outsider sees at true time. They know nothing of how an
-//! elector comes to its decisions, so that they cannot share its mistakes.
+//! The simulator calls them with what an outside observer sees at true time. They do not know how
+//! an elector makes its decisions, so they cannot repeat its mistakes.
 
 use incumbent_core::{Change, Identity, Instant, Operation, Record, Session, Term, Timing, Waiter};
 
 use crate::clock::Micros;
 
-/// A promise, and where it comes from.
+/// A promise, and its source.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Property {
-    /// As mutants and reports name it.
+    /// The name that mutants and reports use.
     pub name: &'static str,
     /// The rule, paper or issue behind it.
     pub source: &'static str,
@@ -19,15 +19,15 @@ pub struct Property {
 /// A property that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Which one.
+    /// The property.
     pub property: &'static Property,
-    /// How.
+    /// How it was violated.
     pub detail: String,
 }
 
 type Verdict = Result<(), Violation>;
 
-/// All of them.
+/// All properties.
 pub const TABLE: [&Property; 19] = [
     &AT_MOST_ONE_LEADER,
     &TOKENS_RISE,
@@ -55,8 +55,9 @@ const AT_MOST_ONE_LEADER: Property = Property {
     source: "DESIGN §5.3-5.4; Gray & Cheriton 1989; kubernetes#23731, cilium#42920",
 };
 
-/// At true time, the work of two candidates never runs at once. `beside` is another whose work runs
-/// when `starter`'s begins or goes on, and whom no fault outside of the assumptions explains.
+/// At true time, the work of two candidates never runs at once. `beside` is another candidate whose
+/// work runs while the work of `starter` begins or continues, and no fault outside of the
+/// assumptions explains that.
 pub(crate) fn at_most_one_leader(starter: usize, beside: Option<usize>) -> Verdict {
     require(&AT_MOST_ONE_LEADER, beside.is_none(), || {
         format!("{starter} leads while the work of {} still runs", beside.unwrap_or_default())
@@ -68,8 +69,8 @@ const TOKENS_RISE: Property = Property {
     source: "DESIGN §5.5; Chubby (Burrows 2006) §2.4; kubernetes#41956",
 };
 
-/// Each grant has a higher token than all before it. `forgotten`: history went back, and the
-/// candidate cannot know the last token.
+/// Each grant has a higher token than all earlier grants. `forgotten` means that history went back,
+/// and the candidate cannot know the last token.
 pub(crate) fn tokens_rise(token: u64, highest: u64, forgotten: bool) -> Verdict {
     require(&TOKENS_RISE, token > highest || forgotten, || {
         format!("token {token} is granted after token {highest}")
@@ -81,7 +82,7 @@ const STORE_KEEPS_THE_ORDER: Property = Property {
     source: "DESIGN §2.2; Kleppmann 2016 (fencing); Jepsen etcd 3.4.3",
 };
 
-/// A store that compares tokens never accepts a write of an earlier grant after one of a later
+/// A store that compares tokens never accepts a write of an earlier grant after a write of a later
 /// grant.
 pub(crate) fn store_keeps_the_order(grant: u64, latest: u64) -> Verdict {
     require(&STORE_KEEPS_THE_ORDER, grant >= latest, || {
@@ -94,7 +95,7 @@ const WRITES_CARRY_A_VERSION: Property = Property {
     source: "DESIGN §5.2; the fine print of PUT on Leases and ConfigMaps",
 };
 
-/// Nobody writes without saying which version is replaced, and a create grants nothing.
+/// Every write names the version that it replaces, and a create makes no candidate the holder.
 pub(crate) fn writes_carry_a_version(operation: &Operation) -> Verdict {
     let is_conditional = match operation {
         Operation::Read => true,
@@ -109,7 +110,7 @@ const ONE_CAUSE_TO_LEAD: Property = Property {
     source: "DESIGN §5.1, §5.6, §5.14; etcd#20418 (stale reads)",
 };
 
-/// A term begins in answer to one's own acquiring write, and in no other way.
+/// A term begins only with the answer to the candidate's own acquiring write.
 pub(crate) fn one_cause_to_lead(change: Option<&Change>, answers_a_write: bool) -> Verdict {
     let started = matches!(change, Some(Change::Started(_) | Change::Renewed(_)));
     require(&ONE_CAUSE_TO_LEAD, !started || answers_a_write, || {
@@ -122,7 +123,7 @@ const READ_FOLLOWS_UNKNOWN: Property = Property {
     source: "DESIGN §5.6; kubernetes#112022, client-go#1417",
 };
 
-/// Where nobody knows whether a write was applied, the next request is a read.
+/// If a candidate does not know whether its write was applied, its next request is a read.
 pub(crate) fn read_follows_unknown(operation: &Operation, last_is_unknown: bool) -> Verdict {
     let reads = *operation == Operation::Read;
     require(&READ_FOLLOWS_UNKNOWN, reads || !last_is_unknown, || {
@@ -135,7 +136,8 @@ const STOPS_FOR_ANOTHER_HOLDER: Property = Property {
     source: "DESIGN §5.7; client-go A3.4 (kubernetes#44887)",
 };
 
-/// Nobody leads on by a record that it knows to be another's, or knowing that there is none.
+/// A candidate stops leading when it knows that the record belongs to another, or that there is no
+/// record.
 pub(crate) fn stops_for_another_holder(term: Option<Term>, knows_own: bool) -> Verdict {
     require(&STOPS_FOR_ANOTHER_HOLDER, term.is_none() || knows_own, || {
         format!("leads on, though the lock is not its own: {term:?}")
@@ -147,8 +149,8 @@ const DEADLINE_COUNTS_FROM_SENDING: Property = Property {
     source: "DESIGN §5.3; client-go A3.1; yugabyte-db#16",
 };
 
-/// A term is valid for a renew deadline from when its last write was sent, and its work has stopped
-/// within the lease duration less the clocks' error.
+/// A term is valid for a renew deadline after its last write was sent. Its work must stop within
+/// the lease duration minus the clock error.
 pub(crate) fn deadline_counts_from_sending(
     term: &Term,
     sent_at: Instant,
@@ -166,8 +168,7 @@ const STOPS_BY_ITS_DEADLINE: Property = Property {
     source: "DESIGN §5.3, §5.13; kubernetes#65090, controller-runtime#1760",
 };
 
-/// No elector says that it leads at or after `valid_until`, and no other deadline is told to the
-/// work.
+/// No elector reports that it leads at or after `valid_until`, and the work gets no other deadline.
 pub(crate) fn stops_by_its_deadline(now: Instant, term: Option<Term>) -> Verdict {
     let over = term.is_some_and(|term| now >= term.valid_until);
     require(&STOPS_BY_ITS_DEADLINE, !over, || format!("leads at {now}: {term:?}"))
@@ -178,7 +179,7 @@ const RELEASE_COMES_LAST: Property = Property {
     source: "DESIGN §5.8; client-go A3.2; kubernetes#139991; KEP-5366",
 };
 
-/// Nothing is released, and nothing acquired, while one's own work still runs.
+/// A candidate neither releases nor acquires the lock while its own work still runs.
 pub(crate) fn release_comes_last(operation: &Operation, leads: bool, work_runs: bool) -> Verdict {
     let gives_or_takes = match operation {
         Operation::Replace { record, .. } => !record.is_held() || !leads,
@@ -194,7 +195,7 @@ const NOBODY_IS_OVERWRITTEN: Property = Property {
     source: "DESIGN §5.8; client-go A3.3 (kubernetes#132849); kubert's vacate",
 };
 
-/// Whoever releases, releases its own record.
+/// A candidate releases only its own record.
 pub(crate) fn nobody_is_overwritten(replaced: &Record, written: &Record, own: Session) -> Verdict {
     let others = replaced.is_held() && replaced.session != Some(own);
     require(&NOBODY_IS_OVERWRITTEN, written.is_held() || !others, || {
@@ -207,8 +208,9 @@ const OTHERS_CONTENT_STAYS: Property = Property {
     source: "DESIGN §5.10; KEP-4355 (strategy, preferredHolder)",
 };
 
-/// Labels and annotations of others are as they were in the version that a write replaces. (This is
-/// about the driver's bookkeeping; the JSON itself is in `crates/incumbent/src/lock/tests.rs`.)
+/// A write keeps the labels and annotations of other programs as they were in the version that it
+/// replaces. (This checks the driver's bookkeeping. `crates/incumbent/src/lock/tests.rs` checks the
+/// JSON itself.)
 pub(crate) fn others_content_stays(replaced: u32, written: u32) -> Verdict {
     require(&OTHERS_CONTENT_STAYS, replaced == written, || {
         format!("edit {replaced} of a label is overwritten with edit {written}")
@@ -220,8 +222,9 @@ const LINE_IS_ONLY_A_HINT: Property = Property {
     source: "DESIGN §6; Kubernetes KEP-4355 (candidates apart from the lease)",
 };
 
-/// Whoever joins or leaves the line changes nothing else: not who holds the lock, not since when, and not
-/// where others stand. Where the line is full, its last may fall out for one of a higher priority.
+/// A candidate that joins or leaves the waitlist changes nothing else: not the holder, not the time
+/// of acquiring, and not the places of others. If the waitlist is full, its last candidate may lose
+/// its place to one with a higher priority.
 pub(crate) fn line_is_only_a_hint(
     replaced: &Record,
     written: &Record,
@@ -230,7 +233,7 @@ pub(crate) fn line_is_only_a_hint(
     let is_others = replaced.is_held() && replaced.session != Some(own);
     let stays = written.is_held() && written.session != Some(own);
     let line_apart = Record { waitlist: replaced.waitlist.clone(), ..written.clone() };
-    // It may have another name by now.
+    // The candidate may have been renamed since.
     let name = place_of(written, own).or_else(|| place_of(replaced, own)).unwrap_or(name);
     let (before, after) = (others_in_line(replaced, name), others_in_line(written, name));
     let is_kept = before.starts_with(&after) && before.len() <= after.len() + 1;
@@ -243,7 +246,7 @@ fn place_of(record: &Record, session: Session) -> Option<&Identity> {
     record.waitlist.waiters().iter().find(own).map(|waiter| &waiter.identity)
 }
 
-/// A process that takes a place drops those of its predecessors, who had the same name.
+/// A process that takes a place removes the places of its predecessors, which had the same name.
 fn others_in_line<'a>(record: &'a Record, own: &Identity) -> Vec<&'a Waiter> {
     let others = |waiter: &&Waiter| waiter.identity != *own;
     record.waitlist.waiters().iter().filter(others).collect()
@@ -254,8 +257,8 @@ const FIRST_COME_FIRST_SERVED: Property = Property {
     source: "DESIGN §2.4, §6; etcd's concurrency.Election (lowest create revision)",
 };
 
-/// Where nothing goes wrong, nobody acquires before one that stands in line before it and can take its
-/// turn.
+/// If nothing goes wrong, no candidate acquires before another one that is ahead of it in the
+/// waitlist and can take its turn.
 pub(crate) fn first_come_first_served(acquirer: usize, passed_over: Option<usize>) -> Verdict {
     require(&FIRST_COME_FIRST_SERVED, passed_over.is_none(), || {
         format!("{acquirer} acquires before {}", passed_over.unwrap_or_default())
@@ -267,8 +270,8 @@ const PROOF_IMPLIES_A_DEATH: Property = Property {
     source: "docs/operating.md, faster than the lease; the kubelet (makeMounts, ContainerStatusUnknown)",
 };
 
-/// When `believer` takes a process for ended, that process has ended. `alive` is the candidate in which
-/// it still runs.
+/// When `believer` concludes that a process has ended, that process has ended. `alive` is the
+/// candidate in which the process still runs.
 pub(crate) fn proof_implies_a_death(
     believer: usize,
     alive: Option<usize>,
@@ -285,7 +288,8 @@ const RECOVERS_AFTER_HEALING: Property = Property {
     source: "DESIGN §9 (VOPR, openraft tests-turmoil); docs/timing.md",
 };
 
-/// Once all faults are over, somebody leads within the bound that `Plan::recovery_bound` derives.
+/// Once all faults are over, a candidate leads within the bound that `Plan::recovery_bound`
+/// computes.
 pub(crate) fn recovers_after_healing(leader: Option<usize>, bound: Micros) -> Verdict {
     require(&RECOVERS_AFTER_HEALING, leader.is_some(), || format!("nobody leads after {bound} µs"))
 }
@@ -295,7 +299,7 @@ const NO_CHURN_WHILE_HEALTHY: Property = Property {
     source: "fabric8#7343; opensearch-k8s-operator#1545",
 };
 
-/// Where nothing goes wrong, whoever leads goes on leading.
+/// If nothing goes wrong, the leader keeps leading.
 pub(crate) fn no_churn_while_healthy(leader: usize, change: &Change) -> Verdict {
     let lost = matches!(change, Change::Lost(_));
     require(&NO_CHURN_WHILE_HEALTHY, !lost, || format!("{leader} led in good health: {change:?}"))
@@ -312,7 +316,7 @@ pub(crate) fn no_busy_loop(sent: u32, limit: u32) -> Verdict {
 const NO_PANIC: Property =
     Property { name: "no-panic", source: "the elector's own assertions (DESIGN §5)" };
 
-/// An elector that finds its own invariants broken says so.
+/// An elector panics if it finds its own invariants broken.
 pub(crate) fn no_panic(message: String) -> Violation {
     Violation { property: &NO_PANIC, detail: message }
 }

@@ -1,4 +1,4 @@
-//! The API server as far as an election sees it: one object, compared and swapped.
+//! The API server, as far as an election sees it: one object with compare-and-swap.
 
 use std::rc::Rc;
 
@@ -14,13 +14,13 @@ use crate::clock::Micros;
 pub(crate) struct Stored {
     /// As our candidates read it.
     pub(crate) snapshot: Snapshot,
-    /// The term annotation; `None` where it says the same as the record.
+    /// The term annotation; `None` if it says the same as the record.
     note: Option<Rc<Note>>,
-    /// Labels and annotations of others, as a number that each edit raises.
+    /// The labels and annotations of other programs, as a number that each edit raises.
     pub(crate) others: u32,
 }
 
-/// What our annotation says. It counts only beside the holder and renew time that it names.
+/// The content of our annotation. It counts only with the holder and renew time that it names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Note {
     holder: Option<Identity>,
@@ -32,9 +32,11 @@ struct Note {
 /// A write or read, as it reaches the server.
 #[derive(Clone, Debug)]
 pub(crate) enum Ask {
-    /// One of ours, with what it believes of the others' content, from the process of this session.
+    /// A request of one of our candidates. `others` is what the candidate believes about the
+    /// content of other programs; `session` is its process.
     Ours { operation: Operation, others: u32, session: Session },
-    /// A foreign candidate's, which knows nothing of our annotation and leaves it as it is.
+    /// A request of a foreign candidate, which does not know our annotation and leaves it
+    /// unchanged.
     Foreign(Operation),
 }
 
@@ -72,21 +74,21 @@ impl Logged {
 }
 
 pub(crate) struct Server {
-    /// Never empty; the last one is what is.
+    /// The history. It is never empty, and its last entry is the current state.
     log: Vec<Logged>,
     objects: u32,
-    /// What other objects add to revisions, per second.
+    /// How many revisions per second other objects use up.
     background: u64,
-    /// The clock of revisions: a restored backup sets them back.
+    /// The time up to which revisions are counted. A restored backup sets the revision back.
     counted_to: Micros,
     revision: u64,
-    /// Versions of a history that a restore has done away with. None comes about again: revisions
-    /// count the writes of a whole cluster, and hardly ever meet.
+    /// Versions that a restore has undone. None of them is used again, because revisions count the
+    /// writes of a whole cluster and hardly ever repeat.
     undone: Vec<Version>,
-    /// Connections do not outlive a restart.
+    /// Counts the restarts. A connection does not survive a restart.
     pub(crate) incarnation: u32,
     pub(crate) away_until: Micros,
-    /// Something in between answers each write with a conflict.
+    /// Until then, a component in front of the server answers each write with a conflict.
     pub(crate) conflicts_until: Micros,
 }
 
@@ -121,7 +123,7 @@ impl Server {
         &self.log
     }
 
-    /// Applies what `ask` asks for, and says whether anything changed.
+    /// Performs the request `ask`, and returns whether anything changed.
     pub(crate) fn apply(&mut self, at: Micros, ask: Ask) -> (Reply, bool) {
         let (operation, ours) = match ask {
             Ask::Ours { operation, others, .. } => (operation, Some(others)),
@@ -158,12 +160,13 @@ impl Server {
         self.store(at, Stored { snapshot: Snapshot { version, record }, note: None, others: 0 });
     }
 
-    /// A write that changes nothing is stored by nobody, as in Kubernetes.
+    /// A write that changes nothing is not stored, as in Kubernetes.
     fn replace(&mut self, at: Micros, old: &Stored, record: Record, ours: Option<u32>) -> bool {
         let version = old.snapshot.version.clone();
         let stored = match ours {
             Some(others) => {
-                // Who joins or leaves the line writes nothing else, and so leaves the note as it is.
+                // A candidate that joins or leaves the waitlist writes nothing else, so it leaves
+                // the note unchanged.
                 let is_line_alone = with_line_of(&record, old.snapshot.record.clone()) == record;
                 let note = is_line_alone.then(|| old.note());
                 Stored { snapshot: Snapshot { version, record }, note, others }
@@ -195,16 +198,16 @@ impl Server {
         self.counted_to = at;
     }
 
-    // What people do.
+    // Edits by people.
 
-    /// Edits labels: nothing that an election goes by.
+    /// Edits labels, which an election ignores.
     pub(crate) fn edit_label(&mut self, at: Micros) {
         if let Some(old) = self.lock().cloned() {
             self.store(at, Stored { others: old.others + 1, ..(*old).clone() });
         }
     }
 
-    /// Edits the record and leaves our annotation as it is.
+    /// Edits the record, and leaves our annotation unchanged.
     pub(crate) fn edit(&mut self, at: Micros, change: impl FnOnce(&mut Record)) {
         if let Some(old) = self.lock().cloned() {
             let mut record = old.snapshot.record.clone();
@@ -214,7 +217,7 @@ impl Server {
         }
     }
 
-    /// Edits the annotations of the line. Nothing comes of an edit that changes nothing.
+    /// Edits the annotations of the waitlist. An edit that changes nothing has no effect.
     pub(crate) fn edit_line(&mut self, at: Micros, change: impl FnOnce(&mut Record)) {
         if let Some(old) = self.lock().cloned() {
             let mut stored = (*old).clone();
@@ -238,7 +241,7 @@ impl Server {
         }
     }
 
-    /// Writes back what the lock said some versions ago.
+    /// Writes back an old copy of the lock.
     pub(crate) fn write_old_copy(&mut self, at: Micros, copy: &Stored) {
         if let Some(old) = self.lock().cloned() {
             let version = old.snapshot.version.clone();
@@ -252,7 +255,7 @@ impl Server {
         self.log.push(Logged { revision: self.revision, at, stored: None });
     }
 
-    /// Everything is as it was after entry `index` of the log, revisions as well.
+    /// Restores the state after entry `index` of the log, including the revisions.
     pub(crate) fn restore(&mut self, at: Micros, index: usize) {
         let undone = self.log.drain(index + 1..).filter_map(|entry| entry.stored);
         self.undone.extend(undone.map(|stored| stored.snapshot.version.clone()));
@@ -276,7 +279,7 @@ impl Stored {
     }
 }
 
-/// Whoever knows nothing of the line leaves its annotations as they are.
+/// A client that does not know the waitlist leaves its annotations unchanged.
 fn with_line_of(old: &Record, record: Record) -> Record {
     Record {
         waitlist: old.waitlist.clone(),
@@ -286,7 +289,8 @@ fn with_line_of(old: &Record, record: Record) -> Record {
     }
 }
 
-/// A record that somebody else wrote, beside our annotation: as `lock.rs` of the adapter reads it.
+/// A record that another program wrote, together with our annotation, as `lock.rs` of the adapter
+/// reads it.
 fn annotated(version: Version, mut record: Record, note: Rc<Note>, others: u32) -> Stored {
     let same_holder = record.holder.is_none() || record.holder == note.holder;
     record.session = note.session.filter(|_| same_holder && note.renewed == record.renewed);

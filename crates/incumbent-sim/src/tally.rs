@@ -1,6 +1,6 @@
-//! What happened, counted: so that no property holds for want of anything happening.
+//! Counts of what happened, so that no property holds only because nothing happened.
 
-/// Something that goes wrong. Which of them a seed has, and how often, is drawn from it.
+/// A kind of fault. The seed decides which faults occur, and how often.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(usize)]
 #[allow(missing_docs, reason = "each is said in words by its name in the table below")]
@@ -109,7 +109,7 @@ impl Fault {
     ];
 }
 
-/// Something worth seeing at least once in many seeds.
+/// An outcome that must occur at least once in many seeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 #[allow(missing_docs, reason = "each is said in words by its name in the table below")]
@@ -203,7 +203,7 @@ impl Tally {
     pub const NOTHING: Self =
         Self { events: 0, faults: [0; Fault::TABLE.len()], outcomes: [0; Outcome::TABLE.len()] };
 
-    /// The same with the counts of `other` added.
+    /// Adds the counts of `other`.
     pub fn add(&mut self, other: &Self) {
         self.events += other.events;
         let faults = self.faults.iter_mut().zip(&other.faults);
@@ -219,7 +219,7 @@ impl Tally {
         self.outcomes[outcome as usize] += 1;
     }
 
-    /// How often `outcome` came about.
+    /// How often `outcome` occurred.
     pub fn count(&self, outcome: Outcome) -> u64 {
         self.outcomes[outcome as usize]
     }
@@ -230,12 +230,12 @@ impl Tally {
         all.filter(|(_, count)| *count > 0)
     }
 
-    /// The outcomes, and how often.
+    /// All outcomes, and how often each occurred.
     pub fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Outcome::TABLE.iter().map(|(outcome, name)| (*name, self.outcomes[*outcome as usize]))
     }
 
-    /// What never happened, fault or outcome.
+    /// The faults and outcomes that never happened.
     pub fn missing(&self) -> Vec<&'static str> {
         let faults = Fault::TABLE.iter().map(|(fault, name)| (*name, self.faults[*fault as usize]));
         faults

@@ -1,8 +1,8 @@
-//! The world: candidates, the server, and one heap of what happens next.
+//! The world: candidates, the server, and one heap of coming events.
 //!
-//! Read `World` and `happen` here; then `driver.rs` for what surrounds an elector, `work.rs` for
-//! what a leader does, `line.rs` for those who wait, `kubelet.rs` for proofs of an end, `network.rs` for what becomes of requests
-//! and watches, `trouble.rs` for what goes wrong.
+//! Read `World` and `happen` here first. Then read `driver.rs` (the code around an elector),
+//! `work.rs` (what a leader does), `line.rs` (the waitlist), `kubelet.rs` (proofs of an end),
+//! `network.rs` (requests and watches on their way), and `trouble.rs` (what goes wrong).
 
 mod driver;
 mod foreign;
@@ -42,25 +42,26 @@ pub(crate) struct World {
     nodes: Vec<Node>,
     foreign: Vec<Foreign>,
     cluster: Cluster,
-    /// Numbers for flights, alarms, watches and terms: an event of one that is over finds nobody.
+    /// The last number given to a flight, alarm, watch or term. An event for one that is over has
+    /// no effect.
     numbers: u32,
-    /// What people did that is outside of the assumptions, and to whose advantage.
+    /// Acts of people that are outside of the assumptions, and which candidates profit from them.
     upsets: Vec<Upset>,
-    /// By token: for each node the life that was shown this term, and since when.
+    /// For each token and node: the life of the node that has seen this term, and since when.
     known: BTreeMap<u64, Vec<(u32, Micros)>>,
-    /// Grants in the order in which the server applied them, as far as they became terms.
+    /// The grants that became terms, in the order in which the server applied them.
     terms: Vec<Granted>,
     grants: u64,
-    /// A backup was restored: revisions alone no longer rise.
+    /// A backup was restored, so revisions alone no longer rise.
     history_went_back: bool,
     store: Store,
-    /// What the server did with the write whose answer is being told.
+    /// What the server did with the write whose answer is being delivered.
     landed: Option<Landed>,
     is_healed: bool,
-    /// Who leads since the election has settled after healing.
+    /// The leader, once the election has settled after healing.
     settled: Option<usize>,
     has_settled: bool,
-    /// A leader was asked to hand over and has, and nobody leads yet.
+    /// A leader was asked to hand over and has done so, and no candidate leads yet.
     is_handing_over: bool,
     tally: Tally,
     trace: Trace,
@@ -68,7 +69,7 @@ pub(crate) struct World {
     violation: Option<Violation>,
 }
 
-/// A system that takes writes of leaders and compares their tokens.
+/// A store that takes writes of leaders and compares their tokens.
 #[derive(Default)]
 struct Store {
     token: u64,
@@ -81,14 +82,14 @@ struct Granted {
     token: u64,
 }
 
-/// Something that happens at its time. Who it is for is checked when it happens.
+/// An event at a certain time. Its recipient is checked only when the event happens.
 enum Event {
-    /// A node's wake-up: the elector's, or the driver's own for its watch.
+    /// A node wakes up, for its elector or for the watch of its driver.
     Alarm {
         node: usize,
         number: u32,
     },
-    /// A node gives up waiting for an answer.
+    /// A node stops waiting for an answer.
     GiveUp {
         node: usize,
         flight: u32,
@@ -109,7 +110,7 @@ enum Event {
         watch: u32,
         news: News,
     },
-    /// The work's and the watchdog's look at the clock.
+    /// The work and the watchdog check the clock.
     TermDue {
         node: usize,
         term: u32,
@@ -122,7 +123,7 @@ enum Event {
         node: usize,
         term: u32,
     },
-    /// The leadership is dropped, for its work has stopped.
+    /// The leadership is dropped, because its work has stopped.
     Release {
         node: usize,
         life: u32,
@@ -155,7 +156,7 @@ enum Event {
     },
     Ask,
     Trouble,
-    /// Somebody edits or deletes the lock once more.
+    /// The lock is edited or deleted once more.
     EditedAgain,
     Heal,
     MustHaveRecovered,
@@ -303,14 +304,14 @@ impl World {
         self.note("sim", "settled", || format!("leader {leader:?}"));
     }
 
-    /// But for the moment of a handover that was asked for.
+    /// A leader may be missing only during a handover that was asked for.
     fn check_that_somebody_leads(&mut self, bound: Micros) {
         if !self.is_handing_over {
             self.violate(properties::recovers_after_healing(self.leader(), bound));
         }
     }
 
-    /// Who leads, ours or foreign.
+    /// The leader, one of ours or a foreign one.
     fn leader(&self) -> Option<usize> {
         let ours = self
             .nodes
@@ -334,7 +335,7 @@ impl World {
         self.numbers
     }
 
-    /// Whether `fault` strikes this request, watch event or act.
+    /// Whether `fault` affects this request, watch event or act.
     fn strikes(&mut self, fault: Fault) -> bool {
         let rate = self.plan.rate(fault);
         let strikes = !self.is_healed && self.chance.permille(rate);
@@ -350,7 +351,7 @@ impl World {
         }
     }
 
-    /// Writes a line of the trace: true time, who, its clock, what, and in detail.
+    /// Writes a line of the trace: true time, the actor, its clock, the event, and details.
     fn note(&mut self, who: &str, what: &str, detail: impl FnOnce() -> String) {
         if self.trace == Trace::On {
             self.write_line(who, None, what, &detail());
@@ -384,7 +385,7 @@ impl World {
     }
 }
 
-// The earliest first; of two at one time, the one that was planned first.
+// The earliest entry comes first. At the same time, the entry that was planned first comes first.
 impl Ord for Entry {
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.number).cmp(&(self.at, self.number))

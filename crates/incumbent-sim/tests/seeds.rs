@@ -1,8 +1,9 @@
-//! The simulation that every test run does. `cargo run --release -p incumbent-sim` does more of it.
+//! The simulation that every test run performs. `cargo run --release -p incumbent-sim` runs more of
+//! it.
 
 use incumbent_sim::{Plan, Tally, Trace};
 
-/// Enough that each fault and each outcome is seen, and few enough for a test.
+/// Enough seeds for each fault and each outcome to occur, and few enough for a test.
 const SEEDS: u64 = 1000;
 
 #[test]
@@ -15,7 +16,7 @@ fn all_properties_hold_and_every_fault_and_outcome_is_seen() {
         }
         tally.add(&run.tally);
     }
-    // So that nothing above is vacuous.
+    // Make sure that nothing above is vacuous.
     assert_eq!(tally.missing(), [""; 0], "never happened in {SEEDS} seeds");
 }
 

@@ -1,4 +1,4 @@
-//! What surrounds an elector: as `driver.rs` and `follow.rs` of the adapter do it.
+//! The code around an elector. It works like `driver.rs` and `follow.rs` of the adapter.
 
 use incumbent_core::{
     Change, Follow, Input, Instant, Loss, Observation, Operation, Output, Record, Release, Reply,
@@ -14,7 +14,8 @@ use crate::server::Ask;
 use crate::tally::Outcome;
 
 impl World {
-    /// Tells the elector of `node`, does what it says, and goes on while that has consequences.
+    /// Passes `input` to the elector of `node`, does what the elector asks for, and repeats this
+    /// while it leads to further input.
     pub(super) fn step(&mut self, node: usize, input: Input, others: u32) {
         let mut next = Some(input);
         while let Some(input) = next.take() {
@@ -53,7 +54,8 @@ impl World {
         self.violate(properties::stops_by_its_deadline(now.instant, term));
         self.violate(properties::one_cause_to_lead(change.as_ref(), answers_a_write));
         self.violate(properties::stops_for_another_holder(term, knows_own));
-        // First the change: a request that goes out with it already belongs to what comes after.
+        // Handle the change first: a request that the elector sends with it belongs to the state
+        // after the change.
         let mut next = change.and_then(|change| self.on_change(index, change, flight));
         self.remember(index, learnt.as_ref());
         self.knows_term(index, learnt.as_ref());
@@ -66,7 +68,7 @@ impl World {
         next
     }
 
-    /// From now on this process knows of the term that the lock shows.
+    /// Records that this process knows the term that the lock shows.
     fn knows_term(&mut self, index: usize, learnt: Option<&Snapshot>) {
         let Some(token) = learnt.and_then(|lock| lock.record.token()) else { return };
         let (now, life, nodes) = (self.now, self.nodes[index].life, self.nodes.len());
@@ -76,8 +78,8 @@ impl World {
         }
     }
 
-    /// A token counts as remembered from then on when somebody else's record has shown it; one's
-    /// own, from when its term began.
+    /// Remembers the token that another candidate's record has shown. The candidate's own token is
+    /// remembered from the start of its term.
     fn remember(&mut self, index: usize, learnt: Option<&Snapshot>) {
         let node = &mut self.nodes[index];
         let own = Some(node.elector.config().session);
@@ -117,7 +119,8 @@ impl World {
                 let ask = Ask::Ours { operation: request.operation, others, session };
                 self.post(index, number, ask, gives_up_at);
             }
-            // Not the version that was judged: the adapter says so without asking the server.
+            // The copy is not the version that the elector judged. The adapter reports a conflict
+            // without asking the server.
             None => self.answer_soon(index, number, Answer::plain(Reply::Conflict)),
         }
     }
@@ -145,8 +148,8 @@ impl World {
         let Some(flight) = node.flight.as_ref().filter(|flight| flight.number == number) else {
             return;
         };
-        // Of an answer and a deadline that have both come by the end of a pause, the answer is
-        // looked at.
+        // If an answer and a deadline have both arrived by the end of a pause, the driver uses the
+        // answer.
         let free_at = node.paused_until.max(node.stalled_until);
         if free_at > self.now {
             return self.at(free_at + 1, Event::GiveUp { node: index, flight: number });
@@ -236,7 +239,7 @@ impl World {
         match (silent, due) {
             (true, _) => self.watch_anew(index),
             (false, true) => self.step(index, Input::Wake, 0),
-            // The clock stood still meanwhile.
+            // The clock has stood still in the meantime.
             (false, false) => self.schedule_alarm(index),
         }
     }
@@ -247,7 +250,7 @@ impl World {
         self.step(index, Input::Follow(Follow::Poll), 0);
     }
 
-    // News of the watch.
+    // Watch events.
 
     pub(super) fn on_news(&mut self, index: usize, watch: u32, news: News) {
         let node = &mut self.nodes[index];
@@ -357,16 +360,16 @@ impl World {
 }
 
 impl super::node::Node {
-    /// By when the watch must have shown what is known by other ways.
+    /// The time by which the watch must have shown what the driver already knows from an answer.
     fn watch_deadline(&self) -> Option<Instant> {
         self.watch.ahead.map(|(_, since)| since + self.timing.retry_period())
     }
 }
 
-/// Later than any run; "never" has no place on the agenda.
+/// Later than the end of any run. "Never" is not put on the agenda.
 const FAR_AWAY: Instant = Instant::new(std::time::Duration::from_secs(1 << 31));
 
-// What the trace says.
+// Text for the trace.
 
 fn tell_input(input: &Input) -> String {
     match input {
@@ -408,7 +411,7 @@ pub(super) fn tell_snapshot(snapshot: &Snapshot) -> String {
     )
 }
 
-/// The sessions that wait, and what is asked of the leader.
+/// The waiting sessions, and the requests to the leader.
 fn tell_line(record: &Record) -> String {
     let waiters = record.waitlist.waiters().iter();
     let waiters: Vec<String> = waiters

@@ -1,8 +1,9 @@
-//! A candidate that behaves like client-go (`tools/leaderelection`), and keeps its margin.
+//! A candidate that behaves like client-go (`tools/leaderelection`) and keeps its margin.
 //!
-//! It polls, counts its renew deadline from the answer, goes on until that when it sees another
-//! holder, writes the whole record and leaves annotations as they are. Its create is a grant.
-//! Unlike client-go with `ReleaseOnCancel`, it releases nothing while its work runs.
+//! It polls, and counts its renew deadline from the answer. When it sees another holder, it
+//! continues until that deadline. It writes the whole record and leaves annotations unchanged. Its
+//! create makes it the holder. Unlike client-go with `ReleaseOnCancel`, it releases nothing while
+//! its work runs.
 
 use std::time::Duration;
 
@@ -24,19 +25,21 @@ pub(super) struct Foreign {
     retry: Duration,
     /// The lock as last read or written.
     observed: Option<Snapshot>,
-    /// When a change of it was noticed.
+    /// When it noticed a change of the lock.
     observed_at: Instant,
     pub(super) leads: bool,
-    /// When a try to renew is given up.
+    /// When it stops trying to renew.
     renew_by: Instant,
-    /// When its last write was applied, at true time.
+    /// When its last write was applied, in true time.
     pub(super) landed_at: Micros,
-    /// Somebody has acquired beside it with an excuse, and it has written nothing since.
+    /// Another candidate has acquired while it led, with an excuse, and it has written nothing
+    /// since.
     pub(super) void: bool,
-    /// It takes another term for one that it has seen before, and may acquire before its time. (A lock
-    /// deleted and acquired anew at the same microsecond of a wall clock that stands still.)
+    /// It confuses another term with one that it has seen before, and may acquire too early. (This
+    /// happens if a lock is deleted and acquired again at the same microsecond of a wall clock that
+    /// stands still.)
     pub(super) mistakes: bool,
-    /// Of its next tick, or of its request; zero where there is none.
+    /// The number of its next tick, and below that of its request; zero if there is none.
     tick: u32,
     flight: u32,
     expects: Expects,
@@ -74,7 +77,8 @@ impl Foreign {
         }
     }
 
-    /// Whether its lease was still running when somebody else's acquiring write was applied.
+    /// Whether its lease was still running when the acquiring write of another candidate was
+    /// applied.
     pub(super) fn leads_within_lease(&self, acquired_at: Micros) -> bool {
         self.leads && acquired_at < self.landed_at + micros(self.lease) * 100 / 101
     }
@@ -83,7 +87,8 @@ impl Foreign {
         self.observed.as_ref().is_some_and(|lock| lock.record.holder == self.identity)
     }
 
-    /// `isLeaseValid`: counted from when a change was noticed, for as long as the record says.
+    /// client-go's `isLeaseValid`: it counts from when the candidate noticed a change, for as long
+    /// as the record says.
     fn must_wait(&self, now: Instant) -> bool {
         let Some(lock) = &self.observed else { return false };
         let lease = lock.record.lease_duration.unwrap_or_default();
@@ -148,7 +153,7 @@ impl World {
         self.foreign_starts_at(index, self.now + delay);
     }
 
-    /// A tick, or the end of patience with a request.
+    /// A tick, or the time-out of a request.
     pub(super) fn on_foreign(&mut self, index: usize, number: u32) {
         let foreign = &mut self.foreign[index];
         if number != foreign.tick {
@@ -157,7 +162,7 @@ impl World {
         self.tally.events += 1;
         let now = foreign.clock.instant(self.now);
         if foreign.leads && now >= foreign.renew_by {
-            // It no longer leads, and ends its process.
+            // It no longer leads, and its process exits.
             let client = self.nodes.len() + index;
             self.note_of(client, "LOST", String::new);
             let delay = self.chance.below(micros(self.foreign[index].lease));
@@ -186,7 +191,7 @@ impl World {
         let patience = micros(self.foreign[index].deadline) / 2;
         self.foreign[index].flight = flight;
         self.foreign[index].expects = expects;
-        // Without an answer by then, the next try.
+        // If no answer arrives by then, it tries again.
         self.foreign_ticks_after(index, patience);
         self.post(client, flight, Ask::Foreign(operation), self.now + patience);
     }
@@ -219,7 +224,7 @@ impl World {
             }
             Reply::Written(lock) => return self.foreign_has_written(index, lock),
             _ => {
-                // Its fast path is over: the next try begins with a read.
+                // It cannot use the fast path any more: the next attempt begins with a read.
                 foreign.observed = foreign.observed.take().filter(|_| !foreign.leads);
             }
         }

@@ -1,8 +1,8 @@
-//! Pods, their containers and the kubelet: where candidates run, and what is told of their ends.
+//! Pods, their containers and the kubelet: where candidates run, and how their ends are reported.
 //!
-//! Each candidate is a process in a container. What the kernel shows it, and what the kubelet reports of it,
-//! depends on the shape in which it is deployed. Whether that proves a death is decided by the code that
-//! ships; that the process had ended is checked here, against what is true.
+//! Each candidate is a process in a container. The shape of its deployment decides what the kernel
+//! shows to it and what the kubelet reports about it. The production code decides whether that
+//! proves a death. This module checks the decision against the true state of the process.
 
 use incumbent_core::{
     Card, Container, ContainerReport, Input, Mark, MessageFile, Session, Surroundings, Termination,
@@ -17,27 +17,28 @@ use crate::tally::{Fault, Outcome};
 /// How the candidates of one election are deployed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
-    /// Each in a Pod of its own, on a node of its own.
+    /// Each runs in a separate Pod, on a separate node.
     Pods,
-    /// Each in a container of its own, all in one Pod.
+    /// Each runs in a separate container, and all containers are in one Pod.
     OnePod,
     /// All are processes of one container.
     OneContainer,
-    /// The same, and each has made a PID namespace of its own.
+    /// The same, but each candidate has created its own PID namespace.
     InnerPidNamespaces,
-    /// All are processes of one container, and outlive its first one: it shares its Pod's PID namespace.
+    /// All are processes of one container and survive its first process, because the container
+    /// shares its Pod's PID namespace.
     SharedPidNamespace,
-    /// The same with the node's PID namespace.
+    /// The same, with the node's PID namespace.
     HostPid,
-    /// One manifest with a uid in it, on several nodes.
+    /// Static Pods: one manifest that contains a uid, on several nodes.
     StaticPods,
     /// The same, on nodes that share a kernel.
     StaticPodsOnOneKernel,
-    /// The container runtime has forgotten the containers before this one, which still run.
+    /// The container runtime has lost track of earlier containers, which still run.
     ForgetfulRuntime,
     /// The same, in the node's IPC namespace.
     ForgetfulRuntimeHostIpc,
-    /// Pods of one name: the earlier ones were deleted by force and still run.
+    /// Pods with the same name. The earlier Pods were deleted by force and still run.
     OneName,
 }
 
@@ -55,33 +56,35 @@ const SHAPES: [Shape; 11] = [
     Shape::OneName,
 ];
 
-/// All Pods of one election, and what the kubelets have reported of them.
+/// All Pods of one election, and the reports of their kubelets.
 pub(super) struct Cluster {
     shape: Shape,
-    /// Not the world's: what is drawn here leaves the rest of a seed as it is.
+    /// Separate from the random numbers of the world, so that a draw here does not change the rest
+    /// of a seed.
     chance: Chance,
-    /// By candidate; where all share a container, the first is theirs.
+    /// The start of each candidate's container. If all share a container, only the first entry is
+    /// used.
     starts: Vec<Start>,
-    /// What each process has left in its container's termination message.
+    /// The mark that each process has left in its container's termination message.
     marks: Vec<Mark>,
-    /// What statuses have said, in the order in which they came about. A copy may be of any age.
+    /// The contents of all statuses, in the order in which they occurred. A copy may be of any age.
     reports: Vec<Report>,
 }
 
-/// The present start of a container.
+/// The current start of a container.
 #[derive(Clone, Default)]
 struct Start {
-    /// Counts the starts of its node.
+    /// How often its node has started.
     boot: u64,
-    /// Counts the sandboxes of its Pod.
+    /// How many sandboxes its Pod has had.
     sandbox: u64,
-    /// Counts its own.
+    /// How often the container itself has started.
     number: u64,
-    /// When its first process began. `None` until there is one.
+    /// When its first process began; `None` until it has one.
     began: Option<Micros>,
 }
 
-/// The status of a Pod says that a container has terminated.
+/// A Pod's status that reports the termination of a container.
 #[derive(Clone)]
 struct Report {
     pod: String,
@@ -98,7 +101,7 @@ impl Shape {
         self.ends_with_its_first() || self.outlives_its_first()
     }
 
-    /// The kernel ends all processes of a PID namespace with its first.
+    /// When the first process of a PID namespace ends, the kernel ends all its other processes.
     fn ends_with_its_first(self) -> bool {
         matches!(self, Self::OneContainer | Self::InnerPidNamespaces)
     }
@@ -129,7 +132,7 @@ impl Shape {
         if self == Self::OnePod { format!("app-{index}") } else { "app".to_owned() }
     }
 
-    /// The inode of the IPC namespace. It repeats from node to node.
+    /// The inode of the IPC namespace. Different nodes may use the same number.
     fn ipc_namespace(self, index: usize, start: &Start) -> u64 {
         let is_one_sandbox = self.is_crowd() || self.has_own_node() || self == Self::OnePod;
         match self {
@@ -155,7 +158,7 @@ impl Cluster {
         if self.shape.is_crowd() { 0 } else { index }
     }
 
-    /// What a process says of itself when it starts.
+    /// What a process reports about itself when it starts.
     fn card(&mut self, index: usize, now: Micros) -> Card {
         let shape = self.shape;
         let container = self.container_of(index);
@@ -182,13 +185,14 @@ impl Cluster {
             first_ticks: first_began / TICK,
         };
         let (namespace, pod) = ("default".to_owned(), shape.pod(index));
-        // It leaves its mark in any shape. Whether that counts is for those to decide who look.
+        // The process leaves its mark in every shape. The candidates that read it decide whether it
+        // counts.
         let report = Some(ContainerReport { namespace, pod, mark });
         let container = Container::seen(shown).map(|seen| Container { report, ..seen });
         Card { address: None, container }
     }
 
-    /// A container has ended; the kubelet reports that, and will start it again.
+    /// A container has ended. The kubelet reports that, and will start the container again.
     fn end(&mut self, index: usize) {
         self.report(index, "Error");
         let what_else = self.chance.below(8);
@@ -202,7 +206,7 @@ impl Cluster {
         }
     }
 
-    /// What stands in the message of a container: the marks of all processes that were in it.
+    /// Adds a report whose message contains the marks of all processes that were in the container.
     fn report(&mut self, index: usize, reason: &'static str) {
         let shape = self.shape;
         let marks = if shape.is_crowd() { &self.marks[..] } else { &self.marks[index..=index] };
@@ -230,7 +234,7 @@ impl Report {
 }
 
 impl World {
-    /// A process starts, and finds out where it runs.
+    /// A process starts, and learns where it runs.
     pub(super) fn introduce(&mut self, index: usize) {
         if self.plan.has(Fault::EndProven) {
             let card = self.cluster.card(index, self.now);
@@ -238,8 +242,8 @@ impl World {
         }
     }
 
-    /// The processes that end with this one: itself, and all others of its container where it is the
-    /// first of them.
+    /// The processes that end together with this one: itself, and all others of its container if it
+    /// is the first process there.
     pub(super) fn ends_with(&self, index: usize) -> Vec<usize> {
         let is_first = index == 0 && self.plan.has(Fault::EndProven);
         let stands_still = |node: &super::node::Node| node.machine_paused_at > self.now;
@@ -249,14 +253,15 @@ impl World {
         }
     }
 
-    /// Some have ended at once. Their kubelet reports it; and now and then something that is not so.
+    /// Several processes have ended at once. Their kubelet reports it, and sometimes it also
+    /// reports something false.
     pub(super) fn report_end(&mut self, ended: &[usize]) {
         if !self.plan.has(Fault::EndProven) {
             return;
         }
         let index = ended[0];
         let shape = self.cluster.shape;
-        // Of a container with several, the first is the one that counts.
+        // If a container has several processes, only the end of the first one counts.
         let has_ended = match shape.is_crowd() {
             true => index == 0 && (shape.outlives_its_first() || ended.len() == self.nodes.len()),
             false => true,
@@ -271,7 +276,7 @@ impl World {
         self.show_statuses();
     }
 
-    /// Statuses reach some: a while later, twice, or not at all. Some are old copies.
+    /// Statuses reach some candidates: a while later, twice, or not at all. Some are old copies.
     fn show_statuses(&mut self) {
         let newest = self.cluster.reports.len() as u64;
         let rate = self.plan.rate(Fault::EndProven) * 4;
@@ -286,7 +291,8 @@ impl World {
         }
     }
 
-    /// A candidate sees the status of a Pod, for which it asks where the holder named that Pod.
+    /// A candidate sees the status of a Pod. It asks for that status if the holder's record names
+    /// that Pod.
     pub(super) fn on_status_seen(&mut self, index: usize, report: usize) {
         let Some((session, holder)) = self.other_holder(index) else { return };
         let status = &self.cluster.reports[report];
@@ -302,7 +308,7 @@ impl World {
         }
     }
 
-    /// What a candidate concludes from the record, whenever it looks at it.
+    /// What a candidate concludes from the record, each time it looks at it.
     pub(super) fn conclude_end(&mut self, index: usize) -> Option<Input> {
         let (session, holder) = self.other_holder(index)?;
         let node = &self.nodes[index];

@@ -1,5 +1,4 @@
-//! The line of those who wait: what people do to it, what leaders do when they are asked, and who is
-//! served.
+//! The waitlist: how people edit it, how leaders react to requests, and which candidate takes over.
 
 use incumbent_core::{HandOver, Identity, Input, Record, Session, Waiter, Waitlist};
 
@@ -10,7 +9,7 @@ use crate::properties;
 use crate::tally::{Fault, Outcome};
 
 impl World {
-    /// A write of ours was applied: `written` in place of `before`.
+    /// One of our writes was applied: `written` replaces `before`.
     pub(super) fn look_at_line(
         &mut self,
         client: usize,
@@ -44,9 +43,9 @@ impl World {
         }
     }
 
-    /// The node of `waiter`, if nothing keeps it from taking its turn.
+    /// The node of `waiter`, if nothing prevents it from taking its turn.
     fn is_ready(&self, client: usize, waiter: &Waiter) -> Option<usize> {
-        // On a slower network, who is next may not be heard of within a step.
+        // On a slower network, the next candidate may not hear of the release within a step.
         let is_near = 4 * self.plan.latency < micros(Waitlist::STEP);
         self.nodes.iter().enumerate().position(|(index, node)| {
             is_near
@@ -62,8 +61,8 @@ impl World {
         })
     }
 
-    /// What `Candidate::run` does when its leader is asked to hand over: it ends the work, gives the lock
-    /// back, and campaigns again.
+    /// Does what `Candidate::run` does when its leader is asked to hand over: it ends the work,
+    /// releases the lock, and campaigns again.
     pub(super) fn hand_over_if_asked(&mut self, index: usize) {
         let node = &mut self.nodes[index];
         if node.elector.asked_to_hand_over().is_none() {
@@ -89,7 +88,7 @@ impl World {
         }
     }
 
-    /// How the work's end is told: now and then with a wish who shall be next.
+    /// The input that reports the end of the work. Sometimes it names the next leader.
     pub(super) fn release_input(&mut self) -> Input {
         match !self.is_healed && self.plan.has(Fault::HandOverAsked) && self.chance.permille(300) {
             true => Input::HandOver(self.somebody()),
@@ -97,7 +96,8 @@ impl World {
         }
     }
 
-    /// In good health somebody asks for another leader, again and again; and somebody leads each time.
+    /// While all is well, this asks for another leader again and again, and each time a candidate
+    /// must lead.
     pub(super) fn on_ask(&mut self) {
         self.check_that_somebody_leads(self.plan.recovery_bound());
         self.server.edit_line(self.now, |record| record.hand_over = Some(HandOver::ToNext));
@@ -122,7 +122,8 @@ impl World {
         self.server.edit_line(self.now, |record| record.cordoned = names);
     }
 
-    /// Somebody edits the annotation: a name put in, one taken out, the order turned around, or nonsense.
+    /// Edits the annotation by hand: adds a name, removes one, reverses the order, or writes
+    /// nonsense.
     pub(super) fn edit_line_by_hand(&mut self) {
         let Some(lock) = self.server.lock() else { return };
         let mut line = lock.snapshot.record.waitlist.waiters().to_vec();
@@ -140,7 +141,7 @@ impl World {
     }
 
     fn somebody(&mut self) -> Identity {
-        // One more than there are: nobody bears that name.
+        // One more number than there are candidates, so that the name may belong to none of them.
         identity(self.chance.below(self.nodes.len() as u64 + 1) as usize)
     }
 }

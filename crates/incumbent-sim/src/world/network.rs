@@ -1,4 +1,4 @@
-//! What becomes of requests, answers and watch events on their way.
+//! Requests, answers and watch events on their way.
 
 use std::time::Duration;
 
@@ -19,24 +19,24 @@ pub(super) struct Arrival {
     flight: u32,
     ask: Ask,
     answer: Fate,
-    /// It comes after its caller gave up, from some queue on the way that a restart does not empty.
+    /// It arrives after its caller gave up, from a queue on the way that a restart does not empty.
     is_late: bool,
     incarnation: u32,
 }
 
-/// What becomes of the answer.
+/// What happens to the answer.
 enum Fate {
-    /// It comes after this.
+    /// It arrives after this time.
     Comes(Micros),
     Lost,
-    /// The server says something else than what it did.
+    /// The server answers something other than what it did.
     Instead(Box<Reply>),
 }
 
 /// An answer on its way back.
 pub(super) struct Answer {
     pub(super) reply: Reply,
-    /// The others' content in the version that the reply shows.
+    /// The content of other programs, in the version that the reply shows.
     pub(super) others: u32,
     pub(super) landed: Option<Landed>,
 }
@@ -45,7 +45,7 @@ pub(super) struct Answer {
 #[derive(Clone, Copy)]
 pub(super) struct Landed {
     pub(super) at: Micros,
-    /// Its number among the writes that acquired.
+    /// Its number among the acquiring writes.
     pub(super) grant: u64,
 }
 
@@ -64,7 +64,8 @@ pub(super) enum News {
         observation: Box<Observation>,
         others: u32,
     },
-    /// The watch is over; the next is tried after `pause`, and starts anew if this one `forgets`.
+    /// The watch has ended. The next attempt follows after `pause`, and starts from the current
+    /// state if this one `forgets`.
     Ended {
         pause: Micros,
         forgets: bool,
@@ -72,7 +73,7 @@ pub(super) enum News {
 }
 
 impl World {
-    /// Sends a request off; what becomes of it is drawn here.
+    /// Sends a request. What happens to it is drawn here.
     pub(super) fn post(&mut self, client: usize, flight: u32, ask: Ask, gives_up_at: Micros) {
         let (cut_until, forbidden_until) = match self.nodes.get(client) {
             Some(node) => (node.cut_until, node.forbidden_until),
@@ -113,7 +114,7 @@ impl World {
             && self.chance.permille(self.plan.rate(Fault::WriteLandsLate))
     }
 
-    /// What the server refuses without looking at the lock.
+    /// The refusal that the server sends without looking at the lock, if any.
     fn refusal(&mut self, ask: &Ask) -> Option<Reply> {
         let patience = Duration::from_secs(1 + self.chance.below(LONGEST_PATIENCE.as_secs()));
         let in_storm = self.server.conflicts_until > self.now;
@@ -158,7 +159,7 @@ impl World {
             return;
         }
         if !is_late && incarnation != self.server.incarnation {
-            // The connection broke: nobody knows whether the request had been taken.
+            // The connection broke, so the client cannot know whether the server took the request.
             return self.answer_soon(client, flight, Answer::plain(Reply::Unknown));
         }
         self.tally.events += 1;
@@ -181,7 +182,7 @@ impl World {
         }
     }
 
-    /// What a server that lags behind says: the state of some versions ago.
+    /// The answer of a server that lags behind: the state of some versions ago.
     fn stale_read(&mut self) -> Option<Answer> {
         if self.server.log().len() < 2 || !self.strikes(Fault::StaleRead) {
             return None;
@@ -196,7 +197,7 @@ impl World {
         Some(Answer { reply, others: entry.others(), landed: None })
     }
 
-    /// Hands a request to the register.
+    /// Passes a request to the register.
     fn apply(&mut self, client: usize, ask: Ask, is_late: bool) -> Answer {
         let before = self.server.lock().cloned();
         let (is_ours, is_write) = (matches!(ask, Ask::Ours { .. }), ask.is_write());
@@ -233,7 +234,7 @@ impl World {
             self.grants += 1;
             self.void_beside(client);
         }
-        // A write that changes nothing is no heartbeat, whatever its writer believes.
+        // A write that changes nothing is not a heartbeat, even if its writer believes so.
         if !is_ours && applied && changed {
             let index = client - self.nodes.len();
             self.foreign[index].landed_at = self.now;
@@ -246,7 +247,7 @@ impl World {
         Answer { reply, others: self.server.last().others(), landed }
     }
 
-    /// Shows the newest version to all who watch.
+    /// Shows the newest version to all watching candidates.
     pub(super) fn spread(&mut self) {
         if self.trace == crate::Trace::On {
             let line = self
@@ -261,7 +262,7 @@ impl World {
                 continue;
             }
             if node.cut_until > self.now {
-                // What is lost on a connection that hangs does not come later.
+                // Events that are lost on a hanging connection do not arrive later.
                 self.nodes[index].watch.is_silent = true;
             }
             if !self.nodes[index].watch.is_silent {
@@ -301,7 +302,7 @@ impl World {
         self.stream(index, news);
     }
 
-    /// Sends news into the watch of `index`, after all that was sent before.
+    /// Sends news into the watch of `index`, after all earlier news.
     fn stream(&mut self, index: usize, news: News) {
         let arrives = self.now + self.latency();
         let watch = &mut self.nodes[index].watch;
@@ -310,7 +311,7 @@ impl World {
         self.at(at, Event::News { node: index, watch, news });
     }
 
-    /// The server or the network ends the watch of `index`, which sees it.
+    /// The server or the network ends the watch of `index`, and the watching task notices.
     pub(super) fn end_watch(&mut self, index: usize, forgets: bool) {
         let retry = micros(self.nodes[index].timing.retry_period());
         let watch = &mut self.nodes[index].watch;
@@ -323,8 +324,8 @@ impl World {
         self.stream(index, News::Ended { pause, forgets });
     }
 
-    /// The watching task of `index` begins anew after `pause`; what comes of an older watch is not
-    /// heard.
+    /// The watching task of `index` starts again after `pause`. Events of an older watch are
+    /// ignored.
     pub(super) fn open_watch(&mut self, index: usize, pause: Micros) {
         let number = self.number();
         let way = self.latency();
@@ -359,7 +360,8 @@ impl World {
         }
     }
 
-    /// Everything since `after`; where that is the whole state, a lock that is gone is not shown.
+    /// Replays everything since `after`. If the watch starts from the current state, it does not
+    /// show a lock that is gone.
     fn replay(&mut self, index: usize, after: u64) {
         let resumes = self.nodes[index].watch.resume_after.is_some();
         let log = self.server.log();
@@ -377,7 +379,7 @@ impl World {
     }
 }
 
-/// 5xx: for a write it may hide that it was applied.
+/// A 5xx answer. After a write, it leaves open whether the write was applied.
 fn server_error(ask: &Ask, retry_after: Option<Duration>) -> Reply {
     match ask.is_write() {
         true => Reply::Unknown,

@@ -1,4 +1,4 @@
-//! One of our candidates: a process on a machine, and what runs in it.
+//! One of our candidates: a process on a machine, and its parts.
 
 use incumbent_core::{
     Card, Config, Elector, FencingToken, Identity, Instant, Session, Timing, Version,
@@ -16,31 +16,32 @@ pub(super) struct Node {
     pub(super) name: usize,
     priority: i32,
     pub(super) may_watch: bool,
-    /// Counts the starts of the process; zero while it does not run.
+    /// Identifies this start of the process; zero while it does not run.
     pub(super) life: u32,
-    /// Nothing of the process runs before this.
+    /// Until then, no part of the process runs.
     pub(super) paused_until: Micros,
-    /// Its driver does not run before this; the work and the watchdog do.
+    /// Until then, its driver does not run, but its work and its watchdog do.
     pub(super) stalled_until: Micros,
-    /// No request and no watch event of this machine gets through before this.
+    /// Until then, no request and no watch event of this machine gets through.
     pub(super) cut_until: Micros,
-    /// Its requests are refused before this.
+    /// Until then, its requests are refused.
     pub(super) forbidden_until: Micros,
-    /// When the machine last stood still without its clock noticing.
+    /// The end of the last pause of the machine that its clock did not notice.
     pub(super) machine_paused_at: Micros,
     pub(super) flight: Option<Flight>,
     pub(super) alarm: Alarm,
     pub(super) watch: Watch,
-    /// Somebody waits in `campaign()`.
+    /// A caller waits in `campaign()`.
     pub(super) campaigns: bool,
     pub(super) work: Option<Work>,
-    /// The highest token that this process was told of.
+    /// The highest token that this process has learned of.
     pub(super) remembered: u64,
     /// The last process that this one was told has ended.
     pub(super) told_ended: Option<Session>,
-    /// Which edit of the others' content came with the version that the elector knows.
+    /// The revision that the elector knows, and which edit of the content of other programs came
+    /// with it.
     pub(super) others: (u64, u32),
-    /// The last write may have been applied, or may still be.
+    /// The last write may have been applied, or may still be applied later.
     pub(super) last_is_unknown: bool,
     /// Requests since the window began.
     pub(super) sent: u32,
@@ -62,21 +63,21 @@ pub(super) struct Alarm {
     pub(super) wake: Option<Instant>,
 }
 
-/// The watch, as the driver, its watching task and the server know it.
+/// The watch, as the driver, its watching task and the server see it.
 #[derive(Default)]
 pub(super) struct Watch {
     pub(super) number: u32,
-    /// The driver was told that it is open.
+    /// The driver knows that it is open.
     pub(super) is_open: bool,
     pub(super) shown: u64,
     pub(super) ahead: Option<(u64, Instant)>,
-    /// Where the next watch goes on.
+    /// Where the next watch continues.
     pub(super) resume_after: Option<u64>,
     /// The server sends events into it.
     pub(super) streams: bool,
-    /// They do not arrive.
+    /// The events do not arrive.
     pub(super) is_silent: bool,
-    /// When the last event that was sent arrives: they keep their order.
+    /// When the last sent event arrives. Events keep their order.
     pub(super) last_arrival: Micros,
     pub(super) opened_at: Micros,
 }
@@ -91,15 +92,15 @@ pub(super) struct Work {
     pub(super) stopping: bool,
     /// It will never stop by itself.
     pub(super) stubborn: bool,
-    /// When the write that acquired was sent.
+    /// When the acquiring write was sent.
     pub(super) sent_at: Micros,
-    /// When the last write of this term that we know of was applied.
+    /// When the last known write of this term was applied.
     pub(super) landed_at: Micros,
-    /// It was asked to hand over, and is about to.
+    /// It was asked to hand over, and will do so soon.
     pub(super) asked: bool,
-    /// The machine stood still unnoticed since its last renewal was sent.
+    /// The machine has stood still, unnoticed, since its last renewal was sent.
     pub(super) lost_time: bool,
-    /// Somebody has acquired beside it with an excuse.
+    /// Another candidate has acquired while this work ran, with an excuse.
     pub(super) void: bool,
 }
 
@@ -135,7 +136,7 @@ impl Node {
         }
     }
 
-    /// A new process: the machine, its clock and its name stay.
+    /// Starts a new process. The machine, its clock and its name stay the same.
     pub(super) fn start(&mut self, life: u32) {
         self.elector = elector(self.timing, self.name, self.priority, life);
         self.life = life;
@@ -144,7 +145,7 @@ impl Node {
         self.last_is_unknown = false;
     }
 
-    /// The process is gone, with all that it knew.
+    /// Ends the process, which loses everything that it knew.
     pub(super) fn end(&mut self) {
         self.life = 0;
         self.flight = None;
@@ -158,12 +159,13 @@ impl Node {
         self.life != 0 && self.paused_until <= now
     }
 
-    /// Whether its work runs: that of a paused process does not.
+    /// Whether its work runs. The work of a paused process does not run.
     pub(super) fn acts(&self, now: Micros) -> bool {
         self.work.is_some() && self.is_running(now)
     }
 
-    /// What the driver's copy of the object says of others, if it is a copy of `base`.
+    /// The content of other programs in the driver's copy of the object, if that is a copy of
+    /// `base`.
     pub(super) fn copy_of(&self, base: &Version) -> Option<u32> {
         (self.others.0 == base.revision).then_some(self.others.1)
     }

@@ -1,4 +1,4 @@
-//! What goes wrong at random: on machines, on the network, and by the hands of people.
+//! Random faults: of machines, of the network, and by people.
 
 use std::time::Duration;
 
@@ -9,22 +9,24 @@ use super::{Event, World};
 use crate::clock::{Micros, micros};
 use crate::tally::{Fault, Outcome};
 
-/// Something outside of the assumptions (`docs/guarantees.md`, "What is not guaranteed").
+/// An event outside of the assumptions (`docs/guarantees.md`, "What is not guaranteed").
 pub(super) struct Upset {
     pub(super) at: Micros,
     pub(super) advantage: Advantage,
 }
 
-/// Who may lead beside a term that was running then.
+/// Which candidates may lead beside a term that was running at that time.
 pub(super) enum Advantage {
-    /// Who did not know its newest version, and was never shown that term either: for each node the life
-    /// that knew that version, or zero. A foreign candidate never does.
+    /// Candidates that did not know its newest version and were never shown that term. `knew`
+    /// lists, for each node, the life that knew that version, or zero. A foreign candidate never
+    /// knows it.
     Unaware {
         knew: Vec<u32>,
-        /// It has to have been shown the term before this.
+        /// The time before which a candidate must have been shown the term.
         by: Micros,
     },
-    /// Who did not know its newest version: what came back is no change to one that knows only that.
+    /// Candidates that did not know its newest version. For a candidate that only knows the version
+    /// that came back, there is no change.
     Behind {
         knew: Vec<u32>,
     },
@@ -32,7 +34,7 @@ pub(super) enum Advantage {
     Everybody,
 }
 
-/// What happens at random, by weight.
+/// The random faults, which are drawn by weight.
 const TROUBLES: [Fault; 22] = [
     Fault::ServerRestart,
     Fault::ServerAway,
@@ -58,7 +60,7 @@ const TROUBLES: [Fault; 22] = [
     Fault::Cordoned,
 ];
 
-/// What is done to the lock: two or three of these in a row is what electors forget about.
+/// Edits of the lock. Two or three of them in a row find what electors forget.
 const EDITS: [Fault; 7] = [
     Fault::HolderCleared,
     Fault::HolderReplaced,
@@ -82,7 +84,7 @@ impl World {
         self.strike_one_of(&TROUBLES);
     }
 
-    /// Another edit follows another.
+    /// One more edit follows an earlier one.
     pub(super) fn on_edited_again(&mut self) {
         if !self.is_healed {
             self.strike_one_of(&EDITS);
@@ -110,10 +112,10 @@ impl World {
 
     fn strike(&mut self, fault: Fault) {
         let lease = micros(self.plan.longest_lease());
-        // Mostly short, and now and then as long as two terms.
+        // Mostly short, but sometimes as long as two terms.
         let most = [lease / 10, lease, 2 * lease][self.chance.below(3) as usize];
         let span = self.chance.below(most);
-        // Trouble seeks out whoever leads, half of the time.
+        // In half of the cases, the fault affects the leader.
         let leader = self.leader().filter(|leader| *leader < self.nodes.len());
         let index = match leader.filter(|_| self.chance.permille(500)) {
             Some(leader) => leader,
@@ -141,7 +143,7 @@ impl World {
         self.tally.fault(fault);
     }
 
-    /// All connections die with the server; what was stored stays.
+    /// All connections end with the server. The stored state stays.
     fn restart_server(&mut self, away: Micros) {
         self.server.incarnation += 1;
         self.server.away_until = self.now + away;
@@ -160,7 +162,7 @@ impl World {
         }
     }
 
-    /// The process ends at once, and another is started in its place.
+    /// The process ends at once, and another one is started in its place.
     pub(super) fn crash(&mut self, index: usize, how: &str) {
         // Nothing happens on a machine that stands still.
         if self.nodes[index].life == 0 || self.nodes[index].machine_paused_at > self.now {
@@ -185,7 +187,7 @@ impl World {
         self.after(delay, Event::Start { node: index });
     }
 
-    /// SIGSTOP, or a frozen cgroup: nothing of the process runs, and its clock does.
+    /// SIGSTOP, or a frozen cgroup: no part of the process runs, but its clock does.
     fn pause(&mut self, index: usize, span: Micros) {
         if self.nodes[index].is_running(self.now) {
             self.nodes[index].paused_until = self.now + span;
@@ -193,7 +195,7 @@ impl World {
         }
     }
 
-    /// A hypervisor stops the machine, and no clock of it shows that.
+    /// A hypervisor stops the machine, and none of its clocks shows that.
     fn pause_machine(&mut self, index: usize, span: Micros) {
         if !self.nodes[index].is_running(self.now) {
             return;
@@ -207,7 +209,7 @@ impl World {
         }
     }
 
-    /// Whoever leads ends its work in an orderly way; whoever campaigns no longer wants to.
+    /// A leader ends its work in an orderly way; a campaigning candidate withdraws.
     fn withdraw(&mut self, index: usize) {
         let node = &mut self.nodes[index];
         if !node.is_running(self.now) {
@@ -223,13 +225,13 @@ impl World {
         }
     }
 
-    /// Somebody with the right to do so does something to the lock.
+    /// A person with the permission to do so edits the lock.
     fn meddle(&mut self, fault: Fault) {
         let at = self.now;
         match fault {
             Fault::LabelEdit => self.server.edit_label(at),
             Fault::HolderCleared => {
-                // Only of a term of ours can our candidates tell that it was running.
+                // Our candidates can tell that a term was running only if it was one of ours.
                 let ours =
                     self.server.lock().is_some_and(|lock| lock.snapshot.record.session.is_some());
                 self.upset(if ours { Advantage::Foreign } else { Advantage::Everybody });
@@ -274,8 +276,8 @@ impl World {
         self.server.write_old_copy(self.now, &copy);
     }
 
-    /// The server comes back with what it had two terms ago or earlier: nobody restores in less
-    /// time.
+    /// The server returns with its state of at least two terms ago, because a restore takes at
+    /// least that long.
     fn restore_backup(&mut self) {
         let lease = micros(self.plan.longest_lease());
         let Some(old) = self.now.checked_sub(2 * lease) else { return };
@@ -292,7 +294,8 @@ impl World {
         self.upsets.push(Upset { at: self.now, advantage });
     }
 
-    /// Whoever did not see that its record gave way to another's, may still give it back as its own.
+    /// A candidate that has not seen that another record replaced its own may still release it as
+    /// its own.
     fn upset_if_author_lags(&mut self, author: Option<Session>) {
         let newest = self.server.lock().map(|lock| lock.snapshot.version.clone());
         let lags = self.nodes.iter().any(|node| {
@@ -304,13 +307,13 @@ impl World {
         }
     }
 
-    /// To the advantage of one that lags behind: it takes for no change what it knows already.
+    /// A candidate that lags behind profits, because it sees no change in what it already knows.
     fn upset_who_lags(&mut self) {
         let knew = self.who_knows_the_newest();
         self.upset(Advantage::Behind { knew });
     }
 
-    /// To the advantage of a newcomer, which may never learn of the term that was running.
+    /// A newcomer profits, because it may never learn of the term that was running.
     fn upset_unaware(&mut self, by: Micros) {
         let knew = self.who_knows_the_newest();
         self.upset(Advantage::Unaware { knew, by });
@@ -325,7 +328,7 @@ impl World {
         knew.collect()
     }
 
-    /// All faults end here, and whatever hangs comes to its end.
+    /// All faults end here, and everything that hangs ends too.
     pub(super) fn on_heal(&mut self) {
         self.is_healed = true;
         self.note("sim", "heals", String::new);
@@ -352,7 +355,7 @@ impl World {
         }
     }
 
-    /// All wake up at one moment, and each watchdog comes before anybody's work.
+    /// All nodes wake up at the same moment, and each watchdog runs before any work does.
     fn free(&mut self, index: usize) {
         let node = &mut self.nodes[index];
         node.cut_until = self.now;
@@ -371,7 +374,7 @@ impl World {
         }
     }
 
-    /// Two of one name were a mistake, which somebody puts right.
+    /// Two candidates with the same name were a mistake, which a person corrects.
     fn rename_namesake(&mut self, index: usize) {
         let name = self.nodes[index].name;
         let same = self.plan.candidates.iter().filter(|other| other.name == name).count();
@@ -381,7 +384,7 @@ impl World {
         }
     }
 
-    /// A connection that hung is found to be dead.
+    /// A hanging connection is detected as dead.
     fn end_watch_for_good(&mut self, index: usize) {
         let watch = &mut self.nodes[index].watch;
         if watch.is_silent || watch.streams {

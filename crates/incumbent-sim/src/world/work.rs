@@ -1,5 +1,5 @@
-//! What a leader does with its term: as `term.rs`, `leadership.rs` and `watchdog.rs` of the adapter
-//! do it.
+//! What a leader does during its term. It works like `term.rs`, `leadership.rs` and `watchdog.rs`
+//! of the adapter.
 
 use incumbent_core::{Input, Instant, Term};
 
@@ -71,8 +71,8 @@ impl World {
         self.violate(verdict);
     }
 
-    /// Terms may begin in another order than that of their grants, where a lock was deleted
-    /// meanwhile.
+    /// If a lock was deleted in the meantime, terms may begin in a different order than their
+    /// grants.
     fn check_token(&mut self, index: usize, token: u64, grant: u64) {
         let position = self.terms.partition_point(|earlier| earlier.grant < grant);
         let highest = self.terms[..position].iter().map(|earlier| earlier.token).max().unwrap_or(0);
@@ -96,7 +96,7 @@ impl World {
         self.at(node.clock.when(moment), event);
     }
 
-    /// The work asks its leadership, and the watchdog looks at the term.
+    /// The work checks its leadership, and the watchdog checks the term.
     pub(super) fn on_term_due(&mut self, index: usize, term: u32) {
         let node = &self.nodes[index];
         let Some(work) = node.work.as_ref().filter(|work| work.number == term) else { return };
@@ -118,7 +118,7 @@ impl World {
         self.crash(index, "overran");
     }
 
-    /// The work learns that it no longer leads, and takes its time to stop.
+    /// The work learns that it no longer leads, and needs some time to stop.
     pub(super) fn stop_work(&mut self, index: usize) {
         let stubborn = self.plan.rate(Fault::StubbornWork) * 5;
         let stubborn = !self.is_healed && self.chance.permille(stubborn);
@@ -126,7 +126,7 @@ impl World {
         let Some(work) = node.work.as_mut().filter(|work| !work.stopping) else { return };
         work.stopping = true;
         work.stubborn = stubborn;
-        // From now on the watchdog counts the rest.
+        // From now on, only the stop deadline counts, which the watchdog enforces.
         work.valid_until = Instant::START;
         let (term, stop_by) = (work.number, work.stop_by);
         let left = node.clock.when(stop_by).saturating_sub(self.now);
@@ -167,7 +167,7 @@ impl World {
         self.step(index, release, 0);
     }
 
-    /// The work asks whether it leads, and if so writes to the store, which takes its time.
+    /// The work checks whether it leads. If it does, it writes to the store, which takes some time.
     pub(super) fn on_work_acts(&mut self, index: usize, term: u32) {
         let node = &self.nodes[index];
         let Some(work) = node.work.as_ref().filter(|work| work.number == term) else { return };
@@ -178,7 +178,7 @@ impl World {
         let lease = micros(node.timing.lease_duration());
         if !work.stopping && node.clock.instant(self.now) < work.valid_until {
             let event = Event::StoreWrite { token: work.token, grant: work.grant };
-            // Now and then a write is on its way for as long as a term.
+            // Sometimes a write is on its way for as long as a term.
             let late = if self.chance.permille(50) { 2 * lease } else { 20_000 };
             let way = self.chance.below(late);
             self.after(way, event);
@@ -192,7 +192,8 @@ impl World {
         if token < self.store.token {
             return self.tally.outcome(Outcome::OldTokenRefused);
         }
-        // Where history went back and nobody remembered the last token, the store begins anew.
+        // If history went back and no process remembered the last token, the store starts from
+        // zero.
         if self.terms.iter().all(|term| term.grant != grant) {
             return;
         }
@@ -201,9 +202,10 @@ impl World {
         self.store = super::Store { token, grant };
     }
 
-    // Who runs beside whom.
+    // Overlaps between leaders.
 
-    /// Checks that no other work runs beside that of `client`, which begins or goes on now.
+    /// Checks that no other work runs at the same time as the work of `client`, which begins or
+    /// continues now.
     pub(super) fn check_alone(&mut self, client: usize) {
         let others = (0..self.nodes.len() + self.foreign.len()).filter(|other| *other != client);
         let beside: Vec<usize> = others.filter(|other| self.is_beside(client, *other)).collect();
@@ -222,7 +224,7 @@ impl World {
         match (client.checked_sub(self.nodes.len()), other.checked_sub(self.nodes.len())) {
             (_, None) => self.nodes[other].acts(self.now),
             (Some(_), Some(_)) => false,
-            // A foreign leader may go on for longer than its lease; that is its own affair.
+            // A foreign leader may act for longer than its lease. That is not our promise.
             (None, Some(foreign)) => {
                 self.foreign[foreign].leads_within_lease(self.landed_of(client))
             }
@@ -236,7 +238,8 @@ impl World {
         }
     }
 
-    /// What outside of the assumptions explains that `starter` leads beside `runner`.
+    /// The event outside of the assumptions that explains why `starter` leads beside `runner`, if
+    /// any.
     fn excuse(&self, starter: usize, runner: usize) -> Option<Outcome> {
         let work = self.nodes.get(runner).and_then(|node| node.work.as_ref());
         if work.is_some_and(|work| work.lost_time) {
@@ -274,7 +277,8 @@ impl World {
         profits.then_some(outcome)
     }
 
-    /// Whether `starter` had been shown the term of `runner` by then, and when it sent the write that acquired.
+    /// Whether `starter` had been shown the term of `runner` before `by`, and before it sent its
+    /// acquiring write.
     fn knew_term_of(&self, starter: usize, runner: usize, by: Micros) -> bool {
         let work = |index: usize| self.nodes.get(index).and_then(|node| node.work.as_ref());
         let (Some(later), Some(earlier)) = (work(starter), work(runner)) else { return false };
@@ -284,8 +288,8 @@ impl World {
         })
     }
 
-    /// A write of `client` has acquired the lock: whoever runs beside it with an excuse has lost
-    /// all say.
+    /// A write of `client` has acquired the lock. A leader that still runs beside it with an excuse
+    /// no longer counts as the leader.
     pub(super) fn void_beside(&mut self, client: usize) {
         for other in (0..self.nodes.len() + self.foreign.len()).filter(|other| *other != client) {
             if self.excuse(client, other).is_some() {
@@ -304,7 +308,7 @@ impl World {
         }
         let Some(work) = &node.work else { return };
         let term = work.number;
-        // The watchdog's timer went off meanwhile.
+        // The watchdog's timer has expired in the meantime.
         self.on_term_due(index, term);
         if self.nodes[index].acts(self.now) {
             self.check_alone(index);

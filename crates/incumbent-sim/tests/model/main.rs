@@ -1,12 +1,14 @@
-//! Model checking: the real elector, in every state that the stated bounds allow.
+//! Model checking: the production elector, in every state that the given bounds allow.
 //!
-//! A world has a few candidates, ends after a few ticks, and has a budget for each kind of
-//! misfortune. Within that, the checker tries every order of events. The lease is three ticks long.
+//! A world has a few candidates, ends after a few ticks, and has a budget for each kind of fault.
+//! Within these bounds, the checker tries every order of events. The lease is three ticks long.
 //!
-//! A state count is pinned, so that a world that has become smaller is noticed. A change of the protocol
-//! changes it: the failing test names the line and the number to write there. `cargo test -p incumbent-sim
-//! --test model -- --ignored` visits the larger worlds, one at a time; `-- --ignored larger::deletions` visits
-//! one of them.
+//! Each test states an exact number of states, so that it fails if a world becomes smaller. A
+//! change of the protocol changes that number. The failing test names the line and the number to
+//! write there.
+//!
+//! `cargo test -p incumbent-sim --test model -- --ignored` visits the larger worlds, one at a time.
+//! `-- --ignored larger::deletions` visits one of them.
 
 mod properties;
 mod register;
@@ -63,13 +65,13 @@ fn each_mutant_is_caught() {
     catch(FallingRevisions, TOKENS_RISE, polling(2, 2, deletion));
 }
 
-/// Each takes minutes, and some take a few GiB.
+/// Each of these tests takes minutes, and some take a few GiB.
 mod larger {
     use std::sync::{Mutex, PoisonError};
 
     use super::{Luck, NONE, World, polling, watching};
 
-    /// One at a time: two at once need more memory than many machines have.
+    /// Runs one check at a time, because two at once need more memory than many machines have.
     #[track_caller]
     fn check(states: usize, world: World) {
         static ALONE: Mutex<()> = Mutex::new(());
@@ -140,7 +142,7 @@ fn watching(watching: u8, candidates: u8, ticks: u64, luck: Luck) -> World {
     World { candidates, watching, ticks, luck, ..World::default() }
 }
 
-/// Visits every state of `world`, of which there are so many.
+/// Visits every state of `world`, and checks that there are exactly `states` of them.
 #[track_caller]
 fn check(states: usize, world: World) {
     let bounds = format!("{world:?}");
@@ -151,7 +153,7 @@ fn check(states: usize, world: World) {
     assert!(found == states, "{bounds} has {} states now, not {}", grouped(found), grouped(states));
 }
 
-/// As it is written in this file.
+/// Formats a number as it is written in this file.
 fn grouped(number: usize) -> String {
     match number / 1000 {
         0 => number.to_string(),
@@ -159,7 +161,7 @@ fn grouped(number: usize) -> String {
     }
 }
 
-/// What is wrong with this world breaks the `property`, and shortly.
+/// Checks that this mutant breaks the `property`, and prints a short path to the violation.
 fn catch(mutant: Mutant, property: &'static str, world: World) {
     let world = World { mutant: Some(mutant), ..world };
     let wanted = HasDiscoveries::AllOf([property].into());

@@ -1,4 +1,4 @@
-//! What holds in every state, and what must have happened on the way.
+//! What must hold in every state, and what must occur in some state.
 
 use stateright::Property;
 
@@ -9,14 +9,14 @@ use crate::world::World;
 pub(crate) const ONE_LEADER: &str = "the work of two never runs at once";
 pub(crate) const TOKENS_RISE: &str = "each grant has a higher token than all before";
 
-/// All of them that apply to `world`.
+/// All properties that apply to `world`.
 pub(crate) fn of(world: &World) -> Vec<Property<World>> {
     let mut all = vec![Property::always(TOKENS_RISE, |_, state: &State| !state.token_fell)];
     if world.luck.deletions == 0 {
         all.extend(without_deletions());
     } else {
-        // docs/guarantees.md, "What is not guaranteed": a newcomer knows nothing of the term that
-        // ran.
+        // docs/guarantees.md, "What is not guaranteed": a newcomer does not know the term that was
+        // running.
         all.push(Property::sometimes("two after a deletion", |_, state: &State| {
             state.working() > 1
         }));
@@ -37,7 +37,7 @@ fn without_deletions() -> [Property<World>; 3] {
     ]
 }
 
-/// What shows that the properties above were not vacuous.
+/// Events that show that the properties above were not vacuous.
 fn sometimes(world: &World) -> Vec<Property<World>> {
     let mut all = vec![
         Property::sometimes("the first leads", |world: &World, _: &State| {

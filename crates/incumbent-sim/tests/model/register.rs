@@ -1,20 +1,20 @@
-//! What a lock is in the end: one object that is replaced by comparing and swapping.
+//! The lock, reduced to its essence: one object with compare-and-swap.
 
 use incumbent_core::{Observation, Operation, Record, Reply, Snapshot, Uid, Version};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Register {
     lock: Option<Snapshot>,
-    /// The version before this one.
+    /// The previous version.
     before: Option<Snapshot>,
-    /// Of the last write, or deletion.
+    /// The revision of the last write or deletion.
     revision: u64,
     /// How many objects there have been.
     objects: u8,
 }
 
 impl Register {
-    /// A vacant lock: how it came about is of no interest here.
+    /// A vacant lock. How it was created does not matter here.
     pub(crate) fn new() -> Self {
         let mut register = Self { lock: None, before: None, revision: 0, objects: 0 };
         register.create(Record::default());
@@ -33,7 +33,7 @@ impl Register {
         self.revision
     }
 
-    /// What a watch shows that has missed nothing.
+    /// What a watch shows if it has missed nothing.
     pub(crate) fn newest(&self) -> Observation {
         match &self.lock {
             Some(lock) => Observation::Present(lock.clone()),
@@ -41,7 +41,7 @@ impl Register {
         }
     }
 
-    /// Does what was asked; a `blind` register does not compare.
+    /// Performs the operation. A `blind` register does not compare versions.
     pub(crate) fn apply(&mut self, operation: &Operation, blind: bool) -> Reply {
         match (operation, &self.lock) {
             (Operation::Read, None) => Reply::Missing,
@@ -58,7 +58,7 @@ impl Register {
         }
     }
 
-    /// Somebody changes what is none of ours.
+    /// Another program changes content that does not belong to the election.
     pub(crate) fn edit(&mut self) {
         if let Some(lock) = self.lock.take() {
             self.before = Some(lock.clone());
@@ -78,7 +78,7 @@ impl Register {
         self.replace(record)
     }
 
-    /// What is stored already is not written again.
+    /// If the same record is already stored, nothing is written.
     fn replace(&mut self, record: Record) -> Snapshot {
         if self.lock.as_ref().is_none_or(|lock| lock.record != record) {
             self.before = self.lock.take();

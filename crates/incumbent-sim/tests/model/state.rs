@@ -1,4 +1,4 @@
-//! One moment of a world: what each candidate knows and does, and what is on its way.
+//! One moment of a world: what each candidate knows and does, and which messages are on their way.
 
 use std::time::Duration;
 
@@ -14,13 +14,14 @@ pub(crate) struct State {
     pub(crate) now: u64,
     pub(crate) nodes: Vec<Node>,
     pub(crate) register: Register,
-    /// A write whose caller no longer waits for it. It may land for as long as its base is current.
+    /// A write whose caller no longer waits for it. It may be applied for as long as its base is
+    /// current.
     pub(crate) adrift: Option<Operation>,
     pub(crate) luck: Luck,
     /// The token of the last grant.
     pub(crate) granted: FencingToken,
     pub(crate) token_fell: bool,
-    /// Somebody began to lead whose grant was not the last one.
+    /// A candidate began to lead although its grant was not the last one.
     pub(crate) started_late: bool,
 }
 
@@ -33,31 +34,31 @@ pub(crate) struct Node {
     pub(crate) wake: Option<u64>,
 }
 
-/// The one request of a candidate.
+/// The only request of a candidate at this moment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Exchange {
     None,
     Sent(Operation),
-    /// Served, and the answer is on its way.
+    /// The server has served it, and the answer is on its way.
     Answered(Reply),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Work {
     None,
-    /// It runs, and will be ended by force at this moment.
+    /// It runs. It will be ended by force at this moment.
     Runs(Instant),
-    /// It was ended by force, and the candidate was not told yet.
+    /// It was ended by force, and the candidate does not know that yet.
     Ended,
 }
 
 impl State {
-    /// How many of the candidates have work that runs.
+    /// How many candidates have running work.
     pub(crate) fn working(&self) -> usize {
         self.nodes.iter().filter(|node| node.works()).count()
     }
 
-    /// Whether all who may act now are named by the register.
+    /// Whether the register names every candidate that may act now as the holder.
     pub(crate) fn leaders_hold_the_lock(&self) -> bool {
         let holder = self.register.lock().and_then(|lock| lock.record.session);
         self.nodes.iter().all(|node| {
@@ -66,7 +67,7 @@ impl State {
         })
     }
 
-    /// How many of the candidates come too late if time goes on now.
+    /// How many candidates are late if time advances now.
     pub(crate) fn late(&self) -> u8 {
         let is_late = |node: &&Node| {
             node.exchange != Exchange::None || node.wake.is_some_and(|wake| wake <= self.now)
@@ -107,8 +108,8 @@ impl Node {
     }
 }
 
-/// The fewest ticks that fit into each other: a lease of three, a renew deadline of two, and one
-/// for a renewal, a retry, and a request.
+/// The timing with the fewest ticks that satisfies all inequalities: a lease of three, a renew
+/// deadline of two, and one each for a renewal, a retry, and a request.
 pub(crate) fn timing() -> Timing {
     let [lease, deadline, one] = [3, 2, 1].map(Duration::from_secs);
     let timing =
@@ -120,7 +121,7 @@ pub(crate) fn moment(tick: u64) -> Instant {
     Instant::new(Duration::from_secs(tick))
 }
 
-/// The first tick that is not before `moment`.
+/// The first tick at or after `moment`.
 pub(crate) fn tick_of(moment: Instant) -> u64 {
     moment.since_start().as_nanos().div_ceil(1_000_000_000) as u64
 }

@@ -1,4 +1,4 @@
-//! Counts what happened on the way, so that a check of nothing is noticed.
+//! Counts events, so that a test notices when it has checked nothing.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,13 +9,13 @@ pub(crate) enum Event {
     FirstStarted,
     SecondStarted,
     ThirdStarted,
-    /// A term that began after the one before was released,
+    /// A term began after the previous term was released.
     Handover,
-    /// after somebody else's had expired,
+    /// A term began after the lease of another candidate had expired.
     Takeover,
-    /// after that of one's own process of before the crash had,
+    /// A term began after the lease of the candidate's own process from before a crash had expired.
     StartAfterRestart,
-    /// or on a record that one's own write of unknown outcome had left.
+    /// A term began on a record that the candidate's own write of unknown outcome had left.
     Adoption,
     Lost,
     Released,

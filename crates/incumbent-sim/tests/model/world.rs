@@ -1,7 +1,7 @@
 //! The world that is checked: real electors, one register, a network, and time in ticks.
 //!
-//! Whatever may happen next is an [`Action`]; the checker tries all of them in each state. Chance
-//! has no part in it.
+//! Everything that may happen next is an [`Action`]. The checker tries all actions in each state,
+//! and nothing is random.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,21 +16,21 @@ use crate::register::Register;
 use crate::state::{Exchange, Node, State, Work, moment, tick_of, timing};
 use crate::tally::{Event, Tally};
 
-/// One election and what may befall it: the model, of which [`State`] is one moment.
+/// One election and the faults that may occur: the model. A [`State`] is one moment of it.
 #[derive(Default)]
 pub(crate) struct World {
     pub(crate) candidates: u8,
-    /// How many of them watch; the others poll.
+    /// How many of them watch. The others poll.
     pub(crate) watching: u8,
     /// When the world ends.
     pub(crate) ticks: u64,
-    /// How often each kind of misfortune may strike.
+    /// How often each kind of fault may occur.
     pub(crate) luck: Luck,
     pub(crate) mutant: Option<Mutant>,
     pub(crate) tally: Tally,
 }
 
-/// Its bounds; what was counted meanwhile is none of them.
+/// Shows the bounds only, not the events that were counted.
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { candidates, watching, ticks, luck, .. } = self;
@@ -38,41 +38,41 @@ impl fmt::Debug for World {
     }
 }
 
-/// How often what may still happen.
+/// How often each kind of fault may still occur.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Luck {
-    /// Processes that crash and start anew under the same name.
+    /// Processes that crash and start again under the same name.
     pub(crate) crashes: u8,
-    /// Ticks in which a process does not do what is due, or a request or answer stays on its way.
+    /// Ticks in which a process does not do what is due, or a request or answer does not arrive.
     pub(crate) delays: u8,
-    /// Requests whose outcome remains unknown.
+    /// Requests whose outcome stays unknown.
     pub(crate) losses: u8,
     /// Requests that the server refuses.
     pub(crate) refusals: u8,
-    /// Leaders that give the lock back.
+    /// Leaders that release the lock.
     pub(crate) releases: u8,
-    /// Labels that somebody edits.
+    /// Edits of labels by other programs.
     pub(crate) edits: u8,
-    /// Locks that somebody deletes.
+    /// Deletions of the lock.
     pub(crate) deletions: u8,
 }
 
-/// A world with one thing wrong in it. The checker must notice.
+/// A world that contains one error. The checker must find it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mutant {
-    /// The register replaces whatever is there.
+    /// The register replaces any version.
     BlindRegister,
-    /// A follower waits for one tick, whatever lease the record states.
+    /// A follower waits for one tick, regardless of the lease in the record.
     Impatient,
     /// A leader counts its deadline from the answer, not from the request.
     FromTheAnswer,
-    /// Nobody ends work that overruns.
+    /// Work that overruns is not ended.
     NoWatchdog,
-    /// A leader gives back the lock while its work runs on.
+    /// A leader releases the lock while its work still runs.
     ReleaseBeforeStop,
     /// The second candidate's clock runs at twice the rate.
     FastClock,
-    /// Revisions begin anew with each object.
+    /// Revisions start again with each object.
     FallingRevisions,
 }
 
@@ -81,23 +81,23 @@ pub(crate) enum Action {
     /// A second passes. Work that overruns is ended.
     Tick,
     Wake(usize),
-    /// The server does what it was asked, and the answer arrives.
+    /// The server performs the request, and the answer arrives.
     Answer(usize),
-    /// The server does what it was asked, and the answer is still on its way.
+    /// The server performs the request, and the answer is still on its way.
     Serve(usize),
     /// That answer arrives.
     Deliver(usize),
     Refuse(usize),
-    /// The sender hears nothing. What it wrote may land later, or never; where it lands at once,
-    /// only the answer was lost.
+    /// The sender receives no answer. Its write may be applied later, or never. If it is applied at
+    /// once, only the answer was lost.
     Lose(usize),
-    /// A write lands that nobody waits for.
+    /// A write is applied whose sender no longer waits for it.
     Land,
-    /// The watch shows the lock as it is,
+    /// The watch shows the current lock.
     Observe(usize),
-    /// or as it was one version ago.
+    /// The watch shows the lock as it was one version ago.
     ObserveLate(usize),
-    /// The work stops, by itself or because it was told to.
+    /// The work stops, by itself or because it was told to stop.
     Stop(usize),
     Crash(usize),
     Edit,
@@ -200,7 +200,7 @@ impl Model for World {
     }
 }
 
-/// What may happen.
+/// Which actions are possible.
 impl World {
     fn actions_of(&self, state: &State, index: usize, node: &Node, actions: &mut Vec<Action>) {
         let luck = &state.luck;
@@ -237,7 +237,7 @@ impl World {
     }
 }
 
-/// What happens then.
+/// The effects of the actions.
 impl World {
     fn tick(&self, state: &mut State) {
         state.luck.delays -= state.late();
@@ -269,7 +269,7 @@ impl World {
         self.step(state, index, Input::Reply(reply));
     }
 
-    /// What was sent may land later, unless something else is adrift already: one is enough.
+    /// A lost write may be applied later, unless another write is already adrift: one is enough.
     fn lose(state: &mut State, index: usize) {
         let exchange = std::mem::replace(&mut state.nodes[index].exchange, Exchange::None);
         if let Exchange::Sent(operation) = exchange
@@ -279,7 +279,7 @@ impl World {
         }
     }
 
-    /// The register's answer. A replace that makes somebody the holder is a grant.
+    /// The register's answer. A replace that makes a candidate the holder is a grant.
     fn apply(&self, state: &mut State, operation: &Operation) -> Reply {
         let before = state.register.lock().map(|lock| lock.record.clone());
         let is_blind = self.mutant == Some(Mutant::BlindRegister);
@@ -324,7 +324,7 @@ impl World {
         self.step(state, index, Input::Campaign);
     }
 
-    /// Tells a candidate what happened, and does what it then wants.
+    /// Passes an input to a candidate, and does what the candidate asks for.
     fn step(&self, state: &mut State, index: usize, input: Input) {
         let node = &mut state.nodes[index];
         let input = self.distort(node, input);
@@ -364,7 +364,7 @@ impl World {
         });
     }
 
-    /// What an impatient candidate makes of what it hears of somebody else's lease.
+    /// Changes the input as an impatient candidate understands another candidate's lease.
     fn distort(&self, node: &Node, mut input: Input) -> Input {
         if let Input::Reply(Reply::Found(lock)) | Input::Observed(Observation::Present(lock)) =
             &mut input
@@ -379,7 +379,8 @@ impl World {
     fn clock_of(&self, index: usize, now: u64) -> Now {
         let is_fast = index == 1 && self.mutant == Some(Mutant::FastClock);
         let instant = moment(if is_fast { 2 * now } else { now });
-        // The wall clock stands still: the hardest of all, and the one with the fewest states.
+        // The wall clock stands still, which is the hardest case and the one with the fewest
+        // states.
         Now { instant, wall: WallTime::from_unix_micros(0) }
     }
 
