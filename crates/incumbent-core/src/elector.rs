@@ -124,6 +124,11 @@ impl Purpose {
             Self::Read | Self::Join | Self::Leave => false,
         }
     }
+
+    /// Whether the write says no more than who waits.
+    fn is_of_the_line(self) -> bool {
+        matches!(self, Self::Join | Self::Leave)
+    }
 }
 
 /// Who holds the lock, as far as this candidate knows.
@@ -232,6 +237,12 @@ impl Elector {
     /// Whether this candidate wants to lead, and does not.
     pub fn is_campaigning(&self) -> bool {
         matches!(self.state, State::Campaigning { .. })
+    }
+
+    /// Whether the request in flight only joins or leaves the line: a refusal of it says nothing of whether this
+    /// candidate can lead.
+    pub fn is_editing_the_line(&self) -> bool {
+        self.in_flight.as_ref().is_some_and(|sent| sent.purpose.is_of_the_line())
     }
 
     /// How many are before this candidate in the line. `None` where it is not in the line.
@@ -355,11 +366,7 @@ impl Elector {
                 None
             }
             Reply::Refused { retry_after } => {
-                let polite = match self.state {
-                    State::Leading(_) | State::Releasing { .. } => Instant::START,
-                    _ => now + retry_after.unwrap_or_default().min(MAX_PATIENCE),
-                };
-                self.pause_until(polite.max(sent.sent_at + self.config.timing.retry_period()));
+                self.on_refused(now, sent, retry_after);
                 None
             }
             Reply::Unknown => {
@@ -387,17 +394,61 @@ impl Elector {
         if sent.purpose.is_stamped() {
             self.stamps.retain(|stamp| *stamp == sent.stamp);
         }
+        let is_in_line = self.is_in_line(&stored.record);
+        let is_held = stored.record.is_held();
         self.learn(now, stored, Origin::Event);
         match (sent.purpose, &mut self.state) {
             (Purpose::Join, State::Campaigning { has_joined }) => {
                 *has_joined = true;
+                self.pause_line_unless(is_in_line, now);
                 None
             }
-            (Purpose::Acquire, State::Campaigning { .. }) => self.start(now, sent),
+            (Purpose::Leave, State::Campaigning { .. }) => {
+                self.pause_line_unless(!is_in_line, now);
+                None
+            }
+            (Purpose::Acquire, State::Campaigning { .. }) => {
+                let started = self.start(now, sent);
+                if started.is_none() {
+                    self.pause_until(sent.sent_at + self.config.timing.retry_period());
+                }
+                started
+            }
             (Purpose::Renew, State::Leading(_)) => self.extend(sent),
+            (Purpose::Release, State::Releasing { .. }) if is_held => {
+                self.end(Release::LeftToExpire)
+            }
             (Purpose::Release, State::Releasing { .. }) => self.end(Release::Done),
             _ => None,
         }
+    }
+
+    fn is_in_line(&self, record: &Record) -> bool {
+        record.waitlist.rank_of(&self.config.identity, self.config.session).is_some()
+    }
+
+    /// What is stored may differ from what was written: an admission webhook may change each write. To
+    /// write the same again at once would be a loop without end.
+    fn pause_line_unless(&mut self, has_worked: bool, now: Instant) {
+        if !has_worked {
+            self.line_pause = now + self.config.timing.lease_duration();
+        }
+    }
+
+    fn on_refused(&mut self, now: Instant, sent: &InFlight, retry_after: Option<Duration>) {
+        if sent.purpose.is_of_the_line() {
+            // The line is a hint. Where the cluster lets nobody but the holder write, the candidate waits
+            // without a place in it, and acquires the lock in time all the same.
+            self.pause_line_unless(false, now);
+            if retry_after.is_none() {
+                return;
+            }
+        }
+        let polite = match self.state {
+            State::Leading(_) | State::Releasing { .. } => Instant::START,
+            _ => now + retry_after.unwrap_or_default().min(MAX_PATIENCE),
+        };
+        self.pause_until(polite.max(sent.sent_at + self.config.timing.retry_period()));
     }
 
     /// A conflict says "go and read", never "I lost": an edit of a label conflicts, too.
@@ -683,7 +734,11 @@ impl Elector {
             lease_duration: Some(self.config.timing.lease_duration()),
             acquired: Some(Stamp::At(stamp)),
             renewed: Some(Stamp::At(stamp)),
-            transitions: lock.record.transitions.saturating_add(u32::from(!never_held)),
+            transitions: lock
+                .record
+                .transitions
+                .saturating_add(u32::from(!never_held))
+                .min(MOST_TRANSITIONS),
             card: self.config.card.clone(),
             waitlist: self.line_behind(&lock.record),
             hand_over: None,
@@ -792,6 +847,9 @@ const MAX_PATIENCE: Duration = Duration::from_secs(60);
 /// More writes than this without one that succeeds, and the oldest are forgotten: were they to land after
 /// all, their record would count as somebody else's, and be waited out.
 const MAX_STAMPS: usize = 32;
+
+/// Kubernetes keeps the count in 32 bits with a sign.
+const MOST_TRANSITIONS: u32 = i32::MAX as u32;
 
 /// There are at most sixteen of whatever is counted here.
 fn count(length: usize) -> u32 {

@@ -15,9 +15,11 @@ use serde_json::{Map, Value, json};
 
 use crate::error::Error;
 
+mod altered;
 mod container;
 mod line;
 
+pub(crate) use altered::{Altered, annotation as annotation_pointer, escaped as escaped_pointer};
 pub(crate) use line::{CORDON, HAND_OVER_TO};
 
 /// The Kubernetes object that candidates compete for. Ordered by namespace, kind and name.
