@@ -1,6 +1,6 @@
 //! The command line, parsed once.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -291,6 +291,11 @@ impl Once {
     /// Gives no token below this, nor below what the flag says.
     pub(crate) fn raise_token_floor(&mut self, floor: u64) {
         self.candidacy.token_floor = self.candidacy.token_floor.max(floor);
+    }
+
+    /// The program to run.
+    pub(crate) fn command(&self) -> Option<&OsStr> {
+        self.command.first().map(OsString::as_os_str)
     }
 
     /// The same as a command that runs while one leads.

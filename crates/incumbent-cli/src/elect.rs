@@ -22,7 +22,7 @@ pub(crate) async fn run(args: args::Elect) -> anyhow::Result<ExitCode> {
     let locks: Result<Vec<_>, _> =
         args.locks.iter().map(|text| args::lock(&namespace, text)).collect();
     let locks = locks?;
-    look_before(client.clone(), &locks[0]).await?;
+    look_patiently(client.clone(), &locks[0]).await?;
 
     let elections = Elections::new(client);
     // One watch for all asks for more than one for the only lock.
@@ -82,7 +82,7 @@ fn end_unless_paused(overrun: Overrun) {
     }
 }
 
-/// A candidate retries for as long as it runs; whoever starts one wants to hear at once that it cannot
+/// A candidate retries for as long as it runs. A person who starts one wants to know at once that it cannot
 /// work.
 pub(crate) async fn look_before(
     client: kube::Client,
@@ -94,6 +94,38 @@ pub(crate) async fn look_before(
         Err(error) => Err(error),
     }
 }
+
+/// The same for what runs long: it waits for an API server that is away or overloaded.
+pub(crate) async fn look_patiently(
+    client: kube::Client,
+    lock: &Lock,
+) -> Result<Option<LockView>, Error> {
+    patiently(&lock.to_string(), async || look_before(client.clone(), lock).await).await
+}
+
+/// Tries until it works, or fails in a way that does not pass by itself. The log is told once of each trouble.
+pub(crate) async fn patiently<T>(
+    lock: &str,
+    work: impl AsyncFn() -> Result<T, Error>,
+) -> Result<T, Error> {
+    let (mut told, mut pause) = (String::new(), FIRST_PAUSE);
+    loop {
+        let error = match work().await {
+            Err(error) if error.is_passing() => error,
+            outcome => return outcome,
+        };
+        let text = error.to_string();
+        if told != text {
+            tracing::warn!(lock, error = text, hint = error.hint(), "cannot begin yet: will retry");
+            told = text;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (2 * pause).min(LONGEST_PAUSE);
+    }
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// Waits for the candidates. A signal, or the failure of one, makes all stop and release.
 async fn wait_for(

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use http::Method;
 use incumbent::Lock;
+use incumbent::requests::Requests;
 use serde_json::Value;
 
 /// What electors said of `lock`, newest last. The API server keeps Events for an hour or so.
@@ -15,9 +17,9 @@ pub(crate) async fn of(client: &kube::Client, lock: &Lock) -> anyhow::Result<Vec
         lock.namespace(),
         lock.name()
     );
-    let request = http::Request::get(path).body(Vec::new())?;
-    let answer = tokio::time::timeout(PATIENCE, client.request::<Value>(request)).await;
-    let mut list = answer.context("no answer in time")?.context("cannot read Events")?;
+    let answer = Requests::new(client.clone()).ask(Method::GET, &path, None, PATIENCE).await;
+    let list = answer.outcome.map_err(|failure| failure.into_error(lock, "list"));
+    let mut list = list.context("cannot read Events")?;
     let Value::Array(mut events) = list["items"].take() else { return Ok(Vec::new()) };
     events.sort_by_key(|event| at(event).map(str::to_owned));
     Ok(events)

@@ -24,6 +24,8 @@ mod events;
 mod exit;
 mod get;
 mod history;
+#[cfg(target_os = "linux")]
+mod init;
 mod man;
 mod manifests;
 mod metrics;
@@ -59,6 +61,12 @@ fn main() -> ExitCode {
         return code;
     }
     let args = called::parse();
+    #[cfg(target_os = "linux")]
+    if let Command::Sidecar(_) = args.command
+        && let Some(code) = init::stand_in()
+    {
+        return code;
+    }
     output::start_log();
     // One thread is enough for what is mostly waiting, and keeps a candidate small.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

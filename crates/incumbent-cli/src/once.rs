@@ -8,12 +8,17 @@
 mod page;
 mod record;
 
+use std::env;
+use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use incumbent::{Error, Leadership, Lock};
+use rustix::fs::{Access, access};
 
 use crate::args::{self, Settle};
+use crate::elect::patiently;
 use crate::run::{Cause, End, Runner, Wait};
 use crate::{exit, output, stderr};
 use page::{Page, Sight, Trouble};
@@ -34,9 +39,16 @@ async fn try_run(mut args: args::Once) -> anyhow::Result<u8> {
     if let Some(settle) = settle {
         return Ok(page.settle(settle).await?);
     }
-    let Sight { record, .. } = page.read().await.map_err(Trouble::error)?;
+    let Sight { record, .. } = match args.wait {
+        true => patiently(&page.lock.to_string(), async || page.look().await).await?,
+        false => page.look().await?,
+    };
     if let Some(code) = rules.over(record.as_ref()) {
         return Ok(page.tell(record.as_ref(), code));
+    }
+    if let Err((code, why)) = args.command().map_or(Ok(()), startable) {
+        stderr::say(&format!("error: {why}\n  hint: nothing was started, and nothing is recorded"));
+        return Ok(code);
     }
     page.make_room().await.map_err(Trouble::error)?;
     if let Some(record) = &record {
@@ -51,6 +63,26 @@ async fn try_run(mut args: args::Once) -> anyhow::Result<u8> {
     task.withdraw().await;
     runner.leave().await;
     outcome
+}
+
+/// Whether there is such a program, as `execvp` would look for it. Otherwise the exit code, as shells say it, and why.
+fn startable(program: &OsStr) -> Result<(), (u8, String)> {
+    let is_path = program.as_encoded_bytes().contains(&b'/');
+    let folders = env::var_os("PATH").filter(|_| !is_path);
+    let found: Vec<_> = match &folders {
+        Some(folders) => env::split_paths(folders).map(|folder| folder.join(program)).collect(),
+        None => vec![program.into()],
+    };
+    let found: Vec<_> = found.into_iter().filter(|path| path.exists()).collect();
+    let may_run = |path: &PathBuf| path.is_file() && access(path, Access::EXEC_OK).is_ok();
+    let program = program.display();
+    match (found.is_empty(), found.iter().any(may_run)) {
+        (_, true) => Ok(()),
+        (true, _) => Err((127, format!("there is no program {program}"))),
+        (false, _) => {
+            Err((126, format!("{program} cannot be run: it is no program of this user's")))
+        }
+    }
 }
 
 struct Task {
@@ -148,14 +180,22 @@ impl Task {
     }
 
     async fn begin(&mut self, running: Record, leadership: &Leadership) -> Result<Begun, Error> {
+        let mut told = String::new();
         loop {
-            match self.try_begin(&running, leadership).await {
+            let pause = match self.try_begin(&running, leadership).await {
                 Ok(Some(begun)) => return Ok(begun),
-                Ok(None) => {}
-                Err(Trouble::Passing(error)) => tracing::warn!(%error, "will retry"),
+                Ok(None) => PAUSE,
+                Err(Trouble::Passing(error)) => {
+                    let text = error.to_string();
+                    if told != text {
+                        tracing::warn!(%error, hint = error.hint(), "will retry");
+                        told = text;
+                    }
+                    AFTER_TROUBLE
+                }
                 Err(Trouble::Lasting(error)) => return Err(error),
-            }
-            tokio::time::sleep(PAUSE).await;
+            };
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -242,11 +282,10 @@ impl Task {
             loop {
                 match self.page.read().await {
                     Ok(sight) if !unbegun.is_in(sight.record.as_ref()) => return,
-                    Ok(sight) => {
-                        if let Ok(true) = self.page.replace(sight, unbegun.before.as_ref()).await {
-                            return;
-                        }
-                    }
+                    Ok(sight) => match self.page.replace(sight, unbegun.before.as_ref()).await {
+                        Ok(true) | Err(Trouble::Lasting(_)) => return,
+                        Ok(false) | Err(Trouble::Passing(_)) => {}
+                    },
                     Err(_) => {}
                 }
                 tokio::time::sleep(PAUSE).await;
@@ -259,7 +298,7 @@ impl Task {
 impl Page {
     async fn settle(&self, settle: Settle) -> Result<u8, Error> {
         loop {
-            let sight = self.read().await.map_err(Trouble::error)?;
+            let sight = self.look().await?;
             let Some(seen) = &sight.record else { return Ok(0) };
             if seen.state == State::Running {
                 // It may run right now; who leads next finds out, and says so.
@@ -291,6 +330,10 @@ impl Page {
                 Ok(sight) => match self.replace(sight, Some(ended)).await {
                     Ok(true) => return Ok(()),
                     Ok(false) => None,
+                    // To write the same again would be stored in the same way.
+                    Err(Trouble::Lasting(error @ Error::Altered { .. })) => {
+                        return Err(error.to_string());
+                    }
                     Err(trouble) => Some(trouble.error()),
                 },
                 Err(trouble) => Some(trouble.error()),
@@ -336,8 +379,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// For taking back a mark, while somebody waits for this program to end.
 const WITHDRAWAL: Duration = Duration::from_secs(10);
 
-/// Between two writes that others were quicker than, or that failed, while the term may end any moment.
+/// Between two writes that others were quicker than, while the term may end any moment.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// While only the result waits.
+/// After a failure that passes.
 const AFTER_TROUBLE: Duration = Duration::from_millis(500);

@@ -27,6 +27,7 @@ use incumbent::{Candidate, Clock, Error, Leader, Leadership, Observer, Overrun};
 use jiff::Timestamp;
 
 use crate::{args, elect, exit};
+pub(crate) use family::{adopt_orphans, bury_children};
 use guard::{Deadlines, Moment};
 pub(crate) use guardian::become_helper;
 pub(crate) use policy::Cause;
@@ -118,7 +119,7 @@ impl Runner {
     pub(crate) async fn prepare(args: args::Run) -> anyhow::Result<Result<Self, u8>> {
         // Before anything else: from here on a signal ends this process in order.
         let mut signals = Signals::listen()?;
-        family::adopt_orphans()?;
+        adopt_orphans()?;
         let (means, gaps) = reach::look(args.allow_privilege_escalation);
         for gap in gaps {
             tracing::warn!("{}; {}", gap.what, gap.hint);
@@ -127,7 +128,16 @@ impl Runner {
         let set_up = async {
             let (client, namespace) = args.cluster.connect().await?;
             let lock = args::lock(&namespace, &args.lock)?;
-            let view = elect::look_before(client.clone(), &lock).await?;
+            let looking = async {
+                match args.only_try {
+                    true => elect::look_before(client.clone(), &lock).await,
+                    false => elect::look_patiently(client.clone(), &lock).await,
+                }
+            };
+            let in_time =
+                tokio::time::timeout(args.timeout.unwrap_or(Duration::MAX), looking).await;
+            let late = |_| Err(Error::Unreachable { message: "not within --timeout".to_owned() });
+            let view = in_time.unwrap_or_else(late)?;
             Ok::<_, Error>((client, lock, view.is_some_and(|view| seems_dead(&view))))
         };
         let (client, lock, holder_seems_dead) = tokio::select! {

@@ -97,7 +97,7 @@ pub(crate) async fn run(args: Sidecar) -> anyhow::Result<ExitCode> {
 async fn look(client: kube::Client, lock: &Lock, answers: &Answers) -> Result<(), Error> {
     match look_before(client, lock).await {
         Ok(_) => answers.reached(),
-        Err(Error::Unreachable { .. }) => {}
+        Err(error) if error.is_passing() => {}
         Err(error) => return Err(error),
     }
     Ok(())

@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::ValueEnum;
+use http::Method;
+use incumbent::requests::{Failure, Requests, Why};
 use incumbent::survey::{LockView, Registration, Sighted, State, Survey};
-use incumbent::{HandOver, Identity, Steer};
+use incumbent::{Error, HandOver, Identity, Steer};
 use serde_json::{Value, json};
 
 use crate::args::duration;
@@ -196,14 +197,12 @@ async fn pod_of(client: &kube::Client, view: &LockView) -> anyhow::Result<Pod> {
     };
     for name in names.into_iter().flatten().filter(is_name) {
         let path = format!("/api/v1/namespaces/{}/pods/{name}", view.lock.namespace());
-        let reading = client.request::<Value>(http::Request::get(path).body(Vec::new())?);
-        let read = tokio::time::timeout(PATIENCE, reading).await;
-        match read.with_context(|| format!("no answer in time about Pod {name}"))? {
+        match Requests::new(client.clone()).read(&path).await {
             Ok(pod) => {
                 return Ok(Pod { name: name.to_owned(), uid: pod["metadata"]["uid"].clone() });
             }
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
-            Err(error) => return Err(error).with_context(|| format!("cannot read Pod {name}")),
+            Err(failure) if failure.why == Why::Gone => {}
+            Err(failure) => return Err(about_pods(failure, "get", name)),
         }
     }
     anyhow::bail!(
@@ -229,26 +228,32 @@ impl Pod {
         });
         let query = if dry_run { "?dryRun=All" } else { "" };
         let path = format!("/api/v1/namespaces/{namespace}/pods/{}/eviction{query}", self.name);
-        let request = http::Request::post(path)
-            .header(http::header::CONTENT_TYPE, "application/json")
-            .body(serde_json::to_vec(&eviction)?)?;
         let name = &self.name;
-        match tokio::time::timeout(PATIENCE, client.request::<Value>(request)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(kube::Error::Api(status))) if status.code < 500 => {
-                anyhow::bail!("Pod {name} was not evicted: {}", status.message)
-            }
-            // It may have been, or may be yet.
-            _ => anyhow::bail!(
+        let requests = Requests::new(client.clone());
+        match requests.send(Method::POST, &path, Some(&eviction)).await {
+            Ok(_) => Ok(()),
+            Err(failure) if failure.may_be_applied() => anyhow::bail!(
                 "no answer says whether Pod {name} was evicted; look with: kubectl -n {namespace} get \
                  pod {name}"
             ),
+            Err(failure) => anyhow::bail!("Pod {name} was not evicted: {}", failure.message),
         }
     }
 }
 
-/// For one answer about a Pod.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The error of a request about a Pod, with the exit code that belongs to it.
+fn about_pods(failure: Failure, verb: &str, name: &str) -> anyhow::Error {
+    match failure.passes() {
+        true => {
+            let Failure { code, message, .. } = failure;
+            match code {
+                Some(code) => Error::Unavailable { code, message }.into(),
+                None => Error::Unreachable { message }.into(),
+            }
+        }
+        false => anyhow::anyhow!("cannot {verb} Pod {name}: {}", failure.message),
+    }
+}
 
 /// Waits for the next term, and says how it went.
 async fn follow(

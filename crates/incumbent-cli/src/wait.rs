@@ -4,10 +4,12 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
+use incumbent::Error;
 use incumbent::survey::{LockView, Sighted, State};
 
 use crate::args::duration;
 use crate::cluster::Operator;
+use crate::elect::patiently;
 use crate::{exit, get, output};
 
 #[derive(Debug, clap::Args)]
@@ -57,7 +59,13 @@ impl FromStr for Condition {
 
 pub(crate) async fn run(args: Wait) -> anyhow::Result<ExitCode> {
     let (client, lock) = args.operator.lock(&args.lock).await?;
-    let mut survey = args.operator.survey(client, lock.clone()).await?;
+    let started = tokio::time::Instant::now();
+    let never = Duration::MAX;
+    let patience = args.timeout.unwrap_or(never);
+    let start = async || args.operator.survey(client.clone(), lock.clone()).await;
+    let survey = tokio::time::timeout(patience, patiently(&lock.to_string(), start)).await;
+    let late = |_| Err(Error::Unreachable { message: "not within --timeout".to_owned() });
+    let mut survey = survey.unwrap_or_else(late)?;
     get::tell_blind(&survey);
     let first = survey.get(&lock).map(|sighted| sighted.view);
     let came = async {
@@ -69,8 +77,7 @@ pub(crate) async fn run(args: Wait) -> anyhow::Result<ExitCode> {
             survey.next().await;
         }
     };
-    let never = Duration::MAX;
-    match tokio::time::timeout(args.timeout.unwrap_or(never), came).await {
+    match tokio::time::timeout(patience.saturating_sub(started.elapsed()), came).await {
         Ok(Some(sighted)) if leads(&sighted) => {
             let holder = sighted.view.holder.as_deref().unwrap_or_default();
             output::line(&format!("{lock}: {} leads", output::printable(holder)))?;
@@ -81,7 +88,7 @@ pub(crate) async fn run(args: Wait) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Err(_) => {
-            eprintln!("{lock}: not within {:?}", args.timeout.unwrap_or(never));
+            eprintln!("{lock}: not within {patience:?}");
             Ok(ExitCode::from(exit::NO))
         }
     }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::chronicle::{Chronicle, Turn};
 use crate::cluster::{Many, Operator};
+use crate::elect::patiently;
 use crate::output;
 use crate::row::{millis, span};
 
@@ -26,7 +27,8 @@ pub(crate) struct Watch {
 pub(crate) async fn run(args: Watch) -> anyhow::Result<ExitCode> {
     let (client, namespace) = args.operator.connect().await?;
     let scope = args.many.wanted(&namespace)?.scope;
-    let mut survey = args.operator.within(Survey::start(client, &scope)).await?;
+    let start = async || args.operator.within(Survey::start(client.clone(), &scope)).await;
+    let mut survey = patiently("all", start).await?;
     let mut chronicle = Chronicle::default();
     for sighted in survey.locks() {
         chronicle.begin(Timestamp::now(), &sighted.view);

@@ -5,15 +5,13 @@
 
 mod plan;
 mod query;
+mod reply;
 mod write;
 
-use std::time::Duration;
-
-use self::plan::jitter;
 use self::write::Purpose;
 use crate::identity::{Identity, Session};
-use crate::message::{Change, Follow, Input, Loss, Observation, Output, Release, Reply, Term};
-use crate::record::{Card, FencingToken, Snapshot, Stamp, Uid};
+use crate::message::{Change, Follow, Input, Loss, Observation, Output, Release, Term};
+use crate::record::{Card, FencingToken, Stamp, Uid};
 use crate::seen::{Observer, Origin, Seen};
 use crate::time::{Instant, Now, WallTime, Window};
 use crate::timing::Timing;
@@ -217,106 +215,6 @@ impl Elector {
         }
     }
 
-    // What is learnt of the lock.
-
-    fn on_reply(&mut self, now: Instant, reply: Reply) -> Option<Change> {
-        let sent = self.in_flight.take()?;
-        let change = self.on_reply_to(now, &sent, reply);
-        // A place that stays behind costs the next handover one short step, and no more.
-        let has_left =
-            sent.purpose == Purpose::Leave && matches!(self.state, State::Releasing { .. });
-        if has_left { self.end(Release::NotHeld) } else { change }
-    }
-
-    fn on_reply_to(&mut self, now: Instant, sent: &InFlight, reply: Reply) -> Option<Change> {
-        match reply {
-            Reply::Found(snapshot) => {
-                self.on_read(now);
-                self.learn(now, snapshot, Origin::Read { known: sent.known });
-                None
-            }
-            Reply::Missing if sent.purpose == Purpose::Read => {
-                self.on_read(now);
-                self.seen.learn_gone(now, None, Origin::Read { known: sent.known });
-                None
-            }
-            Reply::Written(snapshot) => self.on_written(now, sent, snapshot),
-            Reply::Missing | Reply::Conflict => {
-                self.on_conflict(now, sent);
-                None
-            }
-            Reply::Refused { retry_after } => {
-                let polite = match self.state {
-                    State::Leading(_) | State::Releasing { .. } => Instant::START,
-                    _ => now + retry_after.unwrap_or_default().min(MAX_PATIENCE),
-                };
-                self.pause_until(polite.max(sent.sent_at + self.config.timing.retry_period()));
-                None
-            }
-            Reply::Unknown => {
-                if sent.purpose != Purpose::Read {
-                    self.knowledge = Knowledge::Outdated;
-                }
-                if matches!(sent.purpose, Purpose::Acquire | Purpose::Renew) {
-                    self.unresolved = Some(sent.known);
-                }
-                self.pause_until(sent.sent_at + self.config.timing.retry_period());
-                None
-            }
-        }
-    }
-
-    fn on_read(&mut self, now: Instant) {
-        let retry_period = self.config.timing.retry_period();
-        self.knowledge = Knowledge::Current;
-        self.next_poll = Window::from(now + retry_period, retry_period / 5);
-    }
-
-    fn on_written(&mut self, now: Instant, sent: &InFlight, stored: Snapshot) -> Option<Change> {
-        self.knowledge = Knowledge::Current;
-        self.conflicts = 0;
-        if sent.purpose.is_stamped() {
-            self.own_renew_times.retain(|stamp| *stamp == sent.stamp);
-        }
-        self.learn(now, stored, Origin::Event);
-        match (sent.purpose, &mut self.state) {
-            (Purpose::Join, State::Campaigning { has_joined }) => {
-                *has_joined = true;
-                None
-            }
-            (Purpose::Acquire, State::Campaigning { .. }) => self.start(now, sent),
-            (Purpose::Renew, State::Leading(_)) => self.extend(sent),
-            (Purpose::Release, State::Releasing { .. }) => self.end(Release::Done),
-            _ => None,
-        }
-    }
-
-    /// A conflict says "go and read", never "I lost": an edit of a label conflicts, too.
-    fn on_conflict(&mut self, now: Instant, sent: &InFlight) {
-        if self.seen.revision() == sent.known {
-            self.knowledge = Knowledge::Outdated;
-        }
-        if !sent.purpose.is_stamped() {
-            let retry_period = self.config.timing.retry_period();
-            // Never zero: the same moment gives the same number again.
-            let shares = jitter(self.config.session, now, 1024).max(1);
-            self.line_pause = now + retry_period / 1024 * shares;
-            return;
-        }
-        self.conflicts += 1;
-        if self.conflicts > 1 {
-            self.pause_until(now + self.config.timing.retry_period() / 4);
-        }
-    }
-
-    fn learn(&mut self, now: Instant, snapshot: Snapshot, origin: Origin) {
-        let observer = observer(&self.config, &self.own_renew_times);
-        self.seen.learn(now, snapshot, origin, observer);
-        if self.seen.expires_at() > now && !self.is_ours() {
-            self.conflicts = 0;
-        }
-    }
-
     // How a term begins, continues and ends.
 
     /// The only way to lead: a `Written` reply to one's own acquiring write, processed in time.
@@ -427,9 +325,6 @@ impl Elector {
         assert_eq!(self.why_lost(active), None, "leads without the record's word");
     }
 }
-
-/// The longest Retry-After that is obeyed.
-const MAX_PATIENCE: Duration = Duration::from_secs(60);
 
 /// This candidate as it reads records.
 fn observer<'a>(config: &'a Config, own_renew_times: &'a [WallTime]) -> Observer<'a> {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::api::{Answer, Api, WATCH_LIFETIME};
 use crate::error::Error;
-use crate::lock::Lock;
+use crate::lock::{Altered, Lock, escaped_pointer};
 
 mod members;
 mod roll;
@@ -205,7 +205,14 @@ impl Blackboard {
         object["data"][key] = name.into();
         let answer = self.in_time("update", self.api.replace(&object)).await;
         match answer.reply {
-            Reply::Written(_) => Ok(answer.object),
+            Reply::Written(_) => {
+                let stored = answer.object.unwrap_or_default();
+                let pointer = format!("/data/{}", escaped_pointer(key));
+                let altered = Altered::at(&pointer, &object, &stored);
+                altered.map_or(Ok(Some(stored)), |altered| {
+                    Err(Error::altered(self.api.lock(), altered))
+                })
+            }
             Reply::Conflict | Reply::Missing => Ok(None),
             Reply::Unknown if self.holder().await?.unwrap_or_default() == name => {
                 Ok(Some(self.read().await?.object))
@@ -297,7 +304,7 @@ fn resource_version(object: &Value) -> String {
 }
 
 fn trouble(trouble: Option<crate::api::Trouble>) -> Error {
-    let unexpected = || Error::Unreachable { message: "an answer that makes no sense".to_owned() };
+    let unexpected = || Error::NotKubernetes { code: 200, message: "it makes no sense".to_owned() };
     trouble.map_or_else(unexpected, |trouble| *trouble.error)
 }
 

@@ -19,7 +19,7 @@ use crate::gate::WriteGate;
 use crate::identity;
 use crate::leadership::{Command, Leadership, await_release};
 use crate::limiter::Limiter;
-use crate::lock::{HIGHEST_TOKEN, Lock};
+use crate::lock::{HIGHEST_FLOOR, Lock};
 use crate::metrics::{Meter, Metrics};
 use crate::observer::{Observer, View};
 use crate::proof::{self, Proofs};
@@ -425,9 +425,12 @@ impl Builder {
             Some(identity) => identity::checked(identity)?,
             None => identity::default(),
         };
-        if self.token_floor.0 > HIGHEST_TOKEN {
+        if self.token_floor.0 > HIGHEST_FLOOR {
             return Err(Error::invalid(
-                format!("no token above {HIGHEST_TOKEN} is given"),
+                format!(
+                    "{} is too high for a token floor: {HIGHEST_FLOOR} is the highest",
+                    self.token_floor
+                ),
                 "the floor is a little above the last token that was given elsewhere",
             ));
         }

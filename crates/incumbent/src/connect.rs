@@ -10,9 +10,9 @@ use kube::config::{
 
 use serde_json::Value;
 
-use crate::api::root_cause;
 use crate::error::Error;
 use crate::plugin;
+use crate::requests::root_cause;
 
 /// Where to find the API server and who to be there.
 ///

@@ -22,7 +22,7 @@ use crate::events::Events;
 use crate::follow::{News, Subscription};
 use crate::leadership::{Command, Leadership};
 use crate::limiter::Wait;
-use crate::lock::Lock;
+use crate::lock::{Altered, Lock};
 use crate::metrics::{Event, Exchange, Meter};
 use crate::observer::View;
 use crate::proof::Proofs;
@@ -65,7 +65,8 @@ pub(crate) struct Driver {
     closed: bool,
     /// What has worked once: trouble with it passes, or is not ours to judge.
     proven: Vec<&'static str>,
-    last_trouble: String,
+    /// What the log was told of each kind of request, as long as that does not succeed.
+    troubles: Vec<(&'static str, String)>,
     watch: Watch,
 }
 
@@ -133,7 +134,7 @@ impl Driver {
             follow_up: None,
             closed: false,
             proven: Vec::new(),
-            last_trouble: String::new(),
+            troubles: Vec::new(),
             watch: Watch::default(),
         }
     }
@@ -405,7 +406,6 @@ impl Driver {
             self.proven.push(answer.verb);
         }
         if let Reply::Found(snapshot) | Reply::Written(snapshot) = &answer.reply {
-            self.last_trouble.clear();
             let revision = snapshot.version.revision;
             if self.watch.heard.is_some()
                 && self.watch.ahead.is_none()
@@ -414,9 +414,18 @@ impl Driver {
                 self.watch.ahead = Some((revision, self.clock.instant()));
             }
         }
+        // Who waits in line leads all the same; who cannot acquire does not.
+        let is_hint = self.elector.is_editing_the_line();
+        let what = if is_hint { JOINING } else { answer.verb };
+        if is_success && answer.altered.is_none() {
+            self.troubles.retain(|(told, _)| *told != what);
+        }
         self.fresh = answer.object.and_then(Stored::new);
+        if let Some(altered) = answer.altered {
+            self.on_altered(what, &altered);
+        }
         if let Some(trouble) = answer.trouble {
-            self.on_trouble(answer.verb, trouble);
+            self.on_trouble(answer.verb, what, trouble);
         }
         Input::Reply(answer.reply)
     }
@@ -434,15 +443,47 @@ impl Driver {
     }
 
     /// What never worked and will not by itself ends the campaign. Anything else is retried.
-    fn on_trouble(&mut self, verb: &'static str, trouble: Trouble) {
-        if trouble.lasts && !self.proven.contains(&verb) && self.campaign.is_some() {
+    fn on_trouble(&mut self, verb: &'static str, what: &'static str, trouble: Trouble) {
+        // A place in line is a hint: only what would also refuse the acquire ends the campaign.
+        let is_of_account =
+            matches!(*trouble.error, Error::Forbidden { .. } | Error::Unauthorized { .. });
+        let ends_it = trouble.lasts && (what != JOINING || is_of_account);
+        if ends_it && !self.proven.contains(&verb) && self.campaign.is_some() {
             return self.fail_campaign(*trouble.error);
         }
-        let error = trouble.error.to_string();
-        if error != self.last_trouble {
-            tracing::warn!(lock = %self.lock(), error, hint = trouble.error.hint(), "will retry");
-            self.last_trouble = error;
+        let (error, hint) = (trouble.error.to_string(), trouble.error.hint());
+        if !self.is_news(what, &error) {
+            return;
         }
+        match what == JOINING && trouble.lasts {
+            true => tracing::warn!(
+                lock = %self.lock(), error, hint,
+                "cannot join the waitlist: stays a candidate, without a place in it"
+            ),
+            false => tracing::warn!(lock = %self.lock(), error, hint, "will retry"),
+        }
+    }
+
+    /// An acquire that is stored otherwise starts no term, and is tried again.
+    fn on_altered(&mut self, what: &'static str, altered: &Altered) {
+        if self.is_news(what, &altered.field) {
+            let Altered { field, wrote, stored } = altered;
+            let hint = "an admission webhook or a proxy changes it: incumbent doctor tries a write";
+            tracing::warn!(
+                lock = %self.lock(), field, wrote, stored, hint,
+                "the API server stores something else than was written"
+            );
+        }
+    }
+
+    /// Whether the log was not told this yet of requests of this kind.
+    fn is_news(&mut self, what: &'static str, text: &str) -> bool {
+        if self.troubles.iter().any(|(kind, told)| *kind == what && told == text) {
+            return false;
+        }
+        self.troubles.retain(|(kind, _)| *kind != what);
+        self.troubles.push((what, text.to_owned()));
+        true
     }
 
     fn on_news(&mut self, news: Option<News>) -> Input {
@@ -590,6 +631,9 @@ fn answer_after(
         answer();
     });
 }
+
+/// The log's name for a write that joins or leaves the waitlist.
+const JOINING: &str = "join";
 
 /// An Event or a route is not worth more to somebody who wants to end.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -3,7 +3,7 @@
 
 use thiserror::Error as ThisError;
 
-use crate::lock::Lock;
+use crate::lock::{Altered, Lock};
 
 /// Any error, as the work of [`Candidate::run`](crate::Candidate::run) may return it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -52,6 +52,38 @@ pub enum Error {
         /// What to do about it.
         hint: String,
     },
+    /// A rule of the cluster refuses it: an admission webhook, policy or plugin. No permission helps.
+    #[error("a rule of the cluster refuses to {verb} {lock}: {message}")]
+    Denied {
+        /// On which lock.
+        lock: Lock,
+        /// What was asked.
+        verb: &'static str,
+        /// The API server's words.
+        message: String,
+    },
+    /// The namespace is being deleted, and takes no new object.
+    #[error("namespace {namespace} is being deleted: {message}")]
+    Terminating {
+        /// Which one.
+        namespace: String,
+        /// The API server's words.
+        message: String,
+    },
+    /// A write was applied, and what is stored differs from what was written.
+    #[error(
+        "the API server stores something else than was written to {object}: {field} was {wrote}, and is {stored}"
+    )]
+    Altered {
+        /// Which object.
+        object: String,
+        /// The field, as `metadata.annotations[incumbent.dev/term]`.
+        field: String,
+        /// What was written there.
+        wrote: String,
+        /// What is stored there.
+        stored: String,
+    },
     /// The API server refuses the request as such.
     #[error("the API server refuses to {verb} {lock}: {message} (HTTP {code})")]
     Rejected {
@@ -62,6 +94,22 @@ pub enum Error {
         /// The HTTP status.
         code: u16,
         /// The API server's words.
+        message: String,
+    },
+    /// The API server has answered that it cannot do it now.
+    #[error("the API server cannot answer now: {message} (HTTP {code})")]
+    Unavailable {
+        /// The HTTP status.
+        code: u16,
+        /// The API server's words.
+        message: String,
+    },
+    /// Something has answered that is no Kubernetes API server, or not as one.
+    #[error("this is no answer of a Kubernetes API server: {message} (HTTP {code})")]
+    NotKubernetes {
+        /// The HTTP status.
+        code: u16,
+        /// The beginning of what came.
         message: String,
     },
     /// The API server cannot be reached.
@@ -118,8 +166,26 @@ impl Error {
         Self::Invalid { what: what.into(), hint: hint.into() }
     }
 
+    pub(crate) fn altered(object: impl std::fmt::Display, altered: Altered) -> Self {
+        let Altered { field, wrote, stored } = altered;
+        Self::Altered { object: object.to_string(), field, wrote, stored }
+    }
+
+    /// Whether the account may not do it: to ask again soon is of no use.
     pub(crate) fn is_forbidden(&self) -> bool {
-        matches!(self, Self::Forbidden { .. })
+        matches!(self, Self::Forbidden { .. } | Self::Denied { .. })
+    }
+
+    /// Whether it may pass by itself, so that a later try may succeed: the API server cannot be reached or is
+    /// overloaded, or something in between answers in its place.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unavailable { .. } | Self::NotKubernetes { .. } => true,
+            Self::Unreachable { message } => {
+                !["certificate", "scheme"].iter().any(|lasting| message.contains(lasting))
+            }
+            _ => false,
+        }
     }
 
     /// What to do about it, in a sentence or a piece of YAML.
@@ -141,6 +207,30 @@ impl Error {
             Self::Forbidden { lock, verb, .. } => missing_rule(lock, verb),
             Self::Unauthorized { .. } => {
                 "renew the token or certificate; a Pod's token is renewed in its file by the kubelet"
+                    .to_owned()
+            }
+            Self::Denied { .. } => {
+                "no permission helps: exempt the object from the webhook or policy that the message names, or \
+                 change that"
+                    .to_owned()
+            }
+            Self::Terminating { .. } => {
+                "use another namespace, or wait until this one is gone and make it again".to_owned()
+            }
+            Self::Altered { object, .. } => format!(
+                "find out what changes {object}: kubectl get mutatingwebhookconfigurations,\
+                 mutatingadmissionpolicies; or a proxy on the way"
+            ),
+            Self::Unavailable { message, .. } if message.contains("failed calling webhook") => {
+                "a webhook that has to agree does not answer: mend it, or its failurePolicy".to_owned()
+            }
+            Self::Unavailable { .. } => {
+                "try again; if it lasts, ask the server what it misses: kubectl get --raw '/readyz?verbose'"
+                    .to_owned()
+            }
+            Self::NotKubernetes { .. } => {
+                "a proxy, a load balancer or another server has answered: check the server's address in the \
+                 kubeconfig, and HTTPS_PROXY"
                     .to_owned()
             }
             Self::Rejected { .. } => "the object or the request breaks a rule of the API".to_owned(),

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use http::Method;
 use incumbent_core::Identity;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -30,11 +31,15 @@ impl Events {
         let object = stored.map_or(Value::Null, Stored::object);
         let (events, event) = (self.clone(), self.event(what, &object));
         tokio::spawn(async move {
-            if let Err(error) = events.api.write_event(&event).await
+            let lock = events.api.lock();
+            let path = format!("/api/v1/namespaces/{}/events", lock.namespace());
+            let written = events.api.requests().send(Method::POST, &path, Some(&event)).await;
+            if let Err(failure) = written
                 && !events.has_warned.swap(true, Ordering::Relaxed)
             {
-                let hint = "the account needs the verb create on events; or leave Events off";
-                tracing::warn!(lock = %events.api.lock(), error, hint, "cannot write Events");
+                let hint = failure
+                    .hint("the account needs the verb create on events; or leave Events off");
+                tracing::warn!(%lock, error = failure.message, hint, "cannot write Events");
             }
         })
     }

@@ -10,9 +10,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error as ThisError;
 
-use crate::api::root_cause;
 use crate::gate::NotLeading;
 use crate::leadership::Leadership;
+use crate::requests::root_cause;
 
 /// Writes objects under the fencing token of a [`Leadership`], which stands in an annotation of each.
 ///
@@ -99,6 +99,14 @@ pub enum FenceError {
         /// The API server's words.
         #[source]
         error: Box<kube::Error>,
+    },
+    /// The write was applied, and its token was not stored with it: an older leader could overwrite it.
+    #[error("{object} was written, and is stored without our fencing token in {annotation}")]
+    Stripped {
+        /// The object's path.
+        object: String,
+        /// The annotation's name.
+        annotation: String,
     },
     /// Others wrote first, or no answer came to a read, too often in a row. Nothing was written.
     #[error("gave up writing {object}: {why}")]
@@ -208,7 +216,11 @@ where
         let parameters = PostParams::default();
         let answer = self.ask(name, self.api.replace(name, &parameters, &write.object)).await;
         write.is_doubtful |= matches!(answer, Err(Trouble::Unanswered(_) | Trouble::Ended(_)));
-        answer
+        let stored = answer?;
+        match self.shows_token(&stored) && write.made(&stored) {
+            true => Ok(stored),
+            false => Err(Trouble::Lasts(self.stripped(name))),
+        }
     }
 
     /// What to write over `seen`, unless a newer leader has been there.
@@ -273,6 +285,16 @@ where
         answer.map_err(|error| trouble(error, || self.path(name)))
     }
 
+    fn shows_token(&self, stored: &K) -> bool {
+        let annotations = stored.meta().annotations.as_ref();
+        let shown = annotations.and_then(|all| all.get(&self.annotation));
+        shown.and_then(|shown| token(shown)) == Some(self.leadership.fencing_token())
+    }
+
+    fn stripped(&self, name: &str) -> FenceError {
+        FenceError::Stripped { object: self.path(name), annotation: self.annotation.clone() }
+    }
+
     fn unknown(&self, name: &str, why: String) -> FenceError {
         FenceError::Unknown { object: self.path(name), why }
     }
@@ -296,6 +318,10 @@ impl FenceError {
             ),
             Self::Refused { .. } => {
                 "the object must exist, and the account needs the verbs get and update on it"
+                    .to_owned()
+            }
+            Self::Stripped { .. } => {
+                "an admission webhook or a proxy removes or changes it: exempt the object, and write again"
                     .to_owned()
             }
             Self::GaveUp { .. } => "try again later".to_owned(),
@@ -349,6 +375,8 @@ fn trouble(error: kube::Error, object: impl FnOnce() -> String) -> Trouble {
         kube::Error::Api(status) => match status.code {
             409 => Trouble::Passing("others write all the time".to_owned()),
             429 => Trouble::Passing(status.message.clone()),
+            // Something that is no API server has answered.
+            _ if status.reason == NO_STATUS => Trouble::Unanswered(status.message.clone()),
             // A time-out, or a server error, may hide that it was applied, or will be.
             408 | 500.. => Trouble::Unanswered(status.message.clone()),
             _ => refused(kube::Error::Api(status), object()),
@@ -380,6 +408,9 @@ async fn pause(attempt: u32) {
         tokio::time::sleep(Duration::from_millis(fastrand::u64(..=longest))).await;
     }
 }
+
+/// What kube's client says where an answer has no `Status`.
+const NO_STATUS: &str = "Failed to parse error data";
 
 const TOKEN: &str = "incumbent.dev/fencing-token";
 const MARK: &str = "incumbent.dev/fenced-write";

@@ -13,9 +13,8 @@ use incumbent_core::{Follow, Observation};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
-use crate::api::{Api, Trouble, WATCH_LIFETIME, only};
+use crate::api::{Api, WATCH_LIFETIME, only};
 use crate::clock::Clock;
-use crate::error::Error;
 use crate::lock::Lock;
 use crate::stored::Stored;
 use crate::stream::{Seen, Shown};
@@ -307,10 +306,7 @@ async fn watch(api: Api, is_shared: bool, hall: Arc<Hall>) {
         let retry_period = hall.audience().retry_period.unwrap_or(OPEN_TIMEOUT);
         let is_distrusted = hall.takes_distrust();
         after = after.filter(|_| !is_distrusted);
-        // A server that does not answer must not keep us from asking again.
-        let opening = api.watch_in(&collection, &filter, after.as_deref());
-        let opened = api.clock().timeout(OPEN_TIMEOUT, opening).await;
-        let pause = match opened.unwrap_or_else(|| Err(Trouble::timed_out())) {
+        let pause = match api.watch_in(&collection, &filter, after.as_deref()).await {
             Ok(events) => {
                 tracing::trace!(lock = %api.lock(), is_shared, ?after, "watching");
                 let opened_at = api.clock().instant();
@@ -324,7 +320,7 @@ async fn watch(api: Api, is_shared: bool, hall: Arc<Hall>) {
                 }
                 pause
             }
-            Err(trouble) if matches!(*trouble.error, Error::Forbidden { .. }) => {
+            Err(trouble) if trouble.error.is_forbidden() => {
                 tracing::debug!(lock = %api.lock(), error = %trouble.error, "polling: no watch");
                 WITHOUT_PERMISSION
             }

@@ -71,6 +71,7 @@
 //! ```
 
 mod abort;
+mod answer;
 mod api;
 mod blackboard;
 mod candidate;
@@ -92,6 +93,8 @@ mod metrics;
 mod observer;
 mod plugin;
 mod proof;
+#[doc(hidden)]
+pub mod requests;
 mod route;
 #[cfg(test)]
 mod simulation;

@@ -15,9 +15,11 @@ use serde_json::{Map, Value, json};
 
 use crate::error::Error;
 
+mod altered;
 mod container;
 mod line;
 
+pub(crate) use altered::{Altered, annotation as annotation_pointer, escaped as escaped_pointer};
 pub(crate) use line::{CORDON, HAND_OVER_TO};
 
 /// The Kubernetes object that candidates compete for. Ordered by namespace, kind and name.
@@ -285,7 +287,10 @@ const FABRIC8_DURATION: &str = "leaseDuration";
 
 /// A token above this is none of ours. The rest of the range is left to rise in, so that an absurd number
 /// in an annotation cannot end the line of tokens.
-pub(crate) const HIGHEST_TOKEN: u64 = 1 << 62;
+const HIGHEST_TOKEN: u64 = 1 << 62;
+
+/// What an operator may ask for: it leaves room for more tokens than will ever be given.
+pub(crate) const HIGHEST_FLOOR: u64 = HIGHEST_TOKEN / 2;
 
 /// The name of an annotation has at most 63 characters, of which `record.` takes some.
 const LONGEST_ELECTION_KEY: usize = 50;

@@ -12,11 +12,12 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::answer::Why;
 use crate::api::Api;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::identity::host_name;
-use crate::lock::Lock;
+use crate::lock::{Altered, Lock};
 
 mod endpoint_slice;
 mod label;
@@ -314,16 +315,39 @@ async fn ask(
     method: Method,
     path: &str,
     body: Option<&Value>,
-    hint: &'static str,
+    rule: &'static str,
 ) -> Result<Option<Value>, Trouble> {
-    let trouble = |message: String| Trouble { message, hint, is_race: false };
-    let (code, answer) = api.call(method, path, body).await.map_err(trouble)?;
-    let message = || answer["message"].as_str().unwrap_or("no reason was given").to_owned();
-    match code {
-        200..=299 => Ok(Some(answer)),
-        404 => Ok(None),
-        409 => Err(Trouble::race()),
-        _ => Err(trouble(format!("{} (HTTP {code})", message()))),
+    match api.requests().send(method, path, body).await {
+        Ok(object) => Ok(Some(object)),
+        Err(failure) => match failure.why {
+            Why::Gone => Ok(None),
+            Why::Conflict => Err(Trouble::race()),
+            _ => {
+                let code = failure.code.map(|code| format!(" (HTTP {code})")).unwrap_or_default();
+                let (message, hint) = (format!("{}{code}", failure.message), failure.hint(rule));
+                Err(Trouble { message, hint, is_race: false })
+            }
+        },
+    }
+}
+
+/// Sends a write, and compares what is stored at these places with what was written.
+async fn write(
+    api: &Api,
+    (method, path): (Method, &str),
+    body: &Value,
+    places: &[String],
+    rule: &'static str,
+) -> Result<(), Trouble> {
+    let stored = ask(api, method, path, Some(body), rule).await?;
+    let differs = |stored: &Value| places.iter().find_map(|at| Altered::at(at, body, stored));
+    match stored.as_ref().and_then(differs) {
+        None => Ok(()),
+        Some(altered) => {
+            let message = Error::altered(path, altered).to_string();
+            let hint = "an admission webhook or a proxy changes it: exempt the object";
+            Err(Trouble { message, hint, is_race: false })
+        }
     }
 }
 

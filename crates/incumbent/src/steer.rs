@@ -4,9 +4,10 @@ use http::Method;
 use incumbent_core::{HandOver, Identity};
 use serde_json::json;
 
+use crate::answer::Why;
 use crate::api::Api;
 use crate::error::Error;
-use crate::lock::{CORDON, HAND_OVER_TO, Lock};
+use crate::lock::{Altered, CORDON, HAND_OVER_TO, Lock, annotation_pointer};
 use crate::survey::LockView;
 
 /// Asks the candidates of one election for something: to hand over, or to stay away.
@@ -96,13 +97,17 @@ impl Steer {
                 "resourceVersion": metadata["resourceVersion"],
                 "annotations": { lock.annotation(annotation, annotation): value(&view) },
             }});
-            let answer = self.api.call(Method::PATCH, &path, Some(&patch)).await;
-            let (code, body) = answer.map_err(|message| Error::Unreachable { message })?;
+            let answer = self.api.requests().send(Method::PATCH, &path, Some(&patch)).await;
             tries += 1;
-            match code {
-                200..=299 => return LockView::of(lock.clone(), &body),
-                409 if tries < MOST_TRIES => {}
-                _ => return Err(self.api.refusal("patch", code, &body)),
+            match answer {
+                Ok(stored) => {
+                    let pointer = annotation_pointer(&lock.annotation(annotation, annotation));
+                    let altered = Altered::at(&pointer, &patch, &stored);
+                    let altered = altered.map(|altered| Error::altered(lock, altered));
+                    return altered.map_or_else(|| LockView::of(lock.clone(), &stored), Err);
+                }
+                Err(failure) if failure.why == Why::Conflict && tries < MOST_TRIES => {}
+                Err(failure) => return Err(failure.into_error(lock, "patch")),
             }
         }
     }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::api::{MAX_BODY, root_cause};
+use crate::requests::root_cause;
 
 /// What a watch shows.
 pub(crate) enum Seen {
@@ -107,7 +107,7 @@ pub(crate) fn lines(body: Body) -> impl Stream<Item = Result<Vec<u8>, String>> {
                 return Some((Ok(line), (body, read)));
             }
             searched = read.len();
-            if searched > MAX_BODY {
+            if searched > LONGEST_LINE {
                 return Some((Err("a line without an end".to_owned()), (body, Vec::new())));
             }
             match body.frame().await? {
@@ -117,6 +117,9 @@ pub(crate) fn lines(body: Body) -> impl Stream<Item = Result<Vec<u8>, String>> {
         }
     })
 }
+
+/// Many times what an object may be (1 MiB and a half), so that no line can fill the memory.
+const LONGEST_LINE: usize = 8 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -137,7 +140,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_line_without_an_end_is_an_error_before_it_fills_the_memory() {
-        let lines = lines_of(&"x".repeat(MAX_BODY + 1)).await;
+        let lines = lines_of(&"x".repeat(LONGEST_LINE + 1)).await;
         assert!(matches!(&lines[..], [Err(message)] if message == "a line without an end"));
     }
 

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use incumbent::requests::Requests;
 use incumbent::survey::{Registration, Scope, Survey};
 use kube::config::Kubeconfig;
 
@@ -36,8 +37,7 @@ pub(super) fn locks() -> Vec<(String, String)> {
 pub(super) fn namespaces() -> Vec<String> {
     ask(async |cluster| {
         let (client, _) = cluster.connect().await.ok()?;
-        let request = http::Request::get("/api/v1/namespaces?limit=500").body(Vec::new()).ok()?;
-        let list: serde_json::Value = client.request(request).await.ok()?;
+        let list = Requests::new(client).read("/api/v1/namespaces?limit=500").await.ok()?;
         let names = list["items"].as_array()?.iter();
         Some(
             names.filter_map(|item| item["metadata"]["name"].as_str().map(str::to_owned)).collect(),

@@ -55,7 +55,7 @@ async fn start(client: &kube::Client, scope: &Scope, publish: &Publish) -> Resul
     loop {
         let error = match Survey::start(client.clone(), scope).await {
             Ok(survey) => return Ok(survey),
-            Err(error @ Error::Unreachable { .. }) => error,
+            Err(error) if error.is_passing() => error,
             Err(error) => return Err(error),
         };
         publish.send_modify(|board| {

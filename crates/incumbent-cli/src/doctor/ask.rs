@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use http::{Method, Request, header};
-use http_body_util::{BodyExt, Limited};
+use http::Method;
+use incumbent::requests::{Requests, Why};
 use incumbent::survey::{LockView, Scope, Survey};
 use incumbent::{Error, Lock, Timing};
 use jiff::Timestamp;
-use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::facts::{Checked, ClockReading, Facts, Latency, LockFacts, PodFacts};
@@ -29,7 +28,7 @@ pub(super) async fn facts(
     named: &[Lock],
     timing: Timing,
 ) -> Result<Facts, Error> {
-    let server = Server { client: client.clone() };
+    let server = Server { requests: Requests::new(client.clone()) };
     let version = server.version().await?;
     let (latency, clock) = server.measure(namespace, named.first(), timing).await;
     let ahead = clock.map_or(0, |clock| clock.ahead_ms);
@@ -118,34 +117,27 @@ async fn beside(client: &kube::Client, named: &[Lock]) -> Vec<LockView> {
 }
 
 struct Server {
-    client: kube::Client,
-}
-
-struct Answer {
-    code: u16,
-    /// What time it is there.
-    date: Option<Timestamp>,
-    body: Value,
+    requests: Requests,
 }
 
 impl Server {
     /// Where it cannot be reached, or does not know who asks, there is nothing more to find out.
     async fn version(&self) -> Result<Option<String>, Error> {
-        let answer = self.get("/version", PATIENCE).await;
-        let answer = answer.map_err(|message| Error::Unreachable { message })?;
-        if answer.code == 401 {
-            let message = answer.body["message"].as_str().unwrap_or("Unauthorized").to_owned();
-            return Err(Error::Unauthorized { message });
+        match self.requests.read("/version").await {
+            Ok(version) => Ok(version["gitVersion"].as_str().map(str::to_owned)),
+            Err(failure) if failure.passes() || failure.why == Why::Unauthorized => {
+                Err(failure.into_error(&Lock::lease("default", "any"), "get"))
+            }
+            Err(_) => Ok(None),
         }
-        Ok(answer.body["gitVersion"].as_str().map(str::to_owned))
     }
 
     async fn user(&self) -> Option<String> {
         let review =
             json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview" });
         let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
-        let answer = self.send(Method::POST, path, Some(&review), PATIENCE).await.ok()?;
-        answer.body["status"]["userInfo"]["username"].as_str().map(str::to_owned)
+        let answer = self.requests.send(Method::POST, path, Some(&review)).await.ok()?;
+        answer["status"]["userInfo"]["username"].as_str().map(str::to_owned)
     }
 
     async fn rights(&self, namespace: &str, named: &[Lock]) -> Vec<Checked> {
@@ -175,8 +167,8 @@ impl Server {
             }},
         });
         let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
-        let answer = self.send(Method::POST, path, Some(&review), PATIENCE).await.ok()?;
-        answer.body["status"]["allowed"].as_bool()
+        let answer = self.requests.send(Method::POST, path, Some(&review)).await.ok()?;
+        answer["status"]["allowed"].as_bool()
     }
 
     /// Reads the same thing again and again, and of the quickest answer takes what time it is there.
@@ -195,18 +187,20 @@ impl Server {
         let start = Instant::now();
         for _ in 0..READS {
             let (sent, sent_at) = (Instant::now(), Timestamp::now());
-            let answer = self.get(&path, timing.renew_deadline().min(PATIENCE)).await;
+            let patience = timing.renew_deadline().min(PATIENCE);
+            let answered = self.requests.ask(Method::GET, &path, None, patience).await;
             let took = sent.elapsed();
-            match answer {
-                Ok(answer) => {
+            match answered.code {
+                Some(_) => {
                     latency.answered.push(took);
-                    let reading = answer.date.map(|date| reading(date, sent_at, took));
+                    let date = answered.date.as_deref().and_then(http_date);
+                    let reading = date.map(|date| reading(date, sent_at, took));
                     let is_better = |reading: &ClockReading| {
                         clock.is_none_or(|clock| reading.error < clock.error)
                     };
                     clock = reading.filter(is_better).or(clock);
                 }
-                Err(_) => latency.unanswered += 1,
+                None => latency.unanswered += 1,
             }
             if start.elapsed() > MEASURING {
                 break;
@@ -218,10 +212,10 @@ impl Server {
 
     async fn pods(&self, namespace: &str) -> Option<BTreeMap<String, PodFacts>> {
         let path = format!("/api/v1/namespaces/{namespace}/pods?limit=500");
-        let list = self.get(&path, PATIENCE).await.ok().filter(|answer| answer.code == 200)?;
+        let list = self.requests.read(&path).await.ok()?;
         // Of more than a page, not all are known, and so nothing can be said of those that are missing.
-        let is_all = list.body["metadata"]["continue"].as_str().unwrap_or_default().is_empty();
-        let pods = list.body["items"].as_array()?.iter().filter_map(|pod| {
+        let is_all = list["metadata"]["continue"].as_str().unwrap_or_default().is_empty();
+        let pods = list["items"].as_array()?.iter().filter_map(|pod| {
             let shares = ["hostPID", "shareProcessNamespace", "hostIPC"].into_iter();
             let shares = shares.into_iter().find(|field| pod["spec"][*field] == true);
             Some((pod["metadata"]["name"].as_str()?.to_owned(), PodFacts { shares }))
@@ -231,14 +225,13 @@ impl Server {
 
     async fn events(&self, namespace: &str) -> Vec<Value> {
         let path = format!("/api/v1/namespaces/{namespace}/events?limit=500");
-        let list = self.get(&path, PATIENCE).await;
-        let items = list.map(|answer| answer.body["items"].as_array().cloned()).ok().flatten();
-        items.unwrap_or_default()
+        let list = self.requests.read(&path).await.unwrap_or_default();
+        list["items"].as_array().cloned().unwrap_or_default()
     }
 
     /// When the request to hand over was written, as the API server remembers it of each field.
     async fn asked_at(&self, view: &LockView) -> Option<Timestamp> {
-        let object = self.get(&path_of(&view.lock), PATIENCE).await.ok()?.body;
+        let object = self.requests.read(&path_of(&view.lock)).await.ok()?;
         let entries = object["metadata"]["managedFields"].as_array()?.iter();
         let asks = |entry: &&Value| {
             let annotations = entry["fieldsV1"]["f:metadata"]["f:annotations"].as_object();
@@ -249,52 +242,6 @@ impl Server {
         let times = entries.filter(asks).filter_map(|entry| entry["time"].as_str()?.parse().ok());
         times.max()
     }
-
-    async fn get(&self, path: &str, patience: Duration) -> Result<Answer, String> {
-        self.send(Method::GET, path, None, patience).await
-    }
-
-    async fn send(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-        patience: Duration,
-    ) -> Result<Answer, String> {
-        let bytes = body.map_or_else(Vec::new, |body| body.to_string().into_bytes());
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::ACCEPT, "application/json")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Body::from(bytes))
-            .map_err(|error| error.to_string())?;
-        let exchange = async {
-            let response = self.client.send(request).await.map_err(|error| root_cause(&error))?;
-            let (head, body) = response.into_parts();
-            let body = Limited::new(body, MAX_BODY).collect().await;
-            let body = body.map_err(|error| root_cause(&*error))?.to_bytes();
-            let date = head.headers.get(header::DATE).and_then(|date| date.to_str().ok());
-            Ok(Answer {
-                code: head.status.as_u16(),
-                date: date.and_then(http_date),
-                body: serde_json::from_slice(&body).unwrap_or_default(),
-            })
-        };
-        let answer = tokio::time::timeout(patience, exchange).await;
-        answer.map_err(|_| "no answer in time".to_owned())?
-    }
-}
-
-/// Many times what a page of Pods has.
-const MAX_BODY: usize = 32 << 20;
-
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }
 
 /// The server said its time at some moment of the exchange, and that in whole seconds: the middle of both.

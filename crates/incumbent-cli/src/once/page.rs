@@ -1,8 +1,7 @@
 //! Where a record stands: reads, and writes that replace exactly the version that was read.
 
-use std::time::Duration;
-
-use http::{Method, Request};
+use http::Method;
+use incumbent::requests::{Failure, Requests, Why};
 use incumbent::{Error, Lock};
 use serde_json::{Value, json};
 
@@ -11,7 +10,7 @@ use crate::room;
 
 /// The key of a ConfigMap that holds the record of one task.
 pub(super) struct Page {
-    client: kube::Client,
+    requests: Requests,
     pub(super) lock: Lock,
     key: String,
 }
@@ -48,16 +47,26 @@ impl Page {
                 hint: "use configmap/NAME:KEY".to_owned(),
             });
         };
-        Ok(Self { client, lock, key })
+        Ok(Self { requests: Requests::new(client), lock, key })
+    }
+
+    /// What there is, or the error to report.
+    pub(super) async fn look(&self) -> Result<Sight, Error> {
+        self.read().await.map_err(Trouble::error)
     }
 
     pub(super) async fn read(&self) -> Result<Sight, Trouble> {
-        let object = match self.request("get", Method::GET, None).await {
+        let object = match self.request(Method::GET, None).await {
             Ok(object) => object,
-            Err(Refusal::Missing) => return Ok(Sight { record: None, object: None }),
-            Err(Refusal::Conflict) => return Err(Trouble::Passing(self.no_sense())),
-            Err(Refusal::Trouble(trouble)) => return Err(*trouble),
+            Err(failure) if failure.why == Why::Gone => {
+                return Ok(Sight { record: None, object: None });
+            }
+            Err(failure) => return Err(self.trouble("get", failure)),
         };
+        if !object["metadata"]["uid"].is_string() {
+            let message = "the object has no uid".to_owned();
+            return Err(Trouble::Passing(Error::NotKubernetes { code: 200, message }));
+        }
         let text = object["data"][&self.key].as_str().filter(|text| !text.is_empty());
         let record = text.map(serde_json::from_str).transpose();
         let record = record.map_err(|error| {
@@ -112,10 +121,10 @@ impl Page {
 
     async fn write(&self, mut object: Value) -> Result<bool, Trouble> {
         room::sweep(&mut object, self.lock.key().unwrap_or_default());
-        match self.request("update", Method::PUT, Some(object)).await {
-            Ok(_) => Ok(true),
-            Err(Refusal::Conflict | Refusal::Missing) => Ok(false),
-            Err(Refusal::Trouble(trouble)) => Err(*trouble),
+        match self.request(Method::PUT, Some(&object)).await {
+            Ok(stored) => self.checked(&object, &stored).map(|()| true),
+            Err(failure) if matches!(failure.why, Why::Conflict | Why::Gone) => Ok(false),
+            Err(failure) => Err(self.trouble("update", failure)),
         }
     }
 
@@ -128,47 +137,38 @@ impl Page {
         term.and_then(|term| term["token"].as_u64()).unwrap_or(0)
     }
 
-    async fn request(
-        &self,
-        verb: &'static str,
-        method: Method,
-        body: Option<Value>,
-    ) -> Result<Value, Refusal> {
+    async fn request(&self, method: Method, body: Option<&Value>) -> Result<Value, Failure> {
         let (namespace, name) = (self.lock.namespace(), self.lock.name());
-        let request = Request::builder()
-            .method(method)
-            .uri(format!("/api/v1/namespaces/{namespace}/configmaps/{name}"))
-            .header("Content-Type", "application/json")
-            .body(body.map_or_else(Vec::new, |body| body.to_string().into_bytes()));
-        let request = request.map_err(|error| Refusal::lasting(self.unreachable(&error)))?;
-        let answer = self.client.request::<Value>(request);
-        match tokio::time::timeout(REQUEST_TIMEOUT, answer).await {
-            Ok(Ok(object)) => Ok(object),
-            Ok(Err(kube::Error::Api(status))) => {
-                Err(self.refusal(verb, status.code, status.message.clone()))
-            }
-            Ok(Err(error)) => Err(Refusal::passing(self.unreachable(&error))),
-            Err(_) => Err(Refusal::passing(Error::Unreachable {
-                message: "no answer in time".to_owned(),
-            })),
+        let path = format!("/api/v1/namespaces/{namespace}/configmaps/{name}");
+        match method {
+            Method::GET => self.requests.read(&path).await,
+            method => self.requests.send(method, &path, body).await,
         }
     }
 
-    fn refusal(&self, verb: &'static str, code: u16, message: String) -> Refusal {
-        let lock = self.lock.clone();
-        let says = |text: &str| message.to_lowercase().contains(text);
-        match code {
-            404 => Refusal::Missing,
-            409 => Refusal::Conflict,
-            413 => Refusal::lasting(self.full(&message)),
-            // The API server's own limit, and etcd's.
-            422 if says("too long") => Refusal::lasting(self.full(&message)),
-            500.. if says("request is too large") => Refusal::lasting(self.full(&message)),
-            401 => Refusal::lasting(Error::Unauthorized { message }),
-            403 => Refusal::lasting(Error::Forbidden { lock, verb, message }),
-            408 | 429 | 500.. => Refusal::passing(Error::Rejected { lock, verb, code, message }),
-            _ => Refusal::lasting(Error::Rejected { lock, verb, code, message }),
+    fn trouble(&self, verb: &'static str, failure: Failure) -> Trouble {
+        let passes = failure.passes();
+        let error = match failure.why {
+            Why::TooLarge => self.full(&failure.message),
+            _ => failure.into_error(&self.lock, verb),
+        };
+        if passes { Trouble::Passing(error) } else { Trouble::Lasting(error) }
+    }
+
+    /// Whether the stored record is the one that was written.
+    fn checked(&self, wrote: &Value, stored: &Value) -> Result<(), Trouble> {
+        let text = |object: &Value| object["data"][&self.key].as_str().map(str::to_owned);
+        let (wrote, stored) = (text(wrote), text(stored));
+        if wrote == stored {
+            return Ok(());
         }
+        let shown = |text: Option<String>| text.unwrap_or_else(|| "nothing".to_owned());
+        Err(Trouble::Lasting(Error::Altered {
+            object: format!("configmap/{}", self.lock.name()),
+            field: format!("data[{}]", self.key),
+            wrote: shown(wrote),
+            stored: shown(stored),
+        }))
     }
 
     fn full(&self, message: &str) -> Error {
@@ -184,40 +184,7 @@ impl Page {
             ),
         }
     }
-
-    fn unreachable(&self, error: &dyn std::error::Error) -> Error {
-        let mut cause = error;
-        while let Some(source) = cause.source() {
-            cause = source;
-        }
-        Error::Unreachable { message: cause.to_string() }
-    }
-
-    fn no_sense(&self) -> Error {
-        Error::Unreachable { message: "an answer that makes no sense".to_owned() }
-    }
 }
-
-/// Why a request was refused, or has no answer.
-enum Refusal {
-    Missing,
-    /// Another write came first.
-    Conflict,
-    Trouble(Box<Trouble>),
-}
-
-impl Refusal {
-    fn passing(error: Error) -> Self {
-        Self::Trouble(Box::new(Trouble::Passing(error)))
-    }
-
-    fn lasting(error: Error) -> Self {
-        Self::Trouble(Box::new(Trouble::Lasting(error)))
-    }
-}
-
-/// An answer that takes longer is not worth the wait: a read says what came of the request.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Each failure means that somebody else wrote between the read and the write.
 const MOST_TRIES: u32 = 10;

@@ -28,6 +28,12 @@ impl Elector {
         matches!(self.state, State::Campaigning { .. })
     }
 
+    /// Whether the request in flight only joins or leaves the waitlist. Its refusal does not keep this candidate from
+    /// leading.
+    pub fn is_editing_the_line(&self) -> bool {
+        self.in_flight.as_ref().is_some_and(|sent| sent.purpose.is_of_waitlist())
+    }
+
     /// How many are before this candidate in the line. `None` where it is not in the line.
     pub fn rank(&self) -> Option<usize> {
         self.record()?.waitlist.rank_of(&self.config.identity, self.config.session)

@@ -28,6 +28,11 @@ impl Purpose {
             Self::Read | Self::Join | Self::Leave => false,
         }
     }
+
+    /// Whether the write changes the waitlist alone.
+    pub(super) fn is_of_waitlist(self) -> bool {
+        matches!(self, Self::Join | Self::Leave)
+    }
 }
 
 impl Elector {
@@ -82,6 +87,7 @@ impl Elector {
 
     fn acquired_record(&self, lock: &Snapshot, stamp: WallTime) -> Record {
         let never_held = lock.record.transitions == 0 && lock.record.acquired.is_none();
+        let transitions = lock.record.transitions.saturating_add(u32::from(!never_held));
         let floor = FencingToken(self.config.token_floor.0.saturating_sub(1));
         let last_token = self.seen.highest_token().max(floor);
         Record {
@@ -91,7 +97,7 @@ impl Elector {
             lease_duration: Some(self.config.timing.lease_duration()),
             acquired: Some(Stamp::At(stamp)),
             renewed: Some(Stamp::At(stamp)),
-            transitions: lock.record.transitions.saturating_add(u32::from(!never_held)),
+            transitions: transitions.min(MOST_TRANSITIONS),
             card: self.config.card.clone(),
             waitlist: self.line_behind(&lock.record),
             hand_over: None,
@@ -164,3 +170,6 @@ impl Elector {
 /// After more writes than this without a success, the oldest are forgotten. If one of them landed after
 /// all, its record would count as another process's, and its lease would be waited out.
 const MAX_OWN_RENEW_TIMES: usize = 32;
+
+/// Kubernetes keeps the count in 32 bits with a sign.
+const MOST_TRANSITIONS: u32 = i32::MAX as u32;

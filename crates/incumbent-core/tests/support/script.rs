@@ -143,6 +143,7 @@ impl Script {
                 let version = self.version(words);
                 Input::Reply(Reply::Written(Snapshot { version, record: self.sent.clone() }))
             }
+            "altered" => Input::Reply(Reply::Written(self.altered(words))),
             "missing" => Input::Reply(Reply::Missing),
             "conflict" => Input::Reply(Reply::Conflict),
             "unknown" => Input::Reply(Reply::Unknown),
@@ -161,15 +162,29 @@ impl Script {
     }
 
     fn snapshot<'a>(&mut self, words: &mut Words<'a, impl Iterator<Item = &'a str>>) -> Snapshot {
-        let version = self.version(words);
-        let mut record = Record {
+        let record = Record {
             lease_duration: Some(Duration::from_secs(15)),
             waitlist: self.waitlist.clone(),
             ..<_>::default()
         };
+        self.snapshot_from(record, words)
+    }
+
+    /// What is stored of the last write, where something changes it on its way.
+    fn altered<'a>(&mut self, words: &mut Words<'a, impl Iterator<Item = &'a str>>) -> Snapshot {
+        self.snapshot_from(self.sent.clone(), words)
+    }
+
+    fn snapshot_from<'a>(
+        &mut self,
+        mut record: Record,
+        words: &mut Words<'a, impl Iterator<Item = &'a str>>,
+    ) -> Snapshot {
+        let version = self.version(words);
         while let Some(word) = words.next() {
             match word {
                 "vacant" => record.holder = None,
+                "unlined" => record.waitlist = Waitlist::default(),
                 "ours" => record = self.sent.clone(),
                 "ours-before" => record = self.sent_before.clone(),
                 "cleared" => record.holder = None,

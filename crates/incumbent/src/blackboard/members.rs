@@ -54,6 +54,7 @@ impl Blackboard {
             beat: 0,
             witness: Witness::default(),
             races: 0,
+            told: String::new(),
         };
         let pause = loop {
             match keeper.attempt().await? {
@@ -205,6 +206,8 @@ struct Keeper {
     witness: Witness,
     /// How often in a row somebody else was quicker.
     races: u32,
+    /// What the log was told of the trouble that lasts.
+    told: String,
 }
 
 enum Outcome {
@@ -230,14 +233,17 @@ impl Keeper {
                 () = tokio::time::sleep(pause) => {}
             }
             pause = match self.attempt().await {
-                Ok(Outcome::Kept(pause) | Outcome::Raced(pause)) => pause,
+                Ok(Outcome::Kept(pause) | Outcome::Raced(pause)) => {
+                    self.told.clear();
+                    pause
+                }
                 Ok(Outcome::Taken(_)) => {
                     let (lock, name) = (self.blackboard.api.lock(), &self.name);
                     tracing::warn!(%lock, name, "another has registered under this name");
                     let _ = publish.send(false);
                     return;
                 }
-                Err(error) => self.told(&error),
+                Err(error) => self.tell(&error),
             };
         };
         let patience = Roll::default().duration_of_a_sign();
@@ -282,7 +288,7 @@ impl Keeper {
             let pause = match self.try_remove().await {
                 Ok(true) => return,
                 Ok(false) => self.back_off(),
-                Err(error) => self.told(&error),
+                Err(error) => self.tell(&error),
             };
             tokio::time::sleep(pause).await;
         }
@@ -306,7 +312,9 @@ impl Keeper {
         match answer.reply {
             Reply::Written(_) => {
                 self.races = 0;
-                Ok(true)
+                let (stored, lock) = (answer.object.unwrap_or_default(), blackboard.api.lock());
+                let altered = super::roll::altered(&self.name, object, &stored);
+                altered.map_or(Ok(true), |altered| Err(Error::altered(lock, altered)))
             }
             Reply::Conflict | Reply::Missing | Reply::Unknown => Ok(false),
             _ => Err(trouble(answer.trouble)),
@@ -319,9 +327,13 @@ impl Keeper {
         (SHORTEST_BACK_OFF * 2_u32.pow(self.races)).mul_f64(fastrand::f64())
     }
 
-    fn told(&self, error: &Error) -> Duration {
-        let lock = self.blackboard.api.lock();
-        tracing::warn!(%lock, name = self.name, %error, hint = error.hint(), "will retry");
+    fn tell(&mut self, error: &Error) -> Duration {
+        let text = error.to_string();
+        if self.told != text {
+            let lock = self.blackboard.api.lock();
+            tracing::warn!(%lock, name = self.name, %error, hint = error.hint(), "will retry");
+            self.told = text;
+        }
         jittered(AFTER_TROUBLE)
     }
 }

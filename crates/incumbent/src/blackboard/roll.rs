@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::error::Error;
+use crate::lock::{Altered, annotation_pointer, escaped_pointer};
 
 /// The registrations on one version of the object.
 #[derive(Clone, Debug, Default)]
@@ -100,6 +101,16 @@ impl Roll {
             false => Err(full(object)),
         }
     }
+}
+
+/// What of the entry of `name` is stored otherwise than it was written.
+pub(super) fn altered(name: &str, wrote: &Value, stored: &Value) -> Option<Altered> {
+    if Roll::read(wrote).get(name) == Roll::read(stored).get(name) {
+        return None;
+    }
+    let address = format!("/data/{}", escaped_pointer(&format!("{KEY_PREFIX}{name}")));
+    let signs = annotation_pointer(MEMBERS_ANNOTATION);
+    [address, signs].iter().find_map(|place| Altered::at(place, wrote, stored))
 }
 
 impl Entry {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Lock, annotate, text_annotation};
 
 /// The line: `[{"identity":"jane","session":"…"},"jack"]`. A bare name is whoever bears it.
-const WAITLIST: &str = "incumbent.dev/waitlist";
+pub(super) const WAITLIST: &str = "incumbent.dev/waitlist";
 
 /// Whom the leader is asked to hand over to, by name; to whoever is next where it is empty or `*`.
 pub(crate) const HAND_OVER_TO: &str = "incumbent.dev/hand-over-to";

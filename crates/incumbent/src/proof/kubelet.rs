@@ -88,7 +88,7 @@ fn own_pod(api: &Api) -> Option<(String, String)> {
 }
 
 async fn give_up_if_forbidden(api: &Api, error: &Error) {
-    if let Error::Forbidden { .. } = error {
+    if error.is_forbidden() {
         let hint = "the account needs watch on pods; or leave kubelet_reports off";
         tracing::warn!(lock = %api.lock(), %error, hint, "no early takeover by the kubelet's report");
         pending().await

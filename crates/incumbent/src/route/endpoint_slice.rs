@@ -6,10 +6,10 @@ use http::Method;
 use incumbent_core::FencingToken;
 use serde_json::{Value, json};
 
-use super::{Overtaken, Trouble, ask, token};
+use super::{Overtaken, Trouble, ask, token, write};
 use crate::api::Api;
 use crate::clock::Clock;
-use crate::lock::Lock;
+use crate::lock::{Lock, annotation_pointer};
 
 /// The slice of one Service, as one candidate writes it: with its own address while it leads, and empty
 /// when its term has ended.
@@ -72,9 +72,10 @@ impl Slice {
         endpoints: Value,
     ) -> Result<Option<FencingToken>, Trouble> {
         let path = format!("{}/{}", self.slices, self.name());
-        let Some(mut slice) = self.ask(Method::GET, &path, None).await? else {
+        let seen = ask(&self.api, Method::GET, &path, None, RULE).await?;
+        let Some(mut slice) = seen else {
             let slice = self.create(ours, endpoints);
-            return self.ask(Method::POST, &self.slices, Some(&slice)).await.map(|_| None);
+            return self.send((Method::POST, &self.slices), &slice).await.map(|()| None);
         };
         if slice["metadata"]["labels"][MANAGED_BY] != MANAGER {
             return Err(self.foreign("somebody else manages it"));
@@ -98,7 +99,7 @@ impl Slice {
         slice["metadata"]["annotations"][&self.annotation] = ours.to_string().into();
         slice["endpoints"] = endpoints;
         slice["ports"] = self.ports();
-        self.ask(Method::PUT, &path, Some(&slice)).await.map(|_| None)
+        self.send((Method::PUT, &path), &slice).await.map(|()| None)
     }
 
     fn create(&self, ours: FencingToken, endpoints: Value) -> Value {
@@ -134,13 +135,13 @@ impl Slice {
         Trouble { message, hint: "delete it, or choose another Service", is_race: false }
     }
 
-    async fn ask(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Result<Option<Value>, Trouble> {
-        ask(&self.api, method, path, body, RULE).await
+    async fn send(&self, to: (Method, &str), slice: &Value) -> Result<(), Trouble> {
+        let places = [
+            "/endpoints/0/addresses".to_owned(),
+            "/endpoints/1/addresses".to_owned(),
+            annotation_pointer(&self.annotation),
+        ];
+        write(&self.api, to, slice, &places, RULE).await
     }
 }
 

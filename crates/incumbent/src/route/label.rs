@@ -4,10 +4,10 @@ use http::Method;
 use incumbent_core::FencingToken;
 use serde_json::{Value, json};
 
-use super::{Overtaken, Trouble, ask, token};
+use super::{Overtaken, Trouble, ask, token, write};
 use crate::api::Api;
 use crate::clock::Clock;
-use crate::lock::Lock;
+use crate::lock::{Lock, annotation_pointer, escaped_pointer};
 
 /// The label of one election, as one Pod sets and heals it.
 ///
@@ -48,7 +48,7 @@ impl Label {
     async fn heal(&mut self, ours: FencingToken) -> Result<(), Trouble> {
         let selector = self.key.replace('/', "%2F");
         let path = format!("{}?labelSelector={selector}", self.pods);
-        let list = self.ask(Method::GET, &path, None).await?.unwrap_or_default();
+        let list = self.read(&path).await?.unwrap_or_default();
         for pod in list["items"].as_array().into_iter().flatten() {
             let name = pod["metadata"]["name"].as_str().unwrap_or_default();
             if name == self.pod {
@@ -110,7 +110,7 @@ impl Label {
     }
 
     async fn own_pod(&self) -> Result<Option<Value>, Trouble> {
-        self.ask(Method::GET, &format!("{}/{}", self.pods, self.pod), None).await
+        self.read(&format!("{}/{}", self.pods, self.pod)).await
     }
 
     /// Changes exactly the version of `pod` that was read.
@@ -124,16 +124,13 @@ impl Label {
         }});
         let name = metadata["name"].as_str().unwrap_or_default();
         let path = format!("{}/{name}", self.pods);
-        self.ask(Method::PATCH, &path, Some(&patch)).await.map(drop)
+        let label = format!("/metadata/labels/{}", escaped_pointer(&self.key));
+        let places = [label, annotation_pointer(&self.key)];
+        write(&self.api, (Method::PATCH, &path), &patch, &places, RULE).await
     }
 
-    async fn ask(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-    ) -> Result<Option<Value>, Trouble> {
-        ask(&self.api, method, path, body, RULE).await
+    async fn read(&self, path: &str) -> Result<Option<Value>, Trouble> {
+        ask(&self.api, Method::GET, path, None, RULE).await
     }
 
     fn trouble(&self, what: &str) -> Trouble {

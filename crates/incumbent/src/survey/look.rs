@@ -217,11 +217,10 @@ impl Watcher {
 
     async fn watch(&self, after: Option<&str>) -> End {
         let Look { api, collection, filter, .. } = &self.look;
-        let opening = tokio::time::timeout(OPEN_TIMEOUT, api.watch_in(collection, filter, after));
-        let events = match opening.await {
-            Ok(Ok(events)) => events,
-            Ok(Err(trouble)) if trouble.error.is_forbidden() => return End::Refused,
-            Ok(Err(_)) | Err(_) => return End::Lost,
+        let events = match api.watch_in(collection, filter, after).await {
+            Ok(events) => events,
+            Err(trouble) if trouble.error.is_forbidden() => return End::Refused,
+            Err(_) => return End::Lost,
         };
         let mut events = pin!(events);
         let mut overdue = pin!(tokio::time::sleep(WATCH_LIFETIME + OPEN_TIMEOUT));

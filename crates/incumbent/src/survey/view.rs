@@ -99,12 +99,8 @@ impl LockView {
     }
 
     pub(crate) fn of(lock: Lock, object: &Value) -> Result<Self, Error> {
-        let snapshot = lock.decode(object).map_err(|message| Error::Rejected {
-            lock: lock.clone(),
-            verb: "get",
-            code: 200,
-            message,
-        })?;
+        let snapshot = lock.decode(object);
+        let snapshot = snapshot.map_err(|message| Error::NotKubernetes { code: 200, message })?;
         Ok(Self::new(lock, object, snapshot.record))
     }
 
