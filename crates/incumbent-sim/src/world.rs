@@ -80,6 +80,8 @@ struct Store {
 struct Granted {
     grant: u64,
     token: u64,
+    /// The highest token that the candidate knew when its term began.
+    remembered: u64,
 }
 
 /// An event at a certain time. Its recipient is checked only when the event happens.

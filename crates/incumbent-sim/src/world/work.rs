@@ -71,22 +71,44 @@ impl World {
         self.violate(verdict);
     }
 
-    /// If a lock was deleted in the meantime, terms may begin in a different order than their
-    /// grants.
+    /// Terms may begin in another order than their grants: an answer comes late, and the lock was edited
+    /// meanwhile.
     fn check_token(&mut self, index: usize, token: u64, grant: u64) {
+        let remembered = self.nodes[index].remembered;
+        let granted = Granted { grant, token, remembered };
         let position = self.terms.partition_point(|earlier| earlier.grant < grant);
-        let highest = self.terms[..position].iter().map(|earlier| earlier.token).max().unwrap_or(0);
-        let forgotten =
-            token <= highest && self.history_went_back && self.nodes[index].remembered < highest;
-        if forgotten {
+        let earlier = self.terms[..position].iter().max_by_key(|earlier| earlier.token);
+        let before = self.clash(earlier, Some(&granted));
+        let after = self.clash(Some(&granted), self.terms.get(position));
+        if before == Clash::Forgotten || after == Clash::Forgotten {
+            // Only the terms from the repeated token on count.
             self.tally.outcome(Outcome::ForgottenToken);
             self.store = super::Store::default();
-            self.terms.clear();
-            self.terms.push(Granted { grant, token });
-            return;
+            self.terms.drain(..position);
+            if after == Clash::Forgotten {
+                return;
+            }
         }
-        self.violate(properties::tokens_rise(token, highest, false));
-        self.terms.insert(position, Granted { grant, token });
+        for clash in [before, after] {
+            if let Clash::Fault { token, highest } = clash {
+                self.violate(properties::tokens_rise(token, highest, false));
+            }
+        }
+        let position = self.terms.partition_point(|earlier| earlier.grant < grant);
+        self.terms.insert(position, granted);
+    }
+
+    /// Compares the tokens of two grants, of which the second came later.
+    fn clash(&self, earlier: Option<&Granted>, later: Option<&Granted>) -> Clash {
+        match earlier.zip(later) {
+            Some((earlier, later)) if later.token <= earlier.token => {
+                match self.history_went_back && later.remembered < earlier.token {
+                    true => Clash::Forgotten,
+                    false => Clash::Fault { token: later.token, highest: earlier.token },
+                }
+            }
+            _ => Clash::None,
+        }
     }
 
     fn look_at_term_at(&mut self, index: usize, moment: Instant) {
@@ -314,4 +336,16 @@ impl World {
             self.check_alone(index);
         }
     }
+}
+
+/// What is wrong with the tokens of two grants.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Clash {
+    None,
+    /// History went back, and the later candidate was never shown the earlier token.
+    Forgotten,
+    Fault {
+        token: u64,
+        highest: u64,
+    },
 }
