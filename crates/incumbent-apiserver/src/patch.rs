@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::schema::{Field, Fields, ListMerge, Shape};
+use crate::schema::{Field, Fields, ListMerge, Shape, find};
 
 /// Merges as RFC 7386 says: null takes away, lists are replaced.
 pub(crate) fn merge(target: &mut Value, patch: Value) {
@@ -68,7 +68,7 @@ fn strategic_object(
         } else if value.is_null() {
             target.remove(&name);
         } else {
-            let field = schema.and_then(|fields| fields.iter().find(|field| field.name == name));
+            let field = schema.and_then(|fields| find(fields, &name));
             let shape = field.map_or(&Shape::Any, |field| &field.shape);
             strategic_value(shape, target.entry(name).or_insert(Value::Null), value)?;
         }
@@ -187,16 +187,20 @@ mod tests {
     }
 
     #[test]
-    fn a_strategic_patch_merges_container_statuses_by_name() {
-        let target = json!({"status": {"containerStatuses": [
-            {"name": "a", "ready": false}, {"name": "b", "ready": false}]}});
-        let patch = json!({"status": {"containerStatuses": [
-            {"name": "b", "ready": true}, {"name": "c", "ready": true}]}});
+    fn a_strategic_patch_merges_containers_by_name_and_replaces_their_statuses() {
+        let target = json!({
+            "spec": {"containers": [{"name": "a", "image": "a:1"}, {"name": "b", "image": "b:1"}]},
+            "status": {"containerStatuses": [{"name": "a"}, {"name": "b"}]}});
+        let patch = json!({
+            "spec": {"containers": [{"name": "b", "image": "b:2"}, {"name": "c", "image": "c:1"}]},
+            "status": {"containerStatuses": [{"name": "b", "ready": true}]}});
         assert_eq!(
             strategically(target, patch),
-            json!({"status": {"containerStatuses": [
-                {"name": "a", "ready": false}, {"name": "b", "ready": true},
-                {"name": "c", "ready": true}]}})
+            json!({
+                "spec": {"containers": [
+                    {"name": "a", "image": "a:1"}, {"name": "b", "image": "b:2"},
+                    {"name": "c", "image": "c:1"}]},
+                "status": {"containerStatuses": [{"name": "b", "ready": true}]}})
         );
     }
 

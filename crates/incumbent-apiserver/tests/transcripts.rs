@@ -84,6 +84,16 @@ async fn tables_agree_with_upstream() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn deletion_owners_times_gated_fields_long_names_and_options_agree_with_upstream() {
+    play("metadata-rules").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_only_stored_agrees_with_upstream() {
+    play("stored").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn discovery_agrees_with_upstream() {
     play("discovery").await;
 }
@@ -118,7 +128,10 @@ impl Player {
     fn new(transcript: &Value) -> Self {
         let loose = transcript["scenario"] == "discovery";
         let matcher = Rc::new(RefCell::new(Matcher::new(loose)));
-        Self { server: ApiServer::new(), matcher, differences: RefCell::default() }
+        // Recorded with the gate on.
+        let is_coordinated = transcript["featureGates"] == "CoordinatedLeaderElection=true";
+        let server = ApiServer::builder().coordinated_leader_election(is_coordinated).build();
+        Self { server, matcher, differences: RefCell::default() }
     }
 
     async fn steps(&self, steps: &[Value]) {
