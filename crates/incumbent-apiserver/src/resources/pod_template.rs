@@ -144,6 +144,11 @@ pub(super) fn container_causes(spec: Option<&Value>, place: &str) -> Vec<Cause> 
             if text("image").is_empty() {
                 causes.push(Cause::required(field("image"), ""));
             }
+            let ports = container.get("ports").and_then(Value::as_array).into_iter().flatten();
+            let unset = ports.enumerate().filter(|(_, port)| port["containerPort"] == 0);
+            causes.extend(unset.map(|(port, _)| {
+                Cause::required(field(&format!("ports[{port}].containerPort")), "")
+            }));
         }
     }
     causes

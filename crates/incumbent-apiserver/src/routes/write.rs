@@ -218,6 +218,7 @@ pub(super) fn replace(
     writer.record(resource, Some(current.fields()), &mut fields);
     // As upstream: who sent a field owns it, also if it is dropped.
     world.features.drop_disabled(resource, &mut fields, Some(current.fields()));
+    keep_times_where_nothing_changed(current, &mut fields);
     check_rules(resource, &fields, Some(current.fields()))?;
     check_grant(&world.store, writer, resource, Some(current.fields()), &fields)?;
     if dry == DryRun::All {
@@ -225,6 +226,30 @@ pub(super) fn replace(
     }
     metadata_mut(&mut fields).remove("selfLink");
     commit(&mut world.store, resource, current, fields)
+}
+
+/// A write that leaves all as it was, but for the times at which fields were set, is not made.
+fn keep_times_where_nothing_changed(current: &Object, fields: &mut Fields) {
+    let timeless = |list: &Value| -> Vec<Fields> {
+        let entries = list.as_array().into_iter().flatten().filter_map(Value::as_object);
+        let timeless =
+            |entry: &Fields| entry.clone().into_iter().filter(|(name, _)| name != "time");
+        entries.map(|entry| timeless(entry).collect()).collect()
+    };
+    // Most writes change a spec or data, and end here.
+    let is_other = |(name, value): (&String, &Value)| {
+        name != "metadata" && current.fields().get(name) != Some(value)
+    };
+    let kept = at(current.fields(), "/metadata/managedFields");
+    let given = at(fields, "/metadata/managedFields");
+    let (Some(kept), Some(given)) = (kept, given) else { return };
+    if fields.iter().any(is_other) || kept == given || timeless(kept) != timeless(given) {
+        return;
+    }
+    let given = metadata_mut(fields).insert("managedFields".to_owned(), kept.clone());
+    if !current.says_the_same_as(fields) {
+        metadata_mut(fields).extend(given.map(|given| ("managedFields".to_owned(), given)));
+    }
 }
 
 /// What everybody knows an election's loser by.
