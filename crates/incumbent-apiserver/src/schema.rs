@@ -166,6 +166,15 @@ pub(crate) fn conform_in(
 }
 
 impl Shape {
+    /// The member that tells the entries of a list from each other, to a patch.
+    pub(crate) fn entry_key(&self) -> Option<&'static str> {
+        match self {
+            Self::List(_, ListMerge::Key(key) | ListMerge::Keys(key, _)) => Some(key),
+            Self::Whole(inner) => inner.entry_key(),
+            _ => None,
+        }
+    }
+
     /// What Go writes for a value that was never set.
     pub(crate) fn zero(&self) -> Value {
         match self {
