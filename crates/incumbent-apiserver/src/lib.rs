@@ -92,7 +92,8 @@
 //! discovery answers any method as a GET; this one says 405.
 //!
 //! Of an object with several values of a wrong type the first one in the order of its Go type is
-//! named, upstream names the first one that was sent. `$setElementOrder` of a strategic merge patch is
+//! named, upstream names the first one that was sent; several unknown fields are named in the order of the type
+//! too. `$setElementOrder` of a strategic merge patch is
 //! not checked.
 //!
 //! # How it is made
