@@ -98,8 +98,7 @@ def main():
         is_text = isinstance(answer, str)
         content_type = "text/plain" if is_text else "application/json"
         step["response"] = {"status": status, "contentType": content_type, "body": tokens.hide(answer)}
-        if warnings:
-            step["response"]["warnings"] = warnings
+        step["response"]["warnings"] = warnings
     with open(file, "w") as out:
         json.dump(transcript, out, indent=1)
         out.write("\n")
