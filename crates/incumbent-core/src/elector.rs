@@ -396,7 +396,12 @@ impl Elector {
         }
         let is_in_line = self.is_in_line(&stored.record);
         let is_held = stored.record.is_held();
+        let is_own = observer(&self.config, &self.stamps).is_own(&stored.record);
         self.learn(now, stored, Origin::Event);
+        if matches!(sent.purpose, Purpose::Acquire | Purpose::Renew) && !is_own {
+            // In our name, but by ourselves: something changes what we write.
+            self.seen.forget_namesakes();
+        }
         match (sent.purpose, &mut self.state) {
             (Purpose::Join, State::Campaigning { has_joined }) => {
                 *has_joined = true;

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+pub(crate) mod between;
 pub(crate) mod log;
 pub(crate) mod testbed;
 
