@@ -45,6 +45,7 @@ Exit codes:
    2  usage, before anything was started
   69  the API server cannot be reached or cannot answer now, or nothing says where it is
   71  this system refuses: a file, a port, a process
+  73  the quota of the namespace has no room for the lock
   75  somebody else leads: --try or --timeout gave up, and nothing was started
   77  a permission is missing, the credentials are not accepted, or an admission webhook
       or policy refuses or changes the write
@@ -155,4 +156,26 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .chain()
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
         .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use incumbent::Lock;
+
+    use super::*;
+
+    #[test]
+    fn what_may_pass_or_is_refused_by_a_rule_is_never_called_usage() {
+        let (lock, message) = (|| Lock::lease("default", "a"), || "why".to_owned());
+        for (error, expected) in [
+            (Error::Unreachable { message: message() }, UNREACHABLE),
+            (Error::Unavailable { code: 503, message: message() }, UNREACHABLE),
+            (Error::NotKubernetes { code: 404, message: message() }, UNREACHABLE),
+            (Error::Denied { lock: lock(), verb: "update", message: message() }, FORBIDDEN),
+            (Error::Terminating { namespace: "a".to_owned(), message: message() }, MISSING),
+        ] {
+            assert_eq!(code(&error), expected, "{error}");
+            assert!(!error.hint().is_empty() && !error.hint().contains("verbs"), "{error}");
+        }
+    }
 }
