@@ -18,17 +18,20 @@ use crate::{args, output};
 
 pub(crate) async fn run(args: args::Elect) -> anyhow::Result<ExitCode> {
     let timing = args.timing.timing()?;
-    let (client, namespace) = args.cluster.connect().await?;
-    let locks: Result<Vec<_>, _> =
-        args.locks.iter().map(|text| args::lock(&namespace, text)).collect();
-    let locks = locks?;
+    let set_up = async {
+        let (client, namespace) = args.cluster.connect().await?;
+        let locks = args.locks.iter().map(|text| args::lock(&namespace, text));
+        let locks = locks.collect::<Result<Vec<_>, _>>()?;
+        look_patiently(client.clone(), &locks[0]).await?;
+        Ok::<_, Error>((client, locks))
+    };
     // One future from here to the end: a signal between two of them would be lost.
     let mut shutdown = Box::pin(shutdown_signal());
-    tokio::select! {
+    let (client, locks) = tokio::select! {
         biased;
         () = &mut shutdown => return Ok(ExitCode::SUCCESS),
-        looked = look_patiently(client.clone(), &locks[0]) => drop(looked?),
-    }
+        outcome = set_up => outcome?,
+    };
 
     let elections = Elections::new(client);
     // One watch for all asks for more than one for the only lock.
