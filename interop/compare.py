@@ -3,10 +3,11 @@
 One is ours, the other a real kube-apiserver; both get the same requests, in a new namespace for each seed.
 What a server makes up by itself is renamed: uids by the generation of the object, versions and times all to one
 word. After a write that was answered otherwise the object is removed from both, so that one difference does not
-make others. The fields of a Lease that a real one drops by default, `strategy` and `preferredHolder`, are not asked.
+make others.
 
 As equal count: the order of members in an object that a message quotes, the order of several errors of an apply
-(upstream's is any), the name of a Go scheme and the prefix of a storage key, and what is inside of a page's token.
+(upstream's is any), the name of a Go scheme and the prefix of a storage key, what is inside of a page's token, and our
+warning that a Deployment is only stored.
 
     interop/kube-apiserver/with sh -c 'python3 interop/compare.py ours.kubeconfig $INCUMBENT_TEST_KUBECONFIG'
 
@@ -30,11 +31,33 @@ import yaml
 KINDS = {
     "configmaps": ("/api/v1", "v1", "ConfigMap"),
     "leases": ("/apis/coordination.k8s.io/v1", "coordination.k8s.io/v1", "Lease"),
+    "deployments": ("/apis/apps/v1", "apps/v1", "Deployment"),
 }
 
 
+# What our server says of itself.
+NOTE = "this development server only stores"
+
 UID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 NO_UID = "11111111-1111-1111-1111-111111111111"
+
+FINALIZERS = [
+    ["x.y/z"], ["x.y/z"], ["a.b/c", "x.y/z"], ["nodots"], [""], ["orphan"], ["orphan", "foregroundDeletion"],
+    ["x.y/" + "f" * 64],
+]
+POD = {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"}
+CONTROLLER = {**POD, "controller": True}
+OWNERS = [
+    [{}], [POD], [CONTROLLER], [CONTROLLER, {**POD, "controller": False}], [CONTROLLER, {**CONTROLLER, "name": "q"}],
+    [CONTROLLER, {**CONTROLLER, "name": "q", "blockOwnerDeletion": True}, CONTROLLER],
+    [{**POD, "kind": "Event"}], [{**POD, "apiVersion": "a/b/c"}],
+]
+TIMES = [
+    "2026-01-01T00:00:00.000000Z", "2026-01-01T00:00:00Z", "x", None, "2026-01-01T00:00:00.123456789Z",
+    "9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999+01:00", "0001-01-01T00:00:00.000000Z",
+    "2026-02-30T00:00:00.000000Z", "2026-01-01T24:00:00.000000Z", "2026-01-01T1:00:00.000000Z",
+    "2026-01-01T00:00:00,000000Z", "2026-01-01T00:00:00.000000+25:00", "2026-01-01T00:00:00.000000Z ",
+]
 
 # The first of these that differs is what a difference counts as.
 CATEGORIES = ["status code", "what is stored", "what is shown", "reason or causes", "warnings", "text"]
@@ -51,17 +74,23 @@ class Server:
         # Of the objects that were seen stored.
         self.uids = {}
 
-    def ask(self, method, path, body=None, content_type="application/json"):
+    def ask(self, method, path, body=None, content_type="application/json", accept=None):
         request = urllib.request.Request(self.url + path, method=method, data=body)
         request.add_header("Authorization", "Bearer " + self.token)
         request.add_header("User-Agent", "compare")
+        if accept is not None:
+            request.add_header("Accept", accept)
         if body is not None:
             request.add_header("Content-Type", content_type)
         try:
             with urllib.request.urlopen(request, context=self.context, timeout=20) as answer:
-                return answer.status, self.read(answer), answer.headers.get_all("Warning") or []
+                return answer.status, self.read(answer), self.warnings(answer)
         except urllib.error.HTTPError as answer:
-            return answer.code, self.read(answer), answer.headers.get_all("Warning") or []
+            return answer.code, self.read(answer), self.warnings(answer)
+
+    @staticmethod
+    def warnings(answer):
+        return [warning for warning in answer.headers.get_all("Warning") or [] if NOTE not in warning]
 
     @staticmethod
     def read(answer):
@@ -135,7 +164,7 @@ class Play:
 
     def step(self, number):
         pick = self.random.choice
-        kind, name = pick(list(KINDS)), pick(["a", "b"])
+        kind, name = pick(list(KINDS)), pick(["a", "b"] * 15 + ["n" * 254, "N" * 300])
         seed = self.random.random()
         answers, asked = [], []
         for index, server in enumerate(self.servers):
@@ -216,6 +245,9 @@ class Play:
             "?fieldSelector=metadata.namespace%3Ddefault", "?resourceVersion=0", "?resourceVersion=x",
             "?resourceVersionMatch=Exact", "?resourceVersionMatch=NotOlderThan", "?limit=x", "?continue=x",
             "?resourceVersion=0&resourceVersionMatch=Exact", "?sendInitialEvents=true", "?limit=-1",
+            "?resourceVersionMatch=x", "?resourceVersionMatch=Exact&continue=x", "?watch=1&resourceVersionMatch=Exact",
+            "?watch=1&resourceVersionMatch=NotOlderThan", "?watch=1&sendInitialEvents=true", "?watch=1&resourceVersion=x",
+            "?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&continue=x",
         ])
 
     def deletion(self, draw, known):
@@ -245,6 +277,8 @@ class Play:
             body.setdefault("metadata", {})["name"] = "other"
         if draw.random() < 0.1:
             body["metadata"] = {"annotations": None}
+        if draw.random() < 0.1:
+            body.setdefault("metadata", {})["finalizers"] = draw.choice(FINALIZERS)
         return "PATCH", path, json.dumps(body).encode(), content_type
 
     def json_patch(self, draw):
@@ -290,10 +324,10 @@ class Play:
             metadata["uid"] = NO_UID
         elif spoil < 0.23:
             metadata["generateName"] = "g-"
-        elif spoil < 0.25:
-            metadata["finalizers"] = [draw.choice(["x.y/z", "nodots", ""])]
-        elif spoil < 0.27:
-            metadata["ownerReferences"] = [draw.choice([{}, {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"}])]
+        elif spoil < 0.29:
+            metadata["finalizers"] = draw.choice(FINALIZERS)
+        elif spoil < 0.32:
+            metadata["ownerReferences"] = draw.choice(OWNERS)
         return body
 
     def content(self, draw, kind):
@@ -302,6 +336,7 @@ class Play:
             {"labels": {"team": draw.choice(["-", "a b", 1, None, "x" * 64])}},
             {"annotations": {draw.choice(["a", "a/b/c", "", "A_b.c/d"]): draw.choice(["v", 1, None])}},
             {"labels": None}, {"creationTimestamp": None}, {"selfLink": "x"}, {"unknown": 1},
+            {"labels": {draw.choice(["k" * 64, "p" * 254 + "/k", "P" * 300 + "/" + "-" * 64]): "v"}},
         ])
         content = {"metadata": dict(metadata)}
         if kind == "leases":
@@ -310,21 +345,49 @@ class Play:
                 "holderIdentity": ["john", "jane", "", None, 5],
                 "leaseDurationSeconds": [15, 1, 0, -1, "15", None, 1.5, 3000000000],
                 "leaseTransitions": [0, 1, -1, None],
-                "acquireTime": ["2026-01-01T00:00:00.000000Z", "2026-01-01T00:00:00Z", "x", None, "2026-01-01T00:00:00.123456789Z"],
+                "acquireTime": TIMES,
                 "renewTime": ["2026-01-01T00:00:01.000001Z", "2026-01-01T01:00:00+01:00", "", None],
+                "strategy": ["OldestEmulationVersion", "x", "x.y/z", "", None],
+                "preferredHolder": ["jane", "", None],
                 "unknown": [1, None],
             }.items():
                 if draw.random() < 0.3:
                     # Mostly what is valid.
                     content["spec"][field] = values[0] if draw.random() < 0.7 else draw.choice(values)
+        elif kind == "deployments":
+            content["spec"] = self.deployment(draw)
         else:
             if draw.random() < 0.6:
-                content["data"] = draw.choice([{"leader": "jane"}, {"leader": ""}, {"k": "v", "x": None}, {"a b": "v"}, {"k": 1}, None, {}, [], {"": "x"}])
+                content["data"] = draw.choice([{"leader": "jane"}, {"leader": ""}, {"k": "v", "x": None}, {"a b": "v"}, {"k": 1}, None, {}, [], {"": "x"}, {"k" * 254: "v"}, {"!" * 300: "v"}])
             if draw.random() < 0.2:
                 content["binaryData"] = draw.choice([{"b": "AAAA"}, {"b": "not base64!"}, {"leader": "AAAA"}])
             if draw.random() < 0.1:
                 content["immutable"] = draw.choice([True, False, None, "x"])
         return content
+
+
+    @staticmethod
+    def deployment(draw):
+        often = lambda usual, *others: usual if draw.random() < 0.9 else draw.choice(others)
+        labels = {"app": often("x", "y")}
+        container = {"name": often("app", "", "A b", 1), "image": draw.choice(["app:1", "app", "other:2"])}
+        if draw.random() < 0.3:
+            container["env"] = [{"name": "X", "value": draw.choice(["1", ""])}, {"name": draw.choice(["Y", "Z"]), "value": "2"}]
+        if draw.random() < 0.3:
+            container["ports"] = [{"containerPort": often(80, "80", None), "name": "http"}]
+        if draw.random() < 0.3:
+            container["livenessProbe"] = {"httpGet": {"port": draw.choice([80, "http"]), often("path", "pth"): "/x"}}
+        if draw.random() < 0.2:
+            container["resources"] = {"limits": {"memory": often("64Mi", "much", True)}}
+        pod = {"containers": [container], often("serviceAccountName", "serviceAccountNam"): "s"}
+        if draw.random() < 0.2:
+            pod["volumes"] = [{"name": "v", often("emptyDir", "empyDir"): {}}]
+        spec = {"template": {"metadata": {"labels": labels}, "spec": pod}}
+        if draw.random() < 0.95:
+            spec["selector"] = {"matchLabels": {"app": "x"}}
+        if draw.random() < 0.5:
+            spec["replicas"] = often(draw.choice([1, 3]), -1, "3", None)
+        return spec
 
 
 def refusal(text):

@@ -93,6 +93,11 @@ impl Answer {
         Self { code: 200, payload: Payload::Watch(Box::new(start)), warnings: Vec::new() }
     }
 
+    pub(crate) fn with_note(mut self, note: Option<String>) -> Self {
+        self.warnings.extend(note);
+        self
+    }
+
     pub(crate) fn with_warnings(self, warnings: Vec<String>) -> Self {
         Self { warnings, ..self }
     }

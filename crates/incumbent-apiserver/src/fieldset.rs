@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::schema::{Field, Fields, ListMerge, Shape};
+use crate::schema::{Field, Fields, ListMerge, Shape, find};
 
 /// A set of fields, as the tree of the paths that lead to them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -174,7 +174,7 @@ pub(crate) fn compare(
     let members = |fields, hidden: &[&str]| members(&Shape::Object(schema), fields, hidden);
     let hidden = [NO_FIELDS, &["metadata"], parts].concat();
     let mut changes = compare_entries(members(old, &hidden), members(new, &hidden));
-    let metadata = schema.iter().find(|field| field.name == "metadata").map(|field| &field.shape);
+    let metadata = find(schema, "metadata").map(|field| &field.shape);
     let old = old.get("metadata").and_then(Value::as_object);
     let new = new.get("metadata").and_then(Value::as_object);
     if let (Some(shape), Some(new)) = (metadata, new) {
@@ -192,6 +192,8 @@ fn compare_values(shape: &'static Shape, old: &Value, new: &Value) -> Changes {
     }
     match (entries(shape, old), entries(shape, new)) {
         (Some(old), Some(new)) => compare_entries(old, new),
+        // A Go slice or map that was never set holds nothing yet.
+        (None, Some(new)) if old.is_null() && !new.is_empty() => compare_entries(Vec::new(), new),
         _ => Changes {
             taken: FieldSet { is_member: true, ..FieldSet::default() },
             ..Changes::default()
@@ -338,10 +340,9 @@ fn members<'a>(shape: &Shape, map: &'a Fields, hidden: &[&str]) -> Vec<Entry<'a>
 fn member(shape: &Shape, name: &str) -> (&'static Shape, bool) {
     match shape {
         Shape::Map(item) => (item, false),
-        Shape::Object(fields) => fields
-            .iter()
-            .find(|field| field.name == name)
-            .map_or((&Shape::Any, false), |field| (&field.shape, true)),
+        Shape::Object(fields) => {
+            find(fields, name).map_or((&Shape::Any, false), |field| (&field.shape, true))
+        }
         _ => (&Shape::Any, false),
     }
 }

@@ -40,6 +40,10 @@
 //! refused as upstream does it. Bodies come as JSON, YAML or protobuf, answers as JSON, as YAML, or
 //! as the tables that `kubectl get` prints.
 //!
+//! Deployments, Services, PodDisruptionBudgets, NetworkPolicies, FlowSchemas and
+//! PriorityLevelConfigurations are stored: checked, completed and shown as upstream does it. Nothing acts on them,
+//! and each answer to a write of one warns of that.
+//!
 //! A table of leases has two columns more than upstream's, when the holder renewed and how often
 //! the holder changed, because that is what one wants to see of an election.
 //!
@@ -73,21 +77,23 @@
 //!
 //! # What there is not
 //!
-//! Answers in protobuf; protobuf bodies with the corners of a Pod that nothing here looks at, such
-//! as probes; descriptions in OpenAPI schemas; priority and fairness, admission webhooks, custom
-//! resources. A version that is still to come is refused at once, where upstream first waits for
-//! it. Fields of an Event are owned under their names in core/v1, in whichever group it was
-//! written.
+//! Answers in protobuf; descriptions in OpenAPI schemas; subresources besides `status`, `token` and
+//! `eviction`, so no `kubectl scale`; addresses for Services; controllers, priority and fairness, admission
+//! webhooks, custom resources. Of a Pod or a Deployment the types of all fields are checked, but of the values only
+//! those of names, images and selectors; amounts such as `1024Mi` are kept as they came. A version that is still to
+//! come is refused at once, where upstream first waits for it. Fields of an Event are owned under their names in
+//! core/v1, in whichever group it was written. A time whose zone carries it into the year 10000 is refused.
 //!
-//! A Lease keeps `strategy` and `preferredHolder`, which upstream drops as long as its feature gate
-//! `CoordinatedLeaderElection` is off, as it is by default.
+//! The fields `strategy` and `preferredHolder` of a Lease are dropped, as in a real 1.36, unless
+//! [`Builder::coordinated_leader_election`] turns the feature gate `CoordinatedLeaderElection` on.
 //!
 //! No paths but those of `/api`, `/apis`, `/openapi/v3`, `/version` and health: no list of paths at
 //! `/`, no `/openapi/v2`, `/metrics` or `/api/v1/watch`, no `finalize` of a namespace. Upstream's
 //! discovery answers any method as a GET; this one says 405.
 //!
 //! Of an object with several values of a wrong type the first one in the order of its Go type is
-//! named, upstream names the first one that was sent. `$setElementOrder` of a strategic merge patch is
+//! named, upstream names the first one that was sent; several unknown fields are named in the order of the type
+//! too. `$setElementOrder` of a strategic merge patch is
 //! not checked.
 //!
 //! # How it is made
@@ -100,6 +106,7 @@ mod auth;
 mod certificates;
 mod control;
 mod fault;
+mod features;
 mod fieldset;
 mod form;
 mod intake;

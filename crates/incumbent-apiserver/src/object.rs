@@ -57,6 +57,11 @@ impl Object {
         text(&self.fields, "uid")
     }
 
+    /// Whether it is deleted already, and waits for its finalizers or for its grace to end.
+    pub(crate) fn is_dying(&self) -> bool {
+        at(&self.fields, "/metadata/deletionTimestamp").is_some()
+    }
+
     pub(crate) fn label(&self, key: &str) -> Option<&str> {
         metadata(&self.fields)?.get("labels")?.get(key)?.as_str()
     }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::schema::{Field, Fields, ListMerge, Shape};
+use crate::schema::{Field, Fields, ListMerge, Shape, find};
 
 /// Merges as RFC 7386 says: null takes away, lists are replaced.
 pub(crate) fn merge(target: &mut Value, patch: Value) {
@@ -60,20 +60,84 @@ fn strategic_object(
     if let Some(Value::Array(kept)) = patch.remove(KEEP) {
         target.retain(|name, _| kept.iter().any(|kept| kept == name));
     }
+    let shape_of = |name: &str| {
+        let field = schema.and_then(|fields| find(fields, name));
+        field.map_or(&Shape::Any, |field| &field.shape)
+    };
+    let orders = take_orders(&mut patch, target, shape_of);
     for (name, value) in patch {
         if let Some(list) = name.strip_prefix(REMOVE) {
             remove_from_list(target.get_mut(list), &value);
-        } else if name.starts_with(ORDER) {
-            // Only kubectl's view of the order is lost.
         } else if value.is_null() {
             target.remove(&name);
         } else {
-            let field = schema.and_then(|fields| fields.iter().find(|field| field.name == name));
-            let shape = field.map_or(&Shape::Any, |field| &field.shape);
+            let shape = shape_of(&name);
             strategic_value(shape, target.entry(name).or_insert(Value::Null), value)?;
         }
     }
+    for Order { name, wanted, before } in orders {
+        if let Some(Value::Array(list)) = target.get_mut(&name) {
+            arrange(list, &wanted, &before, shape_of(&name).entry_key());
+        }
+    }
     Ok(())
+}
+
+/// In which order a list is to be, and in which its entries were.
+struct Order {
+    name: String,
+    wanted: Vec<Value>,
+    before: Vec<Value>,
+}
+
+fn take_orders(
+    patch: &mut Fields,
+    target: &Fields,
+    shape_of: impl Fn(&str) -> &'static Shape,
+) -> Vec<Order> {
+    let names = patch.keys().filter_map(|name| name.strip_prefix(ORDER)).map(str::to_owned);
+    let names: Vec<_> = names.collect();
+    let order = |name: String| {
+        let wanted = patch.remove(&format!("{ORDER}{name}"));
+        let key = shape_of(&name).entry_key();
+        let keys = |list: Option<&Value>| keys(list.and_then(Value::as_array), key);
+        Order { wanted: keys(wanted.as_ref()), before: keys(target.get(&name)), name }
+    };
+    names.into_iter().map(order).collect()
+}
+
+/// What tells the entries of a list from each other: a member of each, or each as a whole.
+fn keys(list: Option<&Vec<Value>>, key: Option<&str>) -> Vec<Value> {
+    let list = list.map_or(&[][..], Vec::as_slice);
+    list.iter().map(|entry| key_of(entry, key).clone()).collect()
+}
+
+fn key_of<'a>(entry: &'a Value, key: Option<&str>) -> &'a Value {
+    key.map_or(entry, |key| &entry[key])
+}
+
+/// Puts the entries that a patch names in its order. The others keep the order that they had, and stand before the
+/// first named one that they stood before.
+fn arrange(list: &mut Vec<Value>, wanted: &[Value], before: &[Value], key: Option<&str>) {
+    let place =
+        |keys: &[Value], entry: &Value| keys.iter().position(|known| known == key_of(entry, key));
+    let all = std::mem::take(list).into_iter();
+    let (mut named, mut others): (Vec<_>, Vec<_>) =
+        all.partition(|entry| place(wanted, entry).is_some());
+    named.sort_by_key(|entry| place(wanted, entry));
+    others.sort_by_key(|entry| place(before, entry));
+    let mut others = others.into_iter().peekable();
+    for entry in named {
+        let stood = place(before, &entry);
+        let is_earlier = |other: &Value| {
+            stood.zip(place(before, other)).is_some_and(|(stood, other)| other < stood)
+        };
+        while let Some(other) = others.next_if(is_earlier) {
+            list.push(other);
+        }
+        list.push(entry);
+    }
+    list.extend(others);
 }
 
 fn strategic_value(shape: &'static Shape, target: &mut Value, patch: Value) -> Result<(), String> {
@@ -119,6 +183,7 @@ fn strategic_list(
         *target = patch.into_iter().filter(|value| !replaces(value)).collect();
         return Ok(());
     }
+    let (wanted, before) = (keys(Some(&patch), Some(key)), keys(Some(target), Some(key)));
     for value in patch {
         let Some(name) = value.get(key).cloned() else {
             return Err(format!("map: {value} does not contain declared merge key: {key}"));
@@ -135,6 +200,7 @@ fn strategic_list(
             }
         }
     }
+    arrange(target, &wanted, &before, Some(key));
     Ok(())
 }
 
@@ -187,17 +253,48 @@ mod tests {
     }
 
     #[test]
-    fn a_strategic_patch_merges_container_statuses_by_name() {
-        let target = json!({"status": {"containerStatuses": [
-            {"name": "a", "ready": false}, {"name": "b", "ready": false}]}});
-        let patch = json!({"status": {"containerStatuses": [
-            {"name": "b", "ready": true}, {"name": "c", "ready": true}]}});
+    fn a_strategic_patch_merges_containers_by_name_and_replaces_their_statuses() {
+        let target = json!({
+            "spec": {"containers": [{"name": "a", "image": "a:1"}, {"name": "b", "image": "b:1"}]},
+            "status": {"containerStatuses": [{"name": "a"}, {"name": "b"}]}});
+        let patch = json!({
+            "spec": {"containers": [{"name": "b", "image": "b:2"}, {"name": "c", "image": "c:1"}]},
+            "status": {"containerStatuses": [{"name": "b", "ready": true}]}});
         assert_eq!(
             strategically(target, patch),
-            json!({"status": {"containerStatuses": [
-                {"name": "a", "ready": false}, {"name": "b", "ready": true},
-                {"name": "c", "ready": true}]}})
+            json!({
+                "spec": {"containers": [
+                    {"name": "a", "image": "a:1"}, {"name": "b", "image": "b:2"},
+                    {"name": "c", "image": "c:1"}]},
+                "status": {"containerStatuses": [{"name": "b", "ready": true}]}})
         );
+    }
+
+    #[test]
+    fn entries_stand_in_the_order_of_the_patch_and_others_where_they_stood() {
+        let containers = |names: &[&str]| -> Vec<Value> {
+            names.iter().map(|name| json!({"name": name})).collect()
+        };
+        for (there, directive, patch, expected) in [
+            // As a real 1.36 answers: what is new stands before what is not named.
+            (&["x", "y"][..], None, &["x", "z"][..], &["x", "z", "y"][..]),
+            (&["y", "x"], None, &["x", "z"], &["y", "x", "z"]),
+            (&["x", "y"], Some(["z", "y", "x"]), &["z"], &["z", "y", "x"]),
+            (&["x", "y", "z"], Some(["z", "x", "y"]), &[], &["z", "x", "y"]),
+        ] {
+            let target = json!({"spec": {"containers": containers(there)}});
+            let mut spec = json!({"containers": containers(patch)});
+            if let Some(order) = directive {
+                spec["$setElementOrder/containers"] = containers(&order).into();
+            }
+            let merged = strategically(target, json!({"spec": spec}));
+            assert_eq!(merged["spec"]["containers"], json!(containers(expected)));
+        }
+        let target = json!({"metadata": {"finalizers": ["k/a", "k/b"]}});
+        let patch = json!({"metadata": {"finalizers": ["k/c"],
+            "$setElementOrder/finalizers": ["k/c", "k/b", "k/a"]}});
+        let merged = strategically(target, patch);
+        assert_eq!(merged["metadata"]["finalizers"], json!(["k/c", "k/b", "k/a"]));
     }
 
     #[test]

@@ -1,11 +1,9 @@
 //! Reads bodies in Kubernetes' protobuf, which kubectl and Go programs like to send.
 //!
-//! The tables of `schema` say which number a field has; what they leave open, the corners of a Pod,
-//! cannot be read and is refused.
+//! The tables of `schema` say which number a field has; what they leave open cannot be read and is refused.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::resources::{find_kind, review};
@@ -69,6 +67,10 @@ fn object(schema: &'static [Field], bytes: &[u8]) -> Result<Fields, String> {
     for part in Parts(bytes) {
         let (number, wire) = part?;
         let Some(field) = schema.iter().find(|field| field.number == number) else { continue };
+        if let (true, Shape::Object(inner)) = (field.is_embedded(), &field.shape) {
+            fields.extend(object(inner, wire.bytes()?)?);
+            continue;
+        }
         put(fields.entry(field.name).or_insert(Value::Null), &field.shape, wire)
             .map_err(|why| format!("{}: {why}", field.name))?;
     }
@@ -108,14 +110,12 @@ fn value(shape: &'static Shape, wire: Wire<'_>) -> Result<Value, String> {
         Shape::Int32 | Shape::Int64 => Ok(json!(wire.number()?)),
         Shape::String => wire.text().map(Value::from),
         Shape::Bytes => Ok(STANDARD.encode(wire.bytes()?).into()),
-        Shape::Time => {
-            Ok(timestamp(wire.bytes()?)?.map_or(Value::Null, |t| time::seconds(t).into()))
-        }
-        Shape::MicroTime => {
-            Ok(timestamp(wire.bytes()?)?.map_or(Value::Null, |t| time::micros(t).into()))
-        }
+        Shape::Time => timestamp(wire.bytes()?, time::seconds_since_1970),
+        Shape::MicroTime => timestamp(wire.bytes()?, time::micros_since_1970),
         Shape::Object(fields) => object(fields, wire.bytes()?).map(Value::from),
         Shape::Whole(inner) => value(inner, wire),
+        Shape::Quantity => quantity(wire.bytes()?),
+        Shape::IntOrString => int_or_string(wire.bytes()?),
         Shape::Any => match wire {
             Wire::Bytes([]) => Ok(Value::Null),
             _ => Err("this server reads such a field as JSON only".to_owned()),
@@ -124,40 +124,57 @@ fn value(shape: &'static Shape, wire: Wire<'_>) -> Result<Value, String> {
     }
 }
 
-/// The values of such maps are text, bytes, or quantities, which are text in a message.
 fn map_entry(item: &'static Shape, bytes: &[u8]) -> Result<(String, Value), String> {
-    let (mut key, mut entry) = (String::new(), Value::from(""));
+    let (mut key, mut entry) = (String::new(), item.zero());
     for part in Parts(bytes) {
-        match (part?, item) {
-            ((1, wire), _) => key = wire.text()?,
-            ((2, wire), Shape::Any) => {
-                for part in Parts(wire.bytes()?) {
-                    entry = part?.1.text()?.into();
-                }
-            }
-            ((2, wire), item) => entry = value(item, wire)?,
+        match part? {
+            (1, wire) => key = wire.text()?,
+            (2, wire) => entry = value(item, wire)?,
             _ => {}
         }
     }
     Ok((key, entry))
 }
 
-/// None for the zero time, of which nothing is sent.
-fn timestamp(bytes: &[u8]) -> Result<Option<Timestamp>, String> {
+fn quantity(bytes: &[u8]) -> Result<Value, String> {
+    let mut text = String::new();
+    for part in Parts(bytes) {
+        if let (1, wire) = part? {
+            text = wire.text()?;
+        }
+    }
+    Ok(text.into())
+}
+
+fn int_or_string(bytes: &[u8]) -> Result<Value, String> {
+    let (mut is_text, mut number, mut text) = (false, 0, String::new());
+    for part in Parts(bytes) {
+        match part? {
+            (1, wire) => is_text = wire.number()? == 1,
+            (2, wire) => number = wire.number()?,
+            (3, wire) => text = wire.text()?,
+            _ => {}
+        }
+    }
+    Ok(if is_text { text.into() } else { number.into() })
+}
+
+/// Null for the zero time, of which nothing is sent.
+fn timestamp(bytes: &[u8], write: fn(i64, i32) -> Option<String>) -> Result<Value, String> {
     let (mut seconds, mut nanos) = (0, 0);
     for part in Parts(bytes) {
         match part? {
             (1, wire) => seconds = wire.number()?,
             (2, wire) => {
-                nanos = i32::try_from(wire.number()?).map_err(|error| error.to_string())?
+                nanos = i32::try_from(wire.number()?).map_err(|error| error.to_string())?;
             }
             _ => {}
         }
     }
     if bytes.is_empty() {
-        return Ok(None);
+        return Ok(Value::Null);
     }
-    Timestamp::new(seconds, nanos).map(Some).map_err(|error| error.to_string())
+    write(seconds, nanos).map(Value::from).ok_or_else(|| "no time is so far away".to_owned())
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -289,7 +306,31 @@ mod tests {
             assert!(read(&whole[..end]).is_err(), "{end}");
         }
         assert!(read(&body("v1", "Secret", &[])).unwrap_err().contains("no kind \"Secret\""));
-        let context = part(2, &part(14, &part(1, b"x")));
-        assert!(read(&body("v1", "Pod", &context)).unwrap_err().contains("as JSON only"));
+        let terms = part(3, b"x");
+        let role = body("rbac.authorization.k8s.io/v1", "ClusterRole", &terms);
+        assert!(read(&role).unwrap_err().contains("as JSON only"));
+    }
+
+    #[test]
+    fn a_pod_is_read_with_its_volumes_probes_and_amounts() {
+        let empty_dir = [part(1, b"v"), part(2, &part(2, b""))].concat();
+        let port = [&[1 << 3, 1][..], &part(3, b"http")].concat();
+        let get = [part(1, b"/x"), part(2, &port)].concat();
+        let probe = [part(1, &part(2, &get)), vec![2 << 3, 7]].concat();
+        let memory = [part(1, b"memory"), part(2, &part(1, b"64Mi"))].concat();
+        let container = [part(1, b"c"), part(8, &part(1, &memory)), part(10, &probe)].concat();
+        let raw = part(2, &[part(1, &empty_dir), part(2, &container)].concat());
+        assert_eq!(
+            read(&body("v1", "Pod", &raw)).unwrap()["spec"],
+            json!({
+                "volumes": [{"name": "v", "emptyDir": {}}],
+                "containers": [{
+                    "name": "c", "resources": {"limits": {"memory": "64Mi"}},
+                    "livenessProbe": {
+                        "httpGet": {"path": "/x", "port": "http"}, "initialDelaySeconds": 7,
+                    },
+                }],
+            })
+        );
     }
 }

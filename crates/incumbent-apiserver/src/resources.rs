@@ -1,15 +1,25 @@
 //! The table of kinds, and in one file for each what is particular about it.
 
 pub(crate) mod config_map;
+pub(crate) mod deployment;
 pub(crate) mod endpoint_slice;
 pub(crate) mod event;
+pub(crate) mod flow_control;
+mod label_selector;
 pub(crate) mod lease;
 pub(crate) mod namespace;
 pub(crate) mod pod;
+mod pod_template;
+pub(crate) mod policy;
 pub(crate) mod rbac;
 pub(crate) mod review;
+pub(crate) mod service;
 pub(crate) mod service_account;
+mod types;
 
+use serde_json::Value;
+
+use crate::object::{at, metadata_mut};
 use crate::schema::{Conformed, Field, Fields, ListMerge, Shape, Words, conform_in};
 use crate::status::{Cause, qualified};
 use crate::table::Column;
@@ -40,7 +50,9 @@ pub(crate) struct Resource {
     /// Selector and pointer into the stored form, besides name and namespace.
     pub(crate) more_selectable: &'static [(&'static str, &'static str)],
     pub(crate) conversion: Option<Conversion>,
-    /// Of the stored form, between name and age.
+    /// What does not happen, for a kind on which a cluster acts and this server does not; else empty.
+    pub(crate) only_stored: &'static str,
+    /// Of the stored form, besides name and age.
     pub(crate) columns: &'static [Column],
     /// Fills in what the client left out; runs on every write.
     pub(crate) default: fn(&mut Fields),
@@ -197,11 +209,15 @@ pub(crate) fn find_kind(api_version: &str, kind: &str) -> Option<&'static Resour
 /// Groups with their one version, the core group first.
 pub(crate) const GROUPS: &[(&str, &str)] = &[
     ("", "v1"),
+    ("apps", "v1"),
     ("authentication.k8s.io", "v1"),
     ("authorization.k8s.io", "v1"),
     ("coordination.k8s.io", "v1"),
     ("discovery.k8s.io", "v1"),
     ("events.k8s.io", "v1"),
+    ("flowcontrol.apiserver.k8s.io", "v1"),
+    ("networking.k8s.io", "v1"),
+    ("policy", "v1"),
     ("rbac.authorization.k8s.io", "v1"),
 ];
 
@@ -212,9 +228,15 @@ pub(crate) const RESOURCES: &[&Resource] = &[
     &namespace::NAMESPACE,
     &pod::POD,
     &service_account::SERVICE_ACCOUNT,
+    &service::SERVICE,
+    &deployment::DEPLOYMENT,
     &lease::LEASE,
     &endpoint_slice::ENDPOINT_SLICE,
     &event::EVENT,
+    &flow_control::FLOW_SCHEMA,
+    &flow_control::PRIORITY_LEVEL,
+    &policy::NETWORK_POLICY,
+    &policy::POD_DISRUPTION_BUDGET,
     &rbac::CLUSTER_ROLE_BINDING,
     &rbac::CLUSTER_ROLE,
     &rbac::ROLE_BINDING,
@@ -247,6 +269,7 @@ const USUAL: Resource = Resource {
     deletion: Deletion::AtOnce,
     more_selectable: &[],
     conversion: None,
+    only_stored: "",
     columns: &[],
     default: |_| {},
     prepare_create: |_| {},
@@ -254,13 +277,34 @@ const USUAL: Resource = Resource {
     validate: |_, _| Vec::new(),
 };
 
+/// A new object of a kind that counts the generations of its spec, with a status that says nothing yet.
+fn begin(fields: &mut Fields, status: &'static [Field]) {
+    fields.insert("status".to_owned(), Shape::Object(status).zero());
+    begin_without_status(fields);
+}
+
+fn begin_without_status(fields: &mut Fields) {
+    metadata_mut(fields).insert("generation".to_owned(), 1.into());
+}
+
+/// Puts back the part that a write is not about, and counts a change of the spec.
+fn keep_other_part(fields: &mut Fields, old: &Fields, part: Part) {
+    let kept = if part == Part::Main { "status" } else { "spec" };
+    fields.remove(kept);
+    fields.extend(old.get(kept).map(|kept_value| (kept.to_owned(), kept_value.clone())));
+    if part == Part::Main && fields.get("spec") != old.get("spec") {
+        let generation = at(old, "/metadata/generation").and_then(Value::as_i64).unwrap_or(0);
+        metadata_mut(fields).insert("generation".to_owned(), (generation + 1).into());
+    }
+}
+
 /// `ObjectMeta`, the same in every kind.
 const METADATA: Field = Field::always(1, "metadata", Shape::Object(OBJECT_META));
 
 const TEXTS: Shape = Shape::Map(&Shape::String);
 pub(crate) const NAMES: Shape = Shape::List(&Shape::String, ListMerge::Replace);
 
-const OBJECT_META: &[Field] = &[
+pub(crate) const OBJECT_META: &[Field] = &[
     Field::string(1, "name"),
     Field::string(2, "generateName"),
     Field::string(3, "namespace"),

@@ -7,6 +7,7 @@ mod discovery;
 mod impersonate;
 mod last_applied;
 mod options;
+mod patch_kind;
 mod read;
 mod reviews;
 mod write;
@@ -15,6 +16,7 @@ use jiff::Timestamp;
 
 use crate::answer::Answer;
 use crate::auth::{Impersonation, Tokens, User};
+use crate::features::Features;
 use crate::form::Form;
 use crate::protobuf;
 use crate::rbac::{Access, Decision, decide};
@@ -33,6 +35,7 @@ pub(crate) use delete::DELETE_OPTIONS;
 pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) tokens: Tokens,
+    pub(crate) features: Features,
 }
 
 /// One request of somebody known.
@@ -124,7 +127,7 @@ fn on_resource(world: &mut World, mut call: Call, spot: &Spot) -> Result<Answer,
         }
         _ => return Err(Status::no_such_resource()),
     };
-    match (call.target.verb, part) {
+    let answer = match (call.target.verb, part) {
         (Verb::Get, _) => read::get(world, &call, spot),
         (Verb::List, _) => read::list(world, &call, spot),
         (Verb::Watch, _) => read::watch(world, &call, spot),
@@ -143,7 +146,17 @@ fn on_resource(world: &mut World, mut call: Call, spot: &Spot) -> Result<Answer,
             delete::collection(world, &mut call, spot)
         }
         _ => Err(Status::method_not_allowed()),
-    }
+    }?;
+    let is_write = matches!(call.target.verb, Verb::Create | Verb::Update | Verb::Patch);
+    let is_real = is_write && part == Part::Main && call.target.query.text("dryRun").is_none();
+    Ok(if is_real { answer.with_note(only_stored(resource)) } else { answer })
+}
+
+/// A warning for who expects a cluster to act on such an object.
+fn only_stored(resource: &Resource) -> Option<String> {
+    let Resource { kind, only_stored, .. } = resource;
+    let is_stored = !only_stored.is_empty();
+    is_stored.then(|| format!("this development server only stores a {kind}: {only_stored}"))
 }
 
 fn authorize_path(world: &World, call: &Call) -> Result<(), Status> {

@@ -3,11 +3,15 @@
 //! The tables follow the Go structs, because those decide what an answer looks like: a Go pointer
 //! is written when it was given, an `omitempty` value when it is not empty, all else always.
 
+mod go;
+
+use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use base64::{DecodeError, Engine};
 use serde_json::{Map, Number, Value};
 
 use crate::time;
+pub(crate) use go::{found, illegal_base64};
+use go::{struct_name, unrestorable};
 
 /// A JSON object's members.
 pub(crate) type Fields = Map<String, Value>;
@@ -32,6 +36,10 @@ pub(crate) enum Shape {
     Object(&'static [Field]),
     /// Of which who applies owns all or nothing.
     Whole(&'static Self),
+    /// An amount such as `500m`, as text or as a number; kept as it came, as text.
+    Quantity,
+    /// A number, or text such as `25%` or the name of a port.
+    IntOrString,
 }
 
 /// How a strategic merge patch treats a list.
@@ -62,6 +70,8 @@ enum Presence {
     WhenGiven,
     WhenNotEmpty,
     Always,
+    /// Only in protobuf; in JSON its members stand among those of the object around it.
+    Embedded,
 }
 
 impl Field {
@@ -84,9 +94,23 @@ impl Field {
         Self::plain(number, name, Shape::String)
     }
 
+    /// A Go struct inside of another one, without a name.
+    pub(crate) const fn embedded(number: u32, fields: &'static [Self]) -> Self {
+        Self { number, name: "", shape: Shape::Object(fields), presence: Presence::Embedded }
+    }
+
+    pub(crate) fn is_embedded(&self) -> bool {
+        matches!(self.presence, Presence::Embedded)
+    }
+
     pub(crate) const fn any(number: u32, name: &'static str) -> Self {
         Self::pointer(number, name, Shape::Any)
     }
+}
+
+/// The field that JSON knows by this name.
+pub(crate) fn find<'a>(schema: &'a [Field], name: &str) -> Option<&'a Field> {
+    schema.iter().find(|field| field.name == name && !field.is_embedded())
 }
 
 /// An object that fits its schema, and the fields that did not.
@@ -142,12 +166,22 @@ pub(crate) fn conform_in(
 }
 
 impl Shape {
+    /// The member that tells the entries of a list from each other, to a patch.
+    pub(crate) fn entry_key(&self) -> Option<&'static str> {
+        match self {
+            Self::List(_, ListMerge::Key(key) | ListMerge::Keys(key, _)) => Some(key),
+            Self::Whole(inner) => inner.entry_key(),
+            _ => None,
+        }
+    }
+
     /// What Go writes for a value that was never set.
-    fn zero(&self) -> Value {
+    pub(crate) fn zero(&self) -> Value {
         match self {
             Self::Bool => Value::Bool(false),
-            Self::Int32 | Self::Int64 => 0.into(),
+            Self::Int32 | Self::Int64 | Self::IntOrString => 0.into(),
             Self::String => "".into(),
+            Self::Quantity => "0".into(),
             Self::Object(fields) => {
                 let always =
                     fields.iter().filter(|field| matches!(field.presence, Presence::Always));
@@ -159,34 +193,6 @@ impl Shape {
             Self::Any | Self::Bytes | Self::Time | Self::MicroTime => Value::Null,
             Self::Map(_) | Self::List(..) => Value::Null,
             Self::Whole(inner) => inner.zero(),
-        }
-    }
-
-    fn go_name(&self) -> String {
-        match self {
-            Self::Any => "interface {}".to_owned(),
-            Self::Bool => "bool".to_owned(),
-            Self::Int32 => "int32".to_owned(),
-            Self::Int64 => "int64".to_owned(),
-            Self::String => "string".to_owned(),
-            Self::Bytes => "[]uint8".to_owned(),
-            Self::Time => "v1.Time".to_owned(),
-            Self::MicroTime => "v1.MicroTime".to_owned(),
-            Self::Map(item) => format!("map[string]{}", item.go_name()),
-            Self::List(item, _) => format!("[]{}", item.go_name()),
-            Self::Object(_) => "struct".to_owned(),
-            Self::Whole(inner) => inner.go_name(),
-        }
-    }
-
-    /// What Go's reflection calls the type.
-    fn go_kind(&self) -> String {
-        match self {
-            Self::Map(_) => "map".to_owned(),
-            Self::List(..) | Self::Bytes => "slice".to_owned(),
-            Self::Object(_) => "struct".to_owned(),
-            Self::Whole(inner) => inner.go_kind(),
-            plain => plain.go_name(),
         }
     }
 }
@@ -225,6 +231,13 @@ impl Decoder<'_> {
                 let found = found(&value);
                 Err(format!("json: cannot unmarshal {found} into Go value of type string"))
             }
+            (Shape::Quantity, value) => quantity(&value),
+            (Shape::IntOrString, value @ Value::String(_)) => Ok(value),
+            (Shape::IntOrString, Value::Number(number)) if fits_int32(&number) => Ok(number.into()),
+            (Shape::IntOrString, value) => {
+                let found = found(&value);
+                Err(format!("json: cannot unmarshal {found} into Go value of type int32"))
+            }
             (Shape::Map(item), Value::Object(map)) => self.map(item, map),
             (Shape::List(item, _), Value::Array(list)) => self.list(item, list),
             (Shape::Object(fields), Value::Object(map)) => Ok(self.object(fields, map)?.into()),
@@ -237,14 +250,14 @@ impl Decoder<'_> {
 
     fn object(&mut self, schema: &[Field], mut given: Fields) -> Result<Fields, String> {
         let mut fields = Fields::new();
-        for field in schema {
+        for field in schema.iter().filter(|field| !field.is_embedded()) {
             let value = match given.remove(field.name) {
                 None | Some(Value::Null) => None,
                 Some(value) => Some(self.member(field, value)?),
             };
             let kept = match (field.presence, value) {
                 (Presence::WhenNotEmpty, value) => value.filter(|value| !is_empty(value)),
-                (Presence::WhenGiven, value) => value,
+                (Presence::WhenGiven | Presence::Embedded, value) => value,
                 (Presence::Always, value) => Some(value.unwrap_or_else(|| field.shape.zero())),
             };
             if let Some(value) = kept {
@@ -342,72 +355,31 @@ impl Decoder<'_> {
     }
 }
 
-/// What Go's JSON decoder calls a value.
-pub(crate) fn found(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    }
-}
-
-/// The name of the Go type behind a field, as far as it follows from the name of the field.
-fn struct_name(kind: &str, field: &str) -> String {
-    match field {
-        "metadata" => "ObjectMeta".to_owned(),
-        "spec" => format!("{kind}Spec"),
-        "status" => format!("{kind}Status"),
-        "rules" => "PolicyRule".to_owned(),
-        "env" => "EnvVar".to_owned(),
-        field => {
-            let (first, rest) = field.split_at(field.chars().next().map_or(0, char::len_utf8));
-            let plural = field != "preconditions";
-            let rest = if plural { rest.strip_suffix('s').unwrap_or(rest) } else { rest };
-            format!("{}{rest}", first.to_uppercase())
-        }
-    }
-}
-
-/// Why upstream's converter from memory cannot make this of that.
-fn unrestorable(shape: &Shape, value: &Value) -> String {
-    let wanted = shape.go_kind();
-    let found = match value {
-        Value::Number(number) if number.is_i64() => "int64",
-        Value::Number(_) => "float64",
-        Value::Array(_) => "slice",
-        Value::Object(_) => "map",
-        Value::String(_) => "string",
-        Value::Bool(_) | Value::Null => "bool",
-    };
-    match (shape, found) {
-        (Shape::Map(_), found) => format!("cannot restore map from {found}"),
-        (Shape::Object(_), found) => format!("cannot restore struct from: {found}"),
-        (Shape::List(..), found) => format!("cannot restore slice from {found}"),
-        (Shape::Bool | Shape::Int32 | Shape::Int64, "string" | "bool" | "slice" | "map") => {
-            format!("unrecognized type: {wanted}")
-        }
-        (_, found) => format!("cannot convert {found} to {wanted}"),
-    }
-}
-
-/// As Go words it, which counts from the start of the part that is broken.
-pub(crate) fn illegal_base64(error: &DecodeError) -> String {
-    let at = match error {
-        DecodeError::InvalidByte(at, _) => *at,
-        DecodeError::InvalidLastSymbol { offset, .. } => *offset,
-        DecodeError::InvalidLength(length) => length - length % 4,
-        DecodeError::InvalidPadding => 0,
-    };
-    format!("illegal base64 data at input byte {at}")
-}
-
 /// The lower half, as Go converts.
 fn wrapped(number: &Number) -> Value {
     let [a, b, c, d, ..] = number.as_i64().unwrap_or_default().to_le_bytes();
     i32::from_le_bytes([a, b, c, d]).into()
+}
+
+/// An amount, as text.
+fn quantity(value: &Value) -> Result<Value, String> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        value => value.to_string(),
+    };
+    let sign = text.strip_prefix(['+', '-']).unwrap_or(&text);
+    let suffix = sign.trim_start_matches(|char: char| char.is_ascii_digit() || char == '.');
+    let is_number = suffix.len() < sign.len();
+    let exponent = suffix.strip_prefix(['e', 'E']).map(|rest| rest.parse::<i32>());
+    let is_known = ["", "n", "u", "m", "k", "M", "G", "T", "P", "E"].contains(&suffix)
+        || ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"].contains(&suffix)
+        || matches!(exponent, Some(Ok(_)));
+    if is_number && is_known {
+        return Ok(text.into());
+    }
+    Err("quantities must match the regular expression \
+         '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+        .to_owned())
 }
 
 fn fits_int32(number: &Number) -> bool {

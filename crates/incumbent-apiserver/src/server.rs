@@ -15,6 +15,7 @@ use crate::answer::{Payload, object_json};
 use crate::auth::{Grant, Impersonation, Tokens, User};
 use crate::certificates::Authority;
 use crate::fault::{ActiveFault, Fault, Registry};
+use crate::features::Features;
 use crate::form::Form;
 use crate::intake::Intake;
 use crate::listen::{ListenError, Listening, Transport};
@@ -78,7 +79,7 @@ impl ApiServer {
         let metadata = json!({"name": name, "namespace": namespace});
         let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata});
         state.ensure(&account, now);
-        let World { store, tokens } = &mut state.world;
+        let World { store, tokens, .. } = &mut state.world;
         let account = store
             .object(SERVICE_ACCOUNT.table, namespace, name)
             .expect("namespace and name are valid names");
@@ -193,6 +194,7 @@ pub struct Builder {
     admin_token: Option<String>,
     clock: Clock,
     seed: Option<u64>,
+    features: Features,
 }
 
 impl Builder {
@@ -216,13 +218,24 @@ impl Builder {
         Self { seed: Some(seed), ..self }
     }
 
+    /// Turns the feature gate `CoordinatedLeaderElection` on or off; as in Kubernetes 1.36 it is off by default.
+    ///
+    /// While it is off, the server drops the fields `strategy` and `preferredHolder` of a Lease.
+    pub fn coordinated_leader_election(mut self, is_on: bool) -> Self {
+        self.features.coordinated_leader_election = is_on;
+        self
+    }
+
     /// The server.
     #[must_use]
     pub fn build(self) -> ApiServer {
         let admin_token = self.admin_token.unwrap_or_else(random::token);
         let now = (self.clock)();
-        let world =
-            World { store: Store::new(self.history), tokens: Tokens::new(admin_token.clone()) };
+        let world = World {
+            store: Store::new(self.history),
+            tokens: Tokens::new(admin_token.clone()),
+            features: self.features,
+        };
         let mut state = State { world, hub: Hub::default(), requests: Requests::default() };
         for name in ["default", "kube-node-lease", "kube-public", "kube-system"] {
             let metadata = json!({"name": name});
@@ -245,7 +258,13 @@ impl Default for Builder {
         /// Some minutes of a busy election; upstream keeps between 100 and 102,400.
         const HISTORY: usize = 1000;
         let clock = Box::new(Timestamp::now);
-        Self { history: HISTORY, admin_token: None, clock, seed: None }
+        Self {
+            history: HISTORY,
+            admin_token: None,
+            clock,
+            seed: None,
+            features: Features::default(),
+        }
     }
 }
 

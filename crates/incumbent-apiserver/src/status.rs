@@ -87,6 +87,27 @@ impl Status {
             .about(group, plural, name)
     }
 
+    /// Nothing is created in a namespace that is being deleted.
+    pub(crate) fn namespace_terminating(resource: &Resource, name: &str, namespace: &str) -> Self {
+        let (group, plural) = (resource.group, resource.plural);
+        let what = format!(
+            "unable to create new content in namespace {namespace} because it is being terminated"
+        );
+        let cause = Cause {
+            reason: "NamespaceTerminating",
+            message: format!("namespace {namespace} is being terminated"),
+            field: "metadata.namespace".to_owned(),
+        };
+        let details = Details {
+            name: name.to_owned(),
+            group: group.to_owned(),
+            kind: plural.to_owned(),
+            causes: vec![cause],
+            ..Details::default()
+        };
+        Self::forbidden(group, plural, name, &what).with_details(details)
+    }
+
     pub(crate) fn forbidden_path(user: &str, verb: &str, path: &str) -> Self {
         let message = format!("forbidden: User {user:?} cannot {verb} path {path:?}");
         Self::new(403, "Forbidden", escape_html(&message)).with_details(Details::default())
@@ -114,8 +135,10 @@ impl Status {
         Self::new(406, "NotAcceptable", message).with_details(Details::default())
     }
 
-    pub(crate) fn already_exists(resource: &Resource, name: &str) -> Self {
-        let message = format!("{} \"{name}\" already exists", resource.qualified());
+    /// `is_dying` where what is there is only waiting for its finalizers.
+    pub(crate) fn already_exists(resource: &Resource, name: &str, is_dying: bool) -> Self {
+        let dying = if is_dying { "object is being deleted: " } else { "" };
+        let message = format!("{dying}{} \"{name}\" already exists", resource.qualified());
         Self::new(409, "AlreadyExists", message).about(resource.group, resource.plural, name)
     }
 
@@ -205,7 +228,12 @@ impl Status {
 
     /// A query parameter breaks a rule.
     pub(crate) fn invalid_options(kind: &str, cause: Cause) -> Self {
-        Self::invalid("meta.k8s.io", kind, "", vec![cause])
+        Self::invalid_option_set(kind, vec![cause])
+    }
+
+    /// Query parameters that do not go together.
+    pub(crate) fn invalid_option_set(kind: &str, causes: Vec<Cause>) -> Self {
+        Self::invalid("meta.k8s.io", kind, "", causes)
     }
 
     /// A patch that cannot be carried out on this object.
@@ -350,6 +378,16 @@ pub(crate) struct Cause {
 impl Cause {
     /// `value` is shown as JSON: a string in quotes, a number without.
     pub(crate) fn invalid(field: impl Into<String>, value: &Value, why: &str) -> Self {
+        Self::new("FieldValueInvalid", format!("Invalid value: {value}: {why}"), field)
+    }
+
+    /// The same for a Go struct, whose members are shown in their own order.
+    pub(crate) fn invalid_struct(
+        field: impl Into<String>,
+        value: &impl Serialize,
+        why: &str,
+    ) -> Self {
+        let value = serde_json::to_string(value).unwrap_or_default();
         Self::new("FieldValueInvalid", format!("Invalid value: {value}: {why}"), field)
     }
 

@@ -10,12 +10,24 @@ use crate::request::Query;
 use crate::resources::Resource;
 use crate::schema::Fields;
 
-/// A column between the name and the age.
+/// A column besides the name and the age.
 #[derive(Debug)]
 pub(crate) struct Column {
+    pub(crate) shown: Shown,
     pub(crate) name: &'static str,
     pub(crate) description: &'static str,
     pub(crate) cell: fn(&Fields, Timestamp) -> Value,
+}
+
+/// What is in a column, and where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    Text,
+    Number,
+    /// After the age.
+    Last,
+    /// After the age, where `-o wide` asks for it.
+    Wide,
 }
 
 /// What a row says of its object besides the cells.
@@ -87,25 +99,38 @@ const AGE: &str = "CreationTimestamp is a timestamp representing the server time
     https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
 
 fn columns(resource: &Resource) -> Vec<Value> {
-    let column = |name: &str, format: &str, description: &str| {
+    let column = |name: &str, format: &str, description: &str, shown: Shown| {
         json!({
-            "name": name, "type": "string", "format": format, "description": description,
-            "priority": 0,
+            "name": name, "format": format, "description": description,
+            "type": if shown == Shown::Number { "integer" } else { "string" },
+            "priority": i32::from(shown == Shown::Wide),
         })
     };
-    let own = resource.columns.iter().map(|own| column(own.name, "", own.description));
-    let mut columns = vec![column("Name", "name", NAME)];
-    columns.extend(own);
-    columns.push(column("Age", "", AGE));
+    let own = |own: &Column| column(own.name, "", own.description, own.shown);
+    let mut columns = vec![column("Name", "name", NAME, Shown::Text)];
+    columns.extend(before_the_age(resource).map(own));
+    columns.push(column("Age", "", AGE, Shown::Text));
+    columns.extend(after_the_age(resource).map(own));
     columns
 }
 
 fn row(resource: &Resource, fields: &Fields, included: Included, now: Timestamp) -> Value {
+    let own = |column: &Column| (column.cell)(fields, now);
     let mut cells = vec![json!(text(fields, "name"))];
-    cells.extend(resource.columns.iter().map(|column| (column.cell)(fields, now)));
+    cells.extend(before_the_age(resource).map(own));
     let created = age_since(text(fields, "creationTimestamp"), now);
     cells.push(json!(created.as_deref().unwrap_or("<unknown>")));
+    cells.extend(after_the_age(resource).map(own));
     json!({"cells": cells, "object": included.of(fields)})
+}
+
+fn before_the_age(resource: &Resource) -> impl Iterator<Item = &Column> {
+    let is_before = |column: &&Column| matches!(column.shown, Shown::Text | Shown::Number);
+    resource.columns.iter().filter(is_before)
+}
+
+fn after_the_age(resource: &Resource) -> impl Iterator<Item = &Column> {
+    resource.columns.iter().filter(|column| matches!(column.shown, Shown::Last | Shown::Wide))
 }
 
 /// How long ago a time was, as kubectl shows it; none where there is no time.

@@ -1,67 +1,217 @@
-//! The two ways in which Kubernetes writes a time.
+//! The two ways in which Kubernetes writes a time, and how Go reads them.
 
-use jiff::Timestamp;
+use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
 /// `2026-01-01T00:00:00Z`.
 pub(crate) fn seconds(time: Timestamp) -> String {
+    seconds_of(in_utc(time))
+}
+
+/// A message's seconds since 1970 and nanoseconds, as text to the second; none where no time can be so far away.
+pub(crate) fn seconds_since_1970(seconds: i64, nanos: i32) -> Option<String> {
+    since_1970(seconds, nanos).map(seconds_of)
+}
+
+/// The same, to the microsecond.
+pub(crate) fn micros_since_1970(seconds: i64, nanos: i32) -> Option<String> {
+    since_1970(seconds, nanos).map(micros_of)
+}
+
+/// Reads an RFC 3339 time and writes it in UTC, to the second; none for Go's zero time, which is none.
+///
+/// # Errors
+///
+/// What is wrong with it, in Go's words.
+pub(crate) fn parse_seconds(text: &str) -> Result<Option<String>, String> {
+    Ok(Reader::read(text, Fraction::Any)?.map(seconds_of))
+}
+
+/// Reads a time with exactly six digits after the point and writes it in UTC, just so; none for Go's zero time.
+///
+/// # Errors
+///
+/// What is wrong with it, in Go's words.
+pub(crate) fn parse_micros(text: &str) -> Result<Option<String>, String> {
+    Ok(Reader::read(text, Fraction::SixDigits)?.map(micros_of))
+}
+
+fn seconds_of(time: DateTime) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// `2026-01-01T00:00:00.000000Z`.
-pub(crate) fn micros(time: Timestamp) -> String {
+fn micros_of(time: DateTime) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }
 
-/// Reads an RFC 3339 time and writes it in UTC, to the second.
-pub(crate) fn parse_seconds(text: &str) -> Result<String, String> {
-    parse(text).map(seconds).ok_or_else(|| cannot_parse(text, SECONDS))
+/// A [`Timestamp`] ends a day before the year 9999 does; what clients write does not.
+fn in_utc(time: Timestamp) -> DateTime {
+    time.to_zoned(TimeZone::UTC).datetime()
 }
 
-/// Reads a time with exactly six digits after the point and writes it in UTC, just so.
-pub(crate) fn parse_micros(text: &str) -> Result<String, String> {
-    let fraction = text.as_bytes().get(19..26);
-    let six_digits =
-        fraction.is_some_and(|part| part[0] == b'.' && part[1..].iter().all(u8::is_ascii_digit));
-    let zone_follows =
-        text.as_bytes().get(26).is_some_and(|byte| matches!(byte, b'Z' | b'+' | b'-'));
-    let time = if six_digits && zone_follows { parse(text) } else { None };
-    time.map(micros).ok_or_else(|| cannot_parse(text, MICROS))
+fn since_1970(seconds: i64, nanos: i32) -> Option<DateTime> {
+    in_utc(Timestamp::UNIX_EPOCH).checked_add(SignedDuration::new(seconds, nanos)).ok()
 }
 
-/// Go's layouts, in the parts that it looks for one after the other.
-const SECONDS: &[&str] = &["2006", "-", "01", "-", "02", "T", "15", ":", "04", ":", "05", "Z07:00"];
-const MICROS: &[&str] =
-    &["2006", "-", "01", "-", "02", "T", "15", ":", "04", ":", "05", ".000000", "Z07:00"];
-
-fn parse(text: &str) -> Option<Timestamp> {
-    // jiff reads more than RFC 3339 allows, such as a space for the T, or a leap second.
-    let bytes = text.as_bytes();
-    let plain = bytes.get(10) == Some(&b'T') && bytes.get(17..19) != Some(b"60");
-    let time: Timestamp = if plain { text.parse().ok()? } else { return None };
-    let year = time.to_zoned(TimeZone::UTC).year();
-    (0..=9999).contains(&year).then_some(time)
+/// What may come after the seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fraction {
+    Any,
+    SixDigits,
 }
 
-/// Names the first part that is not as the layout has it.
-fn cannot_parse(text: &str, layout: &[&str]) -> String {
-    let mut rest = text;
-    let is_wrong = |part: &&&str| match rest.get(..part.len()) {
-        Some(found) if found.bytes().zip(part.bytes()).all(|(a, b)| is_like(a, b)) => {
-            rest = &rest[part.len()..];
-            false
+impl Fraction {
+    fn layout(self) -> &'static str {
+        match self {
+            Self::Any => "2006-01-02T15:04:05Z07:00",
+            Self::SixDigits => "2006-01-02T15:04:05.000000Z07:00",
         }
-        _ => true,
-    };
-    // What fits and is no time all the same has a month, a day or an hour too many.
-    let part = layout.iter().find(is_wrong).copied().unwrap_or("Z07:00");
-    format!("parsing time {text:?} as {:?}: cannot parse {rest:?} as {part:?}", layout.concat())
+    }
 }
 
-/// A digit stands for any digit.
-fn is_like(found: u8, wanted: u8) -> bool {
-    if wanted.is_ascii_digit() { found.is_ascii_digit() } else { found == wanted }
+/// Reads a text as Go's `time.Parse` does, part by part.
+struct Reader<'a> {
+    text: &'a str,
+    rest: &'a str,
+    fraction: Fraction,
 }
+
+impl<'a> Reader<'a> {
+    fn read(text: &'a str, fraction: Fraction) -> Result<Option<DateTime>, String> {
+        let mut reader = Self { text, rest: text, fraction };
+        let local = reader.date_and_time()?;
+        let east = reader.offset()?;
+        if !reader.rest.is_empty() {
+            return Err(reader.wrong(&format!(": extra text: {:?}", reader.rest)));
+        }
+        let utc = local.checked_sub(east).map_err(|_| reader.out_of_range("year"))?;
+        Ok((utc != ZERO).then_some(utc))
+    }
+
+    fn date_and_time(&mut self) -> Result<DateTime, String> {
+        let year = self.year()?;
+        self.mark("-")?;
+        let month = self.number("01")?;
+        self.in_range(month, 1..=12, "month")?;
+        self.mark("-")?;
+        let day = self.number("02")?;
+        self.mark("T")?;
+        let hour = self.hour()?;
+        self.in_range(hour, 0..=23, "hour")?;
+        self.mark(":")?;
+        let minute = self.number("04")?;
+        self.in_range(minute, 0..=59, "minute")?;
+        self.mark(":")?;
+        let second = self.number("05")?;
+        self.in_range(second, 0..=59, "second")?;
+        let nanos = self.nanos()?;
+        let date = Date::new(year, month, day).map_err(|_| self.out_of_range("day"))?;
+        Ok(date.at(hour, minute, second, nanos))
+    }
+
+    fn year(&mut self) -> Result<i16, String> {
+        let year = self.rest.get(..4).filter(|year| year.bytes().all(|b| b.is_ascii_digit()));
+        let year = year.and_then(|year| year.parse().ok()).ok_or_else(|| self.cannot("2006"))?;
+        self.rest = &self.rest[4..];
+        Ok(year)
+    }
+
+    /// Two digits.
+    fn number(&mut self, part: &str) -> Result<i8, String> {
+        match self.rest.as_bytes() {
+            [a @ b'0'..=b'9', b @ b'0'..=b'9', ..] => {
+                self.rest = &self.rest[2..];
+                Ok(((a - b'0') * 10 + (b - b'0')).cast_signed())
+            }
+            _ => Err(self.cannot(part)),
+        }
+    }
+
+    /// One digit will do.
+    fn hour(&mut self) -> Result<i8, String> {
+        match self.rest.as_bytes() {
+            [a @ b'0'..=b'9', b, ..] if !b.is_ascii_digit() => {
+                self.rest = &self.rest[1..];
+                Ok((a - b'0').cast_signed())
+            }
+            _ => self.number("15"),
+        }
+    }
+
+    fn nanos(&mut self) -> Result<i32, String> {
+        let digits = self
+            .rest
+            .strip_prefix(['.', ','])
+            .map_or(0, |rest| rest.bytes().take_while(u8::is_ascii_digit).count());
+        let taken = match self.fraction {
+            Fraction::SixDigits if digits < 6 => return Err(self.cannot(".000000")),
+            Fraction::SixDigits => 6,
+            Fraction::Any if digits == 0 => return Ok(0),
+            Fraction::Any => digits,
+        };
+        let (digits, rest) = self.rest[1..].split_at(taken);
+        self.rest = rest;
+        Ok(format!("{digits:0<9.9}").parse().unwrap_or_default())
+    }
+
+    /// How far east of UTC.
+    fn offset(&mut self) -> Result<SignedDuration, String> {
+        if let Some(rest) = self.rest.strip_prefix('Z') {
+            self.rest = rest;
+            return Ok(SignedDuration::ZERO);
+        }
+        let number = |tens: &u8, ones: &u8| i64::from((tens - b'0') * 10 + (ones - b'0'));
+        let (sign, hours, minutes) = match self.rest.as_bytes() {
+            [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2, ..]
+                if [h1, h2, m1, m2].iter().all(|digit| digit.is_ascii_digit()) =>
+            {
+                (if *sign == b'-' { -1 } else { 1 }, number(h1, h2), number(m1, m2))
+            }
+            _ => return Err(self.cannot("Z07:00")),
+        };
+        // People write offsets of 24 hours and of 60 minutes; Go takes them.
+        if hours > 24 {
+            return Err(self.out_of_range("time zone offset hour"));
+        }
+        if minutes > 60 {
+            return Err(self.out_of_range("time zone offset minute"));
+        }
+        self.rest = &self.rest[6..];
+        Ok(SignedDuration::from_mins(sign * (hours * 60 + minutes)))
+    }
+
+    fn mark(&mut self, mark: &str) -> Result<(), String> {
+        self.rest = self.rest.strip_prefix(mark).ok_or_else(|| self.cannot(mark))?;
+        Ok(())
+    }
+
+    fn in_range(
+        &self,
+        number: i8,
+        range: std::ops::RangeInclusive<i8>,
+        what: &str,
+    ) -> Result<(), String> {
+        if range.contains(&number) { Ok(()) } else { Err(self.out_of_range(what)) }
+    }
+
+    fn out_of_range(&self, what: &str) -> String {
+        self.wrong(&format!(": {what} out of range"))
+    }
+
+    fn wrong(&self, why: &str) -> String {
+        format!("parsing time {:?}{why}", self.text)
+    }
+
+    /// Names the part of the layout that the text does not have.
+    fn cannot(&self, part: &str) -> String {
+        let (text, rest, layout) = (self.text, self.rest, self.fraction.layout());
+        format!("parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {part:?}")
+    }
+}
+
+/// What Go takes for "never set", and writes as null.
+const ZERO: DateTime = DateTime::constant(1, 1, 1, 0, 0, 0, 0);
 
 #[cfg(test)]
 mod tests {
@@ -69,9 +219,9 @@ mod tests {
 
     #[test]
     fn a_micro_time_has_exactly_six_digits_and_comes_back_in_utc() {
-        let utc = "2026-01-01T00:00:02.123456Z";
-        assert_eq!(parse_micros(utc).as_deref(), Ok(utc));
-        assert_eq!(parse_micros("2026-01-01T02:00:02.123456+02:00").as_deref(), Ok(utc));
+        let utc = Ok(Some("2026-01-01T00:00:02.123456Z".to_owned()));
+        assert_eq!(parse_micros("2026-01-01T00:00:02.123456Z"), utc);
+        assert_eq!(parse_micros("2026-01-01T02:00:02.123456+02:00"), utc);
         for wrong in ["yesterday", "2026-01-01T00:00:02Z", "2026-01-01T00:00:02.5Z", "", "é"] {
             assert!(parse_micros(wrong).is_err(), "{wrong}");
         }
@@ -80,8 +230,18 @@ mod tests {
 
     #[test]
     fn a_time_loses_its_fraction() {
-        assert_eq!(parse_seconds("2026-01-01T00:00:02.9Z").as_deref(), Ok("2026-01-01T00:00:02Z"));
+        let utc = Ok(Some("2026-01-01T00:00:02Z".to_owned()));
+        assert_eq!(parse_seconds("2026-01-01T00:00:02.9Z"), utc);
         assert!(parse_seconds("2026-01-01 00:00:02Z").is_err());
         assert!(parse_seconds("2026-01-01").is_err());
+    }
+
+    #[test]
+    fn the_last_microsecond_of_the_year_9999_is_a_time_in_json_and_in_protobuf() {
+        let last = "9999-12-31T23:59:59.999999Z";
+        assert_eq!(parse_micros(last), Ok(Some(last.to_owned())));
+        assert_eq!(micros_since_1970(253_402_300_799, 999_999_000).as_deref(), Some(last));
+        assert_eq!(seconds_since_1970(253_402_300_800, 0), None);
+        assert_eq!(parse_micros("0001-01-01T00:00:00.000000Z"), Ok(None));
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::schema::{Field, Fields, Shape};
+use crate::schema::{Field, Fields, ListMerge, Shape, find};
 
 /// All that does not fit the schema.
 pub(crate) fn misfits(schema: &[Field], applied: &Fields) -> Vec<String> {
@@ -15,7 +15,7 @@ pub(crate) fn misfits(schema: &[Field], applied: &Fields) -> Vec<String> {
 }
 
 fn member(schema: &[Field], name: &str, value: &Value, path: &str, misfits: &mut Vec<String>) {
-    match schema.iter().find(|field| field.name == name) {
+    match find(schema, name) {
         Some(field) => check(&field.shape, value, path, misfits),
         None => misfits.push(format!("{path}: field not declared in schema")),
     }
@@ -25,7 +25,7 @@ fn check(shape: &Shape, value: &Value, path: &str, misfits: &mut Vec<String>) {
     let expected = match (shape, value) {
         // A time is looked at later.
         (_, Value::Null)
-        | (Shape::Any | Shape::Time | Shape::MicroTime, _)
+        | (Shape::Any | Shape::Time | Shape::MicroTime | Shape::Quantity | Shape::IntOrString, _)
         | (Shape::Bool, Value::Bool(_))
         | (Shape::Int32 | Shape::Int64, Value::Number(_))
         | (Shape::String | Shape::Bytes, Value::String(_)) => return,
@@ -40,9 +40,10 @@ fn check(shape: &Shape, value: &Value, path: &str, misfits: &mut Vec<String>) {
                 check(item, value, &format!("{path}.{name}"), misfits);
             });
         }
-        (Shape::List(item, _), Value::Array(list)) => {
+        (Shape::List(item, how), Value::Array(list)) => {
             return list.iter().enumerate().for_each(|(index, value)| {
-                check(item, value, &format!("{path}[{index}]"), misfits);
+                let entry = entry(*how, value).unwrap_or_else(|| index.to_string());
+                check(item, value, &format!("{path}[{entry}]"), misfits);
             });
         }
         (Shape::Bool, value) => format!("boolean, got &{{{}}}", go_text(value)),
@@ -56,6 +57,20 @@ fn check(shape: &Shape, value: &Value, path: &str, misfits: &mut Vec<String>) {
         (Shape::List(..), value) => format!("list, got &{{{}}}", go_text(value)),
     };
     misfits.push(format!("{path}: expected {expected}"));
+}
+
+/// What tells an entry of a list from the others, as upstream shows it.
+fn entry(how: ListMerge, value: &Value) -> Option<String> {
+    match how {
+        ListMerge::Key(key) => Some(format!("{key}={}", value.get(key)?)),
+        ListMerge::Keys(first, (second, usual)) => {
+            let usual = Value::from(usual);
+            let second_value = value.get(second).unwrap_or(&usual);
+            Some(format!("{first}={},{second}={second_value}", value.get(first)?))
+        }
+        ListMerge::Set => Some(format!("={value}")),
+        ListMerge::Replace => None,
+    }
 }
 
 /// As Go prints what was read from JSON.

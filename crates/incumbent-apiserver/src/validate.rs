@@ -1,5 +1,8 @@
 //! Rules for names, labels and annotations, with upstream's words.
 
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::object::{at, metadata, text};
@@ -25,6 +28,8 @@ pub(crate) enum MetadataRules {
     Core,
     /// The same, but a replace is compared with the old object last.
     CoreLast,
+    /// The same, but a replace is only compared with the old object.
+    CoreChange,
     /// Finalizers need no prefix.
     Plain,
     /// The same, and the kind adds nothing to what is checked of all kinds.
@@ -37,7 +42,7 @@ pub(crate) fn metadata_causes(
     fields: &Fields,
     old: Option<&Fields>,
 ) -> Vec<Cause> {
-    let has_core_finalizers = matches!(rules, MetadataRules::Core | MetadataRules::CoreLast);
+    let has_core_finalizers = !matches!(rules, MetadataRules::Plain | MetadataRules::Once);
     let finalizers = if has_core_finalizers { core_finalizer_causes(fields) } else { Vec::new() };
     let core = |causes: Vec<Cause>| [causes, finalizers.clone()].concat();
     let Some(old) = old else {
@@ -48,6 +53,7 @@ pub(crate) fn metadata_causes(
     let of_kind = match rules {
         MetadataRules::Core => [core(change()), core(content())].concat(),
         MetadataRules::CoreLast => [core(content()), core(change())].concat(),
+        MetadataRules::CoreChange => core(change()),
         MetadataRules::Plain => change(),
         MetadataRules::Once => Vec::new(),
     };
@@ -71,13 +77,13 @@ fn content_causes(fields: &Fields) -> Vec<Cause> {
 fn change_causes(fields: &Fields, old: &Fields) -> Vec<Cause> {
     let uid = unchanged("metadata.uid", text(old, "uid"), text(fields, "uid"));
     let inner = [label_causes(fields), annotation_causes(fields), owner_causes(fields)];
-    uid.into_iter().chain(inner.concat()).collect()
+    new_finalizer_cause(fields, old).into_iter().chain(uid).chain(inner.concat()).collect()
 }
 
 /// What is wrong with a name; nothing if it is good.
 pub(crate) fn name_errors(rule: NameRule, name: &str) -> Vec<String> {
     match rule {
-        NameRule::Subdomain => subdomain_errors(name),
+        NameRule::Subdomain => subdomain_errors(name, CHARACTERS),
         NameRule::Label => dns_label_errors(name),
         NameRule::PathSegment => path_segment_errors(name),
     }
@@ -101,7 +107,7 @@ pub(crate) fn qualified_name_errors(key: &str) -> Vec<String> {
         Some("") => errors.push("prefix part must be non-empty".to_owned()),
         Some(prefix) => {
             errors.extend(
-                subdomain_errors(prefix).into_iter().map(|why| format!("prefix part {why}")),
+                subdomain_errors(prefix, BYTES).into_iter().map(|why| format!("prefix part {why}")),
             );
         }
         None => {}
@@ -122,10 +128,7 @@ pub(crate) fn qualified_name_errors(key: &str) -> Vec<String> {
 
 /// What is wrong with the value of a label.
 pub(crate) fn label_value_errors(value: &str) -> Vec<String> {
-    let mut errors = Vec::new();
-    if value.len() > 63 {
-        errors.push("must be no more than 63 bytes".to_owned());
-    }
+    let mut errors: Vec<String> = length_error(value, 63, BYTES).into_iter().collect();
     if !value.is_empty() && !is_between_alphanumerics(value, is_name_byte) {
         errors.push(
             "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' \
@@ -149,11 +152,17 @@ const QUALIFIED_EXAMPLE: &str = "(e.g. 'MyName',  or 'my.name',  or '123-abc', r
 /// 256 KiB over all keys and values, as upstream.
 const ANNOTATIONS_LIMIT: usize = 256 * 1024;
 
-fn subdomain_errors(name: &str) -> Vec<String> {
-    let mut errors = Vec::new();
-    if name.len() > 253 {
-        errors.push("must be no more than 253 bytes".to_owned());
-    }
+/// What upstream's two copies of this rule count in.
+pub(crate) const CHARACTERS: &str = "characters";
+const BYTES: &str = "bytes";
+
+/// Names the limit if the text is longer, in bytes whatever `unit` says.
+pub(crate) fn length_error(text: &str, limit: usize, unit: &str) -> Option<String> {
+    (text.len() > limit).then(|| format!("must be no more than {limit} {unit}"))
+}
+
+fn subdomain_errors(name: &str, unit: &str) -> Vec<String> {
+    let mut errors: Vec<String> = length_error(name, 253, unit).into_iter().collect();
     if !name.split('.').all(is_between_lower) {
         errors.push(
             "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, \
@@ -167,10 +176,7 @@ fn subdomain_errors(name: &str) -> Vec<String> {
 }
 
 fn dns_label_errors(name: &str) -> Vec<String> {
-    let mut errors = Vec::new();
-    if name.len() > 63 {
-        errors.push("must be no more than 63 bytes".to_owned());
-    }
+    let mut errors: Vec<String> = length_error(name, 63, CHARACTERS).into_iter().collect();
     if !is_between_lower(name) {
         errors.push(
             "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', \
@@ -228,12 +234,33 @@ fn finalizers(fields: &Fields) -> impl Iterator<Item = &str> {
 }
 
 fn finalizer_causes(fields: &Fields) -> Vec<Cause> {
-    finalizers(fields)
-        .flat_map(|name| {
-            let errors = qualified_name_errors(name).into_iter();
-            errors.map(move |why| Cause::invalid("metadata.finalizers", &json!(name), &why))
-        })
-        .collect()
+    const FIELD: &str = "metadata.finalizers";
+    let mut causes = Vec::new();
+    for name in finalizers(fields) {
+        let errors = qualified_name_errors(name);
+        causes.extend(errors.iter().map(|why| Cause::invalid(FIELD, &json!(name), why)));
+    }
+    let has = |wanted| finalizers(fields).any(|name| name == wanted);
+    if has("orphan") && has("foregroundDeletion") {
+        let all: Vec<&str> = finalizers(fields).collect();
+        let why = "finalizer orphan and foregroundDeletion cannot be both set";
+        causes.push(Cause::invalid(FIELD, &json!(all), why));
+    }
+    causes
+}
+
+/// What is being deleted waits for the finalizers that it has, and for no other ones.
+fn new_finalizer_cause(fields: &Fields, old: &Fields) -> Option<Cause> {
+    at(old, "/metadata/deletionTimestamp")?;
+    let known: BTreeSet<&str> = finalizers(old).collect();
+    let new: BTreeSet<&str> = finalizers(fields).filter(|name| !known.contains(name)).collect();
+    let names: Vec<String> = new.iter().map(|name| format!("{name:?}")).collect();
+    let why = format!(
+        "no new finalizers can be added if the object is being deleted, found new finalizers \
+         []string{{{}}}",
+        names.join(", ")
+    );
+    (!new.is_empty()).then(|| Cause::forbidden("metadata.finalizers", &why))
 }
 
 fn core_finalizer_causes(fields: &Fields) -> Vec<Cause> {
@@ -248,23 +275,64 @@ fn core_finalizer_causes(fields: &Fields) -> Vec<Cause> {
         .collect()
 }
 
-fn owner_causes(fields: &Fields) -> Vec<Cause> {
-    let owners = metadata(fields).and_then(|metadata| metadata.get("ownerReferences"));
-    let mut causes = Vec::new();
-    for owner in owners.and_then(Value::as_array).into_iter().flatten() {
-        let text = |member| owner.get(member).and_then(Value::as_str).unwrap_or_default();
-        let api_version = text("apiVersion");
-        if api_version.is_empty()
-            || api_version.ends_with('/')
-            || api_version.matches('/').count() > 1
-        {
-            let field = "metadata.ownerReferences.apiVersion";
-            causes.push(Cause::invalid(field, &json!(api_version), "version must not be empty"));
+/// An owner, with its members in the order in which upstream shows them.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Owner {
+    api_version: String,
+    kind: String,
+    name: String,
+    uid: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    controller: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    block_owner_deletion: Option<bool>,
+}
+
+impl Owner {
+    fn causes(&self) -> Vec<Cause> {
+        const FIELD: &str = "metadata.ownerReferences";
+        let mut causes = Vec::new();
+        let version = &self.api_version;
+        if version.is_empty() || version.ends_with('/') || version.matches('/').count() > 1 {
+            let field = format!("{FIELD}.apiVersion");
+            causes.push(Cause::invalid(field, &json!(version), "version must not be empty"));
         }
-        for member in ["kind", "name", "uid"].into_iter().filter(|member| text(member).is_empty()) {
-            let field = format!("metadata.ownerReferences.{member}");
+        let members = [("kind", &self.kind), ("name", &self.name), ("uid", &self.uid)];
+        for (member, _) in members.iter().filter(|(_, text)| text.is_empty()) {
+            let field = format!("{FIELD}.{member}");
             causes.push(Cause::invalid(field, &json!(""), "must not be empty"));
         }
+        if version == "v1" && self.kind == "Event" {
+            let why = "/v1, Kind=Event is disallowed from being an owner";
+            causes.push(Cause::invalid_struct(FIELD, self, why));
+        }
+        causes
+    }
+}
+
+fn owner_causes(fields: &Fields) -> Vec<Cause> {
+    let owners = metadata(fields).and_then(|metadata| metadata.get("ownerReferences"));
+    let Some(owners) = owners.and_then(|owners| Vec::<Owner>::deserialize(owners).ok()) else {
+        return Vec::new();
+    };
+    let mut causes = Vec::new();
+    let mut first_controller = None;
+    for owner in &owners {
+        causes.extend(owner.causes());
+        if owner.controller != Some(true) {
+            continue;
+        }
+        let this = format!("{}/{}", owner.kind, owner.name);
+        let Some(first) = &first_controller else {
+            first_controller = Some(this);
+            continue;
+        };
+        let why = format!(
+            "Only one reference can have Controller set to true. Found \"true\" in references for \
+             {first} and {this}"
+        );
+        causes.push(Cause::invalid_struct("metadata.ownerReferences", &owners, &why));
     }
     causes
 }

@@ -230,6 +230,78 @@ async fn who_is_refused_is_warned_too() {
     }
 }
 
+/// Read in upstream's code, for a server whose gate is on.
+#[tokio::test]
+async fn with_its_feature_gate_on_a_strategy_is_kept_and_checked() {
+    let server = ApiServer::builder().coordinated_leader_election(true).build();
+    let mut admin = server.service();
+    let mut create = async |name: &str, spec: Value| {
+        let body = json!({"metadata": {"name": name}, "spec": spec});
+        let (code, _, answer) = send(&mut admin, "POST", LEASES, JSON, &body).await;
+        (code, answer["message"].as_str().unwrap_or_default().to_owned(), answer)
+    };
+    let (code, _, kept) =
+        create("good", json!({"strategy": "OldestEmulationVersion", "preferredHolder": "jane"}))
+            .await;
+    assert_eq!((code, &kept["spec"]["preferredHolder"]), (201, &json!("jane")));
+    assert_eq!(create("own", json!({"strategy": "example.com/oldest"})).await.0, 201);
+    for (spec, why) in [
+        (json!({"strategy": "Youngest"}), "supported values: \"OldestEmulationVersion\""),
+        (json!({"strategy": "example.com/"}), "name part must be non-empty"),
+        (json!({"preferredHolder": "jane"}), "may only be specified if `strategy` is defined"),
+    ] {
+        let (code, message, _) = create("bad", spec).await;
+        assert_eq!(code, 422, "{message}");
+        assert!(message.contains(why), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn an_owner_that_is_named_twice_is_kept_once_with_a_warning() {
+    let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"});
+    let owners = json!({"metadata": {"name": "n", "ownerReferences": [owner, owner]}});
+    let mut admin = server();
+    let (code, warning, made) = send(&mut admin, "POST", CM, JSON, &owners).await;
+    assert_eq!((code, &made["metadata"]["ownerReferences"]), (201, &json!([owner])));
+    assert!(warning.contains("contains duplicate entries; API server dedups"), "{warning}");
+    assert!(warning.contains("duplicate UID(s) observed: u"), "{warning}");
+    let path = format!("{CM}/a");
+    let (code, warning, made) = send(
+        &mut admin,
+        "PATCH",
+        &path,
+        MERGE,
+        &json!({
+            "metadata": {"ownerReferences": [owner, owner]}
+        }),
+    )
+    .await;
+    assert_eq!((code, &made["metadata"]["ownerReferences"]), (200, &json!([owner])));
+    assert!(warning.contains("duplicate entries after mutating admission happens"), "{warning}");
+}
+
+#[tokio::test]
+async fn who_creates_what_is_only_stored_is_told_so_once_it_is_stored() {
+    let path = "/apis/apps/v1/namespaces/default/deployments";
+    let template = json!({"metadata": {"labels": {"a": "b"}},
+        "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let body = json!({"metadata": {"name": "d"},
+        "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template}});
+    let mut admin = server();
+    let note = "299 - \"this development server only stores a Deployment: no Pods start\"";
+    let dry = format!("{path}?dryRun=All");
+    let (code, warning, _) = send(&mut admin, "POST", &dry, JSON, &body).await;
+    assert_eq!((code, warning.as_str()), (201, ""));
+    let (code, warning, _) = send(&mut admin, "POST", path, JSON, &body).await;
+    assert_eq!((code, warning.as_str()), (201, note));
+    let (code, warning, _) = send(&mut admin, "POST", path, JSON, &body).await;
+    assert_eq!((code, warning.as_str()), (409, ""));
+    let scaled = json!({"spec": {"replicas": 3}});
+    let one = format!("{path}/d");
+    let (code, warning, scaled) = send(&mut admin, "PATCH", &one, STRATEGIC, &scaled).await;
+    assert_eq!((code, warning.as_str(), &scaled["spec"]["replicas"]), (200, note, &json!(3)));
+}
+
 /// With a ConfigMap and a Lease `a`.
 fn server() -> Service {
     let server = ApiServer::new();

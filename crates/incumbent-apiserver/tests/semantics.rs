@@ -188,6 +188,30 @@ async fn one_asks_as_somebody_else_only_where_a_rule_allows_it() {
 }
 
 #[tokio::test]
+async fn a_write_of_which_all_is_dropped_changes_no_version_however_late_it_comes() {
+    let seconds = Arc::new(AtomicI64::new(1_800_000_000));
+    let clock = seconds.clone();
+    let now = move || Timestamp::from_second(clock.load(Ordering::Relaxed)).unwrap();
+    let mut admin = ApiServer::builder().clock(now).build().service();
+    let mut held = lease("l", json!({}));
+    held["spec"] = json!({"holderIdentity": "john"});
+    send(&mut admin, "POST", LEASES, held.clone()).await;
+    let path = format!("{LEASES}/l");
+    held["spec"]["strategy"] = json!("OldestEmulationVersion");
+    let mut versions = Vec::new();
+    for _ in 0..3 {
+        let mut body = held.clone();
+        let known = get(&mut admin, &path).await.body["metadata"]["resourceVersion"].clone();
+        body["metadata"]["resourceVersion"] = known;
+        let written = send(&mut admin, "PUT", &path, body).await;
+        assert_eq!(written.body["spec"].get("strategy"), None);
+        versions.push(written.body["metadata"]["resourceVersion"].clone());
+        seconds.fetch_add(5, Ordering::Relaxed);
+    }
+    assert_eq!(versions[1], versions[2], "only the first one says who sent the field");
+}
+
+#[tokio::test]
 async fn an_object_with_a_finalizer_goes_when_its_last_finalizer_does() {
     let mut admin = ApiServer::new().service();
     let mut object = config_map("c");

@@ -7,7 +7,7 @@
 //!   on the same token is the same value, and two tokens of a kind are two values. Requests are
 //!   sent with what is bound. `${timeN}` and `${*}` match anything.
 //! - The version of a list and of a bookmark matches anything; managedFields are ignored.
-//! - A table of leases has two columns more than upstream's.
+//! - A table of leases has two columns more than upstream's, and an object that is only stored a warning more.
 //! - All else is equal, no member more and no member less, unless the step says otherwise.
 
 use std::cell::RefCell;
@@ -84,6 +84,16 @@ async fn tables_agree_with_upstream() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn deletion_owners_times_gated_fields_long_names_and_options_agree_with_upstream() {
+    play("metadata-rules").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_only_stored_agrees_with_upstream() {
+    play("stored").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn discovery_agrees_with_upstream() {
     play("discovery").await;
 }
@@ -99,6 +109,9 @@ async fn play(name: &str) {
     assert!(differences.is_empty(), "{name} differs:\n{}", differences.join("\n"));
 }
 
+/// How this server warns of what it only stores.
+const OWN_WARNING: &str = "this development server only stores";
+
 /// Between the steps that are played while a watch is open, as the recorder waited.
 const PAUSE: Duration = Duration::from_millis(150);
 
@@ -111,6 +124,8 @@ struct Player {
 struct Answer {
     status: u16,
     content_type: String,
+    /// Without those that say what this server does not do.
+    warnings: Vec<String>,
     body: Value,
 }
 
@@ -118,7 +133,10 @@ impl Player {
     fn new(transcript: &Value) -> Self {
         let loose = transcript["scenario"] == "discovery";
         let matcher = Rc::new(RefCell::new(Matcher::new(loose)));
-        Self { server: ApiServer::new(), matcher, differences: RefCell::default() }
+        // Recorded with the gate on.
+        let is_coordinated = transcript["featureGates"] == "CoordinatedLeaderElection=true";
+        let server = ApiServer::builder().coordinated_leader_election(is_coordinated).build();
+        Self { server, matcher, differences: RefCell::default() }
     }
 
     async fn steps(&self, steps: &[Value]) {
@@ -156,7 +174,10 @@ impl Player {
         let content_type = content_type.split(';').next().unwrap_or_default().to_owned();
         let text = || Value::from(String::from_utf8_lossy(&bytes).into_owned());
         let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| text());
-        Answer { status: head.status.as_u16(), content_type, body }
+        let warnings = head.headers.get_all(header::WARNING).into_iter();
+        let warnings = warnings.map(|warning| warning.to_str().expect("is text").to_owned());
+        let warnings = warnings.filter(|warning| !warning.contains(OWN_WARNING)).collect();
+        Answer { status: head.status.as_u16(), content_type, warnings, body }
     }
 
     fn request(&self, request: &Value) -> Request<Full<Bytes>> {
@@ -190,6 +211,10 @@ impl Player {
             return self.judge_reason(&wanted["body"], &answer.body);
         }
         same("Content-Type", &wanted["contentType"], &json!(answer.content_type))?;
+        // The older transcripts say nothing of them.
+        if let Some(warnings) = wanted.get("warnings") {
+            same("Warning", warnings, &json!(answer.warnings))?;
+        }
         let found = without_own_columns(&answer.body);
         self.matcher.borrow_mut().require(&wanted["body"], &found, "")
     }

@@ -99,8 +99,24 @@ pub(crate) struct DevServer {
     /// Allow an address that other machines can reach
     #[arg(long)]
     pub(crate) allow_remote: bool,
+    /// Turn a feature gate on or off; there is one, CoordinatedLeaderElection, which is off by default
+    #[arg(long = "feature-gates", value_name = "GATE=BOOL", action = clap::ArgAction::Set, value_parser = feature_gate, default_value = "CoordinatedLeaderElection=false", hide_default_value = true)]
+    pub(crate) coordinated_leader_election: bool,
     #[command(flatten)]
     pub(crate) faults: Faults,
+}
+
+/// As kube-apiserver's flag of the same name.
+fn feature_gate(text: &str) -> Result<bool, String> {
+    match text.split_once('=') {
+        Some(("CoordinatedLeaderElection", value)) => {
+            value.parse().map_err(|_| format!("{value:?} is neither true nor false"))
+        }
+        Some((gate, _)) => {
+            Err(format!("there is no feature gate {gate:?}: only CoordinatedLeaderElection"))
+        }
+        None => Err("a value is missing: CoordinatedLeaderElection=true".to_owned()),
+    }
 }
 
 /// What goes wrong on purpose.

@@ -20,7 +20,7 @@ pub(crate) async fn run(args: args::DevServer) -> anyhow::Result<ExitCode> {
     let transport = if args.http { Transport::Http } else { Transport::Https };
     let server =
         args.faults.seed.map_or_else(ApiServer::builder, |seed| ApiServer::builder().seed(seed));
-    let server = server.build();
+    let server = server.coordinated_leader_election(args.coordinated_leader_election).build();
     for fault in args.faults.all() {
         server.faults().add(fault.clone());
         eprintln!("fault: {fault}");
@@ -46,6 +46,9 @@ pub(crate) async fn run(args: args::DevServer) -> anyhow::Result<ExitCode> {
         );
     }
     eprintln!("Not for production: one process, in memory, everything is lost when it ends.");
+    eprintln!(
+        "Deployments, Services and policies are stored, and nothing acts on them: no Pods start."
+    );
     elect::shutdown_signal().await;
     listening.stop().await;
     Ok(ExitCode::SUCCESS)

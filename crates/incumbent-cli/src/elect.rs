@@ -18,11 +18,20 @@ use crate::{args, output};
 
 pub(crate) async fn run(args: args::Elect) -> anyhow::Result<ExitCode> {
     let timing = args.timing.timing()?;
-    let (client, namespace) = args.cluster.connect().await?;
-    let locks: Result<Vec<_>, _> =
-        args.locks.iter().map(|text| args::lock(&namespace, text)).collect();
-    let locks = locks?;
-    look_patiently(client.clone(), &locks[0]).await?;
+    let set_up = async {
+        let (client, namespace) = args.cluster.connect().await?;
+        let locks = args.locks.iter().map(|text| args::lock(&namespace, text));
+        let locks = locks.collect::<Result<Vec<_>, _>>()?;
+        look_patiently(client.clone(), &locks[0]).await?;
+        Ok::<_, Error>((client, locks))
+    };
+    // One future from here to the end: a signal between two of them would be lost.
+    let mut shutdown = Box::pin(shutdown_signal());
+    let (client, locks) = tokio::select! {
+        biased;
+        () = &mut shutdown => return Ok(ExitCode::SUCCESS),
+        outcome = set_up => outcome?,
+    };
 
     let elections = Elections::new(client);
     // One watch for all asks for more than one for the only lock.
@@ -61,7 +70,13 @@ pub(crate) async fn run(args: args::Elect) -> anyhow::Result<ExitCode> {
             None => pending().await,
         }
     };
-    wait_for(parts, stop, orphaned).await?;
+    let told_to_stop = async {
+        tokio::select! {
+            () = shutdown => {}
+            () = orphaned => {}
+        }
+    };
+    wait_for(parts, stop, told_to_stop).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -131,15 +146,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 async fn wait_for(
     mut parts: JoinSet<anyhow::Result<()>>,
     stop: watch::Sender<bool>,
-    orphaned: impl Future<Output = ()>,
+    told_to_stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let mut first_error = None;
-    let told_to_stop = async {
-        tokio::select! {
-            () = shutdown_signal() => {}
-            () = orphaned => {}
-        }
-    };
     let mut signal = std::pin::pin!(told_to_stop);
     loop {
         let part = tokio::select! {

@@ -28,10 +28,12 @@ Exit codes:
      it was refused as unsafe (step-down), something is wrong (doctor), or a promise
      was broken (demo)
   2  usage: a flag, a name or a timing that cannot work
-  3  the API server cannot be reached or cannot answer now, or nothing says where it is
-  4  a permission is missing, the credentials are not accepted, or an admission webhook or
-     policy refuses or changes the write
-  5  the object or its namespace does not exist, or the namespace is being deleted
+  3  the API server cannot be reached or cannot answer now, or nothing says
+     where it is
+  4  a permission is missing, the credentials are not accepted, or an admission
+     webhook or policy refuses or changes the write
+  5  the object or its namespace does not exist, or the namespace is being
+     deleted
   6  another living process takes part under the same identity
   7  this system refuses: a file, a port, a process
   8  the object, or the quota of its namespace, has no room for more
@@ -43,11 +45,13 @@ pub(crate) const RUN_HELP: &str = "\
 Exit codes:
   the command's own, or 128 plus the number of the signal that ended it; and
    2  usage, before anything was started
-  69  the API server cannot be reached or cannot answer now, or nothing says where it is
+  69  the API server cannot be reached or cannot answer now, or nothing says
+      where it is
   71  this system refuses: a file, a port, a process
+  73  the quota of the namespace has no room for the lock
   75  somebody else leads: --try or --timeout gave up, and nothing was started
-  77  a permission is missing, the credentials are not accepted, or an admission webhook
-      or policy refuses or changes the write
+  77  a permission is missing, the credentials are not accepted, or an admission
+      webhook or policy refuses or changes the write
   78  a name or a timing cannot work, or something does not exist
   79  leadership was lost, and the command stopped (--on-loss exit)
   126, 127  the command cannot be run, or does not exist
@@ -63,8 +67,8 @@ that comes. Who dies in the middle, or fails, may have done it, and it is done t
 Exit codes:
    0  done, now or earlier
   the command's own, where it was run now; and
-  73  the ConfigMap, or the quota of its namespace, has no room for another record, and
-      nothing was started
+  73  the ConfigMap, or the quota of its namespace, has no room for another
+      record, and nothing was started
   75  in progress elsewhere: by whom and since when is printed
   79  leadership was lost, and the command stopped: the next that comes finds it in doubt
   80  in doubt: who ran it died in the middle, or its end could not be recorded
@@ -155,4 +159,26 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .chain()
         .filter_map(|cause| cause.downcast_ref::<io::Error>())
         .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use incumbent::Lock;
+
+    use super::*;
+
+    #[test]
+    fn what_may_pass_or_is_refused_by_a_rule_is_never_called_usage() {
+        let (lock, message) = (|| Lock::lease("default", "a"), || "why".to_owned());
+        for (error, expected) in [
+            (Error::Unreachable { message: message() }, UNREACHABLE),
+            (Error::Unavailable { code: 503, message: message() }, UNREACHABLE),
+            (Error::NotKubernetes { code: 404, message: message() }, UNREACHABLE),
+            (Error::Denied { lock: lock(), verb: "update", message: message() }, FORBIDDEN),
+            (Error::Terminating { namespace: "a".to_owned(), message: message() }, MISSING),
+        ] {
+            assert_eq!(code(&error), expected, "{error}");
+            assert!(!error.hint().is_empty() && !error.hint().contains("verbs"), "{error}");
+        }
+    }
 }

@@ -116,7 +116,7 @@ pub(crate) enum Wait {
 
 impl Runner {
     /// Connects, and takes part as one that only follows; or what a signal meant that came meanwhile.
-    pub(crate) async fn prepare(args: args::Run) -> anyhow::Result<Result<Self, u8>> {
+    pub(crate) async fn prepare(mut args: args::Run) -> anyhow::Result<Result<Self, u8>> {
         // Before anything else: from here on a signal ends this process in order.
         let mut signals = Signals::listen()?;
         adopt_orphans()?;
@@ -125,6 +125,7 @@ impl Runner {
             tracing::warn!("{}; {}", gap.what, gap.hint);
         }
         let timing = args.timing.timing()?;
+        let began = Instant::now();
         let set_up = async {
             let (client, namespace) = args.cluster.connect().await?;
             let lock = args::lock(&namespace, &args.lock)?;
@@ -144,6 +145,8 @@ impl Runner {
             outcome = set_up => outcome?,
             code = told_to_end(&mut signals) => return Ok(Err(code)),
         };
+        // The wait that follows has what is left.
+        args.timeout = args.timeout.map(|patience| patience.saturating_sub(began.elapsed()));
         let current = Current::default();
         let builder = Candidate::builder(client, lock).timing(timing);
         let mut builder = args.candidacy.apply(builder).on_overrun(current.action());

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
-use incumbent::Error;
 use incumbent::survey::{LockView, Sighted, State};
 
 use crate::args::duration;
@@ -63,9 +62,13 @@ pub(crate) async fn run(args: Wait) -> anyhow::Result<ExitCode> {
     let never = Duration::MAX;
     let patience = args.timeout.unwrap_or(never);
     let start = async || args.operator.survey(client.clone(), lock.clone()).await;
+    let late = || {
+        eprintln!("{lock}: not within {patience:?}");
+        Ok(ExitCode::from(exit::NO))
+    };
     let survey = tokio::time::timeout(patience, patiently(&lock.to_string(), start)).await;
-    let late = |_| Err(Error::Unreachable { message: "not within --timeout".to_owned() });
-    let mut survey = survey.unwrap_or_else(late)?;
+    let Ok(survey) = survey else { return late() };
+    let mut survey = survey?;
     get::tell_blind(&survey);
     let first = survey.get(&lock).map(|sighted| sighted.view);
     let came = async {
@@ -87,10 +90,7 @@ pub(crate) async fn run(args: Wait) -> anyhow::Result<ExitCode> {
             output::line(&format!("{lock}: nobody leads"))?;
             Ok(ExitCode::SUCCESS)
         }
-        Err(_) => {
-            eprintln!("{lock}: not within {patience:?}");
-            Ok(ExitCode::from(exit::NO))
-        }
+        Err(_) => late(),
     }
 }
 

@@ -183,9 +183,66 @@ fn an_account_that_may_not_is_told_the_rule_that_is_missing() {
 fn a_server_that_cannot_be_reached_is_said_to_be_so() {
     let mut cluster = Cluster::start();
     cluster.stop();
-    for arguments in ["get", "elect --lock lease/a", "claim configmap/b --as john"] {
+    for arguments in ["get", "status a", "claim configmap/b --as john"] {
         let outcome = cluster.run(arguments);
         assert_refused(&outcome, 3, "cannot reach the API server", "check the server's address");
+    }
+}
+
+/// During a rolling restart of the API server, or where it is overloaded.
+#[test]
+fn what_asks_once_says_that_the_server_cannot_answer_now_and_never_calls_that_usage() {
+    let cluster = Cluster::start();
+    make_blackboard(&cluster);
+    for (fault, arguments) in [
+        ("error=503", "get"),
+        ("error=500", "status a"),
+        ("error=504", "check a"),
+        ("error=429", "history a"),
+        ("error=503", "step-down a --yes"),
+        ("error=503", "pause a --yes"),
+        ("error=500", "claim configmap/blackboard --as john"),
+        ("error=503", "doctor --lock lease/a"),
+    ] {
+        let broken = cluster.server.faults().add(fault.parse().unwrap());
+        let outcome = cluster.run(arguments);
+        assert_refused(&outcome, 3, "the API server cannot answer now", "try again; if it lasts");
+        cluster.server.faults().remove(&broken);
+    }
+    for arguments in ["run --try --lock lease/a -- true", "once configmap/blackboard:k -- true"] {
+        let broken = cluster.server.faults().add("error=503".parse().unwrap());
+        let outcome = cluster.run(arguments);
+        assert_refused(&outcome, 69, "the API server cannot answer now", "try again; if it lasts");
+        cluster.server.faults().remove(&broken);
+    }
+}
+
+#[test]
+fn what_runs_long_waits_for_a_server_that_cannot_answer_yet() {
+    let cluster = Cluster::start();
+    for arguments in
+        ["elect --lock lease/a", "run --lock lease/b -- true", "watch", "wait c --for released"]
+    {
+        for fault in ["error=503", "error=429", "drop=request,by=close"] {
+            let broken = cluster.server.faults().add(fault.parse().unwrap());
+            let mut command = cluster.command(arguments);
+            command.stdout(std::process::Stdio::null());
+            command.stderr(std::process::Stdio::piped());
+            let mut child = command.spawn().unwrap();
+            let mut log = std::io::BufReader::new(child.stderr.take().unwrap());
+            let mut line = String::new();
+            std::io::BufRead::read_line(&mut log, &mut line).unwrap();
+            assert!(line.contains("cannot begin yet: will retry"), "{arguments}, {fault}: {line}");
+            assert!(line.contains("hint="), "{line}");
+            cluster.server.faults().remove(&broken);
+            if arguments.starts_with("run") || arguments.starts_with("wait") {
+                assert!(child.wait().unwrap().success(), "{arguments}, {fault}");
+            } else {
+                assert_eq!(child.try_wait().unwrap(), None, "{arguments}, {fault}");
+                child.kill().unwrap();
+                child.wait().unwrap();
+            }
+        }
     }
 }
 

@@ -136,12 +136,33 @@ fn the_help_and_the_document_explain_faults_in_the_same_words_in_80_columns() {
 }
 
 #[test]
+fn the_fields_of_coordinated_leader_election_are_kept_only_with_their_feature_gate() {
+    if !is_installed("kubectl") {
+        eprintln!("skipped: kubectl is not installed");
+        return;
+    }
+    let lease = "apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata: {name: l}\n\
+                 spec: {strategy: OldestEmulationVersion, preferredHolder: jane}\n";
+    for (gates, kept) in [("", ""), ("--feature-gates CoordinatedLeaderElection=true", "jane")] {
+        let server =
+            DevServer::start(&format!("incumbent dev-server --kubeconfig dev.kubeconfig {gates}"));
+        std::fs::write(server.folder.path().join("lease.yaml"), lease).unwrap();
+        let read = "kubectl get lease l -o jsonpath='{.spec.preferredHolder}'";
+        let outcome = server.run(&format!("kubectl create -f lease.yaml >created && {read}"));
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (0, kept), "{gates}: {outcome:?}");
+    }
+}
+
+#[test]
 fn a_fault_that_is_not_understood_is_a_usage_error_with_the_reason() {
     for (arguments, why) in [
         ("--fault verb=fly,error=500", "verb=fly is not understood"),
         ("--fault error=500,drop=answer", "error and drop are two faults"),
         ("--latency soon", "latency=soon is not understood: 50ms, or 50ms..200ms"),
         ("--error-rate 5", "rate=5 is not understood: 10%, or 0.1%"),
+        ("--feature-gates Other=true", "there is no feature gate \"Other\""),
+        ("--feature-gates CoordinatedLeaderElection=on", "neither true nor false"),
+        ("--feature-gates CoordinatedLeaderElection", "a value is missing"),
     ] {
         let outcome = Outcome::of(incumbent(&format!("dev-server {arguments}")).output().unwrap());
         assert_eq!(outcome.code, 2, "{outcome:?}");

@@ -512,3 +512,53 @@ fn the_leader_s_pod_is_labelled_where_asked_for() {
     assert_eq!(john.process.end(), 0);
     assert_eq!(label(), Value::Null);
 }
+
+/// The state of each child of this process, as the kernel writes it; `Z` is dead and not buried.
+#[cfg(target_os = "linux")]
+fn children(pid: &str) -> Vec<(String, String)> {
+    let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let state = |child: &str| {
+        let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        let state = stat.rsplit_once(") ").map(|(_, rest)| rest[..1].to_owned());
+        (child.to_owned(), state.unwrap_or_default())
+    };
+    list.unwrap_or_default().split_whitespace().map(state).collect()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn as_process_1_of_a_container_it_buries_the_orphans_of_its_hooks_and_ends_as_asked() {
+    let cluster = Cluster::start();
+    let own = ["--pid", "--fork", "--kill-child", "--mount-proc"];
+    let allowed = std::process::Command::new("unshare").args(own).arg("true").output();
+    if !allowed.is_ok_and(|output| output.status.success()) {
+        return support::peers::missing("a PID namespace", "making one needs root");
+    }
+    let (hook, orphaned) =
+        (cluster.folder.path().join("hook"), cluster.folder.path().join("orphaned"));
+    let script = format!("#!/bin/sh\n(sleep 0.2; echo >> {}) &\n", orphaned.display());
+    std::fs::write(&hook, script).unwrap();
+    std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let inside = cluster.command(&format!(
+        "sidecar --lock lease/z --identity me --listen unix:{} --on-elected {}",
+        cluster.folder.path().join("socket").display(),
+        hook.display()
+    ));
+    let mut command = std::process::Command::new("unshare");
+    command.args(own).arg(inside.get_program()).args(inside.get_args());
+    command.env("KUBECONFIG", cluster.kubeconfig()).stderr(std::process::Stdio::null());
+    let mut outer = command.spawn().unwrap();
+    let outer_pid = outer.id().to_string();
+    let first =
+        until("process 1 is there", || children(&outer_pid).first().map(|(pid, _)| pid.clone()));
+    until("the orphan has ended", || orphaned.exists().then_some(()));
+    until("the orphan is buried", || {
+        let all = children(&first);
+        (!all.is_empty() && all.iter().all(|(_, state)| state != "Z")).then_some(())
+    });
+    let pid = rustix::process::Pid::from_raw(first.parse().unwrap()).unwrap();
+    rustix::process::kill_process(pid, Signal::TERM).unwrap();
+    assert!(outer.wait().unwrap().success());
+    let lease = "/apis/coordination.k8s.io/v1/namespaces/default/leases/z";
+    assert_eq!(cluster.stored(lease).unwrap()["spec"]["holderIdentity"], "", "it was given back");
+}

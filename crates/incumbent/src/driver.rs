@@ -476,14 +476,12 @@ impl Driver {
         }
     }
 
-    /// Whether the log was not told this yet of requests of this kind.
+    /// Whether the log was not told this yet, of whatever kind of request.
     fn is_news(&mut self, what: &'static str, text: &str) -> bool {
-        if self.troubles.iter().any(|(kind, told)| *kind == what && told == text) {
-            return false;
-        }
+        let is_told = self.troubles.iter().any(|(_, told)| told == text);
         self.troubles.retain(|(kind, _)| *kind != what);
         self.troubles.push((what, text.to_owned()));
-        true
+        !is_told
     }
 
     fn on_news(&mut self, news: Option<News>) -> Input {

@@ -16,9 +16,11 @@ use crate::error::Error;
 use crate::lock::Lock;
 
 mod look;
+mod rehearsal;
 mod view;
 
 use look::{Found, Heard, Look, Lookout};
+pub use rehearsal::rehearse;
 pub use view::{LockView, Registration};
 
 /// Which locks to look at.

@@ -192,7 +192,7 @@ async fn another_holder_or_a_deleted_lock_ends_the_term_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn what_others_wrote_into_the_lock_survives_and_costs_nothing() {
-    let server = ApiServer::new();
+    let server = ApiServer::builder().coordinated_leader_election(true).build();
     let mut john = candidate(&server, "john");
     let leadership = john.campaign().await.unwrap();
     let foreign = json!({

@@ -2,11 +2,15 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::Method;
 use incumbent::{Candidate, Clock, Elections, Leadership, Lock};
 use incumbent_apiserver::{ApiServer, Verb};
 use serde_json::json;
+use support::between::{self, Fate, Passing};
 use support::{Line, Recorder, builder, candidate, client, client_on, patch, seconds};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -257,16 +261,37 @@ async fn a_candidate_that_starts_while_the_server_is_overloaded_waits_for_it() {
     }
 }
 
+/// A proxy has no `Status` to send.
+fn too_large(code: u16) -> String {
+    match code {
+        413 => "<html>413 Request Entity Too Large</html>".to_owned(),
+        _ => json!({
+            "kind": "Status", "code": code, "reason": "Invalid",
+            "message": "Lease \"lock\" is invalid: metadata.annotations: Too long: may not be more than 262144 bytes",
+        })
+        .to_string(),
+    }
+}
+
 /// A lock with as much of others' data as fits: 413 by a proxy, 422 by the API server.
 #[tokio::test(start_paused = true)]
 async fn a_leader_whose_renewals_are_refused_as_too_large_stops_in_time_and_does_not_spin() {
     for code in [413, 422] {
-        let (server, recorder) = (ApiServer::new(), Recorder::default());
-        let mut john = builder(recorder.client(&server), "john").build().unwrap();
+        let server = ApiServer::new();
+        let (sent, is_full) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (counted, refuses) = (sent.clone(), is_full.clone());
+        let rule = move |passing: &Passing| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            match passing.method == Method::PUT && refuses.load(Ordering::Relaxed) {
+                true => Fate::Answer(code, too_large(code)),
+                false => Fate::Forward(passing.body.clone()),
+            }
+        };
+        let mut john = builder(between::client(&server, rule), "john").build().unwrap();
         let leadership = john.campaign().await.unwrap();
         seconds(1.0).await;
-        recorder.refuse_updates_with(code);
-        let known = recorder.sent().len();
+        is_full.store(true, Ordering::Relaxed);
+        let known = sent.load(Ordering::Relaxed);
         let before = Instant::now();
         leadership.lost().await;
         assert!(before.elapsed() <= Duration::from_secs(10), "{code}: {:?}", before.elapsed());
@@ -274,10 +299,10 @@ async fn a_leader_whose_renewals_are_refused_as_too_large_stops_in_time_and_does
         let campaign = tokio::spawn(async move { (john.campaign().await.unwrap(), john) });
         seconds(60.0).await;
         assert!(!campaign.is_finished());
-        let asked = recorder.sent().len() - known;
+        let asked = sent.load(Ordering::Relaxed) - known;
         assert!((10..=40).contains(&asked), "{code}: {asked} requests in a minute");
         // There is room again.
-        recorder.refuse_nothing();
+        is_full.store(false, Ordering::Relaxed);
         seconds(20.0).await;
         assert!(campaign.is_finished(), "{code}");
     }

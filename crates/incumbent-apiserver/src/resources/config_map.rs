@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::{METADATA, Resource, TEXTS, USUAL};
 use crate::schema::{Field, Fields, Shape};
 use crate::status::Cause;
-use crate::table::Column;
+use crate::table::{Column, Shown};
+use crate::validate::{CHARACTERS, length_error};
 
 pub(crate) const CONFIG_MAP: Resource = Resource {
     kind: "ConfigMap",
@@ -21,6 +22,7 @@ pub(crate) const CONFIG_MAP: Resource = Resource {
         Field::plain(3, "binaryData", Shape::Map(&Shape::Bytes)),
     ],
     columns: &[Column {
+        shown: Shown::Text,
         name: "Data",
         description: "Data contains the configuration data. Each key must consist of alphanumeric \
                       characters, '-', '_' or '.'. Values with non-UTF-8 byte sequences must use \
@@ -65,10 +67,7 @@ fn validate(fields: &Fields, old: Option<&Fields>) -> Vec<Cause> {
 }
 
 fn key_causes(field: &str, key: &str) -> Vec<Cause> {
-    let mut errors = Vec::new();
-    if key.len() > 253 {
-        errors.push("must be no more than 253 bytes".to_owned());
-    }
+    let mut errors: Vec<String> = length_error(key, 253, CHARACTERS).into_iter().collect();
     let is_key_byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if key.is_empty() || !key.bytes().all(is_key_byte) {
         errors.push(

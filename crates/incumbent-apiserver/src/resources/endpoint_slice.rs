@@ -9,7 +9,7 @@ use super::{METADATA, NAMES, Resource, TEXTS, USUAL};
 use crate::object::{at, metadata_mut, text_at};
 use crate::schema::{Field, Fields, ListMerge, Shape};
 use crate::status::Cause;
-use crate::table::{Column, cell};
+use crate::table::{Column, Shown, cell};
 use crate::validate::MetadataRules;
 
 pub(crate) const ENDPOINT_SLICE: Resource = Resource {
@@ -28,11 +28,13 @@ pub(crate) const ENDPOINT_SLICE: Resource = Resource {
     metadata_rules: MetadataRules::Plain,
     columns: &[
         Column {
+            shown: Shown::Text,
             name: "AddressType",
             description: "addressType specifies the type of address carried by this EndpointSlice.",
             cell: |fields, _| cell(fields, "/addressType"),
         },
         Column {
+            shown: Shown::Text,
             name: "Ports",
             description: "ports specifies the list of network ports exposed by each endpoint in this \
                           slice.",
@@ -43,6 +45,7 @@ pub(crate) const ENDPOINT_SLICE: Resource = Resource {
             },
         },
         Column {
+            shown: Shown::Text,
             name: "Endpoints",
             description: "endpoints is a list of unique endpoints in this slice.",
             cell: |fields, _| {

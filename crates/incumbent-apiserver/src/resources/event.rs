@@ -6,7 +6,7 @@ use super::{Conversion, METADATA, MissingOnUpdate, Resource, USUAL};
 use crate::object::{at, text, text_at};
 use crate::schema::{Field, Fields, Shape, conform};
 use crate::status::Cause;
-use crate::table::{Column, cell};
+use crate::table::{Column, Shown, cell};
 use crate::validate::MetadataRules;
 
 /// The stored form.
@@ -34,9 +34,20 @@ pub(crate) const CORE_EVENT: Resource = Resource {
         ("type", "/type"),
     ],
     columns: &[
-        Column { name: "Type", description: "", cell: |fields, _| cell(fields, "/type") },
-        Column { name: "Reason", description: "", cell: |fields, _| cell(fields, "/reason") },
         Column {
+            shown: Shown::Text,
+            name: "Type",
+            description: "",
+            cell: |fields, _| cell(fields, "/type"),
+        },
+        Column {
+            shown: Shown::Text,
+            name: "Reason",
+            description: "",
+            cell: |fields, _| cell(fields, "/reason"),
+        },
+        Column {
+            shown: Shown::Text,
             name: "Object",
             description: "",
             cell: |fields, _| {
@@ -44,7 +55,12 @@ pub(crate) const CORE_EVENT: Resource = Resource {
                 format!("{kind}/{}", text_at(fields, "/involvedObject/name")).into()
             },
         },
-        Column { name: "Message", description: "", cell: |fields, _| cell(fields, "/message") },
+        Column {
+            shown: Shown::Text,
+            name: "Message",
+            description: "",
+            cell: |fields, _| cell(fields, "/message"),
+        },
     ],
     validate: validate_core,
     ..USUAL

@@ -1,13 +1,13 @@
 //! Lease: who holds what, until when. This server only stores it.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{METADATA, MissingOnUpdate, Resource, USUAL, UnversionedUpdate};
 use crate::object::{at, text_at};
 use crate::schema::{Field, Fields, Shape};
 use crate::status::Cause;
-use crate::table::{Column, age_since, cell};
-use crate::validate::MetadataRules;
+use crate::table::{Column, Shown, age_since, cell};
+use crate::validate::{MetadataRules, qualified_name_errors};
 
 pub(crate) const LEASE: Resource = Resource {
     group: "coordination.k8s.io",
@@ -22,6 +22,7 @@ pub(crate) const LEASE: Resource = Resource {
     unversioned_update: UnversionedUpdate::Refuse,
     columns: &[
         Column {
+            shown: Shown::Text,
             name: "Holder",
             description: "holderIdentity contains the identity of the holder of a current lease. \
                           If Coordinated Leader Election is used, the holder identity must be \
@@ -30,6 +31,7 @@ pub(crate) const LEASE: Resource = Resource {
         },
         // Upstream shows only the holder; whoever watches an election wants to see these too.
         Column {
+            shown: Shown::Text,
             name: "Renewed",
             description: "How long ago the holder renewed the lease, by the clock of the holder.",
             cell: |fields, now| {
@@ -37,6 +39,7 @@ pub(crate) const LEASE: Resource = Resource {
             },
         },
         Column {
+            shown: Shown::Text,
             name: "Transitions",
             description: "How often the lease went from one holder to another.",
             cell: |fields, _| known(at(fields, "/spec/leaseTransitions").cloned()),
@@ -72,9 +75,27 @@ fn validate(fields: &Fields, _old: Option<&Fields>) -> Vec<Cause> {
         let field = "spec.leaseTransitions";
         causes.push(Cause::invalid(field, &count.into(), "must be greater than or equal to 0"));
     }
-    if at(fields, "/spec/preferredHolder").is_some() && at(fields, "/spec/strategy").is_none() {
+    let strategy = text_at(fields, "/spec/strategy");
+    if at(fields, "/spec/strategy").is_some() {
+        causes.extend(strategy_causes(strategy));
+    }
+    if !text_at(fields, "/spec/preferredHolder").is_empty() && strategy.is_empty() {
         let why = "may only be specified if `strategy` is defined";
         causes.push(Cause::forbidden("spec.preferredHolder", why));
     }
     causes
+}
+
+/// One of Kubernetes' own, or `DOMAIN/NAME`.
+fn strategy_causes(strategy: &str) -> Vec<Cause> {
+    // Upstream names the field twice.
+    const FIELD: &str = "spec.strategy.strategy";
+    if !strategy.contains('/') {
+        let known = ["OldestEmulationVersion"];
+        let is_known = known.contains(&strategy);
+        let cause = || Cause::unsupported(FIELD, &json!(strategy), &known);
+        return (!is_known).then(cause).into_iter().collect();
+    }
+    let errors = qualified_name_errors(strategy);
+    errors.iter().map(|why| Cause::invalid(FIELD, &json!(strategy), why)).collect()
 }

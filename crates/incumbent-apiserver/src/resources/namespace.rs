@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Deletion, METADATA, NAMES, Part, Resource, STATUS, Scope, USUAL};
 use crate::object::{map_mut, metadata_mut, text};
 use crate::schema::{Field, Fields, Shape};
-use crate::table::{Column, cell};
+use crate::table::{Column, Shown, cell};
 use crate::validate::{MetadataRules, NameRule};
 
 pub(crate) const NAMESPACE: Resource = Resource {
@@ -27,6 +27,7 @@ pub(crate) const NAMESPACE: Resource = Resource {
     deletion: Deletion::Namespace,
     more_selectable: &[("status.phase", "/status/phase")],
     columns: &[Column {
+        shown: Shown::Text,
         name: "Status",
         description: "The status of the namespace",
         cell: |fields, _| cell(fields, "/status/phase"),

@@ -6,7 +6,7 @@ use super::{METADATA, MissingOnUpdate, NAMES, Resource, Scope, USUAL};
 use crate::object::{map_mut, text_at};
 use crate::schema::{Field, Fields, ListMerge, Shape};
 use crate::status::Cause;
-use crate::table::Column;
+use crate::table::{Column, Shown};
 use crate::validate::{MetadataRules, NameRule};
 
 pub(crate) const GROUP: &str = "rbac.authorization.k8s.io";
@@ -68,6 +68,7 @@ const USUAL_BINDING: Resource = Resource {
         Field::always(3, "roleRef", Shape::Whole(&Shape::Object(ROLE_REF))),
     ],
     columns: &[Column {
+        shown: Shown::Text,
         name: "Role",
         description: "The role that is bound",
         cell: |fields, _| {

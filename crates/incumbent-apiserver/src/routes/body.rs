@@ -191,7 +191,6 @@ const CORE_KINDS: &[&str] = &[
     "ReplicationController",
     "ResourceQuota",
     "Secret",
-    "Service",
 ];
 
 fn internal_group(group: &str) -> &str {

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::body::Body;
-use super::options::{DryRun, dry_run, selection};
+use super::options::{DryRun, check_list_options, dry_run, selection};
 use super::read::{existing, selected};
 use super::write::{MODIFIED, commit};
 use super::{Call, Spot, World};
@@ -57,6 +57,7 @@ pub(super) fn collection(
 ) -> Result<Answer, Status> {
     let options = Options::read(call)?;
     let selection = selection(&call.target.query, spot.resource, spot.namespace())?;
+    check_list_options(&call.target.query)?;
     let version = world.store.version();
     let items = selected(&world.store, spot, &selection);
     for object in &items {
@@ -143,6 +144,7 @@ fn delete_namespace(
         return Err(Status::forbidden(resource.group, resource.plural, name, why));
     }
     let mut marked = marked(namespace, now, 0);
+    metadata_mut(&mut marked).remove("deletionGracePeriodSeconds");
     marked.insert("status".to_owned(), json!({"phase": "Terminating"}));
     let shown = store
         .replace(resource.table, namespace.version(), marked)
@@ -153,6 +155,9 @@ fn delete_namespace(
         for object in inside {
             remove(store, inner, &object)?;
         }
+    }
+    if at(shown.fields(), "/metadata/finalizers").is_some() {
+        return Ok((Outcome::Pending, shown));
     }
     remove(store, resource, &shown)?;
     Ok((Outcome::Gone, shown))

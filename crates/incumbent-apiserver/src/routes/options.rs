@@ -146,32 +146,77 @@ pub(super) fn parse_version(text: &str) -> Result<u64, Status> {
 
 /// What a list is to show.
 pub(super) fn list_version(query: &Query) -> Result<ReadVersion, Status> {
-    let refuse = |cause| Err(Status::invalid_options("ListOptions", cause));
-    if query.text("sendInitialEvents").is_some() {
-        let why = "sendInitialEvents is forbidden for list";
-        return refuse(Cause::forbidden("sendInitialEvents", why));
-    }
     let named = query.text("resourceVersion").is_some();
     let version = version(query).map_err(|status| {
         Status::bad_request(format!("invalid resource version: {}", status.message()))
     })?;
-    match query.text("resourceVersionMatch") {
-        None if !named => Ok(ReadVersion::Newest),
-        None | Some("NotOlderThan") if named => Ok(ReadVersion::NotOlderThan(version)),
-        Some("Exact") if named && version == 0 => refuse(Cause::forbidden(
-            "resourceVersionMatch",
-            "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
-        )),
-        Some("Exact") if named => Ok(ReadVersion::Exactly(version)),
-        Some("Exact" | "NotOlderThan") => refuse(Cause::forbidden(
-            "resourceVersionMatch",
-            "resourceVersionMatch is forbidden unless resourceVersion is provided",
-        )),
-        other => refuse(Cause::unsupported(
-            "resourceVersionMatch",
-            &json!(other),
-            &["Exact", "NotOlderThan"],
-        )),
+    Ok(match query.text("resourceVersionMatch") {
+        Some("Exact") => ReadVersion::Exactly(version),
+        _ if named => ReadVersion::NotOlderThan(version),
+        _ => ReadVersion::Newest,
+    })
+}
+
+/// Upstream's `ValidateListOptions`.
+pub(super) fn check_list_options(query: &Query) -> Result<(), Status> {
+    let version = query.text("resourceVersion");
+    let mut causes = Vec::new();
+    if let Some(wanted) = query.text("resourceVersionMatch") {
+        if version.is_none() {
+            let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+            causes.push(Cause::forbidden(MATCH, why));
+        }
+        causes.extend(continued_match_cause(query));
+        if !matches!(wanted, "Exact" | "NotOlderThan") {
+            let known = ["Exact", "NotOlderThan", ""];
+            causes.push(Cause::unsupported(MATCH, &json!(wanted), &known));
+        }
+        if wanted == "Exact" && version == Some("0") {
+            let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+            causes.push(Cause::forbidden(MATCH, why));
+        }
+    }
+    if query.text("sendInitialEvents").is_some() {
+        let why = "sendInitialEvents is forbidden for list";
+        causes.push(Cause::forbidden("sendInitialEvents", why));
+    }
+    refuse_options(causes)
+}
+
+/// The same for a watch.
+pub(super) fn check_watch_options(query: &Query) -> Result<(), Status> {
+    let asks = query.text("sendInitialEvents").is_some();
+    let wanted = query.text("resourceVersionMatch");
+    let mut causes = Vec::new();
+    if asks && wanted != Some("NotOlderThan") {
+        let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+        causes.push(Cause::forbidden(MATCH, why));
+    }
+    if let Some(wanted) = wanted {
+        if !asks {
+            let why =
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+            causes.push(Cause::forbidden(MATCH, why));
+        }
+        if wanted != "NotOlderThan" {
+            causes.push(Cause::unsupported(MATCH, &json!(wanted), &["NotOlderThan"]));
+        }
+        causes.extend(continued_match_cause(query));
+    }
+    refuse_options(causes)
+}
+
+const MATCH: &str = "resourceVersionMatch";
+
+fn continued_match_cause(query: &Query) -> Option<Cause> {
+    query.text("continue")?;
+    Some(Cause::forbidden(MATCH, "resourceVersionMatch is forbidden when continue is provided"))
+}
+
+fn refuse_options(causes: Vec<Cause>) -> Result<(), Status> {
+    match causes.as_slice() {
+        [] => Ok(()),
+        _ => Err(Status::invalid_option_set("ListOptions", causes)),
     }
 }
 

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use super::options::{Continue, ReadVersion, list_version, selection, version};
+use super::options::{
+    Continue, ReadVersion, check_list_options, check_watch_options, list_version, selection,
+    version,
+};
 use super::{Call, Spot, World};
 use crate::answer::{Answer, Bookmarks, List, NextPage, WatchStart};
 use crate::object::Object;
 use crate::request::Query;
 use crate::selector::Selection;
-use crate::status::{Cause, Status};
+use crate::status::Status;
 use crate::store::{Change, ChangeKind, Store};
 
 pub(super) fn get(world: &World, call: &Call, spot: &Spot) -> Result<Answer, Status> {
@@ -26,6 +29,7 @@ pub(super) fn existing<'a>(store: &'a Store, spot: &Spot) -> Result<&'a Arc<Obje
 pub(super) fn list(world: &World, call: &Call, spot: &Spot) -> Result<Answer, Status> {
     let (store, query) = (&world.store, &call.target.query);
     let selection = selection(query, spot.resource, spot.namespace())?;
+    check_list_options(query)?;
     let limit = query.number("limit").map_err(Status::bad_request)?.unwrap_or(0);
     let limit = usize::try_from(limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
     query.number("timeoutSeconds").map_err(Status::bad_request)?;
@@ -168,19 +172,12 @@ enum InitialEvents {
 }
 
 fn initial_events(query: &Query) -> Result<InitialEvents, Status> {
-    let refuse = |why| {
-        Err(Status::invalid_options("ListOptions", Cause::forbidden("resourceVersionMatch", why)))
-    };
-    let said = query.text("sendInitialEvents").is_some();
-    match query.text("resourceVersionMatch") {
-        Some(_) if !said => refuse(
-            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-        ),
-        None if !said => Ok(InitialEvents::Unsaid),
-        Some("NotOlderThan") if query.flag("sendInitialEvents") => Ok(InitialEvents::Wanted),
-        Some("NotOlderThan") => Ok(InitialEvents::Unwanted),
-        _ => refuse("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"),
-    }
+    check_watch_options(query)?;
+    Ok(match query.text("sendInitialEvents") {
+        None => InitialEvents::Unsaid,
+        Some(_) if query.flag("sendInitialEvents") => InitialEvents::Wanted,
+        Some(_) => InitialEvents::Unwanted,
+    })
 }
 
 fn all_as_added(

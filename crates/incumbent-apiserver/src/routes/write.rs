@@ -4,33 +4,56 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::body::{Body, Decoded, check_kind, decode_object, strict};
-use super::options::{DryRun, FieldValidation, dry_run, field_validation, parse_version, writer};
+use super::body::{Body, Decoded, decode_object};
+use super::options::{DryRun, dry_run, field_validation, parse_version, writer};
+use super::patch_kind::PatchKind;
 use super::read::existing;
 use super::{Call, Spot, World, authorize_as};
 use crate::answer::Answer;
-use crate::json_patch::{self, JsonPatchError};
 use crate::managed::Writer;
 use crate::object::{Object, at, metadata_mut, text};
 use crate::request::Verb;
 use crate::resources::namespace::NAMESPACE;
 use crate::resources::{MissingOnUpdate, Part, Resource, UnversionedUpdate};
-use crate::schema::{self, Fields, Words};
+use crate::schema::Fields;
 use crate::status::{Cause, Status};
 use crate::store::{Refused, Store};
-use crate::typed::go_text;
-use crate::{patch, random, rbac, time, validate};
+use crate::{random, rbac, time, validate};
 
 pub(super) fn create(world: &mut World, call: &mut Call, spot: &Spot) -> Result<Answer, Status> {
     let dry = dry_run(&call.target.query, "CreateOptions")?;
-    let Decoded { mut fields, warnings } = decode(call, spot.resource, "CreateOptions")?;
+    let Decoded { mut fields, mut warnings } = decode(call, spot.resource, "CreateOptions")?;
     metadata_mut(&mut fields).remove("selfLink");
+    warnings.extend(take_owners_twice_named(&mut fields, ""));
     let writer = writer(call, spot, Part::Main, "CreateOptions")?;
     let made = check_namespace(&fields, spot).and_then(|()| {
         let is_versioned = parse_version(text(&fields, "resourceVersion")).is_ok_and(|it| it != 0);
         add(world, &writer, spot, fields, dry, is_versioned)
     });
     warned(made.map(|object| Answer::object(201, spot.resource, object)), warnings)
+}
+
+/// Leaves each owner once, and warns of those that were there twice.
+fn take_owners_twice_named(fields: &mut Fields, when: &str) -> Option<String> {
+    let owners = metadata_mut(fields).get_mut("ownerReferences").and_then(Value::as_array_mut)?;
+    let mut twice = Vec::new();
+    let mut once: Vec<Value> = Vec::new();
+    for owner in owners.drain(..) {
+        if once.contains(&owner) {
+            twice.push(owner["uid"].as_str().unwrap_or_default().to_owned());
+        } else {
+            once.push(owner);
+        }
+    }
+    *owners = once;
+    let uids = twice.join(", ");
+    (!twice.is_empty()).then(|| {
+        format!(
+            ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner \
+             references in 1.20+, and may reject such requests as early as 1.24; please fix your \
+             requests; duplicate UID(s) observed: {uids}"
+        )
+    })
 }
 
 /// What is said of the body is said with a refusal too.
@@ -48,7 +71,8 @@ pub(super) fn update(
     part: Part,
 ) -> Result<Answer, Status> {
     let dry = dry_run(&call.target.query, "UpdateOptions")?;
-    let Decoded { fields, warnings } = decode(call, spot.resource, "UpdateOptions")?;
+    let Decoded { mut fields, mut warnings } = decode(call, spot.resource, "UpdateOptions")?;
+    warnings.extend(take_owners_twice_named(&mut fields, ""));
     let writer = writer(call, spot, part, "UpdateOptions")?;
     warned(put(world, call, spot, part, &writer, fields, dry), warnings)
 }
@@ -110,7 +134,9 @@ pub(super) fn patch(
         Body::Json(patch) => patch,
         Body::Broken { why, .. } => return Err(kind.undecodable(&why)),
     };
-    let Decoded { fields, warnings } = kind.patched(resource, &current, patch, validation)?;
+    let patched = kind.patched(resource, &current, patch, validation)?;
+    let Decoded { mut fields, mut warnings } = patched;
+    warnings.extend(take_owners_twice_named(&mut fields, " after mutating admission happens"));
     let patched = check_name(&fields, spot)
         .and_then(|()| check_namespace(&fields, spot))
         .and_then(|()| replace(world, &writer, spot, &current, fields, part, dry));
@@ -132,6 +158,7 @@ pub(super) fn add(
     let mut fields = stored(resource, fields);
     enter_namespace(&world.store, &mut fields, spot)?;
     let name = new_name(&world.store, resource, &fields);
+    check_namespace_lives(&world.store, resource, &fields)?;
     let metadata = metadata_mut(&mut fields);
     metadata.extend(name.map(|name| ("name".to_owned(), name.into())));
     metadata.insert("uid".to_owned(), random::uid().into());
@@ -141,10 +168,13 @@ pub(super) fn add(
     }
     writer.record(resource, None, &mut fields);
     (resource.prepare_create)(&mut fields);
+    world.features.drop_disabled(resource, &mut fields, None);
     check_rules(resource, &fields, None)?;
     check_grant(&world.store, writer, resource, None, &fields)?;
     let name = text(&fields, "name").to_owned();
-    let exists = || Status::already_exists(resource, &name);
+    let there = world.store.object(resource.table, spot.namespace(), &name).cloned();
+    let is_dying = there.as_ref().is_some_and(|there| there.is_dying());
+    let exists = || Status::already_exists(resource, &name, is_dying);
     match dry {
         DryRun::No if is_versioned => {
             Err(Status::raw("resourceVersion should not be set on objects to be created"))
@@ -153,9 +183,7 @@ pub(super) fn add(
             metadata_mut(&mut fields).remove("selfLink");
             world.store.create(resource.table, fields).map_err(|_| exists())
         }
-        DryRun::All if world.store.object(resource.table, spot.namespace(), &name).is_some() => {
-            Err(exists())
-        }
+        DryRun::All if there.is_some() => Err(exists()),
         DryRun::All => Ok(Arc::new(Object::unstored(fields))),
     }
 }
@@ -188,6 +216,9 @@ pub(super) fn replace(
     keep_what_the_server_decides(&mut fields, current.fields());
     (resource.prepare_update)(&mut fields, current.fields(), part);
     writer.record(resource, Some(current.fields()), &mut fields);
+    // As upstream: who sent a field owns it, also if it is dropped.
+    world.features.drop_disabled(resource, &mut fields, Some(current.fields()));
+    keep_times_where_nothing_changed(current, &mut fields);
     check_rules(resource, &fields, Some(current.fields()))?;
     check_grant(&world.store, writer, resource, Some(current.fields()), &fields)?;
     if dry == DryRun::All {
@@ -195,6 +226,30 @@ pub(super) fn replace(
     }
     metadata_mut(&mut fields).remove("selfLink");
     commit(&mut world.store, resource, current, fields)
+}
+
+/// A write that leaves all as it was, but for the times at which fields were set, is not made.
+fn keep_times_where_nothing_changed(current: &Object, fields: &mut Fields) {
+    let timeless = |list: &Value| -> Vec<Fields> {
+        let entries = list.as_array().into_iter().flatten().filter_map(Value::as_object);
+        let timeless =
+            |entry: &Fields| entry.clone().into_iter().filter(|(name, _)| name != "time");
+        entries.map(|entry| timeless(entry).collect()).collect()
+    };
+    // Most writes change a spec or data, and end here.
+    let is_other = |(name, value): (&String, &Value)| {
+        name != "metadata" && current.fields().get(name) != Some(value)
+    };
+    let kept = at(current.fields(), "/metadata/managedFields");
+    let given = at(fields, "/metadata/managedFields");
+    let (Some(kept), Some(given)) = (kept, given) else { return };
+    if fields.iter().any(is_other) || kept == given || timeless(kept) != timeless(given) {
+        return;
+    }
+    let given = metadata_mut(fields).insert("managedFields".to_owned(), kept.clone());
+    if !current.says_the_same_as(fields) {
+        metadata_mut(fields).extend(given.map(|given| ("managedFields".to_owned(), given)));
+    }
 }
 
 /// What everybody knows an election's loser by.
@@ -213,7 +268,8 @@ pub(super) fn commit(
     let is_dying = at(&fields, "/metadata/deletionTimestamp").is_some() && grace.unwrap_or(0) == 0;
     let is_released = is_dying && at(&fields, "/metadata/finalizers").is_none();
     let outcome = if is_released {
-        store.remove(resource.table, namespace, name, based_on)
+        let shown = Arc::new(Object::new(fields, based_on));
+        store.remove(resource.table, namespace, name, based_on).map(|_| shown)
     } else {
         store.replace(resource.table, based_on, fields)
     };
@@ -221,112 +277,6 @@ pub(super) fn commit(
         Refused::Missing => Status::not_found(resource, name),
         Refused::Exists | Refused::Changed => Status::conflict(resource, name, MODIFIED),
     })
-}
-
-/// The kinds of patch that say what to change.
-#[derive(Clone, Copy, Debug)]
-enum PatchKind {
-    Merge,
-    Strategic,
-    Json,
-}
-
-impl PatchKind {
-    fn of(content_type: &str) -> Result<Self, Status> {
-        match content_type {
-            "application/merge-patch+json" => Ok(Self::Merge),
-            "application/strategic-merge-patch+json" => Ok(Self::Strategic),
-            "application/json-patch+json" => Ok(Self::Json),
-            _ => Err(Status::unsupported_patch()),
-        }
-    }
-
-    /// The object with the patch.
-    fn patched(
-        self,
-        resource: &'static Resource,
-        current: &Object,
-        patch: Value,
-        validation: FieldValidation,
-    ) -> Result<Decoded, Status> {
-        // What a refusal shows: the patch itself where only the patch was read.
-        let (words, patch_shown) = match self {
-            Self::Strategic => (Words::Unstructured, Some(go_text(&patch))),
-            Self::Merge | Self::Json => (Words::Json, None),
-        };
-        let patched = self.apply(resource, shown(resource, current), patch)?;
-        let document = patch_shown.unwrap_or_else(|| patched.to_string());
-        let misfit = |why: &str| misfit(&document, why);
-        match patched {
-            Value::Object(fields) => {
-                if words == Words::Json {
-                    check_kind(&fields, resource.group, resource.version, resource.kind)
-                        .map_err(|status| misfit(status.message()))?;
-                }
-                let conformed = resource.conform(words, fields).map_err(|why| misfit(&why))?;
-                strict(conformed, validation).map_err(|why| misfit(&why))
-            }
-            _ => Err(misfit("the patch leaves no object")),
-        }
-    }
-
-    fn apply(
-        self,
-        resource: &'static Resource,
-        mut target: Fields,
-        patch: Value,
-    ) -> Result<Value, Status> {
-        match (self, patch) {
-            (Self::Merge, patch @ Value::Object(_)) => {
-                let mut target = target.into();
-                patch::merge(&mut target, patch);
-                Ok(target)
-            }
-            (Self::Strategic, Value::Object(patch)) => {
-                patch::strategic(resource.schema, &mut target, patch)
-                    .map_err(Status::bad_request)?;
-                Ok(target.into())
-            }
-            (Self::Strategic, Value::Null) => Ok(target.into()),
-            (Self::Json, patch) => {
-                let mut target = target.into();
-                json_patch::apply(&mut target, &patch).map_err(refused_patch)?;
-                Ok(target)
-            }
-            (Self::Merge | Self::Strategic, patch) => {
-                let found = schema::found(&patch);
-                Err(self.undecodable(&format!(
-                    "json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
-                )))
-            }
-        }
-    }
-
-    fn undecodable(self, why: &str) -> Status {
-        match self {
-            Self::Strategic => Status::bad_request(why),
-            Self::Merge | Self::Json => Status::bad_request(format!("error decoding patch: {why}")),
-        }
-    }
-}
-
-fn refused_patch(error: JsonPatchError) -> Status {
-    match error {
-        JsonPatchError::Malformed(why) => {
-            Status::bad_request(format!("error decoding patch: {why}"))
-        }
-        JsonPatchError::TooMany => Status::too_many_operations(),
-        JsonPatchError::Unfit(why) => {
-            tracing::debug!(why, "a JSON patch does not fit");
-            Status::unprocessable()
-        }
-    }
-}
-
-/// The patched object breaks its schema.
-fn misfit(document: &str, why: &str) -> Status {
-    let cause = Cause::invalid("patch", &json!(document), why);
-    Status::invalid("", "", "", vec![cause])
 }
 
 fn decode(call: &mut Call, resource: &Resource, options: &str) -> Result<Decoded, Status> {
@@ -381,6 +331,21 @@ fn enter_namespace(store: &Store, fields: &mut Fields, spot: &Spot) -> Result<()
     match store.object(NAMESPACE.table, "", namespace) {
         Some(_) => Ok(()),
         None => Err(Status::not_found(&NAMESPACE, namespace)),
+    }
+}
+
+/// A namespace that waits for its finalizers takes in nothing new.
+fn check_namespace_lives(
+    store: &Store,
+    resource: &Resource,
+    fields: &Fields,
+) -> Result<(), Status> {
+    let namespace = text(fields, "namespace");
+    match store.object(NAMESPACE.table, "", namespace) {
+        Some(found) if found.is_dying() => {
+            Err(Status::namespace_terminating(resource, text(fields, "name"), namespace))
+        }
+        _ => Ok(()),
     }
 }
 

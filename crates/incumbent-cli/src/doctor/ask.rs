@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 use incumbent::requests::{Requests, Why};
-use incumbent::survey::{LockView, Scope, Survey};
+use incumbent::survey::{LockView, Registration, Scope, Survey, rehearse};
 use incumbent::{Error, Lock, Timing};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::facts::{Checked, ClockReading, Facts, Latency, LockFacts, PodFacts};
+use super::facts::{Checked, ClockReading, Facts, Latency, LockFacts, PodFacts, Rehearsal};
 use super::rights::{self, Right};
 
 /// Reads to measure by: enough for a median, and few enough to be no load.
@@ -50,7 +50,7 @@ pub(super) async fn facts(
     };
     let events = server.events(namespace).await;
     let mut locks = Vec::new();
-    match views(client, namespace, named, &mut facts.missing).await {
+    match views(client.clone(), namespace, named, &mut facts.missing).await {
         Ok(views) => {
             for view in views {
                 let led_earlier = led_earlier(&events, &view);
@@ -59,7 +59,11 @@ pub(super) async fn facts(
                     None => None,
                 };
                 let is_named = !named.is_empty();
-                locks.push(LockFacts { view, is_named, asked_at, led_earlier });
+                let rehearsal = match is_named || locks.len() < MOST_REHEARSALS {
+                    true => rehearsed(client.clone(), &view, timing).await,
+                    false => Rehearsal::Untried,
+                };
+                locks.push(LockFacts { view, is_named, asked_at, led_earlier, rehearsal });
             }
             facts.locks = Ok(locks);
         }
@@ -68,6 +72,26 @@ pub(super) async fn facts(
     }
     Ok(facts)
 }
+
+/// A claim is written by no candidate.
+async fn rehearsed(client: kube::Client, view: &LockView, timing: Timing) -> Rehearsal {
+    if view.registration == Registration::Claim {
+        return Rehearsal::Untried;
+    }
+    match rehearse(client, view.lock.clone(), timing).await {
+        Ok(()) => Rehearsal::Stored,
+        Err(Error::Altered { field, wrote, stored, .. }) => {
+            Rehearsal::Altered { field, wrote, stored }
+        }
+        Err(error @ (Error::Denied { .. } | Error::Rejected { .. } | Error::Full { .. })) => {
+            Rehearsal::Refused { why: error.to_string(), hint: error.hint() }
+        }
+        Err(_) => Rehearsal::Untried,
+    }
+}
+
+/// A namespace may have hundreds of locks, and a webhook seldom changes only one.
+const MOST_REHEARSALS: usize = 20;
 
 #[cfg(target_os = "linux")]
 fn out_of_reach() -> Option<Vec<(&'static str, &'static str)>> {

@@ -75,4 +75,20 @@ pub(super) struct LockFacts {
     pub(super) asked_at: Option<Timestamp>,
     /// Who led earlier, as Events say.
     pub(super) led_earlier: Vec<String>,
+    /// What comes of a candidate's write of it.
+    pub(super) rehearsal: Rehearsal,
+}
+
+/// What the API server makes of the dry run of a candidate's write.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Rehearsal {
+    /// It was not tried, or this account may not.
+    #[default]
+    Untried,
+    /// It would be stored as it is written.
+    Stored,
+    /// Something else would be stored: which field, what was written, and what is stored.
+    Altered { field: String, wrote: String, stored: String },
+    /// It would be refused, in these words and with this hint.
+    Refused { why: String, hint: String },
 }

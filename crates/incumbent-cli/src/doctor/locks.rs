@@ -7,7 +7,7 @@ use incumbent::HandOver;
 use incumbent::survey::{LockView, Registration};
 
 use super::Finding;
-use super::facts::{Facts, LockFacts};
+use super::facts::{Facts, LockFacts, Rehearsal};
 use super::judge::short;
 use crate::output::printable;
 use crate::room::Room;
@@ -26,6 +26,8 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     findings.extend(rooms(locks.iter().map(|lock| &lock.view)));
     for lock in locks {
         let all = [
+            deletion(lock),
+            writes(lock),
             duplicates(lock),
             strangers(lock),
             request(facts, lock),
@@ -103,6 +105,52 @@ fn same_names<'a>(views: impl Iterator<Item = &'a LockView>) -> Vec<Finding> {
         Finding::warn("collision", message).hint(hint)
     };
     twice.map(finding).collect()
+}
+
+/// Kubernetes still stores each write of it, and removes it with the last finalizer, whoever holds it.
+fn deletion(lock: &LockFacts) -> Option<Finding> {
+    let metadata = &lock.view.object["metadata"];
+    let since = metadata["deletionTimestamp"].as_str()?;
+    let finalizers = metadata["finalizers"].as_array().into_iter().flatten();
+    let finalizers: Vec<_> = finalizers.filter_map(|name| name.as_str()).map(printable).collect();
+    let message = format!(
+        "it is being deleted since {}, and waits for: {}. The election continues until then; at that moment the \
+         leader loses the lock, and a candidate makes another",
+        printable(since),
+        finalizers.join(", ")
+    );
+    let hint = format!(
+        "let whatever set the finalizers finish; or, if it is gone for good:\nkubectl -n {} patch {} --type merge \
+         -p '{{\"metadata\":{{\"finalizers\":null}}}}'",
+        lock.view.lock.namespace(),
+        object(&lock.view)
+    );
+    Some(Finding::warn("deletion", message).hint(hint))
+}
+
+/// What the API server makes of a candidate's write.
+fn writes(lock: &LockFacts) -> Option<Finding> {
+    match &lock.rehearsal {
+        Rehearsal::Untried | Rehearsal::Stored => None,
+        Rehearsal::Altered { field, wrote, stored } => {
+            let message = format!(
+                "a candidate's write of it would be stored otherwise: {field} is written as {}, and stored as {}. \
+                 Nobody leads by such a write",
+                printable(wrote),
+                printable(stored)
+            );
+            let hint = "find out what changes it, and exempt this object:\nkubectl get \
+                        mutatingwebhookconfigurations,mutatingadmissionpolicies";
+            Some(Finding::fail("writes", message).hint(hint))
+        }
+        Rehearsal::Refused { why, hint } => {
+            let message = format!(
+                "a candidate's write of it, tried by this account, would be refused: {}",
+                printable(why)
+            );
+            Some(Finding::warn("writes", message).hint(hint))
+        }
+    }
 }
 
 /// One name, two processes.

@@ -6,7 +6,7 @@ use incumbent_apiserver::ApiServer;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use super::facts::{Checked, ClockReading, Facts, Latency, LockFacts, PodFacts};
+use super::facts::{Checked, ClockReading, Facts, Latency, LockFacts, PodFacts, Rehearsal};
 use super::{Finding, Level, judge, rights, to_text};
 
 /// A namespace in which all is well.
@@ -53,7 +53,13 @@ fn lock(holder: &str, renewed: &str) -> LockFacts {
             "renewTime": renewed.replace('Z', ".000000Z"), "acquireTime": renewed.replace('Z', ".000000Z") },
     });
     let view = view(Lock::lease("default", "scanner"), object);
-    LockFacts { view, is_named: true, asked_at: None, led_earlier: Vec::new() }
+    LockFacts {
+        view,
+        is_named: true,
+        asked_at: None,
+        led_earlier: Vec::new(),
+        rehearsal: Rehearsal::Stored,
+    }
 }
 
 fn board(annotations: Value) -> LockFacts {
@@ -63,7 +69,13 @@ fn board(annotations: Value) -> LockFacts {
         "data": { "leader": "jane" },
     });
     let view = view(Lock::config_map("default", "scanner"), object);
-    LockFacts { view, is_named: false, asked_at: None, led_earlier: Vec::new() }
+    LockFacts {
+        view,
+        is_named: false,
+        asked_at: None,
+        led_earlier: Vec::new(),
+        rehearsal: Rehearsal::Stored,
+    }
 }
 
 fn waiter(identity: &str, session: u128) -> Waiter {
@@ -261,6 +273,34 @@ fn what_was_left_behind_is_seen() {
     assert_eq!(of_lease(300), None);
     assert_eq!(of_lease(301), Some((Level::Warn, "lease")));
     assert_eq!(of_lease(86_400), Some((Level::Fail, "lease")));
+}
+
+#[test]
+fn a_write_that_is_stored_otherwise_is_a_finding_that_names_the_field() {
+    let with = |rehearsal| {
+        let john = lock("john", "2026-11-28T07:59:57Z");
+        of_lock(healthy(), LockFacts { rehearsal, ..john })
+    };
+    assert_eq!(with(Rehearsal::Stored), []);
+    assert_eq!(with(Rehearsal::Untried), []);
+    let text = |text: &str| text.to_owned();
+    let (field, wrote, stored) = (text("spec.leaseDurationSeconds"), text("15"), text("60"));
+    let findings = with(Rehearsal::Altered { field, wrote, stored });
+    assert_eq!((findings[0].0, findings[0].1), (Level::Fail, "writes"));
+    assert!(findings[0].2.contains("spec.leaseDurationSeconds"), "{findings:?}");
+    let (why, hint) = (text("a rule refuses it"), text("exempt it"));
+    let findings = with(Rehearsal::Refused { why, hint });
+    assert_eq!((findings[0].0, findings[0].1), (Level::Warn, "writes"));
+}
+
+#[test]
+fn a_lock_that_is_being_deleted_is_a_finding_that_names_what_it_waits_for() {
+    let mut john = lock("john", "2026-11-28T07:59:57Z");
+    john.view.object["metadata"]["deletionTimestamp"] = "2026-11-28T07:00:00Z".into();
+    john.view.object["metadata"]["finalizers"] = json!(["example.com/a", "example.com/b"]);
+    let findings = of_lock(healthy(), john);
+    assert_eq!((findings[0].0, findings[0].1), (Level::Warn, "deletion"));
+    assert!(findings[0].2.contains("example.com/a, example.com/b"), "{findings:?}");
 }
 
 #[test]

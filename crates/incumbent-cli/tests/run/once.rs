@@ -71,6 +71,25 @@ fn what_is_in_progress_and_what_has_failed_is_said_and_left_alone() {
     assert_eq!(once(&cluster, "--at-least-once", "echo sent").stdout, "sent\n");
 }
 
+#[test]
+fn a_program_that_cannot_be_started_leaves_no_record() {
+    let cluster = Cluster::start();
+    let file = cluster.folder.path().join("no-program");
+    std::fs::write(&file, "text").unwrap();
+    let file = file.display().to_string();
+    for (program, code) in
+        [("/nonexistent", 127), ("no-such-program", 127), (&file, 126), ("/", 126)]
+    {
+        let outcome = cluster.run(&format!("once {KEY} -- {program}"));
+        assert_eq!(outcome.code, code, "{program}: {outcome:?}");
+        assert!(outcome.stderr.contains("nothing was started"), "{outcome:?}");
+    }
+    let first = once(&cluster, "", "echo sent");
+    assert_eq!((first.code, first.stdout.as_str()), (0, "sent\n"), "it was not begun before");
+    let after = cluster.run(&format!("once {KEY} -- /nonexistent"));
+    assert_eq!((after.code, &record(&after)["state"]), (0, &"done".into()), "what is done is done");
+}
+
 /// Killed with its `run` in the middle; what comes next finds nobody alive.
 fn die_in_the_middle(cluster: &Cluster) {
     let mut john = start(cluster, "--lease-duration 1s --identity john", WORK);

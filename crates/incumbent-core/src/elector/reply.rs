@@ -67,7 +67,12 @@ impl Elector {
             self.own_renew_times.retain(|stamp| *stamp == sent.stamp);
         }
         let (is_in_line, is_held) = (self.is_in_line(&stored.record), stored.record.is_held());
+        let is_own = observer(&self.config, &self.own_renew_times).is_own(&stored.record);
         self.learn(now, stored, Origin::Event);
+        if matches!(sent.purpose, Purpose::Acquire | Purpose::Renew) && !is_own {
+            // The record is in our name and not as we wrote it: something alters our writes, and no namesake lives.
+            self.seen.forget_namesakes();
+        }
         match (sent.purpose, &mut self.state) {
             (Purpose::Join, State::Campaigning { has_joined }) => {
                 *has_joined = true;

@@ -185,6 +185,7 @@ impl Script {
             match word {
                 "vacant" => record.holder = None,
                 "unlined" => record.waitlist = Waitlist::default(),
+                "stripped" => record.session = None,
                 "ours" => record = self.sent.clone(),
                 "ours-before" => record = self.sent_before.clone(),
                 "cleared" => record.holder = None,

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
+pub(crate) mod between;
 pub(crate) mod log;
 pub(crate) mod testbed;
 
@@ -13,7 +14,7 @@ use std::sync::{Arc, Mutex, Once};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response};
 use incumbent::{Builder, Candidate, Clock, Lock};
 use incumbent_apiserver::{ActiveFault, ApiServer};
 use serde_json::{Value, json};
@@ -104,11 +105,10 @@ impl Line {
     }
 }
 
-/// Notes what leaves one client, and when. Can answer writes itself.
+/// Notes what leaves one client, and when.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Recorder {
     sent: Arc<Mutex<Vec<Sent>>>,
-    refuses_updates_with: Arc<Mutex<Option<StatusCode>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -138,15 +138,6 @@ impl Recorder {
         let sent = self.sent().into_iter().map(|sent| sent.uri);
         sent.filter(|uri| uri.contains("watch=1")).collect()
     }
-
-    /// From now on, no update comes through: the answer is this.
-    pub(crate) fn refuse_updates_with(&self, code: u16) {
-        *self.refuses_updates_with.lock().unwrap() = Some(StatusCode::from_u16(code).unwrap());
-    }
-
-    pub(crate) fn refuse_nothing(&self) {
-        *self.refuses_updates_with.lock().unwrap() = None;
-    }
 }
 
 #[derive(Clone)]
@@ -168,22 +159,10 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request<Q>) -> Self::Future {
+    fn call(&mut self, request: Request<Q>) -> Self::Future {
         let (method, uri) = (request.method().clone(), request.uri().to_string());
-        let refusal = *self.recorder.refuses_updates_with.lock().unwrap();
-        let refusal = refusal.filter(|_| method == Method::PUT);
-        if refusal.is_some() {
-            *request.method_mut() = Method::GET;
-        }
         self.recorder.sent.lock().unwrap().push(Sent { at: Instant::now(), method, uri });
-        let answer = self.inner.call(request);
-        Box::pin(async move {
-            let mut answer = answer.await?;
-            if let Some(code) = refusal {
-                *answer.status_mut() = code;
-            }
-            Ok(answer)
-        })
+        Box::pin(self.inner.call(request))
     }
 }
 

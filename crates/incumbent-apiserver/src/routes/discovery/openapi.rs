@@ -77,7 +77,8 @@ fn kind_of(resource: &Resource) -> Value {
 }
 
 fn object(fields: &[Field]) -> Value {
-    let properties = fields.iter().map(|field| (field.name.to_owned(), value(&field.shape)));
+    let named = fields.iter().filter(|field| !field.is_embedded());
+    let properties = named.map(|field| (field.name.to_owned(), value(&field.shape)));
     json!({"type": "object", "properties": properties.collect::<Map<String, Value>>()})
 }
 
@@ -90,6 +91,8 @@ fn value(shape: &Shape) -> Value {
         Shape::String => json!({"type": "string"}),
         Shape::Bytes => json!({"type": "string", "format": "byte"}),
         Shape::Time | Shape::MicroTime => json!({"type": "string", "format": "date-time"}),
+        Shape::Quantity => json!({"type": "string"}),
+        Shape::IntOrString => json!({"type": "string", "format": "int-or-string"}),
         Shape::Map(item) => json!({"type": "object", "additionalProperties": value(item)}),
         Shape::List(item, how) => list(item, *how),
         Shape::Object(fields) => object(fields),

@@ -1,0 +1,107 @@
+//! How Go words what does not fit a type.
+
+use base64::DecodeError;
+use serde_json::Value;
+
+use super::Shape;
+
+impl Shape {
+    pub(super) fn go_name(&self) -> String {
+        match self {
+            Self::Any => "interface {}".to_owned(),
+            Self::Bool => "bool".to_owned(),
+            Self::Int32 => "int32".to_owned(),
+            Self::Int64 => "int64".to_owned(),
+            Self::String => "string".to_owned(),
+            Self::Bytes => "[]uint8".to_owned(),
+            Self::Time => "v1.Time".to_owned(),
+            Self::MicroTime => "v1.MicroTime".to_owned(),
+            Self::Map(item) => format!("map[string]{}", item.go_name()),
+            Self::List(item, _) => format!("[]{}", item.go_name()),
+            Self::Object(_) => "struct".to_owned(),
+            Self::Quantity => "resource.Quantity".to_owned(),
+            Self::IntOrString => "intstr.IntOrString".to_owned(),
+            Self::Whole(inner) => inner.go_name(),
+        }
+    }
+
+    /// What Go's reflection calls the type.
+    fn go_kind(&self) -> String {
+        match self {
+            Self::Map(_) => "map".to_owned(),
+            Self::List(..) | Self::Bytes => "slice".to_owned(),
+            Self::Object(_) => "struct".to_owned(),
+            Self::Whole(inner) => inner.go_kind(),
+            plain => plain.go_name(),
+        }
+    }
+}
+
+/// What Go's JSON decoder calls a value.
+pub(crate) fn found(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// The name of the Go type behind a field, as far as it follows from the name of the field.
+pub(super) fn struct_name(kind: &str, field: &str) -> String {
+    match field {
+        "metadata" => "ObjectMeta".to_owned(),
+        "spec" => format!("{kind}Spec"),
+        "status" => format!("{kind}Status"),
+        "rules" => "PolicyRule".to_owned(),
+        "env" => "EnvVar".to_owned(),
+        "ports" => match kind {
+            "EndpointSlice" => "EndpointPort",
+            "NetworkPolicy" => "NetworkPolicyPort",
+            "Service" => "ServicePort",
+            _ => "ContainerPort",
+        }
+        .to_owned(),
+        field => {
+            let (first, rest) = field.split_at(field.chars().next().map_or(0, char::len_utf8));
+            let plural = field != "preconditions";
+            let rest = if plural { rest.strip_suffix('s').unwrap_or(rest) } else { rest };
+            format!("{}{rest}", first.to_uppercase())
+        }
+    }
+}
+
+/// Why upstream's converter from memory cannot make this of that.
+pub(super) fn unrestorable(shape: &Shape, value: &Value) -> String {
+    let wanted = shape.go_kind();
+    let found = match value {
+        Value::Number(number) if number.is_i64() => "int64",
+        Value::Number(_) => "float64",
+        Value::Array(_) => "slice",
+        Value::Object(_) => "map",
+        Value::String(_) => "string",
+        Value::Bool(_) | Value::Null => "bool",
+    };
+    match (shape, found) {
+        (Shape::Map(_), found) => format!("cannot restore map from {found}"),
+        (Shape::Object(_), found) => format!("cannot restore struct from: {found}"),
+        (Shape::List(..), found) => format!("cannot restore slice from {found}"),
+        (Shape::Bool | Shape::Int32 | Shape::Int64, "string" | "bool" | "slice" | "map") => {
+            format!("unrecognized type: {wanted}")
+        }
+        (_, found) => format!("cannot convert {found} to {wanted}"),
+    }
+}
+
+/// As Go words it, which counts from the start of the part that is broken.
+pub(crate) fn illegal_base64(error: &DecodeError) -> String {
+    let at = match error {
+        DecodeError::InvalidByte(at, _) => *at,
+        DecodeError::InvalidLastSymbol { offset, .. } => *offset,
+        DecodeError::InvalidLength(length) => length - length % 4,
+        DecodeError::InvalidPadding => 0,
+    };
+    format!("illegal base64 data at input byte {at}")
+}
