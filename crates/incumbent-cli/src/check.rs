@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::args::duration;
 use crate::cluster::Operator;
+use crate::standing::Standing;
 use crate::{exit, get, output, row};
 
 #[derive(Debug, clap::Args)]
@@ -74,26 +75,20 @@ fn judge(
     max_age: Option<Duration>,
     now: Timestamp,
 ) -> (u8, String) {
+    let standing = Standing::of(sighted, now);
     let holder = sighted.view.holder.as_deref().unwrap_or_default();
-    let name = output::printable(holder);
-    let mark = if sighted.is_certain { "" } else { "~" };
-    let age = sighted.beat_age.or_else(|| {
-        let renewed = sighted.view.renewed?;
-        Some(Duration::try_from(now.duration_since(renewed)).unwrap_or_default())
-    });
-    match (sighted.state, max_age) {
-        (State::Vacant, _) => (exit::NO, "nobody leads".to_owned()),
-        (State::Expired, _) => {
-            (exit::NO, format!("nobody leads: the term of {name} has expired{mark}"))
+    let age = standing.age.filter(|_| standing.state != State::Claimed);
+    let sentence = standing.sentence();
+    match max_age {
+        _ if standing.state == State::Unknown => (exit::UNREACHABLE, sentence),
+        _ if !standing.is_led() => (exit::NO, sentence),
+        _ if wanted.is_some_and(|wanted| wanted != holder) => (exit::NO, sentence),
+        Some(most) if age.is_none_or(|age| age > most) => {
+            let ago =
+                age.map_or_else(|| "never".to_owned(), |age| format!("{} ago", row::age(age)));
+            let (name, mark) = (row::name(holder), standing.mark());
+            (exit::NO, format!("{name} renewed {ago}{mark}"))
         }
-        (State::Unknown, _) => (exit::UNREACHABLE, "nobody can say".to_owned()),
-        _ if wanted.is_some_and(|wanted| wanted != holder) => {
-            (exit::NO, format!("{name} leads{mark}"))
-        }
-        (_, Some(most)) if age.is_none_or(|age| age > most) => {
-            let ago = row::or_none(age.map(row::age));
-            (exit::NO, format!("{name} renewed {ago} ago{mark}"))
-        }
-        _ => (0, format!("{name} leads{mark}")),
+        _ => (0, sentence),
     }
 }

@@ -37,6 +37,7 @@ mod row;
 mod run;
 #[cfg(unix)]
 mod sidecar;
+mod standing;
 mod status;
 mod stderr;
 mod step_down;
@@ -45,6 +46,7 @@ mod wait;
 mod watch;
 #[cfg(unix)]
 mod web;
+mod when;
 
 use std::process::ExitCode;
 

@@ -50,6 +50,7 @@ async fn try_run(mut args: args::Once) -> anyhow::Result<u8> {
     let outcome = task.take_part(&mut runner).await;
     task.withdraw().await;
     runner.leave().await;
+    task.page.tidy().await;
     outcome
 }
 

@@ -7,13 +7,14 @@ use anyhow::Context;
 use clap::ValueEnum;
 use incumbent::survey::{LockView, Registration, Sighted, State, Survey};
 use incumbent::{HandOver, Identity, Steer};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::args::duration;
 use crate::chronicle::{Chronicle, Turn};
 use crate::cluster::Operator;
 use crate::consent::Consent;
-use crate::row::span;
+use crate::standing::Standing;
 use crate::{exit, output};
 
 #[derive(Debug, clap::Args)]
@@ -125,7 +126,7 @@ fn plan(sighted: &Sighted, to: Option<&str>, via: Via) -> Result<Plan, Refusal> 
                 "take the claim off with: incumbent claim LOCK --as NAME --release",
             );
         }
-        (_, State::Expired, _) if sighted.is_certain => {
+        (_, State::Expired, _) if Standing::of(sighted, Timestamp::now()).is_surely_free() => {
             return refuse(
                 format!("the term of {name} has expired; nobody leads"),
                 "whoever is alive takes over by itself",
@@ -258,12 +259,12 @@ async fn follow(
 ) -> anyhow::Result<ExitCode> {
     let lock = &before.view.lock;
     let mut chronicle = Chronicle::default();
-    chronicle.begin(jiff::Timestamp::now(), &before.view);
+    chronicle.begin(Timestamp::now(), before);
     let next = async {
         loop {
             let change = survey.next().await;
             let sighted = survey.get(lock);
-            let turn = chronicle.note(jiff::Timestamp::now(), &change, sighted.as_ref());
+            let turn = chronicle.note(Timestamp::now(), &change, sighted.as_ref());
             if let Some(Turn::Leads { term, gap }) = turn {
                 return (term, gap);
             }
@@ -276,7 +277,7 @@ async fn follow(
         );
         return Ok(ExitCode::from(exit::NO));
     };
-    let gap = gap.map(|gap| format!("; nobody led for {}", span(gap))).unwrap_or_default();
+    let gap = gap.map(|gap| format!("; nobody led for {}", gap.text())).unwrap_or_default();
     let holder = output::printable(&term.holder);
     output::line(&format!("{lock}: {holder} leads{gap}"))?;
     Ok(ExitCode::SUCCESS)

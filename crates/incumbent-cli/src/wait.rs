@@ -4,10 +4,12 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
-use incumbent::survey::{LockView, Sighted, State};
+use incumbent::survey::{LockView, Sighted};
+use jiff::Timestamp;
 
 use crate::args::duration;
 use crate::cluster::Operator;
+use crate::standing::Standing;
 use crate::{exit, get, output};
 
 #[derive(Debug, clap::Args)]
@@ -71,13 +73,10 @@ pub(crate) async fn run(args: Wait) -> anyhow::Result<ExitCode> {
     };
     let never = Duration::MAX;
     match tokio::time::timeout(args.timeout.unwrap_or(never), came).await {
-        Ok(Some(sighted)) if leads(&sighted) => {
-            let holder = sighted.view.holder.as_deref().unwrap_or_default();
-            output::line(&format!("{lock}: {} leads", output::printable(holder)))?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Ok(_) => {
-            output::line(&format!("{lock}: nobody leads"))?;
+        Ok(sighted) => {
+            let told = sighted.map(|sighted| standing(&sighted).sentence());
+            let told = told.unwrap_or_else(|| "it does not exist".to_owned());
+            output::line(&format!("{lock}: {told}"))?;
             Ok(ExitCode::SUCCESS)
         }
         Err(_) => {
@@ -87,21 +86,19 @@ pub(crate) async fn run(args: Wait) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// As it was seen, not as wall clocks say.
 fn is_met(condition: &Condition, sighted: Option<&Sighted>, first: Option<&LockView>) -> bool {
     let Some(sighted) = sighted else { return *condition == Condition::Released };
+    let standing = standing(sighted);
+    let is_led = standing.is_surely_led();
     match condition {
-        Condition::Leader => leads(sighted),
-        Condition::Holder(id) => leads(sighted) && sighted.view.holder.as_ref() == Some(id),
-        Condition::Change => {
-            leads(sighted) && first.is_none_or(|first| !first.is_same_term(&sighted.view))
-        }
-        Condition::Released => {
-            sighted.is_certain && matches!(sighted.state, State::Vacant | State::Expired)
-        }
+        Condition::Leader => is_led,
+        Condition::Holder(id) => is_led && sighted.view.holder.as_ref() == Some(id),
+        Condition::Change => is_led && first.is_none_or(|first| !first.is_same_term(&sighted.view)),
+        Condition::Released => standing.is_surely_free(),
     }
 }
 
-/// As it was seen, not as the record says.
-fn leads(sighted: &Sighted) -> bool {
-    sighted.is_certain && matches!(sighted.state, State::Held | State::Late | State::Claimed)
+fn standing(sighted: &Sighted) -> Standing {
+    Standing::of(sighted, Timestamp::now())
 }

@@ -15,6 +15,7 @@ use crate::chronicle::Term;
 use crate::events;
 use crate::output::{printable, printable_json};
 use crate::row::{self, name};
+use crate::when::When;
 
 /// What Events there are on it, or why they cannot be had.
 pub(crate) type Events = anyhow::Result<Vec<Value>>;
@@ -91,7 +92,10 @@ fn now(board: &Board, row: &Row, ages: Ages) -> Markup {
                     None => "none seen yet",
                 } } }
                 div { dt { "Since" } dd { @match face.since {
-                    Some(since) => { (clock(since)) " UTC, " (ages.since_wall(since)) }
+                    Some(When { earliest: Some(since), .. }) => {
+                        (clock(since)) " UTC, " (ages.since_wall(since))
+                    }
+                    Some(since) => { (since.words(clock)) " UTC" }
                     None => "–",
                 } } }
                 (fact("Fencing token", view.token.map(|token| token.to_string())))
@@ -299,7 +303,7 @@ fn terms(setting: &Setting, board: &Board, row: &Row, window: Window, ages: Ages
                     th .more scope="col" { "Ended by" }
                 } }
                 tbody {
-                    @for term in &terms { (tr(term, board.now, ages)) }
+                    @for term in &terms { (tr(term, board.now, row.face().is_led(), ages)) }
                 }
             }
             @if terms.is_empty() { p .calm { "None known." } }
@@ -311,7 +315,7 @@ fn terms(setting: &Setting, board: &Board, row: &Row, window: Window, ages: Ages
     }
 }
 
-fn tr(term: &Term, now: Timestamp, ages: Ages) -> Markup {
+fn tr(term: &Term, now: Timestamp, is_led: bool, ages: Ages) -> Markup {
     let token = term.token.map(|token| token.to_string());
     html! {
         tr data-testid="term" {
@@ -319,16 +323,19 @@ fn tr(term: &Term, now: Timestamp, ages: Ages) -> Markup {
                 i class=(format!("dot c{}", colour(&term.holder))) {}
                 (row::short(&name(&term.holder)))
             }
-            @match term.end {
-                Some(end) => {
-                    td { (clock(term.began)) }
-                    td { (clock(end.at)) }
-                    td .num { (row::span(term.lasted(now))) }
+            td { (term.began.words(clock)) }
+            @match (term.end, is_led, term.began.earliest) {
+                (Some(end), ..) => {
+                    td { (end.when.words(clock)) }
+                    td .num { (term.lasted(now, is_led).text()) }
                 }
-                None => {
-                    td { (clock(term.began)) }
+                (None, true, Some(began)) => {
                     td { "now" }
-                    td .num { (ages.since_wall(term.began)) }
+                    td .num { (ages.since_wall(began)) }
+                }
+                (None, ..) => {
+                    td { (if is_led { "now" } else { "unknown" }) }
+                    td .num { "unknown" }
                 }
             }
             td .more .num { (token.as_deref().unwrap_or("–")) }
@@ -344,8 +351,7 @@ fn events_told(told: &Events, now: Timestamp) -> Markup {
             Ok(events) if events.is_empty() => p .calm { "None on this object." },
             Ok(events) => ul .log { @for event in events.iter().rev().take(MOST_EVENTS) {
                 li {
-                    @let at = events::at(event).and_then(|at| at.parse().ok());
-                    time { (at.map(clock).unwrap_or_default()) }
+                    time { (events::at(event).map(|at| at.words(clock)).unwrap_or_default()) }
                     span { (name(event["message"].as_str().unwrap_or_default())) }
                     small { (name(event["reason"].as_str().unwrap_or_default())) }
                 }
