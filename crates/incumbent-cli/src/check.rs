@@ -7,7 +7,7 @@ use anyhow::Context;
 use incumbent::survey::{Sighted, State};
 use jiff::Timestamp;
 
-use crate::args::duration;
+use crate::args::{duration, lock_text};
 use crate::cluster::Operator;
 use crate::standing::Standing;
 use crate::{exit, get, output, row};
@@ -16,6 +16,7 @@ use crate::{exit, get, output, row};
 #[command(after_help = HELP)]
 pub(crate) struct Check {
     /// Which lock: NAME for a Lease, lease/NAME or configmap/NAME[:KEY]
+    #[arg(value_parser = lock_text)]
     lock: String,
     /// That this one leads
     #[arg(long, value_name = "ID", conflicts_with = "is_self")]
@@ -39,11 +40,13 @@ pub(crate) struct Check {
 const HELP: &str = "\
 Exit codes:
   0  yes
-  1  no: nobody leads, somebody else does, or it is too long ago
-  3  nobody can say: the API server cannot be reached
-  4, 5  a permission is missing; the lock does not exist
-What one look can tell rests on wall clocks. It is no reason to act as a leader: for
-that, ask a sidecar, or take part.";
+  1  no: nobody leads, another does, or its last renewal is too old
+  3  unknown: the API server cannot be reached, or the record does not say
+  4  a permission is missing
+  5  the lock does not exist
+
+What one look can tell rests on wall clocks, and is marked with ~. It is no reason to act as a leader: for that, ask \
+a sidecar, or take part.";
 
 pub(crate) async fn run(args: Check) -> anyhow::Result<ExitCode> {
     let wanted = if args.is_self { Some(own_identity()?) } else { args.holder.clone() };

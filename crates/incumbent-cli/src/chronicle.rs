@@ -179,7 +179,7 @@ impl Chronicle {
     /// When something was that is seen now: now, unless the lock could not be seen before.
     fn moment(&self, now: Timestamp, lock: &Lock) -> When {
         let unseen = self.unseen(lock).next_back().filter(|span| span.to.is_none());
-        unseen.map_or(When::at(now), |span| When::between(span.from, now))
+        unseen.map_or_else(|| When::at(now), |span| When::between(span.from, now))
     }
 
     /// Adds what Events tell of the time before one looked.
@@ -191,7 +191,8 @@ impl Chronicle {
             let first_began = first.began.mostly();
             terms.retain(|told| told.began.mostly() < first_began && !is_same(told, first));
             if let Some(last) = terms.last_mut() {
-                last.end.get_or_insert(End { when: When::by(first_began), how: How::Unsaid });
+                last.end
+                    .get_or_insert_with(|| End { when: When::by(first_began), how: How::Unsaid });
             }
         }
         terms.into_iter().rev().for_each(|term| story.terms.push_front(term));
@@ -292,7 +293,7 @@ fn term_of(view: &LockView, began: When) -> Option<Term> {
 /// When the term began that the record shows, by its holder's clock. A claim does not say.
 fn began(now: Timestamp, view: &LockView) -> When {
     let acquired = view.acquired.filter(|_| expires(view));
-    acquired.map_or(When::by(now), |acquired| When::at(acquired.min(now)))
+    acquired.map_or_else(|| When::by(now), |acquired| When::at(acquired.min(now)))
 }
 
 /// An Event that says whole seconds seems to be up to a second earlier than the record.

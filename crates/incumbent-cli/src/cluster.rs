@@ -181,7 +181,7 @@ impl Operator {
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Many {
     /// Which locks: NAME for a Lease, lease/NAME or configmap/NAME[:KEY] [default: all]
-    #[arg(value_name = "LOCK")]
+    #[arg(value_name = "LOCK", value_parser = args::lock_text)]
     locks: Vec<String>,
     /// In all namespaces
     #[arg(short = 'A', long)]

@@ -242,7 +242,8 @@ fn stuck_claim(seen: &Circumstances<'_>) -> Found {
         kind: "claimed",
         what: format!("{} stands there without expiry: no candidate takes it over", seen.holder()),
         to_do:
-            "If nobody stands behind that name any more, take it off: incumbent claim --release."
+            "If nobody stands behind that name any more, take it off: incumbent claim LOCK --identity \
+             NAME --release."
                 .to_owned(),
         since: None,
     })

@@ -4,6 +4,7 @@
 //! the newest of them. Nothing is changed in the cluster unless `--allow-steer` is given.
 
 mod board;
+mod commands;
 mod keeper;
 mod lanes;
 mod lock_page;

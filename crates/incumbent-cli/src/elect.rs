@@ -249,6 +249,7 @@ struct Reporter {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Line<'a> {
     time: String,
     event: &'static str,

@@ -38,12 +38,13 @@ const HELP: &str = "\
 States:
   Held      its holder renews
   Late      its holder has not renewed for two thirds of its term
-  Expired   it was silent for a whole term, and nobody has taken over
+  Expired   its holder did not renew for a whole term, and nobody has taken over
   Vacant    nobody holds it
   Claimed   a name that does not expire, as on a blackboard
   Unknown   it cannot be seen
-~ marks what rests on the wall clocks of the holder and of this machine. With
---watch or --sure it is seen: by renewals that come in, or do not.";
+
+~ marks what rests on the wall clocks of the holder and of this machine. With --watch or --sure the command \
+watches instead: for renewals that come in, or do not.";
 
 pub(crate) async fn run(args: Get) -> anyhow::Result<ExitCode> {
     let (client, namespace) = args.operator.connect().await?;
@@ -64,8 +65,9 @@ pub(crate) async fn run(args: Get) -> anyhow::Result<ExitCode> {
         eprintln!("no locks in {place}");
     }
     tell_left_over(left_over);
-    let errors = missing.into_iter().map(|lock| args.operator.missing(lock).into());
-    Ok(errors.map(|error| exit::report(&error)).last().unwrap_or(ExitCode::SUCCESS))
+    Ok(missing
+        .into_iter()
+        .fold(ExitCode::SUCCESS, |_, lock| exit::report(&args.operator.missing(lock).into())))
 }
 
 /// What is not shown is said.
@@ -123,7 +125,7 @@ impl Get {
 /// What could not be looked at is said, and the rest is shown.
 pub(crate) fn tell_blind(survey: &Survey) {
     for (_, message) in survey.blind() {
-        eprintln!("warning: {message}");
+        eprintln!("warning: {}", output::printable_text(&message));
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::args::duration;
+use crate::args::{duration, lock_text};
 use crate::chronicle::{Chronicle, Term};
 use crate::cluster::Operator;
 use crate::events;
@@ -18,6 +18,7 @@ use crate::when::{Lasted, When};
 #[command(after_help = HELP)]
 pub(crate) struct History {
     /// Which lock: NAME for a Lease, lease/NAME or configmap/NAME[:KEY]
+    #[arg(value_parser = lock_text)]
     lock: String,
     /// Terms that ended no longer ago than this
     #[arg(long, value_name = "DURATION", value_parser = duration)]
@@ -47,7 +48,7 @@ pub(crate) async fn run(args: History) -> anyhow::Result<ExitCode> {
     chronicle.recall(&lock, &events::of(&client, &lock).await?);
     let all: Vec<_> = chronicle.terms(&lock).collect();
     let is_recent = |term: &Term| {
-        let ended = term.end.map_or(When::at(now), |end| end.when);
+        let ended = term.end.map_or_else(|| When::at(now), |end| end.when);
         args.since.is_none_or(|since| ended.until(When::at(now)).least <= since)
     };
     let gap_before = |place: usize| Some(all[..place].last()?.end?.when.until(all[place].began));

@@ -23,6 +23,7 @@ mod elect;
 mod events;
 mod exit;
 mod get;
+mod help;
 mod history;
 mod man;
 mod manifests;

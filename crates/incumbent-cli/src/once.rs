@@ -309,7 +309,7 @@ impl Page {
     /// Says what is known, and returns the code. The code is the answer, also where nobody reads the words.
     fn tell(&self, seen: Option<&Record>, code: u8) -> u8 {
         let Some(record) = seen else { return code };
-        if let Err(error) = output::line(&record.to_line()) {
+        if let Err(error) = output::line(&output::printable_json(&record.to_line())) {
             stderr::say(&format!("error: cannot write to standard output: {error}"));
         }
         if record.state == State::InDoubt {

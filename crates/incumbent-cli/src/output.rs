@@ -48,6 +48,14 @@ pub(crate) fn printable(name: &str) -> String {
     name.chars().map(|c| if is_trick(c) { '\u{fffd}' } else { c }).collect()
 }
 
+/// The same with its line breaks, and not without an end: an answer of the API server, or of what is in between.
+pub(crate) fn printable_text(text: &str) -> String {
+    let lines: Vec<_> = text.lines().map(printable).collect();
+    crate::row::cut(&lines.join("\n"), LONGEST_TEXT)
+}
+
+const LONGEST_TEXT: usize = 2000;
+
 /// JSON in which such characters are escapes: a program reads the same, and a terminal is not moved.
 pub(crate) fn printable_json(json: &str) -> String {
     let mut text = String::with_capacity(json.len());

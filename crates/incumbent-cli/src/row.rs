@@ -121,6 +121,14 @@ pub(crate) fn name(text: &str) -> String {
     cut(&output::printable(text), LONGEST_NAME)
 }
 
+/// A name as a word of a shell. One with tricks in it is none that anybody should paste.
+pub(crate) fn quoted(text: &str) -> Option<String> {
+    let is_plain = output::printable(text) == text && text.chars().count() <= LONGEST_WORD;
+    is_plain.then(|| format!("'{}'", text.replace('\'', r"'\''")))
+}
+
+const LONGEST_WORD: usize = 253;
+
 /// No more than so many characters of it.
 pub(crate) fn cut(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {

@@ -6,6 +6,7 @@ use incumbent::survey::{Registration, Sighted};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::args::lock_text;
 use crate::chronicle::{Chronicle, Term};
 use crate::cluster::Operator;
 use crate::concern::{Circumstances, concerns};
@@ -19,6 +20,7 @@ use crate::{events, get};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Status {
     /// Which lock: NAME for a Lease, lease/NAME or configmap/NAME[:KEY]
+    #[arg(value_parser = lock_text)]
     lock: String,
     /// Look until its state was seen to be true: for a renewal, or for as long as the term lasts
     #[arg(long)]
@@ -65,7 +67,9 @@ pub(crate) async fn run(args: Status) -> anyhow::Result<ExitCode> {
     output::line(&history(&terms, &standing, now))?;
     match &events {
         Ok(events) => output::line(&told(events, now))?,
-        Err(error) => eprintln!("warning: {error:#}"),
+        Err(error) => {
+            eprintln!("warning: {}", output::printable_text(&format!("{error:#}")));
+        }
     }
     let needs = concerns.iter().map(|concern| format!("{}.\n    {}", concern.what, concern.to_do));
     output::line(&listed("Needs attention", needs.collect(), "nothing"))?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use incumbent::survey::{LockView, Sighted};
 use jiff::Timestamp;
 
-use crate::args::duration;
+use crate::args::{duration, lock_text};
 use crate::cluster::Operator;
 use crate::standing::Standing;
 use crate::{exit, get, output};
@@ -16,6 +16,7 @@ use crate::{exit, get, output};
 #[command(after_help = HELP)]
 pub(crate) struct Wait {
     /// Which lock: NAME for a Lease, lease/NAME or configmap/NAME[:KEY]
+    #[arg(value_parser = lock_text)]
     lock: String,
     /// What for: leader, holder=ID, change, or released
     #[arg(long = "for", value_name = "CONDITION", default_value = "leader")]
@@ -29,11 +30,15 @@ pub(crate) struct Wait {
 
 const HELP: &str = "\
 Conditions:
-  leader       somebody leads, and has been seen to renew
-  holder=ID    this one does
+  leader       a leader has been seen to renew
+  holder=ID    this one has
   change       another term has begun than was running when the command started
-  released     nobody leads: the lock was given back, or its term has run out
-Exit codes: 0 it came; 1 not in time; others as of incumbent";
+  released     nobody leads: the lock is vacant, or its term is over
+
+Exit codes:
+  0  it came
+  1  it did not come in time
+  others as of incumbent";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Condition {

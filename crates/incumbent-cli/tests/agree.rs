@@ -198,6 +198,16 @@ fn words(cluster: &Cluster, dashboard: &Dashboard, lock: &str, state: &str) {
     assert_eq!(check.code, code, "{check:?}");
     assert!(check.stdout.contains(words), "{check:?}");
     assert!(page.contains(&format!(r#"data-state="{}""#, word.trim_end_matches('~'))), "{page}");
+    // What would be refused is not offered.
+    let offers = |command: &str| page.contains(&format!("incumbent {command} -n default {lock}"));
+    let offered = (offers("step-down"), offers("pause"), offers("claim"));
+    let expected = match state {
+        "held" => (true, true, false),
+        "claimed" => (false, false, true),
+        "vacant" => (false, true, false),
+        _ => (false, false, false), // Another program's.
+    };
+    assert_eq!(offered, expected, "{lock}");
     match state {
         "vacant" => assert!(history.stderr.contains("nothing is known"), "{history:?}"),
         "expired" => assert!(history.stdout.contains("fell silent"), "{history:?}"),

@@ -302,7 +302,7 @@ fn what_is_unsafe_or_senseless_is_refused_with_the_reason() {
     let cluster = Cluster::start();
     let (_john, _jane) = john_and_jane(&cluster);
     foreign(&cluster, "other", "pod-a_1b2c", jiff::Timestamp::now());
-    cluster.run("claim configmap/board --as jane");
+    cluster.run("claim configmap/board --identity jane");
     cluster.run("pause scanner --candidate jane");
     let vacant = json!({ "name": "vacant", "namespace": "default" });
     let api_version = "coordination.k8s.io/v1";

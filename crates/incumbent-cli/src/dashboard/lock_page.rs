@@ -7,13 +7,14 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::board::{Board, Row};
+use super::commands::commands;
 use super::lanes::{Timeline, Window, clock, colour};
 use super::page::{Ages, Frame, Part, badge, bar, holder, watch, what, windows};
 use super::steering::{Steering, Wish, is_paused};
 use super::{Setting, timeline};
 use crate::chronicle::Term;
 use crate::events;
-use crate::output::{printable, printable_json};
+use crate::output::printable_json;
 use crate::row::{self, name};
 use crate::when::When;
 
@@ -243,49 +244,6 @@ fn offer(
     }
 }
 
-fn commands(row: &Row) -> Markup {
-    let view = &*row.sighted.view;
-    let (lock, namespace) = (&view.lock, view.lock.namespace());
-    let annotation = |name: &str| match lock.to_string().split_once(':') {
-        Some((_, key)) => format!("incumbent.dev/{name}.{key}"),
-        None => format!("incumbent.dev/{name}"),
-    };
-    let kind = if lock.key().is_some() { "configmap" } else { "lease" };
-    let annotate = format!("kubectl annotate -n {namespace} {kind} {} --overwrite", lock.name());
-    let other = view.line.get(1).or_else(|| view.line.first());
-    let other = other.and_then(|waiter| quoted(waiter.identity.as_str()));
-    let commands = [
-        Some(("Look", format!("kubectl get -n {namespace} {kind} {} -o yaml", lock.name()))),
-        Some(("Hand over to the next", format!("incumbent step-down -n {namespace} {lock}"))),
-        other.map(|other| {
-            (
-                "Hand over to one of the line",
-                format!("incumbent step-down -n {namespace} {lock} --to {other}"),
-            )
-        }),
-        Some(("The same by kubectl", format!("{annotate} {}='*'", annotation("hand-over-to")))),
-        Some(("Pause", format!("incumbent pause -n {namespace} {lock}"))),
-        Some(("Resume", format!("incumbent resume -n {namespace} {lock}"))),
-        Some(("Resume by kubectl", format!("{annotate} {}-", annotation("cordon")))),
-    ];
-    html! {
-        section .commands id="commands" aria-labelledby="commands-head" {
-            h2 id="commands-head" { "Commands" }
-            ul {
-                @for (label, command) in commands.into_iter().flatten() {
-                    li { span { (label) } code { (command) } }
-                }
-            }
-        }
-    }
-}
-
-/// A name as a word of a shell. One with tricks in it is none that anybody should paste.
-fn quoted(text: &str) -> Option<String> {
-    let is_plain = printable(text) == text && text.chars().count() <= LONGEST_WORD;
-    is_plain.then(|| format!("'{}'", text.replace('\'', r"'\''")))
-}
-
 fn terms(setting: &Setting, board: &Board, row: &Row, window: Window, ages: Ages) -> Markup {
     let drawn = Timeline::of_one(board, row, window, setting.started);
     let terms: Vec<_> = board.chronicle.terms(&row.face().lock).rev().take(MOST_TERMS).collect();
@@ -394,6 +352,5 @@ const PAUSES: &str = "Nobody leads any more: the leader stops its work and hands
 
 const MOST_TERMS: usize = 50;
 const MOST_EVENTS: usize = 30;
-const LONGEST_WORD: usize = 253;
 /// A ConfigMap may have a megabyte, and is sent again at each renewal.
 const LONGEST_RECORD: usize = 20_000;
