@@ -21,12 +21,13 @@ use tokio::time::sleep;
 use self::candidates::{Candidates, Printed};
 use self::register::{Register, Reign};
 use self::report::{Report, Step, millis, overlap};
+use crate::output::Form;
 use crate::{args, dashboard, dev_server, elect, exit, output};
 
 pub(crate) const LOCK: &str = "lease/demo";
 
 pub(crate) async fn run(args: args::Demo) -> anyhow::Result<ExitCode> {
-    let talk = if args.json { Talk::Quiet } else { Talk::Words };
+    let talk = if args.output == Form::Json { Talk::Quiet } else { Talk::Words };
     let mut demo = Demo::start(talk).await?;
     if args.keep {
         demo.show().await?;
@@ -38,7 +39,7 @@ pub(crate) async fn run(args: args::Demo) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(exit::INTERRUPTED));
         }
     };
-    match args.json {
+    match args.output == Form::Json {
         true => output::line(&serde_json::to_string(&report)?)?,
         false => demo.conclude(&report)?,
     }

@@ -290,6 +290,7 @@ struct Reporter {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Line<'a> {
     time: String,
     event: &'static str,

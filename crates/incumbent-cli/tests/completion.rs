@@ -68,7 +68,7 @@ fn commands_flags_and_their_values_are_offered() {
 #[test]
 fn the_names_of_locks_come_from_the_cluster_that_the_line_names() {
     let cluster = Cluster::start();
-    assert_eq!(cluster.run("claim configmap/board --as jane").code, 0);
+    assert_eq!(cluster.run("claim configmap/board --identity jane").code, 0);
     let locks = offered(&cluster, &["get", ""]);
     assert_eq!(locks, ["configmap/board\tclaimed by jane", ":4"]);
     assert_eq!(offered(&cluster, &["get", "configmap/x"]), [":4"]);
@@ -122,7 +122,7 @@ fn a_shell_completes_by_a_script_that_asks_the_program() {
         return support::peers::missing("bash", "a package of most systems");
     }
     let cluster = Cluster::start();
-    assert_eq!(cluster.run("claim configmap/board --as jane").code, 0);
+    assert_eq!(cluster.run("claim configmap/board --identity jane").code, 0);
     let folder = tempfile::tempdir().unwrap();
     let path = linked(folder.path());
     let complete = |words: &str, word: &str| {

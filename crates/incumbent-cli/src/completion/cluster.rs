@@ -11,7 +11,7 @@ use kube::config::Kubeconfig;
 
 use crate::args::Args;
 use crate::cluster::Cluster;
-use crate::output;
+use crate::row;
 
 /// Whoever presses a key waits for this.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -25,8 +25,8 @@ pub(super) fn locks() -> Vec<(String, String)> {
             let view = &sighted.view;
             let holder = match (&view.holder, view.registration) {
                 (None, _) => "nobody holds it".to_owned(),
-                (Some(by), Registration::Claim) => format!("claimed by {}", output::printable(by)),
-                (Some(by), _) => format!("held by {}", output::printable(by)),
+                (Some(by), Registration::Claim) => format!("claimed by {}", row::name(by)),
+                (Some(by), _) => format!("held by {}", row::name(by)),
             };
             (view.lock.to_string(), holder)
         });
