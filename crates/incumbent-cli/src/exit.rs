@@ -114,9 +114,10 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
 fn code(error: &Error) -> u8 {
     match error {
         Error::Invalid { .. } | Error::Rejected { .. } => USAGE,
-        Error::NotConfigured { .. } | Error::Unreachable { .. } | Error::Plugin { .. } => {
-            UNREACHABLE
-        }
+        Error::NotConfigured { .. }
+        | Error::Configuration { .. }
+        | Error::Unreachable { .. }
+        | Error::Plugin { .. } => UNREACHABLE,
         Error::Forbidden { .. } | Error::Unauthorized { .. } => FORBIDDEN,
         Error::Missing { .. } => MISSING,
         Error::DuplicateIdentity { .. } => DUPLICATE_IDENTITY,

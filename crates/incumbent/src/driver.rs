@@ -26,6 +26,7 @@ use crate::lock::Lock;
 use crate::metrics::{Event, Exchange, Meter};
 use crate::observer::View;
 use crate::proof::Proofs;
+use crate::report;
 use crate::route::Routing;
 use crate::stored::Stored;
 use crate::term::{CurrentTerm, Ending, OnOverrun, TermState};
@@ -440,7 +441,11 @@ impl Driver {
         }
         let error = trouble.error.to_string();
         if error != self.last_trouble {
-            tracing::warn!(lock = %self.lock(), error, hint = trouble.error.hint(), "will retry");
+            let hint = trouble.error.hint();
+            tracing::warn!(lock = %self.lock(), error, hint, "will retry");
+            if self.clock.is_system() {
+                report::unlogged(&format!("{}: {error}; will retry", self.lock()), &hint);
+            }
             self.last_trouble = error;
         }
     }
