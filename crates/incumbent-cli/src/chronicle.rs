@@ -285,7 +285,8 @@ fn terms_of(events: &[Value]) -> Vec<Term> {
 /// than the next one began.
 fn stopped_late(terms: &mut [Term], holder: &str) {
     let last = terms.iter_mut().rfind(|term| term.holder == holder);
-    if let Some(end) = last.and_then(|term| term.end.as_mut()).filter(|end| end.how == How::Unsaid) {
+    if let Some(end) = last.and_then(|term| term.end.as_mut()).filter(|end| end.how == How::Unsaid)
+    {
         end.how = How::Stopped;
     }
 }

@@ -6,7 +6,8 @@ use anyhow::Context;
 use incumbent::Error;
 use incumbent_apiserver::{ApiServer, Transport};
 
-use crate::{args, elect, output};
+use crate::signals::shutdown_signal;
+use crate::{args, output};
 
 pub(crate) async fn run(args: args::DevServer) -> anyhow::Result<ExitCode> {
     if !args.listen.ip().is_loopback() && !args.allow_remote {
@@ -46,7 +47,7 @@ pub(crate) async fn run(args: args::DevServer) -> anyhow::Result<ExitCode> {
         );
     }
     eprintln!("Not for production: one process, in memory, everything is lost when it ends.");
-    elect::shutdown_signal().await;
+    shutdown_signal().await;
     listening.stop().await;
     Ok(ExitCode::SUCCESS)
 }

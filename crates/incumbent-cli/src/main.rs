@@ -37,6 +37,7 @@ mod row;
 mod run;
 #[cfg(unix)]
 mod sidecar;
+mod signals;
 mod status;
 mod stderr;
 mod step_down;
