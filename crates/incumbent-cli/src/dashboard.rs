@@ -30,9 +30,10 @@ use self::board::Board;
 use self::routes::Routes;
 use self::steering::Steering;
 use crate::cluster::{Many, Operator, Wanted};
+use crate::output;
+use crate::signals::shutdown_signal;
 use crate::web::access::Access;
 use crate::web::listen::{self, Door, Listen};
-use crate::{elect, output};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Dashboard {
@@ -85,7 +86,7 @@ pub(crate) async fn run(args: Dashboard) -> anyhow::Result<ExitCode> {
     let door = Door::open(&args.listen, MODE).await?;
     output::line(&door.place()?)?;
     let shown = tokio::select! {
-        () = elect::shutdown_signal() => return Ok(ExitCode::SUCCESS),
+        () = shutdown_signal() => return Ok(ExitCode::SUCCESS),
         outcome = show(setting, (args.many, scope), namespace, door, access) => outcome,
     };
     let Err(error) = shown;

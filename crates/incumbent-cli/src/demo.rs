@@ -22,7 +22,8 @@ use self::candidates::{Candidates, Printed};
 use self::register::{Register, Reign};
 use self::report::{Report, Step, millis, overlap};
 use crate::output::Form;
-use crate::{args, dashboard, dev_server, elect, exit, output};
+use crate::signals::shutdown_signal;
+use crate::{args, dashboard, dev_server, exit, output};
 
 pub(crate) const LOCK: &str = "lease/demo";
 
@@ -34,7 +35,7 @@ pub(crate) async fn run(args: args::Demo) -> anyhow::Result<ExitCode> {
     }
     let report = tokio::select! {
         report = demo.play() => report?,
-        () = elect::shutdown_signal() => {
+        () = shutdown_signal() => {
             eprintln!("interrupted; the candidates are ended");
             return Ok(ExitCode::from(exit::INTERRUPTED));
         }
@@ -371,7 +372,7 @@ impl Demo {
         if let Some(page) = &self.page {
             eprintln!("and in a browser, with all that has happened: {page}");
         }
-        elect::shutdown_signal().await;
+        shutdown_signal().await;
         Ok(())
     }
 

@@ -129,6 +129,7 @@ fn code(error: &Error) -> u8 {
     match error {
         Error::Invalid { .. } | Error::Rejected { .. } => USAGE,
         Error::NotConfigured { .. }
+        | Error::Configuration { .. }
         | Error::Unreachable { .. }
         | Error::Unavailable { .. }
         | Error::NotKubernetes { .. }

@@ -40,6 +40,7 @@ mod row;
 mod run;
 #[cfg(unix)]
 mod sidecar;
+mod signals;
 mod standing;
 mod status;
 mod stderr;

@@ -144,7 +144,7 @@ fn bad_input_gets_a_sentence_a_hint_and_a_code() {
     ] {
         assert_refused(&cluster.run(arguments), code, error, hint);
     }
-    for (token, error) in [("", "token is empty or holds"), ("abc\n", "token is empty or holds")] {
+    for (token, error) in [("", "token is empty"), ("abc\nxyz", "token holds a line break")] {
         let folder = cluster.folder.path();
         cluster.listening().write_service_account(folder, "default", token).unwrap();
         let mut command = cluster.command("get --service-account-dir");

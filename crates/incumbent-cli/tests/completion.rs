@@ -23,10 +23,15 @@ fn linked(folder: &Path) -> String {
 
 /// What is offered for the last of these words, with the last line.
 fn offered(cluster: &Cluster, words: &[&str]) -> Vec<String> {
+    offered_by(&cluster.kubeconfig().display().to_string(), words)
+}
+
+/// The same with this as `KUBECONFIG`.
+fn offered_by(kubeconfig: &str, words: &[&str]) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     linked(folder.path());
     let mut command = Command::new(folder.path().join(NAMES[2]));
-    command.args(words).env("KUBECONFIG", cluster.kubeconfig());
+    command.args(words).env("KUBECONFIG", kubeconfig);
     let outcome = Outcome::of(command.output().unwrap());
     assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{words:?}");
     outcome.stdout.lines().map(str::to_owned).collect()
@@ -81,6 +86,8 @@ fn the_names_of_locks_come_from_the_cluster_that_the_line_names() {
     let other = ["get", "--kubeconfig", kubeconfig.to_str().unwrap(), ""];
     assert_eq!(offered(&cluster, &other), [":4"], "another cluster");
     assert_eq!(offered(&cluster, &["get", "--context", ""]), ["incumbent", ":4"]);
+    let list = format!("/nonexistent:{}", cluster.kubeconfig().display());
+    assert_eq!(offered_by(&list, &["get", "--context", ""]), ["incumbent", ":4"]);
 }
 
 #[test]

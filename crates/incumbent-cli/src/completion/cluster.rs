@@ -5,9 +5,9 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use incumbent::Connect;
 use incumbent::requests::Requests;
 use incumbent::survey::{Registration, Scope, Survey};
-use kube::config::Kubeconfig;
 
 use crate::args::Args;
 use crate::cluster::Cluster;
@@ -48,12 +48,11 @@ pub(super) fn namespaces() -> Vec<String> {
 pub(super) fn contexts() -> Vec<String> {
     let named =
         sub_matches().and_then(|matches| matches.get_raw("kubeconfig")?.next().map(OsString::from));
-    let kubeconfig = match named {
-        Some(file) => Kubeconfig::read_from(file),
-        None => Kubeconfig::read(),
+    let connect = match named {
+        Some(file) => Connect::default().kubeconfig(file),
+        None => Connect::default(),
     };
-    let contexts = kubeconfig.map(|kubeconfig| kubeconfig.contexts).unwrap_or_default();
-    contexts.into_iter().map(|context| context.name).collect()
+    connect.contexts().unwrap_or_default()
 }
 
 /// Asks the cluster that the line so far names.
