@@ -4,14 +4,15 @@
 
 use std::time::Duration;
 
-use incumbent::{Candidate, Error, Lock, connect};
+use incumbent::{Candidate, Error, Lock, connect, shutdown_signal};
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
+    let shutdown = shutdown_signal();
     let client = connect().await?;
     let mut candidate = Candidate::builder(client, Lock::lease("default", "hello")).build()?;
     candidate
-        .run_until(tokio::signal::ctrl_c(), |leadership| async move {
+        .run_until(shutdown, |leadership| async move {
             while leadership.is_valid() {
                 println!("hello, I lead with token {}", leadership.fencing_token());
                 tokio::time::sleep(Duration::from_millis(200)).await;

@@ -18,19 +18,17 @@
 //! - **At least once**, with `notify --again`: the next leader sends it again. The cost: a crash may send one
 //!   twice. A receiver that knows the key, which is the same each time, can drop the second.
 
-mod stop;
-
 use std::time::Duration;
 
-use incumbent::{BoxError, Candidate, FencingToken, Lock, connect};
+use incumbent::{BoxError, Candidate, FencingToken, Lock, connect, shutdown_signal};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use kube::api::PostParams;
-use stop::asked_to_stop;
 use tokio::time::{sleep, timeout};
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
+    let shutdown = shutdown_signal();
     let again = std::env::args().any(|argument| argument == "--again");
     let client = connect().await?;
     let outbox = Outbox(Api::default_namespaced(client.clone()));
@@ -38,7 +36,7 @@ async fn main() -> Result<(), BoxError> {
         .lease_duration(Duration::from_secs(3))
         .build()?;
     candidate
-        .run_until(asked_to_stop(), |leadership| {
+        .run_until(shutdown, |leadership| {
             let outbox = outbox.clone();
             async move {
                 while leadership.is_valid() {

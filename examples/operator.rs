@@ -10,31 +10,27 @@
 //! For each ConfigMap with the label it keeps another one, with a greeting, and puts it right whenever somebody
 //! changes or deletes it. A real one would do so for a kind of its own.
 
-mod stop;
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use incumbent::{BoxError, Candidate, Leadership, Lock, connect};
+use incumbent::{BoxError, Candidate, Leadership, Lock, connect, shutdown_signal};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::runtime::{Controller, watcher};
-use kube::{Api, Client, Config, Resource, ResourceExt};
-use stop::asked_to_stop;
+use kube::{Api, Client, Resource, ResourceExt};
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
+    let shutdown = shutdown_signal();
     let lock = Lock::lease("default", "operator");
-    let mut candidate = Candidate::builder(connect().await?, lock)
-        .lease_duration(Duration::from_secs(3))
-        .build()?;
+    let client = connect().await?;
+    let mut candidate =
+        Candidate::builder(client.clone(), lock).lease_duration(Duration::from_secs(3)).build()?;
     // Two clients: the election writes in order to lead, all else writes only while this process does.
-    let client = candidate.write_gate().client(Config::infer().await?)?;
-    candidate
-        .run_until(asked_to_stop(), |leadership| reconcile_all(client.clone(), leadership))
-        .await?;
+    let client = candidate.write_gate().client(client);
+    candidate.run_until(shutdown, |leadership| reconcile_all(client.clone(), leadership)).await?;
     Ok(())
 }
 

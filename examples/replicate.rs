@@ -7,28 +7,24 @@
 //!
 //! Both are SQLite files, so that it runs anywhere. Put them on a local disk.
 
-mod stop;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use incumbent::{BoxError, Candidate, Leadership, Lock, connect};
+use incumbent::{BoxError, Candidate, Leadership, Lock, connect, shutdown_signal};
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
-use stop::asked_to_stop;
 use tokio::task::{block_in_place, yield_now};
 use tokio::time::sleep;
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
+    let shutdown = shutdown_signal();
     let [source, target] = std::env::args().skip(1).collect::<Vec<_>>().try_into().map_err(|_| {
         "usage: replicate SOURCE TARGET, two SQLite files; SOURCE has a table entry (id, value)"
     })?;
     let mut candidate = Candidate::builder(connect().await?, Lock::lease("default", "replicate"))
         .lease_duration(Duration::from_secs(3))
         .build()?;
-    candidate
-        .run_until(asked_to_stop(), |leadership| replicate(&source, &target, leadership))
-        .await?;
+    candidate.run_until(shutdown, |leadership| replicate(&source, &target, leadership)).await?;
     Ok(())
 }
 

@@ -13,32 +13,32 @@
 //! it lives. The leader stands as a candidate there too: if it wins, the worker has lost its term, and has
 //! stopped before that. So it needs no heartbeats, no clocks that agree, and no guesses.
 
-mod stop;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use incumbent::{BoxError, Candidate, Error, FencingToken, Leadership, Lock, connect};
+use incumbent::{
+    BoxError, Candidate, Error, FencingToken, Leadership, Lock, connect, shutdown_signal,
+};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::PostParams;
 use kube::{Api, Client};
-use stop::asked_to_stop;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
+    let (stop_working, stop_allocating) = (shutdown_signal(), shutdown_signal());
     let name = std::env::args().nth(1).ok_or("usage: tasks NAME, with a name for each worker")?;
     let name = format!("{WORKER}{name}");
     let client = connect().await?;
     let table = Table(Api::default_namespaced(client.clone()));
     let (mut worker, mut allocator) = (candidate(&client, &name)?, candidate(&client, "tasks")?);
     tokio::try_join!(
-        worker.run_until(asked_to_stop(), |leadership| {
+        worker.run_until(stop_working, |leadership| {
             work(name.clone(), table.clone(), leadership)
         }),
-        allocator.run_until(asked_to_stop(), |leadership| {
+        allocator.run_until(stop_allocating, |leadership| {
             allocate(client.clone(), table.clone(), leadership)
         }),
     )?;

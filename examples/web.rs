@@ -10,8 +10,6 @@
 //! In a Pod, listen on `POD_IP` (from the downward API), so that the others can name an address that
 //! clients reach.
 
-mod stop;
-
 use std::future::{IntoFuture, pending};
 
 use axum::Router;
@@ -19,16 +17,18 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
-use incumbent::{BoxError, Candidate, FencingToken, Leader, Lock, Observer, Standing, connect};
+use incumbent::{
+    BoxError, Candidate, FencingToken, Leader, Lock, Observer, Standing, connect, shutdown_signal,
+};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use kube::api::PostParams;
-use stop::asked_to_stop;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
+    let shutdown = shutdown_signal();
     let listen = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:0".to_owned());
     let listener = TcpListener::bind(listen).await?;
     let address = format!("http://{}", listener.local_addr()?);
@@ -55,7 +55,7 @@ async fn main() -> Result<(), BoxError> {
     let server = tokio::spawn(server.into_future());
     // The handlers are the work. Requests are served until another one can lead, and those under way then
     // are finished.
-    candidate.run_until(asked_to_stop(), |_| pending::<Result<(), BoxError>>()).await?;
+    candidate.run_until(shutdown, |_| pending::<Result<(), BoxError>>()).await?;
     drop(stop);
     Ok(server.await??)
 }

@@ -9,13 +9,14 @@ use clap::{Parser, Subcommand, ValueEnum};
 use incumbent::{Builder, Error, Lock, Timing};
 use incumbent_apiserver::{Fault, FaultError};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Operator};
 use crate::metrics::Exporter;
+use crate::output::Form;
 use crate::{exit, metrics};
 
 /// Leader election on Kubernetes.
 #[derive(Debug, Parser)]
-#[command(name = "incumbent", version, after_help = exit::HELP, max_term_width = 80)]
+#[command(name = "incumbent", version, after_help = exit::HELP)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -79,9 +80,9 @@ pub(crate) struct Demo {
     /// Leave the playground running at the end, and say how to look at it
     #[arg(long)]
     pub(crate) keep: bool,
-    /// Print the report as one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// How to print the report
+    #[arg(short, long, value_enum, default_value = "text")]
+    pub(crate) output: Form,
 }
 
 #[derive(Debug, clap::Args)]
@@ -154,7 +155,7 @@ fn error_rate(percent: &str) -> Result<Fault, FaultError> {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Elect {
     /// What to compete for: lease/NAME or configmap/NAME[:KEY]; may be given many times
-    #[arg(long = "lock", value_name = "LOCK", required = true)]
+    #[arg(long = "lock", value_name = "LOCK", required = true, value_parser = lock_text)]
     pub(crate) locks: Vec<String>,
     /// Run this many candidates for each lock, for load tests
     #[arg(long, value_name = "N", default_value = "1", conflicts_with = "metrics_addr", value_parser = clap::value_parser!(u16).range(1..))]
@@ -230,7 +231,7 @@ impl Candidacy {
 #[command(after_help = exit::RUN_HELP)]
 pub(crate) struct Run {
     /// What to compete for: lease/NAME or configmap/NAME[:KEY]
-    #[arg(long, value_name = "LOCK")]
+    #[arg(long, value_name = "LOCK", value_parser = lock_text)]
     pub(crate) lock: String,
     /// What to do when leadership is lost and the command was stopped: wait to lead again, or exit with 79
     #[arg(long, value_enum, default_value = "wait")]
@@ -275,6 +276,7 @@ pub(crate) struct Run {
 #[command(after_help = exit::ONCE_HELP)]
 pub(crate) struct Once {
     /// What is to be done once: configmap/NAME:KEY, where the record will stand under KEY.once
+    #[arg(value_parser = board_text)]
     pub(crate) key: String,
     /// Run it again where it failed, or its runner died in the middle; it may then be done twice
     #[arg(long)]
@@ -358,10 +360,11 @@ pub(crate) enum Restart {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Claim {
     /// Which blackboard: configmap/NAME[:KEY]
+    #[arg(value_parser = board_text)]
     pub(crate) blackboard: String,
     /// The name to write
-    #[arg(long = "as", value_name = "WHO")]
-    pub(crate) who: String,
+    #[arg(long, env = "INCUMBENT_IDENTITY", value_name = "ID")]
+    pub(crate) identity: String,
     /// Take the name off again
     #[arg(long, conflicts_with = "if_version")]
     pub(crate) release: bool,
@@ -369,7 +372,7 @@ pub(crate) struct Claim {
     #[arg(long, value_name = "RV")]
     pub(crate) if_version: Option<String>,
     #[command(flatten)]
-    pub(crate) cluster: Cluster,
+    pub(crate) operator: Operator,
 }
 
 /// The durations, in the order of precedence: a preset, one number, single numbers.
@@ -430,6 +433,22 @@ pub(crate) fn lock(namespace: &str, text: &str) -> Result<Lock, Error> {
     match text.contains('/') {
         true => Lock::parse(namespace, text),
         false => Lock::parse(namespace, &format!("lease/{text}")),
+    }
+}
+
+/// The text of a lock that can be read as one: what cannot is a mistake on the command line.
+pub(crate) fn lock_text(text: &str) -> Result<String, Error> {
+    lock("default", text).map(|_| text.to_owned())
+}
+
+/// The same, where it has to be a ConfigMap.
+fn board_text(text: &str) -> Result<String, Error> {
+    match Lock::parse("default", text)?.key() {
+        Some(_) => Ok(text.to_owned()),
+        None => Err(Error::Invalid {
+            what: "a Lease is no blackboard".to_owned(),
+            hint: "use configmap/NAME[:KEY]".to_owned(),
+        }),
     }
 }
 

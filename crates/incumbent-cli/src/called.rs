@@ -1,11 +1,13 @@
 //! One program, three names: which one it was called by.
 
+use std::error::Error as _;
 use std::ffi::OsStr;
 use std::path::Path;
 
 use clap::{CommandFactory, FromArgMatches};
 
 use crate::args::Args;
+use crate::{exit, help};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Name {
@@ -41,7 +43,17 @@ impl Name {
 /// The command line of this process. Ends it where there is nothing to run: for help, or a mistake.
 pub(crate) fn parse() -> Args {
     let command = Args::command().bin_name(Name::of_this_process().typed());
-    Args::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    let command = help::fit(command, help::width());
+    let matches = command.try_get_matches().unwrap_or_else(|error| end(&error));
+    Args::from_arg_matches(&matches).unwrap_or_else(|error| end(&error))
+}
+
+/// What we have refused ourselves is told as all else that we refuse.
+fn end(error: &clap::Error) -> ! {
+    match error.source().and_then(|source| source.downcast_ref::<incumbent::Error>()) {
+        Some(refused) => exit::end_for_usage(refused),
+        None => error.exit(),
+    }
 }
 
 #[cfg(test)]

@@ -7,14 +7,16 @@ use anyhow::Context;
 use incumbent::survey::{Sighted, State};
 use jiff::Timestamp;
 
-use crate::args::duration;
+use crate::args::{duration, lock_text};
 use crate::cluster::Operator;
+use crate::standing::Standing;
 use crate::{exit, get, output, row};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Check {
     /// Which lock: NAME for a Lease, lease/NAME or configmap/NAME[:KEY]
+    #[arg(value_parser = lock_text)]
     lock: String,
     /// That this one leads
     #[arg(long, value_name = "ID", conflicts_with = "is_self")]
@@ -38,11 +40,13 @@ pub(crate) struct Check {
 const HELP: &str = "\
 Exit codes:
   0  yes
-  1  no: nobody leads, somebody else does, or it is too long ago
-  3  nobody can say: the API server cannot be reached
-  4, 5  a permission is missing; the lock does not exist
-What one look can tell rests on wall clocks. It is no reason to act as a leader: for
-that, ask a sidecar, or take part.";
+  1  no: nobody leads, another does, or its last renewal is too old
+  3  unknown: the API server cannot be reached, or the record does not say
+  4  a permission is missing
+  5  the lock does not exist
+
+What one look can tell rests on wall clocks, and is marked with ~. It is no reason to act as a leader: for that, ask \
+a sidecar, or take part.";
 
 pub(crate) async fn run(args: Check) -> anyhow::Result<ExitCode> {
     let wanted = if args.is_self { Some(own_identity()?) } else { args.holder.clone() };
@@ -74,26 +78,20 @@ fn judge(
     max_age: Option<Duration>,
     now: Timestamp,
 ) -> (u8, String) {
+    let standing = Standing::of(sighted, now);
     let holder = sighted.view.holder.as_deref().unwrap_or_default();
-    let name = output::printable(holder);
-    let mark = if sighted.is_certain { "" } else { "~" };
-    let age = sighted.beat_age.or_else(|| {
-        let renewed = sighted.view.renewed?;
-        Some(Duration::try_from(now.duration_since(renewed)).unwrap_or_default())
-    });
-    match (sighted.state, max_age) {
-        (State::Vacant, _) => (exit::NO, "nobody leads".to_owned()),
-        (State::Expired, _) => {
-            (exit::NO, format!("nobody leads: the term of {name} has expired{mark}"))
+    let age = standing.age.filter(|_| standing.state != State::Claimed);
+    let sentence = standing.sentence();
+    match max_age {
+        _ if standing.state == State::Unknown => (exit::UNREACHABLE, sentence),
+        _ if !standing.is_led() => (exit::NO, sentence),
+        _ if wanted.is_some_and(|wanted| wanted != holder) => (exit::NO, sentence),
+        Some(most) if age.is_none_or(|age| age > most) => {
+            let ago =
+                age.map_or_else(|| "never".to_owned(), |age| format!("{} ago", row::age(age)));
+            let (name, mark) = (row::name(holder), standing.mark());
+            (exit::NO, format!("{name} renewed {ago}{mark}"))
         }
-        (State::Unknown, _) => (exit::UNREACHABLE, "nobody can say".to_owned()),
-        _ if wanted.is_some_and(|wanted| wanted != holder) => {
-            (exit::NO, format!("{name} leads{mark}"))
-        }
-        (_, Some(most)) if age.is_none_or(|age| age > most) => {
-            let ago = row::or_none(age.map(row::age));
-            (exit::NO, format!("{name} renewed {ago} ago{mark}"))
-        }
-        _ => (0, format!("{name} leads{mark}")),
+        _ => (0, sentence),
     }
 }

@@ -8,9 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use incumbent::Lock;
-use incumbent::survey::{Change, LockView, Sighted};
+use incumbent::survey::{Change, LockView, Sighted, State};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+
+use crate::events;
+use crate::standing::expires;
+use crate::when::{Lasted, When, after};
 
 /// What is known of the past of some locks. A clone shares all that neither of the two changes later.
 #[derive(Clone, Debug, Default)]
@@ -21,7 +25,10 @@ pub(crate) struct Chronicle {
 #[derive(Clone, Debug, Default)]
 struct Story {
     terms: VecDeque<Term>,
+    /// When a sign of life last came in; before one did, when the holder says that it renewed.
     last_sign: Timestamp,
+    /// How long others wait after it. `None` for a claim, after which nobody comes by itself.
+    lease: Option<Duration>,
     /// When the lock could not be seen.
     unseen: VecDeque<Span>,
 }
@@ -38,15 +45,15 @@ pub(crate) struct Span {
 pub(crate) struct Term {
     pub(crate) holder: String,
     pub(crate) token: Option<u64>,
-    pub(crate) began: Timestamp,
-    /// `None` while it goes on.
+    pub(crate) began: When,
+    /// `None` where none is known of: whether it goes on, the lock's standing says.
     pub(crate) end: Option<End>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct End {
-    /// Of one that fell silent, the last sign of life.
-    pub(crate) at: Timestamp,
+    /// Of one that fell silent, from the last sign of life until its term was over at the latest.
+    pub(crate) when: When,
     pub(crate) how: How,
 }
 
@@ -79,12 +86,12 @@ impl How {
 /// What a change of a lock comes to, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
-    /// Somebody leads; since when nobody has, where that is known.
+    /// Another term is seen; how long nobody led before, where that is known.
     Leads {
         term: Term,
-        gap: Option<Duration>,
+        gap: Option<Lasted>,
     },
-    /// Its leader has given it back.
+    /// The lock is vacant again.
     Released {
         holder: String,
     },
@@ -100,11 +107,14 @@ const MOST_TERMS: usize = 200;
 
 impl Chronicle {
     /// A lock as it is when one begins to look.
-    pub(crate) fn begin(&mut self, now: Timestamp, view: &LockView) {
+    pub(crate) fn begin(&mut self, now: Timestamp, sighted: &Sighted) {
+        let view = &*sighted.view;
         let story = self.story(&view.lock);
-        story.last_sign = view.renewed.unwrap_or(now).min(now);
-        if let Some(term) = term_of(view, view.acquired.unwrap_or(now).min(now)) {
-            story.push(term);
+        story.look_at(now, view);
+        let Some(term) = term_of(view, began(now, view)) else { return };
+        story.push(term);
+        if sighted.state == State::Expired {
+            story.close_silent(now);
         }
     }
 
@@ -116,9 +126,10 @@ impl Chronicle {
         sighted: Option<&Sighted>,
     ) -> Option<Turn> {
         match (change, sighted) {
-            (Change::Leader(lock), Some(sighted)) => self.turn(lock, now, &sighted.view),
-            (Change::Renewed(lock), _) => {
+            (Change::Leader(lock), Some(sighted)) => self.turn(lock, now, sighted),
+            (Change::Renewed(lock), Some(sighted)) => {
                 let story = self.story(lock);
+                story.look_at(now, &sighted.view);
                 story.last_sign = now;
                 // It was thought to be over, and goes on.
                 if let Some(Term { end: end @ Some(End { how: How::Silent, .. }), .. }) =
@@ -129,28 +140,46 @@ impl Chronicle {
                 None
             }
             (Change::Expired(lock), _) => {
-                let holder = self.known(lock)?.close(None, How::Silent)?;
+                let holder = self.known(lock)?.close_silent(now)?;
                 Some(Turn::Expired { holder })
             }
             (Change::Gone(lock), _) => {
-                self.known(lock)?.close(Some(now), How::Deleted);
+                let moment = self.moment(now, lock);
+                self.known(lock)?.close(moment, How::Deleted);
                 Some(Turn::Deleted)
             }
             _ => None,
         }
     }
 
-    fn turn(&mut self, lock: &Lock, now: Timestamp, view: &LockView) -> Option<Turn> {
+    fn turn(&mut self, lock: &Lock, now: Timestamp, sighted: &Sighted) -> Option<Turn> {
+        let (view, moment) = (&*sighted.view, self.moment(now, lock));
+        // What was never seen to change may be as old as it says.
+        let began = if sighted.beat_age.is_some() { moment } else { began(now, view) };
         let story = self.story(lock);
-        let Some(term) = term_of(view, now) else {
-            return Some(Turn::Released { holder: story.close(Some(now), How::Released)? });
+        let Some(term) = term_of(view, began) else {
+            return Some(Turn::Released { holder: story.close(moment, How::Released)? });
         };
-        story.close(None, How::Silent);
+        match story.lease {
+            None => story.close(moment, How::Unsaid),
+            Some(lease) if now >= after(story.last_sign, lease) => story.close_silent(now),
+            // Its term was not over: it ended in a way that was not seen.
+            Some(_) => story.close(When::between(story.last_sign, now), How::Unsaid),
+        };
         let ended = story.terms.back().and_then(|last| last.end);
-        let gap = ended.map(|end| between(end.at, now));
-        story.last_sign = now;
+        let gap = ended.map(|end| end.when.until(began));
+        story.look_at(now, view);
+        if sighted.beat_age.is_some() {
+            story.last_sign = now;
+        }
         story.push(term.clone());
         Some(Turn::Leads { term, gap })
+    }
+
+    /// When something was that is seen now: now, unless the lock could not be seen before.
+    fn moment(&self, now: Timestamp, lock: &Lock) -> When {
+        let unseen = self.unseen(lock).next_back().filter(|span| span.to.is_none());
+        unseen.map_or_else(|| When::at(now), |span| When::between(span.from, now))
     }
 
     /// Adds what Events tell of the time before one looked.
@@ -159,9 +188,11 @@ impl Chronicle {
         let story = self.story(lock);
         // What was seen is known better than what was told.
         if let Some(first) = story.terms.front() {
-            terms.retain(|told| told.began < first.began && !is_same(told, first));
+            let first_began = first.began.mostly();
+            terms.retain(|told| told.began.mostly() < first_began && !is_same(told, first));
             if let Some(last) = terms.last_mut() {
-                last.end.get_or_insert(End { at: first.began, how: How::Unsaid });
+                last.end
+                    .get_or_insert_with(|| End { when: When::by(first_began), how: How::Unsaid });
             }
         }
         terms.into_iter().rev().for_each(|term| story.terms.push_front(term));
@@ -170,11 +201,11 @@ impl Chronicle {
         }
     }
 
-    /// Notes whether a lock can be seen: while it cannot, nothing tells who led.
-    pub(crate) fn sight(&mut self, now: Timestamp, lock: &Lock, is_seen: bool) {
+    /// Notes whether a lock can be seen: while it cannot, nothing tells who led. Says whether that is news.
+    pub(crate) fn sight(&mut self, now: Timestamp, lock: &Lock, is_seen: bool) -> bool {
         let is_noted = self.unseen(lock).next_back().is_some_and(|last| last.to.is_none());
         if is_noted != is_seen {
-            return;
+            return false;
         }
         let unseen = &mut self.story(lock).unseen;
         match unseen.back_mut().filter(|_| is_seen) {
@@ -184,6 +215,7 @@ impl Chronicle {
         if unseen.len() > MOST_TERMS {
             unseen.pop_front();
         }
+        true
     }
 
     /// How many locks have a story.
@@ -208,7 +240,8 @@ impl Chronicle {
 
     /// How often the leader has changed since then, as far as is known.
     pub(crate) fn changes(&self, lock: &Lock, since: Timestamp) -> usize {
-        let mut later = self.terms(lock).rev().take_while(|term| term.began >= since).count();
+        let mut later =
+            self.terms(lock).rev().take_while(|term| term.began.mostly() >= since).count();
         // The first term that is known changed nothing, as far as is known.
         if later > 0 && later == self.terms(lock).count() {
             later -= 1;
@@ -233,71 +266,106 @@ impl Story {
         }
     }
 
+    /// What a record says of its holder's life, as far as nothing is known better.
+    fn look_at(&mut self, now: Timestamp, view: &LockView) {
+        self.last_sign = view.renewed.unwrap_or(now).min(now);
+        self.lease = expires(view).then(|| view.lease_duration.unwrap_or(USUAL_LEASE));
+    }
+
     /// Ends the term that goes on, and says whose it was.
-    fn close(&mut self, at: Option<Timestamp>, how: How) -> Option<String> {
-        let at = at.unwrap_or(self.last_sign);
+    fn close(&mut self, when: When, how: How) -> Option<String> {
         let open = self.terms.back_mut().filter(|term| term.end.is_none())?;
-        open.end = Some(End { at: at.max(open.began), how });
+        open.end = Some(End { when: when.no_earlier_than(open.began), how });
         Some(open.holder.clone())
+    }
+
+    fn close_silent(&mut self, now: Timestamp) -> Option<String> {
+        let over = after(self.last_sign, self.lease.unwrap_or(USUAL_LEASE)).min(now);
+        self.close(When::between(self.last_sign, over), How::Silent)
     }
 }
 
-fn term_of(view: &LockView, began: Timestamp) -> Option<Term> {
+fn term_of(view: &LockView, began: When) -> Option<Term> {
     let holder = view.holder.clone()?;
     Some(Term { holder, token: view.token.map(|token| token.0), began, end: None })
 }
 
-/// Events have whole seconds: one that tells of a term seems to be up to a second earlier.
-fn is_same(told: &Term, seen: &Term) -> bool {
-    told.holder == seen.holder && between(told.began, seen.began) < Duration::from_secs(1)
+/// When the term began that the record shows, by its holder's clock. A claim does not say.
+fn began(now: Timestamp, view: &LockView) -> When {
+    let acquired = view.acquired.filter(|_| expires(view));
+    acquired.map_or_else(|| When::by(now), |acquired| When::at(acquired.min(now)))
 }
 
-pub(crate) fn between(from: Timestamp, to: Timestamp) -> Duration {
-    to.duration_since(from).unsigned_abs()
+/// An Event that says whole seconds seems to be up to a second earlier than the record.
+fn is_same(told: &Term, seen: &Term) -> bool {
+    told.holder == seen.holder && told.began.until(seen.began).least.is_zero()
 }
 
 /// What `X became leader` and `X stopped leading` come to.
 fn terms_of(events: &[Value]) -> Vec<Term> {
-    let mut told: Vec<_> = events.iter().flat_map(said).collect();
-    told.sort();
-    told.dedup();
     let mut terms: Vec<Term> = Vec::new();
-    for Said { at, began, holder, .. } in told {
+    for Said { when, began, holder, .. } in in_order(events.iter().flat_map(said).collect()) {
         let open = terms.last_mut().filter(|term| term.end.is_none());
         match (open, began) {
-            (Some(open), true) if open.holder == holder && open.began == at => {}
+            (Some(open), true) if open.holder == holder && open.began == when => {}
             (open, true) => {
                 if let Some(open) = open {
-                    open.end = Some(End { at, how: How::Unsaid });
+                    let when = When { earliest: None, latest: when.latest };
+                    open.end = Some(End { when, how: How::Unsaid });
                 }
-                terms.push(Term { holder, token: None, began: at, end: None });
+                terms.push(Term { holder, token: None, began: when, end: None });
             }
             (Some(open), false) if open.holder == holder => {
-                open.end = Some(End { at, how: How::Stopped });
+                open.end = Some(End { when, how: How::Stopped });
             }
-            (_, false) => stopped_late(&mut terms, &holder),
+            (_, false) => stopped_late(&mut terms, &holder, when),
         }
     }
     terms
 }
 
-/// The next leader may write its Event before the former one does: the former one's term then ended no later
-/// than the next one began.
-fn stopped_late(terms: &mut [Term], holder: &str) {
-    let last = terms.iter_mut().rfind(|term| term.holder == holder);
-    if let Some(end) = last.and_then(|term| term.end.as_mut()).filter(|end| end.how == How::Unsaid)
-    {
-        end.how = How::Stopped;
+/// The next leader may write its Event before the former one does, or its clock may be behind: the former one's
+/// term then ended no later than the next one began.
+fn stopped_late(terms: &mut [Term], holder: &str, when: When) {
+    let Some(place) = terms.iter().rposition(|term| term.holder == holder) else { return };
+    let Some(next) = terms.get(place + 1).map(|next| next.began) else { return };
+    if let Some(end) = terms[place].end.as_mut().filter(|end| end.how == How::Unsaid) {
+        let when = When {
+            earliest: when.earliest.min(next.earliest),
+            latest: when.latest.min(next.latest),
+        };
+        *end = End { when, how: How::Stopped };
     }
 }
 
-/// What one Event says, in the order in which it was so: within a second, that of the writes.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What one Event says.
+#[derive(Debug, PartialEq, Eq)]
 struct Said {
-    at: Timestamp,
+    when: When,
+    /// In the order of the writes.
     revision: u64,
     began: bool,
     holder: String,
+}
+
+impl Said {
+    fn second(&self) -> i64 {
+        self.when.mostly().as_second()
+    }
+}
+
+/// In the order in which it was so. Of what was in one second, and is known no better, the order of the writes
+/// counts.
+fn in_order(mut told: Vec<Said>) -> Vec<Said> {
+    let key = |said: &Said| (said.second(), said.revision, said.began, said.holder.clone());
+    told.sort_by_cached_key(key);
+    told.dedup();
+    for of_a_second in told.chunk_by_mut(|one, next| one.second() == next.second()) {
+        if of_a_second.iter().all(|said| said.when.earliest == said.when.latest) {
+            of_a_second.sort_by_key(|said| said.when.mostly());
+        }
+    }
+    told
 }
 
 /// An Event that stands for many tells of the first and the last.
@@ -312,139 +380,31 @@ fn said(event: &Value) -> Vec<Said> {
     };
     let revision = event["metadata"]["resourceVersion"].as_str();
     let revision = revision.and_then(|revision| revision.parse().ok()).unwrap_or(0);
-    let times = ["firstTimestamp", "lastTimestamp", "eventTime"];
-    let times = times.iter().filter_map(|field| event[field].as_str()?.parse().ok());
-    let said = |at| Said { at, revision, began, holder: holder.to_owned() };
-    times.map(said).collect()
+    let said = |when| Said { when, revision, began, holder: holder.to_owned() };
+    events::times(event).into_iter().map(said).collect()
 }
 
 impl Term {
-    /// How long it lasted, or has until now.
-    pub(crate) fn lasted(&self, now: Timestamp) -> Duration {
-        between(self.began, self.end.map_or(now, |end| end.at).max(self.began))
+    /// How long it lasted; or has until now, if it `goes_on`.
+    pub(crate) fn lasted(&self, now: Timestamp, goes_on: bool) -> Lasted {
+        let until_now = if goes_on { When::at(now) } else { When::by(now) };
+        self.began.until(self.end.map_or(until_now, |end| end.when))
     }
 
-    pub(crate) fn json(&self, now: Timestamp) -> Value {
+    pub(crate) fn json(&self, now: Timestamp, goes_on: bool) -> Value {
         json!({
             "holder": self.holder,
             "token": self.token,
-            "began": self.began.to_string(),
-            "ended": self.end.map(|end| end.at.to_string()),
+            "began": self.began.json(),
+            "ended": self.end.map(|end| end.when.json()),
             "how": self.end.map(|end| end.how.word()),
-            "lastedMs": u64::try_from(self.lasted(now).as_millis()).unwrap_or(u64::MAX),
+            "lastedMs": self.lasted(now, goes_on).json(),
         })
     }
 }
 
+/// For a record that does not say.
+const USUAL_LEASE: Duration = Duration::from_secs(15);
+
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(1_790_000_000 + second).unwrap()
-    }
-
-    fn event(second: i64, message: &str) -> Value {
-        json!({ "message": message, "firstTimestamp": at(second).to_string(), "lastTimestamp": null })
-    }
-
-    fn told(events: &[Value]) -> Vec<(String, Option<(i64, How)>)> {
-        let end =
-            |term: &Term| term.end.map(|end| (end.at.as_second() - at(0).as_second(), end.how));
-        terms_of(events).iter().map(|term| (term.holder.clone(), end(term))).collect()
-    }
-
-    #[test]
-    fn events_tell_who_led_and_how_it_ended() {
-        let events = [
-            event(20, "jane became leader"),
-            event(0, "john became leader"),
-            event(10, "john stopped leading"),
-            event(30, "jack became leader"),
-            event(31, "nobody in particular"),
-        ];
-        assert_eq!(
-            told(&events),
-            [
-                ("john".to_owned(), Some((10, How::Stopped))),
-                ("jane".to_owned(), Some((30, How::Unsaid))),
-                ("jack".to_owned(), None),
-            ]
-        );
-    }
-
-    #[test]
-    fn within_a_second_the_order_of_the_writes_counts() {
-        let in_order = |revision: u64, message: &str| {
-            let mut event = event(0, message);
-            event["metadata"]["resourceVersion"] = revision.to_string().into();
-            event
-        };
-        let events = [
-            in_order(14, "jane stopped leading"),
-            in_order(13, "jane became leader"),
-            in_order(12, "john stopped leading"),
-            in_order(9, "john became leader"),
-        ];
-        let stopped = |name: &str| (name.to_owned(), Some((0, How::Stopped)));
-        assert_eq!(told(&events), [stopped("john"), stopped("jane")]);
-    }
-
-    #[test]
-    fn a_former_leader_may_say_that_it_stopped_after_the_next_one_began() {
-        let events = [
-            event(0, "john became leader"),
-            event(10, "jane became leader"),
-            event(11, "john stopped leading"),
-            event(20, "jane stopped leading"),
-            event(21, "john stopped leading"),
-        ];
-        let stopped = |name: &str, second| (name.to_owned(), Some((second, How::Stopped)));
-        assert_eq!(told(&events), [stopped("john", 10), stopped("jane", 20)]);
-    }
-
-    #[test]
-    fn an_event_that_stands_for_many_tells_of_the_first_and_the_last() {
-        let many = json!({
-            "message": "john became leader", "count": 7,
-            "firstTimestamp": at(0).to_string(), "lastTimestamp": at(60).to_string(),
-        });
-        assert_eq!(told(&[many, event(5, "john stopped leading")]).len(), 2);
-    }
-
-    #[test]
-    fn what_could_not_be_seen_is_known_as_such() {
-        let (mut chronicle, lock) = (Chronicle::default(), Lock::lease("prod", "scanner"));
-        chronicle.sight(at(0), &lock, true);
-        assert_eq!(chronicle.unseen(&lock).count(), 0);
-        for (second, is_seen) in [(1, false), (2, false), (5, true), (6, true), (9, false)] {
-            chronicle.sight(at(second), &lock, is_seen);
-        }
-        let spans: Vec<_> = chronicle.unseen(&lock).copied().collect();
-        let closed = Span { from: at(1), to: Some(at(5)) };
-        assert_eq!(spans, [closed, Span { from: at(9), to: None }]);
-    }
-
-    #[test]
-    fn the_first_term_that_is_known_is_no_change() {
-        let (mut chronicle, lock) = (Chronicle::default(), Lock::lease("prod", "scanner"));
-        assert_eq!(chronicle.changes(&lock, at(0)), 0);
-        let events = ["john", "jane", "jack"];
-        let event = |(n, who)| event(10 * n, &format!("{who} became leader"));
-        let events: Vec<_> = (0_i64..).zip(events).map(event).collect();
-        chronicle.recall(&lock, &events);
-        assert_eq!(chronicle.changes(&lock, at(-5)), 2);
-        assert_eq!(chronicle.changes(&lock, at(5)), 2);
-        assert_eq!(chronicle.changes(&lock, at(15)), 1);
-        assert_eq!(chronicle.changes(&lock, at(25)), 0);
-        chronicle.retain(|_| false);
-        assert_eq!(chronicle.terms(&lock).count(), 0);
-    }
-
-    #[test]
-    fn an_end_that_belongs_to_nobody_is_left_out() {
-        assert_eq!(told(&[event(1, "john stopped leading"), json!({}), json!({"message": 7})]), []);
-        let swapped = [event(0, "john became leader"), event(5, "jane stopped leading")];
-        assert_eq!(told(&swapped), [("john".to_owned(), None)]);
-    }
-}
+mod tests;

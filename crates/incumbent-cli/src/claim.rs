@@ -4,25 +4,25 @@ use std::process::ExitCode;
 
 use incumbent::{Blackboard, Claim};
 
-use crate::{args, exit, output};
+use crate::{args, exit, output, row};
 
 pub(crate) async fn run(args: args::Claim) -> anyhow::Result<ExitCode> {
-    let (client, namespace) = args.cluster.connect().await?;
+    let (client, namespace) = args.operator.connect().await?;
     let lock = incumbent::Lock::parse(&namespace, &args.blackboard)?;
     let blackboard = Blackboard::on(client, lock.clone());
     if args.release {
-        let other = blackboard.release(&args.who).await?;
+        let other = blackboard.release(&args.identity).await?;
         return Ok(match other {
             None => say(&format!("{lock} is free"), ExitCode::SUCCESS)?,
             Some(by) => say(
-                &format!("{} leads, and was left alone", output::printable(&by)),
+                &format!("{} leads, and was left alone", row::name(&by)),
                 ExitCode::from(exit::NO),
             )?,
         });
     }
     let claim = match &args.if_version {
-        Some(version) => blackboard.claim_version(&args.who, version).await?,
-        None => blackboard.claim(&args.who).await?,
+        Some(version) => blackboard.claim_version(&args.identity, version).await?,
+        None => blackboard.claim(&args.identity).await?,
     };
     let stale = |latest: &str| match &args.if_version {
         Some(version) if version != latest => {
@@ -35,7 +35,7 @@ pub(crate) async fn run(args: args::Claim) -> anyhow::Result<ExitCode> {
             say(&format!("you lead (version {resource_version})"), ExitCode::SUCCESS)?
         }
         Claim::Taken { by, resource_version } => {
-            let by = output::printable(by);
+            let by = row::name(by);
             say(&format!("{by} leads{}", stale(resource_version)), ExitCode::from(exit::NO))?
         }
         Claim::Stale { resource_version } => {

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use incumbent::survey::{LockView, Scope, Survey};
 use incumbent::{Connect, Error, Lock};
+use jiff::Timestamp;
 
 use crate::args::{self, duration};
+use crate::standing::is_left_over;
 
 /// Where the API server is.
 #[derive(Clone, Debug, clap::Args)]
@@ -176,10 +178,10 @@ impl Operator {
 }
 
 /// Which of many locks.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Many {
     /// Which locks: NAME for a Lease, lease/NAME or configmap/NAME[:KEY] [default: all]
-    #[arg(value_name = "LOCK")]
+    #[arg(value_name = "LOCK", value_parser = args::lock_text)]
     locks: Vec<String>,
     /// In all namespaces
     #[arg(short = 'A', long)]
@@ -187,6 +189,9 @@ pub(crate) struct Many {
     /// Those whose labels match, as kubectl writes it: app=scanner,tier!=test
     #[arg(short = 'l', long, value_name = "LABELS")]
     selector: Option<String>,
+    /// Also those that nobody has held or waited for in the last hour; one that is named is always shown
+    #[arg(long)]
+    all: bool,
     /// With --all-namespaces, also the Lease that each node renews, which is no election
     #[arg(long, requires = "all_namespaces", hide_short_help = true)]
     include_node_leases: bool,
@@ -202,6 +207,11 @@ pub(crate) struct Wanted {
 }
 
 impl Many {
+    /// What nobody seems to need any more is shown to who names it or asks for all.
+    pub(crate) fn shows(&self, view: &LockView, now: Timestamp) -> bool {
+        self.all || !self.locks.is_empty() || !is_left_over(view, now)
+    }
+
     pub(crate) fn wanted(&self, namespace: &str) -> Result<Wanted, Error> {
         let locks = self.locks.iter().map(|text| args::lock(namespace, text));
         let locks = locks.collect::<Result<Vec<_>, _>>()?;

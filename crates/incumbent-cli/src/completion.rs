@@ -30,8 +30,7 @@ For this session, and for those to come:
   source <(incumbent completion zsh)     in ~/.zshrc
   incumbent completion fish | source     in ~/.config/fish/config.fish
 
-kubectl completes its plugin by itself where it finds this program under the name
-kubectl_complete-incumbent as well.";
+kubectl completes its plugin by itself if it finds this program under the name kubectl_complete-incumbent as well.";
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Shell {

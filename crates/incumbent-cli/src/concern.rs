@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::row::{self, age, millis, name};
+use crate::standing::Standing;
 
 /// Something about an election that somebody should look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +68,10 @@ impl Circumstances<'_> {
         span.map(|span| self.at().saturating_sub(span))
     }
 
+    fn standing(&self) -> Standing {
+        Standing::of(self.sighted, self.now)
+    }
+
     /// Whether somebody may lead, for all that is known.
     fn may_lead(&self) -> bool {
         matches!(self.sighted.state, State::Held | State::Late)
@@ -109,7 +114,7 @@ fn expired(seen: &Circumstances<'_>) -> Found {
     (seen.sighted.state == State::Expired).then(|| Concern {
         weight: Weight::Bad,
         kind: "expired",
-        what: match seen.sighted.is_certain {
+        what: match seen.standing().mark().is_empty() {
             true => format!("Nobody leads: {holder} fell silent, and nobody has taken over"),
             false => format!("Nobody seems to lead: by its own clock, {holder} is silent for long"),
         },
@@ -118,7 +123,7 @@ fn expired(seen: &Circumstances<'_>) -> Found {
             1 => "One candidate stands in line: look at its log.".to_owned(),
             count => format!("{count} candidates stand in line: look at their logs."),
         },
-        since: seen.since(seen.sighted.over_for).filter(|_| seen.sighted.is_certain),
+        since: seen.since(seen.sighted.over_for).filter(|_| seen.standing().mark().is_empty()),
     })
 }
 
@@ -237,7 +242,8 @@ fn stuck_claim(seen: &Circumstances<'_>) -> Found {
         kind: "claimed",
         what: format!("{} stands there without expiry: no candidate takes it over", seen.holder()),
         to_do:
-            "If nobody stands behind that name any more, take it off: incumbent claim --release."
+            "If nobody stands behind that name any more, take it off: incumbent claim LOCK --identity \
+             NAME --release."
                 .to_owned(),
         since: None,
     })

@@ -4,6 +4,7 @@
 //! the newest of them. Nothing is changed in the cluster unless `--allow-steer` is given.
 
 mod board;
+mod commands;
 mod keeper;
 mod lanes;
 mod lock_page;
@@ -29,9 +30,10 @@ use self::board::Board;
 use self::routes::Routes;
 use self::steering::Steering;
 use crate::cluster::{Many, Operator, Wanted};
+use crate::output;
+use crate::signals::shutdown_signal;
 use crate::web::access::Access;
 use crate::web::listen::{self, Door, Listen};
-use crate::{elect, output};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Dashboard {
@@ -84,8 +86,8 @@ pub(crate) async fn run(args: Dashboard) -> anyhow::Result<ExitCode> {
     let door = Door::open(&args.listen, MODE).await?;
     output::line(&door.place()?)?;
     let shown = tokio::select! {
-        () = elect::shutdown_signal() => return Ok(ExitCode::SUCCESS),
-        outcome = show(setting, scope, namespace, door, access) => outcome,
+        () = shutdown_signal() => return Ok(ExitCode::SUCCESS),
+        outcome = show(setting, (args.many, scope), namespace, door, access) => outcome,
     };
     let Err(error) = shown;
     Err(error)
@@ -94,7 +96,7 @@ pub(crate) async fn run(args: Dashboard) -> anyhow::Result<ExitCode> {
 /// Shows what there is until something is wrong that does not pass by itself.
 async fn show(
     setting: Setting,
-    scope: Scope,
+    (many, scope): (Many, Scope),
     namespace: String,
     door: Door,
     access: Access,
@@ -104,7 +106,7 @@ async fn show(
     let client = setting.client.clone();
     let routes = Routes { boards, setting: Arc::new(setting), access };
     let serve = tokio::spawn(door.keep(move |request| Box::pin(routes.clone().respond(request))));
-    let outcome = keeper::keep(client, scope, events_in, publish).await;
+    let outcome = keeper::keep(client, (many, scope), events_in, publish).await;
     serve.abort();
     outcome
 }
@@ -126,7 +128,8 @@ pub(crate) async fn start_beside(client: kube::Client, server: String) -> anyhow
     let namespace = "default".to_owned();
     tokio::spawn(async move {
         let scope = Scope::namespace(&namespace);
-        let Err(error) = show(setting, scope, namespace, door, access).await;
+        let what = (Many::default(), scope);
+        let Err(error) = show(setting, what, namespace, door, access).await;
         tracing::warn!(error = format!("{error:#}"), "the dashboard has ended");
     });
     Ok(place)

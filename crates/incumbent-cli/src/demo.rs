@@ -21,24 +21,26 @@ use tokio::time::sleep;
 use self::candidates::{Candidates, Printed};
 use self::register::{Register, Reign};
 use self::report::{Report, Step, millis, overlap};
-use crate::{args, dashboard, dev_server, elect, exit, output};
+use crate::output::Form;
+use crate::signals::shutdown_signal;
+use crate::{args, dashboard, dev_server, exit, output};
 
 pub(crate) const LOCK: &str = "lease/demo";
 
 pub(crate) async fn run(args: args::Demo) -> anyhow::Result<ExitCode> {
-    let talk = if args.json { Talk::Quiet } else { Talk::Words };
+    let talk = if args.output == Form::Json { Talk::Quiet } else { Talk::Words };
     let mut demo = Demo::start(talk).await?;
     if args.keep {
         demo.show().await?;
     }
     let report = tokio::select! {
         report = demo.play() => report?,
-        () = elect::shutdown_signal() => {
+        () = shutdown_signal() => {
             eprintln!("interrupted; the candidates are ended");
             return Ok(ExitCode::from(exit::INTERRUPTED));
         }
     };
-    match args.json {
+    match args.output == Form::Json {
         true => output::line(&serde_json::to_string(&report)?)?,
         false => demo.conclude(&report)?,
     }
@@ -370,7 +372,7 @@ impl Demo {
         if let Some(page) = &self.page {
             eprintln!("and in a browser, with all that has happened: {page}");
         }
-        elect::shutdown_signal().await;
+        shutdown_signal().await;
         Ok(())
     }
 

@@ -6,7 +6,8 @@ use anyhow::Context;
 use incumbent::Error;
 use incumbent_apiserver::{ApiServer, Transport};
 
-use crate::{args, elect, output};
+use crate::signals::shutdown_signal;
+use crate::{args, output};
 
 pub(crate) async fn run(args: args::DevServer) -> anyhow::Result<ExitCode> {
     if !args.listen.ip().is_loopback() && !args.allow_remote {
@@ -49,7 +50,7 @@ pub(crate) async fn run(args: args::DevServer) -> anyhow::Result<ExitCode> {
     eprintln!(
         "Deployments, Services and policies are stored, and nothing acts on them: no Pods start."
     );
-    elect::shutdown_signal().await;
+    shutdown_signal().await;
     listening.stop().await;
     Ok(ExitCode::SUCCESS)
 }

@@ -23,7 +23,7 @@ use crate::output::{self, Form};
 #[command(after_help = HELP)]
 pub(crate) struct Doctor {
     /// Which locks to look at; may be given many times [default: all of the namespace]
-    #[arg(long = "lock", value_name = "LOCK")]
+    #[arg(long = "lock", value_name = "LOCK", value_parser = crate::args::lock_text)]
     locks: Vec<String>,
     /// How to print what was found
     #[arg(short, long, value_enum, default_value = "text")]
@@ -40,8 +40,8 @@ WARN  works, but look at it
 FAIL  an election cannot work like this; the exit code is 1
 SKIP  could not be looked at, or is only needed by some
 
-The rights are those of the account that it asks as: to judge a workload's, add
---as system:serviceaccount:NAMESPACE:NAME.";
+The rights are those of the account that it asks as. To judge a workload's, add --as \
+system:serviceaccount:NAMESPACE:NAME.";
 
 /// What came of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]

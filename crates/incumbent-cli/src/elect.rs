@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::demo::register;
+use crate::signals::shutdown_signal;
 use crate::{args, output};
 
 pub(crate) async fn run(args: args::Elect) -> anyhow::Result<ExitCode> {
@@ -170,26 +171,6 @@ async fn wait_for(
     }
 }
 
-/// Waits for SIGTERM, SIGINT or SIGHUP.
-pub(crate) async fn shutdown_signal() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let term = signal(SignalKind::terminate());
-        let interrupt = signal(SignalKind::interrupt());
-        let hangup = signal(SignalKind::hangup());
-        if let (Ok(mut term), Ok(mut interrupt), Ok(mut hangup)) = (term, interrupt, hangup) {
-            tokio::select! {
-                _ = term.recv() => {}
-                _ = interrupt.recv() => {}
-                _ = hangup.recv() => {}
-            }
-            return;
-        }
-    }
-    let _ = tokio::signal::ctrl_c().await;
-}
-
 /// Waits until the demo that started this candidate is gone, however it ended.
 async fn parent_gone() {
     #[cfg(unix)]
@@ -290,6 +271,7 @@ struct Reporter {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Line<'a> {
     time: String,
     event: &'static str,

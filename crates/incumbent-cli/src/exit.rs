@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use incumbent::Error;
 
-use crate::stderr;
+use crate::{output, stderr};
 
 /// The demo was interrupted, as a shell says it.
 pub(crate) const INTERRUPTED: u8 = 130;
@@ -24,16 +24,13 @@ const FULL: u8 = 8;
 pub(crate) const HELP: &str = "\
 Exit codes:
   0  done
-  1  no: somebody else leads (claim, check), it did not come in time (wait),
-     it was refused as unsafe (step-down), something is wrong (doctor), or a promise
-     was broken (demo)
+  1  no: another leads (claim, check), it did not come in time (wait), it was refused as unsafe (step-down), \
+something is wrong (doctor), or a promise was broken (demo)
   2  usage: a flag, a name or a timing that cannot work
-  3  the API server cannot be reached or cannot answer now, or nothing says
-     where it is
-  4  a permission is missing, the credentials are not accepted, or an admission
-     webhook or policy refuses or changes the write
-  5  the object or its namespace does not exist, or the namespace is being
-     deleted
+  3  the API server cannot be reached or cannot answer now, or nothing says where it is
+  4  a permission is missing, the credentials are not accepted, or an admission webhook or policy refuses or changes \
+the write
+  5  the object or its namespace does not exist, or the namespace is being deleted
   6  another living process takes part under the same identity
   7  this system refuses: a file, a port, a process
   8  the object, or the quota of its namespace, has no room for more
@@ -44,35 +41,35 @@ Exit codes:
 pub(crate) const RUN_HELP: &str = "\
 Exit codes:
   the command's own, or 128 plus the number of the signal that ended it; and
-   2  usage, before anything was started
-  69  the API server cannot be reached or cannot answer now, or nothing says
-      where it is
-  71  this system refuses: a file, a port, a process
-  73  the quota of the namespace has no room for the lock
-  75  somebody else leads: --try or --timeout gave up, and nothing was started
-  77  a permission is missing, the credentials are not accepted, or an admission
-      webhook or policy refuses or changes the write
-  78  a name or a timing cannot work, or something does not exist
-  79  leadership was lost, and the command stopped (--on-loss exit)
-  126, 127  the command cannot be run, or does not exist
-  128 plus the signal's number, too, if one ends this program while it waits";
+     2  usage, before anything was started
+    69  the API server cannot be reached or cannot answer now, or nothing says where it is
+    71  this system refuses: a file, a port, a process
+    73  the quota of the namespace has no room for the lock
+    75  another leads: --try or --timeout gave up, and nothing was started
+    77  a permission is missing, the credentials are not accepted, or an admission webhook or policy refuses or \
+changes the write
+    78  an identity or a timing cannot work, or something does not exist
+    79  leadership was lost, and the command stopped (--on-loss exit)
+   126  the command cannot be run
+   127  the command does not exist
+   128 plus the signal's number, too, if a signal ends this program while it waits";
 
 /// The table for `once`.
 pub(crate) const ONCE_HELP: &str = "\
-At most once, by default: what was begun is never begun again by itself. Who dies in the
-middle leaves it in doubt, for somebody to look at and to settle.
-At least once, with --at-least-once: what has not ended with 0 is run again by the next
-that comes. Who dies in the middle, or fails, may have done it, and it is done twice.
+At most once, by default: a command that was begun is never begun again by itself. If its runner dies in the middle, \
+the task is in doubt, until somebody looks and settles it.
+
+At least once, with --at-least-once: a command that has not ended with 0 is run again by the next process that \
+comes. If its runner died in the middle, or it failed, it may be done twice.
 
 Exit codes:
-   0  done, now or earlier
+    0  done, now or earlier
   the command's own, where it was run now; and
-  73  the ConfigMap, or the quota of its namespace, has no room for another
-      record, and nothing was started
-  75  in progress elsewhere: by whom and since when is printed
-  79  leadership was lost, and the command stopped: the next that comes finds it in doubt
-  80  in doubt: who ran it died in the middle, or its end could not be recorded
-  81  it has failed earlier: with which code is printed
+    73  the ConfigMap, or the quota of its namespace, has no room for another record, and nothing was started
+    75  in progress elsewhere: by whom and since when is printed
+    79  leadership was lost, and the command stopped: the next process that comes finds it in doubt
+    80  in doubt: its runner died in the middle, or its end could not be recorded
+    81  it has failed earlier: with which code is printed
   others as of incumbent run";
 
 /// Nobody knows how far it came.
@@ -106,22 +103,33 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if is_broken_pipe(error) {
         return ExitCode::SUCCESS; // Whoever read our output has seen enough.
     }
-    stderr::say(&format!("error: {error:#}"));
     let known = error.downcast_ref::<Error>();
     let hint = match known {
         Some(known) => known.hint(),
         None => system_hint(error),
     };
+    say(&format!("{error:#}"), &hint);
+    ExitCode::from(known.map_or(SYSTEM, code))
+}
+
+/// The same for what cannot be understood on the command line, whatever the command.
+pub(crate) fn end_for_usage(error: &Error) -> ! {
+    say(&error.to_string(), &error.hint());
+    std::process::exit(USAGE.into())
+}
+
+fn say(error: &str, hint: &str) {
+    stderr::say(&format!("error: {}", output::printable_text(error)));
     for (number, line) in hint.lines().enumerate() {
         stderr::say(&format!("  {}{line}", if number == 0 { "hint: " } else { "      " }));
     }
-    ExitCode::from(known.map_or(SYSTEM, code))
 }
 
 fn code(error: &Error) -> u8 {
     match error {
         Error::Invalid { .. } | Error::Rejected { .. } => USAGE,
         Error::NotConfigured { .. }
+        | Error::Configuration { .. }
         | Error::Unreachable { .. }
         | Error::Unavailable { .. }
         | Error::NotKubernetes { .. }

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::cluster::{Many, Operator, Wanted};
-use crate::output;
 use crate::row::{self, Columns, Format};
+use crate::{exit, output};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
@@ -38,12 +38,13 @@ const HELP: &str = "\
 States:
   Held      its holder renews
   Late      its holder has not renewed for two thirds of its term
-  Expired   it was silent for a whole term, and nobody has taken over
+  Expired   its holder did not renew for a whole term, and nobody has taken over
   Vacant    nobody holds it
   Claimed   a name that does not expire, as on a blackboard
   Unknown   it cannot be seen
-~ marks what rests on the wall clocks of the holder and of this machine. With
---watch or --sure it is seen: by renewals that come in, or do not.";
+
+~ marks what rests on the wall clocks of the holder and of this machine. With --watch or --sure the command \
+watches instead: for renewals that come in, or do not.";
 
 pub(crate) async fn run(args: Get) -> anyhow::Result<ExitCode> {
     let (client, namespace) = args.operator.connect().await?;
@@ -52,23 +53,40 @@ pub(crate) async fn run(args: Get) -> anyhow::Result<ExitCode> {
     if args.watch {
         return watch(&args, &mut survey).await;
     }
-    if let Some(missing) = locks.iter().find(|lock| survey.get(lock).is_none()) {
-        return Err(args.operator.missing(missing).into());
-    }
     if args.sure {
         make_sure(&mut survey).await;
     }
     tell_blind(&survey);
-    let found: Vec<_> = survey.locks().collect();
-    if found.is_empty() && args.output != Format::Json {
-        eprintln!("no locks in {place}");
-    } else {
+    let missing: Vec<_> = locks.iter().filter(|lock| survey.get(lock).is_none()).collect();
+    let (found, left_over) = args.shown(&survey);
+    if !found.is_empty() || (args.output == Format::Json && missing.is_empty()) {
         output::line(&args.printed(&found, !args.no_headers)?)?;
+    } else if missing.is_empty() && left_over == 0 {
+        eprintln!("no locks in {place}");
     }
-    Ok(ExitCode::SUCCESS)
+    tell_left_over(left_over);
+    Ok(missing
+        .into_iter()
+        .fold(ExitCode::SUCCESS, |_, lock| exit::report(&args.operator.missing(lock).into())))
+}
+
+/// What is not shown is said.
+fn tell_left_over(count: usize) {
+    let (locks, were) = if count == 1 { ("lock", "was") } else { ("locks", "were") };
+    if count > 0 {
+        eprintln!("{count} vacant {locks} that {were} not used in the last hour: see --all");
+    }
 }
 
 impl Get {
+    /// The locks to show, and how many are not.
+    fn shown(&self, survey: &Survey) -> (Vec<Sighted>, usize) {
+        let now = Timestamp::now();
+        let (shown, left_over): (Vec<_>, Vec<_>) =
+            survey.locks().partition(|sighted| self.many.shows(&sighted.view, now));
+        (shown, left_over.len())
+    }
+
     fn columns(&self) -> Columns {
         let is_wide = self.output == Format::Wide;
         Columns { has_namespace: self.many.all_namespaces, is_wide }
@@ -107,7 +125,7 @@ impl Get {
 /// What could not be looked at is said, and the rest is shown.
 pub(crate) fn tell_blind(survey: &Survey) {
     for (_, message) in survey.blind() {
-        eprintln!("warning: {message}");
+        eprintln!("warning: {}", output::printable_text(&message));
     }
 }
 
@@ -131,7 +149,8 @@ async fn watch(args: &Get, survey: &mut Survey) -> anyhow::Result<ExitCode> {
         return repaint(args, survey).await;
     }
     tell_blind(survey);
-    let first: Vec<_> = survey.locks().collect();
+    let (first, left_over) = args.shown(survey);
+    tell_left_over(left_over);
     match args.output {
         Format::Json => first.iter().try_for_each(line_of_json)?,
         _ if first.is_empty() && is_table => output::line(&args.columns().heads().join("   "))?,
@@ -183,9 +202,10 @@ async fn repaint(args: &Get, survey: &mut Survey) -> anyhow::Result<ExitCode> {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     let mut height = 0;
     loop {
-        let found: Vec<_> = survey.locks().collect();
+        let (found, _) = args.shown(survey);
         let mut table = args.printed(&found, !args.no_headers)?;
         for (since, message) in survey.blind() {
+            let message = output::printable(&message);
             table.push_str(&format!("\ncannot see for {}: {message}", row::age(since)));
         }
         // To where the last one began, and away with the rest of it.

@@ -4,66 +4,71 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::Value;
 
-use crate::args::duration;
-use crate::chronicle::{Chronicle, How, Term, between};
+use crate::args::{duration, lock_text};
+use crate::chronicle::{Chronicle, Term};
 use crate::cluster::Operator;
-use crate::row::{self, or_none, span};
-use crate::{events, output};
+use crate::events;
+use crate::output::{self, Form};
+use crate::row::{self, or_none};
+use crate::standing::Standing;
+use crate::when::{Lasted, When};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct History {
     /// Which lock: NAME for a Lease, lease/NAME or configmap/NAME[:KEY]
+    #[arg(value_parser = lock_text)]
     lock: String,
     /// Terms that ended no longer ago than this
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     since: Option<Duration>,
-    /// Print one JSON array
-    #[arg(long)]
-    json: bool,
+    /// How to print them
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: Form,
     #[command(flatten)]
     operator: Operator,
 }
 
 const HELP: &str = "\
-A lock remembers its present term alone. Of earlier ones tell the Events that candidates
-write where asked to (--events), and client-go's by default; the API server keeps them
-for an hour or so, and each for a whole second. GAP is how long nobody led before, as far as
-that can be told. For all of it from now on: incumbent watch.";
+A lock remembers its present term alone. Earlier ones are known from the Events that candidates write where \
+asked to (--events), and client-go's by default; the API server keeps them for an hour or so.
+
+GAP is how long nobody led before a term. Times are those of the candidates' own clocks, and as precise as an \
+Event or the lock says: client-go's Events have whole seconds, so a gap between two of them is \"< 1 s\". To \
+see all of it from now on: incumbent watch.";
 
 pub(crate) async fn run(args: History) -> anyhow::Result<ExitCode> {
-    let (client, view) = args.operator.look(&args.lock).await?;
+    let (client, lock) = args.operator.lock(&args.lock).await?;
+    let survey = args.operator.survey(client.clone(), lock.clone()).await?;
+    let sighted = survey.get(&lock).ok_or_else(|| args.operator.missing(&lock))?;
     let (now, mut chronicle) = (Timestamp::now(), Chronicle::default());
-    chronicle.begin(now, &view);
-    chronicle.recall(&view.lock, &events::of(&client, &view.lock).await?);
-    let all: Vec<_> = chronicle.terms(&view.lock).collect();
+    let standing = Standing::of(&sighted, now);
+    chronicle.begin(now, &sighted);
+    chronicle.recall(&lock, &events::of(&client, &lock).await?);
+    let all: Vec<_> = chronicle.terms(&lock).collect();
     let is_recent = |term: &Term| {
-        let ended = term.end.map_or(now, |end| end.at);
-        args.since.is_none_or(|since| between(ended, now) <= since)
+        let ended = term.end.map_or_else(|| When::at(now), |end| end.when);
+        args.since.is_none_or(|since| ended.until(When::at(now)).least <= since)
     };
-    let gap_before = |place: usize| {
-        // Of an end that nobody told of, no more is known than that it came before.
-        let before = all[..place].last()?.end.filter(|end| end.how != How::Unsaid)?;
-        Some(between(before.at, all[place].began.max(before.at)))
-    };
+    let gap_before = |place: usize| Some(all[..place].last()?.end?.when.until(all[place].began));
     let shown: Vec<_> = (0..all.len()).filter(|place| is_recent(all[*place])).collect();
-    if args.json {
-        let terms: Value = shown
-            .iter()
-            .map(|place| {
-                let mut term = all[*place].json(now);
-                term["gapBeforeMs"] = gap_before(*place).map(row::millis).into();
-                term
-            })
-            .collect();
-        output::line(&output::printable_json(&serde_json::to_string_pretty(&terms)?))?;
+    if args.output == Form::Json {
+        let terms = shown.iter().map(|place| {
+            let mut term = all[*place].json(now, standing.is_led());
+            term["gapBeforeMs"] = gap_before(*place).map(Lasted::json).into();
+            term
+        });
+        let mut page = standing.json(&sighted.view);
+        page["lock"] = lock.to_string().into();
+        page["namespace"] = lock.namespace().into();
+        page["terms"] = terms.collect();
+        output::line(&output::printable_json(&serde_json::to_string_pretty(&page)?))?;
     } else if shown.is_empty() {
-        eprintln!("nothing is known of {}'s terms", view.lock);
+        eprintln!("nothing is known of {lock}'s terms");
     } else {
-        let rows: Vec<_> =
-            shown.iter().map(|place| cells(all[*place], gap_before(*place), now)).collect();
+        let cells = |place: &usize| cells(all[*place], gap_before(*place), &standing, now);
+        let rows: Vec<_> = shown.iter().map(cells).collect();
         output::line(&output::table(&HEADS, &rows))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -71,12 +76,17 @@ pub(crate) async fn run(args: History) -> anyhow::Result<ExitCode> {
 
 const HEADS: [&str; 5] = ["BEGAN", "LASTED", "HOLDER", "ENDED", "GAP"];
 
-fn cells(term: &Term, gap: Option<Duration>, now: Timestamp) -> Vec<String> {
+fn cells(term: &Term, gap: Option<Lasted>, standing: &Standing, now: Timestamp) -> Vec<String> {
     vec![
-        format!("{:.0}", term.began),
-        span(term.lasted(now)),
-        row::short(&output::printable(&term.holder)),
-        term.end.map_or("goes on", |end| end.how.word()).to_owned(),
-        or_none(gap.map(span)),
+        term.began.text(),
+        term.lasted(now, standing.is_led()).text(),
+        row::short(&row::name(&term.holder)),
+        ended(term, standing),
+        or_none(gap.map(Lasted::text)),
     ]
+}
+
+/// How a term ended; of the one that has no end, what is true of the lock.
+pub(crate) fn ended(term: &Term, standing: &Standing) -> String {
+    term.end.map_or_else(|| standing.word(), |end| end.how.word().to_owned())
 }

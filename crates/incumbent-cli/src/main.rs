@@ -23,6 +23,7 @@ mod elect;
 mod events;
 mod exit;
 mod get;
+mod help;
 mod history;
 #[cfg(target_os = "linux")]
 mod init;
@@ -39,6 +40,8 @@ mod row;
 mod run;
 #[cfg(unix)]
 mod sidecar;
+mod signals;
+mod standing;
 mod status;
 mod stderr;
 mod step_down;
@@ -47,6 +50,7 @@ mod wait;
 mod watch;
 #[cfg(unix)]
 mod web;
+mod when;
 
 use std::process::ExitCode;
 

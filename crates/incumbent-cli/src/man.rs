@@ -9,6 +9,7 @@ use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 
 use crate::args::Args;
+use crate::help;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Manual {
@@ -66,12 +67,15 @@ fn write_notes(command: &Command, page: &mut Vec<u8>) -> io::Result<()> {
     let notes = command.get_after_long_help().or_else(|| command.get_after_help());
     let Some(notes) = notes.map(ToString::to_string) else { return Ok(()) };
     page.extend_from_slice(b".SH NOTES\n.nf\n");
-    for line in notes.lines() {
+    for line in help::laid_out(&notes, WIDTH).lines() {
         writeln!(page, "{}", literal(line))?;
     }
     page.extend_from_slice(b".fi\n");
     Ok(())
 }
+
+/// What man leaves of 80 columns for lines that it does not fill itself.
+const WIDTH: usize = 72;
 
 /// A line that means nothing to roff.
 fn literal(line: &str) -> String {

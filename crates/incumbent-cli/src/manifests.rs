@@ -7,6 +7,7 @@ mod yaml;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::NonEmptyStringValueParser;
 use incumbent::{Error, Lock};
 
 use crate::output;
@@ -20,7 +21,7 @@ const IMAGE: &str = concat!("ghcr.io/incumbent-dev/incumbent:", env!("CARGO_PKG_
 #[derive(Debug, clap::Args)]
 pub(crate) struct Wanted {
     /// What to compete for: lease/NAME or configmap/NAME[:KEY]
-    #[arg(long, value_name = "LOCK", required_unless_present = "write_deploy")]
+    #[arg(long, value_name = "LOCK", required_unless_present = "write_deploy", value_parser = crate::args::lock_text)]
     lock: Option<String>,
     /// How the workload takes part
     #[arg(long = "for", value_enum, value_name = "USAGE", default_value = "library")]
@@ -35,10 +36,10 @@ pub(crate) struct Wanted {
     #[arg(long, value_name = "NAME")]
     service_account: Option<String>,
     /// The image of the application; without one, no Deployment is printed
-    #[arg(long, value_name = "IMAGE")]
+    #[arg(long, value_name = "IMAGE", value_parser = NonEmptyStringValueParser::new())]
     image: Option<String>,
     /// The image of the sidecar
-    #[arg(long, value_name = "IMAGE", default_value = IMAGE)]
+    #[arg(long, value_name = "IMAGE", default_value = IMAGE, value_parser = NonEmptyStringValueParser::new())]
     incumbent_image: String,
     /// How many Pods
     #[arg(long, value_name = "N", default_value = "2")]

@@ -62,6 +62,7 @@ async fn try_run(mut args: args::Once) -> anyhow::Result<u8> {
     let outcome = task.take_part(&mut runner).await;
     task.withdraw().await;
     runner.leave().await;
+    task.page.tidy().await;
     outcome
 }
 
@@ -351,7 +352,7 @@ impl Page {
     /// Says what is known, and returns the code. The code is the answer, also where nobody reads the words.
     fn tell(&self, seen: Option<&Record>, code: u8) -> u8 {
         let Some(record) = seen else { return code };
-        if let Err(error) = output::line(&record.to_line()) {
+        if let Err(error) = output::line(&output::printable_json(&record.to_line())) {
             stderr::say(&format!("error: cannot write to standard output: {error}"));
         }
         if record.state == State::InDoubt {

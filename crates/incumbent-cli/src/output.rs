@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use serde_json::Value;
 use tracing::Level;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
@@ -15,6 +16,13 @@ use crate::stderr::Stderr;
 pub(crate) enum Form {
     Text,
     Json,
+}
+
+/// Adds the fields of another JSON object to one.
+pub(crate) fn add(to: &mut Value, more: Value) {
+    if let (Value::Object(to), Value::Object(more)) = (to, more) {
+        to.extend(more);
+    }
 }
 
 /// Writes one line of data, at once. Fails where nobody reads it any more.
@@ -40,6 +48,14 @@ pub(crate) fn printable(name: &str) -> String {
     name.chars().map(|c| if is_trick(c) { '\u{fffd}' } else { c }).collect()
 }
 
+/// The same with its line breaks, and not without an end: an answer of the API server, or of what is in between.
+pub(crate) fn printable_text(text: &str) -> String {
+    let lines: Vec<_> = text.lines().map(printable).collect();
+    crate::row::cut(&lines.join("\n"), LONGEST_TEXT)
+}
+
+const LONGEST_TEXT: usize = 2000;
+
 /// JSON in which such characters are escapes: a program reads the same, and a terminal is not moved.
 pub(crate) fn printable_json(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
@@ -61,7 +77,11 @@ fn is_trick(c: char) -> bool {
 }
 
 /// A table as kubectl prints it: upper-case heads, three spaces, no lines.
+///
+/// A cell of others that is longer than any name should be is cut: it would push away all else.
 pub(crate) fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
+    let cut = |cell: &String| crate::row::cut(cell, LONGEST_CELL);
+    let rows: Vec<Vec<_>> = rows.iter().map(|row| row.iter().map(cut).collect()).collect();
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([heads[column].len()]).max().unwrap_or(0)
@@ -74,4 +94,20 @@ pub(crate) fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
     };
     let body = rows.iter().map(|row| print(row.iter().map(String::as_str).collect()));
     [print(heads.to_vec())].into_iter().chain(body).collect::<Vec<_>>().join("\n")
+}
+
+/// A Pod's name and uid have 290 at most.
+const LONGEST_CELL: usize = 300;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_of_any_length_is_cut_and_the_table_is_whole() {
+        let long = "h".repeat(66_000);
+        let shown = table(&["NAME", "HOLDER"], &[vec!["lease/a".to_owned(), long]]);
+        assert!(shown.lines().all(|line| line.chars().count() <= LONGEST_CELL + 20), "{shown}");
+        assert!(shown.ends_with('…'));
+    }
 }

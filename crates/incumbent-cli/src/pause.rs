@@ -5,14 +5,16 @@ use std::process::ExitCode;
 use incumbent::survey::{LockView, Registration};
 use incumbent::{Identity, Steer};
 
+use crate::args::lock_text;
 use crate::cluster::Operator;
 use crate::consent::Consent;
-use crate::{exit, output};
+use crate::{exit, output, row};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Pause {
     /// Which lock: NAME for a Lease, lease/NAME or configmap/NAME[:KEY]
+    #[arg(value_parser = lock_text)]
     lock: String,
     /// Keep only this one from leading; may be given many times
     #[arg(long = "candidate", value_name = "ID")]
@@ -27,6 +29,7 @@ pub(crate) struct Pause {
 #[command(after_help = HELP)]
 pub(crate) struct Resume {
     /// Which lock: NAME for a Lease, lease/NAME or configmap/NAME[:KEY]
+    #[arg(value_parser = lock_text)]
     lock: String,
     /// Let only this one lead again; may be given many times [default: all]
     #[arg(long = "candidate", value_name = "ID")]
@@ -38,10 +41,9 @@ pub(crate) struct Resume {
 }
 
 const HELP: &str = "\
-A leader that is paused stops its work and gives the lock back; who is paused does not
-acquire it, also when nobody leads. It stays so until somebody resumes. It binds by name:
-a Pod that is started anew has another, unless you gave it one. Programs of others do not
-know of it, and go on.";
+A leader that is paused stops its work and gives the lock back. A candidate that is paused does not acquire it, \
+also when nobody leads, until somebody resumes the election. A pause binds by name: a Pod that is started again \
+has another name, unless you gave it one. Other programs' candidates do not know of a pause, and continue.";
 
 pub(crate) async fn run(args: Pause) -> anyhow::Result<ExitCode> {
     let (client, view) = args.operator.look(&args.lock).await?;
@@ -80,7 +82,7 @@ fn what_a_pause_does(view: &LockView, names: &[Identity]) -> String {
     let is_meant =
         |holder: &String| names.iter().any(|name| name.as_str() == "*" || name.as_str() == holder);
     let leader = view.holder.as_ref().filter(|holder| is_meant(holder));
-    let then = match (leader.map(|name| output::printable(name)), view.registration) {
+    let then = match (leader.map(|name| row::name(name)), view.registration) {
         (Some(holder), Registration::Term) => {
             format!("; {holder} stops its work and gives the lock back")
         }
@@ -93,7 +95,7 @@ fn what_a_pause_does(view: &LockView, names: &[Identity]) -> String {
 fn listed(names: &[Identity]) -> String {
     let names = names.iter().map(|name| match name.as_str() {
         "*" => "everybody".to_owned(),
-        name => output::printable(name),
+        name => row::name(name),
     });
     names.collect::<Vec<_>>().join(", ")
 }

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use incumbent::HandOver;
-use incumbent::survey::{LockView, Registration, Sighted, State};
+use incumbent::survey::{LockView, Registration, Sighted};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::output;
+use crate::standing::{Evidence, Standing, expires};
 
 /// How to print what a command has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -37,7 +38,7 @@ impl Columns {
     }
 
     pub(crate) fn cells(self, sighted: &Sighted, now: Timestamp) -> Vec<String> {
-        let view = &*sighted.view;
+        let (view, standing) = (&*sighted.view, Standing::of(sighted, now));
         let name = |name: &str| match self.is_wide {
             true => output::printable(name),
             false => short(&output::printable(name)),
@@ -45,9 +46,9 @@ impl Columns {
         let mut cells = vec![
             view.lock.to_string(),
             or_none(view.holder.as_deref().map(name)),
-            state_word(sighted),
-            renewed(sighted, now),
-            expires(sighted, now),
+            standing.word(),
+            renewed(&standing, view),
+            expires_in(&standing),
             view.transitions.to_string(),
             or_none(view.created.map(|created| age(now.duration_since(created).unsigned_abs()))),
         ];
@@ -69,46 +70,23 @@ impl Columns {
 const HEADS: [&str; 7] = ["NAME", "HOLDER", "STATE", "RENEWED", "EXPIRES", "TRANSITIONS", "AGE"];
 const WIDE: [&str; 4] = ["TOKEN", "CANDIDATES", "CLIENT", "ADDRESS"];
 
-/// The state; with `~` where it rests on wall clocks.
-pub(crate) fn state_word(sighted: &Sighted) -> String {
-    let is_hint = !sighted.is_certain && sighted.state != State::Unknown;
-    format!("{:?}{}", sighted.state, if is_hint { "~" } else { "" })
-}
-
 /// How long ago the holder gave a sign of life: as it came in here, else as its wall clock says.
-fn renewed(sighted: &Sighted, now: Timestamp) -> String {
-    match (expires_at_all(&sighted.view), sighted.beat_age, sighted.view.renewed) {
-        (true, Some(beat), _) => format!("{} ago", age(beat)),
-        (true, None, Some(renewed)) => format!("{} ago~", age(since(renewed, now))),
+fn renewed(standing: &Standing, view: &LockView) -> String {
+    match (standing.evidence, standing.age) {
+        (Evidence::Watched | Evidence::Clocks, Some(silent)) if expires(view) => {
+            format!("{} ago{}", age(silent), standing.mark())
+        }
         _ => "<none>".to_owned(),
     }
 }
 
 /// In how long the term is over, unless it is renewed.
-fn expires(sighted: &Sighted, now: Timestamp) -> String {
-    match expires_in(sighted, now) {
-        Some(left) if left.is_zero() => {
-            "over".to_owned() + if sighted.is_certain { "" } else { "~" }
-        }
-        Some(left) if sighted.is_certain => age(left),
-        Some(left) => format!("{}~", age(left)),
+fn expires_in(standing: &Standing) -> String {
+    match standing.expires_in {
+        Some(left) if left.is_zero() => format!("over{}", standing.mark()),
+        Some(left) => format!("{}{}", age(left), standing.mark()),
         None => "<none>".to_owned(),
     }
-}
-
-/// The same as a number; of what was only read, by the wall clocks.
-pub(crate) fn expires_in(sighted: &Sighted, now: Timestamp) -> Option<Duration> {
-    let view = &sighted.view;
-    match (sighted.is_certain, view.renewed, view.lease_duration) {
-        _ if !expires_at_all(view) || sighted.state == State::Unknown => None,
-        (true, ..) => sighted.expires_in,
-        (false, Some(renewed), Some(lease)) => Some(lease.saturating_sub(since(renewed, now))),
-        (false, ..) => None,
-    }
-}
-
-fn expires_at_all(view: &LockView) -> bool {
-    matches!(view.registration, Registration::Term | Registration::Foreign)
 }
 
 /// How many take part, as far as the lock tells: who leads, and who stands in line.
@@ -134,20 +112,28 @@ pub(crate) fn client(view: &LockView) -> String {
     }
 }
 
-fn since(then: Timestamp, now: Timestamp) -> Duration {
-    Duration::try_from(now.duration_since(then)).unwrap_or_default()
-}
-
 pub(crate) fn or_none(cell: Option<String>) -> String {
     cell.unwrap_or_else(|| "<none>".to_owned())
 }
 
 /// Text of others, for people: no tricks, and not so long that it pushes all else away.
 pub(crate) fn name(text: &str) -> String {
-    let text = output::printable(text);
-    match text.chars().count() {
-        0..=LONGEST_NAME => text,
-        _ => text.chars().take(LONGEST_NAME - 1).chain(['…']).collect(),
+    cut(&output::printable(text), LONGEST_NAME)
+}
+
+/// A name as a word of a shell. One with tricks in it is none that anybody should paste.
+pub(crate) fn quoted(text: &str) -> Option<String> {
+    let is_plain = output::printable(text) == text && text.chars().count() <= LONGEST_WORD;
+    is_plain.then(|| format!("'{}'", text.replace('\'', r"'\''")))
+}
+
+const LONGEST_WORD: usize = 253;
+
+/// No more than so many characters of it.
+pub(crate) fn cut(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        None => text.to_owned(),
+        Some(_) => text.chars().take(most - 1).chain(['…']).collect(),
     }
 }
 
@@ -203,14 +189,9 @@ pub(crate) fn json(sighted: &Sighted, now: Timestamp) -> Value {
         .line
         .iter()
         .map(|waiter| json!({ "identity": waiter.identity.as_str(), "priority": waiter.priority }));
-    json!({
+    let mut all = json!({
         "lock": view.lock.to_string(),
         "namespace": view.lock.namespace(),
-        "holder": view.holder,
-        "state": format!("{:?}", sighted.state).to_lowercase(),
-        "isCertain": sighted.is_certain,
-        "expiresInMs": expires_in(sighted, now).map(millis),
-        "beatAgeMs": sighted.beat_age.map(millis),
         "token": view.token.map(|token| token.0),
         "address": view.address,
         "client": client(view),
@@ -222,7 +203,9 @@ pub(crate) fn json(sighted: &Sighted, now: Timestamp) -> Value {
         "leaseDurationSeconds": view.lease_duration.map(|duration| duration.as_secs()),
         "transitions": view.transitions,
         "creationTimestamp": view.created.map(|time| time.to_string()),
-    })
+    });
+    output::add(&mut all, Standing::of(sighted, now).json(view));
+    all
 }
 
 /// Whom a request to hand over names; `*` is whoever is next.

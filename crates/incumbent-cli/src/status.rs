@@ -2,26 +2,32 @@
 
 use std::process::ExitCode;
 
-use incumbent::survey::{Registration, Sighted, State};
+use incumbent::survey::{Registration, Sighted};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::args::lock_text;
 use crate::chronicle::{Chronicle, Term};
 use crate::cluster::Operator;
 use crate::concern::{Circumstances, concerns};
-use crate::row::{self, age, asked_for, span};
-use crate::{events, get, output};
+use crate::history::ended;
+use crate::output::{self, Form};
+use crate::row::{self, age, asked_for, name};
+use crate::standing::Standing;
+use crate::when::When;
+use crate::{events, get};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Status {
     /// Which lock: NAME for a Lease, lease/NAME or configmap/NAME[:KEY]
+    #[arg(value_parser = lock_text)]
     lock: String,
     /// Look until its state was seen to be true: for a renewal, or for as long as the term lasts
     #[arg(long)]
     sure: bool,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: Form,
     #[command(flatten)]
     operator: Operator,
 }
@@ -34,7 +40,8 @@ pub(crate) async fn run(args: Status) -> anyhow::Result<ExitCode> {
     }
     let sighted = survey.get(&lock).ok_or_else(|| args.operator.missing(&lock))?;
     let (now, mut chronicle) = (Timestamp::now(), Chronicle::default());
-    chronicle.begin(now, &sighted.view);
+    let standing = Standing::of(&sighted, now);
+    chronicle.begin(now, &sighted);
     let events = events::of(&client, &lock).await;
     if let Ok(events) = &events {
         chronicle.recall(&lock, events);
@@ -47,37 +54,37 @@ pub(crate) async fn run(args: Status) -> anyhow::Result<ExitCode> {
         recent_changes: chronicle.changes(&lock, ten_minutes_ago),
         asked_since: None,
     });
-    if args.json {
+    if args.output == Form::Json {
         let mut page = row::json(&sighted, now);
-        page["history"] = terms.iter().map(|term| term.json(now)).collect();
+        page["terms"] = terms.iter().map(|term| term.json(now, standing.is_led())).collect();
         let at = sighted.at.since_start();
         page["needs"] = concerns.iter().map(|concern| concern.json(at)).collect();
         output::line(&output::printable_json(&serde_json::to_string_pretty(&page)?))?;
         return Ok(ExitCode::SUCCESS);
     }
-    output::line(&facts(&sighted, &terms, now))?;
+    output::line(&facts(&sighted, &standing, &terms, now))?;
     output::line(&line(&sighted))?;
-    output::line(&history(&terms, now))?;
+    output::line(&history(&terms, &standing, now))?;
     match &events {
         Ok(events) => output::line(&told(events, now))?,
-        Err(error) => eprintln!("warning: {error:#}"),
+        Err(error) => {
+            eprintln!("warning: {}", output::printable_text(&format!("{error:#}")));
+        }
     }
     let needs = concerns.iter().map(|concern| format!("{}.\n    {}", concern.what, concern.to_do));
     output::line(&listed("Needs attention", needs.collect(), "nothing"))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn facts(sighted: &Sighted, terms: &[Term], now: Timestamp) -> String {
+fn facts(sighted: &Sighted, standing: &Standing, terms: &[Term], now: Timestamp) -> String {
     let view = &*sighted.view;
-    let name = |name: &str| output::printable(name);
     let mut facts = vec![
         ("Lock", format!("{} in namespace {}", view.lock, view.lock.namespace())),
-        ("Leader", leader(sighted)),
-        ("State", state(sighted, now)),
+        ("Leader", standing.who()),
+        ("State", state(sighted, standing)),
     ];
-    if let (Some(_), Some(term)) = (&view.holder, terms.last()) {
-        let began = format!("{:.0} ({} ago)", term.began, age(term.lasted(now)));
-        facts.push(("Since", began));
+    if let Some(term) = terms.last().filter(|term| standing.is_led() && term.end.is_none()) {
+        facts.push(("Since", since(term, now)));
     }
     if let Some(token) = view.token {
         facts.push(("Token", token.to_string()));
@@ -106,28 +113,22 @@ fn facts(sighted: &Sighted, terms: &[Term], now: Timestamp) -> String {
     rows.collect::<Vec<_>>().join("\n")
 }
 
-fn leader(sighted: &Sighted) -> String {
-    let holder = sighted.view.holder.as_deref().map(output::printable);
-    match (sighted.state, holder) {
-        (State::Vacant, _) | (_, None) => "nobody".to_owned(),
-        (State::Expired, Some(holder)) => format!("nobody; the last was {holder}"),
-        (State::Unknown, Some(holder)) => format!("unknown; the record names {holder}"),
-        (_, Some(holder)) => holder,
+/// When the term began, where that is known.
+fn since(term: &Term, now: Timestamp) -> String {
+    match term.began.earliest {
+        Some(began) => {
+            let ago = age(now.duration_since(began).unsigned_abs());
+            format!("{began:.0} by its holder's clock ({ago} ago)")
+        }
+        None => "unknown: the lock does not say".to_owned(),
     }
 }
 
-fn state(sighted: &Sighted, now: Timestamp) -> String {
-    let word = row::state_word(sighted);
-    let by = if sighted.is_certain { "" } else { ", by the holder's wall clock (see --sure)" };
-    match (sighted.state, row::expires_in(sighted, now)) {
-        (State::Held | State::Late, Some(left)) => {
-            let silent = sighted.view.lease_duration.unwrap_or_default().saturating_sub(left);
-            let silent = sighted.beat_age.unwrap_or(silent);
-            format!("{word}: renewed {} ago, expires in {}{by}", age(silent), age(left))
-        }
-        (State::Expired, _) => format!("{word}: silent for longer than its term{by}"),
-        _ => word,
-    }
+fn state(sighted: &Sighted, standing: &Standing) -> String {
+    let left = standing.expires_in.filter(|_| standing.is_led());
+    let left = left.map(|left| format!(", expires in {}", age(left))).unwrap_or_default();
+    let hint = if sighted.is_certain || standing.mark().is_empty() { "" } else { " (see --sure)" };
+    format!("{}: {}{left}{hint}", standing.word(), standing.basis())
 }
 
 fn line(sighted: &Sighted) -> String {
@@ -136,7 +137,7 @@ fn line(sighted: &Sighted) -> String {
             0 => String::new(),
             priority => format!("   priority {priority}"),
         };
-        format!("{}. {}{priority}", place + 1, output::printable(waiter.identity.as_str()))
+        format!("{}. {}{priority}", place + 1, name(waiter.identity.as_str()))
     });
     let nobody = match sighted.view.registration {
         Registration::Foreign => "not known: this program's candidates stand in no line",
@@ -146,21 +147,21 @@ fn line(sighted: &Sighted) -> String {
 }
 
 /// The last few terms, the newest first.
-fn history(terms: &[Term], now: Timestamp) -> String {
+fn history(terms: &[Term], standing: &Standing, now: Timestamp) -> String {
     let rows = terms.iter().rev().take(FEW).map(|term| {
-        let end = term.end.map_or("goes on", |end| end.how.word());
-        let holder = row::short(&output::printable(&term.holder));
-        format!("{:.0}  {:>8}  {holder}  ({end})", term.began, span(term.lasted(now)))
+        let (end, lasted) = (ended(term, standing), term.lasted(now, standing.is_led()));
+        let holder = row::short(&name(&term.holder));
+        format!("{}  {:>8}  {holder}  ({end})", term.began.text(), lasted.text())
     });
     listed("History", rows.collect(), "nothing is known of earlier terms")
 }
 
 fn told(events: &[Value], now: Timestamp) -> String {
     let rows = events.iter().rev().take(FEW).map(|event| {
-        let at: Option<Timestamp> = events::at(event).and_then(|at| at.parse().ok());
+        let at = events::at(event).map(When::mostly);
         let ago = at.map(|at| format!("{} ago", age(now.duration_since(at).unsigned_abs())));
         let message = event["message"].as_str().unwrap_or_default();
-        format!("{:>8}  {}", row::or_none(ago), output::printable(message))
+        format!("{:>8}  {}", row::or_none(ago), name(message))
     });
     listed("Events", rows.collect(), "none; candidates write them with --events")
 }

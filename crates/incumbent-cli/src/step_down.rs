@@ -8,19 +8,21 @@ use http::Method;
 use incumbent::requests::{Failure, Requests, Why};
 use incumbent::survey::{LockView, Registration, Sighted, State, Survey};
 use incumbent::{Error, HandOver, Identity, Steer};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::args::duration;
+use crate::args::{duration, lock_text};
 use crate::chronicle::{Chronicle, Turn};
 use crate::cluster::Operator;
 use crate::consent::Consent;
-use crate::row::span;
-use crate::{exit, output};
+use crate::standing::Standing;
+use crate::{exit, output, row};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct StepDown {
     /// Which lock: NAME for a Lease, lease/NAME or configmap/NAME[:KEY]
+    #[arg(value_parser = lock_text)]
     lock: String,
     /// Who shall lead next: one that stands in line [default: whoever is next]
     #[arg(long, value_name = "ID")]
@@ -50,12 +52,14 @@ enum Via {
 }
 
 const HELP: &str = "\
-The leader finishes its work, gives the lock back, and whoever is next in line leads:
-nobody is deposed, so two never lead. Programs of others know of no such request. Their
-lock must not be cleared or deleted by hand, for the old leader would go on: end its
-process, or let --via evict-pod do so. Then its lock is given back, if it does that when it
-is stopped, or runs out.
-Exit codes: 0 asked, or with --wait done; 1 refused, or not in time; others as of incumbent";
+The leader finishes its work and gives the lock back, and the next in line leads. Nobody is deposed, so two never \
+lead. Other programs' candidates do not know of such a request. Do not clear or delete their lock by hand, because \
+the old leader would continue: end its process, or let --via evict-pod do so.
+
+Exit codes:
+  0  asked, or with --wait done
+  1  refused, or not in time
+  others as of incumbent";
 
 pub(crate) async fn run(args: StepDown) -> anyhow::Result<ExitCode> {
     let (client, lock) = args.operator.lock(&args.lock).await?;
@@ -118,15 +122,15 @@ fn plan(sighted: &Sighted, to: Option<&str>, via: Via) -> Result<Plan, Refusal> 
     let Some(holder) = view.holder.as_deref() else {
         return refuse("nobody leads".to_owned(), "see who waits with: incumbent status");
     };
-    let name = output::printable(holder);
+    let name = row::name(holder);
     match (view.registration, sighted.state, via) {
         (Registration::Claim, ..) => {
             return refuse(
                 format!("{name} has claimed it, which is no election"),
-                "take the claim off with: incumbent claim LOCK --as NAME --release",
+                "take the claim off with: incumbent claim LOCK --identity NAME --release",
             );
         }
-        (_, State::Expired, _) if sighted.is_certain => {
+        (_, State::Expired, _) if Standing::of(sighted, Timestamp::now()).is_surely_free() => {
             return refuse(
                 format!("the term of {name} has expired; nobody leads"),
                 "whoever is alive takes over by itself",
@@ -156,23 +160,26 @@ fn plan(sighted: &Sighted, to: Option<&str>, via: Via) -> Result<Plan, Refusal> 
         Some(to) if !line.contains(&to.as_str()) => {
             let waiting = match line.as_slice() {
                 [] => "nobody stands in line".to_owned(),
-                line => format!("in line: {}", output::printable(&line.join(", "))),
+                line => format!(
+                    "in line: {}",
+                    line.iter().map(|who| row::name(who)).collect::<Vec<_>>().join(", ")
+                ),
             };
-            let to = output::printable(to.as_str());
+            let to = row::name(to.as_str());
             return refuse(
                 format!("{to} does not stand in line, and would not take over"),
                 &waiting,
             );
         }
         Some(to) if view.is_cordoned(to.as_str()) => {
-            let to = output::printable(to.as_str());
+            let to = row::name(to.as_str());
             return refuse(format!("{to} is cordoned"), "let it lead again with: incumbent resume");
         }
         Some(to) => HandOver::To(to),
     };
     let next = match (&request, line.first()) {
-        (HandOver::To(to), _) => format!("{} leads next", output::printable(to.as_str())),
-        (HandOver::ToNext, Some(first)) => format!("{} leads next", output::printable(first)),
+        (HandOver::To(to), _) => format!("{} leads next", row::name(to.as_str())),
+        (HandOver::ToNext, Some(first)) => format!("{} leads next", row::name(first)),
         (HandOver::ToNext, None) => {
             "nobody stands in line, so the same one may lead again".to_owned()
         }
@@ -208,7 +215,7 @@ async fn pod_of(client: &kube::Client, view: &LockView) -> anyhow::Result<Pod> {
     anyhow::bail!(
         "no Pod of namespace {} is named as {} is: nothing was done",
         view.lock.namespace(),
-        output::printable(holder)
+        row::name(holder)
     )
 }
 
@@ -263,12 +270,12 @@ async fn follow(
 ) -> anyhow::Result<ExitCode> {
     let lock = &before.view.lock;
     let mut chronicle = Chronicle::default();
-    chronicle.begin(jiff::Timestamp::now(), &before.view);
+    chronicle.begin(Timestamp::now(), before);
     let next = async {
         loop {
             let change = survey.next().await;
             let sighted = survey.get(lock);
-            let turn = chronicle.note(jiff::Timestamp::now(), &change, sighted.as_ref());
+            let turn = chronicle.note(Timestamp::now(), &change, sighted.as_ref());
             if let Some(Turn::Leads { term, gap }) = turn {
                 return (term, gap);
             }
@@ -281,8 +288,8 @@ async fn follow(
         );
         return Ok(ExitCode::from(exit::NO));
     };
-    let gap = gap.map(|gap| format!("; nobody led for {}", span(gap))).unwrap_or_default();
-    let holder = output::printable(&term.holder);
+    let gap = gap.map(|gap| format!("; nobody led for {}", gap.text())).unwrap_or_default();
+    let holder = row::name(&term.holder);
     output::line(&format!("{lock}: {holder} leads{gap}"))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -4,17 +4,20 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
-use incumbent::survey::{LockView, Sighted, State};
+use incumbent::survey::{LockView, Sighted};
+use jiff::Timestamp;
 
-use crate::args::duration;
+use crate::args::{duration, lock_text};
 use crate::cluster::Operator;
 use crate::elect::patiently;
+use crate::standing::Standing;
 use crate::{exit, get, output};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Wait {
     /// Which lock: NAME for a Lease, lease/NAME or configmap/NAME[:KEY]
+    #[arg(value_parser = lock_text)]
     lock: String,
     /// What for: leader, holder=ID, change, or released
     #[arg(long = "for", value_name = "CONDITION", default_value = "leader")]
@@ -28,11 +31,15 @@ pub(crate) struct Wait {
 
 const HELP: &str = "\
 Conditions:
-  leader       somebody leads, and has been seen to renew
-  holder=ID    this one does
+  leader       a leader has been seen to renew
+  holder=ID    this one has
   change       another term has begun than was running when the command started
-  released     nobody leads: the lock was given back, or its term has run out
-Exit codes: 0 it came; 1 not in time; others as of incumbent";
+  released     nobody leads: the lock is vacant, or its term is over
+
+Exit codes:
+  0  it came
+  1  it did not come in time
+  others as of incumbent";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Condition {
@@ -81,34 +88,29 @@ pub(crate) async fn run(args: Wait) -> anyhow::Result<ExitCode> {
         }
     };
     match tokio::time::timeout(patience.saturating_sub(started.elapsed()), came).await {
-        Ok(Some(sighted)) if leads(&sighted) => {
-            let holder = sighted.view.holder.as_deref().unwrap_or_default();
-            output::line(&format!("{lock}: {} leads", output::printable(holder)))?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Ok(_) => {
-            output::line(&format!("{lock}: nobody leads"))?;
+        Ok(sighted) => {
+            let told = sighted.map(|sighted| standing(&sighted).sentence());
+            let told = told.unwrap_or_else(|| "it does not exist".to_owned());
+            output::line(&format!("{lock}: {told}"))?;
             Ok(ExitCode::SUCCESS)
         }
         Err(_) => late(),
     }
 }
 
+/// As it was seen, not as wall clocks say.
 fn is_met(condition: &Condition, sighted: Option<&Sighted>, first: Option<&LockView>) -> bool {
     let Some(sighted) = sighted else { return *condition == Condition::Released };
+    let standing = standing(sighted);
+    let is_led = standing.is_surely_led();
     match condition {
-        Condition::Leader => leads(sighted),
-        Condition::Holder(id) => leads(sighted) && sighted.view.holder.as_ref() == Some(id),
-        Condition::Change => {
-            leads(sighted) && first.is_none_or(|first| !first.is_same_term(&sighted.view))
-        }
-        Condition::Released => {
-            sighted.is_certain && matches!(sighted.state, State::Vacant | State::Expired)
-        }
+        Condition::Leader => is_led,
+        Condition::Holder(id) => is_led && sighted.view.holder.as_ref() == Some(id),
+        Condition::Change => is_led && first.is_none_or(|first| !first.is_same_term(&sighted.view)),
+        Condition::Released => standing.is_surely_free(),
     }
 }
 
-/// As it was seen, not as the record says.
-fn leads(sighted: &Sighted) -> bool {
-    sighted.is_certain && matches!(sighted.state, State::Held | State::Late | State::Claimed)
+fn standing(sighted: &Sighted) -> Standing {
+    Standing::of(sighted, Timestamp::now())
 }

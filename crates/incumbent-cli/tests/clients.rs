@@ -63,6 +63,7 @@ impl Drop for Client {
 /// Whether it waits while another leads, acts with the token when its turn comes, and does not act on an
 /// answer that it gets too late.
 fn judge(command: Command) {
+    ends_if_it_cannot_ask(&command);
     let cluster = Cluster::start();
     let john = Sidecar::start(&cluster, "john", "--lease-duration 2s");
     john.leads();
@@ -86,6 +87,26 @@ fn judge(command: Command) {
     let after = client.until(|line| !line.is_empty());
     assert_eq!(after[0].as_str(), "wait", "it acts on what was true once");
     jane.signal(Signal::CONT);
+}
+
+/// A client that knows no sidecar says so, and its exit code tells; so does one whose sidecar is not there, unless
+/// it asks again and again.
+fn ends_if_it_cannot_ask(command: &Command) {
+    let again = |url: Option<&str>| {
+        let mut again = Command::new(command.get_program());
+        again.args(command.get_args()).env_remove("INCUMBENT_URL").stdin(Stdio::null());
+        if let Some(url) = url {
+            again.env("INCUMBENT_URL", url);
+        }
+        let output = again.output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (is_well, said) = again(None);
+    assert!(!is_well && said.contains("INCUMBENT_URL"), "{said}");
+    if command.get_program() != "sh" {
+        let (is_well, said) = again(Some("http://127.0.0.1:1"));
+        assert!(!is_well && !said.is_empty(), "{said}");
+    }
 }
 
 /// The program, if this machine has it.

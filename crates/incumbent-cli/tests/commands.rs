@@ -20,14 +20,14 @@ fn claim_is_the_blackboard_as_one_command() {
     let cluster = Cluster::start();
     let both_read = make_blackboard(&cluster);
 
-    let jane =
-        cluster.run(&format!("claim configmap/blackboard --as jane --if-version {both_read}"));
+    let jane = cluster
+        .run(&format!("claim configmap/blackboard --identity jane --if-version {both_read}"));
     assert_eq!(jane.code, 0, "{jane:?}");
     let version = jane.stdout.trim().strip_prefix("you lead (version ").unwrap();
     let version = version.strip_suffix(')').unwrap();
 
-    let john =
-        cluster.run(&format!("claim configmap/blackboard --as john --if-version {both_read}"));
+    let john = cluster
+        .run(&format!("claim configmap/blackboard --identity john --if-version {both_read}"));
     assert_eq!(john.code, 1, "{john:?}");
     assert_eq!(
         john.stdout,
@@ -35,14 +35,14 @@ fn claim_is_the_blackboard_as_one_command() {
             "jane leads; version {both_read} was replaced by {version} meanwhile (409 Conflict)\n"
         )
     );
-    let john = cluster.run("claim configmap/blackboard --as john");
+    let john = cluster.run("claim configmap/blackboard --identity john");
     assert_eq!((john.code, john.stdout.as_str()), (1, "jane leads\n"));
-    let john = cluster.run("claim configmap/blackboard:second --as john");
+    let john = cluster.run("claim configmap/blackboard:second --identity john");
     assert_eq!(john.code, 0, "another key is another blackboard: {john:?}");
 
-    let john = cluster.run("claim configmap/blackboard --as john --release");
+    let john = cluster.run("claim configmap/blackboard --identity john --release");
     assert_eq!((john.code, john.stdout.as_str()), (1, "jane leads, and was left alone\n"));
-    let jane = cluster.run("claim configmap/blackboard --as jane --release");
+    let jane = cluster.run("claim configmap/blackboard --identity jane --release");
     assert_eq!((jane.code, jane.stdout.as_str()), (0, "configmap/blackboard is free\n"));
 }
 
@@ -54,7 +54,7 @@ fn names_of_others_do_not_reach_the_terminal_as_they_are() {
     let object =
         json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data });
     cluster.server.create(object).unwrap();
-    let claim = cluster.run("claim configmap/blackboard --as jane");
+    let claim = cluster.run("claim configmap/blackboard --identity jane");
     assert_eq!((claim.code, claim.stdout.as_str()), (1, "\u{fffd}[31mred\u{fffd}\u{fffd} leads\n"));
 }
 
@@ -62,7 +62,7 @@ fn names_of_others_do_not_reach_the_terminal_as_they_are() {
 fn get_shows_the_locks_of_a_namespace_whoever_made_them() {
     let cluster = Cluster::start();
     make_blackboard(&cluster);
-    cluster.run("claim configmap/blackboard --as jane");
+    cluster.run("claim configmap/blackboard --identity jane");
     let lease = |name: &str, spec: Value| {
         let metadata = json!({ "name": name, "namespace": "default" });
         cluster
@@ -135,8 +135,8 @@ fn bad_input_gets_a_sentence_a_hint_and_a_code() {
             "namespace nowhere does not exist",
             "kubectl create",
         ),
-        ("claim lease/a --as john", 2, "a Lease is no blackboard", "use configmap"),
-        ("claim configmap/b -n nowhere --as john", 5, "namespace nowhere", "kubectl create"),
+        ("claim lease/a --identity john", 2, "a Lease is no blackboard", "use configmap"),
+        ("claim configmap/b -n nowhere --identity john", 5, "namespace nowhere", "kubectl create"),
         ("get --kubeconfig /no/such/file", 3, "no way to reach a cluster was found", "set KUBE"),
         ("get --service-account-dir /no", 3, "no way to reach a cluster was found", "set KUBE"),
         ("dev-server --listen 0.0.0.0:0", 2, "0.0.0.0:0 can be reached", "this server is for"),
@@ -144,7 +144,7 @@ fn bad_input_gets_a_sentence_a_hint_and_a_code() {
     ] {
         assert_refused(&cluster.run(arguments), code, error, hint);
     }
-    for (token, error) in [("", "token is empty or holds"), ("abc\n", "token is empty or holds")] {
+    for (token, error) in [("", "token is empty"), ("abc\nxyz", "token holds a line break")] {
         let folder = cluster.folder.path();
         cluster.listening().write_service_account(folder, "default", token).unwrap();
         let mut command = cluster.command("get --service-account-dir");
@@ -183,7 +183,7 @@ fn an_account_that_may_not_is_told_the_rule_that_is_missing() {
 fn a_server_that_cannot_be_reached_is_said_to_be_so() {
     let mut cluster = Cluster::start();
     cluster.stop();
-    for arguments in ["get", "status a", "claim configmap/b --as john"] {
+    for arguments in ["get", "status a", "claim configmap/b --identity john"] {
         let outcome = cluster.run(arguments);
         assert_refused(&outcome, 3, "cannot reach the API server", "check the server's address");
     }

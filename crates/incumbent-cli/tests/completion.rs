@@ -23,10 +23,15 @@ fn linked(folder: &Path) -> String {
 
 /// What is offered for the last of these words, with the last line.
 fn offered(cluster: &Cluster, words: &[&str]) -> Vec<String> {
+    offered_by(&cluster.kubeconfig().display().to_string(), words)
+}
+
+/// The same with this as `KUBECONFIG`.
+fn offered_by(kubeconfig: &str, words: &[&str]) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     linked(folder.path());
     let mut command = Command::new(folder.path().join(NAMES[2]));
-    command.args(words).env("KUBECONFIG", cluster.kubeconfig());
+    command.args(words).env("KUBECONFIG", kubeconfig);
     let outcome = Outcome::of(command.output().unwrap());
     assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{words:?}");
     outcome.stdout.lines().map(str::to_owned).collect()
@@ -68,7 +73,7 @@ fn commands_flags_and_their_values_are_offered() {
 #[test]
 fn the_names_of_locks_come_from_the_cluster_that_the_line_names() {
     let cluster = Cluster::start();
-    assert_eq!(cluster.run("claim configmap/board --as jane").code, 0);
+    assert_eq!(cluster.run("claim configmap/board --identity jane").code, 0);
     let locks = offered(&cluster, &["get", ""]);
     assert_eq!(locks, ["configmap/board\tclaimed by jane", ":4"]);
     assert_eq!(offered(&cluster, &["get", "configmap/x"]), [":4"]);
@@ -81,6 +86,8 @@ fn the_names_of_locks_come_from_the_cluster_that_the_line_names() {
     let other = ["get", "--kubeconfig", kubeconfig.to_str().unwrap(), ""];
     assert_eq!(offered(&cluster, &other), [":4"], "another cluster");
     assert_eq!(offered(&cluster, &["get", "--context", ""]), ["incumbent", ":4"]);
+    let list = format!("/nonexistent:{}", cluster.kubeconfig().display());
+    assert_eq!(offered_by(&list, &["get", "--context", ""]), ["incumbent", ":4"]);
 }
 
 #[test]
@@ -122,7 +129,7 @@ fn a_shell_completes_by_a_script_that_asks_the_program() {
         return support::peers::missing("bash", "a package of most systems");
     }
     let cluster = Cluster::start();
-    assert_eq!(cluster.run("claim configmap/board --as jane").code, 0);
+    assert_eq!(cluster.run("claim configmap/board --identity jane").code, 0);
     let folder = tempfile::tempdir().unwrap();
     let path = linked(folder.path());
     let complete = |words: &str, word: &str| {

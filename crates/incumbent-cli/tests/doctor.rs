@@ -157,7 +157,7 @@ fn what_was_left_behind_is_found() {
     let future = json!({ "holderIdentity": "jill", "leaseDurationSeconds": 15,
         "renewTime": "2199-01-01T00:00:00.000000Z" });
     lease("skewed", json!({ "incumbent.dev/hand-over-to": "*" }), future);
-    assert_eq!(cluster.run("claim configmap/orphan --as jane").code, 0);
+    assert_eq!(cluster.run("claim configmap/orphan --identity jane").code, 0);
 
     let (code, checks) = doctor(&mut cluster.command("doctor"));
     assert_eq!(code, 1, "{checks:#?}");

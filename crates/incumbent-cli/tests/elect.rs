@@ -20,7 +20,7 @@ fn the_first_leads_the_second_follows_and_sigterm_hands_over() {
     let mut john = start("john");
     let leading = john.event("leading");
     assert_eq!((&leading["lock"], &leading["leader"]), (&json!("lease/scanner"), &json!("john")));
-    assert!(leading["valid_for_ms"].as_u64().unwrap() > 5_000);
+    assert!(leading["validForMs"].as_u64().unwrap() > 5_000);
     let time = leading["time"].as_str().unwrap();
     assert_eq!(time.len(), "2026-01-01T00:00:00.000000Z".len(), "{time}");
 

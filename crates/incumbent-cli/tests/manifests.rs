@@ -206,9 +206,14 @@ fn all_containers_run_without_any_privilege_and_know_which_pod_they_are() {
                 assert_eq!(container["securityContext"], expected, "{}", file.display());
                 assert_eq!(container["readinessProbe"], Value::Null, "never by leadership");
             }
+            let has_sidecar = pod["initContainers"].is_array();
             let env = containers.flat_map(|container| container["env"].as_array()).flatten();
             let names: Vec<_> = env.map(|env| env["name"].as_str().unwrap()).collect();
-            assert_eq!(names, ["POD_NAME", "POD_UID", "POD_NAMESPACE", "POD_IP"]);
+            let of_pod = ["POD_NAME", "POD_UID", "POD_NAMESPACE", "POD_IP"];
+            assert_eq!(names[..4], of_pod, "{}", file.display());
+            // An application asks its sidecar, and has to know where.
+            let where_to_ask = has_sidecar.then_some("INCUMBENT_URL");
+            assert_eq!(names[4..], *where_to_ask.as_slice(), "{}", file.display());
         }
     }
 }

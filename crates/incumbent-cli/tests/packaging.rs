@@ -258,7 +258,7 @@ fn under_the_name_that_krew_gives_it_it_is_a_plugin_of_kubectl() {
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_incumbent"), plugin).unwrap();
     let path = std::env::var("PATH").unwrap();
     let path = format!("{}:{path}", kubectl.folder().display());
-    let mut command = kubectl.command("incumbent claim configmap/board --as jane");
+    let mut command = kubectl.command("incumbent claim configmap/board --identity jane");
     // A plugin comes before all flags, so the helper's --namespace is left out.
     let words: Vec<_> = command.get_args().skip(2).map(ToOwned::to_owned).collect();
     let mut plain = Command::new(command.get_program());

@@ -19,19 +19,19 @@ fn both_say_who_leads_and_for_how_long() {
         (&"leader".into(), &"john".into(), &"john".into())
     );
     let (valid_for, stop_within) =
-        (leads["valid_for_ms"].as_u64().unwrap(), leads["stop_within_ms"].as_u64().unwrap());
+        (leads["validForMs"].as_u64().unwrap(), leads["stopWithinMs"].as_u64().unwrap());
     assert!(
         (1..=2000).contains(&valid_for) && stop_within > valid_for && stop_within < 3000,
         "{leads}"
     );
-    let until_then = leads["valid_until_boot_ms"].as_u64().unwrap() - boot_ms();
+    let until_then = leads["validUntilBootMs"].as_u64().unwrap() - boot_ms();
     // Both are rounded.
     assert!(until_then <= valid_for + 1, "{leads}");
     assert_eq!(leads["address"], "10.0.0.7:80");
 
     let jane = Sidecar::start(&cluster, "jane", "");
     let follows = jane.follows("john");
-    assert_eq!((&follows["is_self"], &follows["token"]), (&false.into(), &leads["token"]));
+    assert_eq!((&follows["isSelf"], &follows["token"]), (&false.into(), &leads["token"]));
     assert_eq!(follows["address"], "10.0.0.7:80");
     assert_eq!(follows["lock"], "lease/scanner");
     assert_eq!((john.get("/leader").status, jane.get("/leader").status), (200, 503));
@@ -69,7 +69,7 @@ fn clients_of_older_sidecars_find_their_leader() {
                     < jiff::SignedDuration::from_secs(60)
             );
         }
-        assert!(old["valid_for_ms"].as_u64().unwrap() > 0);
+        assert!(old["validForMs"].as_u64().unwrap() > 0);
     }
 }
 
@@ -86,14 +86,14 @@ fn a_change_of_the_leader_is_seen_by_long_poll_and_by_events() {
             let mut known = jane.follows("john")["change"].as_str().unwrap().to_owned();
             loop {
                 let answer = jane.get(&format!("/v1/leader?wait=30s&known={known}")).json();
-                if answer["is_self"] == true {
+                if answer["isSelf"] == true {
                     return answer;
                 }
                 known = answer["change"].as_str().unwrap().to_owned();
             }
         });
         assert_eq!(john.step_down("").json()["release"], "done");
-        let leads = events.change(|data| data["is_self"] == true);
+        let leads = events.change(|data| data["isSelf"] == true);
         assert!(leads.data["token"].as_u64() > first["token"].as_u64());
         assert_ne!(leads.id, before.id);
         let polled = poll.join().unwrap();
@@ -107,7 +107,7 @@ fn a_change_of_the_leader_is_seen_by_long_poll_and_by_events() {
     let id = jane.answer()["change"].as_str().unwrap().to_owned();
     let mut again = jane.events("/v1/events", &[&format!("Last-Event-ID: {id}")]);
     let event = again.next().unwrap();
-    assert_eq!((event.kind.as_str(), &event.data["is_self"]), ("valid", &true.into()));
+    assert_eq!((event.kind.as_str(), &event.data["isSelf"]), ("valid", &true.into()));
 }
 
 #[test]
@@ -120,11 +120,11 @@ fn one_that_is_cut_off_turns_to_unknown_by_itself() {
     let mut events = john.events("/v1/events", &[]);
     let address = cluster.listening().address();
     cluster.stop();
-    let last_until = john.answer()["valid_until_boot_ms"].as_u64().unwrap();
+    let last_until = john.answer()["validUntilBootMs"].as_u64().unwrap();
     let lost = events.change(|data| data["state"] != "leader").data;
     assert!(boot_ms() >= last_until, "not before its time");
     assert_eq!(
-        (&lost["state"], &lost["is_self"], &lost["valid_for_ms"]),
+        (&lost["state"], &lost["isSelf"], &lost["validForMs"]),
         (&"unknown".into(), &false.into(), &0.into())
     );
     assert_eq!(john.get("/").json()["name"], "");
@@ -134,7 +134,7 @@ fn one_that_is_cut_off_turns_to_unknown_by_itself() {
     assert_eq!((john.get("/readyz").status, jane.get("/readyz").status), (200, 200));
     cluster.listen_again(address);
     until("somebody leads again", || {
-        [&john, &jane].into_iter().any(|sidecar| sidecar.answer()["is_self"] == true).then_some(())
+        [&john, &jane].into_iter().any(|sidecar| sidecar.answer()["isSelf"] == true).then_some(())
     });
 }
 
@@ -147,19 +147,19 @@ fn the_death_of_a_lifeline_hands_over_at_once() {
     until("it can", || (john.get("/readyz").status == 200).then_some(()));
     assert_ne!(john.answer()["state"], "leader");
     let mut of_john = john.events("/v1/lifeline", &[]);
-    of_john.change(|data| data["is_self"] == true);
+    of_john.change(|data| data["isSelf"] == true);
     let mut of_jane = jane.events("/v1/lifeline", &[]);
     of_jane.change(|data| data["identity"] == "john");
     let dies_at = Instant::now();
     drop(of_john);
-    of_jane.change(|data| data["is_self"] == true);
+    of_jane.change(|data| data["isSelf"] == true);
     // Far less than the minute for which the last answer was valid: the application is gone.
     assert!(dies_at.elapsed() < Duration::from_secs(10), "{:?}", dies_at.elapsed());
     john.follows("jane");
     drop(of_jane);
     jane.answer_when("nobody leads", |answer| answer["state"] == "nobody");
     let mut again = john.events("/v1/lifeline", &[]);
-    again.change(|data| data["is_self"] == true);
+    again.change(|data| data["isSelf"] == true);
 }
 
 #[test]
@@ -177,9 +177,9 @@ fn sigterm_releases_within_a_second_unless_an_application_still_lives() {
 
     let mut jane = Sidecar::start(&cluster, "jane", "--lease-duration 60s");
     let mut lifeline = jane.events("/v1/lifeline", &[]);
-    lifeline.change(|data| data["is_self"] == true);
+    lifeline.change(|data| data["isSelf"] == true);
     jane.signal(Signal::TERM);
-    lifeline.change(|data| data["is_self"] == false);
+    lifeline.change(|data| data["isSelf"] == false);
     let held: Value = serde_json::from_str(&cluster.run("get scanner -o json").stdout).unwrap();
     assert_eq!(held[0]["holder"], "jane");
     drop(lifeline);
@@ -196,9 +196,9 @@ fn with_on_term_wait_nothing_is_released_before_the_answers_have_run_out() {
     let jane = Sidecar::start(&cluster, "jane", "");
     jane.follows("john");
     let mut of_jane = jane.events("/v1/events", &[]);
-    let valid_until = john.leads()["valid_until_boot_ms"].as_u64().unwrap();
+    let valid_until = john.leads()["validUntilBootMs"].as_u64().unwrap();
     john.signal(Signal::TERM);
-    of_jane.change(|data| data["is_self"] == true);
+    of_jane.change(|data| data["isSelf"] == true);
     assert!(boot_ms() > valid_until);
     assert_eq!(john.process.end(), 0);
 }
@@ -212,15 +212,15 @@ fn a_frozen_sidecar_s_answers_were_valid_only_for_so_long_as_they_said() {
     jane.follows("john");
     let mut of_jane = jane.events("/v1/events", &[]);
     let mut of_john = john.events("/v1/events", &[]);
-    let mut last = of_john.change(|data| data["is_self"] == true);
+    let mut last = of_john.change(|data| data["isSelf"] == true);
     john.signal(Signal::STOP);
-    let leads = of_jane.change(|data| data["is_self"] == true).data;
+    let leads = of_jane.change(|data| data["isSelf"] == true).data;
     let leads_at = boot_ms();
     john.signal(Signal::CONT);
     // All that john's application was told before it was frozen, and what it is told now.
     loop {
         let event = of_john.next().unwrap();
-        if event.data["is_self"] == true {
+        if event.data["isSelf"] == true {
             last = event;
             continue;
         }
@@ -228,7 +228,7 @@ fn a_frozen_sidecar_s_answers_were_valid_only_for_so_long_as_they_said() {
             break;
         }
     }
-    let valid_until = last.data["valid_until_boot_ms"].as_u64().unwrap();
+    let valid_until = last.data["validUntilBootMs"].as_u64().unwrap();
     assert!(valid_until < leads_at, "{valid_until} {leads_at}");
     assert!(leads["token"].as_u64() > last.data["token"].as_u64());
     assert_eq!(john.get("/leader").status, 503);
@@ -262,7 +262,7 @@ fn names_that_are_not_ours_and_changes_without_the_secret_are_refused() {
     assert_eq!(john.step_down(&"x".repeat(100_000)).status, 413);
     let header = format!("X: {}", "x".repeat(20_000));
     assert!([431, 0].contains(&john.ask("GET /", &[&header], "").status));
-    assert_eq!(john.answer()["is_self"], true, "none of it did anything");
+    assert_eq!(john.answer()["isSelf"], true, "none of it did anything");
     assert!(!john.log().contains(SECRET));
 
     let jane = Sidecar::start(&cluster, "jane", "");
@@ -329,14 +329,14 @@ fn the_status_file_says_the_same_and_how_long_and_goes_with_the_sidecar() {
     let file = cluster.folder.path().join("status");
     let mut john = Sidecar::start(&cluster, "john", &format!("--status-file {}", file.display()));
     let read = || -> Value { serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap() };
-    let status = until("it says so", || Some(read()).filter(|status| status["is_self"] == true));
+    let status = until("it says so", || Some(read()).filter(|status| status["isSelf"] == true));
     assert_eq!(status["token"], john.answer()["token"]);
-    let valid_until: jiff::Timestamp = status["valid_until"].as_str().unwrap().parse().unwrap();
+    let valid_until: jiff::Timestamp = status["validUntil"].as_str().unwrap().parse().unwrap();
     let left = valid_until.duration_since(jiff::Timestamp::now()).as_millis();
     assert!((-1000..=2000).contains(&left), "{status}");
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    let first = status["valid_until_boot_ms"].as_u64();
-    until("it is renewed", || (read()["valid_until_boot_ms"].as_u64() > first).then_some(()));
+    let first = status["validUntilBootMs"].as_u64();
+    until("it is renewed", || (read()["validUntilBootMs"].as_u64() > first).then_some(()));
     john.signal(Signal::TERM);
     assert_eq!(john.process.end(), 0);
     assert!(!file.exists());
@@ -382,7 +382,7 @@ fn a_hook_that_hangs_is_killed_and_does_not_say_that_the_work_has_stopped() {
     let lost = hook(&cluster, "lost", "sleep 3600");
     let mut john =
         Sidecar::start(&cluster, "john", &format!("{lost} --hook-timeout 50ms --on-term wait"));
-    let valid_until = john.leads()["valid_until_boot_ms"].as_u64().unwrap();
+    let valid_until = john.leads()["validUntilBootMs"].as_u64().unwrap();
     john.signal(Signal::TERM);
     assert_eq!(john.process.end(), 0);
     assert!(boot_ms() > valid_until);
@@ -394,11 +394,11 @@ fn one_of_a_higher_priority_waits_until_the_application_has_stopped() {
     let cluster = Cluster::start();
     let john = Sidecar::start(&cluster, "john", "--lease-duration 2s");
     let mut of_john = john.events("/v1/lifeline", &[]);
-    of_john.change(|data| data["is_self"] == true);
+    of_john.change(|data| data["isSelf"] == true);
     let jane = Sidecar::start(&cluster, "jane", "--lease-duration 2s --priority 1");
     // His application is told, and he holds the lock until it is no longer so.
-    let told = of_john.change(|data| data["is_self"] == false).data;
-    assert_eq!((&told["state"], &jane.answer()["is_self"]), (&"nobody".into(), &false.into()));
+    let told = of_john.change(|data| data["isSelf"] == false).data;
+    assert_eq!((&told["state"], &jane.answer()["isSelf"]), (&"nobody".into(), &false.into()));
     drop(of_john);
     jane.leads();
     // The same for one that says so itself, and for one that only asks and says nothing.
@@ -409,13 +409,13 @@ fn one_of_a_higher_priority_waits_until_the_application_has_stopped() {
     let mut last = 0;
     until("she is asked", || {
         let answer = jane.answer();
-        match answer["is_self"] == true {
-            true => last = answer["valid_until_boot_ms"].as_u64().unwrap(),
+        match answer["isSelf"] == true {
+            true => last = answer["validUntilBootMs"].as_u64().unwrap(),
             false => return Some(()),
         }
         None
     });
-    of_jim.change(|data| data["is_self"] == true);
+    of_jim.change(|data| data["isSelf"] == true);
     assert!(boot_ms() > last, "her last answer was still valid");
 }
 
@@ -438,7 +438,7 @@ fn probes_have_a_port_of_their_own_which_names_nobody() {
         assert_eq!(probe.get(path).status, 404, "{path}");
     }
     assert_eq!(probe.step_down("").status, 404);
-    assert_eq!(john.answer()["is_self"], true);
+    assert_eq!(john.answer()["isSelf"], true);
 }
 
 #[test]
@@ -458,10 +458,10 @@ fn two_hundred_listeners_are_all_told_at_once() {
     let mut first = u64::MAX;
     let mut last = 0;
     for listener in &mut listeners {
-        let told = listener.change(|data| data["is_self"] == true).data;
-        let valid_until = told["valid_until_boot_ms"].as_u64().unwrap();
+        let told = listener.change(|data| data["isSelf"] == true).data;
+        let valid_until = told["validUntilBootMs"].as_u64().unwrap();
         // Both numbers were taken at the moment in which the event was made.
-        let made_at = valid_until - told["valid_for_ms"].as_u64().unwrap();
+        let made_at = valid_until - told["validForMs"].as_u64().unwrap();
         (first, last) = (first.min(made_at), last.max(made_at));
     }
     println!("from the first event to the last: {} ms", last - first);

@@ -46,7 +46,7 @@ impl Member {
 fn leader(members: &[Member], but: Option<usize>) -> usize {
     let others = || (0..members.len()).filter(|number| Some(*number) != but);
     until("somebody leads", || {
-        others().find(|number| members[*number].sidecar.answer()["is_self"] == true)
+        others().find(|number| members[*number].sidecar.answer()["isSelf"] == true)
     })
 }
 
@@ -101,10 +101,10 @@ fn no_two_are_told_that_they_lead_at_one_moment() {
 fn judge(told: impl Iterator<Item = Value>, runs: u64, seed: u64) {
     let mut terms: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
     let mut answers = 0;
-    for answer in told.filter(|answer| answer["is_self"] == true) {
+    for answer in told.filter(|answer| answer["isSelf"] == true) {
         let number = |field: &str| answer[field].as_u64().unwrap();
-        let valid_until = number("valid_until_boot_ms");
-        let made_at = valid_until - number("valid_for_ms");
+        let valid_until = number("validUntilBootMs");
+        let made_at = valid_until - number("validForMs");
         let term = terms.entry(number("token")).or_insert((made_at, valid_until));
         *term = (term.0.min(made_at), term.1.max(valid_until));
         answers += 1;

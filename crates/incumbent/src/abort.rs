@@ -2,12 +2,15 @@
 
 use std::fmt::Arguments;
 
+#[cfg(unix)]
+pub(crate) use words::say;
+
 /// Ends this process by SIGABRT. Before, it says why on stderr, if stderr takes a line at once.
 ///
 /// It allocates nothing and takes no lock, not even that of `std::io::Stderr`: work that hangs may hold it.
 pub(crate) fn abort(why: Arguments<'_>) -> ! {
     #[cfg(unix)]
-    words::say(why);
+    say(why);
     #[cfg(not(unix))]
     let _ = why;
     std::process::abort()
@@ -27,7 +30,7 @@ mod words {
 
     /// Another writer may fill a pipe between the two calls, so that the second blocks. The dead man's switch
     /// ends the process then.
-    pub(super) fn say(why: Arguments<'_>) {
+    pub(crate) fn say(why: Arguments<'_>) {
         let mut line = [0; LONGEST_LINE];
         let mut room = &mut line[..];
         // What is too long is cut off.

@@ -1,6 +1,7 @@
 //! A participant of an election.
 
 use std::future::{Future, pending};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -129,64 +130,98 @@ impl Candidate {
     /// must hold a clone of the `Arc` for as long as it works: nobody else leads before the last one is
     /// dropped, and who keeps it past the lease is ended by force.
     ///
+    /// A hand-over, a shutdown and bad health wait for work that
+    /// [must not be cut](Leadership::finish). A loss waits for nothing.
+    ///
     /// # Errors
     /// Those of [`campaign`](Self::campaign), and [`Error::Work`] where the work fails while leading.
-    pub async fn run<T, W, F>(&mut self, mut work: W) -> Result<T, Error>
+    pub async fn run<T, W, F>(&mut self, work: W) -> Result<T, Error>
     where
         W: FnMut(Arc<Leadership>) -> F,
         F: Future<Output = Result<T, BoxError>>,
     {
-        loop {
-            // Held here for as long as the work runs, whether the work makes use of it or not.
-            let leadership = Arc::new(self.campaign().await?);
-            let work = leadership.while_valid(async { work(leadership.clone()).await });
-            let (outcome, loss) = tokio::select! {
-                biased;
-                outcome = work => (outcome, leadership.loss()),
-                loss = leadership.lost() => (None, Some(loss)),
-                asked = leadership.asked_to_hand_over() => {
-                    tracing::debug!(lock = %self.lock, ?asked, "handing over");
-                    (None, None)
-                }
-                () = self.health_is(false) => {
-                    tracing::debug!(lock = %self.lock, "unhealthy: handing over");
-                    (None, None)
-                }
-            };
-            drop(leadership);
-            await_release(&self.commands).await;
-            match (outcome, loss) {
-                (Some(outcome), None) => return outcome.map_err(Error::Work),
-                (outcome, loss) => {
-                    let error = outcome.and_then(Result::err);
-                    tracing::debug!(lock = %self.lock, ?loss, ?error, "campaigning again");
-                }
-            }
+        match self.run_until(pending::<()>(), work).await? {
+            Some(value) => Ok(value),
+            None => pending().await,
         }
     }
 
-    /// The same as [`run`](Self::run), until `shutdown`: then the work is dropped and the lock given
-    /// back. Returns `None` in that case.
+    /// The same as [`run`](Self::run), until `shutdown`, for which there is
+    /// [`shutdown_signal`](crate::shutdown_signal): then the work is dropped and the lock given back. Returns
+    /// `None` in that case.
     ///
     /// # Errors
     /// Those of [`run`](Self::run).
     pub async fn run_until<T, W, F>(
         &mut self,
         shutdown: impl Future,
-        work: W,
+        mut work: W,
     ) -> Result<Option<T>, Error>
     where
         W: FnMut(Arc<Leadership>) -> F,
         F: Future<Output = Result<T, BoxError>>,
     {
-        let commands = self.commands.clone();
-        tokio::select! {
-            biased;
-            _ = shutdown => {}
-            outcome = self.run(work) => return outcome.map(Some),
+        let mut shutdown = pin!(shutdown);
+        loop {
+            let campaign = tokio::select! {
+                biased;
+                _ = &mut shutdown => None,
+                leadership = self.campaign() => Some(leadership?),
+            };
+            let Some(leadership) = campaign else {
+                await_release(&self.commands).await;
+                return Ok(None);
+            };
+            // Held here for as long as the work runs, whether the work makes use of it or not.
+            let leadership = Arc::new(leadership);
+            let work = leadership.while_valid(async { work(leadership.clone()).await });
+            let (outcome, end) = self.lead(&leadership, shutdown.as_mut(), work).await;
+            // Work that another piece was refused has returned because of that, and not because it is done.
+            let is_done =
+                outcome.as_ref().is_some_and(Result::is_ok) && !leadership.refused_a_piece();
+            let loss = leadership.loss();
+            drop(leadership);
+            await_release(&self.commands).await;
+            match (outcome, loss) {
+                (Some(Ok(value)), None) if is_done => return Ok(Some(value)),
+                (Some(Err(error)), None) => return Err(Error::Work(error)),
+                _ if end == End::Shutdown => return Ok(None),
+                (outcome, loss) => {
+                    let error = outcome.and_then(Result::err);
+                    tracing::debug!(lock = %self.lock, ?end, ?loss, ?error, "campaigning again");
+                }
+            }
         }
-        await_release(&commands).await;
-        Ok(None)
+    }
+
+    /// Polls the work of one term until it returns, the term ends, or another is to lead.
+    async fn lead<T>(
+        &self,
+        leadership: &Leadership,
+        mut shutdown: Pin<&mut impl Future>,
+        work: impl Future<Output = Option<T>>,
+    ) -> (Option<T>, End) {
+        let mut work = pin!(work);
+        let end = tokio::select! {
+            biased;
+            _ = shutdown.as_mut() => End::Shutdown,
+            outcome = &mut work => return (outcome, End::OfItself),
+            _ = leadership.lost() => return (None, End::OfItself),
+            asked = leadership.asked_to_hand_over() => {
+                tracing::debug!(lock = %self.lock, ?asked, "handing over");
+                End::HandOver
+            }
+            () = self.health_is(false) => {
+                tracing::debug!(lock = %self.lock, "unhealthy: handing over");
+                End::HandOver
+            }
+        };
+        let outcome = tokio::select! {
+            biased;
+            () = leadership.finish_pieces() => None,
+            outcome = &mut work => outcome,
+        };
+        (outcome, end)
     }
 
     async fn health_is(&self, wanted: bool) {
@@ -210,8 +245,17 @@ impl Candidate {
 
     /// Follows who leads, also while this candidate does not campaign.
     pub fn observe(&self) -> Observer {
-        Observer::new(self.views.clone(), self.clock)
+        Observer::of(self.views.clone(), self.clock)
     }
+}
+
+/// Why the work of a term is no longer polled.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Shutdown,
+    HandOver,
+    /// It returned, or the leadership was lost.
+    OfItself,
 }
 
 /// Describes a [`Candidate`].

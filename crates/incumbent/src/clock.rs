@@ -77,6 +77,11 @@ impl Clock {
         jiff::Timestamp::from_microsecond(micros).unwrap_or_default()
     }
 
+    /// Whether it is the machine's, and not a test's.
+    pub(crate) fn is_system(&self) -> bool {
+        matches!(self.0, Source::System)
+    }
+
     pub(crate) fn is_tokio(&self) -> bool {
         matches!(self.0, Source::Tokio { .. })
     }

@@ -1,23 +1,33 @@
 //! Where the API server is, and the client that elections use.
 
+mod credentials;
+mod kubeconfig;
+mod proxy;
+mod transport;
+
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use kube::config::{
-    AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster,
-    NamedContext,
-};
-
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 
+pub(crate) use self::credentials::{Token, WithToken, bearer};
+pub(crate) use self::kubeconfig::without_text;
+pub(crate) use self::transport::Through;
+
+use self::credentials::TokenFile;
+use self::kubeconfig::Files;
+use self::proxy::Proxy;
 use crate::error::Error;
 use crate::plugin;
-use crate::requests::root_cause;
 
 /// Where to find the API server and who to be there.
 ///
-/// By default as `kubectl` finds it: `KUBECONFIG`, else `~/.kube/config`; and where there is neither, the
-/// Pod's service account.
+/// By default as `kubectl` finds it: the files that `KUBECONFIG` lists, else `~/.kube/config`; and where there
+/// is neither, the Pod's service account. Of the files of a list, those that are missing say nothing, but one has
+/// to exist. On the way there may be a proxy: the kubeconfig's `proxy-url`, else `HTTPS_PROXY`, unless
+/// `NO_PROXY` names the API server or the server is on this machine.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Connect {
@@ -139,17 +149,24 @@ impl Connect {
         self
     }
 
-    /// A client with the settings that an election needs: no retries behind its back, and a bound on
-    /// connecting. Each request has a deadline of its own on top of that.
+    /// A client with the settings that an election needs: no retries behind its back, a bound on connecting, and
+    /// connections that do not hold a request back. Each request has a deadline of its own on top of that.
     ///
     /// # Errors
-    /// [`Error::NotConfigured`] where a file is missing, or says nothing that can be used, and
-    /// [`Error::Plugin`] where the kubeconfig's credential plugin makes no credential in time.
+    /// [`Error::NotConfigured`] where nothing says where the API server is, [`Error::Configuration`] where what
+    /// says it cannot be used, and [`Error::Plugin`] where the kubeconfig's credential plugin makes no credential
+    /// in time.
     pub async fn client(self) -> Result<kube::Client, Error> {
-        let patience = self.plugin_timeout;
-        let config = for_elections(self.override_in(self.clone().config().await?)?);
-        let build = |config| kube::Client::try_from(config).map_err(|error| not_configured(&error));
-        plugin::client(config, patience, build).await
+        let found = self.find()?;
+        let proxy = match &found.proxy_url {
+            Some(url) => Some(Proxy::parse(url, "the kubeconfig's proxy-url")?),
+            None => {
+                Proxy::of_environment(&found.config.cluster_url, |name| std::env::var(name).ok())?
+            }
+        };
+        let config = for_elections(found.config);
+        let build = |config: kube::Config| build(config, proxy.as_ref());
+        plugin::client(config, self.plugin_timeout, build).await
     }
 
     /// Where the API server is, as a URL.
@@ -157,36 +174,56 @@ impl Connect {
     /// # Errors
     /// Those of [`client`](Self::client).
     pub async fn address(self) -> Result<String, Error> {
-        let config = self.override_in(self.clone().config().await?)?;
+        let config = self.find()?.config;
         Ok(config.cluster_url.to_string().trim_end_matches('/').to_owned())
     }
 
-    async fn config(self) -> Result<kube::Config, Error> {
-        let Self { context, cluster, user, .. } = self;
-        let options = KubeConfigOptions { context, cluster, user };
-        if let Some(folder) = self.service_account_dir {
-            let mut config = from_kubeconfig(service_account(&folder)?, &options).await?;
-            config.root_cert_file = Some(folder.join("ca.crt"));
-            return Ok(config);
+    /// The names of the contexts in the kubeconfig, or in the files of `KUBECONFIG` together.
+    ///
+    /// # Errors
+    /// [`Error::NotConfigured`] and [`Error::Configuration`] where there is no kubeconfig that can be read.
+    pub fn contexts(&self) -> Result<Vec<String>, Error> {
+        let kubeconfig = match &self.kubeconfig {
+            Some(file) => kubeconfig::read(file)?,
+            None => Files::find().read()?,
+        };
+        Ok(kubeconfig.contexts.into_iter().map(|context| context.name).collect())
+    }
+
+    fn find(&self) -> Result<Found, Error> {
+        if let Some(folder) = &self.service_account_dir {
+            return self.with_overrides(service_account(folder)?.into());
         }
-        if let Some(file) = self.kubeconfig {
-            let kubeconfig =
-                Kubeconfig::read_from(&file).map_err(|error| Error::NotConfigured {
-                    message: format!("{}: {}", file.display(), root_cause(&error)),
-                })?;
-            return from_kubeconfig(kubeconfig, &options).await;
+        if let Some(file) = &self.kubeconfig {
+            let name = file.display().to_string();
+            return self.with_overrides(self.chosen(&kubeconfig::read(file)?, &name)?);
         }
+        let files = Files::find();
         // A kubeconfig that is there but broken is an error: the Pod's own cluster may be another one.
-        if in_pod() && !has_kubeconfig() {
-            return kube::Config::incluster().map_err(|error| not_configured(&error));
+        if !files.are_there() && in_pod() {
+            return self.with_overrides(service_account(Path::new(IN_POD))?.into());
         }
-        if let Some(server) = self.server.filter(|_| !has_kubeconfig()) {
-            return Ok(kube::Config::new(address(&server)?));
+        match &self.server {
+            Some(server) if !files.are_there() => {
+                self.with_overrides(kube::Config::new(address(server)?).into())
+            }
+            _ => self.with_overrides(self.chosen(&files.read()?, &files.name())?),
         }
-        let config = kube::Config::from_kubeconfig(&options).await;
-        config.map_err(|error| Error::NotConfigured {
-            message: format!("{}: {}", kubeconfig_name(), root_cause(&error)),
-        })
+    }
+
+    fn chosen(&self, kubeconfig: &Kubeconfig, name: &str) -> Result<Found, Error> {
+        let Self { context, cluster, user, .. } = self.clone();
+        let options = KubeConfigOptions { context, cluster, user };
+        let mut config = kubeconfig::config(kubeconfig, &options, name);
+        if let (Err(_), Some(server), true) = (&config, &self.server, is_empty(kubeconfig)) {
+            config = Ok((kube::Config::new(address(server)?), None));
+        }
+        let (config, proxy_url) = config?;
+        Ok(Found { config, proxy_url })
+    }
+
+    fn with_overrides(&self, found: Found) -> Result<Found, Error> {
+        Ok(Found { config: self.override_in(found.config)?, ..found })
     }
 
     /// What was said by itself counts more than what the kubeconfig says.
@@ -194,18 +231,21 @@ impl Connect {
         if let Some(server) = &self.server {
             config.cluster_url = address(server)?;
         }
-        if let Some(file) = &self.certificate_authority {
-            config.root_cert = None;
-            config.root_cert_file = Some(file.clone());
+        if self.insecure_skip_tls_verify {
+            config.accept_invalid_certs = true;
+            (config.root_cert, config.root_cert_file) = (None, None);
         }
-        config.accept_invalid_certs |= self.insecure_skip_tls_verify;
+        if let Some(file) = &self.certificate_authority {
+            kubeconfig::trust_file(&mut config, file, "--certificate-authority")?;
+        }
         config.tls_server_name = self.tls_server_name.clone().or(config.tls_server_name);
         if self.auth.is_empty() {
             return Ok(config);
         }
         // By way of JSON, in which a kubeconfig's rules for secrets are kept.
         let given: AuthInfo = serde_json::from_value(Value::Object(self.auth.clone()))
-            .map_err(|error| not_configured(&error))?;
+            .expect("each field was set as what it is");
+        credentials::check(&given, "that was given")?;
         let auth = &mut config.auth_info;
         if given.token.is_some() || given.client_certificate.is_some() {
             *auth = AuthInfo {
@@ -243,16 +283,30 @@ fn address(server: &str) -> Result<http::Uri, Error> {
     )
 }
 
-async fn from_kubeconfig(
-    kubeconfig: Kubeconfig,
-    options: &KubeConfigOptions,
-) -> Result<kube::Config, Error> {
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, options).await;
-    config.map_err(|error| not_configured(&error))
+/// What a client is made of.
+struct Found {
+    config: kube::Config,
+    /// The kubeconfig's own, which counts whatever the environment says.
+    proxy_url: Option<String>,
 }
 
-/// What a Pod's files and environment say, in the form of a kubeconfig.
-fn service_account(folder: &Path) -> Result<Kubeconfig, Error> {
+impl From<kube::Config> for Found {
+    fn from(config: kube::Config) -> Self {
+        Self { config, proxy_url: None }
+    }
+}
+
+fn build(mut config: kube::Config, proxy: Option<&Proxy>) -> Result<kube::Client, Error> {
+    let auth = &mut config.auth_info;
+    let Some(file) = auth.token_file.take() else { return transport::client(&config, proxy) };
+    let token = Arc::new(TokenFile::read(file.into(), auth.token.take().as_ref())?);
+    let client = transport::client(&config, proxy)?;
+    let namespace = client.default_namespace().to_owned();
+    Ok(kube::Client::new(WithToken { client, token }, namespace))
+}
+
+/// What a Pod's files and environment say.
+fn service_account(folder: &Path) -> Result<kube::Config, Error> {
     let setting = |name: &str| {
         std::env::var(name).map_err(|_| Error::NotConfigured {
             message: format!("{name} is not set, which in a Pod says where the API server is"),
@@ -260,86 +314,40 @@ fn service_account(folder: &Path) -> Result<Kubeconfig, Error> {
     };
     let (host, port) = (setting("KUBERNETES_SERVICE_HOST")?, setting("KUBERNETES_SERVICE_PORT")?);
     let host = if host.contains(':') { format!("[{host}]") } else { host };
-    let token = std::fs::read_to_string(folder.join("token")).unwrap_or_default();
-    if token.trim() != token || token.is_empty() && folder.join("token").exists() {
-        return Err(Error::invalid(
-            format!("{} is empty or holds a line break", folder.join("token").display()),
-            "write the token and nothing else: printf %s \"$TOKEN\" > token",
-        ));
-    }
-    for file in ["token", "ca.crt", "namespace"] {
+    let text = |file: &str| {
         let file = folder.join(file);
-        std::fs::metadata(&file).map_err(|error| Error::NotConfigured {
+        std::fs::read_to_string(&file).map_err(|error| Error::NotConfigured {
             message: format!("{}: {error}", file.display()),
-        })?;
+        })
+    };
+    let token = folder.join("token");
+    bearer(text("token")?.trim(), &token.display().to_string())
+        .map_err(|error| Error::invalid(error.to_string(), error.hint()))?;
+    let namespace = text("namespace")?;
+    text("ca.crt")?;
+    let mut config = kube::Config::new(address(&format!("https://{host}:{port}"))?);
+    kubeconfig::trust_file(&mut config, &folder.join("ca.crt"), "the service account's ca.crt")?;
+    config.auth_info.token_file = Some(token.display().to_string());
+    if !namespace.trim().is_empty() {
+        config.default_namespace = namespace.trim().to_owned();
     }
-    let namespace = std::fs::read_to_string(folder.join("namespace")).unwrap_or_default();
-    let name = "pod".to_owned();
-    let path = |file: &str| Some(folder.join(file).display().to_string());
-    Ok(Kubeconfig {
-        clusters: vec![NamedCluster {
-            name: name.clone(),
-            cluster: Some(Cluster {
-                server: Some(format!("https://{host}:{port}")),
-                certificate_authority: path("ca.crt"),
-                ..Cluster::default()
-            }),
-            ..NamedCluster::default()
-        }],
-        auth_infos: vec![NamedAuthInfo {
-            name: name.clone(),
-            auth_info: Some(AuthInfo { token_file: path("token"), ..AuthInfo::default() }),
-            ..NamedAuthInfo::default()
-        }],
-        contexts: vec![NamedContext {
-            name: name.clone(),
-            context: Some(Context {
-                cluster: name.clone(),
-                user: Some(name.clone()),
-                namespace: Some(namespace.trim().to_owned()),
-                ..Context::default()
-            }),
-            ..NamedContext::default()
-        }],
-        current_context: Some(name),
-        ..Kubeconfig::default()
-    })
+    Ok(config)
+}
+
+/// One that says nothing of servers, so that what was given by itself is all there is.
+fn is_empty(kubeconfig: &Kubeconfig) -> bool {
+    kubeconfig.clusters.is_empty() && kubeconfig.contexts.is_empty()
 }
 
 fn in_pod() -> bool {
     std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
 }
 
-fn kubeconfig_name() -> String {
-    let named = std::env::var("KUBECONFIG").ok().filter(|files| !files.is_empty());
-    named.unwrap_or_else(|| "~/.kube/config".to_owned())
-}
-
-fn has_kubeconfig() -> bool {
-    let in_home = std::env::home_dir().map(|home| home.join(".kube/config"));
-    std::env::var_os("KUBECONFIG").is_some_and(|files| !files.is_empty())
-        || in_home.is_some_and(|file| file.exists())
-}
-
-fn not_configured(error: &dyn std::error::Error) -> Error {
-    Error::NotConfigured { message: root_cause(error) }
-}
+/// Where the kubelet puts what a Pod needs.
+const IN_POD: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// Longer than any healthy connection needs; a request's own deadline may be shorter.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_client_for_elections_retries_nothing_and_bounds_the_connecting_alone() {
-        let config = for_elections(kube::Config::new("https://127.0.0.1:6443".parse().unwrap()));
-        assert!(
-            !config.default_retry,
-            "a renewal that is sent again later may land after its term"
-        );
-        assert_eq!(config.connect_timeout, Some(CONNECT_TIMEOUT));
-        assert_eq!(config.read_timeout, None, "a watch may be silent for long");
-    }
-}
+mod tests;

@@ -26,6 +26,7 @@ use crate::lock::{Altered, Lock};
 use crate::metrics::{Event, Exchange, Meter};
 use crate::observer::View;
 use crate::proof::Proofs;
+use crate::report;
 use crate::route::Routing;
 use crate::stored::Stored;
 use crate::term::{CurrentTerm, Ending, OnOverrun, TermState};
@@ -454,6 +455,9 @@ impl Driver {
         let (error, hint) = (trouble.error.to_string(), trouble.error.hint());
         if !self.is_news(what, &error) {
             return;
+        }
+        if self.clock.is_system() {
+            report::unlogged(&format!("{}: {error}; will retry", self.lock()), &hint);
         }
         match what == JOINING && trouble.lasts {
             true => tracing::warn!(

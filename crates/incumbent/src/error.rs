@@ -1,6 +1,8 @@
 //! What can go wrong for good. Trouble that passes is not an error of this crate: it is retried, and
 //! shows in the log.
 
+use std::fmt;
+
 use thiserror::Error as ThisError;
 
 use crate::lock::{Altered, Lock};
@@ -9,7 +11,23 @@ use crate::lock::{Altered, Lock};
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a candidate cannot take part.
-#[derive(Debug, ThisError)]
+///
+/// `Debug` prints the error, its causes and its [hint](Self::hint), because a `main` that returns
+/// `Result<(), Error>`, or `Result<(), Box<dyn std::error::Error>>`, prints `Debug`:
+///
+/// ```
+/// use incumbent::Error;
+///
+/// let error = Error::Missing {
+///     what: "namespace prod".to_owned(),
+///     hint: "kubectl create namespace prod".to_owned(),
+/// };
+/// assert_eq!(
+///     format!("{error:?}"),
+///     "namespace prod does not exist\n  hint: kubectl create namespace prod"
+/// );
+/// ```
+#[derive(ThisError)]
 #[non_exhaustive]
 pub enum Error {
     /// A name, an identity or a timing that cannot work.
@@ -124,10 +142,18 @@ pub enum Error {
         /// What was tried.
         message: String,
     },
+    /// The configuration that says where the API server is, or who asks, cannot be used.
+    #[error("{what}")]
+    Configuration {
+        /// What is wrong, and in which file. It shows no secret.
+        what: String,
+        /// What to do about it.
+        hint: String,
+    },
     /// The program that a kubeconfig names to make credentials (`users[].user.exec`) made none.
     #[error("the credential plugin of the kubeconfig, `{command}`, {message}")]
     Plugin {
-        /// The program with its arguments.
+        /// The program. Its arguments and its environment may hold secrets, so these are left out.
         command: String,
         /// What became of it.
         message: String,
@@ -162,11 +188,15 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) fn configuration(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Configuration { what: what.into(), hint: hint.into() }
+    }
+
     pub(crate) fn invalid(what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Invalid { what: what.into(), hint: hint.into() }
     }
 
-    pub(crate) fn altered(object: impl std::fmt::Display, altered: Altered) -> Self {
+    pub(crate) fn altered(object: impl fmt::Display, altered: Altered) -> Self {
         let Altered { field, wrote, stored } = altered;
         Self::Altered { object: object.to_string(), field, wrote, stored }
     }
@@ -191,9 +221,10 @@ impl Error {
     /// What to do about it, in a sentence or a piece of YAML.
     pub fn hint(&self) -> String {
         match self {
-            Self::Invalid { hint, .. } | Self::Missing { hint, .. } | Self::Full { hint, .. } => {
-                hint.clone()
-            }
+            Self::Invalid { hint, .. }
+            | Self::Missing { hint, .. }
+            | Self::Full { hint, .. }
+            | Self::Configuration { hint, .. } => hint.clone(),
             Self::Forbidden { lock, verb: "create", .. } => format!(
                 "make the object beforehand, or let the account do it: {}",
                 missing_rule(lock, "create")
@@ -239,6 +270,11 @@ impl Error {
                  it made anew since?"
                     .to_owned()
             }
+            Self::Unreachable { message } if message.starts_with("the proxy ") => {
+                "check the kubeconfig's proxy-url, or without one HTTPS_PROXY; NO_PROXY names the servers that are \
+                 asked without a proxy"
+                    .to_owned()
+            }
             Self::Unreachable { .. } => {
                 "check the server's address in the kubeconfig (or KUBERNETES_SERVICE_HOST and _PORT), \
                  and that it is up"
@@ -247,10 +283,11 @@ impl Error {
             Self::NotConfigured { .. } => {
                 "set KUBECONFIG, or run in a Pod with a service account".to_owned()
             }
-            Self::Plugin { command, hint, .. } => {
-                let by_hand = format!(
-                    "run it by hand: {command}\nit may wait for a sign-in, or for a server that is away"
-                );
+            Self::Plugin { hint, .. } => {
+                let by_hand = "run it by hand, with the arguments and the environment that \
+                               users[].user.exec of the kubeconfig names: it may wait for a sign-in, or for a \
+                               server that is away"
+                    .to_owned();
                 if hint.is_empty() { by_hand } else { format!("{by_hand}\n{hint}") }
             }
             Self::NoWatchdog { .. } => {
@@ -265,6 +302,34 @@ impl Error {
             Self::Stopped { .. } => "start a new candidate".to_owned(),
         }
     }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What the work's error says is in our own words already; its causes are not.
+        let first = match self {
+            Self::Work(error) => error.source(),
+            _ => None,
+        };
+        print_with_hint(f, self, first, &self.hint())
+    }
+}
+
+/// Writes an error as people read it where a program ends with it: what happened, its causes, what to do.
+pub(crate) fn print_with_hint(
+    f: &mut fmt::Formatter<'_>,
+    error: &dyn fmt::Display,
+    cause: Option<&(dyn std::error::Error + 'static)>,
+    hint: &str,
+) -> fmt::Result {
+    write!(f, "{error}")?;
+    for cause in std::iter::successors(cause, |cause| cause.source()) {
+        write!(f, ": {cause}")?;
+    }
+    for (number, line) in hint.lines().enumerate() {
+        write!(f, "\n  {}{line}", if number == 0 { "hint: " } else { "      " })?;
+    }
+    Ok(())
 }
 
 impl From<incumbent_core::TimingError> for Error {
@@ -306,4 +371,23 @@ fn missing_rule(lock: &Lock, verb: &str) -> String {
         "the account needs this rule in a {role}:\n\
          - apiGroups: [\"{group}\"]\n  resources: [\"{resource}\"]{names}\n  verbs: [\"{verb}\"]"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_main_that_returns_an_error_prints_its_causes_and_its_hint() {
+        let failed = Error::Work("it rains".into());
+        let printed = format!("Error: {failed:?}");
+        assert!(
+            printed.starts_with("Error: the work failed: it rains\n  hint: the lock"),
+            "{printed}"
+        );
+        let caused = Error::Work(Box::new(Error::Work("it rains".into())));
+        assert!(format!("{caused:?}").contains(": it rains: it rains\n"), "{caused:?}");
+        let boxed: Box<dyn std::error::Error> = Box::new(Error::invalid("a", "first\nsecond"));
+        assert_eq!(format!("{boxed:?}"), "a\n  hint: first\n        second");
+    }
 }

@@ -65,13 +65,41 @@ impl Events {
             },
             "type": "Normal",
             "reason": "LeaderElection",
-            "message": format!("{} {what}", self.identity),
-            "source": { "component": "incumbent" },
+            // The API server asks for these four, and bounds them, because there is an eventTime.
+            "action": "LeaderElection",
             "reportingComponent": "incumbent",
-            "reportingInstance": format!("{:.128}", self.identity.as_str()),
+            "reportingInstance": cut(self.identity.as_str(), LONGEST_INSTANCE),
+            "message": format!("{} {what}", cut(self.identity.as_str(), LONGEST_NAME)),
+            // In microseconds, as in the lock's record. The other two have whole seconds, for programs that
+            // know nothing else.
+            "eventTime": format!("{now:.6}"),
             "firstTimestamp": format!("{now:.0}"),
             "lastTimestamp": format!("{now:.0}"),
+            "source": { "component": "incumbent" },
             "count": 1,
         })
+    }
+}
+
+/// As much of it as has room in so many bytes.
+fn cut(text: &str, most: usize) -> &str {
+    let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or(0)]
+}
+
+const LONGEST_INSTANCE: usize = 128;
+
+/// A message has room for 1024 bytes.
+const LONGEST_NAME: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_cut_between_two_characters() {
+        assert_eq!(cut("john", 128), "john");
+        assert_eq!(cut("ab\u{20ac}", 5), "ab\u{20ac}");
+        assert_eq!(cut("ab\u{20ac}", 4), "ab");
     }
 }

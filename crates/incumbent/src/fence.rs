@@ -1,6 +1,6 @@
 //! Writes of Kubernetes objects that a leader of the past cannot make.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::time::Duration;
 
 use incumbent_core::FencingToken;
@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error as ThisError;
 
+use crate::error::print_with_hint;
 use crate::gate::NotLeading;
 use crate::leadership::Leadership;
 use crate::requests::root_cause;
@@ -60,10 +61,14 @@ pub struct Fenced<'a, K> {
     leadership: &'a Leadership,
     api: &'a Api<K>,
     annotation: String,
+    /// What is created where there is nothing.
+    new: Option<K>,
 }
 
 /// Why a fenced write was not made; [`Unknown`](Self::Unknown) alone leaves open whether it was.
-#[derive(Debug, ThisError)]
+///
+/// `Debug` prints its [hint](Self::hint) too, as that of [`Error`](crate::Error) does.
+#[derive(ThisError)]
 #[non_exhaustive]
 pub enum FenceError {
     /// A newer leader has written the object, so this one belongs to the past and must stop. Nothing was
@@ -130,7 +135,7 @@ pub enum FenceError {
 impl Leadership {
     /// Writes through `api` that the API server refuses once a newer leader has written.
     pub fn fenced<'a, K>(&'a self, api: &'a Api<K>) -> Fenced<'a, K> {
-        Fenced { leadership: self, api, annotation: TOKEN.to_owned() }
+        Fenced { leadership: self, api, annotation: TOKEN.to_owned(), new: None }
     }
 }
 
@@ -138,6 +143,15 @@ impl<K> Fenced<'_, K> {
     /// The same with the token in another annotation, where leaders of several elections write one object.
     pub fn annotation(self, name: impl Into<String>) -> Self {
         Self { annotation: name.into(), ..self }
+    }
+
+    /// The same, but where the object is missing, it is created: as `new`, with the change made to it. The account
+    /// needs `create`, too.
+    ///
+    /// A fence ends with its object, and whoever leads may then begin another. So do not delete what an older
+    /// leader must not write again: empty it.
+    pub fn or_create(self, new: K) -> Self {
+        Self { new: Some(new), ..self }
     }
 }
 
@@ -201,20 +215,23 @@ where
         sent: &mut Option<Write<K>>,
         change: &mut impl FnMut(&mut K),
     ) -> Result<K, Trouble> {
-        let seen = self.ask(name, self.api.get(name)).await?;
-        let write = match sent.take() {
-            Some(write) if write.made(&seen) => return Ok(seen),
+        let seen = self.look(name).await?;
+        let write = match (sent.take(), seen) {
+            (Some(write), Some(seen)) if write.made(&seen) => return Ok(seen),
             // Exactly the same again: if the first is still on its way, only one of the two can win.
-            Some(write) if write.replaces(&seen) => write,
-            Some(write) if write.is_doubtful => {
+            (Some(write), seen) if write.fits(seen.as_ref()) => write,
+            (Some(write), _) if write.is_doubtful => {
                 let why = "no answer came, and then others wrote".to_owned();
                 return Err(Trouble::Lasts(self.unknown(name, why)));
             }
-            _ => self.prepare(name, seen, change)?,
+            (_, seen) => self.prepare(name, seen, change)?,
         };
         let write = sent.insert(write);
         let parameters = PostParams::default();
-        let answer = self.ask(name, self.api.replace(name, &parameters, &write.object)).await;
+        let answer = match write.base {
+            Some(_) => self.ask(name, self.api.replace(name, &parameters, &write.object)).await,
+            None => self.ask(name, self.api.create(&parameters, &write.object)).await,
+        };
         write.is_doubtful |= matches!(answer, Err(Trouble::Unanswered(_) | Trouble::Ended(_)));
         let stored = answer?;
         match self.shows_token(&stored) && write.made(&stored) {
@@ -223,28 +240,39 @@ where
         }
     }
 
+    /// What is there. Nothing is an answer only where it may be created.
+    async fn look(&self, name: &str) -> Result<Option<K>, Trouble> {
+        match self.new {
+            Some(_) => self.ask(name, self.api.get_opt(name)).await,
+            None => self.ask(name, self.api.get(name)).await.map(Some),
+        }
+    }
+
     /// What to write over `seen`, unless a newer leader has been there.
     fn prepare(
         &self,
         name: &str,
-        seen: K,
+        seen: Option<K>,
         change: &mut impl FnMut(&mut K),
     ) -> Result<Write<K>, Trouble> {
-        let before = seen.meta().clone();
-        let Some(base) = before.resource_version.clone().filter(|version| !version.is_empty())
-        else {
-            return Err(Trouble::Passing("it was read without a resourceVersion".to_owned()));
-        };
-        let annotations = before.annotations.as_ref();
-        self.compare(name, annotations.and_then(|all| all.get(&self.annotation)))
-            .map_err(Trouble::Lasts)?;
+        let before = seen.as_ref().map(|seen| seen.meta().clone());
+        if let Some(before) = &before {
+            if before.resource_version.as_ref().is_none_or(String::is_empty) {
+                return Err(Trouble::Passing("it was read without a resourceVersion".to_owned()));
+            }
+            let annotations = before.annotations.as_ref();
+            self.compare(name, annotations.and_then(|all| all.get(&self.annotation)))
+                .map_err(Trouble::Lasts)?;
+        }
         let mark = format!("{:016x}", fastrand::u64(..));
-        let mut object = seen;
+        let mut object =
+            seen.or_else(|| self.new.clone()).expect("nothing is seen only to be created");
         change(&mut object);
         let metadata = object.meta_mut();
-        // Whatever the change did to them: these make it a compare-and-swap.
-        metadata.uid = before.uid;
-        metadata.resource_version = before.resource_version;
+        // Whatever the change did to them: these make it a compare-and-swap, or a create that meets nothing.
+        let (uid, base) = before.map_or((None, None), |seen| (seen.uid, seen.resource_version));
+        (metadata.uid, metadata.resource_version) = (uid, base.clone());
+        metadata.name = Some(name.to_owned());
         let annotations = metadata.annotations.get_or_insert_default();
         annotations.insert(self.annotation.clone(), self.leadership.fencing_token().to_string());
         annotations.insert(MARK.to_owned(), mark.clone());
@@ -266,11 +294,11 @@ where
     }
 
     /// Sends a request while one leads, and waits for its answer, but not longer than that.
-    async fn ask(
+    async fn ask<T>(
         &self,
         name: &str,
-        answer: impl Future<Output = kube::Result<K>>,
-    ) -> Result<K, Trouble> {
+        answer: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, Trouble> {
         if !self.leadership.is_valid() {
             return Err(Trouble::Lasts(self.leadership.not_leading().into()));
         }
@@ -317,7 +345,8 @@ impl FenceError {
                  --overwrite KIND NAME {annotation}=TOKEN"
             ),
             Self::Refused { .. } => {
-                "the object must exist, and the account needs the verbs get and update on it"
+                "the object must exist, unless or_create makes it, and the account needs the verbs get and update \
+                 on it"
                     .to_owned()
             }
             Self::Stripped { .. } => {
@@ -332,11 +361,17 @@ impl FenceError {
     }
 }
 
+impl Debug for FenceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        print_with_hint(f, self, None, &self.hint())
+    }
+}
+
 /// One write, which may be sent several times.
 struct Write<K> {
     object: K,
-    /// The resourceVersion that it replaces.
-    base: String,
+    /// The resourceVersion that it replaces; none where it creates.
+    base: Option<String>,
     mark: String,
     /// An answer was lost: it may have been applied, or may be later.
     is_doubtful: bool,
@@ -349,8 +384,9 @@ impl<K: Resource> Write<K> {
         annotations.and_then(|all| all.get(MARK)) == Some(&self.mark)
     }
 
-    fn replaces(&self, seen: &K) -> bool {
-        seen.meta().resource_version.as_ref() == Some(&self.base)
+    /// Whether it can be sent to what is there.
+    fn fits(&self, seen: Option<&K>) -> bool {
+        seen.and_then(|seen| seen.meta().resource_version.as_ref()) == self.base.as_ref()
     }
 }
 

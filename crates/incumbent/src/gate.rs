@@ -5,9 +5,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use http::{Method, Request, header};
-use kube::client::ClientBuilder;
+use tower_layer::Layer as _;
 
-use crate::error::{BoxError, Error};
+use crate::connect::Through;
+use crate::error::BoxError;
 use crate::lock::Lock;
 use crate::term::CurrentTerm;
 
@@ -28,13 +29,12 @@ use crate::term::CurrentTerm;
 /// # let client = kube::Client::new(server.service(), "default");
 /// use incumbent::NotLeading;
 /// use k8s_openapi::api::core::v1::ConfigMap;
-/// use kube::{Api, client::ClientBuilder};
+/// use kube::Api;
 ///
-/// let candidate = Candidate::builder(client, Lock::lease("default", "scanner"))
+/// let candidate = Candidate::builder(client.clone(), Lock::lease("default", "scanner"))
 ///     # .clock(Clock::tokio())
 ///     .build()?;
-/// let gate = candidate.write_gate();
-/// let gated = ClientBuilder::new(server.service(), "default").with_layer(&gate).build();
+/// let gated = candidate.write_gate().client(client);
 ///
 /// let config_maps: Api<ConfigMap> = Api::default_namespaced(gated);
 /// assert!(config_maps.list(&Default::default()).await.is_ok());
@@ -76,14 +76,12 @@ impl WriteGate {
         (!self.is_open()).then(|| NotLeading { lock: self.lock.clone() })
     }
 
-    /// A client whose writes go through this gate. Not for elections: these have to write in order to lead.
-    ///
-    /// # Errors
-    /// [`Error::NotConfigured`] where the configuration cannot be used.
-    pub fn client(&self, config: kube::Config) -> Result<kube::Client, Error> {
-        let builder = ClientBuilder::try_from(config)
-            .map_err(|error| Error::NotConfigured { message: error.to_string() })?;
-        Ok(builder.with_layer(self).build())
+    /// The same client, with its connections, its credentials and its settings, but with writes that go through
+    /// this gate. Give it one of [`connect`](crate::connect). Not for elections: these have to write in order to
+    /// lead.
+    pub fn client(&self, client: kube::Client) -> kube::Client {
+        let namespace = client.default_namespace().to_owned();
+        kube::Client::new(self.layer(Through(client)), namespace)
     }
 }
 

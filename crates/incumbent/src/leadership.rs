@@ -87,6 +87,71 @@ impl Leadership {
         .await
     }
 
+    /// Runs a piece of work that a hand-over must not cut, and returns what comes of it.
+    ///
+    /// [`Candidate::run`](crate::Candidate::run) and [`run_until`](crate::Candidate::run_until) drop their work
+    /// at its next `.await` when the leader is asked to hand over, is shut down, or is unhealthy. They wait for a
+    /// piece that runs in here; the leadership is renewed meanwhile. No piece begins after that.
+    ///
+    /// Returns `None` where the piece did not begin, because a hand-over was asked for or the leadership is lost;
+    /// and where it was cut, because nothing can wait when leadership is lost. Work that returns after that has
+    /// not ended: `run` campaigns again.
+    ///
+    /// The wait is bounded by the lease: a piece that takes longer than [`stop_within`](Self::stop_within) after
+    /// the request is dropped after all. To be safe against a loss, send the
+    /// [fencing token](Self::fencing_token) with each write.
+    ///
+    /// ```
+    /// # use incumbent::{Candidate, Clock, Lock};
+    /// # use incumbent_apiserver::ApiServer;
+    /// # use std::time::Duration;
+    /// # use tokio::time::sleep;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), incumbent::Error> {
+    /// # let server = ApiServer::new();
+    /// # let client = kube::Client::new(server.service(), "default");
+    /// # let lock = Lock::lease("default", "scanner");
+    /// # let mut candidate = Candidate::builder(client, lock).clock(Clock::tokio()).build()?;
+    /// # let shutdown = sleep(Duration::from_millis(2500));
+    /// # let batches = std::cell::Cell::new(0);
+    /// # let batches = &batches;
+    /// # let send_a_batch = || async { sleep(Duration::from_secs(1)).await; batches.set(batches.get() + 1) };
+    /// candidate
+    ///     .run_until(shutdown, |leadership| async move {
+    ///         // Each batch is sent as a whole.
+    ///         while let Some(()) = leadership.finish(send_a_batch()).await {}
+    ///         Ok(())
+    ///     })
+    ///     .await?;
+    /// # assert_eq!(batches.get(), 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn finish<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let _piece = self.term.begin_piece()?;
+        tokio::select! {
+            biased;
+            outcome = self.while_valid(work) => outcome,
+            _ = self.lost() => None,
+        }
+    }
+
+    /// Waits for the pieces of work that must not be cut, as long as it may.
+    pub(crate) async fn finish_pieces(&self) {
+        let clock = self.term.clock();
+        let bound = clock.sleep(self.stop_within());
+        tokio::select! {
+            biased;
+            () = self.term.finish_pieces() => {}
+            _ = self.lost() => {}
+            () = bound => {}
+        }
+    }
+
+    pub(crate) fn refused_a_piece(&self) -> bool {
+        self.term.refused_a_piece()
+    }
+
     /// Waits until somebody wants another leader, and says why: a request or a cordon that stands in the
     /// lock, or a candidate of a higher priority.
     ///

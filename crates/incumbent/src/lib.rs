@@ -10,26 +10,43 @@
 //! # The smallest example
 //!
 //! ```no_run
-//! use incumbent::{Candidate, Error, Lock, connect};
+//! use incumbent::{Candidate, Error, Lock, connect, shutdown_signal};
 //!
 //! # async fn send(token: incumbent::FencingToken) -> std::io::Result<()> { Ok(()) }
-//! # async fn example() -> Result<(), Error> {
-//! let client = connect().await?; // a Pod's service account, or the kubeconfig
-//! let mut candidate = Candidate::builder(client, Lock::lease("prod", "scanner")).build()?;
-//! candidate
-//!     .run(|leadership| async move {
-//!         while leadership.is_valid() {
-//!             send(leadership.fencing_token()).await?;
-//!         }
-//!         Ok(())
-//!     })
-//!     .await
-//! # }
+//! #[tokio::main]
+//! async fn main() -> Result<(), Error> {
+//!     let shutdown = shutdown_signal(); // SIGTERM or ctrl-c: stop the work, then hand over
+//!     let client = connect().await?; // a Pod's service account, or the kubeconfig
+//!     let mut candidate = Candidate::builder(client, Lock::lease("default", "scanner")).build()?;
+//!     candidate
+//!         .run_until(shutdown, |leadership| async move {
+//!             while leadership.is_valid() {
+//!                 send(leadership.fencing_token()).await?;
+//!             }
+//!             Ok(())
+//!         })
+//!         .await?;
+//!     Ok(())
+//! }
 //! ```
 //!
-//! [`Candidate::run`] campaigns, runs the work, drops it when leadership is lost, and campaigns again. For
-//! more control there is [`Candidate::campaign`]; to follow only, [`Candidate::observe`]; and for the plain
+//! [`Candidate::run_until`] campaigns, runs the work, drops it when leadership is lost, and campaigns again. For
+//! more control there is [`Candidate::campaign`]; to follow only, [`Observer`]; and for the plain
 //! first-come registration without expiry, [`Blackboard`].
+//!
+//! # Dependencies
+//!
+//! ```toml
+//! [dependencies]
+//! incumbent = { version = "0.1", features = ["latest"] }
+//! tokio = { version = "1", features = ["macros", "rt-multi-thread", "time"] }
+//! ```
+//!
+//! k8s-openapi, which has Kubernetes' types, needs exactly one version of them to be selected in the whole
+//! program, and does not build with none or with two. So this crate selects none by default. Its features
+//! `latest` and `earliest` pass the choice on, for programs that make it here; leave them out where another of
+//! your dependencies, or your own on k8s-openapi, selects a version. [`kube`] and [`k8s_openapi`] are exported
+//! from here, in the versions that fit.
 //!
 //! # What it promises
 //!
@@ -93,9 +110,11 @@ mod metrics;
 mod observer;
 mod plugin;
 mod proof;
+mod report;
 #[doc(hidden)]
 pub mod requests;
 mod route;
+mod shutdown;
 #[cfg(test)]
 mod simulation;
 mod standing;
@@ -124,9 +143,15 @@ pub use lock::Lock;
 pub use metrics::{Exchange, Metrics};
 pub use observer::{Leader, Observer};
 pub use route::Route;
+pub use shutdown::shutdown_signal;
 pub use standing::{Reign, Standing};
 pub use steer::Steer;
 pub use term::{Ending, Overrun};
+
+/// The client that elections use, and the versions of Kubernetes' types that go with it: a program needs neither
+/// among its own dependencies, and cannot have another version of them by mistake.
+#[doc(no_inline)]
+pub use {k8s_openapi, kube};
 
 /// What `benches/record.rs` cannot reach otherwise. No promise is made of it.
 #[doc(hidden)]

@@ -1,11 +1,15 @@
 //! Following an election without taking part.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use incumbent_core::{Elector, FencingToken, Identity, Instant, Sighting};
 use tokio::sync::watch;
 
+use crate::candidate::Candidate;
 use crate::clock::Clock;
+use crate::error::Error;
+use crate::lock::Lock;
 
 /// Who leads, as far as is known now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,23 +66,79 @@ impl View {
     }
 }
 
-/// Follows an election.
+/// Follows an election: of a candidate, by [`Candidate::observe`], or without one.
+///
+/// ```
+/// # use incumbent::{Candidate, Clock, Lock};
+/// # use incumbent_apiserver::ApiServer;
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), incumbent::Error> {
+/// # let server = ApiServer::new();
+/// # let client = kube::Client::new(server.service(), "default");
+/// # let lock = Lock::lease("default", "scanner");
+/// # let candidate = Candidate::builder(client.clone(), lock).identity("john").clock(Clock::tokio());
+/// # let mut candidate = candidate.build()?;
+/// # let _leadership = candidate.campaign().await?;
+/// use incumbent::{Leader, Observer};
+///
+/// let mut observer = Observer::new(client, Lock::lease("default", "scanner"))?;
+/// while let Some(leader) = observer.changed().await {
+///     if let Leader::Known { identity, .. } = leader {
+///         println!("{identity} leads");
+///         # break;
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Observer {
     views: watch::Receiver<View>,
     clock: Clock,
     last: Distinct,
     last_line: Vec<Identity>,
+    /// The task that looks at the lock, where this observer comes from no candidate. It never campaigns.
+    _follower: Option<Arc<Candidate>>,
 }
 
 /// What distinguishes one leader from the next, from none, and from nobody knows.
 type Distinct = (bool, Option<(Identity, Option<FencingToken>)>);
 
 impl Observer {
-    pub(crate) fn new(views: watch::Receiver<View>, clock: Clock) -> Self {
+    /// Follows `lock` without taking part. The account needs the verb `get`, and `watch` so that following costs
+    /// no requests.
+    ///
+    /// A task on the current tokio runtime looks at the lock; it ends with the last clone of this observer.
+    ///
+    /// # Errors
+    /// Where Kubernetes would refuse a name.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn new(client: kube::Client, lock: Lock) -> Result<Self, Error> {
+        Self::with_clock(client, lock, Clock::system())
+    }
+
+    /// The same by another clock; for tests under paused time.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new).
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn with_clock(client: kube::Client, lock: Lock, clock: Clock) -> Result<Self, Error> {
+        // No record names it, so it is never taken for the holder.
+        let nobody = format!("observer_{:032x}", fastrand::u128(..));
+        let follower = Candidate::builder(client, lock).identity(nobody).container(None);
+        let follower = follower.clock(clock).build()?;
+        let observer = follower.observe();
+        Ok(Self { _follower: Some(Arc::new(follower)), ..observer })
+    }
+
+    pub(crate) fn of(views: watch::Receiver<View>, clock: Clock) -> Self {
         let last = distinct(&as_of(&views.borrow(), clock.instant()));
         let last_line = views.borrow().line.clone();
-        Self { views, clock, last, last_line }
+        Self { views, clock, last, last_line, _follower: None }
     }
 
     /// Who leads now. Turns to [`Leader::Unknown`] by itself rather than to repeat a stale answer.

@@ -3,17 +3,16 @@
 //! That program may hang. So it never runs on a thread of the runtime, its time is bounded, and it is killed
 //! when that is over. A request waits for it only where there is no valid token, and a request that gives up
 //! does not end it: the next one finds what it has made.
+//!
+//! Neither its arguments, nor its environment, nor what it prints are shown: all of these may hold secrets.
 
 use std::io::{self, IsTerminal};
-use std::pin::Pin;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::HeaderValue;
 use k8s_openapi::ByteString;
-use kube::client::Body;
 use kube::config::{AuthInfo, ExecConfig, ExecInteractiveMode};
 use serde::Deserialize;
 use serde_json::json;
@@ -22,7 +21,9 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::connect::{WithToken, bearer, without_text};
 use crate::error::{BoxError, Error};
+use crate::report;
 
 /// A client that shows what the plugin makes, where the configuration names one.
 pub(crate) async fn client(
@@ -41,8 +42,8 @@ pub(crate) async fn client(
     let Some(token) = credential.token else { return Ok(client) };
     let namespace = client.default_namespace().to_owned();
     let token = Token::new(&plugin, &token, credential.expiration_timestamp)?;
-    let tokens = Tokens { plugin, state: Mutex::new(State::new(token)) };
-    Ok(kube::Client::new(WithToken { client, tokens: Arc::new(tokens) }, namespace))
+    let token = Arc::new(Tokens { plugin, state: Mutex::new(State::new(token)) });
+    Ok(kube::Client::new(WithToken { client, token }, namespace))
 }
 
 /// A token, a password or an older kind of plugin goes first, as in `kube`.
@@ -87,11 +88,9 @@ impl Credential {
 }
 
 impl Plugin {
-    /// Runs it once. The first time it may ask at the terminal; later that belongs to the work.
+    /// Runs it once.
     async fn run(&self, is_first: bool) -> Result<Credential, Error> {
-        let may_ask = is_first
-            && self.exec.interactive_mode != Some(ExecInteractiveMode::Never)
-            && io::stdin().is_terminal();
+        let may_ask = self.may_ask(is_first, io::stdin().is_terminal())?;
         let patience = match (self.patience, is_first, may_ask) {
             (Some(patience), true, _) => patience,
             (None, true, true) => FOR_PEOPLE,
@@ -112,6 +111,19 @@ impl Plugin {
         }
     }
 
+    /// Whether it gets our standard input: only a terminal, as with kubectl, for anything else belongs to the
+    /// work. The first time, that is; later the terminal belongs to the work, too.
+    fn may_ask(&self, is_first: bool, is_terminal: bool) -> Result<bool, Error> {
+        match self.exec.interactive_mode {
+            Some(ExecInteractiveMode::Always) if is_first && !is_terminal => Err(self.failed(
+                "has to ask somebody (interactiveMode: Always), and standard input is no terminal"
+                    .to_owned(),
+            )),
+            Some(ExecInteractiveMode::Never) => Ok(false),
+            _ => Ok(is_first && is_terminal),
+        }
+    }
+
     fn read(&self, output: &[u8]) -> Result<Credential, Error> {
         #[derive(Deserialize)]
         struct Printed {
@@ -119,8 +131,9 @@ impl Plugin {
         }
         // JSON is YAML, and some plugins print the one, some the other.
         let text = String::from_utf8_lossy(output);
-        let printed: Printed = serde_saphyr::from_str(&text)
-            .map_err(|error| self.failed(format!("printed no ExecCredential: {error}")))?;
+        let printed: Printed = serde_saphyr::from_str(&text).map_err(|error| {
+            self.failed(format!("printed no ExecCredential: {}", without_text(&error)))
+        })?;
         printed.status.ok_or_else(|| self.failed("printed no status".to_owned()))
     }
 
@@ -149,10 +162,9 @@ impl Plugin {
     }
 
     fn failed(&self, message: String) -> Error {
-        let command = self.exec.command.iter().chain(self.exec.args.iter().flatten());
-        let command: Vec<_> = command.map(String::as_str).collect();
+        let command = self.exec.command.clone().unwrap_or_default();
         let hint = self.exec.install_hint.clone().unwrap_or_default();
-        Error::Plugin { command: command.join(" "), message, hint }
+        Error::Plugin { command, message, hint }
     }
 }
 
@@ -215,9 +227,8 @@ struct Token {
 
 impl Token {
     fn new(plugin: &Plugin, token: &str, expires: Option<jiff::Timestamp>) -> Result<Self, Error> {
-        let mut header = HeaderValue::try_from(format!("Bearer {token}"))
+        let header = bearer(token, "it")
             .map_err(|_| plugin.failed("made a token that fits in no header".to_owned()))?;
-        header.set_sensitive(true);
         Ok(Self { header, expires, made: Instant::now() })
     }
 
@@ -265,6 +276,38 @@ impl Tokens {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn refresh(self: &Arc<Self>, state: &mut State) -> watch::Receiver<()> {
+        let (end, running) = watch::channel(());
+        state.refresh = Some(running.clone());
+        let tokens = self.clone();
+        tokio::spawn(async move {
+            let made = tokens.next().await;
+            let mut state = tokens.state();
+            match made {
+                Ok(token) => (state.token, state.failure) = (token, None),
+                Err(error) => {
+                    let hint = error.hint();
+                    tracing::warn!(%error, hint, "no new credential");
+                    report::unlogged(&format!("no new credential: {error}"), &hint);
+                    state.failure = Some((Instant::now(), error.to_string()));
+                }
+            }
+            drop(state);
+            drop(end);
+        });
+        running
+    }
+
+    async fn next(&self) -> Result<Token, Error> {
+        let credential = self.plugin.run(false).await?;
+        let token = credential.token.as_deref();
+        let token =
+            token.ok_or_else(|| self.plugin.failed("made no token this time".to_owned()))?;
+        Token::new(&self.plugin, token, credential.expiration_timestamp)
+    }
+}
+
+impl crate::connect::Token for Tokens {
     async fn header(self: &Arc<Self>) -> Result<HeaderValue, BoxError> {
         loop {
             let mut running = {
@@ -289,70 +332,11 @@ impl Tokens {
         }
     }
 
-    fn refresh(self: &Arc<Self>, state: &mut State) -> watch::Receiver<()> {
-        let (end, running) = watch::channel(());
-        state.refresh = Some(running.clone());
-        let tokens = self.clone();
-        tokio::spawn(async move {
-            let made = tokens.next().await;
-            let mut state = tokens.state();
-            match made {
-                Ok(token) => (state.token, state.failure) = (token, None),
-                Err(error) => {
-                    tracing::warn!(%error, hint = error.hint(), "no new credential");
-                    state.failure = Some((Instant::now(), error.to_string()));
-                }
-            }
-            drop(state);
-            drop(end);
-        });
-        running
-    }
-
-    async fn next(&self) -> Result<Token, Error> {
-        let credential = self.plugin.run(false).await?;
-        let token = credential.token.as_deref();
-        let token =
-            token.ok_or_else(|| self.plugin.failed("made no token this time".to_owned()))?;
-        Token::new(&self.plugin, token, credential.expiration_timestamp)
-    }
-
-    /// The server does not believe it any more, whatever it says.
     fn distrust(&self, header: &HeaderValue) {
         let mut state = self.state();
         if state.token.header == *header {
             state.token.expires = Some(jiff::Timestamp::UNIX_EPOCH);
         }
-    }
-}
-
-/// A client whose requests show the newest token.
-#[derive(Clone)]
-struct WithToken {
-    client: kube::Client,
-    tokens: Arc<Tokens>,
-}
-
-impl tower_service::Service<Request<Body>> for WithToken {
-    type Response = Response<Body>;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let Self { client, tokens } = self.clone();
-        Box::pin(async move {
-            let token = tokens.header().await?;
-            request.headers_mut().insert(header::AUTHORIZATION, token.clone());
-            let response = client.send(request).await?;
-            if response.status() == StatusCode::UNAUTHORIZED {
-                tokens.distrust(&token);
-            }
-            Ok(response)
-        })
     }
 }
 

@@ -17,89 +17,14 @@ use crate::lock::Lock;
 
 mod look;
 mod rehearsal;
+mod scope;
 mod view;
 
-use look::{Found, Heard, Look, Lookout};
+use look::{Found, Heard, Lookout};
 pub use rehearsal::rehearse;
+pub use scope::Scope;
+use view::is_late;
 pub use view::{LockView, Registration};
-
-/// Which locks to look at.
-#[derive(Clone, Debug)]
-pub struct Scope {
-    place: Place,
-    selector: Option<String>,
-    has_nodes: bool,
-}
-
-#[derive(Clone, Debug)]
-enum Place {
-    Locks(Vec<Lock>),
-    Namespace(String),
-    Everywhere,
-}
-
-impl Scope {
-    /// This one. `get` on it is enough, and `watch` spares polling.
-    pub fn lock(lock: Lock) -> Self {
-        Self::locks([lock])
-    }
-
-    /// These, each by a read and a watch of its own.
-    pub fn locks(locks: impl IntoIterator<Item = Lock>) -> Self {
-        Self::at(Place::Locks(locks.into_iter().collect()))
-    }
-
-    /// All Leases of a namespace, and its ConfigMaps that carry an election or a claim.
-    pub fn namespace(namespace: impl Into<String>) -> Self {
-        Self::at(Place::Namespace(namespace.into()))
-    }
-
-    /// Those of all namespaces, but for the Leases of nodes: each node of a cluster renews its own every few
-    /// seconds, and none is an election.
-    pub fn everywhere() -> Self {
-        Self::at(Place::Everywhere)
-    }
-
-    fn at(place: Place) -> Self {
-        Self { place, selector: None, has_nodes: false }
-    }
-
-    /// The Leases of nodes as well.
-    pub fn node_leases(mut self, on: bool) -> Self {
-        self.has_nodes = on;
-        self
-    }
-
-    /// Of these, the ones whose labels match, as `kubectl -l` writes it.
-    pub fn selector(mut self, selector: impl Into<String>) -> Self {
-        self.selector = Some(selector.into());
-        self
-    }
-
-    fn looks(&self, client: &kube::Client) -> Result<Vec<Look>, Error> {
-        let look_at = |lock: Lock| Ok(Look::at_one(client.clone(), lock.checked()?));
-        let namespace = match &self.place {
-            Place::Locks(locks) => return locks.iter().cloned().map(look_at).collect(),
-            Place::Namespace(namespace) => namespace,
-            Place::Everywhere => "",
-        };
-        let kinds = [Lock::lease("default", "any"), Lock::config_map("default", "any")];
-        let fields = match namespace {
-            "" if !self.has_nodes => Some("metadata.namespace!=kube-node-lease"),
-            _ => None,
-        };
-        let labels = self.selector.as_deref();
-        kinds
-            .into_iter()
-            .map(|any| {
-                let any = if namespace.is_empty() { any } else { any.with_namespace(namespace) };
-                let any = any.checked()?;
-                let any = if namespace.is_empty() { any.with_namespace("") } else { any };
-                Ok(Look::at_all(client.clone(), any, labels, fields))
-            })
-            .collect()
-    }
-}
 
 /// What is known of the locks in a [`Scope`], kept up to date by watches.
 ///
@@ -162,7 +87,7 @@ pub struct Sighted {
     /// What of that is true.
     pub state: State,
     /// Whether `state` rests on what was seen. If not, it rests on the wall clocks of the holder and of this
-    /// machine: a hint, until the lock was watched for a while.
+    /// machine, a hint until the lock was watched for a while; or on nothing, where it is unknown.
     pub is_certain: bool,
     /// How long ago a sign of life came in. `None` where none has since the first look.
     pub beat_age: Option<Duration>,
@@ -175,6 +100,9 @@ pub struct Sighted {
     pub looked_for: Duration,
     /// For how long it cannot be seen already; `None` while it can.
     pub unseen_for: Option<Duration>,
+    /// How long ago the API server last said anything of it, or of what is looked at together with it: so old
+    /// is what has no time of its own, a claim or a vacancy.
+    pub heard_age: Duration,
     /// When all of this was so, on the clock of the survey: the spans above count from here.
     pub at: Instant,
 }
@@ -285,12 +213,17 @@ impl Survey {
     fn learn(&mut self, heard: Heard) {
         match heard {
             Heard::Read { number, sent_at, found } => {
-                if self.lookouts[number].blind.take().is_some() {
+                self.lookouts[number].heard_at = sent_at;
+                let was_blind = self.lookouts[number].blind.take().is_some();
+                // What has changed meanwhile is told first: nobody saw when it did.
+                self.read(number, sent_at, found);
+                if was_blind {
                     self.changes.push_back(Change::Sight);
                 }
-                self.read(number, sent_at, found);
             }
+            Heard::Alive { number, at } => self.lookouts[number].heard_at = at,
             Heard::Shown { number, at, namespace, name, views } => {
+                self.lookouts[number].heard_at = at;
                 let is_of_it = |lock: &Lock| lock.namespace() == namespace && lock.name() == name;
                 let is_listed = |lock: &Lock| views.iter().any(|(view, _)| view.lock == *lock);
                 self.forget(number, |lock| is_of_it(lock) && !is_listed(lock));
@@ -303,6 +236,9 @@ impl Survey {
                 let since = blind.as_ref().map_or(at, |(since, _)| *since);
                 if blind.replace((since, message)).is_none() {
                     self.changes.push_back(Change::Sight);
+                    // What cuts off one of them mostly cuts off all, and a quiet one would not notice.
+                    let seeing = self.lookouts.iter().filter(|lookout| lookout.blind.is_none());
+                    seeing.for_each(Lookout::look_again);
                 }
             }
         }
@@ -392,7 +328,7 @@ impl Survey {
         let since = |moment| now.saturating_since(moment);
         let blind = self.lookouts[row.lookout].blind.as_ref();
         let (state, is_certain) =
-            if blind.is_some() { (State::Unknown, true) } else { row.state(now, wall) };
+            if blind.is_some() { (State::Unknown, false) } else { row.state(now, wall) };
         Sighted {
             view: row.view.clone(),
             state,
@@ -402,6 +338,7 @@ impl Survey {
             over_for: row.expires_at().filter(|expiry| now >= *expiry).map(since),
             looked_for: row.onlooker.looking_since().map(since).unwrap_or_default(),
             unseen_for: blind.map(|(blind_since, _)| since(*blind_since)),
+            heard_age: since(self.lookouts[row.lookout].heard_at),
             at: now,
         }
     }
@@ -436,7 +373,7 @@ impl Row {
             _ if now >= expiry => (State::Unknown, false),
             (_, Some(beat)) => {
                 let (age, left) = (now.saturating_since(beat), expiry.saturating_since(now));
-                (if age >= left * 2 { State::Late } else { State::Held }, true)
+                (if is_late(age, left) { State::Late } else { State::Held }, true)
             }
             (_, None) => (self.view.state_by_wall_clock(wall), false),
         }

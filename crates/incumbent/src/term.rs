@@ -29,9 +29,29 @@ pub(crate) struct TermState {
     ended: watch::Sender<Option<Loss>>,
     /// Somebody wants another leader.
     asked: watch::Sender<Option<Asked>>,
+    pieces: watch::Sender<Pieces>,
     on_overrun: OnOverrun,
     /// Set while the watchdog guards the term: the process ends if the watchdog does not act in time.
     deadline: Deadline,
+}
+
+/// Pieces of work that a hand-over waits for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pieces {
+    running: usize,
+    /// The leadership is about to be handed over.
+    are_closed: bool,
+    /// One was not begun because of that.
+    was_refused: bool,
+}
+
+/// One piece of work that runs, until this is dropped.
+pub(crate) struct Piece(Arc<TermState>);
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.0.pieces.send_modify(|pieces| pieces.running -= 1);
+    }
 }
 
 /// What the watchdog has to do about a term.
@@ -112,6 +132,7 @@ impl TermState {
             working: true.into(),
             ended: watch::Sender::new(None),
             asked: watch::Sender::new(None),
+            pieces: watch::Sender::new(Pieces::default()),
             on_overrun,
             deadline: Deadline::new(),
         })
@@ -218,6 +239,33 @@ impl TermState {
                 std::future::pending::<()>().await;
             }
         }
+    }
+
+    /// Begins a piece of work that a hand-over waits for; none once a hand-over was asked for.
+    pub(crate) fn begin_piece(self: &Arc<Self>) -> Option<Piece> {
+        let is_asked = self.asked.borrow().is_some();
+        let mut begins = false;
+        self.pieces.send_modify(|pieces| {
+            begins = !pieces.are_closed && !is_asked;
+            match begins {
+                true => pieces.running += 1,
+                false => pieces.was_refused = true,
+            }
+        });
+        begins.then(|| Piece(self.clone()))
+    }
+
+    /// From now on no piece of work begins. Waits until those that run have ended.
+    pub(crate) async fn finish_pieces(&self) {
+        self.pieces.send_modify(|pieces| pieces.are_closed = true);
+        let mut pieces = self.pieces.subscribe();
+        // The sender is our own.
+        let _ = pieces.wait_for(|pieces| pieces.running == 0).await;
+    }
+
+    /// Whether a piece of work did not begin because of a hand-over.
+    pub(crate) fn refused_a_piece(&self) -> bool {
+        self.pieces.borrow().was_refused
     }
 
     /// The term goes on for longer. A term that is over stays over.

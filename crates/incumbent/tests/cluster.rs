@@ -156,18 +156,28 @@ async fn events_tell_whoever_describes_the_lock_when_its_leader_came_and_went() 
     john.campaign().await.unwrap().release().await;
     let uid = testbed.stored(COORDINATION, "leases/lock").await["metadata"]["uid"].clone();
     let selector = format!("events?fieldSelector=involvedObject.uid%3D{}", uid.as_str().unwrap());
-    let messages = || async {
+    let told = || async {
         let list = testbed.stored(CORE, &selector).await;
-        let said = |event: &serde_json::Value| event["message"].as_str().unwrap().to_owned();
+        let said = |event: &serde_json::Value| {
+            let text = |field: &str| event[field].as_str().unwrap_or_default().to_owned();
+            // In microseconds, and with what the API server asks for because of that.
+            assert_eq!(text("eventTime").split_once('.').map(|(_, micros)| micros.len()), Some(7));
+            assert_eq!(
+                (text("reportingComponent"), text("action").is_empty()),
+                ("incumbent".into(), false)
+            );
+            (text("eventTime"), text("message"))
+        };
         let mut said: Vec<_> = list["items"].as_array().unwrap().iter().map(said).collect();
         said.sort();
         said
     };
     let are_told = async {
-        while messages().await.len() < 2 {
+        while told().await.len() < 2 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(60), are_told).await.expect("both are told");
-    assert_eq!(messages().await, ["john became leader", "john stopped leading"]);
+    let messages: Vec<_> = told().await.into_iter().map(|(_, message)| message).collect();
+    assert_eq!(messages, ["john became leader", "john stopped leading"]);
 }

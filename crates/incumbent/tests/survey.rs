@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use incumbent::survey::{Change, Registration, Scope, Sighted, State, Survey};
-use incumbent::{Candidate, Clock, Error, HandOver, Identity, Lock, Steer};
+use incumbent::{Blackboard, Candidate, Clock, Error, HandOver, Identity, Lock, Steer};
 use incumbent_apiserver::{ApiServer, Verb};
 use serde_json::json;
 use support::{
@@ -82,9 +82,14 @@ async fn a_holder_that_falls_silent_is_late_and_then_expired_once_a_read_confirm
     assert_eq!(one(&survey).state, State::Late);
 
     let reads = server.requests().of(Verb::Get);
-    let changes = follow(&mut survey, 60.0).await;
+    let changes = until(&mut survey, &Change::Expired(lease()), 1).await;
     assert_eq!(changes, [Change::Expired(lease())]);
-    assert_eq!(server.requests().of(Verb::Get) - reads, 1, "one read confirms it");
+    let reads = server.requests().of(Verb::Get) - reads;
+    assert!(
+        (1..=2).contains(&reads),
+        "one read confirms it, one looks after a quiet watch: {reads}"
+    );
+    assert_eq!(follow(&mut survey, 60.0).await, [], "it is told once");
     assert_eq!((one(&survey).state, one(&survey).is_certain), (State::Expired, true));
 }
 
@@ -318,4 +323,66 @@ async fn another_key_of_a_config_map_has_requests_of_its_own() {
     let view = steer.hand_over(&HandOver::ToNext).await.unwrap();
     assert_eq!(view.object["metadata"]["annotations"]["incumbent.dev/hand-over-to.backup"], "*");
     leadership.asked_to_hand_over().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_is_unknown_soon_after_the_api_server_has_fallen_silent() {
+    let server = ApiServer::new();
+    let board = Lock::config_map("default", "board");
+    Blackboard::on(client(&server), board.clone()).claim("jane").await.unwrap();
+    for scope in [Scope::lock(board.clone()), Scope::namespace("default")] {
+        let line = Line::to(&server);
+        let mut survey = survey(client_on(&server, &line), &scope).await;
+        follow(&mut survey, 60.0).await;
+        let seen = survey.get(&board).unwrap();
+        assert_eq!((seen.state, seen.is_certain), (State::Claimed, true));
+        assert!(seen.heard_age <= Duration::from_secs(10), "{:?}", seen.heard_age);
+        line.set(support::State::Silent);
+        follow(&mut survey, 30.0).await;
+        let seen = survey.get(&board).unwrap();
+        assert_eq!((seen.state, seen.is_certain), (State::Unknown, false));
+        assert!(seen.heard_age >= Duration::from_secs(30), "{:?}", seen.heard_age);
+        line.set(support::State::Whole);
+        follow(&mut survey, 20.0).await;
+        assert_eq!(survey.get(&board).unwrap().state, State::Claimed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_config_map_that_is_named_is_a_vacant_board_also_while_it_is_empty() {
+    let server = ApiServer::new();
+    server
+        .create(json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": { "name": "board", "namespace": "default" },
+        }))
+        .unwrap();
+    let board = Lock::config_map("default", "board");
+    let named = survey(client(&server), &Scope::lock(board.clone())).await;
+    assert_eq!(named.get(&board).map(|seen| seen.state), Some(State::Vacant));
+    let all = survey(client(&server), &Scope::namespace("default")).await;
+    assert_eq!(all.locks().count(), 0, "of all ConfigMaps, few are blackboards");
+    let none = Lock::config_map("default", "none");
+    assert!(survey(client(&server), &Scope::lock(none.clone())).await.get(&none).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_look_finds_a_holder_late_by_the_wall_clocks() {
+    let server = ApiServer::new();
+    for (ago, state) in [(9, State::Held), (11, State::Late), (16, State::Expired)] {
+        let renewed = jiff::Timestamp::now() - Duration::from_secs(ago);
+        let name = format!("silent-for-{ago}");
+        server
+            .create(json!({
+                "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+                "metadata": { "name": name, "namespace": "default" },
+                "spec": { "holderIdentity": "john", "leaseDurationSeconds": 15,
+                    "renewTime": format!("{renewed:.6}") },
+            }))
+            .unwrap();
+        let scope = Scope::namespace("default");
+        let survey = Survey::start(client(&server), &scope).await.unwrap();
+        let seen = survey.get(&Lock::lease("default", &name)).unwrap();
+        assert_eq!((seen.state, seen.is_certain), (state, false), "{name}");
+    }
 }

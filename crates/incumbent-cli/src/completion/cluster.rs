@@ -5,13 +5,13 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use incumbent::Connect;
 use incumbent::requests::Requests;
 use incumbent::survey::{Registration, Scope, Survey};
-use kube::config::Kubeconfig;
 
 use crate::args::Args;
 use crate::cluster::Cluster;
-use crate::output;
+use crate::row;
 
 /// Whoever presses a key waits for this.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -25,8 +25,8 @@ pub(super) fn locks() -> Vec<(String, String)> {
             let view = &sighted.view;
             let holder = match (&view.holder, view.registration) {
                 (None, _) => "nobody holds it".to_owned(),
-                (Some(by), Registration::Claim) => format!("claimed by {}", output::printable(by)),
-                (Some(by), _) => format!("held by {}", output::printable(by)),
+                (Some(by), Registration::Claim) => format!("claimed by {}", row::name(by)),
+                (Some(by), _) => format!("held by {}", row::name(by)),
             };
             (view.lock.to_string(), holder)
         });
@@ -48,12 +48,11 @@ pub(super) fn namespaces() -> Vec<String> {
 pub(super) fn contexts() -> Vec<String> {
     let named =
         sub_matches().and_then(|matches| matches.get_raw("kubeconfig")?.next().map(OsString::from));
-    let kubeconfig = match named {
-        Some(file) => Kubeconfig::read_from(file),
-        None => Kubeconfig::read(),
+    let connect = match named {
+        Some(file) => Connect::default().kubeconfig(file),
+        None => Connect::default(),
     };
-    let contexts = kubeconfig.map(|kubeconfig| kubeconfig.contexts).unwrap_or_default();
-    contexts.into_iter().map(|context| context.name).collect()
+    connect.contexts().unwrap_or_default()
 }
 
 /// Asks the cluster that the line so far names.

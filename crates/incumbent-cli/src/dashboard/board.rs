@@ -6,13 +6,15 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use incumbent::Lock;
-use incumbent::survey::{Registration, Sighted, State};
+use incumbent::survey::{Sighted, State};
 use jiff::Timestamp;
 
 use crate::chronicle::Chronicle;
 use crate::concern::{Circumstances, Concern, Weight, concerns};
 use crate::output::printable;
 use crate::row::{self, name};
+use crate::standing::{Evidence, Standing, expires};
+use crate::when::When;
 
 /// What is known at one moment.
 pub(crate) struct Known<'a> {
@@ -21,6 +23,8 @@ pub(crate) struct Known<'a> {
     /// The same on the wall clock of this machine, for people.
     pub(crate) now: Timestamp,
     pub(crate) sighted: Vec<Sighted>,
+    /// How many locks are not shown, because nobody seems to need them any more.
+    pub(crate) left_over: usize,
     pub(crate) blind: Vec<(Duration, String)>,
     pub(crate) chronicle: &'a Chronicle,
     /// Since when each request to hand over stands.
@@ -36,6 +40,8 @@ pub(crate) struct Board {
     pub(crate) has_looked: bool,
     /// What cannot be seen, and since when on the clock of the survey.
     pub(crate) blind: Vec<(Duration, String)>,
+    /// How many locks are not shown, because nobody seems to need them any more.
+    pub(crate) left_over: usize,
     /// What needs attention most comes first.
     pub(crate) rows: Vec<Row>,
     pub(crate) chronicle: Chronicle,
@@ -64,14 +70,14 @@ pub(crate) struct Face {
     /// Whom the lock names, for people: without tricks, and not too long.
     pub(crate) holder: Option<String>,
     pub(crate) state: State,
-    pub(crate) is_certain: bool,
+    pub(crate) evidence: Evidence,
     pub(crate) beat_at: Option<Duration>,
     pub(crate) expires_at: Option<Duration>,
     pub(crate) lease: Option<Duration>,
     /// Since when it cannot be seen.
     pub(crate) unseen_at: Option<Duration>,
     /// Since when the term goes on, by a wall clock.
-    pub(crate) since: Option<Timestamp>,
+    pub(crate) since: Option<When>,
     pub(crate) changes: usize,
     /// How many take part, as far as the lock tells.
     pub(crate) candidates: String,
@@ -88,7 +94,7 @@ impl Board {
             Some(shown) if shown.face == face => Arc::clone(shown),
             _ => Arc::new(Shown { face, html: OnceLock::new() }),
         };
-        let Known { at, now, chronicle, asked, .. } = known;
+        let Known { at, now, chronicle, asked, left_over, .. } = known;
         let row = |sighted: Sighted| {
             let face = face(&sighted, now, chronicle, asked);
             Row { shown: shown(face), sighted }
@@ -104,7 +110,8 @@ impl Board {
                 None => blind.push((since, why)),
             }
         }
-        Self { at, now, has_looked: true, blind, rows, chronicle: chronicle.clone() }
+        let chronicle = chronicle.clone();
+        Self { at, now, has_looked: true, blind, left_over, rows, chronicle }
     }
 
     /// How many elections need attention.
@@ -137,8 +144,9 @@ impl Row {
         }
         sighted.looked_for += span;
         sighted.expires_in = sighted.expires_in.map(|left| left.saturating_sub(span));
+        sighted.heard_age += span;
         let is_over = sighted.expires_in == Some(Duration::ZERO);
-        if is_over && matches!(sighted.state, State::Held | State::Late) && sighted.is_certain {
+        if is_over && matches!(sighted.state, State::Held | State::Late) {
             (sighted.state, sighted.is_certain) = (State::Unknown, false);
         }
         sighted
@@ -162,6 +170,11 @@ impl Face {
         matches!(self.state, State::Held | State::Late)
     }
 
+    /// The same, or a name stands there that does not expire.
+    pub(crate) fn is_led(&self) -> bool {
+        self.may_lead() || self.state == State::Claimed
+    }
+
     /// The path of its page.
     pub(crate) fn path(&self) -> String {
         format!("/lock/{}", self.id)
@@ -176,11 +189,11 @@ fn face(
 ) -> Face {
     let (view, at) = (&*sighted.view, sighted.at.since_start());
     let lock = &view.lock;
+    let standing = Standing::of(sighted, now);
     let since = chronicle.terms(lock).next_back().filter(|term| term.end.is_none());
     let hours_ago = |hours: f64| {
         now.checked_sub(Duration::from_secs_f64(hours * 3600.0)).unwrap_or(Timestamp::MIN)
     };
-    let expires = matches!(view.registration, Registration::Term | Registration::Foreign);
     let seen = Circumstances {
         sighted,
         now,
@@ -190,14 +203,14 @@ fn face(
     Face {
         id: format!("{}/{lock}", lock.namespace()),
         lock: lock.clone(),
-        holder: view.holder.as_deref().map(name),
-        state: sighted.state,
-        is_certain: sighted.is_certain,
+        state: standing.state,
+        evidence: standing.evidence,
         beat_at: sighted.beat_age.map(|age| at.saturating_sub(age)),
-        expires_at: expires_at(sighted).filter(|_| expires),
+        expires_at: expires_at(sighted).filter(|_| expires(view)),
         lease: view.lease_duration,
         unseen_at: sighted.unseen_for.map(|span| at.saturating_sub(span)),
-        since: since.map(|term| term.began),
+        since: since.filter(|_| standing.is_led()).map(|term| term.began),
+        holder: standing.holder,
         changes: chronicle.changes(lock, hours_ago(1.0)),
         candidates: row::candidates(view),
         client: if view.holder.is_some() { name(&row::client(view)) } else { String::new() },

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use incumbent::survey::{Change, Scope, State, Survey};
+use incumbent::survey::{Change, Scope, Survey};
 use incumbent::{Clock, Error, HandOver, Lock};
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -13,19 +13,21 @@ use tokio::sync::watch;
 use super::board::{Board, Known};
 use super::past;
 use crate::chronicle::Chronicle;
+use crate::cluster::Many;
 
 type Publish = watch::Sender<Arc<Board>>;
 
 /// Looks until something is wrong that does not pass by itself. An API server that is away comes back.
 pub(crate) async fn keep(
     client: kube::Client,
-    scope: Scope,
+    (many, scope): (Many, Scope),
     events_in: Option<String>,
     publish: Publish,
 ) -> anyhow::Result<Infallible> {
     let survey = start(&client, &scope, &publish).await?;
     let mut keeper = Keeper {
         clock: Clock::system(),
+        many,
         survey,
         chronicle: Chronicle::default(),
         asked: BTreeMap::new(),
@@ -75,6 +77,7 @@ async fn start(client: &kube::Client, scope: &Scope, publish: &Publish) -> Resul
 
 struct Keeper {
     clock: Clock,
+    many: Many,
     survey: Survey,
     chronicle: Chronicle,
     /// Which request to hand over stands on each lock, and since when.
@@ -86,7 +89,7 @@ impl Keeper {
     fn begin(&mut self) {
         let now = Timestamp::now();
         for sighted in self.survey.locks() {
-            self.chronicle.begin(now, &sighted.view);
+            self.chronicle.begin(now, &sighted);
         }
         self.look_at_requests();
         self.note_sight(now);
@@ -144,7 +147,6 @@ impl Keeper {
     fn note_sight(&mut self, now: Timestamp) {
         for sighted in self.survey.locks() {
             let is_seen = sighted.unseen_for.is_none();
-            debug_assert!(is_seen || sighted.state == State::Unknown);
             self.chronicle.sight(now, &sighted.view.lock, is_seen);
         }
     }
@@ -168,18 +170,21 @@ impl Keeper {
     }
 
     fn show(&mut self) {
-        let sighted: Vec<_> = self.survey.locks().collect();
+        let now = Timestamp::now();
+        let (sighted, left_over): (Vec<_>, Vec<_>) =
+            self.survey.locks().partition(|sighted| self.many.shows(&sighted.view, now));
         // What is gone is forgotten, but not at once: a lock that is made anew has a past.
-        if self.chronicle.len() > 2 * sighted.len() + FEW {
+        if self.chronicle.len() > 2 * (sighted.len() + left_over.len()) + FEW {
             let survey = &self.survey;
             self.chronicle.retain(|lock| survey.get(lock).is_some());
         }
         let asked = self.asked.iter().map(|(lock, (_, since))| (lock.clone(), *since)).collect();
         let known = Known {
             at: self.clock.instant().since_start(),
-            now: Timestamp::now(),
+            now,
             blind: self.survey.blind(),
             sighted,
+            left_over: left_over.len(),
             chronicle: &self.chronicle,
             asked: &asked,
         };

@@ -1,16 +1,15 @@
 //! The timeline: a lane for each election, with its terms and the gaps between them. Pure.
 
-use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::time::Duration;
 
 use incumbent::Lock;
-use incumbent::survey::State;
 use jiff::Timestamp;
 
 use super::board::{Board, Row};
-use crate::chronicle::{Chronicle, End, How, Span, Term, between};
+use crate::chronicle::{Chronicle, End, How, Span, Term};
 use crate::row::{self, name};
+use crate::when::When;
 
 /// How far back one looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,28 +133,18 @@ impl Timeline {
 
 fn lane_of(board: &Board, row: &Row, frame: Frame) -> Lane {
     let face = row.face();
-    // Before it was looked at for long enough, the holder's own clock tells when it fell silent.
-    let silent = row.sighted.view.renewed.filter(|_| face.state == State::Expired);
-    lane(face.path(), &face.lock, &board.chronicle, silent, frame)
+    lane(face.path(), &face.lock, &board.chronicle, face.is_led(), frame)
 }
 
-fn lane(
-    path: String,
-    lock: &Lock,
-    chronicle: &Chronicle,
-    silent: Option<Timestamp>,
-    frame: Frame,
-) -> Lane {
-    let mut terms: Vec<_> = chronicle.terms(lock).map(Cow::Borrowed).collect();
-    if let (Some(at), Some(open)) = (silent, terms.last_mut().filter(|last| last.end.is_none())) {
-        open.to_mut().end = Some(End { at: at.max(open.began), how: How::Silent });
+fn lane(path: String, lock: &Lock, chronicle: &Chronicle, is_led: bool, frame: Frame) -> Lane {
+    let terms: Vec<_> = chronicle.terms(lock).collect();
+    let mut pieces: Vec<_> = terms.iter().filter_map(|term| frame.term(term, is_led)).collect();
+    let nexts = terms.iter().skip(1).map(|next| Some(next.began)).chain([None]);
+    for (term, next) in terms.iter().zip(nexts) {
+        let Some(end) = term.end.filter(|end| end.how != How::Deleted) else { continue };
+        pieces.extend(frame.silence(end, next, &term.holder));
+        pieces.extend(frame.gap(end.when, next));
     }
-    let mut pieces: Vec<_> = terms.iter().filter_map(|term| frame.term(term)).collect();
-    let nexts = terms.iter().skip(1).map(Some).chain([None]);
-    pieces.extend(terms.iter().zip(nexts).filter_map(|(term, next)| {
-        let end = term.end.filter(|end| end.how != How::Deleted)?;
-        frame.gap(Span { from: end.at, to: next.map(|next| next.began) })
-    }));
     pieces.extend(chronicle.unseen(lock).filter_map(|span| frame.unseen(*span)));
     let surplus = pieces.len().saturating_sub(MOST_PIECES);
     pieces.drain(..surplus);
@@ -163,43 +152,64 @@ fn lane(
 }
 
 impl Frame {
-    fn term(&self, term: &Term) -> Option<Piece> {
-        let end = term.end.map(|end| end.at);
+    /// The part of it in which it is known to have gone on; of an end that nothing tells of, up to the latest.
+    fn term(&self, term: &Term, is_led: bool) -> Option<Piece> {
         let holder = name(&term.holder);
         let token = term.token.map(|token| format!(", token {token}")).unwrap_or_default();
-        let title = match term.end {
-            None => format!("{holder}{token}, since {}", clock(term.began)),
-            Some(End { at, how: How::Unsaid }) => format!(
-                "{holder}{token}, {} to {} at the latest: nothing tells how it ended",
-                clock(term.began),
-                clock(at),
-            ),
-            Some(end) => format!(
-                "{holder}{token}, {} to {} ({}): {}",
-                clock(term.began),
-                clock(end.at),
-                row::span(between(term.began, end.at)),
-                end.how.word()
-            ),
+        let from = term.began.words(clock);
+        let (title, to) = match term.end {
+            None if is_led => (format!("{holder}{token}, since {from}"), None),
+            None => {
+                let title =
+                    format!("{holder}{token}, since {from}: whether it still leads is unknown");
+                (title, None)
+            }
+            Some(End { when, how: How::Unsaid }) => {
+                let to = when.words(clock);
+                let title = format!("{holder}{token}, {from}, ended {to}: nothing tells how");
+                (title, when.latest)
+            }
+            Some(End { when, how }) => {
+                let (to, lasted) = (when.words(clock), term.lasted(self.to, is_led).text());
+                let title = format!("{holder}{token}, {from} to {to} ({lasted}): {}", how.word());
+                (title, when.earliest)
+            }
         };
-        let span = Span { from: term.began, to: end };
+        let span = Span { from: term.began.mostly(), to };
         self.piece(Kind::Term(colour(&term.holder)), span, row::short(&holder), title)
     }
 
-    fn gap(&self, span: Span) -> Option<Piece> {
-        let lasted = span.to.map(|to| to.duration_since(span.from));
-        let lasted = lasted.map(|lasted| Duration::try_from(lasted).unwrap_or_default());
-        if lasted.is_some_and(|lasted| lasted < SHORTEST_GAP) {
+    /// From the last that was heard of a leader until its term was over: nothing tells whether it led.
+    fn silence(&self, end: End, next: Option<When>, holder: &str) -> Option<Piece> {
+        let (from, over) = (end.when.earliest?, end.when.latest?);
+        let to = next.and_then(|next| next.earliest).map_or(over, |next| next.min(over));
+        if end.how != How::Silent || to <= from {
+            return None;
+        }
+        let title = format!(
+            "no renewal of {} from {} to {}: whether it led is unknown",
+            name(holder),
+            clock(from),
+            clock(to)
+        );
+        self.piece(Kind::Unseen, Span { from, to: Some(to) }, "silent".to_owned(), title)
+    }
+
+    /// What is known to have been without a leader.
+    fn gap(&self, end: When, next: Option<When>) -> Option<Piece> {
+        let (from, to) = (end.latest?, next.map(When::mostly));
+        let lasted = next.map(|next| end.until(next));
+        if lasted.is_some_and(|lasted| lasted.least < SHORTEST_GAP) {
             return None;
         }
         let (text, title) = match lasted {
             Some(lasted) => {
-                let lasted = row::span(lasted);
-                (lasted.clone(), format!("nobody led for {lasted}, from {}", clock(span.from)))
+                let lasted = lasted.text();
+                (lasted.clone(), format!("nobody led for {lasted}, from {}", clock(from)))
             }
-            None => ("nobody".to_owned(), format!("nobody leads since {}", clock(span.from))),
+            None => ("nobody".to_owned(), format!("nobody leads since {}", clock(from))),
         };
-        self.piece(Kind::Gap, span, text, title)
+        self.piece(Kind::Gap, Span { from, to }, text, title)
     }
 
     fn unseen(&self, span: Span) -> Option<Piece> {
@@ -239,6 +249,10 @@ impl Frame {
         };
         (0..=whole.as_secs() / every).map(tick).filter(|(place, _)| *place >= 0.0).collect()
     }
+}
+
+fn between(from: Timestamp, to: Timestamp) -> Duration {
+    to.duration_since(from).unsigned_abs()
 }
 
 fn short(span: Duration) -> String {
@@ -302,7 +316,7 @@ mod tests {
         let (mut chronicle, lock) = (Chronicle::default(), Lock::lease("prod", "scanner"));
         let event = |(second, message): &(i64, &str)| json!({ "message": message, "firstTimestamp": at(*second).to_string() });
         chronicle.recall(&lock, &told.iter().map(event).collect::<Vec<_>>());
-        let pieces = lane(String::new(), &lock, &chronicle, None, frame).pieces.into_iter();
+        let pieces = lane(String::new(), &lock, &chronicle, true, frame).pieces.into_iter();
         pieces
             .map(|piece| (piece.kind, piece.left.round() as i64, piece.width.round() as i64))
             .collect()
@@ -319,7 +333,7 @@ mod tests {
     fn terms_and_the_gaps_between_them_are_where_they_were() {
         let frame = Frame { from: at(0), to: at(100) };
         let (john, jane) = (Kind::Term(colour("john")), Kind::Term(colour("jane")));
-        let all = [(john, 10, 30), (jane, 50, 30), (Kind::Gap, 40, 10), (Kind::Gap, 80, 20)];
+        let all = [(john, 10, 30), (jane, 50, 30), (Kind::Gap, 41, 9), (Kind::Gap, 81, 19)];
         assert_eq!(pieces(&TOLD, frame), all);
     }
 
@@ -327,7 +341,7 @@ mod tests {
     fn what_was_before_the_window_is_cut_off() {
         let frame = Frame { from: at(60), to: at(160) };
         let jane = Kind::Term(colour("jane"));
-        assert_eq!(pieces(&TOLD, frame), [(jane, 0, 20), (Kind::Gap, 20, 80)]);
+        assert_eq!(pieces(&TOLD, frame), [(jane, 0, 20), (Kind::Gap, 21, 79)]);
         assert_eq!(pieces(&TOLD[..3], Frame { from: at(200), to: at(300) }), [(jane, 0, 100)]);
     }
 
@@ -335,15 +349,15 @@ mod tests {
     fn a_handover_leaves_no_mark_and_a_short_gap_is_seen() {
         let frame = Frame { from: at(0), to: at(3600) };
         let gap = |millis| {
-            frame.gap(Span {
-                from: at(7),
-                to: at(7).checked_add(Duration::from_millis(millis)).ok(),
-            })
+            let next = at(7).checked_add(Duration::from_millis(millis)).unwrap();
+            frame.gap(When::at(at(7)), Some(When::at(next)))
         };
         assert_eq!(gap(3), None);
         let short = gap(300).unwrap();
         assert_eq!((short.width, short.text.as_str()), (LEAST_GAP_WIDTH, "300.0 ms"));
-        assert!(frame.gap(Span { from: at(7), to: None }).is_some(), "one that goes on");
+        assert!(frame.gap(When::at(at(7)), None).is_some(), "one that goes on");
+        let (end, next) = (When::in_second(at(7)), When::in_second(at(7)));
+        assert_eq!(frame.gap(end, Some(next)), None, "what is known to the second is no outage");
     }
 
     #[test]

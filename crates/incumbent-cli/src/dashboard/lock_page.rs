@@ -7,14 +7,16 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::board::{Board, Row};
+use super::commands::commands;
 use super::lanes::{Timeline, Window, clock, colour};
 use super::page::{Ages, Frame, Part, badge, bar, holder, watch, what, windows};
 use super::steering::{Steering, Wish, is_paused};
 use super::{Setting, timeline};
 use crate::chronicle::Term;
 use crate::events;
-use crate::output::{printable, printable_json};
+use crate::output::printable_json;
 use crate::row::{self, name};
+use crate::when::When;
 
 /// What Events there are on it, or why they cannot be had.
 pub(crate) type Events = anyhow::Result<Vec<Value>>;
@@ -91,7 +93,10 @@ fn now(board: &Board, row: &Row, ages: Ages) -> Markup {
                     None => "none seen yet",
                 } } }
                 div { dt { "Since" } dd { @match face.since {
-                    Some(since) => { (clock(since)) " UTC, " (ages.since_wall(since)) }
+                    Some(When { earliest: Some(since), .. }) => {
+                        (clock(since)) " UTC, " (ages.since_wall(since))
+                    }
+                    Some(since) => { (since.words(clock)) " UTC" }
                     None => "–",
                 } } }
                 (fact("Fencing token", view.token.map(|token| token.to_string())))
@@ -239,49 +244,6 @@ fn offer(
     }
 }
 
-fn commands(row: &Row) -> Markup {
-    let view = &*row.sighted.view;
-    let (lock, namespace) = (&view.lock, view.lock.namespace());
-    let annotation = |name: &str| match lock.to_string().split_once(':') {
-        Some((_, key)) => format!("incumbent.dev/{name}.{key}"),
-        None => format!("incumbent.dev/{name}"),
-    };
-    let kind = if lock.key().is_some() { "configmap" } else { "lease" };
-    let annotate = format!("kubectl annotate -n {namespace} {kind} {} --overwrite", lock.name());
-    let other = view.line.get(1).or_else(|| view.line.first());
-    let other = other.and_then(|waiter| quoted(waiter.identity.as_str()));
-    let commands = [
-        Some(("Look", format!("kubectl get -n {namespace} {kind} {} -o yaml", lock.name()))),
-        Some(("Hand over to the next", format!("incumbent step-down -n {namespace} {lock}"))),
-        other.map(|other| {
-            (
-                "Hand over to one of the line",
-                format!("incumbent step-down -n {namespace} {lock} --to {other}"),
-            )
-        }),
-        Some(("The same by kubectl", format!("{annotate} {}='*'", annotation("hand-over-to")))),
-        Some(("Pause", format!("incumbent pause -n {namespace} {lock}"))),
-        Some(("Resume", format!("incumbent resume -n {namespace} {lock}"))),
-        Some(("Resume by kubectl", format!("{annotate} {}-", annotation("cordon")))),
-    ];
-    html! {
-        section .commands id="commands" aria-labelledby="commands-head" {
-            h2 id="commands-head" { "Commands" }
-            ul {
-                @for (label, command) in commands.into_iter().flatten() {
-                    li { span { (label) } code { (command) } }
-                }
-            }
-        }
-    }
-}
-
-/// A name as a word of a shell. One with tricks in it is none that anybody should paste.
-fn quoted(text: &str) -> Option<String> {
-    let is_plain = printable(text) == text && text.chars().count() <= LONGEST_WORD;
-    is_plain.then(|| format!("'{}'", text.replace('\'', r"'\''")))
-}
-
 fn terms(setting: &Setting, board: &Board, row: &Row, window: Window, ages: Ages) -> Markup {
     let drawn = Timeline::of_one(board, row, window, setting.started);
     let terms: Vec<_> = board.chronicle.terms(&row.face().lock).rev().take(MOST_TERMS).collect();
@@ -299,7 +261,7 @@ fn terms(setting: &Setting, board: &Board, row: &Row, window: Window, ages: Ages
                     th .more scope="col" { "Ended by" }
                 } }
                 tbody {
-                    @for term in &terms { (tr(term, board.now, ages)) }
+                    @for term in &terms { (tr(term, board.now, row.face().is_led(), ages)) }
                 }
             }
             @if terms.is_empty() { p .calm { "None known." } }
@@ -311,7 +273,7 @@ fn terms(setting: &Setting, board: &Board, row: &Row, window: Window, ages: Ages
     }
 }
 
-fn tr(term: &Term, now: Timestamp, ages: Ages) -> Markup {
+fn tr(term: &Term, now: Timestamp, is_led: bool, ages: Ages) -> Markup {
     let token = term.token.map(|token| token.to_string());
     html! {
         tr data-testid="term" {
@@ -319,16 +281,19 @@ fn tr(term: &Term, now: Timestamp, ages: Ages) -> Markup {
                 i class=(format!("dot c{}", colour(&term.holder))) {}
                 (row::short(&name(&term.holder)))
             }
-            @match term.end {
-                Some(end) => {
-                    td { (clock(term.began)) }
-                    td { (clock(end.at)) }
-                    td .num { (row::span(term.lasted(now))) }
+            td { (term.began.words(clock)) }
+            @match (term.end, is_led, term.began.earliest) {
+                (Some(end), ..) => {
+                    td { (end.when.words(clock)) }
+                    td .num { (term.lasted(now, is_led).text()) }
                 }
-                None => {
-                    td { (clock(term.began)) }
+                (None, true, Some(began)) => {
                     td { "now" }
-                    td .num { (ages.since_wall(term.began)) }
+                    td .num { (ages.since_wall(began)) }
+                }
+                (None, ..) => {
+                    td { (if is_led { "now" } else { "unknown" }) }
+                    td .num { "unknown" }
                 }
             }
             td .more .num { (token.as_deref().unwrap_or("–")) }
@@ -344,8 +309,7 @@ fn events_told(told: &Events, now: Timestamp) -> Markup {
             Ok(events) if events.is_empty() => p .calm { "None on this object." },
             Ok(events) => ul .log { @for event in events.iter().rev().take(MOST_EVENTS) {
                 li {
-                    @let at = events::at(event).and_then(|at| at.parse().ok());
-                    time { (at.map(clock).unwrap_or_default()) }
+                    time { (events::at(event).map(|at| at.words(clock)).unwrap_or_default()) }
                     span { (name(event["message"].as_str().unwrap_or_default())) }
                     small { (name(event["reason"].as_str().unwrap_or_default())) }
                 }
@@ -388,6 +352,5 @@ const PAUSES: &str = "Nobody leads any more: the leader stops its work and hands
 
 const MOST_TERMS: usize = 50;
 const MOST_EVENTS: usize = 30;
-const LONGEST_WORD: usize = 253;
 /// A ConfigMap may have a megabyte, and is sent again at each renewal.
 const LONGEST_RECORD: usize = 20_000;

@@ -12,6 +12,8 @@ use super::lanes::{Timeline, Window, colour};
 use super::timeline;
 use crate::concern::Concern;
 use crate::row;
+use crate::standing::Evidence;
+use crate::when::When;
 
 /// Whether ages are written out: in a page yes, for it may be read without a script; in what a script swaps
 /// in no, so that it stays the same for as long as nothing happens.
@@ -171,6 +173,12 @@ pub(crate) fn strip(setting: &Setting, board: &Board, ages: Ages) -> Markup {
                 div { dt { "Elections" } dd data-testid="count" { (board.rows.len()) } }
                 div { dt { "Need attention" } dd .alarm[needy > 0] data-testid="needy" { (needy) } }
                 div .health { (watch(board, ages)) }
+                @if board.left_over > 0 {
+                    div { dt { "Not shown" } dd {
+                        (board.left_over) " "
+                        small { "vacant, and not used in the last hour: see --all" }
+                    } }
+                }
                 div { dt { "Looking for" } dd { (ages.since_wall(setting.started)) } }
             }
         }
@@ -267,7 +275,7 @@ pub(crate) fn tr(face: &Face, has_namespaces: bool, ages: Ages) -> Markup {
             td .holder { (holder(face)) }
             td .state { (badge(face, ages)) }
             td .bar { (bar(face, ages)) }
-            td .more { @if let Some(since) = face.since { (ages.since_wall(since)) } }
+            td .more { @if let Some(since) = face.since { (began(since, ages)) } }
             td .more .num { (face.changes) }
             td .more .num { (face.candidates) }
             td .more .client { (face.client) }
@@ -279,15 +287,25 @@ fn key(face: &Face) -> Option<&str> {
     face.lock.key().filter(|_| face.lock.to_string().contains(':'))
 }
 
-/// Who holds it. Whoever may not lead any more is not shown as if.
+/// For how long a term goes on, where that is known.
+fn began(since: When, ages: Ages) -> Markup {
+    match since.earliest {
+        Some(since) => ages.since_wall(since),
+        None => html! { span title=(since.text()) { "unknown" } },
+    }
+}
+
+/// Who holds it. A name that is not known to lead is not shown as if it did.
 pub(crate) fn holder(face: &Face) -> Markup {
-    let is_past = matches!(face.state, State::Expired | State::Vacant);
+    let is_past = matches!(face.state, State::Expired | State::Vacant | State::Unknown);
     html! {
         @match &face.holder {
             Some(holder) => {
                 i class=(format!("dot c{}", colour(holder))) aria-hidden="true" {}
                 span .past[is_past] title=(holder) { (row::short(holder)) }
+                @if face.state == State::Unknown { " " small { "by the record" } }
             }
+            None if face.state == State::Unknown => span .none { "unknown" },
             None => span .none { "nobody" },
         }
     }
@@ -295,9 +313,9 @@ pub(crate) fn holder(face: &Face) -> Markup {
 
 pub(crate) fn badge(face: &Face, ages: Ages) -> Markup {
     let state = format!("{:?}", face.state);
-    let mark = if face.is_certain { "" } else { "~" };
+    let mark = if face.evidence == Evidence::Clocks { "~" } else { "" };
     html! {
-        span .badge { (state) (mark) }
+        span .badge title=(face.evidence.basis()) { (state) (mark) }
         @if let Some(since) = face.unseen_at { " " small { "for " (ages.since(since)) } }
     }
 }

@@ -151,8 +151,9 @@ const listen = () => {
     isFirst = false;
     news(told);
     delete body.dataset.lost;
-    body.dataset.live = "1";
-    write(live, "live");
+    // The page may be up to date with a dashboard that sees nothing itself.
+    body.dataset.live = told.isCut ? "0" : "1";
+    write(live, told.isCut ? "cannot see the API server" : "live");
   });
   source.onerror = () => {
     isFirst = true;

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use super::Setting;
 use super::board::{Board, Row};
-use crate::output::printable_json;
+use crate::output::{self, printable_json};
 use crate::row::{self, millis};
+use crate::standing::Standing;
 
 /// What `/api/state` answers; `at` is the moment on the clock of the survey at which it is asked.
 pub(crate) fn all(setting: &Setting, board: &Board, at: Duration) -> String {
@@ -26,6 +27,7 @@ pub(crate) fn all(setting: &Setting, board: &Board, at: Duration) -> String {
         "canSteer": setting.steering.is_some(),
         "unseen": blind.collect::<Value>(),
         "needAttention": board.needy(),
+        "leftOver": board.left_over,
         "elections": elections,
     });
     printable_json(&state.to_string())
@@ -41,7 +43,8 @@ pub(crate) fn one(board: &Board, row: &Row, at: Duration) -> String {
 fn election(board: &Board, row: &Row, at: Duration) -> Value {
     let (face, sighted) = (row.face(), row.aged(at));
     let mut election = row::json(&sighted, board.now);
-    let terms = board.chronicle.terms(&face.lock).map(|term| term.json(board.now));
+    let is_led = Standing::of(&sighted, board.now).is_led();
+    let terms = board.chronicle.terms(&face.lock).map(|term| term.json(board.now, is_led));
     let unseen = board.chronicle.unseen(&face.lock).map(
         |span| json!({ "from": span.from.to_string(), "to": span.to.map(|to| to.to_string()) }),
     );
@@ -54,8 +57,6 @@ fn election(board: &Board, row: &Row, at: Duration) -> Value {
         "terms": terms.collect::<Value>(),
         "unseen": unseen.collect::<Value>(),
     });
-    if let (Some(election), Value::Object(more)) = (election.as_object_mut(), more) {
-        election.extend(more);
-    }
+    output::add(&mut election, more);
     election
 }

@@ -84,6 +84,7 @@ impl Told {
         let news = json!({
             "now": board.at.as_millis() as u64,
             "wall": board.now.as_millisecond(),
+            "isCut": !board.blind.is_empty(),
             "parts": changed,
             "rows": rows.iter().map(|row| &**row).collect::<Vec<&str>>(),
             "gone": gone,

@@ -9,6 +9,7 @@ use super::register::Reign;
 
 /// What one step did to the election.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Step {
     pub(crate) name: &'static str,
     pub(crate) before: String,
@@ -25,6 +26,7 @@ pub(crate) struct Step {
 
 /// The whole run.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Report {
     pub(crate) pass: bool,
     pub(crate) steps: Vec<Step>,

@@ -11,6 +11,8 @@ use super::facts::{Facts, LockFacts, Rehearsal};
 use super::judge::short;
 use crate::output::printable;
 use crate::room::Room;
+use crate::row::{name, quoted};
+use crate::standing::is_left_over;
 
 pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     let locks = match &facts.locks {
@@ -24,6 +26,7 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     let views = locks.iter().map(|lock| &lock.view).chain(&facts.beside);
     findings.extend(same_names(views));
     findings.extend(rooms(locks.iter().map(|lock| &lock.view)));
+    findings.extend(left_over(facts, locks));
     for lock in locks {
         let all = [
             deletion(lock),
@@ -72,6 +75,36 @@ fn rooms<'a>(views: impl Iterator<Item = &'a LockView>) -> Vec<Finding> {
     })
     .collect()
 }
+
+/// What `once` and workers that have ended leave behind.
+fn left_over(facts: &Facts, locks: &[LockFacts]) -> Option<Finding> {
+    let is_one = |lock: &&LockFacts| is_left_over(&lock.view, facts.now);
+    let views: Vec<_> = locks.iter().filter(is_one).map(|lock| &lock.view).collect();
+    let first: Vec<_> = views.iter().take(FEW).map(|view| view.lock.to_string()).collect();
+    let (leases, keys): (Vec<&LockView>, Vec<&LockView>) =
+        views.iter().partition(|view| view.lock.key().is_none());
+    let more = match views.len().saturating_sub(FEW) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let message = format!(
+        "{} vacant and not used in the last hour: {}{more}",
+        if views.len() == 1 { "a lock is" } else { "some locks are" },
+        first.join(", ")
+    );
+    let delete = leases.first().map(|view| {
+        let names: Vec<_> = leases.iter().take(FEW).map(|view| view.lock.name()).collect();
+        format!("kubectl -n {} delete lease {}", view.lock.namespace(), names.join(" "))
+    });
+    let swept = (!keys.is_empty()).then(|| {
+        "what incumbent once has left in a ConfigMap, its next run there clears away".to_owned()
+    });
+    let hint: Vec<_> = delete.into_iter().chain(swept).collect();
+    let hint = format!("if no candidate needs them any more:\n{}", hint.join("\n"));
+    (!views.is_empty()).then(|| Finding::warn("left-over", message).hint(hint))
+}
+
+const FEW: usize = 8;
 
 /// In percent. What is left is enough for hundreds of records.
 const NEARLY_FULL: usize = 80;
@@ -164,7 +197,7 @@ fn duplicates(lock: &LockFacts) -> Option<Finding> {
         sessions.entry(identity).or_default().insert(session.0);
     }
     let twice = sessions.iter().filter(|(_, sessions)| sessions.len() > 1);
-    let names: Vec<_> = twice.map(|(name, _)| printable(name)).collect();
+    let names: Vec<_> = twice.map(|(identity, _)| name(identity)).collect();
     (!names.is_empty()).then(|| {
         let message = format!(
             "{} takes part under two sessions: one process that has just been started anew, or two \
@@ -184,7 +217,7 @@ fn strangers(lock: &LockFacts) -> Option<Finding> {
     let identities = identities.chain(lock.led_earlier.iter().map(String::as_str));
     let workloads: BTreeSet<_> = identities.filter_map(workload).collect();
     (workloads.len() > 1).then(|| {
-        let names: Vec<_> = workloads.into_iter().map(printable).collect();
+        let names: Vec<_> = workloads.into_iter().map(name).collect();
         let message = format!(
             "Pods of different workloads compete for it: {}. If they do different work, only one of \
              them gets it done",
@@ -226,7 +259,7 @@ fn request(facts: &Facts, lock: &LockFacts) -> Option<Finding> {
     let view = &lock.view;
     let to = match view.hand_over.as_ref()? {
         HandOver::ToNext => "whoever is next".to_owned(),
-        HandOver::To(identity) => printable(identity.as_str()),
+        HandOver::To(identity) => name(identity.as_str()),
     };
     let age = lock.asked_at.map(|asked| facts.now.duration_since(asked));
     let age = age.map(|age| Duration::try_from(age).unwrap_or_default());
@@ -271,8 +304,7 @@ fn cordon(facts: &Facts, lock: &LockFacts) -> Option<Finding> {
     };
     let runs = |name: &str| facts.pods.as_ref().is_some_and(|pods| pods.contains_key(pod_of(name)));
     let names = view.cordoned.iter().map(|name| name.as_str());
-    let nobody: Vec<_> =
-        names.filter(|name| !takes_part(name) && !runs(name)).map(printable).collect();
+    let nobody: Vec<_> = names.filter(|name| !takes_part(name) && !runs(name)).map(name).collect();
     let meaning = match facts.pods {
         Some(_) => "no Pod of that name runs, and nobody takes part under it",
         None => "nobody takes part under it, but whoever is kept away would not be seen",
@@ -292,7 +324,7 @@ fn orphan(facts: &Facts, lock: &LockFacts) -> Option<Finding> {
     (age > lease.saturating_mul(LONG_EXPIRED)).then(|| {
         let message = format!(
             "{} has not renewed for {}, by the clocks, and nobody has taken over: no candidate runs",
-            printable(holder),
+            name(holder),
             short(age)
         );
         let hint = format!("start a candidate; or, if nobody needs it any more:\n{}", delete(view));
@@ -307,7 +339,7 @@ fn waited_for(facts: &Facts, lock: &LockFacts) -> Option<Finding> {
     let message = format!(
         "the Pod of {} has {field}: after a crash, others wait for the lease, also with \
          --kubelet-reports",
-        printable(holder)
+        name(holder)
     );
     let hint = format!("leave {field} out, if the application can do without");
     Some(Finding::skip("early", message).hint(hint))
@@ -319,11 +351,12 @@ fn claim(lock: &LockFacts) -> Option<Finding> {
     let is_claim =
         view.registration == Registration::Claim && (lock.is_named || had_election(view));
     is_claim.then(|| {
-        let holder = printable(view.holder.as_deref().unwrap_or_default());
+        let holder = name(view.holder.as_deref().unwrap_or_default());
         let message = format!("{holder} claims it without expiry, so nobody can be elected");
         let hint = format!(
-            "if that is not meant: incumbent claim {} --as '{holder}' --release -n {}",
+            "if that is not meant: incumbent claim {} --identity {} --release -n {}",
             view.lock,
+            quoted(view.holder.as_deref().unwrap_or_default()).unwrap_or_else(|| "NAME".to_owned()),
             view.lock.namespace()
         );
         Finding::warn("claim", message).hint(hint)
@@ -344,7 +377,7 @@ fn long_lease(lock: &LockFacts) -> Option<Finding> {
     let view = &lock.view;
     view.holder.as_ref()?;
     let lease = view.lease_duration?;
-    let holder = printable(view.holder.as_deref()?);
+    let holder = name(view.holder.as_deref()?);
     let message = format!(
         "{holder} asks others to wait for {}: after a crash nobody leads for so long",
         short(lease)

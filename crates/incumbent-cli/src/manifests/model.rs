@@ -289,11 +289,17 @@ fn application(usage: Usage, command: &[String]) -> Node {
         }
         Usage::Library | Usage::Sidecar => {}
     }
-    if usage != Usage::Sidecar {
-        parts.push(part("env", downward()));
-    }
+    parts.push(part("env", if usage == Usage::Sidecar { sidecar_url() } else { downward() }));
     parts.push(part("securityContext", security()));
     Node::Map(parts)
+}
+
+/// Where the application asks its sidecar, which listens there unless it is told otherwise.
+fn sidecar_url() -> Node {
+    list([item(map([
+        part("name", text("INCUMBENT_URL")),
+        part("value", text("http://127.0.0.1:4040")),
+    ]))])
 }
 
 /// Who this Pod is: for identities, labels and addresses.

@@ -119,6 +119,17 @@ impl Page {
         Ok(()) // Others write all the time. Where there is no room, marking the record fails, too.
     }
 
+    /// Takes off what the elections of ended tasks have left, this one's too. Where that fails, or others write
+    /// meanwhile, the next one does it.
+    pub(super) async fn tidy(&self) {
+        let Ok(Sight { object: Some(mut object), .. }) = self.read().await else { return };
+        let before = object.clone();
+        room::sweep(&mut object, "");
+        if object != before {
+            let _ = self.request(Method::PUT, Some(&object)).await;
+        }
+    }
+
     async fn write(&self, mut object: Value) -> Result<bool, Trouble> {
         room::sweep(&mut object, self.lock.key().unwrap_or_default());
         match self.request(Method::PUT, Some(&object)).await {

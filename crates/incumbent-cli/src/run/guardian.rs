@@ -37,6 +37,7 @@ use super::group::{self, Group};
 use super::guard::{Deadlines, Guard, Input, Moment, Output};
 use super::hunt::Hunt;
 use super::wire::{self, End, Order, Report};
+use crate::signals::hangup_is_ignored;
 use crate::{exit, stderr};
 
 /// The first argument of a process that is a guardian, or on its way to become the command.
@@ -129,7 +130,9 @@ fn notice_signals() -> io::Result<UnixStream> {
         SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2,
     };
     let (notice, source) = UnixStream::pair()?;
-    for signal in [SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2] {
+    let hangup = (!hangup_is_ignored()).then_some(SIGHUP);
+    let others = [SIGALRM, SIGCHLD, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2];
+    for signal in others.into_iter().chain(hangup) {
         signal_hook::low_level::pipe::register(signal, source.try_clone()?)?;
     }
     notice.set_nonblocking(true)?;

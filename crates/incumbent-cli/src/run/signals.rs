@@ -5,15 +5,17 @@ use std::io;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use crate::signals::hangup_is_ignored;
+
 /// The signals to come, in their order.
 pub(crate) struct Signals(mpsc::UnboundedReceiver<i32>);
 
 impl Signals {
-    /// From now on no signal that can be handed on ends this process. Its dead children are buried.
+    /// From now on no signal that can be handed on ends this process. Its dead children are buried. A SIGHUP that
+    /// was ignored at the start stays ignored, here and in the command.
     pub(crate) fn listen() -> io::Result<Self> {
         let (sender, signals) = mpsc::unbounded_channel();
         let kinds = [
-            SignalKind::hangup(),
             SignalKind::interrupt(),
             SignalKind::quit(),
             SignalKind::user_defined1(),
@@ -22,7 +24,8 @@ impl Signals {
             SignalKind::terminate(),
             SignalKind::window_change(),
         ];
-        for kind in kinds {
+        let hangup = (!hangup_is_ignored()).then(SignalKind::hangup);
+        for kind in kinds.into_iter().chain(hangup) {
             let (mut source, sender) = (signal(kind)?, sender.clone());
             tokio::spawn(async move {
                 while source.recv().await.is_some() && sender.send(kind.as_raw_value()).is_ok() {}

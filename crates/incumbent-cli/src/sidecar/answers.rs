@@ -79,6 +79,7 @@ pub(crate) enum Asker {
 
 /// What `GET /v1/leader` answers.
 #[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Answer {
     pub(crate) lock: String,
     pub(crate) namespace: String,

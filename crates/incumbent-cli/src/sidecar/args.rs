@@ -12,7 +12,7 @@ use crate::{args, cluster, metrics};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Sidecar {
     /// What to compete for: lease/NAME or configmap/NAME[:KEY]
-    #[arg(long, env = "INCUMBENT_LOCK", value_name = "LOCK")]
+    #[arg(long, env = "INCUMBENT_LOCK", value_name = "LOCK", value_parser = args::lock_text)]
     pub(crate) lock: String,
     /// The name others see [default: the Pod's name and uid, else the host's name and a number]
     #[arg(long, env = "INCUMBENT_IDENTITY", value_name = "ID")]

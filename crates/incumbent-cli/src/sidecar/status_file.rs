@@ -19,10 +19,11 @@ pub(crate) struct StatusFile {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Status<'a> {
     #[serde(flatten)]
     answer: &'a Answer,
-    /// For people: whoever decides by it compares `valid_until_boot_ms`.
+    /// For people: whoever decides by it compares `validUntilBootMs`.
     valid_until: Option<String>,
     pid: u32,
 }

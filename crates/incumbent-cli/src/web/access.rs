@@ -47,7 +47,7 @@ impl Access {
     /// Refuses a change by somebody who does not know the secret.
     pub(crate) fn check_change(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let shown = headers.get(header::AUTHORIZATION).map_or(&[][..], |value| value.as_bytes());
-        self.check_secret(shown.strip_prefix(b"Bearer ").unwrap_or_default())
+        self.check_secret(bearer(shown).unwrap_or_default())
     }
 
     /// The same, however it was shown.
@@ -82,6 +82,12 @@ impl Access {
             _ => Ok(()),
         }
     }
+}
+
+/// What `Authorization` shows under this scheme, whose name has no case (RFC 9110, 11.1).
+fn bearer(shown: &[u8]) -> Option<&[u8]> {
+    let (scheme, secret) = shown.split_at_checked(b"Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(secret)
 }
 
 fn secret(file: &PathBuf) -> anyhow::Result<String> {
@@ -174,7 +180,9 @@ mod tests {
         let with = |value: &str| {
             HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap())])
         };
-        assert!(access.check_change(&with("Bearer 0123456789abcdef")).is_ok());
+        for scheme in ["Bearer", "bearer", "BEARER", "bEaReR"] {
+            assert!(access.check_change(&with(&format!("{scheme} 0123456789abcdef"))).is_ok());
+        }
         for wrong in [
             "Bearer 0123456789abcdeg",
             "Bearer 0123456789abcde",

@@ -356,7 +356,7 @@ fn the_rights_that_the_documentation_gives_are_enough_to_read() {
 
 #[test]
 fn the_demo_that_is_kept_has_a_page_from_the_beginning_on() {
-    let mut command = incumbent("demo --keep --json");
+    let mut command = incumbent("demo --keep -o json");
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
     let url = lines.find_map(|line| Some(line.split_once("goes on: ")?.1.to_owned())).unwrap();

@@ -103,6 +103,7 @@ fn what_cannot_be_watched_is_unknown() {
     browser.until(&row("[data-state=Unknown]"));
     browser.until("document.querySelector('[data-testid=watch][data-ok=false]')");
     browser.until("document.querySelector('[data-kind=unseen]')");
+    browser.until("document.querySelector('.live').textContent.startsWith('cannot see')");
     assert_eq!(browser.js(&format!("return {}.querySelector('progress')", row(""))), Value::Null);
     browser.picture("watch-cut");
     cluster.listen_again(address);

@@ -26,7 +26,7 @@ fn its_exit_code_output_and_input_are_those_of_the_command() {
     let code = |script: &str| cluster.run(&format!("run --lock lease/job -- {script}")).code;
     assert_eq!([code("true"), code("/nonexistent"), code("/etc/passwd")], [0, 127, 126]);
     // What cannot work says so in numbers that commands rarely use.
-    assert_eq!(cluster.run("run --lock lease/A_ -- true").code, 78);
+    assert_eq!(cluster.run("run --lock lease/A_ -- true").code, 2);
     let mut nobody = super::support::incumbent("run --lock lease/a -- true");
     assert_eq!(nobody.output().unwrap().status.code(), Some(69));
 }

@@ -64,9 +64,8 @@ fn what_ended_tasks_have_left_of_their_elections_makes_room_for_the_next() {
     assert_eq!((next.code, next.stdout.as_str()), (0, "sent\n"), "{next:?}");
     let object = stored(&cluster);
     assert_eq!(records(&object), tasks + 1);
-    let left = object["metadata"]["annotations"].as_object().unwrap();
-    assert!(left.keys().all(|name| name.ends_with(".invoice-4711")), "{left:?}");
-    assert_eq!(object["data"].as_object().unwrap().len(), tasks + 2);
+    let left = object["metadata"]["annotations"].as_object().map_or(0, Map::len);
+    assert_eq!((left, object["data"].as_object().unwrap().len()), (0, tasks + 1), "{object}");
     // A task that was done before the upgrade is not done again.
     let before = once(&cluster, "configmap/jobs:invoice-0000");
     let said: Value = serde_json::from_str(&before.stdout).unwrap();

@@ -113,6 +113,12 @@ pub(crate) fn incumbent(arguments: &str) -> Command {
         "POD_UID",
         "POD_NAMESPACE",
         "RUST_LOG",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "no_proxy",
     ] {
         command.env_remove(name);
     }

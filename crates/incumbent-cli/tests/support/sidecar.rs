@@ -149,7 +149,7 @@ impl Sidecar {
 
     /// Waits until this one leads.
     pub(crate) fn leads(&self) -> Value {
-        self.answer_when("it leads", |answer| answer["is_self"] == true)
+        self.answer_when("it leads", |answer| answer["isSelf"] == true)
     }
 
     /// Waits until it says that this one leads.

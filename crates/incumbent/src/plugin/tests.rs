@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::connect::Token as _;
 
 fn plugin(script: &str, patience: Duration) -> Plugin {
     let exec = json!({
@@ -36,10 +37,7 @@ async fn one_that_hangs_is_killed_with_all_that_it_has_started() {
     let pids = folder.path().join("pids");
     let script = format!("sleep 1000 & echo $$ $! > {}; wait", pids.display());
     let error = plugin(&script, Duration::from_secs(1)).run(true).await.unwrap_err();
-    assert!(
-        error.to_string().contains("sleep 1000") && error.to_string().contains("1s"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("`sh`") && error.to_string().contains("1s"), "{error}");
     let pids = std::fs::read_to_string(pids).unwrap();
     let gone = async {
         while pids.split_whitespace().any(is_alive) {
@@ -58,7 +56,7 @@ async fn one_that_fails_or_talks_nonsense_is_named() {
     let mut missing = plugin("", LONG);
     missing.exec.command = Some("/nonexistent/login".to_owned());
     let error = missing.run(true).await.unwrap_err();
-    assert!(error.to_string().contains("`/nonexistent/login -c `, cannot be started"), "{error}");
+    assert!(error.to_string().contains("`/nonexistent/login`, cannot be started"), "{error}");
 }
 
 #[test]
@@ -106,7 +104,7 @@ async fn all_that_wait_for_a_token_wait_for_one_run_of_the_plugin() {
 async fn without_a_token_a_request_fails_when_the_plugin_is_killed() {
     let tokens = tokens(plugin("sleep 1000", Duration::from_millis(200)), -1);
     let error = tokens.header().await.unwrap_err().to_string();
-    assert!(error.contains("sleep 1000"), "{error}");
+    assert!(error.contains("`sh`, did not answer within 200ms"), "{error}");
 }
 
 #[tokio::test]
@@ -120,4 +118,52 @@ async fn a_token_that_the_server_refuses_is_made_again_though_it_never_expires()
     tokens.distrust(&old);
     assert_eq!(tokens.header().await.unwrap(), "Bearer new");
     assert_eq!(std::fs::read_to_string(runs).unwrap(), "x\n");
+}
+
+#[test]
+fn its_standard_input_is_a_terminal_or_nothing() {
+    let may_ask = |mode: &str, is_first: bool, is_terminal: bool| {
+        let mut plugin = plugin("", LONG);
+        plugin.exec.interactive_mode = serde_json::from_value(json!(mode)).unwrap();
+        plugin.may_ask(is_first, is_terminal)
+    };
+    for mode in ["Always", "IfAvailable"] {
+        assert!(may_ask(mode, true, true).unwrap());
+        assert!(!may_ask(mode, false, true).unwrap(), "the terminal is the work's by now");
+    }
+    for is_terminal in [true, false] {
+        assert!(!may_ask("Never", true, is_terminal).unwrap());
+    }
+    assert!(!may_ask("IfAvailable", true, false).unwrap());
+    let error = may_ask("Always", true, false).unwrap_err().to_string();
+    assert!(error.contains("standard input is no terminal"), "{error}");
+}
+
+#[tokio::test]
+async fn no_secret_of_its_arguments_its_environment_or_its_output_is_shown() {
+    let mut cases = Vec::new();
+    for script in [
+        "exit 3",
+        "echo \"status: {token: [$SECRET]}\"",
+        "echo \"status: $SECRET\"",
+        "echo \"{ $SECRET\"",
+        "echo \"{status: {token: '$SECRET x'}}\"",
+        "sleep 1000",
+    ] {
+        cases.push(plugin(&format!("{script} # s3cret"), Duration::from_secs(1)));
+    }
+    cases.push(plugin("s3cret", LONG));
+    cases[6].exec.command = Some("/nonexistent/login".to_owned());
+    for mut plugin in cases {
+        plugin.exec.env =
+            serde_json::from_value(json!([{ "name": "SECRET", "value": "s3cret" }])).unwrap();
+        let error = match plugin.run(true).await {
+            Ok(credential) => {
+                Token::new(&plugin, &credential.token.unwrap(), None).err().expect("it is no token")
+            }
+            Err(error) => error,
+        };
+        let shown = format!("{error} {error:?}");
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
 }

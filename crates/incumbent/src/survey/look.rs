@@ -51,6 +51,11 @@ pub(super) enum Heard {
         name: String,
         views: Views,
     },
+    /// The API server has answered, and nothing is another than before.
+    Alive {
+        number: usize,
+        at: Instant,
+    },
     Blind {
         number: usize,
         at: Instant,
@@ -103,13 +108,18 @@ impl Look {
         }
     }
 
-    /// The locks in one object; where one lock is looked at, that one alone.
+    /// The locks in one object. A lock that was asked for by name is one also where nothing is written on it
+    /// yet: an empty ConfigMap is a vacant blackboard.
     fn views(&self, object: &Value) -> Views {
-        let mut views = LockView::all_of(self.api.lock(), object);
-        if self.is_one {
-            views.retain(|(view, _)| view.lock == *self.api.lock());
+        match self.is_one {
+            true => LockView::with_snapshot(self.api.lock().clone(), object).into_iter().collect(),
+            false => LockView::all_of(self.api.lock(), object),
         }
-        views
+    }
+
+    /// The least that shows that the API server still answers this.
+    async fn probe(&self) -> Result<(), Error> {
+        self.api.fetch(&format!("{}?limit=1{}", self.collection, self.filter)).await.map(drop)
     }
 }
 
@@ -122,6 +132,8 @@ fn revision(object: &Value) -> Option<String> {
 pub(super) struct Lookout {
     /// Since when it sees nothing, and why.
     pub(super) blind: Option<(Instant, String)>,
+    /// When the API server last said something to it.
+    pub(super) heard_at: Instant,
     again: Arc<Notify>,
     task: JoinHandle<()>,
 }
@@ -137,7 +149,8 @@ impl Lookout {
     ) -> Self {
         let again = Arc::new(Notify::new());
         let watcher = Watcher { number, look, heard, clock, again: again.clone() };
-        Self { blind: None, again, task: tokio::spawn(watcher.keep(after)) }
+        let heard_at = clock.instant();
+        Self { blind: None, heard_at, again, task: tokio::spawn(watcher.keep(after)) }
     }
 
     /// Reads everything once more: something should have come, and has not.
@@ -230,12 +243,18 @@ impl Watcher {
                 event = events.next() => event,
                 () = self.again.notified() => return End::Lost,
                 () = &mut overdue => return End::Lost,
+                () = tokio::time::sleep(QUIET) => match self.ask().await {
+                    true => continue,
+                    false => return End::Lost,
+                },
             };
             let (shown, is_gone) = match event {
                 Some(Ok(Seen::Present(shown))) => (shown, false),
                 Some(Ok(Seen::Gone(shown))) => (shown, true),
                 Some(Ok(Seen::Bookmark(revision))) => {
                     last = Some(revision);
+                    let at = self.clock.instant();
+                    self.tell(Heard::Alive { number: self.number, at }).await;
                     continue;
                 }
                 Some(Ok(Seen::Expired) | Err(_)) => return End::Lost,
@@ -252,6 +271,23 @@ impl Watcher {
                 views: if is_gone { Vec::new() } else { self.look.views(&object) },
             })
             .await;
+        }
+    }
+
+    /// Whether the API server still answers. A watch that is cut off without a word looks like a quiet one.
+    async fn ask(&self) -> bool {
+        let (number, at) = (self.number, self.clock.instant());
+        // One lock is read as a whole; of many, that would be too much to ask.
+        let heard = match self.look.is_one {
+            true => self.look.now().await.map(|found| Heard::Read { number, sent_at: at, found }),
+            false => self.look.probe().await.map(|()| Heard::Alive { number, at }),
+        };
+        match heard {
+            Ok(heard) => {
+                self.tell(heard).await;
+                true
+            }
+            Err(_) => false,
         }
     }
 
@@ -277,6 +313,9 @@ const MANY: usize = 500;
 
 /// How many ConfigMaps, of which each may have a megabyte.
 const FEW: usize = 50;
+
+/// How long a watch may be quiet before it is asked whether the API server is still there.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// How often what may not be watched is read.
 const POLL: Duration = Duration::from_secs(2);

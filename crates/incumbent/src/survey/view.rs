@@ -90,12 +90,13 @@ impl LockView {
         let text = |field: &str| metadata[field].as_str().unwrap_or_default();
         let lock = any.clone().with_name(text("name")).with_namespace(text("namespace"));
         let locks = locks_in(lock, object).into_iter();
-        locks
-            .filter_map(|lock| {
-                let snapshot = lock.decode(object).ok()?;
-                Some((Self::new(lock, object, snapshot.record.clone()), snapshot))
-            })
-            .collect()
+        locks.filter_map(|lock| Self::with_snapshot(lock, object)).collect()
+    }
+
+    /// What this lock says, where the object is one of Kubernetes'.
+    pub(super) fn with_snapshot(lock: Lock, object: &Value) -> Option<(Self, Snapshot)> {
+        let snapshot = lock.decode(object).ok()?;
+        Some((Self::new(lock, object, snapshot.record.clone()), snapshot))
     }
 
     pub(crate) fn of(lock: Lock, object: &Value) -> Result<Self, Error> {
@@ -142,6 +143,7 @@ impl LockView {
         let age = age.map(|age| Duration::try_from(age).unwrap_or_default());
         match (age, self.lease_duration) {
             (Some(age), Some(lease)) if age > lease => State::Expired,
+            (Some(age), Some(lease)) if is_late(age, lease.saturating_sub(age)) => State::Late,
             (Some(_), Some(_)) => State::Held,
             _ => State::Unknown,
         }
@@ -151,6 +153,11 @@ impl LockView {
     pub fn is_cordoned(&self, identity: &str) -> bool {
         self.cordoned.iter().any(|name| name.as_str() == identity || name.as_str() == "*")
     }
+}
+
+/// Whether two thirds of a term have passed without a renewal.
+pub(super) fn is_late(silent_for: Duration, left: Duration) -> bool {
+    silent_for >= left * 2
 }
 
 /// Who wrote last what a candidate writes: the holder and its times.

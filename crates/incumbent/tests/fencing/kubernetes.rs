@@ -446,3 +446,53 @@ async fn labels_of_others_cost_a_retry_and_stay() {
     assert_eq!(plan.unwrap().labels()["who"], "else");
     assert_eq!((calls, stage.stored().await.0), (2, 7));
 }
+
+/// A server without the object, and how a leader writes it there.
+async fn create(leader: &Leadership, plans: &Api<ConfigMap>) -> Result<ConfigMap, FenceError> {
+    let fenced = leader.fenced(plans).or_create(ConfigMap::default());
+    spawnable(fenced.replace("plan", increment)).await
+}
+
+fn empty() -> Stage {
+    let server = ApiServer::new();
+    let plans = Api::default_namespaced(client(&server));
+    Stage { server, plans }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fenced_write_creates_what_is_missing_once_and_is_fenced_from_then_on() {
+    let stage = empty();
+    let (_john, older) = stage.leader("a").await;
+    let (_jane, newer) = stage.leader("b").await;
+    let missing = write(&older, &stage.plans).await.unwrap_err();
+    assert!(matches!(missing, FenceError::Refused { .. }), "only where it is asked for: {missing}");
+    let fence = older.fenced(&stage.plans).or_create(ConfigMap::default());
+    assert_eq!(fence.raise("plan").await.unwrap().name_any(), "plan");
+    create(&older, &stage.plans).await.unwrap();
+    assert_eq!(stage.stored().await, (1, Some(older.fencing_token().to_string())));
+    create(&newer, &stage.plans).await.unwrap();
+    assert_eq!(stage.stored().await, (2, Some(newer.fencing_token().to_string())));
+    let late = create(&older, &stage.plans).await.unwrap_err();
+    assert!(matches!(late, FenceError::Stale { .. }), "{late}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_create_whose_answer_is_lost_or_that_others_forestall_is_made_once() {
+    let stage = empty();
+    let (_john, older) = stage.leader("a").await;
+    let (_jane, newer) = stage.leader("b").await;
+    let lost = "client=lossy,verb=create,drop=answer,for=5s".parse().unwrap();
+    let lost = stage.server.faults().add(lost);
+    let lossy = kube::Client::new(stage.server.service().named("lossy"), "default");
+    create(&older, &Api::default_namespaced(lossy)).await.unwrap();
+    assert_eq!((lost.hits(), stage.stored().await.0), (1, 1));
+    stage.plans.delete("plan", &DeleteParams::default()).await.unwrap();
+
+    stage.server.faults().add("client=slow,verb=create,latency=1s".parse().unwrap());
+    let slow =
+        Api::default_namespaced(kube::Client::new(stage.server.service().named("slow"), "default"));
+    let (late, early) = tokio::join!(create(&older, &slow), create(&newer, &stage.plans));
+    early.unwrap();
+    assert!(matches!(late, Err(FenceError::Stale { .. })), "{late:?}");
+    assert_eq!(stage.stored().await, (1, Some(newer.fencing_token().to_string())));
+}

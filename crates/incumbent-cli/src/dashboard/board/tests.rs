@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use incumbent::survey::{LockView, Scope, Survey};
+use incumbent::survey::{LockView, Registration, Scope, Survey};
 use incumbent::{HandOver, Identity, Waiter};
 use incumbent_apiserver::ApiServer;
 use serde_json::json;
@@ -46,7 +46,15 @@ fn board_with(sighted: Vec<Sighted>, before: &Board, asked_for: Duration) -> Boa
     let asked = at.saturating_sub(asked_for);
     let asked = sighted.iter().map(|one| (one.view.lock.clone(), asked)).collect();
     let (chronicle, now) = (Chronicle::default(), Timestamp::now());
-    let known = Known { at, now, sighted, blind: Vec::new(), chronicle: &chronicle, asked: &asked };
+    let known = Known {
+        at,
+        now,
+        sighted,
+        left_over: 0,
+        blind: Vec::new(),
+        chronicle: &chronicle,
+        asked: &asked,
+    };
     Board::of(known, before)
 }
 

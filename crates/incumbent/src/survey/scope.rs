@@ -1,0 +1,83 @@
+//! Which locks to look at.
+
+use super::look::Look;
+use crate::error::Error;
+use crate::lock::Lock;
+
+/// Which locks to look at.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    place: Place,
+    selector: Option<String>,
+    has_nodes: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    Locks(Vec<Lock>),
+    Namespace(String),
+    Everywhere,
+}
+
+impl Scope {
+    /// This one. `get` on it is enough, and `watch` spares polling.
+    pub fn lock(lock: Lock) -> Self {
+        Self::locks([lock])
+    }
+
+    /// These, each by a read and a watch of its own.
+    pub fn locks(locks: impl IntoIterator<Item = Lock>) -> Self {
+        Self::at(Place::Locks(locks.into_iter().collect()))
+    }
+
+    /// All Leases of a namespace, and its ConfigMaps that carry an election or a claim.
+    pub fn namespace(namespace: impl Into<String>) -> Self {
+        Self::at(Place::Namespace(namespace.into()))
+    }
+
+    /// Those of all namespaces, but for the Leases of nodes: each node of a cluster renews its own every few
+    /// seconds, and none is an election.
+    pub fn everywhere() -> Self {
+        Self::at(Place::Everywhere)
+    }
+
+    fn at(place: Place) -> Self {
+        Self { place, selector: None, has_nodes: false }
+    }
+
+    /// The Leases of nodes as well.
+    pub fn node_leases(mut self, on: bool) -> Self {
+        self.has_nodes = on;
+        self
+    }
+
+    /// Of these, the ones whose labels match, as `kubectl -l` writes it.
+    pub fn selector(mut self, selector: impl Into<String>) -> Self {
+        self.selector = Some(selector.into());
+        self
+    }
+
+    pub(super) fn looks(&self, client: &kube::Client) -> Result<Vec<Look>, Error> {
+        let look_at = |lock: Lock| Ok(Look::at_one(client.clone(), lock.checked()?));
+        let namespace = match &self.place {
+            Place::Locks(locks) => return locks.iter().cloned().map(look_at).collect(),
+            Place::Namespace(namespace) => namespace,
+            Place::Everywhere => "",
+        };
+        let kinds = [Lock::lease("default", "any"), Lock::config_map("default", "any")];
+        let fields = match namespace {
+            "" if !self.has_nodes => Some("metadata.namespace!=kube-node-lease"),
+            _ => None,
+        };
+        let labels = self.selector.as_deref();
+        kinds
+            .into_iter()
+            .map(|any| {
+                let any = if namespace.is_empty() { any } else { any.with_namespace(namespace) };
+                let any = any.checked()?;
+                let any = if namespace.is_empty() { any.with_namespace("") } else { any };
+                Ok(Look::at_all(client.clone(), any, labels, fields))
+            })
+            .collect()
+    }
+}
