@@ -172,8 +172,16 @@ fn writes(lock: &LockFacts) -> Option<Finding> {
                 printable(wrote),
                 printable(stored)
             );
-            let hint = "find out what changes it, and exempt this object:\nkubectl get \
-                        mutatingwebhookconfigurations,mutatingadmissionpolicies";
+            let hint = match stored == "token 0" {
+                true => {
+                    "its token is at the end of the range: write a lower one into the annotation, above all that \
+                         your stores have seen"
+                }
+                false => {
+                    "find out what changes it, and exempt this object:\nkubectl get \
+                          mutatingwebhookconfigurations,mutatingadmissionpolicies"
+                }
+            };
             Some(Finding::fail("writes", message).hint(hint))
         }
         Rehearsal::Refused { why, hint } => {
