@@ -36,9 +36,10 @@ async fn main() -> Result<(), BoxError> {
 
     let client = connect().await?;
     let mut candidate = Candidate::builder(client.clone(), Lock::lease("default", "web"))
-        .address(address)
+        .address(address.clone())
         .build()?;
     let replica = Replica {
+        address,
         notes: Api::default_namespaced(client),
         standing: candidate.standing(),
         observer: candidate.observe(),
@@ -63,6 +64,7 @@ async fn main() -> Result<(), BoxError> {
 /// All that handlers know.
 #[derive(Clone)]
 struct Replica {
+    address: String,
     notes: Api<ConfigMap>,
     standing: Standing,
     observer: Observer,
@@ -92,7 +94,8 @@ async fn write(
     }
     match replica.observer.leader() {
         // 307, since with it a client repeats the method and the body too.
-        Leader::Known { address: Some(leader), .. } => {
+        // A watch may show this replica's own write before its term begins: then it is asked again.
+        Leader::Known { address: Some(leader), .. } if leader != replica.address => {
             Ok(Redirect::temporary(&format!("{leader}{uri}")).into_response())
         }
         _ => Err(Trouble::Is(StatusCode::SERVICE_UNAVAILABLE)),
