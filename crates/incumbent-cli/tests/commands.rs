@@ -201,7 +201,7 @@ fn what_asks_once_says_that_the_server_cannot_answer_now_and_never_calls_that_us
         ("error=429", "history a"),
         ("error=503", "step-down a --yes"),
         ("error=503", "pause a --yes"),
-        ("error=500", "claim configmap/blackboard --as john"),
+        ("error=500", "claim configmap/blackboard --identity john"),
         ("error=503", "doctor --lock lease/a"),
     ] {
         let broken = cluster.server.faults().add(fault.parse().unwrap());

@@ -77,8 +77,8 @@ fn the_pages_read_well_without_a_warning() {
     let shown = Command::new("man").arg("-l").arg(page).env("MANWIDTH", "80").output().unwrap();
     let shown = String::from_utf8(shown.stdout).unwrap();
     // A table stays one, and the last line says which version it is of.
-    let row =
-        "         3  the API server cannot be reached or cannot answer now, or nothing says\n";
+    let row = "         3  the API server cannot be reached or cannot answer now, or nothing\n            \
+               says where it is\n";
     assert!(shown.contains(row), "{shown}");
     let last = shown.trim_end().lines().last().unwrap();
     assert!(last.starts_with(concat!("incumbent ", env!("CARGO_PKG_VERSION"))), "{last}");
