@@ -326,7 +326,7 @@ struct Found {
 
 impl Paths {
     /// The path from the root of the crate. `None` for other crates and for what is declared here.
-    fn from_root(&self, path: &[String]) -> Option<Vec<String>> {
+    fn absolute(&self, path: &[String]) -> Option<Vec<String>> {
         let (first, rest) = path.split_first()?;
         let mut base = match first.as_str() {
             "crate" => Vec::new(),
@@ -359,7 +359,7 @@ impl Paths {
         // `pub use driver::Driver` beside `mod driver` is relative.
         let relative =
             || (is_public && path.len() > 1).then(|| [&self.module, path.as_slice()].concat());
-        if let Some(path) = self.from_root(&path).or_else(relative) {
+        if let Some(path) = self.absolute(&path).or_else(relative) {
             let exported_as = name.filter(|_| is_public);
             self.found.push(Found { path, exported_as });
         }
@@ -380,7 +380,7 @@ impl<'ast> Visit<'ast> for Paths {
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let parts: Vec<_> = path.segments.iter().map(|part| part.ident.to_string()).collect();
-        if let Some(path) = self.from_root(&parts).filter(|_| parts.len() > 1) {
+        if let Some(path) = self.absolute(&parts).filter(|_| parts.len() > 1) {
             self.found.push(Found { path, exported_as: None });
         }
         syn::visit::visit_path(self, path);
