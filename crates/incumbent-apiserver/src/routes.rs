@@ -152,7 +152,7 @@ fn on_resource(world: &mut World, mut call: Call, spot: &Spot) -> Result<Answer,
     Ok(if is_real { answer.with_note(only_stored(resource)) } else { answer })
 }
 
-/// A warning for who expects a cluster to act on such an object.
+/// A warning for clients that expect a cluster to act on such an object.
 fn only_stored(resource: &Resource) -> Option<String> {
     let Resource { kind, only_stored, .. } = resource;
     let is_stored = !only_stored.is_empty();

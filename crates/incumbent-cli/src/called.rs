@@ -48,7 +48,7 @@ pub(crate) fn parse() -> Args {
     Args::from_arg_matches(&matches).unwrap_or_else(|error| end(&error))
 }
 
-/// What we have refused ourselves is told as all else that we refuse.
+/// Prints an argument that our own parsers refuse in the same form as every other error.
 fn end(error: &clap::Error) -> ! {
     match error.source().and_then(|source| source.downcast_ref::<incumbent::Error>()) {
         Some(refused) => exit::end_for_usage(refused),

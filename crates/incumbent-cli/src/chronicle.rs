@@ -27,7 +27,7 @@ struct Story {
     terms: VecDeque<Term>,
     /// When a sign of life last came in; before one did, when the holder says that it renewed.
     last_sign: Timestamp,
-    /// How long others wait after it. `None` for a claim, after which nobody comes by itself.
+    /// How long others wait after it. `None` for a claim, which does not expire.
     lease: Option<Duration>,
     /// When the lock could not be seen.
     unseen: VecDeque<Span>,
@@ -46,7 +46,7 @@ pub(crate) struct Term {
     pub(crate) holder: String,
     pub(crate) token: Option<u64>,
     pub(crate) began: When,
-    /// `None` where none is known of: whether it goes on, the lock's standing says.
+    /// `None` where no end is known. The lock's standing says whether the term still runs.
     pub(crate) end: Option<End>,
 }
 
@@ -86,7 +86,7 @@ impl How {
 /// What a change of a lock comes to, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
-    /// Another term is seen; how long nobody led before, where that is known.
+    /// Another term is seen, with the time without a leader before it, where that is known.
     Leads {
         term: Term,
         gap: Option<Lasted>,

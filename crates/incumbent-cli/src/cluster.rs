@@ -207,7 +207,7 @@ pub(crate) struct Wanted {
 }
 
 impl Many {
-    /// What nobody seems to need any more is shown to who names it or asks for all.
+    /// Locks that seem to be unused are shown only if they are named or if all are asked for.
     pub(crate) fn shows(&self, view: &LockView, now: Timestamp) -> bool {
         self.all || !self.locks.is_empty() || !is_left_over(view, now)
     }

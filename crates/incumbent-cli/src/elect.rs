@@ -119,7 +119,7 @@ pub(crate) async fn look_patiently(
     patiently(&lock.to_string(), async || look_before(client.clone(), lock).await).await
 }
 
-/// Tries until it works, or fails in a way that does not pass by itself. The log is told once of each trouble.
+/// Tries until it works, or fails in a way that does not pass by itself. Logs each trouble once.
 pub(crate) async fn patiently<T>(
     lock: &str,
     work: impl AsyncFn() -> Result<T, Error>,

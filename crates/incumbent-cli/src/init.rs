@@ -1,6 +1,6 @@
-//! What process 1 of a container owes: it buries the orphans that come to it, and hands signals on.
+//! Process 1 of a container: it reaps the orphans that the kernel gives it, and passes signals on.
 //!
-//! The program itself runs as a child. What waits for its own children there is never confused by a stranger's, and no
+//! The program itself runs as a child. There, code that waits for its own children never meets an orphan, and no
 //! dead child of a hook fills the container's table of processes.
 
 use std::env;

@@ -29,7 +29,7 @@ pub(crate) enum Evidence {
     Watched,
     /// The times in the record, by the wall clocks of the holder and of this machine.
     Clocks,
-    /// What the API server said last. A claim or a vacancy is true until somebody writes.
+    /// What the API server said last. A claim or a vacancy stays true until the next write.
     Record,
     /// Nothing: the lock cannot be seen, or its record does not say enough.
     Nothing,

@@ -10,7 +10,7 @@ use std::fmt;
 pub struct Identity(String);
 
 impl Identity {
-    /// The identity of this name, or `None` where the name is empty: nobody.
+    /// The identity of this name, or `None` where the name is empty.
     pub fn new(name: impl Into<String>) -> Option<Self> {
         let name = name.into();
         (!name.is_empty()).then_some(Self(name))
@@ -28,6 +28,6 @@ impl fmt::Display for Identity {
     }
 }
 
-/// A number drawn at random once per start of a process, so that two of one name are told apart.
+/// A number drawn at random once per start of a process. It distinguishes processes of the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Session(pub u128);

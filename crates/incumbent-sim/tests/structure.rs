@@ -16,7 +16,7 @@ const LONGER_FILES: [(&str, &str); 9] = [
     ("incumbent-apiserver/src/resources/types/core.rs", "generated"),
     ("incumbent-apiserver/src/server.rs", "to be split: what all share, and the builder"),
     ("incumbent-apiserver/src/status.rs", "to be split"),
-    ("incumbent-cli/src/args.rs", "to be split: each command shall own its arguments"),
+    ("incumbent-cli/src/args.rs", "to be split: each command should own its arguments"),
     ("incumbent-cli/src/run/guardian.rs", "to be split"),
     ("incumbent/src/candidate.rs", "to be split: the builder"),
     ("incumbent/src/driver.rs", "to be split: campaign, announcements, health of the watch"),

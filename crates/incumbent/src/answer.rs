@@ -1,6 +1,6 @@
 //! What the answer to a request means. It sends nothing and reads no clock.
 //!
-//! The status code alone does not tell: a proxy, a load balancer or a firewall in between answers with the
+//! The status code alone is not enough: a proxy, a load balancer or a firewall in between answers with the
 //! same codes. What decides is the [`Status`] that Kubernetes puts into the body, with its reason, its message
 //! and the object that it speaks of.
 
@@ -15,7 +15,7 @@ use crate::lock::Lock;
 #[cfg(test)]
 mod tests;
 
-/// Why a request did not do what it should.
+/// Why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// What kind of trouble it is.
@@ -43,7 +43,7 @@ pub enum Why {
     NoNamespace,
     /// Another write came first, or the object exists already.
     Conflict,
-    /// The API server does not know who asks.
+    /// The API server does not know the client.
     Unauthorized,
     /// RBAC, or another authorizer, does not allow it.
     NoPermission,

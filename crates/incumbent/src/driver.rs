@@ -66,7 +66,7 @@ pub(crate) struct Driver {
     closed: bool,
     /// What has worked once: trouble with it passes, or is not ours to judge.
     proven: Vec<&'static str>,
-    /// What the log was told of each kind of request, as long as that does not succeed.
+    /// What was logged about each kind of request, until one of that kind succeeds.
     troubles: Vec<(&'static str, String)>,
     watch: Watch,
 }
@@ -415,7 +415,7 @@ impl Driver {
                 self.watch.ahead = Some((revision, self.clock.instant()));
             }
         }
-        // Who waits in line leads all the same; who cannot acquire does not.
+        // A candidate can lead without a place on the waitlist, but not without the right to acquire.
         let is_hint = self.elector.is_editing_the_line();
         let what = if is_hint { JOINING } else { answer.verb };
         if is_success && answer.altered.is_none() {
@@ -480,7 +480,7 @@ impl Driver {
         }
     }
 
-    /// Whether the log was not told this yet, of whatever kind of request.
+    /// Whether this was not logged yet, for any kind of request.
     fn is_news(&mut self, what: &'static str, text: &str) -> bool {
         let is_told = self.troubles.iter().any(|(_, told)| told == text);
         self.troubles.retain(|(kind, _)| *kind != what);
@@ -527,7 +527,7 @@ impl Driver {
     }
 
     /// Since when an open watch should have shown something: it was silent for a lease, and what it showed of a
-    /// leader's is over. A lock that nobody holds stays silent, and is looked at once in a lease.
+    /// leader's term is over. A vacant lock stays silent, and is read once in each lease duration.
     fn silent_since(&self) -> Option<Instant> {
         let silent_at = self.watch.heard? + self.elector.config().timing.lease_duration();
         let silent_at = match self.elector.sighting() {
@@ -634,7 +634,7 @@ fn answer_after(
     });
 }
 
-/// The log's name for a write that joins or leaves the waitlist.
+/// The kind of a write that joins or leaves the waitlist.
 const JOINING: &str = "join";
 
 /// An Event or a route is not worth more to somebody who wants to end.

@@ -142,7 +142,7 @@ pub enum Error {
         /// What was tried.
         message: String,
     },
-    /// The configuration that says where the API server is, or who asks, cannot be used.
+    /// The configuration of the API server's address or of the credentials cannot be used.
     #[error("{what}")]
     Configuration {
         /// What is wrong, and in which file. It shows no secret.

@@ -148,7 +148,7 @@ impl<K> Fenced<'_, K> {
     /// The same, but where the object is missing, it is created: as `new`, with the change made to it. The account
     /// needs `create`, too.
     ///
-    /// A fence ends with its object, and whoever leads may then begin another. So do not delete what an older
+    /// A fence ends with its object, and the next write may then begin another. So do not delete what an older
     /// leader must not write again: empty it.
     pub fn or_create(self, new: K) -> Self {
         Self { new: Some(new), ..self }

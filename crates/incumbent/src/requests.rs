@@ -1,6 +1,6 @@
 //! The one place where requests are sent. Each has a deadline, and each answer is judged by [`Failure`].
 //!
-//! A write is sent once: whether to try again is for the caller to decide, who knows what was sent and can read what
+//! A write is sent once. The caller decides whether to try again, because it knows what was sent and can read what
 //! came of it. A read is tried again here, where the server says when.
 
 use std::sync::Arc;
@@ -130,7 +130,7 @@ impl Requests {
         self.clock.timeout(patience, exchange).await.unwrap_or_else(late)
     }
 
-    /// Sends one request, and waits for the answer however long it takes: the caller has a deadline of its own.
+    /// Sends one request, and waits for the answer without a deadline. The caller sets one.
     pub(crate) async fn exchange(
         &self,
         method: Method,
@@ -176,7 +176,7 @@ impl Requests {
             let nonsense = || Failure::nonsense(code, "neither a success nor a failure");
             Err(meaning(&Method::GET, path, said).err().unwrap_or_else(nonsense))
         };
-        // A server that does not answer must not keep anybody from asking again.
+        // A server that does not answer must not prevent the next try.
         let opened = self.clock.timeout(REQUEST_TIMEOUT, opening).await;
         let body = opened.unwrap_or_else(|| Err(Failure::late()))?;
         Ok(lines(body).map(|line| line.and_then(|line| stream::seen(&line))))
@@ -225,7 +225,7 @@ fn no_answer(error: &dyn std::error::Error) -> Failure {
     Failure::no_answer(root_cause(error))
 }
 
-/// The root of the trouble, where "error sending request" helps nobody.
+/// The root of the trouble, because "error sending request" does not help.
 pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {

@@ -9,8 +9,8 @@ use std::future::Future;
 /// the call on, not from the first poll. It matters in a container, whose first process does not end by a
 /// SIGTERM that it does not handle: it leads on until it is killed, and the lock is left to expire.
 ///
-/// Each call is a future of its own, and a signal completes all of them. Once it has been called, a signal no
-/// longer ends the process by itself.
+/// Each call makes a separate future, and a signal completes all of them. After the first call, a signal no
+/// longer ends the process by default.
 ///
 /// SIGHUP is left as it is. It ends the process when its terminal is closed, without giving the lock back;
 /// under `nohup` it is ignored; and many programs read their configuration again. On Windows it completes on

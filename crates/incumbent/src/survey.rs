@@ -215,7 +215,7 @@ impl Survey {
             Heard::Read { number, sent_at, found } => {
                 self.lookouts[number].heard_at = sent_at;
                 let was_blind = self.lookouts[number].blind.take().is_some();
-                // What has changed meanwhile is told first: nobody saw when it did.
+                // Report first what changed in the meantime, because it is unknown when it changed.
                 self.read(number, sent_at, found);
                 if was_blind {
                     self.changes.push_back(Change::Sight);

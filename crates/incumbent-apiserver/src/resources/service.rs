@@ -176,7 +176,7 @@ fn default(fields: &mut Fields) {
 fn prepare_update(fields: &mut Fields, old: &Fields, part: Part) {
     let kept = if part == Part::Main { "status" } else { "spec" };
     fields.insert(kept.to_owned(), old.get(kept).cloned().unwrap_or_else(|| json!({})));
-    // Who replaces a Service without its address means to keep it.
+    // A client that replaces a Service without its address means to keep the address.
     for name in ["clusterIP", "clusterIPs"] {
         let before = at(old, &format!("/spec/{name}")).cloned();
         let spec = map_mut(fields, "spec");

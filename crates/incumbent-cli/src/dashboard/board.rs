@@ -23,7 +23,7 @@ pub(crate) struct Known<'a> {
     /// The same on the wall clock of this machine, for people.
     pub(crate) now: Timestamp,
     pub(crate) sighted: Vec<Sighted>,
-    /// How many locks are not shown, because nobody seems to need them any more.
+    /// How many locks are not shown, because they seem to be unused.
     pub(crate) left_over: usize,
     pub(crate) blind: Vec<(Duration, String)>,
     pub(crate) chronicle: &'a Chronicle,
@@ -40,7 +40,7 @@ pub(crate) struct Board {
     pub(crate) has_looked: bool,
     /// What cannot be seen, and since when on the clock of the survey.
     pub(crate) blind: Vec<(Duration, String)>,
-    /// How many locks are not shown, because nobody seems to need them any more.
+    /// How many locks are not shown, because they seem to be unused.
     pub(crate) left_over: usize,
     /// What needs attention most comes first.
     pub(crate) rows: Vec<Row>,

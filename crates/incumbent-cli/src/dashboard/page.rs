@@ -287,7 +287,7 @@ fn key(face: &Face) -> Option<&str> {
     face.lock.key().filter(|_| face.lock.to_string().contains(':'))
 }
 
-/// For how long a term goes on, where that is known.
+/// How long a term still lasts, where that is known.
 fn began(since: When, ages: Ages) -> Markup {
     match since.earliest {
         Some(since) => ages.since_wall(since),
@@ -295,7 +295,7 @@ fn began(since: When, ages: Ages) -> Markup {
     }
 }
 
-/// Who holds it. A name that is not known to lead is not shown as if it did.
+/// The holder. A name that is not known to lead is not shown as a leader.
 pub(crate) fn holder(face: &Face) -> Markup {
     let is_past = matches!(face.state, State::Expired | State::Vacant | State::Unknown);
     html! {

@@ -294,7 +294,7 @@ fn application(usage: Usage, command: &[String]) -> Node {
     Node::Map(parts)
 }
 
-/// Where the application asks its sidecar, which listens there unless it is told otherwise.
+/// Where the application asks its sidecar: the sidecar's default address.
 fn sidecar_url() -> Node {
     list([item(map([
         part("name", text("INCUMBENT_URL")),

@@ -23,7 +23,7 @@ pub(crate) struct StatusFile {
 struct Status<'a> {
     #[serde(flatten)]
     answer: &'a Answer,
-    /// For people: whoever decides by it compares `validUntilBootMs`.
+    /// For people. Programs compare `validUntilBootMs`.
     valid_until: Option<String>,
     pid: u32,
 }

@@ -44,7 +44,7 @@ impl Elector {
         self.seen.snapshot().map(|lock| &lock.record)
     }
 
-    /// Whether this candidate leads and is asked to hand over: by somebody's edit of the lock, or because
+    /// Whether this candidate leads and is asked to hand over: by an edit of the lock, or because
     /// one of a higher priority waits. It may act until it has.
     ///
     /// A higher priority counts only once a term is a lease duration old, so that a candidate which keeps

@@ -1,4 +1,4 @@
-//! What a client shows to say who asks, checked where it enters.
+//! The credentials of a client, checked where they enter.
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;

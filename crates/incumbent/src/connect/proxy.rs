@@ -10,7 +10,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::error::Error;
 
-/// A proxy, and what it is told of who asks.
+/// A proxy, with the credentials for it.
 #[derive(Clone)]
 pub(super) struct Proxy {
     /// Without the name and password.

@@ -173,7 +173,7 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// One error, so that the proxy is named by whoever looks for the root cause.
+/// One error, so that a search for the root cause finds the proxy's name.
 fn named(proxy: Option<Arc<str>>, error: &dyn std::error::Error) -> BoxError {
     let proxy = proxy.unwrap_or_default();
     format!("the proxy {proxy} does not connect: {}", root_cause(error)).into()

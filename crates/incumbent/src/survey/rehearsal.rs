@@ -75,5 +75,5 @@ fn written(known: Option<&Snapshot>, timing: Timing) -> Record {
     }
 }
 
-/// Each failure means that somebody else wrote between the read and the write.
+/// Each failure means that another write came between the read and the write.
 const MOST_TRIES: u32 = 5;

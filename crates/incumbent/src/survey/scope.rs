@@ -25,7 +25,7 @@ impl Scope {
         Self::locks([lock])
     }
 
-    /// These, each by a read and a watch of its own.
+    /// These locks, each with a separate read and watch.
     pub fn locks(locks: impl IntoIterator<Item = Lock>) -> Self {
         Self::at(Place::Locks(locks.into_iter().collect()))
     }
