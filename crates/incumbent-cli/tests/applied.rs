@@ -10,7 +10,7 @@ use std::process::Command;
 use serde_json::Value;
 use support::kubectl::Kubectl;
 use support::peers::{self, Peer};
-use support::{Outcome, incumbent};
+use support::{Outcome, files, incumbent};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -82,15 +82,6 @@ fn live_through(kubectl: &Kubectl, what: &str, yaml: &str) {
     let deleted = kubectl.ok("delete -f manifest.yaml");
     assert_eq!(deleted.matches(" deleted").count(), count, "{what}: {deleted}");
     assert_eq!(kubectl.ok("get -f manifest.yaml --ignore-not-found -o name"), "", "{what}");
-}
-
-/// All files below this folder.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let below = |path: PathBuf| if path.is_dir() { files(&path) } else { vec![path] };
-    let mut files: Vec<_> = entries.flat_map(below).collect();
-    files.sort();
-    files
 }
 
 #[test]

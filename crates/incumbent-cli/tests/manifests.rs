@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use support::kubectl::Kubectl;
 use support::peers::{self, Peer};
-use support::{Outcome, incumbent};
+use support::{Outcome, files, incumbent};
 
 fn deploy() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy")
@@ -42,15 +42,6 @@ fn objects(yaml: &str) -> Vec<Value> {
 
 fn is_update() -> bool {
     std::env::var_os("UPDATE_MANIFESTS").is_some()
-}
-
-/// All files below this folder.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let below = |path: PathBuf| if path.is_dir() { files(&path) } else { vec![path] };
-    let mut files: Vec<_> = entries.flat_map(below).collect();
-    files.sort();
-    files
 }
 
 #[test]
