@@ -146,7 +146,15 @@ pub(super) fn config(
     config.auth_info = parts.user;
     if let Some(exec) = config.auth_info.exec.as_mut().filter(|exec| exec.provide_cluster_info) {
         let info = ExecAuthCluster::try_from(&parts.cluster);
-        exec.cluster = Some(info.map_err(|error| Error::configuration(error.to_string(), ""))?);
+        exec.cluster = Some(info.map_err(|error| {
+            Error::configuration(
+                format!(
+                    "the cluster {:?} cannot be described to the credential plugin: {error}",
+                    parts.cluster_name
+                ),
+                "compare it with what kubectl uses: kubectl config view --minify",
+            )
+        })?);
     }
     credentials::check(&config.auth_info, &parts.user_name)?;
     Ok((config, parts.cluster.proxy_url))
