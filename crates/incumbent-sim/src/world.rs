@@ -80,7 +80,7 @@ struct Store {
 struct Granted {
     grant: u64,
     token: u64,
-    /// The highest token that the candidate knew when its term began.
+    /// The highest token that the candidate knew when it sent the write that its term began with.
     remembered: u64,
 }
 

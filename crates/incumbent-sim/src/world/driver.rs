@@ -107,7 +107,9 @@ impl World {
         let deadline = request.deadline;
         let gives_up_at = node.clock.when(deadline).max(self.now);
         let is_write = request.operation != Operation::Read;
-        node.flight = Some(Flight { number, sent_at, sent_at_truly: self.now, deadline, is_write });
+        let (sent_at_truly, remembered) = (self.now, node.remembered);
+        node.flight =
+            Some(Flight { number, sent_at, sent_at_truly, deadline, is_write, remembered });
         let others = match &request.operation {
             Operation::Replace { base, .. } => node.copy_of(base),
             _ => Some(0),

@@ -55,6 +55,8 @@ pub(super) struct Flight {
     pub(super) sent_at_truly: Micros,
     pub(super) deadline: Instant,
     pub(super) is_write: bool,
+    /// The highest token that the process had learned of when it sent this.
+    pub(super) remembered: u64,
 }
 
 #[derive(Default)]

@@ -20,7 +20,9 @@ impl World {
         self.tally.outcome(Outcome::Term);
         self.check_deadlines(index, &term, flight.as_ref());
         let Some(landed) = self.landed else { return Some(Input::Release) };
-        self.check_token(index, term.token.0, landed.grant);
+        let remembered = flight.as_ref().map_or(0, |flight| flight.remembered);
+        let granted = Granted { grant: landed.grant, token: term.token.0, remembered };
+        self.check_token(granted);
         let number = self.number();
         let node = &mut self.nodes[index];
         node.remembered = node.remembered.max(term.token.0);
@@ -73,9 +75,8 @@ impl World {
 
     /// Terms may begin in another order than their grants: an answer comes late, and the lock was edited
     /// meanwhile.
-    fn check_token(&mut self, index: usize, token: u64, grant: u64) {
-        let remembered = self.nodes[index].remembered;
-        let granted = Granted { grant, token, remembered };
+    fn check_token(&mut self, granted: Granted) {
+        let grant = granted.grant;
         let position = self.terms.partition_point(|earlier| earlier.grant < grant);
         let earlier = self.terms[..position].iter().max_by_key(|earlier| earlier.token);
         let before = self.clash(earlier, Some(&granted));
