@@ -150,9 +150,9 @@ fn what_the_page_shows_is_printed_and_known_to_kubernetes() {
 }
 
 #[test]
-fn the_role_in_the_readme_is_the_one_that_is_printed() {
-    let readme = fs::read_to_string(deploy().join("../README.md")).unwrap();
-    let blocks = readme.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+fn the_role_in_the_documentation_is_the_one_that_is_printed() {
+    let page = fs::read_to_string(deploy().join("../docs/kubernetes.md")).unwrap();
+    let blocks = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let shown: Vec<_> = blocks.flat_map(objects).collect();
     let printed = objects(&printed("--lock lease/scanner --namespace prod"));
     let role = printed.iter().find(|object| object["kind"] == "Role").unwrap();
