@@ -21,7 +21,8 @@ fn documents() -> Vec<PathBuf> {
     let entries = std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path());
     let mut documents: Vec<_> = entries.filter(|path| is_markdown(path)).collect();
     let crates = std::fs::read_dir(root.join("crates")).unwrap();
-    documents.extend(crates.map(|entry| entry.unwrap().path().join("README.md")));
+    let of_crates = crates.map(|entry| entry.unwrap().path().join("README.md"));
+    documents.extend(of_crates.filter(|path| path.exists()));
     documents.extend(
         ["bench/README.md", "bench/processes.md", "examples/README.md"].map(|file| root.join(file)),
     );
