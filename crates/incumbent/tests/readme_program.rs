@@ -28,11 +28,15 @@ fn shown(language: &str, mark: &str) -> String {
 
 /// Builds it, and returns where it is. What it is built of stays in the workspace's target folder, so that only
 /// the first run takes long.
-fn build(folder: &Path) -> PathBuf {
+fn build() -> PathBuf {
     let root = Path::new(CRATE).join("../..").canonicalize().unwrap();
-    std::os::unix::fs::symlink(&root, folder.join("incumbent")).unwrap();
-    let project = &folder.join("project");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("readme-program");
+    // A clone, and a project next to it. Always the same folder: cargo knows a crate by its path.
+    let project = &target.join("next-to-a-clone/project");
     fs::create_dir_all(project.join("src")).unwrap();
+    let clone = project.with_file_name("incumbent");
+    let _ = fs::remove_file(&clone);
+    std::os::unix::fs::symlink(&root, clone).unwrap();
     let manifest = "[package]\nname = \"readme\"\nedition = \"2024\"\n\n[workspace]\n\n\
                     [profile.dev]\ndebug = false\n";
     fs::write(project.join("Cargo.toml"), manifest).unwrap();
@@ -40,7 +44,6 @@ fn build(folder: &Path) -> PathBuf {
     add_dependencies(project);
     // The versions that the workspace has: these are here already, and known to go together.
     fs::copy(root.join("Cargo.lock"), project.join("Cargo.lock")).unwrap();
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("readme-program");
     let cargo = |more: &[&str]| {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.arg("build").args(more).current_dir(project).env("CARGO_TARGET_DIR", &target);
@@ -88,7 +91,7 @@ impl Stage {
         let listening = server.listen(address, Transport::Https).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("kubeconfig"), listening.kubeconfig()).unwrap();
-        let program = build(folder.path());
+        let program = build();
         Self { program, folder, _listening: listening }
     }
 
