@@ -34,6 +34,10 @@ update:
 	UPDATE_SCENARIOS=1 cargo test -p incumbent-core
 	UPDATE_MANIFESTS=1 cargo test --workspace --test manifests
 
+# docs/ as a book with search.
+book:
+	mdbook serve
+
 demo:
 	cargo run --release -- demo
 

@@ -7,13 +7,13 @@ from . import plots
 from .contenders import ROOT
 from .figures import exponent, short, summary
 
-PAGE = os.path.join(ROOT, "docs", "performance.md")
-PLOTS = os.path.join(ROOT, "docs", "performance")
+PAGE = os.path.join(ROOT, "bench", "README.md")
+PLOTS = os.path.join(ROOT, "bench", "plots")
 BEGIN, END = "<!-- written by bench/run -->", "<!-- until here -->"
 
 
 def write(folder):
-    """Puts the tables into docs/performance.md, and the plots beside it."""
+    """Puts the tables into bench/README.md, and the plots beside it."""
     parts = []
     os.makedirs(PLOTS, exist_ok=True)
     for server in ("dev-server", "kube-apiserver"):
@@ -24,7 +24,7 @@ def write(folder):
         for plot, (under, title, svg) in plots.all_of(results).items():
             with open(os.path.join(PLOTS, f"{plot}-{server}.svg"), "w") as out:
                 out.write(svg)
-            shown.setdefault(under, []).append(f"![{title}](performance/{plot}-{server}.svg)")
+            shown.setdefault(under, []).append(f"![{title}](plots/{plot}-{server}.svg)")
         parts.append(tables(results, shown))
     page = open(PAGE).read()
     before, _, rest = page.partition(BEGIN)

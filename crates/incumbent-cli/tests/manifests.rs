@@ -133,12 +133,12 @@ fn what_the_page_shows_is_printed_and_known_to_kubernetes() {
         rest.into_iter().map(|rest| rest.split("```").next().unwrap().to_owned())
     };
     let yaml: Vec<_> = blocks("yaml").flat_map(|block| objects(&block)).collect();
-    assert_eq!(yaml.len(), 2);
+    assert_eq!(yaml.len(), 3);
     yaml.iter().for_each(|object| check(object).unwrap());
     // The labels are those that are printed.
     let printed_labels = json!({ "app.kubernetes.io/name": "scanner" });
-    assert_eq!(yaml[0]["spec"]["selector"]["matchLabels"], printed_labels);
-    assert_eq!(yaml[1]["spec"]["podSelector"]["matchLabels"], printed_labels);
+    assert_eq!(yaml[1]["spec"]["selector"]["matchLabels"], printed_labels);
+    assert_eq!(yaml[2]["spec"]["podSelector"]["matchLabels"], printed_labels);
     let console = blocks("console").next().unwrap();
     let command = console.lines().next().unwrap().strip_prefix("$ incumbent manifests ").unwrap();
     let shown = objects(&printed(command.split(" >").next().unwrap()));
@@ -150,9 +150,9 @@ fn what_the_page_shows_is_printed_and_known_to_kubernetes() {
 }
 
 #[test]
-fn the_role_in_the_readme_is_the_one_that_is_printed() {
-    let readme = fs::read_to_string(deploy().join("../README.md")).unwrap();
-    let blocks = readme.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+fn the_role_in_the_documentation_is_the_one_that_is_printed() {
+    let page = fs::read_to_string(deploy().join("../docs/kubernetes.md")).unwrap();
+    let blocks = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let shown: Vec<_> = blocks.flat_map(objects).collect();
     let printed = objects(&printed("--lock lease/scanner --namespace prod"));
     let role = printed.iter().find(|object| object["kind"] == "Role").unwrap();

@@ -1,4 +1,4 @@
-//! README's program, as a newcomer has it: README's `[dependencies]` and README's code in a cargo project that
+//! README's program, as a newcomer has it: README's `cargo add` lines and README's code in a cargo project that
 //! belongs to no workspace, built by cargo and run against an API server.
 
 #![cfg(unix)]
@@ -28,19 +28,22 @@ fn shown(language: &str, mark: &str) -> String {
 
 /// Builds it, and returns where it is. What it is built of stays in the workspace's target folder, so that only
 /// the first run takes long.
-fn build(project: &Path) -> PathBuf {
-    let root = Path::new(CRATE).join("../..");
-    let dependencies = shown("toml", "[dependencies]");
-    let manifest = format!(
-        "[package]\nname = \"readme\"\nedition = \"2024\"\n\n{dependencies}\n[workspace]\n\n\
-         [profile.dev]\ndebug = false\n\n[patch.crates-io]\nincumbent = {{ path = {CRATE:?} }}\n"
-    );
-    fs::create_dir(project.join("src")).unwrap();
+fn build() -> PathBuf {
+    let root = Path::new(CRATE).join("../..").canonicalize().unwrap();
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("readme-program");
+    // A clone, and a project next to it. Always the same folder: cargo knows a crate by its path.
+    let project = &target.join("next-to-a-clone/project");
+    fs::create_dir_all(project.join("src")).unwrap();
+    let clone = project.with_file_name("incumbent");
+    let _ = fs::remove_file(&clone);
+    std::os::unix::fs::symlink(&root, clone).unwrap();
+    let manifest = "[package]\nname = \"readme\"\nedition = \"2024\"\n\n[workspace]\n\n\
+                    [profile.dev]\ndebug = false\n";
     fs::write(project.join("Cargo.toml"), manifest).unwrap();
     fs::write(project.join("src/main.rs"), shown("rust,no_run", "fn main")).unwrap();
+    add_dependencies(project);
     // The versions that the workspace has: these are here already, and known to go together.
     fs::copy(root.join("Cargo.lock"), project.join("Cargo.lock")).unwrap();
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().join("readme-program");
     let cargo = |more: &[&str]| {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.arg("build").args(more).current_dir(project).env("CARGO_TARGET_DIR", &target);
@@ -57,6 +60,23 @@ fn build(project: &Path) -> PathBuf {
     target.join("debug/readme")
 }
 
+/// Runs README's `cargo add` lines: without the network where the registry's index is here already.
+fn add_dependencies(project: &Path) {
+    for line in shown("sh", "cargo add").lines() {
+        let add = |before: &str| {
+            let script = line.replacen("cargo add", before, 1);
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &script]).env("CARGO", env!("CARGO")).current_dir(project);
+            shell.output().unwrap()
+        };
+        if !add("\"$CARGO\" add --offline").status.success() {
+            let online = add("\"$CARGO\" add");
+            let said = String::from_utf8_lossy(&online.stderr).into_owned();
+            assert!(online.status.success(), "{line}: {said}");
+        }
+    }
+}
+
 /// A server, and README's program, ready to run.
 struct Stage {
     program: PathBuf,
@@ -71,7 +91,7 @@ impl Stage {
         let listening = server.listen(address, Transport::Https).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("kubeconfig"), listening.kubeconfig()).unwrap();
-        let program = build(folder.path());
+        let program = build();
         Self { program, folder, _listening: listening }
     }
 

@@ -127,7 +127,7 @@ async fn requests_that_can_wait_leave_a_few_at_a_time() {
     assert!(at_once <= 9, "{at_once} reads left at once");
 }
 
-/// The table in docs/performance.md. Prints it.
+/// Prints the table in bench/README.md.
 #[tokio::test(start_paused = true)]
 #[ignore = "takes minutes in a release build: cargo test --release -p incumbent --test scale -- --ignored --nocapture"]
 async fn none_is_lost_that_had_time_to_renew() {

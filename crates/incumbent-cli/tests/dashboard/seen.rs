@@ -216,7 +216,7 @@ fn it_follows_light_and_dark_and_less_motion() {
     assert_eq!(browser.js(landmarks), json!([]));
 }
 
-/// The pictures of the README: a namespace or two on a day that was not quiet.
+/// The pictures of docs/dashboard.md: a namespace or two on a busy day.
 #[test]
 fn pictures_are_taken() {
     let Some(browser) = Browser::start() else { return };
