@@ -4,6 +4,7 @@
 //! `work.rs` (what a leader does), `line.rs` (the waitlist), `kubelet.rs` (proofs of an end),
 //! `network.rs` (requests and watches on their way), and `trouble.rs` (what goes wrong).
 
+mod describe;
 mod driver;
 mod foreign;
 mod kubelet;
