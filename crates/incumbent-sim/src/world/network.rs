@@ -221,7 +221,7 @@ impl World {
                 &record,
                 session,
             ));
-            self.look_at_line(client, &before.snapshot.record, &record, session);
+            self.look_at_waitlist(client, &before.snapshot.record, &record, session);
         }
         if is_late && is_write {
             self.tally.outcome(if applied {
