@@ -5,7 +5,7 @@ use http::{HeaderMap, header};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::answer::{List, object_json};
+use crate::list::List;
 use crate::object::{Object, to_json};
 use crate::request::{Target, Verb};
 use crate::resources::Resource;
@@ -68,7 +68,7 @@ impl Form {
                 table(resource, &[object], object.version(), None, included, now)
             }
             Self::Metadata => to_json(&partial(object.fields())),
-            form => form.json(object_json(resource, object)),
+            form => form.json(resource.json(object)),
         }
     }
 

@@ -103,7 +103,9 @@
 
 mod answer;
 mod auth;
+mod cause;
 mod certificates;
+mod column;
 mod control;
 mod fault;
 mod features;
@@ -111,6 +113,8 @@ mod fieldset;
 mod form;
 mod intake;
 mod json_patch;
+mod kind;
+mod list;
 mod listen;
 mod managed;
 mod object;

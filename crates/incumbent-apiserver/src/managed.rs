@@ -4,11 +4,12 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::auth::User;
+use crate::cause::Cause;
 use crate::fieldset::{Changes, FieldSet, compare};
 use crate::object::{at, map_mut, metadata_mut};
 use crate::resources::Resource;
 use crate::schema::{Fields, conform};
-use crate::status::{Cause, Status};
+use crate::status::Status;
 use crate::time;
 
 /// One entry of `managedFields`.
@@ -192,7 +193,7 @@ pub(crate) fn managers(resource: &Resource, object: &Fields) -> Vec<Manager> {
     let id = ManagerId {
         name: "before-first-apply".to_owned(),
         operation: Operation::Update,
-        api_version: resource.api_version(),
+        api_version: resource.kind.api_version(),
         subresource: String::new(),
     };
     let fields = compare(resource.schema, &blank(resource), object, &[]).taken;
@@ -297,7 +298,7 @@ fn decode(json: &Value) -> Option<Vec<Manager>> {
 
 /// An object of which nothing was said.
 fn blank(resource: &Resource) -> Fields {
-    conform(resource.kind, resource.schema, Fields::new())
+    conform(resource.kind.name, resource.schema, Fields::new())
         .map(|blank| blank.fields)
         .unwrap_or_default()
 }

@@ -6,7 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::resources::{find_kind, review};
+use crate::resources::registry::find_kind;
+use crate::resources::review;
 use crate::routes::DELETE_OPTIONS;
 use crate::schema::{Field, Fields, Shape};
 use crate::time;
@@ -52,10 +53,10 @@ const ENVELOPE: &[Field] = &[
 fn schema(api_version: &str, kind: &str) -> Option<&'static [Field]> {
     match kind {
         "DeleteOptions" => Some(DELETE_OPTIONS),
-        "TokenRequest" => Some(review::TOKEN_REQUEST),
+        "TokenRequest" => Some(review::TOKEN_REQUEST.schema),
         kind => find_kind(api_version, kind).map(|resource| resource.schema).or_else(|| {
             let is_meant = |review: &&review::Review| {
-                review.kind == kind && api_version.strip_suffix("/v1") == Some(review.group)
+                review.kind.name == kind && review.kind.api_version() == api_version
             };
             review::REVIEWS.iter().find(is_meant).map(|review| review.schema)
         }),

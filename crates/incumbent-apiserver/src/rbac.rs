@@ -87,9 +87,9 @@ pub(crate) fn may_grant(
     let namespace = text(fields, "namespace");
     let is_binding = fields.contains_key("roleRef");
     let (verb, plural, name) = match (is_binding, text_at(fields, "/roleRef/kind")) {
-        (false, _) => ("escalate", resource.plural, text(fields, "name")),
-        (true, "Role") => ("bind", ROLE.plural, text_at(fields, "/roleRef/name")),
-        (true, _) => ("bind", CLUSTER_ROLE.plural, text_at(fields, "/roleRef/name")),
+        (false, _) => ("escalate", resource.kind.plural, text(fields, "name")),
+        (true, "Role") => ("bind", ROLE.kind.plural, text_at(fields, "/roleRef/name")),
+        (true, _) => ("bind", CLUSTER_ROLE.kind.plural, text_at(fields, "/roleRef/name")),
     };
     let on_role =
         Access::Resource { verb, group: GROUP, resource: plural, subresource: "", namespace, name };
@@ -97,8 +97,8 @@ pub(crate) fn may_grant(
         return Ok(());
     }
     let given: Vec<&Value> = if is_binding {
-        let role_namespace = if plural == ROLE.plural { namespace } else { "" };
-        let table = if plural == ROLE.plural { ROLE.table } else { CLUSTER_ROLE.table };
+        let role_namespace = if plural == ROLE.kind.plural { namespace } else { "" };
+        let table = if plural == ROLE.kind.plural { ROLE.table } else { CLUSTER_ROLE.table };
         let role = store.object(table, role_namespace, name);
         let role = role.ok_or_else(|| format!("{plural}.{GROUP} {name:?} not found"))?;
         rules_of(role).collect()
@@ -212,8 +212,8 @@ pub(crate) fn bootstrap() -> Vec<Value> {
             "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"},
         });
         let describe = |resource: &Resource, mut object: Value| {
-            object["apiVersion"] = json!(resource.api_version());
-            object["kind"] = json!(resource.kind);
+            object["apiVersion"] = json!(resource.kind.api_version());
+            object["kind"] = json!(resource.kind.name);
             object
         };
         let role = json!({"metadata": metadata, "rules": rules});
@@ -258,7 +258,7 @@ fn role_of<'a>(store: &'a Store, binding: &Object) -> Result<&'a Object, String>
     };
     let role = store.object(resource.table, namespace, name);
     role.map(AsRef::as_ref)
-        .ok_or_else(|| format!("{}.{GROUP} {name:?} not found", resource.singular))
+        .ok_or_else(|| format!("{}.{GROUP} {name:?} not found", resource.kind.singular))
 }
 
 fn reason(binding: &Object, role: &Object, subject: String) -> String {

@@ -3,8 +3,6 @@
 use http::request::Parts;
 use http::{HeaderMap, Method, header};
 
-use crate::resources::namespace::NAMESPACE;
-
 /// A request as upstream's `RequestInfo` sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
@@ -105,6 +103,9 @@ impl Target {
     }
 }
 
+/// The resource that holds all namespaced ones.
+pub(crate) const NAMESPACES: &str = "namespaces";
+
 /// The parameters after the question mark.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Query(Vec<(String, String)>);
@@ -160,7 +161,7 @@ fn parse_path(path: &str) -> Option<ResourcePath> {
     };
     let (namespace, rest) = match rest {
         [] => return None,
-        ["namespaces", namespace, rest @ ..]
+        [NAMESPACES, namespace, rest @ ..]
             if !rest.is_empty() && !is_namespace_subresource(rest) =>
         {
             (*namespace, rest)
@@ -177,7 +178,7 @@ fn parse_path(path: &str) -> Option<ResourcePath> {
         subresource: rest.get(2..).unwrap_or_default().join("/"),
     })
     .map(|path| {
-        if path.plural == NAMESPACE.plural && path.namespace.is_empty() {
+        if path.plural == NAMESPACES && path.namespace.is_empty() {
             inside_itself(path)
         } else {
             path

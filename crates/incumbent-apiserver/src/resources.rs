@@ -1,4 +1,4 @@
-//! The table of kinds, and in one file for each what is particular about it.
+//! What a kind of object is, and one file for each kind that says what is particular about it.
 
 pub(crate) mod config_map;
 pub(crate) mod deployment;
@@ -12,30 +12,26 @@ pub(crate) mod pod;
 mod pod_template;
 pub(crate) mod policy;
 pub(crate) mod rbac;
+pub(crate) mod registry;
 pub(crate) mod review;
 pub(crate) mod service;
 pub(crate) mod service_account;
 mod types;
 
+use bytes::Bytes;
 use serde_json::Value;
 
-use crate::object::{at, metadata_mut};
+use crate::cause::Cause;
+use crate::column::Column;
+use crate::kind::Kind;
+use crate::object::{Object, at, metadata_mut, to_json};
 use crate::schema::{Conformed, Field, Fields, ListMerge, Shape, Words, conform_in};
-use crate::status::{Cause, qualified};
-use crate::table::Column;
 use crate::validate::{MetadataRules, NameRule};
 
 /// One kind of object under one group and version, and how it behaves.
 #[derive(Debug)]
 pub(crate) struct Resource {
-    pub(crate) group: &'static str,
-    pub(crate) version: &'static str,
-    pub(crate) kind: &'static str,
-    pub(crate) plural: &'static str,
-    pub(crate) singular: &'static str,
-    pub(crate) short_names: &'static [&'static str],
-    pub(crate) categories: &'static [&'static str],
-    pub(crate) storage_hash: &'static str,
+    pub(crate) kind: Kind,
     pub(crate) scope: Scope,
     pub(crate) subresources: &'static [Subresource],
     /// Which table of the store; two resources may show the same one.
@@ -120,26 +116,39 @@ pub(crate) const STATUS: Subresource =
 /// Between the form a client sees and the form that is stored.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Conversion {
+    /// The resource that has the stored form.
+    pub(crate) home: &'static Resource,
     pub(crate) to_stored: fn(Fields) -> Fields,
     pub(crate) from_stored: fn(&Fields) -> Fields,
 }
 
 impl Resource {
-    /// `leases.coordination.k8s.io`, or `configmaps` in the core group.
-    pub(crate) fn qualified(&self) -> String {
-        qualified(self.plural, self.group)
-    }
-
-    pub(crate) fn api_version(&self) -> String {
-        group_version(self.group, self.version)
-    }
-
     /// The resource in whose form the objects of this one are stored.
     pub(crate) fn home(&self) -> &Self {
-        let is_home = |other: &&&Self| other.table == self.table && other.conversion.is_none();
+        self.conversion.map_or(self, |conversion| conversion.home)
+    }
+
+    /// An object of this resource in its stored form.
+    pub(crate) fn stored(&self, fields: Fields) -> Fields {
         match self.conversion {
-            None => self,
-            Some(_) => RESOURCES.iter().find(is_home).map_or(self, |home| *home),
+            None => fields,
+            Some(conversion) => (conversion.to_stored)(fields),
+        }
+    }
+
+    /// A stored object as clients of this resource see it.
+    pub(crate) fn shown(&self, object: &Object) -> Fields {
+        match self.conversion {
+            None => object.fields().clone(),
+            Some(conversion) => (conversion.from_stored)(object.fields()),
+        }
+    }
+
+    /// The JSON of a stored object as clients of this resource see it.
+    pub(crate) fn json(&self, object: &Object) -> Bytes {
+        match self.conversion {
+            None => object.json().clone(),
+            Some(conversion) => to_json(&(conversion.from_stored)(object.fields())),
         }
     }
 
@@ -182,82 +191,18 @@ impl Resource {
     pub(crate) fn conform(&self, words: Words, mut given: Fields) -> Result<Conformed, String> {
         given.remove("apiVersion");
         given.remove("kind");
-        let mut conformed = conform_in(words, self.kind, self.schema, given)?;
+        let mut conformed = conform_in(words, self.kind.name, self.schema, given)?;
         let fields = &mut conformed.fields;
-        fields.insert("apiVersion".to_owned(), self.api_version().into());
-        fields.insert("kind".to_owned(), self.kind.into());
+        fields.insert("apiVersion".to_owned(), self.kind.api_version().into());
+        fields.insert("kind".to_owned(), self.kind.name.into());
         (self.default)(fields);
         Ok(conformed)
     }
 }
 
-/// The resource under this path, if there is one.
-pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
-    RESOURCES.iter().copied().find(|resource| {
-        resource.group == group && resource.version == version && resource.plural == plural
-    })
-}
-
-/// The resource of this kind, if there is one.
-pub(crate) fn find_kind(api_version: &str, kind: &str) -> Option<&'static Resource> {
-    RESOURCES
-        .iter()
-        .copied()
-        .find(|resource| resource.kind == kind && resource.api_version() == api_version)
-}
-
-/// Groups with their one version, the core group first.
-pub(crate) const GROUPS: &[(&str, &str)] = &[
-    ("", "v1"),
-    ("apps", "v1"),
-    ("authentication.k8s.io", "v1"),
-    ("authorization.k8s.io", "v1"),
-    ("coordination.k8s.io", "v1"),
-    ("discovery.k8s.io", "v1"),
-    ("events.k8s.io", "v1"),
-    ("flowcontrol.apiserver.k8s.io", "v1"),
-    ("networking.k8s.io", "v1"),
-    ("policy", "v1"),
-    ("rbac.authorization.k8s.io", "v1"),
-];
-
-/// Everything that is stored.
-pub(crate) const RESOURCES: &[&Resource] = &[
-    &config_map::CONFIG_MAP,
-    &event::CORE_EVENT,
-    &namespace::NAMESPACE,
-    &pod::POD,
-    &service_account::SERVICE_ACCOUNT,
-    &service::SERVICE,
-    &deployment::DEPLOYMENT,
-    &lease::LEASE,
-    &endpoint_slice::ENDPOINT_SLICE,
-    &event::EVENT,
-    &flow_control::FLOW_SCHEMA,
-    &flow_control::PRIORITY_LEVEL,
-    &policy::NETWORK_POLICY,
-    &policy::POD_DISRUPTION_BUDGET,
-    &rbac::CLUSTER_ROLE_BINDING,
-    &rbac::CLUSTER_ROLE,
-    &rbac::ROLE_BINDING,
-    &rbac::ROLE,
-];
-
-/// `coordination.k8s.io/v1`, or `v1` in the core group.
-pub(crate) fn group_version(group: &str, version: &str) -> String {
-    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
-}
-
 /// What most kinds have in common; each states only where it differs.
 const USUAL: Resource = Resource {
-    group: "",
-    version: "v1",
-    kind: "",
-    plural: "",
-    singular: "",
-    short_names: &[],
-    categories: &[],
-    storage_hash: "",
+    kind: Kind::CORE,
     scope: Scope::Namespaced,
     subresources: &[],
     table: "",

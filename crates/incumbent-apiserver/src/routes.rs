@@ -22,7 +22,8 @@ use crate::protobuf;
 use crate::rbac::{Access, Decision, decide};
 use crate::request::{Place, ResourcePath, Target, Verb};
 use crate::resources::namespace::NAMESPACE;
-use crate::resources::{GROUPS, Part, Resource, STATUS, find, review};
+use crate::resources::registry::{GROUPS, find};
+use crate::resources::{Part, Resource, STATUS, review};
 use crate::selector::parse_fields;
 use crate::status::Status;
 use crate::store::Store;
@@ -154,7 +155,7 @@ fn on_resource(world: &mut World, mut call: Call, spot: &Spot) -> Result<Answer,
 
 /// A warning for clients that expect a cluster to act on such an object.
 fn only_stored(resource: &Resource) -> Option<String> {
-    let Resource { kind, only_stored, .. } = resource;
+    let (kind, only_stored) = (resource.kind.name, resource.only_stored);
     let is_stored = !only_stored.is_empty();
     is_stored.then(|| format!("this development server only stores a {kind}: {only_stored}"))
 }

@@ -361,7 +361,7 @@ mod tests {
 
     #[test]
     fn an_escaped_comma_does_not_end_a_field_term() {
-        let resource = crate::resources::find("", "v1", "configmaps").unwrap();
+        let resource = crate::resources::registry::find("", "v1", "configmaps").unwrap();
         let terms = parse_fields(r"metadata.name=a\,b,metadata.namespace!=c", resource).unwrap();
         assert_eq!(terms.len(), 2);
         assert_eq!(terms[0].value, "a,b");

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::answer::{Payload, object_json};
+use crate::answer::Payload;
 use crate::auth::{Grant, Impersonation, Tokens, User};
 use crate::certificates::Authority;
 use crate::fault::{ActiveFault, Fault, Registry};
@@ -20,8 +20,9 @@ use crate::form::Form;
 use crate::intake::Intake;
 use crate::listen::{ListenError, Listening, Transport};
 use crate::request::{Place, Query, ResourcePath, Target, Verb};
+use crate::resources::Resource;
+use crate::resources::registry::find_kind;
 use crate::resources::service_account::SERVICE_ACCOUNT;
-use crate::resources::{Resource, find_kind};
 use crate::routes::{Body, Call, World, respond};
 use crate::service::{Identity, Service};
 use crate::status::Status;
@@ -389,7 +390,7 @@ impl State {
         let call = Call { target, form, user, impersonation, body, content_type, agent, now };
         match self.respond(call)?.payload {
             Payload::Object(resource, object) => {
-                Ok(serde_json::from_slice(&object_json(resource, &object)).unwrap_or_default())
+                Ok(serde_json::from_slice(&resource.json(&object)).unwrap_or_default())
             }
             _ => Ok(Value::Null),
         }
@@ -405,10 +406,10 @@ impl State {
 
 fn collection(resource: &Resource, namespace: &str) -> Target {
     let path = ResourcePath {
-        group: resource.group.to_owned(),
-        version: resource.version.to_owned(),
+        group: resource.kind.group.to_owned(),
+        version: resource.kind.version.to_owned(),
         namespace: namespace.to_owned(),
-        plural: resource.plural.to_owned(),
+        plural: resource.kind.plural.to_owned(),
         ..ResourcePath::default()
     };
     let (path, place) = (String::new(), Place::Resource(path));

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
+use crate::cause::{Cause, summary};
+use crate::kind::{Kind, qualified};
 use crate::request::Place;
-use crate::resources::Resource;
 
 /// A refusal, as a Kubernetes `Status` object says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,16 +89,13 @@ impl Status {
     }
 
     /// Nothing is created in a namespace that is being deleted.
-    pub(crate) fn namespace_terminating(resource: &Resource, name: &str, namespace: &str) -> Self {
-        let (group, plural) = (resource.group, resource.plural);
+    pub(crate) fn namespace_terminating(kind: &Kind, name: &str, namespace: &str) -> Self {
+        let (group, plural) = (kind.group, kind.plural);
         let what = format!(
             "unable to create new content in namespace {namespace} because it is being terminated"
         );
-        let cause = Cause {
-            reason: "NamespaceTerminating",
-            message: format!("namespace {namespace} is being terminated"),
-            field: "metadata.namespace".to_owned(),
-        };
+        let message = format!("namespace {namespace} is being terminated");
+        let cause = Cause::new("NamespaceTerminating", message, "metadata.namespace");
         let details = Details {
             name: name.to_owned(),
             group: group.to_owned(),
@@ -113,9 +111,9 @@ impl Status {
         Self::new(403, "Forbidden", escape_html(&message)).with_details(Details::default())
     }
 
-    pub(crate) fn not_found(resource: &Resource, name: &str) -> Self {
-        let message = format!("{} \"{name}\" not found", resource.qualified());
-        Self::new(404, "NotFound", message).about(resource.group, resource.plural, name)
+    pub(crate) fn not_found(kind: &Kind, name: &str) -> Self {
+        let message = format!("{} \"{name}\" not found", kind.qualified());
+        Self::new(404, "NotFound", message).about(kind.group, kind.plural, name)
     }
 
     pub(crate) fn no_such_resource() -> Self {
@@ -136,19 +134,19 @@ impl Status {
     }
 
     /// `is_dying` where what is there is only waiting for its finalizers.
-    pub(crate) fn already_exists(resource: &Resource, name: &str, is_dying: bool) -> Self {
+    pub(crate) fn already_exists(kind: &Kind, name: &str, is_dying: bool) -> Self {
         let dying = if is_dying { "object is being deleted: " } else { "" };
-        let message = format!("{dying}{} \"{name}\" already exists", resource.qualified());
-        Self::new(409, "AlreadyExists", message).about(resource.group, resource.plural, name)
+        let message = format!("{dying}{} \"{name}\" already exists", kind.qualified());
+        Self::new(409, "AlreadyExists", message).about(kind.group, kind.plural, name)
     }
 
-    pub(crate) fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
-        Self::conflict_on(resource.group, resource.plural, name, why)
+    pub(crate) fn conflict(kind: &Kind, name: &str, why: &str) -> Self {
+        Self::conflict_on(kind.group, kind.plural, name, why)
     }
 
     /// A failed precondition of a delete, which upstream words with the kind.
-    pub(crate) fn kind_conflict(resource: &Resource, name: &str, why: &str) -> Self {
-        Self::conflict_on(resource.group, resource.kind, name, why)
+    pub(crate) fn kind_conflict(kind: &Kind, name: &str, why: &str) -> Self {
+        Self::conflict_on(kind.group, kind.name, name, why)
     }
 
     fn conflict_on(group: &str, what: &str, name: &str, why: &str) -> Self {
@@ -285,11 +283,8 @@ impl Status {
 
     pub(crate) fn version_in_the_future(asked: u64, current: u64) -> Self {
         let message = format!("Timeout: Too large resource version: {asked}, current: {current}");
-        let cause = Cause {
-            reason: "ResourceVersionTooLarge",
-            message: "Too large resource version".to_owned(),
-            field: String::new(),
-        };
+        let why = "Too large resource version".to_owned();
+        let cause = Cause::new("ResourceVersionTooLarge", why, "");
         let details =
             Details { causes: vec![cause], retry_after_seconds: Some(1), ..Details::default() };
         Self::new(504, "Timeout", message).with_details(details)
@@ -367,97 +362,8 @@ impl Details {
     }
 }
 
-/// One rule that one field breaks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Cause {
-    reason: &'static str,
-    message: String,
-    field: String,
-}
-
-impl Cause {
-    /// `value` is shown as JSON: a string in quotes, a number without.
-    pub(crate) fn invalid(field: impl Into<String>, value: &Value, why: &str) -> Self {
-        Self::new("FieldValueInvalid", format!("Invalid value: {value}: {why}"), field)
-    }
-
-    /// The same for a Go struct, whose members are shown in their own order.
-    pub(crate) fn invalid_struct(
-        field: impl Into<String>,
-        value: &impl Serialize,
-        why: &str,
-    ) -> Self {
-        let value = serde_json::to_string(value).unwrap_or_default();
-        Self::new("FieldValueInvalid", format!("Invalid value: {value}: {why}"), field)
-    }
-
-    pub(crate) fn required(field: impl Into<String>, why: &str) -> Self {
-        let message = match why {
-            "" => "Required value".to_owned(),
-            why => format!("Required value: {why}"),
-        };
-        Self::new("FieldValueRequired", message, field)
-    }
-
-    /// Somebody else set the field; `who` is quoted already.
-    pub(crate) fn other_manager(who: &str, path: &str) -> Self {
-        Self::new("FieldManagerConflict", format!("conflict with {who}"), path)
-    }
-
-    pub(crate) fn forbidden(field: impl Into<String>, why: &str) -> Self {
-        Self::new("FieldValueForbidden", format!("Forbidden: {why}"), field)
-    }
-
-    pub(crate) fn too_long(field: impl Into<String>, limit: usize) -> Self {
-        let message = format!("Too long: may not be more than {limit} bytes");
-        Self::new("FieldValueTooLong", message, field)
-    }
-
-    pub(crate) fn duplicate(field: impl Into<String>, value: &Value) -> Self {
-        Self::new("FieldValueDuplicate", format!("Duplicate value: {value}"), field)
-    }
-
-    pub(crate) fn unsupported(field: impl Into<String>, value: &Value, known: &[&str]) -> Self {
-        let known: Vec<String> = known.iter().map(|name| format!("{name:?}")).collect();
-        let message = format!("Unsupported value: {value}: supported values: {}", known.join(", "));
-        Self::new("FieldValueNotSupported", message, field)
-    }
-
-    fn new(reason: &'static str, message: String, field: impl Into<String>) -> Self {
-        Self { reason, message, field: field.into() }
-    }
-
-    fn to_json(&self) -> Value {
-        let mut cause = json!({"reason": self.reason, "message": self.message});
-        if !self.field.is_empty() {
-            cause["field"] = json!(self.field);
-        }
-        cause
-    }
-}
-
-/// `leases.coordination.k8s.io`, or `configmaps` in the core group.
-pub(crate) fn qualified(what: &str, group: &str) -> String {
-    if group.is_empty() { what.to_owned() } else { format!("{what}.{group}") }
-}
-
 fn quoted(subject: &str, name: &str) -> String {
     if name.is_empty() { subject.to_owned() } else { format!("{subject} \"{name}\"") }
-}
-
-/// What each says, but nothing twice.
-fn summary(causes: &[Cause]) -> String {
-    let mut each: Vec<String> = Vec::new();
-    for cause in causes {
-        let text = format!("{}: {}", cause.field, cause.message);
-        if !each.contains(&text) {
-            each.push(text);
-        }
-    }
-    match each.as_slice() {
-        [only] => only.clone(),
-        several => format!("[{}]", several.join(", ")),
-    }
 }
 
 fn escape_html(text: &str) -> String {

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::cause::Cause;
 use crate::object::{at, metadata, text};
 use crate::schema::Fields;
-use crate::status::Cause;
 
 /// What a kind allows as a name.
 #[derive(Clone, Copy, Debug)]

@@ -383,7 +383,7 @@ fn bookmark(resource: &Resource, form: Form, version: u64, annotation: Option<&s
         metadata["annotations"] = json!({annotation: "true"});
     }
     let object = json!({
-        "kind": resource.kind, "apiVersion": resource.api_version(), "metadata": metadata,
+        "kind": resource.kind.name, "apiVersion": resource.kind.api_version(), "metadata": metadata,
     });
     let object = match (form, object) {
         (Form::Metadata, Value::Object(fields)) => partial(&fields),

@@ -3,17 +3,21 @@
 use serde_json::{Value, json};
 
 use super::{METADATA, Resource, TEXTS, USUAL};
+use crate::cause::Cause;
+use crate::column::{Column, Shown};
+use crate::kind::Kind;
 use crate::schema::{Field, Fields, Shape};
-use crate::status::Cause;
-use crate::table::{Column, Shown};
 use crate::validate::{CHARACTERS, length_error};
 
 pub(crate) const CONFIG_MAP: Resource = Resource {
-    kind: "ConfigMap",
-    plural: "configmaps",
-    singular: "configmap",
-    short_names: &["cm"],
-    storage_hash: "qFsyl6wFWjQ=",
+    kind: Kind {
+        name: "ConfigMap",
+        plural: "configmaps",
+        singular: "configmap",
+        short_names: &["cm"],
+        storage_hash: "qFsyl6wFWjQ=",
+        ..Kind::CORE
+    },
     table: "configmaps",
     schema: &[
         METADATA,

@@ -6,20 +6,24 @@ use super::label_selector;
 use super::pod_template::{container_causes, default_spec, map};
 use super::types::apps::{DEPLOYMENT_SPEC, DEPLOYMENT_STATUS};
 use super::{METADATA, Part, Resource, STATUS, USUAL, begin, keep_other_part};
+use crate::cause::Cause;
+use crate::column::{Column, Shown};
+use crate::kind::Kind;
 use crate::object::{at, map_mut, metadata_mut, text_at};
 use crate::schema::{Field, Fields, Shape};
-use crate::status::Cause;
-use crate::table::{Column, Shown};
 use crate::validate::MetadataRules;
 
 pub(crate) const DEPLOYMENT: Resource = Resource {
-    group: "apps",
-    kind: "Deployment",
-    plural: "deployments",
-    singular: "deployment",
-    short_names: &["deploy"],
-    categories: &["all"],
-    storage_hash: "8aSe+NMegvE=",
+    kind: Kind {
+        group: "apps",
+        name: "Deployment",
+        plural: "deployments",
+        singular: "deployment",
+        short_names: &["deploy"],
+        categories: &["all"],
+        storage_hash: "8aSe+NMegvE=",
+        ..Kind::CORE
+    },
     subresources: &[STATUS],
     table: "deployments",
     schema: &[

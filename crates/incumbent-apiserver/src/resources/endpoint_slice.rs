@@ -6,18 +6,22 @@ use std::net::IpAddr;
 use serde_json::{Value, json};
 
 use super::{METADATA, NAMES, Resource, TEXTS, USUAL};
+use crate::cause::Cause;
+use crate::column::{Column, Shown, cell};
+use crate::kind::Kind;
 use crate::object::{at, metadata_mut, text_at};
 use crate::schema::{Field, Fields, ListMerge, Shape};
-use crate::status::Cause;
-use crate::table::{Column, Shown, cell};
 use crate::validate::MetadataRules;
 
 pub(crate) const ENDPOINT_SLICE: Resource = Resource {
-    group: "discovery.k8s.io",
-    kind: "EndpointSlice",
-    plural: "endpointslices",
-    singular: "endpointslice",
-    storage_hash: "Nx3SIv6I0mE=",
+    kind: Kind {
+        group: "discovery.k8s.io",
+        name: "EndpointSlice",
+        plural: "endpointslices",
+        singular: "endpointslice",
+        storage_hash: "Nx3SIv6I0mE=",
+        ..Kind::CORE
+    },
     table: "endpointslices",
     schema: &[
         METADATA,

@@ -3,19 +3,23 @@
 use serde_json::{Value, json};
 
 use super::{Conversion, METADATA, MissingOnUpdate, Resource, USUAL};
+use crate::cause::Cause;
+use crate::column::{Column, Shown, cell};
+use crate::kind::Kind;
 use crate::object::{at, text, text_at};
 use crate::schema::{Field, Fields, Shape, conform};
-use crate::status::Cause;
-use crate::table::{Column, Shown, cell};
 use crate::validate::MetadataRules;
 
 /// The stored form.
 pub(crate) const CORE_EVENT: Resource = Resource {
-    kind: "Event",
-    plural: "events",
-    singular: "event",
-    short_names: &["ev"],
-    storage_hash: "r2yiGXH7wu8=",
+    kind: Kind {
+        name: "Event",
+        plural: "events",
+        singular: "event",
+        short_names: &["ev"],
+        storage_hash: "r2yiGXH7wu8=",
+        ..Kind::CORE
+    },
     table: "events",
     schema: CORE_FIELDS,
     metadata_rules: MetadataRules::Once,
@@ -68,7 +72,7 @@ pub(crate) const CORE_EVENT: Resource = Resource {
 
 /// The same events as `events.k8s.io` shows them.
 pub(crate) const EVENT: Resource = Resource {
-    group: "events.k8s.io",
+    kind: Kind { group: "events.k8s.io", ..CORE_EVENT.kind },
     schema: FIELDS,
     more_selectable: &[
         ("regarding.kind", "/involvedObject/kind"),
@@ -82,7 +86,7 @@ pub(crate) const EVENT: Resource = Resource {
         ("reportingController", "/reportingComponent"),
         ("type", "/type"),
     ],
-    conversion: Some(Conversion { to_stored, from_stored }),
+    conversion: Some(Conversion { home: &CORE_EVENT, to_stored, from_stored }),
     validate,
     ..CORE_EVENT
 };
@@ -179,10 +183,11 @@ fn from_stored(stored: &Fields) -> Fields {
 fn reshape(resource: &Resource, mut fields: Fields) -> Fields {
     fields.remove("apiVersion");
     fields.remove("kind");
-    let mut fields =
-        conform(resource.kind, resource.schema, fields).map(|done| done.fields).unwrap_or_default();
-    fields.insert("apiVersion".to_owned(), resource.api_version().into());
-    fields.insert("kind".to_owned(), resource.kind.into());
+    let mut fields = conform(resource.kind.name, resource.schema, fields)
+        .map(|done| done.fields)
+        .unwrap_or_default();
+    fields.insert("apiVersion".to_owned(), resource.kind.api_version().into());
+    fields.insert("kind".to_owned(), resource.kind.name.into());
     fields
 }
 

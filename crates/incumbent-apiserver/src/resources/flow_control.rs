@@ -8,15 +8,19 @@ use super::types::flowcontrol::{
     PRIORITY_LEVEL_CONFIGURATION_STATUS,
 };
 use super::{METADATA, Resource, STATUS, Scope, USUAL, begin, keep_other_part};
+use crate::column::{Column, Shown, cell};
+use crate::kind::Kind;
 use crate::object::{at, map_mut};
 use crate::schema::{Field, Fields, Shape};
-use crate::table::{Column, Shown, cell};
 
 pub(crate) const FLOW_SCHEMA: Resource = Resource {
-    kind: "FlowSchema",
-    plural: "flowschemas",
-    singular: "flowschema",
-    storage_hash: "GJVAJZSZBIw=",
+    kind: Kind {
+        name: "FlowSchema",
+        plural: "flowschemas",
+        singular: "flowschema",
+        storage_hash: "GJVAJZSZBIw=",
+        ..USUAL_FLOW_CONTROL.kind
+    },
     table: "flowschemas",
     schema: &[
         METADATA,
@@ -68,10 +72,13 @@ pub(crate) const FLOW_SCHEMA: Resource = Resource {
 };
 
 pub(crate) const PRIORITY_LEVEL: Resource = Resource {
-    kind: "PriorityLevelConfiguration",
-    plural: "prioritylevelconfigurations",
-    singular: "prioritylevelconfiguration",
-    storage_hash: "Kir5PVfvNeI=",
+    kind: Kind {
+        name: "PriorityLevelConfiguration",
+        plural: "prioritylevelconfigurations",
+        singular: "prioritylevelconfiguration",
+        storage_hash: "Kir5PVfvNeI=",
+        ..USUAL_FLOW_CONTROL.kind
+    },
     table: "prioritylevelconfigurations",
     schema: &[
         METADATA,
@@ -151,7 +158,7 @@ pub(crate) const PRIORITY_LEVEL: Resource = Resource {
 };
 
 const USUAL_FLOW_CONTROL: Resource = Resource {
-    group: "flowcontrol.apiserver.k8s.io",
+    kind: Kind { group: "flowcontrol.apiserver.k8s.io", ..Kind::CORE },
     scope: Scope::Cluster,
     subresources: &[STATUS],
     only_stored: "no request waits because of it",

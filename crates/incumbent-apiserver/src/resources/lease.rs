@@ -3,18 +3,22 @@
 use serde_json::{Value, json};
 
 use super::{METADATA, MissingOnUpdate, Resource, USUAL, UnversionedUpdate};
+use crate::cause::Cause;
+use crate::column::{Column, Shown, age_since, cell};
+use crate::kind::Kind;
 use crate::object::{at, text_at};
 use crate::schema::{Field, Fields, Shape};
-use crate::status::Cause;
-use crate::table::{Column, Shown, age_since, cell};
 use crate::validate::{MetadataRules, qualified_name_errors};
 
 pub(crate) const LEASE: Resource = Resource {
-    group: "coordination.k8s.io",
-    kind: "Lease",
-    plural: "leases",
-    singular: "lease",
-    storage_hash: "gqkMMb/YqFM=",
+    kind: Kind {
+        group: "coordination.k8s.io",
+        name: "Lease",
+        plural: "leases",
+        singular: "lease",
+        storage_hash: "gqkMMb/YqFM=",
+        ..Kind::CORE
+    },
     table: "leases",
     schema: &[METADATA, Field::always(2, "spec", Shape::Object(SPEC))],
     metadata_rules: MetadataRules::Plain,

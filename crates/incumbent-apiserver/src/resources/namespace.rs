@@ -3,17 +3,22 @@
 use serde_json::{Value, json};
 
 use super::{Deletion, METADATA, NAMES, Part, Resource, STATUS, Scope, USUAL};
+use crate::column::{Column, Shown, cell};
+use crate::kind::Kind;
 use crate::object::{map_mut, metadata_mut, text};
+use crate::request::NAMESPACES;
 use crate::schema::{Field, Fields, Shape};
-use crate::table::{Column, Shown, cell};
 use crate::validate::{MetadataRules, NameRule};
 
 pub(crate) const NAMESPACE: Resource = Resource {
-    kind: "Namespace",
-    plural: "namespaces",
-    singular: "namespace",
-    short_names: &["ns"],
-    storage_hash: "Q3oi5N2YM8M=",
+    kind: Kind {
+        name: "Namespace",
+        plural: NAMESPACES,
+        singular: "namespace",
+        short_names: &["ns"],
+        storage_hash: "Q3oi5N2YM8M=",
+        ..Kind::CORE
+    },
     scope: Scope::Cluster,
     subresources: &[STATUS],
     table: "namespaces",

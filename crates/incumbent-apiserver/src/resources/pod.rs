@@ -5,18 +5,22 @@ use serde_json::{Value, json};
 use super::pod_template::{container_causes, default_spec};
 use super::types::core::{POD_SPEC, POD_STATUS};
 use super::{Deletion, METADATA, Part, Resource, STATUS, Subresource, USUAL, keep_other_part};
+use crate::cause::Cause;
+use crate::column::{Column, Shown, cell};
+use crate::kind::Kind;
 use crate::object::{at, map_mut, metadata_mut};
 use crate::schema::{Field, Fields, Shape};
-use crate::status::Cause;
-use crate::table::{Column, Shown, cell};
 
 pub(crate) const POD: Resource = Resource {
-    kind: "Pod",
-    plural: "pods",
-    singular: "pod",
-    short_names: &["po"],
-    categories: &["all"],
-    storage_hash: "xPOwRZ+Yhw8=",
+    kind: Kind {
+        name: "Pod",
+        plural: "pods",
+        singular: "pod",
+        short_names: &["po"],
+        categories: &["all"],
+        storage_hash: "xPOwRZ+Yhw8=",
+        ..Kind::CORE
+    },
     subresources: &[
         Subresource {
             name: "eviction",

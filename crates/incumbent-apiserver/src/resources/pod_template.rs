@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::cause::Cause;
 use crate::schema::Fields;
-use crate::status::Cause;
 use crate::validate::{NameRule, name_errors};
 
 /// What upstream's defaulting fills into a spec.

@@ -8,19 +8,23 @@ use super::pod_template::maps;
 use super::types::networking::NETWORK_POLICY_SPEC;
 use super::types::policy::{POD_DISRUPTION_BUDGET_SPEC, POD_DISRUPTION_BUDGET_STATUS};
 use super::{METADATA, Resource, STATUS, USUAL, begin, begin_without_status, keep_other_part};
+use crate::cause::Cause;
+use crate::column::{Column, Shown};
+use crate::kind::Kind;
 use crate::object::{at, map_mut};
 use crate::schema::{Field, Fields, Shape};
-use crate::status::Cause;
-use crate::table::{Column, Shown};
 use crate::validate::MetadataRules;
 
 pub(crate) const POD_DISRUPTION_BUDGET: Resource = Resource {
-    group: "policy",
-    kind: "PodDisruptionBudget",
-    plural: "poddisruptionbudgets",
-    singular: "poddisruptionbudget",
-    short_names: &["pdb"],
-    storage_hash: "EVWiDmWqyJw=",
+    kind: Kind {
+        group: "policy",
+        name: "PodDisruptionBudget",
+        plural: "poddisruptionbudgets",
+        singular: "poddisruptionbudget",
+        short_names: &["pdb"],
+        storage_hash: "EVWiDmWqyJw=",
+        ..Kind::CORE
+    },
     subresources: &[STATUS],
     table: "poddisruptionbudgets",
     schema: &[
@@ -56,12 +60,15 @@ pub(crate) const POD_DISRUPTION_BUDGET: Resource = Resource {
 };
 
 pub(crate) const NETWORK_POLICY: Resource = Resource {
-    group: "networking.k8s.io",
-    kind: "NetworkPolicy",
-    plural: "networkpolicies",
-    singular: "networkpolicy",
-    short_names: &["netpol"],
-    storage_hash: "YpfwF18m1G8=",
+    kind: Kind {
+        group: "networking.k8s.io",
+        name: "NetworkPolicy",
+        plural: "networkpolicies",
+        singular: "networkpolicy",
+        short_names: &["netpol"],
+        storage_hash: "YpfwF18m1G8=",
+        ..Kind::CORE
+    },
     table: "networkpolicies",
     schema: &[METADATA, Field::always(2, "spec", Shape::Object(NETWORK_POLICY_SPEC))],
     metadata_rules: MetadataRules::CoreChange,

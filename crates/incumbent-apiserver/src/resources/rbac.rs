@@ -3,19 +3,23 @@
 use serde_json::{Value, json};
 
 use super::{METADATA, MissingOnUpdate, NAMES, Resource, Scope, USUAL};
+use crate::cause::Cause;
+use crate::column::{Column, Shown};
+use crate::kind::Kind;
 use crate::object::{map_mut, text_at};
 use crate::schema::{Field, Fields, ListMerge, Shape};
-use crate::status::Cause;
-use crate::table::{Column, Shown};
 use crate::validate::{MetadataRules, NameRule};
 
 pub(crate) const GROUP: &str = "rbac.authorization.k8s.io";
 
 pub(crate) const ROLE: Resource = Resource {
-    kind: "Role",
-    plural: "roles",
-    singular: "role",
-    storage_hash: "7FuwZcIIItM=",
+    kind: Kind {
+        name: "Role",
+        plural: "roles",
+        singular: "role",
+        storage_hash: "7FuwZcIIItM=",
+        ..USUAL_RBAC.kind
+    },
     table: "roles",
     schema: &[METADATA, RULES],
     validate: validate_role,
@@ -23,10 +27,13 @@ pub(crate) const ROLE: Resource = Resource {
 };
 
 pub(crate) const CLUSTER_ROLE: Resource = Resource {
-    kind: "ClusterRole",
-    plural: "clusterroles",
-    singular: "clusterrole",
-    storage_hash: "bYE5ZWDrJ44=",
+    kind: Kind {
+        name: "ClusterRole",
+        plural: "clusterroles",
+        singular: "clusterrole",
+        storage_hash: "bYE5ZWDrJ44=",
+        ..USUAL_RBAC.kind
+    },
     scope: Scope::Cluster,
     table: "clusterroles",
     schema: &[METADATA, RULES, Field::any(3, "aggregationRule")],
@@ -35,26 +42,32 @@ pub(crate) const CLUSTER_ROLE: Resource = Resource {
 };
 
 pub(crate) const ROLE_BINDING: Resource = Resource {
-    kind: "RoleBinding",
-    plural: "rolebindings",
-    singular: "rolebinding",
-    storage_hash: "eGsCzGH6b1g=",
+    kind: Kind {
+        name: "RoleBinding",
+        plural: "rolebindings",
+        singular: "rolebinding",
+        storage_hash: "eGsCzGH6b1g=",
+        ..USUAL_BINDING.kind
+    },
     table: "rolebindings",
     ..USUAL_BINDING
 };
 
 pub(crate) const CLUSTER_ROLE_BINDING: Resource = Resource {
-    kind: "ClusterRoleBinding",
-    plural: "clusterrolebindings",
-    singular: "clusterrolebinding",
-    storage_hash: "48tpQ8gZHFc=",
+    kind: Kind {
+        name: "ClusterRoleBinding",
+        plural: "clusterrolebindings",
+        singular: "clusterrolebinding",
+        storage_hash: "48tpQ8gZHFc=",
+        ..USUAL_BINDING.kind
+    },
     scope: Scope::Cluster,
     table: "clusterrolebindings",
     ..USUAL_BINDING
 };
 
 const USUAL_RBAC: Resource = Resource {
-    group: GROUP,
+    kind: Kind { group: GROUP, ..Kind::CORE },
     name_rule: NameRule::PathSegment,
     metadata_rules: MetadataRules::CoreLast,
     missing_on_update: MissingOnUpdate::Create,
@@ -130,7 +143,7 @@ fn validate_role(fields: &Fields, _old: Option<&Fields>) -> Vec<Cause> {
             is_empty(name).then(|| Cause::required(format!("rules[{index}].{name}"), why))
         };
         causes.extend(require("verbs", "verbs must contain at least one value"));
-        let is_namespaced = text_at(fields, "/kind") == ROLE.kind;
+        let is_namespaced = text_at(fields, "/kind") == ROLE.kind.name;
         if is_namespaced && !is_empty("nonResourceURLs") {
             let why = "namespaced rules cannot apply to non-resource URLs";
             let field = format!("rules[{index}].nonResourceURLs");
@@ -146,7 +159,7 @@ fn validate_role(fields: &Fields, _old: Option<&Fields>) -> Vec<Cause> {
 
 fn validate_binding(fields: &Fields, old: Option<&Fields>) -> Vec<Cause> {
     let mut causes = Vec::new();
-    let is_cluster = text_at(fields, "/kind") == CLUSTER_ROLE_BINDING.kind;
+    let is_cluster = text_at(fields, "/kind") == CLUSTER_ROLE_BINDING.kind.name;
     let known: &[&str] = if is_cluster { &["ClusterRole"] } else { &["ClusterRole", "Role"] };
     let group = text_at(fields, "/roleRef/apiGroup");
     if group != GROUP {

@@ -1,68 +1,86 @@
 //! Questions that are answered and not stored: who am I, may I, a token please.
 
-use crate::schema::{Field, ListMerge, Shape};
-
 use super::{METADATA, NAMES};
+use crate::kind::Kind;
+use crate::schema::{Field, ListMerge, Shape};
 
 /// A kind that one can only create.
 #[derive(Debug)]
 pub(crate) struct Review {
-    pub(crate) group: &'static str,
-    pub(crate) kind: &'static str,
-    pub(crate) plural: &'static str,
-    pub(crate) singular: &'static str,
+    pub(crate) kind: Kind,
     pub(crate) schema: &'static [Field],
 }
 
 /// The review under this path, if there is one.
 pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static Review> {
-    let wanted = |review: &&Review| review.group == group && review.plural == plural;
-    REVIEWS.iter().find(wanted).filter(|_| version == "v1")
+    let is_wanted = |review: &&Review| {
+        let kind = &review.kind;
+        kind.group == group && kind.version == version && kind.plural == plural
+    };
+    REVIEWS.iter().find(is_wanted)
 }
 
 pub(crate) const REVIEWS: &[Review] = &[
     Review {
-        group: "authentication.k8s.io",
-        kind: "SelfSubjectReview",
-        plural: "selfsubjectreviews",
-        singular: "selfsubjectreview",
+        kind: Kind {
+            group: "authentication.k8s.io",
+            name: "SelfSubjectReview",
+            plural: "selfsubjectreviews",
+            singular: "selfsubjectreview",
+            ..Kind::CORE
+        },
         schema: &[METADATA],
     },
     Review {
-        group: "authentication.k8s.io",
-        kind: "TokenReview",
-        plural: "tokenreviews",
-        singular: "tokenreview",
+        kind: Kind {
+            group: "authentication.k8s.io",
+            name: "TokenReview",
+            plural: "tokenreviews",
+            singular: "tokenreview",
+            ..Kind::CORE
+        },
         schema: &[METADATA, Field::always(2, "spec", Shape::Object(TOKEN_REVIEW_SPEC))],
     },
     Review {
-        group: "authorization.k8s.io",
-        kind: "SelfSubjectAccessReview",
-        plural: "selfsubjectaccessreviews",
-        singular: "selfsubjectaccessreview",
+        kind: Kind {
+            group: "authorization.k8s.io",
+            name: "SelfSubjectAccessReview",
+            plural: "selfsubjectaccessreviews",
+            singular: "selfsubjectaccessreview",
+            ..Kind::CORE
+        },
         schema: &[METADATA, Field::always(2, "spec", Shape::Object(SELF_ACCESS_SPEC))],
     },
     Review {
-        group: "authorization.k8s.io",
-        kind: "SelfSubjectRulesReview",
-        plural: "selfsubjectrulesreviews",
-        singular: "selfsubjectrulesreview",
+        kind: Kind {
+            group: "authorization.k8s.io",
+            name: "SelfSubjectRulesReview",
+            plural: "selfsubjectrulesreviews",
+            singular: "selfsubjectrulesreview",
+            ..Kind::CORE
+        },
         schema: &[
             METADATA,
             Field::always(2, "spec", Shape::Object(&[Field::string(1, "namespace")])),
         ],
     },
     Review {
-        group: "authorization.k8s.io",
-        kind: "SubjectAccessReview",
-        plural: "subjectaccessreviews",
-        singular: "subjectaccessreview",
+        kind: Kind {
+            group: "authorization.k8s.io",
+            name: "SubjectAccessReview",
+            plural: "subjectaccessreviews",
+            singular: "subjectaccessreview",
+            ..Kind::CORE
+        },
         schema: &[METADATA, Field::always(2, "spec", Shape::Object(ACCESS_SPEC))],
     },
 ];
 
-pub(crate) const TOKEN_REQUEST: &[Field] =
-    &[METADATA, Field::always(2, "spec", Shape::Object(TOKEN_REQUEST_SPEC))];
+/// Asked for below a service account, and so not found by its plural.
+pub(crate) const TOKEN_REQUEST: Review = Review {
+    kind: Kind { group: "authentication.k8s.io", name: "TokenRequest", ..Kind::CORE },
+    schema: &[METADATA, Field::always(2, "spec", Shape::Object(TOKEN_REQUEST_SPEC))],
+};
 
 const TOKEN_REQUEST_SPEC: &[Field] = &[
     Field::always(1, "audiences", NAMES),

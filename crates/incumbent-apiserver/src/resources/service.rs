@@ -6,19 +6,23 @@ use super::label_selector;
 use super::pod_template::maps;
 use super::types::core::{SERVICE_SPEC, SERVICE_STATUS};
 use super::{Deletion, METADATA, Part, Resource, STATUS, USUAL};
+use crate::cause::Cause;
+use crate::column::{Column, Shown, cell};
+use crate::kind::Kind;
 use crate::object::{at, map_mut, text_at};
 use crate::schema::{Field, Fields, Shape};
-use crate::status::Cause;
-use crate::table::{Column, Shown, cell};
 use crate::validate::NameRule;
 
 pub(crate) const SERVICE: Resource = Resource {
-    kind: "Service",
-    plural: "services",
-    singular: "service",
-    short_names: &["svc"],
-    categories: &["all"],
-    storage_hash: "0/CO1lhkEBI=",
+    kind: Kind {
+        name: "Service",
+        plural: "services",
+        singular: "service",
+        short_names: &["svc"],
+        categories: &["all"],
+        storage_hash: "0/CO1lhkEBI=",
+        ..Kind::CORE
+    },
     subresources: &[STATUS],
     table: "services",
     schema: &[

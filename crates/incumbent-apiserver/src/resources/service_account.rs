@@ -2,14 +2,18 @@
 
 use super::event::REFERENCE;
 use super::{Deletion, METADATA, Resource, Subresource, USUAL};
+use crate::kind::Kind;
 use crate::schema::{Field, ListMerge, Shape};
 
 pub(crate) const SERVICE_ACCOUNT: Resource = Resource {
-    kind: "ServiceAccount",
-    plural: "serviceaccounts",
-    singular: "serviceaccount",
-    short_names: &["sa"],
-    storage_hash: "pbx9ZvyFpBE=",
+    kind: Kind {
+        name: "ServiceAccount",
+        plural: "serviceaccounts",
+        singular: "serviceaccount",
+        short_names: &["sa"],
+        storage_hash: "pbx9ZvyFpBE=",
+        ..Kind::CORE
+    },
     subresources: &[Subresource {
         name: "token",
         shows: Some(("authentication.k8s.io", "v1", "TokenRequest")),

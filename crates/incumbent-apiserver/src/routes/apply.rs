@@ -5,16 +5,18 @@ use serde_json::Value;
 use super::body::{APPLY_PATCH, Body, check_kind};
 use super::options::{dry_run, writer};
 use super::read::existing;
-use super::write::{add, check_name, check_namespace, replace, stored, wrong_uid};
+use super::write::{add, check_name, check_namespace, replace, wrong_uid};
 use super::{Call, Spot, World, authorize_as, last_applied};
 use crate::answer::Answer;
+use crate::cause::Cause;
 use crate::fieldset::{FieldSet, compare, meant_by, merge, prune};
 use crate::managed::{Applied, Operation, before_and_after, encode, managers};
 use crate::object::{at, metadata_mut, text, text_at};
 use crate::request::Verb;
-use crate::resources::{Part, Resource, find_kind};
+use crate::resources::registry::find_kind;
+use crate::resources::{Part, Resource};
 use crate::schema::{Fields, Shape, Words, found};
-use crate::status::{Cause, Status};
+use crate::status::Status;
 use crate::typed::misfits;
 
 /// Whether a patch is one of these.
@@ -47,12 +49,12 @@ pub(super) fn apply(
     check_namespace(&applied, spot)?;
     let uid = text(&applied, "uid").to_owned();
     let subject = subject(&applied, resource);
-    let (applied, home) = (stored(resource, applied), resource.home());
+    let (applied, home) = (resource.stored(applied), resource.home());
     let meant = meant_by(home.schema, &applied).without_parts(writer.other_parts);
     writer.applied = Some(Applied { fields: meant.clone(), changes: None, is_idle: false });
     let Ok(current) = current else {
         if part != Part::Main {
-            return Err(Status::not_found(resource, spot.name()));
+            return Err(Status::not_found(&resource.kind, spot.name()));
         }
         if !uid.is_empty() {
             return Err(no_such_uid(spot, &uid));
@@ -123,14 +125,14 @@ fn decode(body: Body, spot: &Spot) -> Result<Fields, Status> {
         let what = group_version_kind(version, kind);
         return Err(Status::bad_request(format!("invalid object type: {what}")));
     }
-    if version != resource.api_version() {
+    if version != resource.kind.api_version() {
         return Err(Status::bad_request(format!(
             "Incorrect version specified in apply patch. Specified patch version: {version}, \
              expected: {}",
-            resource.api_version()
+            resource.kind.api_version()
         )));
     }
-    check_kind(&fields, resource.group, resource.version, resource.kind)?;
+    check_kind(&fields, &resource.kind)?;
     if at(&fields, "/metadata/managedFields").is_some_and(|given| !given.is_null()) {
         return Err(Status::bad_request("metadata.managedFields must be nil"));
     }
@@ -145,7 +147,7 @@ fn decode(body: Body, spot: &Spot) -> Result<Fields, Status> {
 
 /// As upstream names what is applied.
 fn subject(applied: &Fields, resource: &Resource) -> String {
-    let kind = group_version_kind(&resource.api_version(), resource.kind);
+    let kind = group_version_kind(&resource.kind.api_version(), resource.kind.name);
     format!("{}/{}; {kind}", text(applied, "namespace"), text(applied, "name"))
 }
 
@@ -156,7 +158,7 @@ fn group_version_kind(api_version: &str, kind: &str) -> String {
 
 fn conform(resource: &Resource, fields: Fields, subject: &str) -> Result<Fields, Status> {
     let conformed = resource.conform(Words::Unstructured, fields).map_err(|why| {
-        let kind = group_version_kind(&resource.api_version(), resource.kind);
+        let kind = group_version_kind(&resource.kind.api_version(), resource.kind.name);
         Status::raw(format!(
             "failed to convert new object ({subject}) to proper version: unable to convert \
              unstructured object to {kind}: {why}"
@@ -170,5 +172,5 @@ fn no_such_uid(spot: &Spot, uid: &str) -> Status {
     let why = format!(
         "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
     );
-    Status::conflict(spot.resource, spot.name(), &why)
+    Status::conflict(&spot.resource.kind, spot.name(), &why)
 }

@@ -3,10 +3,13 @@
 use serde_json::Value;
 
 use super::options::FieldValidation;
+use crate::kind::Kind;
 use crate::object::text_at;
 use crate::protobuf;
-use crate::resources::{Resource, find_kind};
-use crate::schema::{Conformed, Field, Fields, Words, conform};
+use crate::resources::Resource;
+use crate::resources::registry::find_kind;
+use crate::resources::review::Review;
+use crate::schema::{Conformed, Fields, Words, conform};
 use crate::status::Status;
 use crate::yaml;
 
@@ -83,26 +86,23 @@ pub(super) fn decode_object(
     resource: &Resource,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
-    let fields = object(body, resource.kind)?;
-    check_kind(&fields, resource.group, resource.version, resource.kind)?;
-    let subject = subject(&resource.api_version(), resource.kind);
+    let fields = object(body, resource.kind.name)?;
+    check_kind(&fields, &resource.kind)?;
+    let subject = subject(&resource.kind.api_version(), resource.kind.name);
     let refuse = |why| Status::bad_request(format!("{subject}: {why}"));
     let conformed = resource.conform(Words::Json, fields).map_err(refuse)?;
     strict(conformed, validation).map_err(refuse)
 }
 
 /// Reads an object that is never stored.
-pub(super) fn decode_review(
-    body: Body,
-    (group, kind): (&str, &str),
-    schema: &[Field],
-) -> Result<Fields, Status> {
-    let mut fields = object(body, kind)?;
-    check_kind(&fields, group, "v1", kind)?;
+pub(super) fn decode_review(body: Body, review: &Review) -> Result<Fields, Status> {
+    let kind = &review.kind;
+    let mut fields = object(body, kind.name)?;
+    check_kind(&fields, kind)?;
     fields.remove("apiVersion");
     fields.remove("kind");
-    let subject = subject(&format!("{group}/v1"), kind);
-    let conformed = conform(kind, schema, fields);
+    let subject = subject(&kind.api_version(), kind.name);
+    let conformed = conform(kind.name, review.schema, fields);
     let conformed = conformed.map_err(|why| Status::bad_request(format!("{subject}: {why}")))?;
     Ok(conformed.fields)
 }
@@ -145,27 +145,22 @@ fn object(body: Body, kind: &str) -> Result<Fields, Status> {
 }
 
 /// What is left out is taken for what was meant.
-pub(super) fn check_kind(
-    fields: &Fields,
-    group: &str,
-    version: &str,
-    wanted: &str,
-) -> Result<(), Status> {
-    let wanted_version = crate::resources::group_version(group, version);
+pub(super) fn check_kind(fields: &Fields, wanted: &Kind) -> Result<(), Status> {
+    let (wanted_version, wanted_name) = (wanted.api_version(), wanted.name);
     let given = |name: &str| match text_at(fields, name) {
         "" => None,
         text => Some(text.to_owned()),
     };
     let api_version = given("/apiVersion").unwrap_or_else(|| wanted_version.clone());
-    let kind = given("/kind").unwrap_or_else(|| wanted.to_owned());
-    if api_version == wanted_version && kind == wanted {
+    let kind = given("/kind").unwrap_or_else(|| wanted_name.to_owned());
+    if api_version == wanted_version && kind == wanted_name {
         return Ok(());
     }
     let is_known = find_kind(&api_version, &kind).is_some()
         || (api_version == "v1" && CORE_KINDS.contains(&kind.as_str()));
     let why = if is_known {
-        let (from, to) = (last_part(&api_version), internal_group(group));
-        format!("converting ({from}.{kind}) to ({to}.{wanted}): unknown conversion")
+        let (from, to) = (last_part(&api_version), internal_group(wanted.group));
+        format!("converting ({from}.{kind}) to ({to}.{wanted_name}): unknown conversion")
     } else {
         format!(
             "no kind {kind:?} is registered for version {api_version:?} in scheme \
@@ -174,7 +169,7 @@ pub(super) fn check_kind(
     };
     let version = last_part(&api_version);
     Err(Status::bad_request(format!(
-        "{kind} in version {version:?} cannot be handled as a {wanted}: {why}"
+        "{kind} in version {version:?} cannot be handled as a {wanted_name}: {why}"
     )))
 }
 

@@ -10,11 +10,13 @@ use super::options::{DryRun, check_list_options, dry_run, selection};
 use super::read::{existing, selected};
 use super::write::{MODIFIED, commit};
 use super::{Call, Spot, World};
-use crate::answer::{Answer, List};
+use crate::answer::Answer;
+use crate::list::List;
 use crate::object::{Object, at, map_mut, metadata_mut, text_at};
 use crate::request::Verb;
 use crate::resources::namespace::PERMANENT;
-use crate::resources::{Deletion, RESOURCES, Resource};
+use crate::resources::registry::RESOURCES;
+use crate::resources::{Deletion, Resource};
 use crate::schema::{Field, Fields, Shape, conform};
 use crate::status::Status;
 use crate::store::Store;
@@ -124,7 +126,7 @@ fn delete_gracefully(
     let marked = marked(object, now, grace);
     let shown = store
         .replace(resource.table, object.version(), marked)
-        .map_err(|_| Status::conflict(resource, object.name(), MODIFIED))?;
+        .map_err(|_| Status::conflict(&resource.kind, object.name(), MODIFIED))?;
     if grace > 0 || has_finalizers {
         return Ok((Outcome::Pending, shown));
     }
@@ -141,14 +143,14 @@ fn delete_namespace(
     let name = namespace.name();
     if PERMANENT.contains(&name) {
         let why = "this namespace may not be deleted";
-        return Err(Status::forbidden(resource.group, resource.plural, name, why));
+        return Err(Status::forbidden(resource.kind.group, resource.kind.plural, name, why));
     }
     let mut marked = marked(namespace, now, 0);
     metadata_mut(&mut marked).remove("deletionGracePeriodSeconds");
     marked.insert("status".to_owned(), json!({"phase": "Terminating"}));
     let shown = store
         .replace(resource.table, namespace.version(), marked)
-        .map_err(|_| Status::conflict(resource, name, MODIFIED))?;
+        .map_err(|_| Status::conflict(&resource.kind, name, MODIFIED))?;
     // Two resources may show one table; the second then finds it empty.
     for inner in RESOURCES.iter().filter(|inner| inner.is_namespaced()) {
         let inside: Vec<_> = store.objects(inner.table, Some(name)).cloned().collect();
@@ -167,7 +169,7 @@ fn remove(store: &mut Store, resource: &Resource, object: &Object) -> Result<(),
     store
         .remove(resource.table, object.namespace(), object.name(), object.version())
         .map(drop)
-        .map_err(|_| Status::conflict(resource, object.name(), MODIFIED))
+        .map_err(|_| Status::conflict(&resource.kind, object.name(), MODIFIED))
 }
 
 fn marked(object: &Object, now: Timestamp, grace: i64) -> Fields {
@@ -191,10 +193,10 @@ fn is_shown(resource: &Resource) -> bool {
 fn success(resource: &Resource, object: &Object) -> Value {
     let mut status = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
-        "details": {"name": object.name(), "kind": resource.plural, "uid": object.uid()},
+        "details": {"name": object.name(), "kind": resource.kind.plural, "uid": object.uid()},
     });
-    if !resource.group.is_empty() {
-        status["details"]["group"] = json!(resource.group);
+    if !resource.kind.group.is_empty() {
+        status["details"]["group"] = json!(resource.kind.group);
     }
     status
 }
@@ -252,7 +254,7 @@ impl Options {
     }
 
     fn check_preconditions(&self, spot: &Spot, object: &Object) -> Result<(), Status> {
-        let refuse = |why: &str| Err(Status::kind_conflict(spot.resource, spot.name(), why));
+        let refuse = |why: &str| Err(Status::kind_conflict(&spot.resource.kind, spot.name(), why));
         let found = object.uid();
         if let Some(uid) = self.uid.as_deref().filter(|uid| *uid != found) {
             return refuse(&format!(

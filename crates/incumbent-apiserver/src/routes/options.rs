@@ -5,13 +5,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::{Call, Spot};
+use crate::cause::Cause;
 use crate::fieldset::FieldSet;
 use crate::managed::{ManagerId, Operation, Writer};
 use crate::request::Query;
 use crate::resources::{Part, Resource, STATUS};
 use crate::schema::illegal_base64;
 use crate::selector::{Selection, parse_fields, parse_labels};
-use crate::status::{Cause, Status};
+use crate::status::Status;
 
 /// Whether a write is only tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +90,7 @@ pub(super) fn writer(call: &Call, spot: &Spot, part: Part, kind: &str) -> Result
         name,
         operation: Operation::Update,
         // Fields are owned under the names that they are stored with.
-        api_version: resource.home().api_version(),
+        api_version: resource.home().kind.api_version(),
         subresource: if part == Part::Status { STATUS.name.to_owned() } else { String::new() },
     };
     let other_parts: &[&str] = match part {

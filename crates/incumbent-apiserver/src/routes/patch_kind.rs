@@ -4,13 +4,13 @@ use serde_json::{Value, json};
 
 use super::body::{Decoded, check_kind, strict};
 use super::options::FieldValidation;
-use super::write::shown;
+use crate::cause::Cause;
 use crate::json_patch::{self, JsonPatchError};
 use crate::object::Object;
 use crate::patch;
 use crate::resources::Resource;
 use crate::schema::{self, Fields, Words};
-use crate::status::{Cause, Status};
+use crate::status::Status;
 use crate::typed::go_text;
 
 /// The kinds of patch that say what to change.
@@ -44,13 +44,13 @@ impl PatchKind {
             Self::Strategic => (Words::Unstructured, Some(go_text(&patch))),
             Self::Merge | Self::Json => (Words::Json, None),
         };
-        let patched = self.apply(resource, shown(resource, current), patch)?;
+        let patched = self.apply(resource, resource.shown(current), patch)?;
         let document = patch_shown.unwrap_or_else(|| patched.to_string());
         let misfit = |why: &str| misfit(&document, why);
         match patched {
             Value::Object(fields) => {
                 if words == Words::Json {
-                    check_kind(&fields, resource.group, resource.version, resource.kind)
+                    check_kind(&fields, &resource.kind)
                         .map_err(|status| misfit(status.message()))?;
                 }
                 let conformed = resource.conform(words, fields).map_err(|why| misfit(&why))?;

@@ -7,7 +7,8 @@ use super::options::{
     version,
 };
 use super::{Call, Spot, World};
-use crate::answer::{Answer, Bookmarks, List, NextPage, WatchStart};
+use crate::answer::{Answer, Bookmarks, WatchStart};
+use crate::list::{List, NextPage};
 use crate::object::Object;
 use crate::request::Query;
 use crate::selector::Selection;
@@ -23,7 +24,7 @@ pub(super) fn get(world: &World, call: &Call, spot: &Spot) -> Result<Answer, Sta
 pub(super) fn existing<'a>(store: &'a Store, spot: &Spot) -> Result<&'a Arc<Object>, Status> {
     store
         .object(spot.resource.table, spot.namespace(), spot.name())
-        .ok_or_else(|| Status::not_found(spot.resource, spot.name()))
+        .ok_or_else(|| Status::not_found(&spot.resource.kind, spot.name()))
 }
 
 pub(super) fn list(world: &World, call: &Call, spot: &Spot) -> Result<Answer, Status> {

@@ -8,12 +8,13 @@ use super::read::existing;
 use super::{Call, Spot, World};
 use crate::answer::Answer;
 use crate::auth::{Grant, User};
+use crate::cause::Cause;
 use crate::object::{at, map_mut, text_at};
 use crate::rbac::{Access, Decision, decide, rules};
 use crate::request::Verb;
 use crate::resources::review::{Review, TOKEN_REQUEST};
 use crate::schema::Fields;
-use crate::status::{Cause, Status};
+use crate::status::Status;
 use crate::store::Store;
 use crate::time;
 
@@ -26,9 +27,8 @@ pub(super) fn respond(
         return Err(Status::method_not_allowed());
     }
     call.require_known_type()?;
-    let (group, kind) = (review.group, review.kind);
-    let fields = decode_review(call.body.take(), (group, kind), review.schema)?;
-    let (metadata, status) = match kind {
+    let fields = decode_review(call.body.take(), review)?;
+    let (metadata, status) = match review.kind.name {
         "SelfSubjectReview" => {
             let metadata = json!({"creationTimestamp": time::seconds(call.now)});
             (metadata, json!({"userInfo": user_info(&call.user)}))
@@ -41,9 +41,9 @@ pub(super) fn respond(
         }
         _ => (json!({}), access_review(&world.store, &call.user, &fields)?),
     };
-    let api_version = format!("{group}/v1");
     let mut answer = json!({
-        "kind": kind, "apiVersion": api_version, "metadata": metadata, "status": status,
+        "kind": review.kind.name, "apiVersion": review.kind.api_version(), "metadata": metadata,
+        "status": status,
     });
     if let Some(spec) = fields.get("spec") {
         answer["spec"] = spec.clone();
@@ -58,7 +58,7 @@ pub(super) fn token(world: &mut World, call: &mut Call, spot: &Spot) -> Result<A
         return Err(Status::method_not_allowed());
     }
     call.require_known_type()?;
-    let mut fields = decode_review(call.body.take(), (GROUP, "TokenRequest"), TOKEN_REQUEST)?;
+    let mut fields = decode_review(call.body.take(), &TOKEN_REQUEST)?;
     let account = existing(&world.store, spot)?.clone();
     let spec = map_mut(&mut fields, "spec");
     let seconds = spec.get("expirationSeconds").and_then(Value::as_i64).unwrap_or(3600);

@@ -10,13 +10,14 @@ use super::patch_kind::PatchKind;
 use super::read::existing;
 use super::{Call, Spot, World, authorize_as};
 use crate::answer::Answer;
+use crate::cause::Cause;
 use crate::managed::Writer;
 use crate::object::{Object, at, metadata_mut, text};
 use crate::request::Verb;
 use crate::resources::namespace::NAMESPACE;
 use crate::resources::{MissingOnUpdate, Part, Resource, UnversionedUpdate};
 use crate::schema::Fields;
-use crate::status::{Cause, Status};
+use crate::status::Status;
 use crate::store::{Refused, Store};
 use crate::{random, rbac, time, validate};
 
@@ -155,7 +156,7 @@ pub(super) fn add(
     is_versioned: bool,
 ) -> Result<Arc<Object>, Status> {
     let resource = spot.resource;
-    let mut fields = stored(resource, fields);
+    let mut fields = resource.stored(fields);
     enter_namespace(&world.store, &mut fields, spot)?;
     let name = new_name(&world.store, resource, &fields);
     check_namespace_lives(&world.store, resource, &fields)?;
@@ -174,7 +175,7 @@ pub(super) fn add(
     let name = text(&fields, "name").to_owned();
     let there = world.store.object(resource.table, spot.namespace(), &name).cloned();
     let is_dying = there.as_ref().is_some_and(|there| there.is_dying());
-    let exists = || Status::already_exists(resource, &name, is_dying);
+    let exists = || Status::already_exists(&resource.kind, &name, is_dying);
     match dry {
         DryRun::No if is_versioned => {
             Err(Status::raw("resourceVersion should not be set on objects to be created"))
@@ -199,7 +200,7 @@ pub(super) fn replace(
     dry: DryRun,
 ) -> Result<Arc<Object>, Status> {
     let resource = spot.resource;
-    let mut fields = stored(resource, fields);
+    let mut fields = resource.stored(fields);
     enter_namespace(&world.store, &mut fields, spot)?;
     let version = parse_version(text(&fields, "resourceVersion"))?;
     if version == 0 && resource.unversioned_update == UnversionedUpdate::Refuse {
@@ -208,10 +209,15 @@ pub(super) fn replace(
             &json!(0),
             "must be specified for an update",
         );
-        return Err(Status::invalid(resource.group, resource.plural, spot.name(), vec![cause]));
+        return Err(Status::invalid(
+            resource.kind.group,
+            resource.kind.plural,
+            spot.name(),
+            vec![cause],
+        ));
     }
     if version != 0 && version != current.version() {
-        return Err(Status::conflict(resource, spot.name(), MODIFIED));
+        return Err(Status::conflict(&resource.kind, spot.name(), MODIFIED));
     }
     keep_what_the_server_decides(&mut fields, current.fields());
     (resource.prepare_update)(&mut fields, current.fields(), part);
@@ -274,8 +280,8 @@ pub(super) fn commit(
         store.replace(resource.table, based_on, fields)
     };
     outcome.map_err(|refused| match refused {
-        Refused::Missing => Status::not_found(resource, name),
-        Refused::Exists | Refused::Changed => Status::conflict(resource, name, MODIFIED),
+        Refused::Missing => Status::not_found(&resource.kind, name),
+        Refused::Exists | Refused::Changed => Status::conflict(&resource.kind, name, MODIFIED),
     })
 }
 
@@ -283,20 +289,6 @@ fn decode(call: &mut Call, resource: &Resource, options: &str) -> Result<Decoded
     call.require_known_type()?;
     let validation = field_validation(&call.target.query, options)?;
     decode_object(call.body.take(), resource, validation)
-}
-
-pub(super) fn stored(resource: &Resource, fields: Fields) -> Fields {
-    match resource.conversion {
-        None => fields,
-        Some(conversion) => (conversion.to_stored)(fields),
-    }
-}
-
-pub(super) fn shown(resource: &Resource, object: &Object) -> Fields {
-    match resource.conversion {
-        None => object.fields().clone(),
-        Some(conversion) => (conversion.from_stored)(object.fields()),
-    }
 }
 
 pub(super) fn check_name(fields: &Fields, spot: &Spot) -> Result<(), Status> {
@@ -330,7 +322,7 @@ fn enter_namespace(store: &Store, fields: &mut Fields, spot: &Spot) -> Result<()
     metadata.insert("namespace".to_owned(), namespace.into());
     match store.object(NAMESPACE.table, "", namespace) {
         Some(_) => Ok(()),
-        None => Err(Status::not_found(&NAMESPACE, namespace)),
+        None => Err(Status::not_found(&NAMESPACE.kind, namespace)),
     }
 }
 
@@ -343,7 +335,7 @@ fn check_namespace_lives(
     let namespace = text(fields, "namespace");
     match store.object(NAMESPACE.table, "", namespace) {
         Some(found) if found.is_dying() => {
-            Err(Status::namespace_terminating(resource, text(fields, "name"), namespace))
+            Err(Status::namespace_terminating(&resource.kind, text(fields, "name"), namespace))
         }
         _ => Ok(()),
     }
@@ -389,8 +381,8 @@ fn check_rules(resource: &Resource, fields: &Fields, old: Option<&Fields>) -> Re
         return Ok(());
     }
     // A shown-elsewhere kind is validated as what it is stored as.
-    let group = if resource.conversion.is_some() { "" } else { resource.group };
-    Err(Status::invalid(group, resource.kind, text(fields, "name"), causes))
+    let group = if resource.conversion.is_some() { "" } else { resource.kind.group };
+    Err(Status::invalid(group, resource.kind.name, text(fields, "name"), causes))
 }
 
 /// Nobody gives away rights that he does not have.
@@ -402,11 +394,12 @@ fn check_grant(
     new: &Fields,
 ) -> Result<(), Status> {
     let is_old = |name| old.is_some_and(|old| old.get(name) == new.get(name));
-    if resource.group != rbac::GROUP || (is_old("rules") && is_old("subjects")) {
+    if resource.kind.group != rbac::GROUP || (is_old("rules") && is_old("subjects")) {
         return Ok(());
     }
-    rbac::may_grant(store, &writer.user, resource, new)
-        .map_err(|why| Status::forbidden(resource.group, resource.plural, text(new, "name"), &why))
+    rbac::may_grant(store, &writer.user, resource, new).map_err(|why| {
+        Status::forbidden(resource.kind.group, resource.kind.plural, text(new, "name"), &why)
+    })
 }
 
 /// The uid says that another object is meant, in the words of upstream's storage.
@@ -420,5 +413,5 @@ pub(super) fn wrong_uid(spot: &Spot, given: &str, found: &str) -> Status {
          AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object \
          meta: {found}"
     );
-    Status::conflict(spot.resource, spot.name(), &why)
+    Status::conflict(&spot.resource.kind, spot.name(), &why)
 }

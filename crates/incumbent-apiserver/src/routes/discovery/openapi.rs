@@ -4,8 +4,9 @@
 use serde_json::{Map, Value, json};
 
 use crate::answer::Answer;
+use crate::resources::Resource;
+use crate::resources::registry::{GROUPS, RESOURCES};
 use crate::resources::review::REVIEWS;
-use crate::resources::{GROUPS, RESOURCES, Resource};
 use crate::schema::{Field, ListMerge, Shape};
 
 /// Where the document of each group is.
@@ -22,12 +23,12 @@ pub(super) fn group(group: &str, version: &str) -> Answer {
     if !GROUPS.contains(&(group, version)) {
         return Answer::page_not_found();
     }
-    let resources = || RESOURCES.iter().filter(|resource| resource.group == group);
+    let resources = || RESOURCES.iter().filter(|resource| resource.kind.group == group);
     let mut paths: Map<String, Value> = resources().map(|resource| patch_of(resource)).collect();
     // kubectl looks at PATCH also for what can only be created.
-    paths.extend(REVIEWS.iter().filter(|review| review.group == group).map(|review| {
-        let kind = json!({"group": group, "version": version, "kind": review.kind});
-        let path = format!("/{}/{}", path(group, version), review.plural);
+    paths.extend(REVIEWS.iter().filter(|review| review.kind.group == group).map(|review| {
+        let kind = json!({"group": group, "version": version, "kind": review.kind.name});
+        let path = format!("/{}/{}", path(group, version), review.kind.plural);
         (path, json!({"patch": operation(&kind)}))
     }));
     let schemas: Map<String, Value> = resources().map(|resource| schema_of(resource)).collect();
@@ -45,8 +46,8 @@ fn patch_of(resource: &Resource) -> (String, Value) {
     let namespace = if resource.is_namespaced() { "/namespaces/{namespace}" } else { "" };
     let path = format!(
         "/{}{namespace}/{}/{{name}}",
-        path(resource.group, resource.version),
-        resource.plural
+        path(resource.kind.group, resource.kind.version),
+        resource.kind.plural
     );
     (path, json!({"patch": operation(&kind_of(resource))}))
 }
@@ -67,13 +68,13 @@ fn schema_of(resource: &Resource) -> (String, Value) {
         schema["properties"][name] = json!({"type": "string"});
     }
     schema["x-kubernetes-group-version-kind"] = json!([kind_of(resource)]);
-    let group = resource.group.split('.').next().filter(|group| !group.is_empty());
+    let group = resource.kind.group.split('.').next().filter(|group| !group.is_empty());
     let group = group.unwrap_or("core");
-    (format!("io.k8s.api.{group}.{}.{}", resource.version, resource.kind), schema)
+    (format!("io.k8s.api.{group}.{}.{}", resource.kind.version, resource.kind.name), schema)
 }
 
 fn kind_of(resource: &Resource) -> Value {
-    json!({"group": resource.group, "version": resource.version, "kind": resource.kind})
+    json!({"group": resource.kind.group, "version": resource.kind.version, "kind": resource.kind.name})
 }
 
 fn object(fields: &[Field]) -> Value {
