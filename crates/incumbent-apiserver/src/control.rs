@@ -14,7 +14,7 @@ use crate::auth::User;
 use crate::fault::{ActiveFault, Fault, parse_duration};
 use crate::rbac::{Access, Decision, decide};
 use crate::request::{Target, Verb};
-use crate::server::Shared;
+use crate::state::Shared;
 use crate::status::Status;
 
 /// Whether a request is for this module.

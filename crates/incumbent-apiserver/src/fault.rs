@@ -77,6 +77,11 @@ pub(crate) struct Scope {
     pub(crate) name: String,
 }
 
+/// The connection broke before the answer was complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the server closed the connection")]
+pub struct Disconnected;
+
 /// What becomes of one request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {

@@ -24,8 +24,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_rustls::TlsAcceptor;
 
 use crate::certificates::{Authority, CertificateError};
-use crate::server::ApiServer;
-use crate::service::Service;
+use crate::service::{Identity, Service};
+use crate::state::Shared;
 
 /// With or without TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,14 +80,14 @@ pub struct Listening {
 
 impl Listening {
     pub(crate) async fn start(
-        server: &ApiServer,
+        shared: &Arc<Shared>,
         address: SocketAddr,
         transport: Transport,
     ) -> Result<Self, ListenError> {
         let (tls, ca_pem) = match transport {
             Transport::Http => (None, None),
             Transport::Https => {
-                let authority = authority(server)?;
+                let authority = authority(shared)?;
                 let config = Arc::new(authority.server_config(address.ip())?);
                 (Some(TlsAcceptor::from(config)), Some(authority.pem()))
             }
@@ -101,10 +101,11 @@ impl Listening {
         let listener = TcpListener::bind(address).await.map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
         let (stop, stopped) = oneshot::channel();
-        let (service, outages) = (server.service_for_callers(), server.outages());
-        let door = Door { address, tls, service, outages };
-        let task = tokio::spawn(door.keep(listener, stopped));
-        let admin_token = server.admin_token().to_owned();
+        let service = Service::new(shared.clone(), Identity::Caller);
+        let outages = shared.faults.outages();
+        let listening = Listener { address, tls, service, outages };
+        let task = tokio::spawn(listening.keep(listener, stopped));
+        let admin_token = shared.admin_token.clone();
         Ok(Self { address, transport, ca_pem, admin_token, stop, task })
     }
 
@@ -171,7 +172,7 @@ impl Listening {
 
     /// Closes the listener and every connection at once, watches too, as an outage does.
     ///
-    /// What is stored stays in the [`ApiServer`], which can listen again.
+    /// What is stored stays in the [`ApiServer`](crate::ApiServer), which can listen again.
     pub async fn stop(self) {
         // Where the task is gone already there is nothing left to stop.
         let _ = self.stop.send(());
@@ -179,13 +180,12 @@ impl Listening {
     }
 }
 
-fn authority(server: &ApiServer) -> Result<&Authority, CertificateError> {
-    let cell = server.authority();
-    if let Some(authority) = cell.get() {
+fn authority(shared: &Shared) -> Result<&Authority, CertificateError> {
+    if let Some(authority) = shared.authority.get() {
         return Ok(authority);
     }
     let new = Authority::new()?;
-    Ok(cell.get_or_init(|| new))
+    Ok(shared.authority.get_or_init(|| new))
 }
 
 /// A client that says nothing for so long is not one.
@@ -198,14 +198,14 @@ const PAUSE: Duration = Duration::from_millis(50);
 const MOST_CONNECTIONS: usize = 8192;
 
 /// What a listener needs to serve, and to begin again after an outage.
-struct Door {
+struct Listener {
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
     service: Service,
     outages: watch::Receiver<Option<Instant>>,
 }
 
-impl Door {
+impl Listener {
     /// Serves until it is stopped, with a break for each outage.
     async fn keep(mut self, listener: TcpListener, mut stopped: oneshot::Receiver<()>) {
         self.outages.mark_unchanged();

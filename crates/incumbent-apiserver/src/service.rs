@@ -17,14 +17,15 @@ use tokio::time::sleep;
 use crate::answer::{Answer, Payload};
 use crate::auth::{Impersonation, User};
 use crate::control;
-use crate::fault::{Outcome, Plan, Scope, Silence};
+use crate::fault::{Disconnected, Outcome, Plan, Scope, Silence};
 use crate::form::Form;
+use crate::hub::Registration;
 use crate::object::to_json;
 use crate::request::{Place, Target, Verb, bearer_token};
 use crate::routes::{self, Call};
-use crate::server::{Shared, State};
+use crate::state::{Shared, State};
 use crate::status::Status;
-use crate::watch::{Registration, WatchBody};
+use crate::watch::WatchBody;
 
 /// Answers requests in-process; cheap to clone.
 ///
@@ -36,11 +37,6 @@ pub struct Service {
     identity: Identity,
     client: Option<Arc<str>>,
 }
-
-/// The connection broke before there was an answer, or in the midst of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the server closed the connection")]
-pub struct Disconnected;
 
 /// Whose requests these are.
 #[derive(Clone, Debug)]
