@@ -6,9 +6,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use crate::resources::delete_options::DELETE_OPTIONS;
 use crate::resources::registry::find_kind;
 use crate::resources::review;
-use crate::routes::DELETE_OPTIONS;
 use crate::schema::{Field, Fields, Shape};
 use crate::time;
 

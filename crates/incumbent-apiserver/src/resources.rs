@@ -1,6 +1,7 @@
 //! What a kind of object is, and one file for each kind that says what is particular about it.
 
 pub(crate) mod config_map;
+pub(crate) mod delete_options;
 pub(crate) mod deployment;
 pub(crate) mod endpoint_slice;
 pub(crate) mod event;

@@ -29,7 +29,6 @@ use crate::status::Status;
 use crate::store::Store;
 
 pub(crate) use body::Body;
-pub(crate) use delete::DELETE_OPTIONS;
 
 /// All there is.
 #[derive(Debug)]

@@ -1,17 +1,19 @@
 //! Server-side apply: a client says which fields it means, and owns them from then on.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::body::{APPLY_PATCH, Body, check_kind};
-use super::options::{dry_run, writer};
+use super::options::{DryRun, dry_run, writer};
 use super::read::existing;
 use super::write::{add, check_name, check_namespace, replace, wrong_uid};
 use super::{Call, Spot, World, authorize_as, last_applied};
 use crate::answer::Answer;
 use crate::cause::Cause;
 use crate::fieldset::{FieldSet, compare, meant_by, merge, prune};
-use crate::managed::{Applied, Operation, before_and_after, encode, managers};
-use crate::object::{at, metadata_mut, text, text_at};
+use crate::managed::{Applied, Operation, Writer, before_and_after, encode, managers};
+use crate::object::{Object, at, metadata_mut, text, text_at};
 use crate::request::Verb;
 use crate::resources::registry::find_kind;
 use crate::resources::{Part, Resource};
@@ -30,9 +32,26 @@ pub(super) fn apply(
     spot: &Spot,
     part: Part,
 ) -> Result<Answer, Status> {
-    const OPTIONS: &str = "PatchOptions";
-    let resource = spot.resource;
     let dry = dry_run(&call.target.query, OPTIONS)?;
+    let writer = applier(call, spot, part)?;
+    let applied = decode(call.body.take(), spot)?;
+    let current = existing(&world.store, spot).cloned();
+    // An object that exists has its name already.
+    if current.is_err() || !text(&applied, "name").is_empty() {
+        check_name(&applied, spot)?;
+    }
+    check_namespace(&applied, spot)?;
+    let intent = Intent::of(applied, spot.resource, &writer);
+    match current {
+        Ok(current) => update(world, spot, writer, intent, &current, part, dry),
+        Err(missing) if part != Part::Main => Err(missing),
+        Err(_) => create(world, call, spot, writer, intent, dry),
+    }
+}
+
+const OPTIONS: &str = "PatchOptions";
+
+fn applier(call: &Call, spot: &Spot, part: Part) -> Result<Writer, Status> {
     if call.target.query.text("fieldManager").is_none() {
         let cause = Cause::required("fieldManager", "is required for apply patch");
         return Err(Status::invalid_options(OPTIONS, cause));
@@ -40,51 +59,81 @@ pub(super) fn apply(
     let mut writer = writer(call, spot, part, OPTIONS)?;
     writer.id.operation = Operation::Apply;
     writer.force = call.target.query.flag("force");
-    let applied = decode(call.body.take(), spot)?;
-    let current = existing(&world.store, spot).cloned();
-    // What is there has its name already.
-    if current.is_err() || !text(&applied, "name").is_empty() {
-        check_name(&applied, spot)?;
+    Ok(writer)
+}
+
+/// What a client applies.
+struct Intent {
+    /// In the stored form.
+    applied: Fields,
+    /// The fields that the client states, and will own.
+    stated: FieldSet,
+    /// Empty if the client does not state it.
+    uid: String,
+    subject: String,
+}
+
+impl Intent {
+    fn of(applied: Fields, resource: &Resource, writer: &Writer) -> Self {
+        let uid = text(&applied, "uid").to_owned();
+        let subject = subject(&applied, resource);
+        let applied = resource.stored(applied);
+        let stated = meant_by(resource.home().schema, &applied).without_parts(writer.other_parts);
+        Self { applied, stated, uid, subject }
     }
-    check_namespace(&applied, spot)?;
-    let uid = text(&applied, "uid").to_owned();
-    let subject = subject(&applied, resource);
-    let (applied, home) = (resource.stored(applied), resource.home());
-    let meant = meant_by(home.schema, &applied).without_parts(writer.other_parts);
-    writer.applied = Some(Applied { fields: meant.clone(), changes: None, is_idle: false });
-    let Ok(current) = current else {
-        if part != Part::Main {
-            return Err(Status::not_found(&resource.kind, spot.name()));
-        }
-        if !uid.is_empty() {
-            return Err(no_such_uid(spot, &uid));
-        }
-        authorize_as(world, call, &spot.path, Verb::Create)?;
-        let mut fields = conform(home, applied, &subject)?;
-        metadata_mut(&mut fields).remove("resourceVersion");
-        metadata_mut(&mut fields).remove("selfLink");
-        let object = add(world, &writer, spot, fields, dry, false)?;
-        return Ok(Answer::object(201, resource, object));
-    };
+}
+
+fn create(
+    world: &mut World,
+    call: &Call,
+    spot: &Spot,
+    mut writer: Writer,
+    intent: Intent,
+    dry: DryRun,
+) -> Result<Answer, Status> {
+    let Intent { applied, stated, uid, subject } = intent;
+    if !uid.is_empty() {
+        return Err(no_such_uid(spot, &uid));
+    }
+    authorize_as(world, call, &spot.path, Verb::Create)?;
+    writer.applied = Some(Applied { fields: stated, changes: None, is_idle: false });
+    let mut fields = conform(spot.resource.home(), applied, &subject)?;
+    metadata_mut(&mut fields).remove("resourceVersion");
+    metadata_mut(&mut fields).remove("selfLink");
+    let object = add(world, &writer, spot, fields, dry, false)?;
+    Ok(Answer::object(201, spot.resource, object))
+}
+
+fn update(
+    world: &mut World,
+    spot: &Spot,
+    mut writer: Writer,
+    intent: Intent,
+    current: &Arc<Object>,
+    part: Part,
+    dry: DryRun,
+) -> Result<Answer, Status> {
+    let Intent { applied, stated, uid, subject } = intent;
     if !uid.is_empty() && uid != current.uid() {
         return Err(wrong_uid(spot, &uid, current.uid()));
     }
+    let home = spot.resource.home();
     let said = last_applied::said(current.fields()).filter(|_| writer.id.name == "kubectl");
     if let Some(said) = said {
         writer.inherited = last_applied::fields(home, said, current.fields());
         writer.annotation = Some((last_applied::NAME, last_applied::encode(&applied)));
     }
     let managers = managers(home, current.fields());
-    let (before, after) = before_and_after(&managers, &writer.id, &meant);
+    let (before, after) = before_and_after(&managers, &writer.id, &stated);
     let merged = merged(home, current.fields().clone(), applied, &before, &after);
     let changes = compare(home.schema, current.fields(), &merged, writer.other_parts);
     writer.refuse_conflicts(&managers, &changes)?;
     let is_idle = merged == *current.fields();
-    writer.applied = Some(Applied { fields: meant, changes: Some(changes), is_idle });
+    writer.applied = Some(Applied { fields: stated, changes: Some(changes), is_idle });
     let mut fields = conform(home, merged, &subject)?;
     metadata_mut(&mut fields).insert("managedFields".to_owned(), encode(&managers));
-    let object = replace(world, &writer, spot, &current, fields, part, dry)?;
-    Ok(Answer::object(200, resource, object))
+    let object = replace(world, &writer, spot, current, fields, part, dry)?;
+    Ok(Answer::object(200, spot.resource, object))
 }
 
 /// The live object with what is applied, and without what the applier gave up.

@@ -14,10 +14,11 @@ use crate::answer::Answer;
 use crate::list::List;
 use crate::object::{Object, at, map_mut, metadata_mut, text_at};
 use crate::request::Verb;
+use crate::resources::delete_options::DELETE_OPTIONS;
 use crate::resources::namespace::PERMANENT;
 use crate::resources::registry::RESOURCES;
 use crate::resources::{Deletion, Resource};
-use crate::schema::{Field, Fields, Shape, conform};
+use crate::schema::{Fields, conform};
 use crate::status::Status;
 use crate::store::Store;
 use crate::time;
@@ -212,19 +213,6 @@ struct Options {
     version: Option<String>,
     dry_run: DryRun,
 }
-
-pub(crate) const DELETE_OPTIONS: &[Field] = &[
-    Field::pointer(1, "gracePeriodSeconds", Shape::Int64),
-    Field::pointer(
-        2,
-        "preconditions",
-        Shape::Object(&[
-            Field::pointer(1, "uid", Shape::String),
-            Field::pointer(2, "resourceVersion", Shape::String),
-        ]),
-    ),
-    Field::plain(5, "dryRun", crate::resources::NAMES),
-];
 
 impl Options {
     fn read(call: &mut Call) -> Result<Self, Status> {
