@@ -6,9 +6,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::resources::delete_options::DELETE_OPTIONS;
 use crate::resources::registry::find_kind;
 use crate::resources::review;
+use crate::resources::types::meta::DELETE_OPTIONS;
 use crate::schema::{Field, Fields, Shape};
 use crate::time;
 
@@ -117,11 +117,10 @@ fn value(shape: &'static Shape, wire: Wire<'_>) -> Result<Value, String> {
         Shape::Whole(inner) => value(inner, wire),
         Shape::Quantity => quantity(wire.bytes()?),
         Shape::IntOrString => int_or_string(wire.bytes()?),
-        Shape::Any => match wire {
-            Wire::Bytes([]) => Ok(Value::Null),
-            _ => Err("this server reads such a field as JSON only".to_owned()),
-        },
-        Shape::Map(_) | Shape::List(..) => Err("a list or map stands in another one".to_owned()),
+        // A list or map in another one is a message of its own.
+        Shape::Any | Shape::Map(_) | Shape::List(..) => {
+            Err("this server reads such a field as JSON only".to_owned())
+        }
     }
 }
 
@@ -307,9 +306,10 @@ mod tests {
             assert!(read(&whole[..end]).is_err(), "{end}");
         }
         assert!(read(&body("v1", "Secret", &[])).unwrap_err().contains("no kind \"Secret\""));
-        let terms = part(3, b"x");
-        let role = body("rbac.authorization.k8s.io/v1", "ClusterRole", &terms);
-        assert!(read(&role).unwrap_err().contains("as JSON only"));
+        let extra = [part(1, b"scopes"), part(2, &part(1, b"x"))].concat();
+        let spec = part(2, &part(5, &extra));
+        let review = body("authorization.k8s.io/v1", "SubjectAccessReview", &spec);
+        assert!(read(&review).unwrap_err().contains("as JSON only"));
     }
 
     #[test]

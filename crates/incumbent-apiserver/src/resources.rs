@@ -1,7 +1,6 @@
 //! What a kind of object is, and one file for each kind that says what is particular about it.
 
 pub(crate) mod config_map;
-pub(crate) mod delete_options;
 pub(crate) mod deployment;
 pub(crate) mod endpoint_slice;
 pub(crate) mod event;
@@ -17,7 +16,7 @@ pub(crate) mod registry;
 pub(crate) mod review;
 pub(crate) mod service;
 pub(crate) mod service_account;
-mod types;
+pub(crate) mod types;
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -26,7 +25,7 @@ use crate::cause::Cause;
 use crate::column::Column;
 use crate::kind::Kind;
 use crate::object::{Object, at, metadata_mut, to_json};
-use crate::schema::{Conformed, Field, Fields, ListMerge, Shape, Words, conform_in};
+use crate::schema::{Conformed, Field, Fields, Shape, Words, conform_in};
 use crate::validate::{MetadataRules, NameRule};
 
 /// One kind of object under one group and version, and how it behaves.
@@ -243,40 +242,3 @@ fn keep_other_part(fields: &mut Fields, old: &Fields, part: Part) {
         metadata_mut(fields).insert("generation".to_owned(), (generation + 1).into());
     }
 }
-
-/// `ObjectMeta`, the same in every kind.
-const METADATA: Field = Field::always(1, "metadata", Shape::Object(OBJECT_META));
-
-const TEXTS: Shape = Shape::Map(&Shape::String);
-pub(crate) const NAMES: Shape = Shape::List(&Shape::String, ListMerge::Replace);
-
-pub(crate) const OBJECT_META: &[Field] = &[
-    Field::string(1, "name"),
-    Field::string(2, "generateName"),
-    Field::string(3, "namespace"),
-    Field::string(4, "selfLink"),
-    Field::string(5, "uid"),
-    Field::string(6, "resourceVersion"),
-    Field::plain(7, "generation", Shape::Int64),
-    Field::pointer(8, "creationTimestamp", Shape::Time),
-    Field::pointer(9, "deletionTimestamp", Shape::Time),
-    Field::pointer(10, "deletionGracePeriodSeconds", Shape::Int64),
-    Field::plain(11, "labels", TEXTS),
-    Field::plain(12, "annotations", TEXTS),
-    Field::plain(
-        13,
-        "ownerReferences",
-        Shape::List(&Shape::Whole(&Shape::Object(OWNER_REFERENCE)), ListMerge::Key("uid")),
-    ),
-    Field::plain(14, "finalizers", Shape::List(&Shape::String, ListMerge::Set)),
-    Field::any(0, "managedFields"),
-];
-
-const OWNER_REFERENCE: &[Field] = &[
-    Field::always(5, "apiVersion", Shape::String),
-    Field::always(1, "kind", Shape::String),
-    Field::always(3, "name", Shape::String),
-    Field::always(4, "uid", Shape::String),
-    Field::pointer(6, "controller", Shape::Bool),
-    Field::pointer(7, "blockOwnerDeletion", Shape::Bool),
-];

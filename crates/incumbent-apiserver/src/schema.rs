@@ -19,7 +19,7 @@ pub(crate) type Fields = Map<String, Value>;
 /// The type of a value.
 #[derive(Debug)]
 pub(crate) enum Shape {
-    /// Whatever the client sent; for the corners of a Pod that nothing here looks at.
+    /// Whatever the client sent.
     Any,
     Bool,
     Int32,
@@ -101,10 +101,6 @@ impl Field {
 
     pub(crate) fn is_embedded(&self) -> bool {
         matches!(self.presence, Presence::Embedded)
-    }
-
-    pub(crate) const fn any(number: u32, name: &'static str) -> Self {
-        Self::pointer(number, name, Shape::Any)
     }
 }
 

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{METADATA, Resource, TEXTS, USUAL};
+use super::{Resource, USUAL, types};
 use crate::cause::Cause;
 use crate::column::{Column, Shown};
 use crate::kind::Kind;
-use crate::schema::{Field, Fields, Shape};
+use crate::schema::Fields;
 use crate::validate::{CHARACTERS, length_error};
 
 pub(crate) const CONFIG_MAP: Resource = Resource {
@@ -19,12 +19,7 @@ pub(crate) const CONFIG_MAP: Resource = Resource {
         ..Kind::CORE
     },
     table: "configmaps",
-    schema: &[
-        METADATA,
-        Field::pointer(4, "immutable", Shape::Bool),
-        Field::plain(2, "data", TEXTS),
-        Field::plain(3, "binaryData", Shape::Map(&Shape::Bytes)),
-    ],
+    schema: types::core::CONFIG_MAP,
     columns: &[Column {
         shown: Shown::Text,
         name: "Data",

@@ -4,13 +4,12 @@ use serde_json::{Value, json};
 
 use super::label_selector;
 use super::pod_template::{container_causes, default_spec, map};
-use super::types::apps::{DEPLOYMENT_SPEC, DEPLOYMENT_STATUS};
-use super::{METADATA, Part, Resource, STATUS, USUAL, begin, keep_other_part};
+use super::{Part, Resource, STATUS, USUAL, begin, keep_other_part, types};
 use crate::cause::Cause;
 use crate::column::{Column, Shown};
 use crate::kind::Kind;
 use crate::object::{at, map_mut, metadata_mut, text_at};
-use crate::schema::{Field, Fields, Shape};
+use crate::schema::Fields;
 use crate::validate::MetadataRules;
 
 pub(crate) const DEPLOYMENT: Resource = Resource {
@@ -26,16 +25,12 @@ pub(crate) const DEPLOYMENT: Resource = Resource {
     },
     subresources: &[STATUS],
     table: "deployments",
-    schema: &[
-        METADATA,
-        Field::always(2, "spec", Shape::Object(DEPLOYMENT_SPEC)),
-        Field::always(3, "status", Shape::Object(DEPLOYMENT_STATUS)),
-    ],
+    schema: types::apps::DEPLOYMENT,
     metadata_rules: MetadataRules::CoreChange,
     only_stored: "no Pods start",
     columns: COLUMNS,
     default,
-    prepare_create: |fields| begin(fields, DEPLOYMENT_STATUS),
+    prepare_create: |fields| begin(fields, types::apps::DEPLOYMENT_STATUS),
     prepare_update,
     validate,
     ..USUAL

@@ -5,12 +5,12 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
-use super::{METADATA, NAMES, Resource, TEXTS, USUAL};
+use super::{Resource, USUAL, types};
 use crate::cause::Cause;
 use crate::column::{Column, Shown, cell};
 use crate::kind::Kind;
 use crate::object::{at, metadata_mut, text_at};
-use crate::schema::{Field, Fields, ListMerge, Shape};
+use crate::schema::Fields;
 use crate::validate::MetadataRules;
 
 pub(crate) const ENDPOINT_SLICE: Resource = Resource {
@@ -23,12 +23,7 @@ pub(crate) const ENDPOINT_SLICE: Resource = Resource {
         ..Kind::CORE
     },
     table: "endpointslices",
-    schema: &[
-        METADATA,
-        Field::always(4, "addressType", Shape::String),
-        Field::always(2, "endpoints", ENDPOINTS),
-        Field::always(3, "ports", PORTS),
-    ],
+    schema: types::discovery::ENDPOINT_SLICE,
     metadata_rules: MetadataRules::Plain,
     columns: &[
         Column {
@@ -64,33 +59,6 @@ pub(crate) const ENDPOINT_SLICE: Resource = Resource {
     validate,
     ..USUAL
 };
-
-const ENDPOINTS: Shape = Shape::Whole(&Shape::List(&Shape::Object(ENDPOINT), ListMerge::Replace));
-const PORTS: Shape = Shape::Whole(&Shape::List(&Shape::Object(PORT), ListMerge::Replace));
-
-const ENDPOINT: &[Field] = &[
-    Field::always(1, "addresses", NAMES),
-    Field::always(2, "conditions", Shape::Object(CONDITIONS)),
-    Field::pointer(3, "hostname", Shape::String),
-    Field::any(4, "targetRef"),
-    Field::plain(5, "deprecatedTopology", TEXTS),
-    Field::pointer(6, "nodeName", Shape::String),
-    Field::pointer(7, "zone", Shape::String),
-    Field::any(8, "hints"),
-];
-
-const CONDITIONS: &[Field] = &[
-    Field::pointer(1, "ready", Shape::Bool),
-    Field::pointer(2, "serving", Shape::Bool),
-    Field::pointer(3, "terminating", Shape::Bool),
-];
-
-const PORT: &[Field] = &[
-    Field::pointer(1, "name", Shape::String),
-    Field::pointer(2, "protocol", Shape::String),
-    Field::pointer(3, "port", Shape::Int32),
-    Field::pointer(4, "appProtocol", Shape::String),
-];
 
 fn entries<'a>(fields: &'a Fields, list: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
     fields.get(list).and_then(Value::as_array).into_iter().flatten()

@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{Conversion, METADATA, MissingOnUpdate, Resource, USUAL};
+use super::{Conversion, MissingOnUpdate, Resource, USUAL, types};
 use crate::cause::Cause;
 use crate::column::{Column, Shown, cell};
 use crate::kind::Kind;
 use crate::object::{at, text, text_at};
-use crate::schema::{Field, Fields, Shape, conform};
+use crate::schema::{Fields, conform};
 use crate::validate::MetadataRules;
 
 /// The stored form.
@@ -21,7 +21,7 @@ pub(crate) const CORE_EVENT: Resource = Resource {
         ..Kind::CORE
     },
     table: "events",
-    schema: CORE_FIELDS,
+    schema: types::core::EVENT,
     metadata_rules: MetadataRules::Once,
     missing_on_update: MissingOnUpdate::Create,
     more_selectable: &[
@@ -73,7 +73,7 @@ pub(crate) const CORE_EVENT: Resource = Resource {
 /// The same events as `events.k8s.io` shows them.
 pub(crate) const EVENT: Resource = Resource {
     kind: Kind { group: "events.k8s.io", ..CORE_EVENT.kind },
-    schema: FIELDS,
+    schema: types::events::EVENT,
     more_selectable: &[
         ("regarding.kind", "/involvedObject/kind"),
         ("regarding.namespace", "/involvedObject/namespace"),
@@ -90,64 +90,6 @@ pub(crate) const EVENT: Resource = Resource {
     validate,
     ..CORE_EVENT
 };
-
-const CORE_FIELDS: &[Field] = &[
-    METADATA,
-    Field::always(2, "involvedObject", Shape::Whole(&Shape::Object(REFERENCE))),
-    Field::string(3, "reason"),
-    Field::string(4, "message"),
-    Field::always(5, "source", Shape::Object(SOURCE)),
-    Field::always(6, "firstTimestamp", Shape::Time),
-    Field::always(7, "lastTimestamp", Shape::Time),
-    Field::plain(8, "count", Shape::Int32),
-    Field::string(9, "type"),
-    Field::always(10, "eventTime", Shape::MicroTime),
-    Field::pointer(11, "series", Shape::Object(CORE_SERIES)),
-    Field::string(12, "action"),
-    Field::pointer(13, "related", Shape::Whole(&Shape::Object(REFERENCE))),
-    Field::always(14, "reportingComponent", Shape::String),
-    Field::always(15, "reportingInstance", Shape::String),
-];
-
-const FIELDS: &[Field] = &[
-    METADATA,
-    Field::always(2, "eventTime", Shape::MicroTime),
-    Field::pointer(3, "series", Shape::Object(SERIES)),
-    Field::string(4, "reportingController"),
-    Field::string(5, "reportingInstance"),
-    Field::string(6, "action"),
-    Field::string(7, "reason"),
-    Field::always(8, "regarding", Shape::Whole(&Shape::Object(REFERENCE))),
-    Field::pointer(9, "related", Shape::Whole(&Shape::Object(REFERENCE))),
-    Field::string(10, "note"),
-    Field::string(11, "type"),
-    Field::always(12, "deprecatedSource", Shape::Object(SOURCE)),
-    Field::always(13, "deprecatedFirstTimestamp", Shape::Time),
-    Field::always(14, "deprecatedLastTimestamp", Shape::Time),
-    Field::plain(15, "deprecatedCount", Shape::Int32),
-];
-
-pub(super) const REFERENCE: &[Field] = &[
-    Field::string(1, "kind"),
-    Field::string(2, "namespace"),
-    Field::string(3, "name"),
-    Field::string(4, "uid"),
-    Field::string(5, "apiVersion"),
-    Field::string(6, "resourceVersion"),
-    Field::string(7, "fieldPath"),
-];
-
-const SOURCE: &[Field] = &[Field::string(1, "component"), Field::string(2, "host")];
-
-const CORE_SERIES: &[Field] = &[
-    Field::plain(1, "count", Shape::Int32),
-    Field::always(2, "lastObservedTime", Shape::MicroTime),
-];
-
-const SERIES: &[Field] = &[
-    Field::always(1, "count", Shape::Int32),
-    Field::always(2, "lastObservedTime", Shape::MicroTime),
-];
 
 /// The name in core/v1, and in `events.k8s.io`.
 const RENAMED: &[(&str, &str)] = &[

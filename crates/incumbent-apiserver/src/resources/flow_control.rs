@@ -3,15 +3,11 @@
 use serde_json::{Value, json};
 
 use super::pod_template::map;
-use super::types::flowcontrol::{
-    FLOW_SCHEMA_SPEC, FLOW_SCHEMA_STATUS, PRIORITY_LEVEL_CONFIGURATION_SPEC,
-    PRIORITY_LEVEL_CONFIGURATION_STATUS,
-};
-use super::{METADATA, Resource, STATUS, Scope, USUAL, begin, keep_other_part};
+use super::{Resource, STATUS, Scope, USUAL, begin, keep_other_part, types};
 use crate::column::{Column, Shown, cell};
 use crate::kind::Kind;
 use crate::object::{at, map_mut};
-use crate::schema::{Field, Fields, Shape};
+use crate::schema::Fields;
 
 pub(crate) const FLOW_SCHEMA: Resource = Resource {
     kind: Kind {
@@ -22,11 +18,7 @@ pub(crate) const FLOW_SCHEMA: Resource = Resource {
         ..USUAL_FLOW_CONTROL.kind
     },
     table: "flowschemas",
-    schema: &[
-        METADATA,
-        Field::always(2, "spec", Shape::Object(FLOW_SCHEMA_SPEC)),
-        Field::always(3, "status", Shape::Object(FLOW_SCHEMA_STATUS)),
-    ],
+    schema: types::flowcontrol::FLOW_SCHEMA,
     columns: &[
         Column {
             shown: Shown::Text,
@@ -67,7 +59,7 @@ pub(crate) const FLOW_SCHEMA: Resource = Resource {
             *precedence = json!(1000);
         }
     },
-    prepare_create: |fields| begin(fields, FLOW_SCHEMA_STATUS),
+    prepare_create: |fields| begin(fields, types::flowcontrol::FLOW_SCHEMA_STATUS),
     ..USUAL_FLOW_CONTROL
 };
 
@@ -80,11 +72,7 @@ pub(crate) const PRIORITY_LEVEL: Resource = Resource {
         ..USUAL_FLOW_CONTROL.kind
     },
     table: "prioritylevelconfigurations",
-    schema: &[
-        METADATA,
-        Field::always(2, "spec", Shape::Object(PRIORITY_LEVEL_CONFIGURATION_SPEC)),
-        Field::always(3, "status", Shape::Object(PRIORITY_LEVEL_CONFIGURATION_STATUS)),
-    ],
+    schema: types::flowcontrol::PRIORITY_LEVEL_CONFIGURATION,
     columns: &[
         Column {
             shown: Shown::Text,
@@ -153,7 +141,7 @@ pub(crate) const PRIORITY_LEVEL: Resource = Resource {
         },
     ],
     default: default_level,
-    prepare_create: |fields| begin(fields, PRIORITY_LEVEL_CONFIGURATION_STATUS),
+    prepare_create: |fields| begin(fields, types::flowcontrol::PRIORITY_LEVEL_CONFIGURATION_STATUS),
     ..USUAL_FLOW_CONTROL
 };
 

@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{METADATA, MissingOnUpdate, Resource, USUAL, UnversionedUpdate};
+use super::{MissingOnUpdate, Resource, USUAL, UnversionedUpdate, types};
 use crate::cause::Cause;
 use crate::column::{Column, Shown, age_since, cell};
 use crate::kind::Kind;
 use crate::object::{at, text_at};
-use crate::schema::{Field, Fields, Shape};
+use crate::schema::Fields;
 use crate::validate::{MetadataRules, qualified_name_errors};
 
 pub(crate) const LEASE: Resource = Resource {
@@ -20,7 +20,7 @@ pub(crate) const LEASE: Resource = Resource {
         ..Kind::CORE
     },
     table: "leases",
-    schema: &[METADATA, Field::always(2, "spec", Shape::Object(SPEC))],
+    schema: types::coordination::LEASE,
     metadata_rules: MetadataRules::Plain,
     missing_on_update: MissingOnUpdate::Create,
     unversioned_update: UnversionedUpdate::Refuse,
@@ -57,16 +57,6 @@ pub(crate) const LEASE: Resource = Resource {
 fn known(cell: Option<Value>) -> Value {
     cell.unwrap_or_else(|| "<none>".into())
 }
-
-const SPEC: &[Field] = &[
-    Field::pointer(1, "holderIdentity", Shape::String),
-    Field::pointer(2, "leaseDurationSeconds", Shape::Int32),
-    Field::pointer(3, "acquireTime", Shape::MicroTime),
-    Field::pointer(4, "renewTime", Shape::MicroTime),
-    Field::pointer(5, "leaseTransitions", Shape::Int32),
-    Field::pointer(6, "strategy", Shape::String),
-    Field::pointer(7, "preferredHolder", Shape::String),
-];
 
 fn validate(fields: &Fields, _old: Option<&Fields>) -> Vec<Cause> {
     let mut causes = Vec::new();

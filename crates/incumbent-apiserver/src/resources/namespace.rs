@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{Deletion, METADATA, NAMES, Part, Resource, STATUS, Scope, USUAL};
+use super::{Deletion, Part, Resource, STATUS, Scope, USUAL, types};
 use crate::column::{Column, Shown, cell};
 use crate::kind::Kind;
 use crate::object::{map_mut, metadata_mut, text};
 use crate::request::NAMESPACES;
-use crate::schema::{Field, Fields, Shape};
+use crate::schema::Fields;
 use crate::validate::{MetadataRules, NameRule};
 
 pub(crate) const NAMESPACE: Resource = Resource {
@@ -22,11 +22,7 @@ pub(crate) const NAMESPACE: Resource = Resource {
     scope: Scope::Cluster,
     subresources: &[STATUS],
     table: "namespaces",
-    schema: &[
-        METADATA,
-        Field::always(2, "spec", Shape::Object(&[Field::plain(1, "finalizers", NAMES)])),
-        Field::always(3, "status", Shape::Object(STATUS_FIELDS)),
-    ],
+    schema: types::core::NAMESPACE,
     name_rule: NameRule::Label,
     metadata_rules: MetadataRules::CoreLast,
     deletion: Deletion::Namespace,
@@ -45,8 +41,6 @@ pub(crate) const NAMESPACE: Resource = Resource {
 
 /// Those that upstream refuses to delete.
 pub(crate) const PERMANENT: &[&str] = &["default", "kube-public", "kube-system"];
-
-const STATUS_FIELDS: &[Field] = &[Field::string(1, "phase"), Field::any(2, "conditions")];
 
 fn default(fields: &mut Fields) {
     let name = text(fields, "name").to_owned();

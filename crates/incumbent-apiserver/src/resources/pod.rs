@@ -3,13 +3,12 @@
 use serde_json::{Value, json};
 
 use super::pod_template::{container_causes, default_spec};
-use super::types::core::{POD_SPEC, POD_STATUS};
-use super::{Deletion, METADATA, Part, Resource, STATUS, Subresource, USUAL, keep_other_part};
+use super::{Deletion, Part, Resource, STATUS, Subresource, USUAL, keep_other_part, types};
 use crate::cause::Cause;
 use crate::column::{Column, Shown, cell};
 use crate::kind::Kind;
 use crate::object::{at, map_mut, metadata_mut};
-use crate::schema::{Field, Fields, Shape};
+use crate::schema::Fields;
 
 pub(crate) const POD: Resource = Resource {
     kind: Kind {
@@ -30,11 +29,7 @@ pub(crate) const POD: Resource = Resource {
         STATUS,
     ],
     table: "pods",
-    schema: &[
-        METADATA,
-        Field::always(2, "spec", Shape::Object(POD_SPEC)),
-        Field::always(3, "status", Shape::Object(POD_STATUS)),
-    ],
+    schema: types::core::POD,
     deletion: Deletion::Graceful,
     more_selectable: &[
         ("spec.nodeName", "/spec/nodeName"),

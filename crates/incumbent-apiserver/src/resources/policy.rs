@@ -5,14 +5,12 @@ use serde_json::{Value, json};
 
 use super::label_selector;
 use super::pod_template::maps;
-use super::types::networking::NETWORK_POLICY_SPEC;
-use super::types::policy::{POD_DISRUPTION_BUDGET_SPEC, POD_DISRUPTION_BUDGET_STATUS};
-use super::{METADATA, Resource, STATUS, USUAL, begin, begin_without_status, keep_other_part};
+use super::{Resource, STATUS, USUAL, begin, begin_without_status, keep_other_part, types};
 use crate::cause::Cause;
 use crate::column::{Column, Shown};
 use crate::kind::Kind;
 use crate::object::{at, map_mut};
-use crate::schema::{Field, Fields, Shape};
+use crate::schema::Fields;
 use crate::validate::MetadataRules;
 
 pub(crate) const POD_DISRUPTION_BUDGET: Resource = Resource {
@@ -27,11 +25,7 @@ pub(crate) const POD_DISRUPTION_BUDGET: Resource = Resource {
     },
     subresources: &[STATUS],
     table: "poddisruptionbudgets",
-    schema: &[
-        METADATA,
-        Field::always(2, "spec", Shape::Object(POD_DISRUPTION_BUDGET_SPEC)),
-        Field::always(3, "status", Shape::Object(POD_DISRUPTION_BUDGET_STATUS)),
-    ],
+    schema: types::policy::POD_DISRUPTION_BUDGET,
     only_stored: "it refuses no eviction",
     columns: &[
         Column {
@@ -53,7 +47,7 @@ pub(crate) const POD_DISRUPTION_BUDGET: Resource = Resource {
             cell: |fields, _| at(fields, "/status/disruptionsAllowed").cloned().unwrap_or_default(),
         },
     ],
-    prepare_create: |fields| begin(fields, POD_DISRUPTION_BUDGET_STATUS),
+    prepare_create: |fields| begin(fields, types::policy::POD_DISRUPTION_BUDGET_STATUS),
     prepare_update: keep_other_part,
     validate: validate_budget,
     ..USUAL
@@ -70,7 +64,7 @@ pub(crate) const NETWORK_POLICY: Resource = Resource {
         ..Kind::CORE
     },
     table: "networkpolicies",
-    schema: &[METADATA, Field::always(2, "spec", Shape::Object(NETWORK_POLICY_SPEC))],
+    schema: types::networking::NETWORK_POLICY,
     metadata_rules: MetadataRules::CoreChange,
     only_stored: "it filters no traffic",
     columns: &[Column {

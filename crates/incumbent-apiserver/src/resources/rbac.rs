@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{METADATA, MissingOnUpdate, NAMES, Resource, Scope, USUAL};
+use super::{MissingOnUpdate, Resource, Scope, USUAL, types};
 use crate::cause::Cause;
 use crate::column::{Column, Shown};
 use crate::kind::Kind;
 use crate::object::{map_mut, text_at};
-use crate::schema::{Field, Fields, ListMerge, Shape};
+use crate::schema::Fields;
 use crate::validate::{MetadataRules, NameRule};
 
 pub(crate) const GROUP: &str = "rbac.authorization.k8s.io";
@@ -21,7 +21,7 @@ pub(crate) const ROLE: Resource = Resource {
         ..USUAL_RBAC.kind
     },
     table: "roles",
-    schema: &[METADATA, RULES],
+    schema: types::rbac::ROLE,
     validate: validate_role,
     ..USUAL_RBAC
 };
@@ -36,7 +36,7 @@ pub(crate) const CLUSTER_ROLE: Resource = Resource {
     },
     scope: Scope::Cluster,
     table: "clusterroles",
-    schema: &[METADATA, RULES, Field::any(3, "aggregationRule")],
+    schema: types::rbac::CLUSTER_ROLE,
     validate: validate_role,
     ..USUAL_RBAC
 };
@@ -49,6 +49,7 @@ pub(crate) const ROLE_BINDING: Resource = Resource {
         storage_hash: "eGsCzGH6b1g=",
         ..USUAL_BINDING.kind
     },
+    schema: types::rbac::ROLE_BINDING,
     table: "rolebindings",
     ..USUAL_BINDING
 };
@@ -61,6 +62,7 @@ pub(crate) const CLUSTER_ROLE_BINDING: Resource = Resource {
         storage_hash: "48tpQ8gZHFc=",
         ..USUAL_BINDING.kind
     },
+    schema: types::rbac::CLUSTER_ROLE_BINDING,
     scope: Scope::Cluster,
     table: "clusterrolebindings",
     ..USUAL_BINDING
@@ -75,11 +77,6 @@ const USUAL_RBAC: Resource = Resource {
 };
 
 const USUAL_BINDING: Resource = Resource {
-    schema: &[
-        METADATA,
-        Field::plain(2, "subjects", Shape::List(&Shape::Object(SUBJECT), ListMerge::Replace)),
-        Field::always(3, "roleRef", Shape::Whole(&Shape::Object(ROLE_REF))),
-    ],
     columns: &[Column {
         shown: Shown::Text,
         name: "Role",
@@ -93,30 +90,6 @@ const USUAL_BINDING: Resource = Resource {
     validate: validate_binding,
     ..USUAL_RBAC
 };
-
-const RULES: Field =
-    Field::always(2, "rules", Shape::List(&Shape::Object(RULE), ListMerge::Replace));
-
-const RULE: &[Field] = &[
-    Field::always(1, "verbs", NAMES),
-    Field::plain(2, "apiGroups", NAMES),
-    Field::plain(3, "resources", NAMES),
-    Field::plain(4, "resourceNames", NAMES),
-    Field::plain(5, "nonResourceURLs", NAMES),
-];
-
-const SUBJECT: &[Field] = &[
-    Field::always(1, "kind", Shape::String),
-    Field::string(2, "apiGroup"),
-    Field::always(3, "name", Shape::String),
-    Field::string(4, "namespace"),
-];
-
-const ROLE_REF: &[Field] = &[
-    Field::always(1, "apiGroup", Shape::String),
-    Field::always(2, "kind", Shape::String),
-    Field::always(3, "name", Shape::String),
-];
 
 fn default_binding(fields: &mut Fields) {
     let role_ref = map_mut(fields, "roleRef");

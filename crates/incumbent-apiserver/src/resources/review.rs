@@ -1,8 +1,8 @@
 //! Questions that are answered and not stored: who am I, may I, a token please.
 
-use super::{METADATA, NAMES};
+use super::types;
 use crate::kind::Kind;
-use crate::schema::{Field, ListMerge, Shape};
+use crate::schema::Field;
 
 /// A kind that one can only create.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(crate) const REVIEWS: &[Review] = &[
             singular: "selfsubjectreview",
             ..Kind::CORE
         },
-        schema: &[METADATA],
+        schema: types::authentication::SELF_SUBJECT_REVIEW,
     },
     Review {
         kind: Kind {
@@ -39,7 +39,7 @@ pub(crate) const REVIEWS: &[Review] = &[
             singular: "tokenreview",
             ..Kind::CORE
         },
-        schema: &[METADATA, Field::always(2, "spec", Shape::Object(TOKEN_REVIEW_SPEC))],
+        schema: types::authentication::TOKEN_REVIEW,
     },
     Review {
         kind: Kind {
@@ -49,7 +49,7 @@ pub(crate) const REVIEWS: &[Review] = &[
             singular: "selfsubjectaccessreview",
             ..Kind::CORE
         },
-        schema: &[METADATA, Field::always(2, "spec", Shape::Object(SELF_ACCESS_SPEC))],
+        schema: types::authorization::SELF_SUBJECT_ACCESS_REVIEW,
     },
     Review {
         kind: Kind {
@@ -59,10 +59,7 @@ pub(crate) const REVIEWS: &[Review] = &[
             singular: "selfsubjectrulesreview",
             ..Kind::CORE
         },
-        schema: &[
-            METADATA,
-            Field::always(2, "spec", Shape::Object(&[Field::string(1, "namespace")])),
-        ],
+        schema: types::authorization::SELF_SUBJECT_RULES_REVIEW,
     },
     Review {
         kind: Kind {
@@ -72,63 +69,12 @@ pub(crate) const REVIEWS: &[Review] = &[
             singular: "subjectaccessreview",
             ..Kind::CORE
         },
-        schema: &[METADATA, Field::always(2, "spec", Shape::Object(ACCESS_SPEC))],
+        schema: types::authorization::SUBJECT_ACCESS_REVIEW,
     },
 ];
 
 /// Asked for below a service account, and so not found by its plural.
 pub(crate) const TOKEN_REQUEST: Review = Review {
     kind: Kind { group: "authentication.k8s.io", name: "TokenRequest", ..Kind::CORE },
-    schema: &[METADATA, Field::always(2, "spec", Shape::Object(TOKEN_REQUEST_SPEC))],
+    schema: types::authentication::TOKEN_REQUEST,
 };
-
-const TOKEN_REQUEST_SPEC: &[Field] = &[
-    Field::always(1, "audiences", NAMES),
-    Field::pointer(4, "expirationSeconds", Shape::Int64),
-    Field::pointer(
-        3,
-        "boundObjectRef",
-        Shape::Object(&[
-            Field::string(1, "kind"),
-            Field::string(2, "apiVersion"),
-            Field::string(3, "name"),
-            Field::string(4, "uid"),
-        ]),
-    ),
-];
-
-const TOKEN_REVIEW_SPEC: &[Field] =
-    &[Field::string(1, "token"), Field::plain(2, "audiences", NAMES)];
-
-const SELF_ACCESS_SPEC: &[Field] = &[RESOURCE_ATTRIBUTES, PATH_ATTRIBUTES];
-
-const ACCESS_SPEC: &[Field] = &[
-    RESOURCE_ATTRIBUTES,
-    PATH_ATTRIBUTES,
-    Field::string(3, "user"),
-    Field::plain(4, "groups", Shape::List(&Shape::String, ListMerge::Replace)),
-    Field::any(5, "extra"),
-    Field::string(6, "uid"),
-];
-
-const RESOURCE_ATTRIBUTES: Field = Field::pointer(
-    1,
-    "resourceAttributes",
-    Shape::Object(&[
-        Field::string(1, "namespace"),
-        Field::string(2, "verb"),
-        Field::string(3, "group"),
-        Field::string(4, "version"),
-        Field::string(5, "resource"),
-        Field::string(6, "subresource"),
-        Field::string(7, "name"),
-        Field::any(8, "fieldSelector"),
-        Field::any(9, "labelSelector"),
-    ]),
-);
-
-const PATH_ATTRIBUTES: Field = Field::pointer(
-    2,
-    "nonResourceAttributes",
-    Shape::Object(&[Field::string(1, "path"), Field::string(2, "verb")]),
-);

@@ -4,13 +4,12 @@ use serde_json::{Value, json};
 
 use super::label_selector;
 use super::pod_template::maps;
-use super::types::core::{SERVICE_SPEC, SERVICE_STATUS};
-use super::{Deletion, METADATA, Part, Resource, STATUS, USUAL};
+use super::{Deletion, Part, Resource, STATUS, USUAL, types};
 use crate::cause::Cause;
 use crate::column::{Column, Shown, cell};
 use crate::kind::Kind;
 use crate::object::{at, map_mut, text_at};
-use crate::schema::{Field, Fields, Shape};
+use crate::schema::{Fields, Shape};
 use crate::validate::NameRule;
 
 pub(crate) const SERVICE: Resource = Resource {
@@ -25,18 +24,14 @@ pub(crate) const SERVICE: Resource = Resource {
     },
     subresources: &[STATUS],
     table: "services",
-    schema: &[
-        METADATA,
-        Field::always(2, "spec", Shape::Object(SERVICE_SPEC)),
-        Field::always(3, "status", Shape::Object(SERVICE_STATUS)),
-    ],
+    schema: types::core::SERVICE,
     name_rule: NameRule::Label,
     deletion: Deletion::AtOnceShown,
     only_stored: "it gets no address, and nothing listens",
     columns: COLUMNS,
     default,
     prepare_create: |fields| {
-        let status = Shape::Object(SERVICE_STATUS).zero();
+        let status = Shape::Object(types::core::SERVICE_STATUS).zero();
         fields.insert("status".to_owned(), status);
     },
     prepare_update,

@@ -1,9 +1,7 @@
 //! ServiceAccount: whom a Pod's token stands for.
 
-use super::event::REFERENCE;
-use super::{Deletion, METADATA, Resource, Subresource, USUAL};
+use super::{Deletion, Resource, Subresource, USUAL, types};
 use crate::kind::Kind;
-use crate::schema::{Field, ListMerge, Shape};
 
 pub(crate) const SERVICE_ACCOUNT: Resource = Resource {
     kind: Kind {
@@ -20,23 +18,7 @@ pub(crate) const SERVICE_ACCOUNT: Resource = Resource {
         verbs: &["create"],
     }],
     table: "serviceaccounts",
-    schema: &[
-        METADATA,
-        Field::plain(
-            2,
-            "secrets",
-            Shape::List(&Shape::Whole(&Shape::Object(REFERENCE)), ListMerge::Key("name")),
-        ),
-        Field::plain(
-            3,
-            "imagePullSecrets",
-            Shape::Whole(&Shape::List(
-                &Shape::Object(&[Field::string(1, "name")]),
-                ListMerge::Key("name"),
-            )),
-        ),
-        Field::pointer(4, "automountServiceAccountToken", Shape::Bool),
-    ],
+    schema: types::core::SERVICE_ACCOUNT,
     deletion: Deletion::AtOnceShown,
     ..USUAL
 };
