@@ -1,4 +1,4 @@
-//! What the routes answer, before it is written out; writing happens outside of the lock.
+//! What the routes answer. The service serializes it after the lock is released.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::selector::Selection;
 use crate::status::Status;
 use crate::store::ChangeKind;
 
-/// An answer that is not a refusal.
+/// A successful answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) code: u16,
@@ -29,20 +29,20 @@ pub(crate) enum Payload {
     Watch(Box<WatchStart>),
 }
 
-/// A watch to be opened.
+/// A watch to open.
 #[derive(Debug)]
 pub(crate) struct WatchStart {
     pub(crate) resource: &'static Resource,
     pub(crate) selection: Selection,
-    /// What is told before anything new.
+    /// The objects to send before any change.
     pub(crate) initial: Vec<(ChangeKind, Arc<Object>)>,
-    /// Ends the initial events with a bookmark.
+    /// Whether a bookmark ends the initial events.
     pub(crate) marks_initial_end: bool,
     pub(crate) bookmarks: Bookmarks,
     pub(crate) timeout_seconds: Option<u64>,
-    /// Nothing newer than this has been told; the watch goes on from here.
+    /// The version of the initial events; changes after it follow.
     pub(crate) version: u64,
-    /// Says why the watch ends before it began, inside of the stream.
+    /// Sent as the only event of a watch that cannot start.
     pub(crate) error: Option<Status>,
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::object::at;
 use crate::schema::Fields;
 
-/// A column besides the name and the age.
+/// A column besides name and age.
 #[derive(Debug)]
 pub(crate) struct Column {
     pub(crate) shown: Shown,
@@ -15,24 +15,24 @@ pub(crate) struct Column {
     pub(crate) cell: fn(&Fields, Timestamp) -> Value,
 }
 
-/// What is in a column, and where it stands.
+/// The type and the position of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shown {
     Text,
     Number,
     /// After the age.
     Last,
-    /// After the age, where `-o wide` asks for it.
+    /// After the age, and only with `-o wide`.
     Wide,
 }
 
-/// How long ago a time was, as kubectl shows it; none where there is no time.
+/// The age of a time, as kubectl shows it. `None` if the text is not a time.
 pub(crate) fn age_since(time: &str, now: Timestamp) -> Option<String> {
     let time: Timestamp = time.parse().ok()?;
     Some(age(now.as_second() - time.as_second()))
 }
 
-/// A duration as kubectl shows it: two units where the second one still says something.
+/// A duration as kubectl shows it: with a second unit while it is significant.
 fn age(seconds: i64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     let pair = |big, unit, small, small_unit| match small {
@@ -52,7 +52,7 @@ fn age(seconds: i64) -> String {
     }
 }
 
-/// A text further down as a cell.
+/// The value at a pointer, as a cell.
 pub(crate) fn cell(fields: &Fields, pointer: &str) -> Value {
     at(fields, pointer).cloned().unwrap_or_else(|| json!(""))
 }

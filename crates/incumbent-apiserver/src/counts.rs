@@ -1,10 +1,10 @@
-//! How many requests there were, by user, verb and answer.
+//! The number of requests, by user, verb and answer.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::request::Verb;
 
-/// Counts of requests, by user, verb and the code of the answer.
+/// The number of requests, by user, verb and the code of the answer.
 #[derive(Clone, Debug, Default)]
 pub struct Requests {
     counts: HashMap<String, BTreeMap<(Verb, u16), u64>>,
@@ -16,12 +16,12 @@ impl Requests {
         self.count(|_, _| true)
     }
 
-    /// The requests of everybody with this verb.
+    /// All requests with this verb.
     pub fn of(&self, verb: Verb) -> u64 {
         self.count(|asked, _| asked == verb)
     }
 
-    /// The requests of everybody that got an answer with this code, such as 409 for a conflict.
+    /// All requests that were answered with this code, such as 409 for a conflict.
     pub fn answered(&self, code: u16) -> u64 {
         self.count(|_, answered| answered == code)
     }
@@ -33,7 +33,7 @@ impl Requests {
         Self { counts: counts.into_iter().collect() }
     }
 
-    /// Each user, verb and code with its count, in the order of the users' names.
+    /// Each user, verb and code with its count, sorted by user.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Verb, u16, u64)> {
         let mut users: Vec<_> = self.counts.iter().collect();
         users.sort_unstable();
@@ -43,7 +43,7 @@ impl Requests {
     }
 
     pub(crate) fn record(&mut self, user: &str, verb: Verb, code: u16) {
-        /// Users that are told apart; whoever comes later is one of many.
+        /// The most users counted separately; the rest are counted together.
         const MOST_USERS: usize = 10_000;
         let is_new = !self.counts.contains_key(user);
         let user = if is_new && self.counts.len() >= MOST_USERS { "" } else { user };
@@ -55,9 +55,9 @@ impl Requests {
         }
     }
 
-    fn count(&self, is_meant: impl Fn(Verb, u16) -> bool) -> u64 {
+    fn count(&self, is_wanted: impl Fn(Verb, u16) -> bool) -> u64 {
         let all = self.counts.values().flatten();
-        all.filter(|((verb, code), _)| is_meant(*verb, *code)).map(|(_, count)| count).sum()
+        all.filter(|((verb, code), _)| is_wanted(*verb, *code)).map(|(_, count)| count).sum()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Who watches what, and how news reach each watcher.
+//! The open watches, and the delivery of changes to them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,15 +12,15 @@ use crate::fault::Scope;
 use crate::selector::Selection;
 use crate::store::{Change, ChangeKind};
 
-/// Everybody who watches, by what they watch.
+/// All open watches, by topic.
 #[derive(Debug, Default)]
 pub(crate) struct Hub {
     latest: u64,
     watchers: HashMap<Topic, HashMap<u64, Watcher>>,
 }
 
-/// What a watch is about at most: a thousand candidates that watch a thousand locks are a
-/// thousand topics, and a change is told to those of its own only.
+/// The objects that a watch can match at most. If a thousand candidates watch a thousand locks, a change of one lock
+/// reaches only the watchers of that lock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Topic {
     table: &'static str,
@@ -28,7 +28,7 @@ struct Topic {
     name: Option<String>,
 }
 
-/// Tells a watch apart from all others.
+/// Identifies a watch.
 #[derive(Clone, Debug)]
 struct WatchId {
     topic: Topic,
@@ -38,23 +38,23 @@ struct WatchId {
 #[derive(Debug)]
 struct Watcher {
     selection: Selection,
-    /// Changes up to this version were told when the watch began.
+    /// The initial events of the watch contain all changes up to this version.
     after: u64,
     sender: mpsc::Sender<News>,
-    /// The weight of what was sent and not read yet.
+    /// The weight of the changes that were sent and not read yet.
     unread: Arc<AtomicUsize>,
     scope: Arc<Scope>,
 }
 
-/// What a watcher is told.
+/// What the hub sends to a watcher.
 #[derive(Debug)]
 pub(crate) enum News {
     Change(ChangeKind, Arc<Change>),
-    /// All changes up to this version have been told.
+    /// All changes up to this version have been sent.
     Bookmark(u64),
 }
 
-/// The way from the hub to one watcher.
+/// The receiving end of a watch.
 #[derive(Debug)]
 pub(crate) struct Registration {
     id: WatchId,
@@ -66,7 +66,7 @@ pub(crate) struct Registration {
 }
 
 impl Registration {
-    /// The next news; none once the hub has ended the watch.
+    /// The next news. `None` once the hub has closed the watch.
     pub(crate) fn poll_news(&mut self, context: &mut Context<'_>) -> Poll<Option<News>> {
         let news = ready!(self.receiver.poll_recv(context));
         if let Some(News::Change(_, change)) = &news {
@@ -76,10 +76,10 @@ impl Registration {
     }
 }
 
-/// As many changes as a watcher may be behind; then its stream ends and it has to list again.
+/// The most changes that a watcher may leave unread. Then its stream ends, and it has to list again.
 const MOST_UNREAD: usize = 1024;
 
-/// As many bytes as a watcher may be behind: some ConfigMaps of the greatest size.
+/// The most bytes that a watcher may leave unread: a few ConfigMaps of the maximum size.
 const HEAVIEST_UNREAD: usize = 16 * 1024 * 1024;
 
 impl Hub {
@@ -114,8 +114,8 @@ impl Hub {
         }
     }
 
-    /// Tells of a change. Never waits: a watcher that does not keep up is let go.
-    pub(crate) fn tell(&mut self, table: &'static str, change: &Arc<Change>) {
+    /// Sends a change to all watchers that match it. Never waits: a watcher that falls behind is closed.
+    pub(crate) fn publish(&mut self, table: &'static str, change: &Arc<Change>) {
         let (namespace, name) = (change.object.namespace(), change.object.name());
         for (is_in_namespace, is_named) in
             [(true, true), (true, false), (false, true), (false, false)]
@@ -126,7 +126,7 @@ impl Hub {
                 name: is_named.then(|| name.to_owned()),
             };
             if let Some(watchers) = self.watchers.get_mut(&topic) {
-                watchers.retain(|_, watcher| watcher.tell(change));
+                watchers.retain(|_, watcher| watcher.send(change));
                 if watchers.is_empty() {
                     self.watchers.remove(&topic);
                 }
@@ -134,35 +134,35 @@ impl Hub {
         }
     }
 
-    /// Ends these watches.
-    pub(crate) fn let_go(&mut self, whose: impl Fn(&Scope) -> bool) {
+    /// Closes the watches that match.
+    pub(crate) fn close(&mut self, whose: impl Fn(&Scope) -> bool) {
         self.watchers.retain(|_, watchers| {
             watchers.retain(|_, watcher| !whose(&watcher.scope));
             !watchers.is_empty()
         });
     }
 
-    /// Queues a bookmark behind everything that was told before.
+    /// Queues a bookmark behind everything that was sent before.
     pub(crate) fn bookmark(&mut self, registration: &Registration, version: u64) {
         let id = &registration.id;
         let watchers = self.watchers.get(&id.topic);
         if let Some(watcher) = watchers.and_then(|watchers| watchers.get(&id.number)) {
-            // Where there is no room there is no lack of versions either.
+            // A full queue already contains newer versions.
             let _ = watcher.sender.try_send(News::Bookmark(version));
         }
     }
 }
 
 impl Watcher {
-    /// False if it did not keep up.
-    fn tell(&self, change: &Arc<Change>) -> bool {
+    /// Returns false if the watcher has fallen behind.
+    fn send(&self, change: &Arc<Change>) -> bool {
         if change.object.version() <= self.after {
             return true;
         }
         let Some(kind) = change.as_seen_by(&self.selection) else { return true };
         let weight = change.object.weight();
         let unread = self.unread.fetch_add(weight, Ordering::Relaxed);
-        // One change is never too much, however heavy it is.
+        // A single change is always accepted, however large it is.
         (unread == 0 || unread + weight <= HEAVIEST_UNREAD)
             && self.sender.try_send(News::Change(kind, change.clone())).is_ok()
     }

@@ -1,6 +1,6 @@
-//! Reads bodies in Kubernetes' protobuf, which kubectl and Go programs like to send.
+//! Reads bodies in Kubernetes' protobuf encoding, which kubectl and Go programs send by default.
 //!
-//! The tables of `schema` say which number a field has; what they leave open cannot be read and is refused.
+//! The tables of `schema` contain the number of each field.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -19,7 +19,7 @@ pub(crate) const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// Why the body is invalid.
 pub(crate) fn read(bytes: &[u8]) -> Result<Value, String> {
     let unknown = bytes
         .strip_prefix(MAGIC)
@@ -55,10 +55,10 @@ fn schema(api_version: &str, kind: &str) -> Option<&'static [Field]> {
         "DeleteOptions" => Some(DELETE_OPTIONS),
         "TokenRequest" => Some(review::TOKEN_REQUEST.schema),
         kind => find_kind(api_version, kind).map(|resource| resource.schema).or_else(|| {
-            let is_meant = |review: &&review::Review| {
+            let is_wanted = |review: &&review::Review| {
                 review.kind.name == kind && review.kind.api_version() == api_version
             };
-            review::REVIEWS.iter().find(is_meant).map(|review| review.schema)
+            review::REVIEWS.iter().find(is_wanted).map(|review| review.schema)
         }),
     }
 }
@@ -78,10 +78,10 @@ fn object(schema: &'static [Field], bytes: &[u8]) -> Result<Fields, String> {
     Ok(fields)
 }
 
-/// Adds to a field what the wire brings; a list and a map come piece by piece.
+/// Adds a value to a field; lists and maps arrive one entry at a time.
 fn put(field: &mut Value, shape: &'static Shape, wire: Wire<'_>) -> Result<(), String> {
     match shape {
-        Shape::Whole(inner) => put(field, inner, wire),
+        Shape::Atomic(inner) => put(field, inner, wire),
         Shape::List(item, _) => {
             let value = value(item, wire)?;
             match field {
@@ -114,7 +114,7 @@ fn value(shape: &'static Shape, wire: Wire<'_>) -> Result<Value, String> {
         Shape::Time => timestamp(wire.bytes()?, time::seconds_since_1970),
         Shape::MicroTime => timestamp(wire.bytes()?, time::micros_since_1970),
         Shape::Object(fields) => object(fields, wire.bytes()?).map(Value::from),
-        Shape::Whole(inner) => value(inner, wire),
+        Shape::Atomic(inner) => value(inner, wire),
         Shape::Quantity => quantity(wire.bytes()?),
         Shape::IntOrString => int_or_string(wire.bytes()?),
         // A list or map in another one is a message of its own.
@@ -159,7 +159,7 @@ fn int_or_string(bytes: &[u8]) -> Result<Value, String> {
     Ok(if is_text { text.into() } else { number.into() })
 }
 
-/// Null for the zero time, of which nothing is sent.
+/// Null for the zero time, which is encoded as an empty message.
 fn timestamp(bytes: &[u8], write: fn(i64, i32) -> Option<String>) -> Result<Value, String> {
     let (mut seconds, mut nanos) = (0, 0);
     for part in Parts(bytes) {

@@ -1,9 +1,9 @@
-//! What is asked: the path, the query and the verb of a request, before anybody looks at its body.
+//! The path, the query and the verb of a request, which are read before its body.
 
 use http::request::Parts;
 use http::{HeaderMap, Method, header};
 
-/// A request as upstream's `RequestInfo` sees it.
+/// What upstream's `RequestInfo` contains.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) verb: Verb,
@@ -12,10 +12,10 @@ pub(crate) struct Target {
     pub(crate) place: Place,
 }
 
-/// What the path leads to.
+/// What a path refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// `/api/v1/namespaces/n/configmaps/c`; whether there is such a resource is not known yet.
+    /// `/api/v1/namespaces/n/configmaps/c`; whether the resource exists is not known yet.
     Resource(ResourcePath),
     /// Everything else, such as `/version`.
     Other,
@@ -33,15 +33,15 @@ pub(crate) struct ResourcePath {
     pub(crate) subresource: String,
 }
 
-/// Kubernetes' verbs, which are what rules allow and what requests are counted by.
+/// Kubernetes' verbs, by which rules allow requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Verb {
-    /// Reads one object, or a path that is no object.
+    /// Reads one object, or a path outside the resources.
     Get,
     /// Reads a collection.
     List,
-    /// Follows a collection.
+    /// Watches a collection.
     Watch,
     /// `POST`.
     Create,
@@ -58,7 +58,7 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// As rules write it.
+    /// The name that rules use.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Get => "get",
@@ -103,7 +103,7 @@ impl Target {
     }
 }
 
-/// The resource that holds all namespaced ones.
+/// The plural of the kind that contains namespaced objects.
 pub(crate) const NAMESPACES: &str = "namespaces";
 
 /// The parameters after the question mark.
@@ -119,13 +119,13 @@ impl Query {
         Self(pairs.collect())
     }
 
-    /// The first value of this name; an empty one counts as none.
+    /// The first value of this name. `None` if it is empty.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(own, _)| own == name);
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// As upstream reads a boolean: there, and neither `0` nor `false`.
+    /// Whether the parameter is present and, as upstream reads a boolean, neither `0` nor `false`.
     pub(crate) fn flag(&self, name: &str) -> bool {
         let found = self.0.iter().find(|(own, _)| own == name);
         found.is_some_and(|(_, value)| value != "0" && !value.eq_ignore_ascii_case("false"))
@@ -133,7 +133,7 @@ impl Query {
 
     /// # Errors
     ///
-    /// The value is no number.
+    /// The value is not a number.
     pub(crate) fn number(&self, name: &str) -> Result<Option<i64>, String> {
         let parse = |text: &str| {
             text.parse().map_err(|_| format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
@@ -150,7 +150,7 @@ pub(crate) fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-/// The path of a resource; none if it is some other path.
+/// Parses the path of a resource. `None` if it is another path.
 fn parse_path(path: &str) -> Option<ResourcePath> {
     let parts: Vec<String> = path.split('/').filter(|part| !part.is_empty()).map(decode).collect();
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
@@ -190,12 +190,12 @@ fn is_namespace_subresource(rest: &[&str]) -> bool {
     matches!(rest, ["status" | "finalize"])
 }
 
-/// Rules about one namespace are looked for in that namespace.
+/// Access to a namespace object is decided by the rules inside that namespace.
 fn inside_itself(path: ResourcePath) -> ResourcePath {
     ResourcePath { namespace: path.name.clone(), ..path }
 }
 
-/// Undoes percent-encoding; what is no UTF-8 becomes replacement characters.
+/// Decodes percent-encoding; invalid UTF-8 becomes replacement characters.
 fn decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut plain = Vec::with_capacity(bytes.len());

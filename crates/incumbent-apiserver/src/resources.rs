@@ -1,4 +1,4 @@
-//! What a kind of object is, and one file for each kind that says what is particular about it.
+//! The behaviour of each kind of object: what all have in common here, and one file for each kind.
 
 pub(crate) mod config_map;
 pub(crate) mod deployment;
@@ -25,38 +25,38 @@ use crate::cause::Cause;
 use crate::column::Column;
 use crate::kind::Kind;
 use crate::object::{Object, at, metadata_mut, to_json};
-use crate::schema::{Conformed, Field, Fields, Shape, Words, conform_in};
+use crate::schema::{Conformed, ErrorStyle, Field, Fields, Shape, conform_in};
 use crate::validate::{MetadataRules, NameRule};
 
-/// One kind of object under one group and version, and how it behaves.
+/// One kind of object, and how the server treats it.
 #[derive(Debug)]
 pub(crate) struct Resource {
     pub(crate) kind: Kind,
     pub(crate) scope: Scope,
     pub(crate) subresources: &'static [Subresource],
-    /// Which table of the store; two resources may show the same one.
+    /// The table of the store. Two resources can show the same table.
     pub(crate) table: &'static str,
-    /// With `metadata`; without `apiVersion` and `kind`.
+    /// The fields, without `apiVersion` and `kind`.
     pub(crate) schema: &'static [Field],
     pub(crate) name_rule: NameRule,
     pub(crate) metadata_rules: MetadataRules,
     pub(crate) missing_on_update: MissingOnUpdate,
     pub(crate) unversioned_update: UnversionedUpdate,
     pub(crate) deletion: Deletion,
-    /// Selector and pointer into the stored form, besides name and namespace.
+    /// The fields to select on besides name and namespace, with pointers into the stored form.
     pub(crate) more_selectable: &'static [(&'static str, &'static str)],
     pub(crate) conversion: Option<Conversion>,
-    /// What does not happen, for a kind on which a cluster acts and this server does not; else empty.
+    /// For a kind on which only a real cluster acts: what does not happen here. Empty for others.
     pub(crate) only_stored: &'static str,
-    /// Of the stored form, besides name and age.
+    /// The columns besides name and age, computed from the stored form.
     pub(crate) columns: &'static [Column],
-    /// Fills in what the client left out; runs on every write.
+    /// Fills in the fields that the client left out. Runs on every write.
     pub(crate) default: fn(&mut Fields),
-    /// What only the server decides on a create.
+    /// Sets the fields that only the server decides, on a create.
     pub(crate) prepare_create: fn(&mut Fields),
-    /// Puts back what this write may not change.
+    /// Restores the fields that this write must not change.
     pub(crate) prepare_update: fn(&mut Fields, &Fields, Part),
-    /// The rules of the kind, given the object before the write if there was one.
+    /// Validates an object, given the one before the write if there was one.
     pub(crate) validate: fn(&Fields, Option<&Fields>) -> Vec<Cause>,
 }
 
@@ -66,7 +66,7 @@ pub(crate) enum Scope {
     Cluster,
 }
 
-/// What a PUT does where there is no such object.
+/// What a PUT does if the object does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MissingOnUpdate {
     NotFound,
@@ -82,30 +82,30 @@ pub(crate) enum UnversionedUpdate {
     Refuse,
 }
 
-/// How an object goes, and what the answer to its delete shows.
+/// How an object is deleted, and what the answer shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Deletion {
     AtOnce,
     /// The same, but the answer is the object.
     AtOnceShown,
-    /// A Pod is given time.
+    /// After a grace period, as a Pod.
     Graceful,
-    /// With everything that is in it.
+    /// With all objects in it.
     Namespace,
 }
 
-/// Which part of an object a write is about.
+/// The part of an object that a write changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Main,
     Status,
 }
 
-/// A path below an object.
+/// A path below an object's own.
 #[derive(Debug)]
 pub(crate) struct Subresource {
     pub(crate) name: &'static str,
-    /// Group, version and kind where they are not those of the object.
+    /// Group, version and kind, if they differ from those of the object.
     pub(crate) shows: Option<(&'static str, &'static str, &'static str)>,
     pub(crate) verbs: &'static [&'static str],
 }
@@ -113,17 +113,17 @@ pub(crate) struct Subresource {
 pub(crate) const STATUS: Subresource =
     Subresource { name: "status", shows: None, verbs: &["get", "patch", "update"] };
 
-/// Between the form a client sees and the form that is stored.
+/// Converts between the form that clients see and the stored form.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Conversion {
-    /// The resource that has the stored form.
+    /// The resource whose form is stored.
     pub(crate) home: &'static Resource,
     pub(crate) to_stored: fn(Fields) -> Fields,
     pub(crate) from_stored: fn(&Fields) -> Fields,
 }
 
 impl Resource {
-    /// The resource in whose form the objects of this one are stored.
+    /// The resource whose form is stored for this one.
     pub(crate) fn home(&self) -> &Self {
         self.conversion.map_or(self, |conversion| conversion.home)
     }
@@ -167,7 +167,7 @@ impl Resource {
         self.subresources.iter().find(|subresource| subresource.name == name)
     }
 
-    /// The fields one may select on, with their places in the stored form.
+    /// The fields to select on, with pointers into the stored form.
     pub(crate) fn selectable(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let common =
             [("metadata.name", "/metadata/name"), ("metadata.namespace", "/metadata/namespace")];
@@ -183,15 +183,19 @@ impl Resource {
         format!("{field:?} is not a known field selector: only {}", names.join(", "))
     }
 
-    /// Brings an object of this kind into shape and writes its kind into it.
+    /// Conforms an object to the schema, applies defaults, and sets its kind.
     ///
     /// # Errors
     ///
-    /// A value of the wrong type.
-    pub(crate) fn conform(&self, words: Words, mut given: Fields) -> Result<Conformed, String> {
+    /// A value has the wrong type.
+    pub(crate) fn conform(
+        &self,
+        style: ErrorStyle,
+        mut given: Fields,
+    ) -> Result<Conformed, String> {
         given.remove("apiVersion");
         given.remove("kind");
-        let mut conformed = conform_in(words, self.kind.name, self.schema, given)?;
+        let mut conformed = conform_in(style, self.kind.name, self.schema, given)?;
         let fields = &mut conformed.fields;
         fields.insert("apiVersion".to_owned(), self.kind.api_version().into());
         fields.insert("kind".to_owned(), self.kind.name.into());
@@ -222,7 +226,7 @@ const USUAL: Resource = Resource {
     validate: |_, _| Vec::new(),
 };
 
-/// A new object of a kind that counts the generations of its spec, with a status that says nothing yet.
+/// Prepares a new object with an empty status, of a kind that counts the generations of its spec.
 fn begin(fields: &mut Fields, status: &'static [Field]) {
     fields.insert("status".to_owned(), Shape::Object(status).zero());
     begin_without_status(fields);
@@ -232,7 +236,7 @@ fn begin_without_status(fields: &mut Fields) {
     metadata_mut(fields).insert("generation".to_owned(), 1.into());
 }
 
-/// Puts back the part that a write is not about, and counts a change of the spec.
+/// Restores the part that a write must not change, and counts a change of the spec.
 fn keep_other_part(fields: &mut Fields, old: &Fields, part: Part) {
     let kept = if part == Part::Main { "status" } else { "spec" };
     fields.remove(kept);

@@ -1,7 +1,7 @@
-//! The fields of each kind: what is not listed is dropped, what has the wrong type is refused.
+//! The fields of a kind. Unknown fields are dropped, and values of the wrong type are refused.
 //!
-//! The tables follow the Go structs, because those decide what an answer looks like: a Go pointer
-//! is written when it was given, an `omitempty` value when it is not empty, all else always.
+//! The tables follow the Go structs, because those decide which fields an answer contains: a Go pointer if it was
+//! given, an `omitempty` value if it is not empty, and all others always.
 
 mod go;
 
@@ -13,13 +13,13 @@ use crate::time;
 pub(crate) use go::{found, illegal_base64};
 use go::{struct_name, unrestorable};
 
-/// A JSON object's members.
+/// The members of a JSON object.
 pub(crate) type Fields = Map<String, Value>;
 
 /// The type of a value.
 #[derive(Debug)]
 pub(crate) enum Shape {
-    /// Whatever the client sent.
+    /// Any value.
     Any,
     Bool,
     Int32,
@@ -29,36 +29,36 @@ pub(crate) enum Shape {
     Bytes,
     /// Seconds, RFC 3339.
     Time,
-    /// Exactly six digits after the point.
+    /// RFC 3339 with exactly six digits after the point.
     MicroTime,
     Map(&'static Self),
     List(&'static Self, ListMerge),
     Object(&'static [Field]),
-    /// Of which who applies owns all or nothing.
-    Whole(&'static Self),
-    /// An amount such as `500m`, as text or as a number; kept as it came, as text.
+    /// A value that server-side apply treats as one field.
+    Atomic(&'static Self),
+    /// An amount such as `500m`, as a string or a number; kept as a string.
     Quantity,
-    /// A number, or text such as `25%` or the name of a port.
+    /// A number, or a string such as `25%` or the name of a port.
     IntOrString,
 }
 
 /// How a strategic merge patch treats a list.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ListMerge {
-    /// The patch's list takes the place of the old one.
+    /// The patch's list replaces the old one.
     Replace,
     /// Values are added.
     Set,
     /// Entries with the same value of this member are merged.
     Key(&'static str),
-    /// The same, but to who applies a second member, with its usual value, tells them apart too.
+    /// The same, but server-side apply also uses a second member, which has a default.
     Keys(&'static str, (&'static str, &'static str)),
 }
 
 /// One member of an object.
 #[derive(Debug)]
 pub(crate) struct Field {
-    /// In upstream's `generated.proto`; 0 for what nobody sends as protobuf.
+    /// The number in upstream's `generated.proto`; 0 for fields that are ignored in protobuf.
     pub(crate) number: u32,
     pub(crate) name: &'static str,
     pub(crate) shape: Shape,
@@ -70,12 +70,12 @@ enum Presence {
     WhenGiven,
     WhenNotEmpty,
     Always,
-    /// Only in protobuf; in JSON its members stand among those of the object around it.
+    /// Only in protobuf; in JSON its members belong to the object around it.
     Embedded,
 }
 
 impl Field {
-    /// A Go pointer (or a struct): kept as given, also when it is empty.
+    /// A Go pointer: kept if it is given, even if it is empty.
     pub(crate) const fn pointer(number: u32, name: &'static str, shape: Shape) -> Self {
         Self { number, name, shape, presence: Presence::WhenGiven }
     }
@@ -94,7 +94,7 @@ impl Field {
         Self::plain(number, name, Shape::String)
     }
 
-    /// A Go struct inside of another one, without a name.
+    /// An embedded Go struct.
     pub(crate) const fn embedded(number: u32, fields: &'static [Self]) -> Self {
         Self { number, name: "", shape: Shape::Object(fields), presence: Presence::Embedded }
     }
@@ -104,12 +104,12 @@ impl Field {
     }
 }
 
-/// The field that JSON knows by this name.
+/// The field with this name in JSON.
 pub(crate) fn find<'a>(schema: &'a [Field], name: &str) -> Option<&'a Field> {
     schema.iter().find(|field| field.name == name && !field.is_embedded())
 }
 
-/// An object that fits its schema, and the fields that did not.
+/// An object that fits its schema, and the fields that were dropped.
 #[derive(Debug)]
 pub(crate) struct Conformed {
     pub(crate) fields: Fields,
@@ -117,37 +117,37 @@ pub(crate) struct Conformed {
     pub(crate) unknown: Vec<String>,
 }
 
-/// Brings an object into the shape that its kind has.
+/// Conforms an object to the schema of its kind.
 ///
 /// # Errors
 ///
-/// A value of the wrong type, in the words of Go's JSON decoder.
+/// A value has the wrong type, in the style of Go's JSON decoder.
 pub(crate) fn conform(kind: &str, schema: &[Field], given: Fields) -> Result<Conformed, String> {
-    conform_in(Words::Json, kind, schema, given)
+    conform_in(ErrorStyle::Json, kind, schema, given)
 }
 
-/// Which of upstream's decoders words the errors.
+/// The upstream decoder whose error messages are used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Words {
-    /// Of bytes. It goes on after a wrong type, so that a time that is none is what it tells of.
+pub(crate) enum ErrorStyle {
+    /// Decodes bytes. It continues after a wrong type, and so reports an invalid time first.
     Json,
-    /// Of what is in memory already, as a strategic patch and an apply leave it.
+    /// Decodes values in memory, the result of a strategic patch or an apply.
     Unstructured,
 }
 
-/// The same in the words of one of the decoders.
+/// The same, with the error messages of one of the decoders.
 ///
 /// # Errors
 ///
-/// A value of the wrong type.
+/// A value has the wrong type.
 pub(crate) fn conform_in(
-    words: Words,
+    style: ErrorStyle,
     kind: &str,
     schema: &[Field],
     given: Fields,
 ) -> Result<Conformed, String> {
     let mut decoder = Decoder {
-        words,
+        style,
         kind,
         path: Vec::new(),
         structs: Vec::new(),
@@ -162,16 +162,16 @@ pub(crate) fn conform_in(
 }
 
 impl Shape {
-    /// The member that tells the entries of a list from each other, to a patch.
+    /// The member by which a patch identifies the entries of a list.
     pub(crate) fn entry_key(&self) -> Option<&'static str> {
         match self {
             Self::List(_, ListMerge::Key(key) | ListMerge::Keys(key, _)) => Some(key),
-            Self::Whole(inner) => inner.entry_key(),
+            Self::Atomic(inner) => inner.entry_key(),
             _ => None,
         }
     }
 
-    /// What Go writes for a value that was never set.
+    /// Go's zero value, as JSON.
     pub(crate) fn zero(&self) -> Value {
         match self {
             Self::Bool => Value::Bool(false),
@@ -188,19 +188,19 @@ impl Shape {
             }
             Self::Any | Self::Bytes | Self::Time | Self::MicroTime => Value::Null,
             Self::Map(_) | Self::List(..) => Value::Null,
-            Self::Whole(inner) => inner.zero(),
+            Self::Atomic(inner) => inner.zero(),
         }
     }
 }
 
-/// Enough to see what is wrong; upstream stops at the same number.
+/// Upstream's limit.
 const MOST_UNKNOWN_FIELDS: usize = 100;
 
 struct Decoder<'a> {
-    words: Words,
+    style: ErrorStyle,
     kind: &'a str,
     path: Vec<String>,
-    /// The fields that lead here, without keys and indexes, and the type that the last one is of.
+    /// The path in Go structs: the owner's type and the field, without keys and indexes.
     structs: Vec<(String, &'static str)>,
     unknown: Vec<String>,
     mismatch: Option<String>,
@@ -210,7 +210,7 @@ impl Decoder<'_> {
     fn value(&mut self, shape: &Shape, value: Value) -> Result<Value, String> {
         match (shape, value) {
             (Shape::Any, value) => Ok(value),
-            (Shape::Whole(inner), value) => self.value(inner, value),
+            (Shape::Atomic(inner), value) => self.value(inner, value),
             (shape, Value::Null) => Ok(shape.zero()),
             (Shape::Bool, value @ Value::Bool(_)) => Ok(value),
             (Shape::String, value @ Value::String(_)) => Ok(value),
@@ -303,9 +303,9 @@ impl Decoder<'_> {
         Ok(value)
     }
 
-    /// The first one of these counts, once all is read.
+    /// Records a mismatch. The first one is reported after the whole object is read.
     fn wrong(&mut self, why: String) -> Result<Value, String> {
-        if self.words == Words::Unstructured {
+        if self.style == ErrorStyle::Unstructured {
             return Err(why);
         }
         self.mismatch.get_or_insert(why);
@@ -313,19 +313,19 @@ impl Decoder<'_> {
     }
 
     fn wraps(&self, number: &Number) -> bool {
-        self.words == Words::Unstructured && number.is_i64()
+        self.style == ErrorStyle::Unstructured && number.is_i64()
     }
 
     fn prefix(&self) -> &'static str {
-        if self.words == Words::Unstructured { "error decoding from json: " } else { "" }
+        if self.style == ErrorStyle::Unstructured { "error decoding from json: " } else { "" }
     }
 
     fn mismatch(&self, shape: &Shape, value: &Value) -> String {
-        if self.words == Words::Unstructured {
+        if self.style == ErrorStyle::Unstructured {
             return unrestorable(shape, value);
         }
         let found = match value {
-            // Go names the number only where its type could have held another one.
+            // Go shows the number only if the wanted type is numeric.
             Value::Number(number) if matches!(shape, Shape::Int32 | Shape::Int64) => {
                 format!("number {number}")
             }
@@ -351,13 +351,13 @@ impl Decoder<'_> {
     }
 }
 
-/// The lower half, as Go converts.
+/// The lower 32 bits, as Go converts.
 fn wrapped(number: &Number) -> Value {
     let [a, b, c, d, ..] = number.as_i64().unwrap_or_default().to_le_bytes();
     i32::from_le_bytes([a, b, c, d]).into()
 }
 
-/// An amount, as text.
+/// An amount, as a string.
 fn quantity(value: &Value) -> Result<Value, String> {
     let text = match value {
         Value::String(text) => text.clone(),

@@ -1,4 +1,4 @@
-//! The server as its users hold it, and its settings.
+//! The public handle of a server, and its builder.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -28,12 +28,12 @@ pub struct ApiServer {
 }
 
 impl ApiServer {
-    /// A server with nothing in it but the namespaces and cluster roles that every cluster has.
+    /// A server that contains only the namespaces and cluster roles that every cluster has.
     pub fn new() -> Self {
         Self::builder().build()
     }
 
-    /// A server with other settings than the usual ones.
+    /// Configures a server.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -43,21 +43,21 @@ impl ApiServer {
         &self.shared.admin_token
     }
 
-    /// A service that acts as the administrator, unless a request carries a bearer token.
+    /// A service that acts as the administrator, unless a request has a bearer token.
     pub fn service(&self) -> Service {
         Service::new(self.shared.clone(), Identity::CallerOrAdmin)
     }
 
-    /// A service that sends every request with this token; an empty one is no token.
+    /// A service that sends every request with this token, or without one if it is empty.
     pub fn service_as(&self, token: &str) -> Service {
         Service::new(self.shared.clone(), Identity::Token(token.to_owned()))
     }
 
-    /// A token for a service account, which is made if it is missing, as is its namespace.
+    /// Issues a token for a service account. Creates the account and its namespace if they do not exist.
     ///
     /// # Panics
     ///
-    /// The namespace or the name is no valid name.
+    /// The namespace or the name is invalid.
     pub fn service_account_token(
         &self,
         namespace: &str,
@@ -87,7 +87,7 @@ impl ApiServer {
 
     /// Creates an object as the administrator, by its `apiVersion` and `kind`.
     ///
-    /// An object that has to be in a namespace and names none comes into `default`.
+    /// A namespaced object without a namespace is created in `default`.
     ///
     /// # Errors
     ///
@@ -98,12 +98,12 @@ impl ApiServer {
 
     /// Serves on this address until the returned handle is stopped or dropped.
     ///
-    /// Port 0 takes any free port. The same address may be listened on again at once; the
-    /// certificate authority stays the same as long as the server lives.
+    /// Port 0 takes any free port. The server can listen on the same address again at once. Its
+    /// certificate authority stays the same.
     ///
     /// # Errors
     ///
-    /// The address is taken or may not be used.
+    /// The address is in use or not allowed.
     pub async fn listen(
         &self,
         address: SocketAddr,
@@ -112,42 +112,42 @@ impl ApiServer {
         Listening::start(&self.shared, address, transport).await
     }
 
-    /// How many requests of which kind there were so far, and of whom.
+    /// The number of requests so far, by user, verb and answer.
     pub fn requests(&self) -> Requests {
         self.shared.lock().requests.clone()
     }
 
-    /// How many watches are open.
+    /// The number of open watches.
     pub fn open_watches(&self) -> usize {
         self.shared.lock().hub.open()
     }
 
-    /// What goes wrong on purpose.
+    /// The injected faults.
     pub fn faults(&self) -> Faults {
         Faults { shared: self.shared.clone() }
     }
 
-    /// Forgets all past changes now: what goes on from an older version gets 410.
+    /// Compacts the history: watches and lists that continue from an older version get 410.
     pub fn compact(&self) {
         self.shared.lock().world.store.compact();
     }
 
-    /// Breaks all connections and watches, and is gone for so long, at most a year.
+    /// Breaks all connections and watches, and stays unreachable for this time, at most a year.
     ///
-    /// Objects and tokens stay; changes are forgotten, as [`Self::compact`] does it. Ports on
-    /// which the server listens are closed meanwhile, and requests in-process get
+    /// Objects and tokens stay; the history is compacted, as by [`Self::compact`]. In the meantime
+    /// the server's ports are closed, and in-process requests get
     /// [`Disconnected`](crate::Disconnected).
     pub fn restart(&self, down: Duration) {
         self.shared.restart(down);
     }
 
-    /// All objects as they are now, and the number of the latest write.
+    /// A copy of all objects and of the latest version.
     pub fn backup(&self) -> Backup {
         Backup(self.shared.lock().world.store.clone())
     }
 
-    /// Brings back what a backup of this server holds, as an administrator does with etcd: objects are as
-    /// they were, versions are given a second time, and all connections and watches break.
+    /// Restores a backup of this server, as an administrator restores etcd: objects are as they were, the
+    /// same versions are assigned again, and all connections and watches break.
     ///
     /// Tokens stay valid.
     pub fn restore(&self, backup: &Backup) {
@@ -162,7 +162,7 @@ impl Default for ApiServer {
     }
 }
 
-/// What a server held at some time; cheap to make and to keep.
+/// The content of a server at one time; cheap to make and to keep.
 #[derive(Clone, Debug)]
 pub struct Backup(Store);
 
@@ -177,7 +177,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// How many changes of each resource can be replayed; older ones are answered with 410.
+    /// The number of changes per resource that watches can replay. Older versions get 410.
     pub fn history(self, changes: usize) -> Self {
         Self { history: changes, ..self }
     }
@@ -192,12 +192,12 @@ impl Builder {
         Self { clock: Box::new(clock), ..self }
     }
 
-    /// Where the chance of faults begins, so that a run can be had again; random without it.
+    /// The seed of the random choices of faults, which makes a run repeatable. Random by default.
     pub fn seed(self, seed: u64) -> Self {
         Self { seed: Some(seed), ..self }
     }
 
-    /// Turns the feature gate `CoordinatedLeaderElection` on or off; as in Kubernetes 1.36 it is off by default.
+    /// Turns the feature gate `CoordinatedLeaderElection` on or off. It is off by default, as in Kubernetes 1.36.
     ///
     /// While it is off, the server drops the fields `strategy` and `preferredHolder` of a Lease.
     pub fn coordinated_leader_election(mut self, is_on: bool) -> Self {
@@ -205,7 +205,7 @@ impl Builder {
         self
     }
 
-    /// The server.
+    /// Builds the server.
     #[must_use]
     pub fn build(self) -> ApiServer {
         let admin_token = self.admin_token.unwrap_or_else(random::token);
@@ -233,7 +233,7 @@ impl Builder {
 
 impl Default for Builder {
     fn default() -> Self {
-        /// Some minutes of a busy election; upstream keeps between 100 and 102,400.
+        /// A few minutes of a busy election; upstream keeps between 100 and 102,400.
         const HISTORY: usize = 1000;
         let clock = Box::new(Timestamp::now);
         Self {
@@ -252,19 +252,19 @@ impl fmt::Debug for Builder {
     }
 }
 
-/// What goes wrong on purpose in one server: faults, which apply at once and to everybody who asks.
+/// The injected faults of one server. They apply at once, to all clients.
 #[derive(Clone, Debug)]
 pub struct Faults {
     shared: Arc<Shared>,
 }
 
 impl Faults {
-    /// Adds a fault; keep what is returned to see how often it hits.
+    /// Adds a fault. The returned value counts its hits.
     pub fn add(&self, fault: Fault) -> ActiveFault {
         self.shared.add_fault(fault)
     }
 
-    /// Those that have neither ended nor been removed, oldest first.
+    /// The faults that have neither ended nor been removed, oldest first.
     pub fn list(&self) -> Vec<ActiveFault> {
         self.shared.faults.list()
     }
@@ -274,7 +274,7 @@ impl Faults {
         self.shared.faults.remove(fault.id())
     }
 
-    /// Ends all faults, and says how many there were.
+    /// Ends all faults, and returns their number.
     pub fn clear(&self) -> usize {
         self.shared.faults.clear()
     }

@@ -1,4 +1,4 @@
-//! What all parts of one server share: the state under its lock, the faults, and the clock.
+//! What all services and listeners of one server share: the state under its lock, the faults, and the clock.
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -21,17 +21,17 @@ use crate::resources::registry::find_kind;
 use crate::routes::{Body, Call, World, respond};
 use crate::status::Status;
 
-/// The wall clock, which is written into objects and ends the life of tokens.
+/// The wall clock, which sets the times in objects and the expiry of tokens.
 pub(crate) type Clock = Box<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// What all services and listeners of one server share.
+/// The shared part of one server.
 pub(crate) struct Shared {
-    /// A plain mutex: it is held for microseconds, never over an await, and never while JSON of
-    /// a size that matters is read or written.
+    /// A plain mutex: it is held for microseconds, never across an await, and never while large
+    /// JSON is parsed or written.
     state: Mutex<State>,
     pub(crate) faults: Registry,
     pub(crate) intake: Intake,
-    /// Made by the first listener that needs it.
+    /// Created by the first listener that needs it.
     pub(crate) authority: OnceLock<Authority>,
     pub(crate) admin_token: String,
     clock: Clock,
@@ -55,7 +55,7 @@ impl Shared {
 
     pub(crate) fn add_fault(&self, fault: Fault) -> ActiveFault {
         let active = self.faults.add(fault);
-        self.lock().hub.let_go(|scope| active.fault().cuts(scope));
+        self.lock().hub.close(|scope| active.fault().cuts(scope));
         active
     }
 
@@ -63,7 +63,7 @@ impl Shared {
         self.faults.restart(down.min(LONGEST_OUTAGE));
         let mut state = self.lock();
         state.world.store.compact();
-        state.hub.let_go(|_| true);
+        state.hub.close(|_| true);
     }
 }
 
@@ -73,10 +73,10 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// Short enough to be added to any time.
+/// The longest outage; short enough to be added to any time.
 const LONGEST_OUTAGE: Duration = Duration::from_secs(365 * 86_400);
 
-/// All that changes, under one lock.
+/// The mutable part of a server.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) world: World,
@@ -85,11 +85,11 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Answers a request and tells all watchers what it changed.
+    /// Answers a request, and sends its changes to all watchers.
     pub(crate) fn respond(&mut self, call: Call) -> Result<Answer, Status> {
         let answer = respond(&mut self.world, call);
         for (table, change) in self.world.store.take_fresh() {
-            self.hub.tell(table, &change);
+            self.hub.publish(table, &change);
         }
         answer
     }

@@ -1,4 +1,4 @@
-//! Refusals, worded as upstream words them, because clients tell them apart by these words.
+//! Refusals in upstream's words, because clients match on them.
 
 use std::fmt;
 
@@ -10,14 +10,14 @@ use crate::cause::{Cause, summary};
 use crate::kind::{Kind, qualified};
 use crate::request::Place;
 
-/// A refusal, as a Kubernetes `Status` object says it.
+/// A refused request, as a Kubernetes `Status` object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     code: u16,
     reason: &'static str,
     message: String,
     details: Option<Box<Details>>,
-    /// Where a list may go on, empty for all other refusals.
+    /// The token with which a list can continue; empty for other refusals.
     next_page: String,
     /// For the `Warning` header.
     warnings: Vec<String>,
@@ -29,12 +29,12 @@ impl Status {
         self.code
     }
 
-    /// The reason in one word, such as `Conflict`; empty where upstream gives none.
+    /// The reason in one word, such as `Conflict`; empty if upstream gives none.
     pub fn reason(&self) -> &str {
         self.reason
     }
 
-    /// What went wrong, for people.
+    /// The message for users.
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -68,7 +68,7 @@ impl Status {
         &self.warnings
     }
 
-    /// The seconds after which it is worth to ask again, where upstream says so.
+    /// The seconds to wait before a retry, if upstream states them.
     pub(crate) fn retry_after_seconds(&self) -> Option<u32> {
         self.details.as_ref()?.retry_after_seconds
     }
@@ -88,7 +88,7 @@ impl Status {
             .about(group, plural, name)
     }
 
-    /// Nothing is created in a namespace that is being deleted.
+    /// A create in a namespace that is being deleted.
     pub(crate) fn namespace_terminating(kind: &Kind, name: &str, namespace: &str) -> Self {
         let (group, plural) = (kind.group, kind.plural);
         let what = format!(
@@ -127,13 +127,13 @@ impl Status {
     }
 
     pub(crate) fn not_acceptable() -> Self {
-        // Upstream's words; there is no protobuf here.
+        // Upstream's words, although this server does not answer in protobuf.
         let message = "406: Not Acceptable\n\nAvailable representations: application/json, \
                        application/yaml, application/vnd.kubernetes.protobuf";
         Self::new(406, "NotAcceptable", message).with_details(Details::default())
     }
 
-    /// `is_dying` where what is there is only waiting for its finalizers.
+    /// `is_dying` if the existing object is being deleted.
     pub(crate) fn already_exists(kind: &Kind, name: &str, is_dying: bool) -> Self {
         let dying = if is_dying { "object is being deleted: " } else { "" };
         let message = format!("{dying}{} \"{name}\" already exists", kind.qualified());
@@ -144,7 +144,7 @@ impl Status {
         Self::conflict_on(kind.group, kind.plural, name, why)
     }
 
-    /// A failed precondition of a delete, which upstream words with the kind.
+    /// A failed precondition of a delete, for which upstream names the kind.
     pub(crate) fn kind_conflict(kind: &Kind, name: &str, why: &str) -> Self {
         Self::conflict_on(kind.group, kind.name, name, why)
     }
@@ -155,7 +155,7 @@ impl Status {
         Self::new(409, "Conflict", message).about(group, what, name)
     }
 
-    /// What is applied was set by others to something else.
+    /// An apply of fields that other managers set to different values.
     pub(crate) fn apply_conflict(message: String, causes: Vec<Cause>) -> Self {
         Self::new(409, "Conflict", message).with_details(Details { causes, ..Details::default() })
     }
@@ -164,7 +164,7 @@ impl Status {
         Self::new(410, "Expired", message)
     }
 
-    /// The version of the first page is forgotten; `token` leads on through what is there now.
+    /// The version of the first page is compacted; `token` continues in the newest version.
     pub(crate) fn expired_page(token: &str) -> Self {
         let message = "The provided continue parameter is too old to display a consistent list \
                        result. You can start a new list without the continue parameter, or use \
@@ -180,13 +180,13 @@ impl Status {
         Self::new(413, "RequestEntityTooLarge", message)
     }
 
-    /// The body of a request takes too long to come.
+    /// The body of a request takes too long.
     pub(crate) fn too_slow() -> Self {
         let message = "Timeout: request did not complete within the allotted timeout";
         Self::new(504, "Timeout", message).with_details(Details::default())
     }
 
-    /// Too many bodies are on their way at the same time.
+    /// Too many bodies arrive at the same time.
     pub(crate) fn too_busy() -> Self {
         let details = Details { retry_after_seconds: Some(1), ..Details::default() };
         let message = "Too many requests, please try again later.";
@@ -210,7 +210,7 @@ impl Status {
         Self::new(415, "UnsupportedMediaType", message)
     }
 
-    /// The object breaks a rule of its kind; `what` is the kind, or the resource for a version.
+    /// An invalid object; `what` is the kind, or the plural if the `resourceVersion` is invalid.
     pub(crate) fn invalid(group: &str, what: &str, name: &str, causes: Vec<Cause>) -> Self {
         let subject = qualified(what, group);
         let message = format!("{subject} \"{name}\" is invalid: {}", summary(&causes));
@@ -224,28 +224,28 @@ impl Status {
         Self::new(422, "Invalid", message).with_details(details)
     }
 
-    /// A query parameter breaks a rule.
+    /// An invalid query parameter.
     pub(crate) fn invalid_options(kind: &str, cause: Cause) -> Self {
         Self::invalid_option_set(kind, vec![cause])
     }
 
-    /// Query parameters that do not go together.
+    /// Invalid query parameters.
     pub(crate) fn invalid_option_set(kind: &str, causes: Vec<Cause>) -> Self {
         Self::invalid("meta.k8s.io", kind, "", causes)
     }
 
-    /// A patch that cannot be carried out on this object.
+    /// A patch that does not fit the object.
     pub(crate) fn unprocessable() -> Self {
         let message = "the server rejected our request due to an error in our request";
         Self::new(422, "Invalid", message).with_details(Details::default())
     }
 
-    /// An error upstream did not care to classify: 500 without a reason.
+    /// An error that upstream does not classify: 500 without a reason.
     pub(crate) fn raw(message: impl Into<String>) -> Self {
         Self::new(500, "", message)
     }
 
-    /// What a server in trouble says to a request for this place.
+    /// The answer of an injected fault to a request for this place.
     pub(crate) fn of_fault(code: u16, place: &Place, retry_after_seconds: Option<u32>) -> Self {
         let (group, plural, name) = match place {
             Place::Resource(path) => (&*path.group, &*path.plural, &*path.name),
@@ -271,7 +271,7 @@ impl Status {
         }
     }
 
-    /// The body of a 504 from upstream's outermost filter, which is no whole `Status`.
+    /// The body of a 504 from upstream's outermost filter, which is not a complete `Status`.
     pub(crate) fn filter_timeout() -> Bytes {
         let message = "Timeout: request did not complete within the allotted timeout";
         let body = json!({
@@ -329,11 +329,11 @@ impl Serialize for Status {
     }
 }
 
-/// Why a replace that is based on an old version is refused.
+/// The message of a conflict.
 const MODIFIED: &str = "the object has been modified; please apply your changes to the \
                                    latest version and try again";
 
-/// What the refusal is about.
+/// The object that a refusal is about, and the causes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Details {
     name: String,

@@ -1,4 +1,4 @@
-//! Tables: what `kubectl get` prints.
+//! Tables, as `kubectl get` prints them.
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use crate::request::Query;
 use crate::resources::Resource;
 use crate::schema::Fields;
 
-/// What a row says of its object besides the cells.
+/// What a row contains besides its cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Included {
     Nothing,
@@ -37,7 +37,7 @@ impl Included {
     }
 }
 
-/// An object without all that is its own kind's.
+/// An object reduced to its metadata.
 pub(crate) fn partial(fields: &Fields) -> Value {
     json!({
         "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",

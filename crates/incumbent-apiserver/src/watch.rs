@@ -1,4 +1,4 @@
-//! The stream that a watch answers with.
+//! The stream of events that answers a watch.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -25,14 +25,14 @@ use crate::status::Status;
 use crate::store::ChangeKind;
 use crate::table::partial;
 
-/// The body of a watch: one line of JSON for each event.
+/// The body of a watch: one line of JSON per event.
 pub(crate) struct WatchBody {
     resource: &'static Resource,
     form: Form,
     shared: Arc<Shared>,
-    /// What is there at the beginning, told before anything new.
+    /// The existing objects, which are sent before changes.
     initial: VecDeque<(ChangeKind, Arc<Object>)>,
-    /// Ends the initial events.
+    /// Lines that follow the initial events.
     first: VecDeque<Bytes>,
     live: Option<Live>,
     thaw: Option<Pin<Box<dyn Future<Output = Thaw> + Send + Sync>>>,
@@ -44,7 +44,7 @@ impl fmt::Debug for WatchBody {
     }
 }
 
-/// The part of a watch that goes on.
+/// The part of a watch that receives changes.
 #[derive(Debug)]
 struct Live {
     shared: Arc<Shared>,
@@ -54,7 +54,7 @@ struct Live {
 }
 
 impl WatchBody {
-    /// Tells what is there, and then what comes in over the registration.
+    /// A stream of the initial events, followed by the changes of the registration.
     pub(crate) fn new(
         start: WatchStart,
         form: Form,
@@ -112,7 +112,7 @@ impl WatchBody {
         Poll::Ready(Some(Ok(Frame::data(line))))
     }
 
-    /// Nothing comes after this.
+    /// Ends the stream after `last`.
     fn end(
         &mut self,
         last: Option<Result<Frame<Bytes>, Disconnected>>,
@@ -139,7 +139,7 @@ impl WatchBody {
 }
 
 impl Live {
-    /// The next news; none when the watch has run its time, or was too slow.
+    /// The next news. `None` if the watch has timed out or fallen behind.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<News>> {
         if self.end.as_mut().poll(context).is_ready() {
             return Poll::Ready(None);
@@ -152,13 +152,13 @@ impl Live {
             let version = state.world.store.version();
             state.hub.bookmark(&self.registration, version);
             drop(state);
-            // The new timer has to know whom to wake.
+            // The new timer has to be polled once to register the waker.
             context.waker().wake_by_ref();
         }
         self.registration.poll_news(context)
     }
 
-    /// Whether the connection broke, by a restart or by a fault.
+    /// Whether a restart or a fault broke the connection.
     fn is_broken(&self) -> bool {
         let faults = &self.shared.faults;
         faults.life() != self.registration.life || faults.is_cut(&self.registration.scope)
@@ -191,7 +191,7 @@ impl News {
 /// Upstream's interval.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// One more bookmark comes so long before the end, so that the next watch starts near it.
+/// A last bookmark is sent this long before the end, so that the next watch starts close to it.
 const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 
 /// The annotation of the bookmark that ends the initial events.
@@ -202,9 +202,10 @@ fn next_bookmark(now: Instant, end: Instant) -> Option<Pin<Box<Sleep>>> {
     Some(Box::pin(sleep_until(last.min(now + BOOKMARK_INTERVAL))))
 }
 
-/// As asked; else somewhere between half an hour and an hour, so that not all come back at once.
+/// The timeout that the client asks for, or a random one between 30 and 60 minutes, so that clients do not all
+/// return at once.
 fn timeout(seconds: Option<u64>) -> Duration {
-    /// Longer than anybody waits, and short enough to be added to a time.
+    /// A year: short enough to be added to any time.
     const LONGEST: u64 = 365 * 86_400;
     let seconds = seconds.unwrap_or_else(|| 1800 + random::below(1800));
     Duration::from_secs(seconds.min(LONGEST))

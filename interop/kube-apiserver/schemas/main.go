@@ -170,14 +170,14 @@ func presence(of reflect.Type, options string) string {
 func shapeOf(owner reflect.Type, field reflect.StructField, name string) string {
 	ref := ruleOf(owner, name)
 	shape := shape(field.Type, field.Tag, ref)
-	isWhole := ref.ElementRelationship != nil && *ref.ElementRelationship == schema.Atomic
+	isAtomic := ref.ElementRelationship != nil && *ref.ElementRelationship == schema.Atomic
 	if atom, found := rules.Resolve(ref); found && atom.Scalar == nil {
 		isMerged := strings.Contains(shape, "ListMerge::") && !strings.HasSuffix(shape, "ListMerge::Replace)")
-		isWhole = isWhole || atom.Map != nil && atom.Map.ElementRelationship == schema.Atomic ||
+		isAtomic = isAtomic || atom.Map != nil && atom.Map.ElementRelationship == schema.Atomic ||
 			isMerged && atom.List != nil && atom.List.ElementRelationship == schema.Atomic
 	}
-	if isWhole && !strings.HasSuffix(shape, "ListMerge::Replace)") {
-		return "Shape::Whole(&" + shape + ")"
+	if isAtomic && !strings.HasSuffix(shape, "ListMerge::Replace)") {
+		return "Shape::Atomic(&" + shape + ")"
 	}
 	return shape
 }
@@ -214,7 +214,7 @@ func shape(of reflect.Type, tag reflect.StructTag, ref schema.TypeRef) string {
 	case reflect.Slice:
 		item := shape(of.Elem(), "", schema.TypeRef{})
 		if atom, _ := rules.Resolve(itemRef(ref)); atom.Map != nil && atom.Map.ElementRelationship == schema.Atomic {
-			item = "Shape::Whole(&" + item + ")"
+			item = "Shape::Atomic(&" + item + ")"
 		}
 		return "Shape::List(&" + item + ", ListMerge::" + merge(tag, ref) + ")"
 	case reflect.Struct:

@@ -1,4 +1,4 @@
-//! The one way to write a fault down: in Rust, in flags, over HTTP.
+//! The syntax of a fault: the same in Rust, in flags, and over HTTP.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{Effect, Scope, Silence, Span, Thaw};
 use crate::request::Verb;
 
-/// One thing that goes wrong on purpose, written as [`Fault::SYNTAX`] says.
+/// An injected fault, parsed from the syntax of [`Fault::SYNTAX`].
 ///
 /// ```
 /// use incumbent_apiserver::Fault;
@@ -22,19 +22,19 @@ use crate::request::Verb;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    whom: Box<Whom>,
+    filter: Box<RequestFilter>,
     pub(super) effect: Effect,
     pub(super) rate: Rate,
     pub(super) lasts: Option<Duration>,
 }
 
-/// A fault that cannot be understood, and why.
+/// Why a fault is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct FaultError(String);
 
 impl Fault {
-    /// How a fault is written, for people.
+    /// The syntax of a fault, as help text.
     pub const SYNTAX: &'static str = "\
 A fault is KEY=VALUE,KEY=VALUE,... with one of these:
   latency=50ms..200ms  requests come in so much later, a time drawn evenly
@@ -63,7 +63,7 @@ and with any of these:
     ///
     /// # Errors
     ///
-    /// What cannot be understood.
+    /// The fault is invalid.
     pub(crate) fn from_json(json: &Value) -> Result<Self, FaultError> {
         let Value::Object(members) = json else {
             return Err(FaultError(format!("a fault is an object or a text, not {json}")));
@@ -80,21 +80,21 @@ and with any of these:
         Self::from_pairs(pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())))
     }
 
-    pub(super) fn fits(&self, scope: &Scope) -> bool {
-        self.whom.fits(scope)
+    pub(super) fn matches(&self, scope: &Scope) -> bool {
+        self.filter.matches(scope)
     }
 
-    /// Whether an open watch is meant; which verb is named does not matter for a freeze.
-    pub(super) fn fits_watch(&self, scope: &Scope) -> bool {
+    /// Whether it applies to an open watch; a freeze does so whichever verb it names.
+    pub(super) fn matches_watch(&self, scope: &Scope) -> bool {
         match self.effect {
-            Effect::Freeze(_) => self.whom.fits_but_for_verb(scope),
-            _ => self.whom.fits(scope),
+            Effect::Freeze(_) => self.filter.matches_except_verb(scope),
+            _ => self.filter.matches(scope),
         }
     }
 
     /// Whether it closes the connection of this watch.
     pub(crate) fn cuts(&self, scope: &Scope) -> bool {
-        self.effect == Effect::LoseEverything(Silence::Close) && self.whom.fits(scope)
+        self.effect == Effect::LoseEverything(Silence::Close) && self.filter.matches(scope)
     }
 
     fn from_pairs<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Self, FaultError> {
@@ -117,7 +117,7 @@ impl FromStr for Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Whom { verbs, user, client, resource, namespace, name } = &*self.whom;
+        let RequestFilter { verbs, user, client, resource, namespace, name } = &*self.filter;
         for verb in verbs {
             write!(f, "verb={},", verb.as_str())?;
         }
@@ -166,9 +166,9 @@ impl fmt::Display for Effect {
     }
 }
 
-/// Which requests are meant; what is left out fits everything.
+/// Which requests it applies to; a property that is not set matches every request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Whom {
+struct RequestFilter {
     verbs: Vec<Verb>,
     user: Option<String>,
     client: Option<String>,
@@ -177,12 +177,13 @@ struct Whom {
     name: Option<String>,
 }
 
-impl Whom {
-    fn fits(&self, scope: &Scope) -> bool {
-        (self.verbs.is_empty() || self.verbs.contains(&scope.verb)) && self.fits_but_for_verb(scope)
+impl RequestFilter {
+    fn matches(&self, scope: &Scope) -> bool {
+        (self.verbs.is_empty() || self.verbs.contains(&scope.verb))
+            && self.matches_except_verb(scope)
     }
 
-    fn fits_but_for_verb(&self, scope: &Scope) -> bool {
+    fn matches_except_verb(&self, scope: &Scope) -> bool {
         let same = |wanted: &Option<String>, own: &str| {
             wanted.as_deref().is_none_or(|wanted| wanted == own)
         };
@@ -196,7 +197,7 @@ impl Whom {
     }
 }
 
-/// How many of a million it hits.
+/// How many requests in a million it hits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rate(u32);
 
@@ -205,7 +206,7 @@ impl Rate {
     const ALWAYS: Self = Self(Self::MILLION);
 
     pub(super) fn draws(self, rng: &mut Rng) -> bool {
-        // Without a draw, so that adding a certain fault leaves the luck of others as it was.
+        // No draw, so that a fault that always hits does not change the draws of other faults.
         self == Self::ALWAYS || rng.u32(..Self::MILLION) < self.0
     }
 
@@ -244,10 +245,10 @@ impl fmt::Display for Span {
     }
 }
 
-/// A fault of which not all is read yet.
+/// A fault that is being parsed.
 #[derive(Default)]
 struct Draft {
-    whom: Whom,
+    filter: RequestFilter,
     effect: Option<(&'static str, Effect)>,
     late: Option<Span>,
     silence: Option<Silence>,
@@ -261,17 +262,17 @@ impl Draft {
         let wrong = |hint: &str| FaultError(format!("{key}={value} is not understood: {hint}"));
         let no_text = |text: &str| text.is_empty() || text.contains(',');
         match key {
-            "verb" => self.whom.verbs.extend(
+            "verb" => self.filter.verbs.extend(
                 verbs(value).ok_or_else(|| wrong("a verb as get, update, watch, read or write"))?,
             ),
             "user" | "client" | "resource" | "namespace" | "name" if no_text(value) => {
                 return Err(wrong("a text without commas"));
             }
-            "user" => once(&mut self.whom.user, key, value.to_owned())?,
-            "client" => once(&mut self.whom.client, key, value.to_owned())?,
-            "resource" => once(&mut self.whom.resource, key, value.to_owned())?,
-            "namespace" => once(&mut self.whom.namespace, key, value.to_owned())?,
-            "name" => once(&mut self.whom.name, key, value.to_owned())?,
+            "user" => once(&mut self.filter.user, key, value.to_owned())?,
+            "client" => once(&mut self.filter.client, key, value.to_owned())?,
+            "resource" => once(&mut self.filter.resource, key, value.to_owned())?,
+            "namespace" => once(&mut self.filter.namespace, key, value.to_owned())?,
+            "name" => once(&mut self.filter.name, key, value.to_owned())?,
             "latency" | "error" | "drop" | "freeze" => {
                 let (key, effect, hint) = effect(key, value);
                 let effect = effect.ok_or_else(|| wrong(hint))?;
@@ -306,7 +307,7 @@ impl Draft {
     }
 
     fn finish(self) -> Result<Fault, FaultError> {
-        let Self { whom, effect, late, silence, retry_after, rate, lasts } = self;
+        let Self { filter, effect, late, silence, retry_after, rate, lasts } = self;
         let only = |key: &str, with: &str| FaultError(format!("{key} goes with {with} only"));
         let (key, effect) = match (effect, late) {
             (Some(effect), _) => effect,
@@ -342,11 +343,11 @@ impl Draft {
         if rate.is_some() && matches!(effect, Effect::LoseEverything(_)) {
             return Err(FaultError("drop=everything takes no rate".to_owned()));
         }
-        Ok(Fault { whom: Box::new(whom), effect, rate: rate.unwrap_or(Rate::ALWAYS), lasts })
+        Ok(Fault { filter: Box::new(filter), effect, rate: rate.unwrap_or(Rate::ALWAYS), lasts })
     }
 }
 
-/// The effect itself, without what other keys say of it; and what would have been understood.
+/// The effect of a key, before the modifiers are applied; and the values that are valid.
 fn effect(key: &str, value: &str) -> (&'static str, Option<Effect>, &'static str) {
     let silence = Silence::default();
     match key {
@@ -376,7 +377,7 @@ fn effect(key: &str, value: &str) -> (&'static str, Option<Effect>, &'static str
     }
 }
 
-/// What a server answers in trouble.
+/// The codes with which a server in trouble answers.
 const CODES: [u16; 8] = [401, 403, 409, 410, 429, 500, 503, 504];
 
 const SPANS: &str = "50ms, or 50ms..200ms with the shorter one first";
@@ -417,7 +418,7 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
     Duration::try_from(parsed).ok().filter(|duration| *duration <= LONGEST)
 }
 
-/// A value of JSON as it stands in the text form.
+/// A JSON value as the text form writes it.
 fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

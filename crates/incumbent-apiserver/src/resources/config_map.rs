@@ -1,4 +1,4 @@
-//! ConfigMap: text under keys.
+//! ConfigMap: texts by key.
 
 use serde_json::{Value, json};
 
@@ -37,7 +37,7 @@ pub(crate) const CONFIG_MAP: Resource = Resource {
     ..USUAL
 };
 
-/// 1 MiB over all values, upstream's `MaxSecretSize`.
+/// Upstream's `MaxSecretSize`, for all values together.
 const DATA_LIMIT: usize = 1024 * 1024;
 
 fn validate(fields: &Fields, old: Option<&Fields>) -> Vec<Cause> {

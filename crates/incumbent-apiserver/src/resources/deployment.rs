@@ -1,4 +1,4 @@
-//! Deployment: stored, and nothing more. No controller here makes Pods of it.
+//! Deployment. This server only stores it; no controller creates Pods for it.
 
 use serde_json::{Value, json};
 
@@ -114,7 +114,7 @@ fn default(fields: &mut Fields) {
     }
 }
 
-/// Upstream counts annotations in, because its controller copies them to the ReplicaSets.
+/// Changed annotations count as a new generation, because upstream's controller copies them to the ReplicaSets.
 fn prepare_update(fields: &mut Fields, old: &Fields, part: Part) {
     keep_other_part(fields, old, part);
     let of = |fields: &Fields, pointer| at(fields, pointer).cloned();

@@ -1,4 +1,4 @@
-//! EndpointSlice: where a Service's connections go. This server only stores it.
+//! EndpointSlice: the addresses behind a Service. This server only stores it.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -68,7 +68,7 @@ fn addresses(endpoint: &Value) -> impl Iterator<Item = &Value> {
     endpoint["addresses"].as_array().into_iter().flatten()
 }
 
-/// As kubectl shows a list: the first three, and how many more.
+/// A list as kubectl shows it: the first three items, and the number of the rest.
 fn listed(items: impl Iterator<Item = String>) -> Value {
     let items: Vec<_> = items.collect();
     match items.len() {
@@ -90,7 +90,7 @@ fn prepare_create(fields: &mut Fields) {
     metadata_mut(fields).insert("generation".to_owned(), 1.into());
 }
 
-/// Upstream counts labels in: what proxies do depends on them.
+/// Changed labels count as a new generation, because proxies depend on them.
 fn prepare_update(fields: &mut Fields, old: &Fields, _part: super::Part) {
     let before = at(old, "/metadata/generation").and_then(Value::as_i64).unwrap_or(0);
     let parts = ["/addressType", "/endpoints", "/ports", "/metadata/labels"];

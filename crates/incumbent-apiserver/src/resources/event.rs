@@ -1,4 +1,4 @@
-//! Event: one table, shown under two groups with different names for the same fields.
+//! Event: one table, which two groups show under different field names.
 
 use serde_json::{Value, json};
 
@@ -91,7 +91,7 @@ pub(crate) const EVENT: Resource = Resource {
     ..CORE_EVENT
 };
 
-/// The name in core/v1, and in `events.k8s.io`.
+/// Field names in core/v1, and in `events.k8s.io`.
 const RENAMED: &[(&str, &str)] = &[
     ("involvedObject", "regarding"),
     ("message", "note"),
@@ -121,7 +121,7 @@ fn from_stored(stored: &Fields) -> Fields {
     reshape(&EVENT, fields)
 }
 
-/// The two forms have the same types, so only what is written when empty differs.
+/// Conforms an object to the other form, which writes other fields when they are empty.
 fn reshape(resource: &Resource, mut fields: Fields) -> Fields {
     fields.remove("apiVersion");
     fields.remove("kind");
@@ -133,7 +133,7 @@ fn reshape(resource: &Resource, mut fields: Fields) -> Fields {
     fields
 }
 
-/// Events of core/v1 without an eventTime are the old kind, of which little is asked.
+/// Events of core/v1 without an `eventTime` are of the old style, which has few rules.
 fn validate_core(fields: &Fields, _old: Option<&Fields>) -> Vec<Cause> {
     let mut causes = Vec::new();
     let about = text_at(fields, "/involvedObject/namespace");

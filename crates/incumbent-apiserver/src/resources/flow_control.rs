@@ -1,4 +1,5 @@
-//! Priority and fairness: FlowSchema and PriorityLevelConfiguration. Both are stored; no request waits because of them.
+//! Priority and fairness: FlowSchema and PriorityLevelConfiguration. This server only stores them; they delay no
+//! request.
 
 use serde_json::{Value, json};
 
@@ -49,7 +50,7 @@ pub(crate) const FLOW_SCHEMA: Resource = Resource {
             shown: Shown::Last,
             name: "MissingPL",
             description: "references a broken or non-existent PriorityLevelConfiguration",
-            // Nothing here looks for it.
+            // This server does not look for it.
             cell: |_, _| "?".into(),
         },
     ],
@@ -149,7 +150,7 @@ const USUAL_FLOW_CONTROL: Resource = Resource {
     kind: Kind { group: "flowcontrol.apiserver.k8s.io", ..Kind::CORE },
     scope: Scope::Cluster,
     subresources: &[STATUS],
-    only_stored: "no request waits because of it",
+    only_stored: "it delays no request",
     prepare_update: keep_other_part,
     ..USUAL
 };

@@ -1,4 +1,4 @@
-//! Lease: who holds what, until when. This server only stores it.
+//! Lease: a lock with a holder and a renew time. This server only stores it.
 
 use serde_json::{Value, json};
 
@@ -33,7 +33,7 @@ pub(crate) const LEASE: Resource = Resource {
                           equal to the elected LeaseCandidate.metadata.name field.",
             cell: |fields, _| cell(fields, "/spec/holderIdentity"),
         },
-        // Upstream shows only the holder; whoever watches an election wants to see these too.
+        // Upstream shows only the holder. These help users who watch an election.
         Column {
             shown: Shown::Text,
             name: "Renewed",
@@ -53,7 +53,7 @@ pub(crate) const LEASE: Resource = Resource {
     ..USUAL
 };
 
-/// As kubectl says it of what it does not know.
+/// An unknown value as kubectl shows it.
 fn known(cell: Option<Value>) -> Value {
     cell.unwrap_or_else(|| "<none>".into())
 }
@@ -80,9 +80,9 @@ fn validate(fields: &Fields, _old: Option<&Fields>) -> Vec<Cause> {
     causes
 }
 
-/// One of Kubernetes' own, or `DOMAIN/NAME`.
+/// A strategy is one of Kubernetes' own, or `DOMAIN/NAME`.
 fn strategy_causes(strategy: &str) -> Vec<Cause> {
-    // Upstream names the field twice.
+    // Upstream repeats the name of the field.
     const FIELD: &str = "spec.strategy.strategy";
     if !strategy.contains('/') {
         let known = ["OldestEmulationVersion"];

@@ -1,4 +1,4 @@
-//! Namespace: deleting one deletes what is in it, at once.
+//! Namespace. Its deletion deletes the objects in it at once.
 
 use serde_json::{Value, json};
 
@@ -39,12 +39,12 @@ pub(crate) const NAMESPACE: Resource = Resource {
     ..USUAL
 };
 
-/// Those that upstream refuses to delete.
+/// The namespaces that upstream refuses to delete.
 pub(crate) const PERMANENT: &[&str] = &["default", "kube-public", "kube-system"];
 
 fn default(fields: &mut Fields) {
     let name = text(fields, "name").to_owned();
-    // A generated name is not known yet; the label follows on the create itself.
+    // A generated name is not known yet; `prepare_create` sets the label.
     if !name.is_empty() {
         let labels = map_mut(metadata_mut(fields), "labels");
         labels.insert("kubernetes.io/metadata.name".to_owned(), name.into());

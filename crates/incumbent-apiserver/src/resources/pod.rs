@@ -1,4 +1,4 @@
-//! Pod: nothing runs here, but its status is proof of life or death to those who ask.
+//! Pod. This server runs none, but elections take its status as proof that a process has ended.
 
 use serde_json::{Value, json};
 
@@ -83,7 +83,7 @@ fn statuses(fields: &Fields) -> impl Iterator<Item = &Value> {
     at(fields, "/status/containerStatuses").and_then(Value::as_array).into_iter().flatten()
 }
 
-/// What upstream's defaulting and its built-in admission plug-ins fill in.
+/// Sets the defaults of upstream, and of its built-in admission plug-ins.
 fn default(fields: &mut Fields) {
     let spec = map_mut(fields, "spec");
     for (name, value) in [
@@ -137,7 +137,7 @@ fn quality_of_service(fields: &Fields) -> &'static str {
 fn prepare_update(fields: &mut Fields, old: &Fields, part: Part) {
     keep_other_part(fields, old, part);
     if part == Part::Status {
-        // The class follows from the spec, and a kubelet does not give Pods away.
+        // The class follows from the spec, and a status update must not change the owners.
         let quality = quality_of_service(fields);
         map_mut(fields, "status").insert("qosClass".to_owned(), quality.into());
         let owners = at(old, "/metadata/ownerReferences").cloned();
@@ -160,7 +160,7 @@ fn validate(fields: &Fields, old: Option<&Fields>) -> Vec<Cause> {
     causes
 }
 
-/// The spec without what may be changed.
+/// The spec without the fields that an update may change.
 fn fixed_spec(fields: &Fields) -> Option<Value> {
     let mut spec = fields.get("spec").cloned();
     let map = spec.as_mut().and_then(Value::as_object_mut)?;

@@ -1,4 +1,4 @@
-//! What limits others: PodDisruptionBudget and NetworkPolicy. Both are stored, and limit nothing here.
+//! PodDisruptionBudget and NetworkPolicy. This server only stores them; they limit nothing.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -87,7 +87,7 @@ pub(crate) const NETWORK_POLICY: Resource = Resource {
     ..USUAL
 };
 
-/// As text, as upstream shows a number or a share.
+/// A number or a percentage, as upstream's table shows it.
 fn limit(fields: &Fields, name: &str) -> Value {
     match at(fields, &format!("/spec/{name}")) {
         None => "N/A".into(),
@@ -96,7 +96,7 @@ fn limit(fields: &Fields, name: &str) -> Value {
     }
 }
 
-/// The spec under the names of upstream's internal type, which a refusal shows.
+/// The spec with the field names of upstream's internal type, which refusals show.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct InternalSpec<'a> {

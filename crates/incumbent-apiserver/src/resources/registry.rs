@@ -1,11 +1,11 @@
-//! All resources that are stored, and how one is found.
+//! All stored resources, and the lookup of one.
 
 use super::{
     Resource, config_map, deployment, endpoint_slice, event, flow_control, lease, namespace, pod,
     policy, rbac, service, service_account,
 };
 
-/// Groups with their one version, the core group first.
+/// The groups, each with its only version; the core group first.
 pub(crate) const GROUPS: &[(&str, &str)] = &[
     ("", "v1"),
     ("apps", "v1"),
@@ -20,7 +20,7 @@ pub(crate) const GROUPS: &[(&str, &str)] = &[
     ("rbac.authorization.k8s.io", "v1"),
 ];
 
-/// All kinds of objects that are stored.
+/// All stored resources.
 pub(crate) const RESOURCES: &[&Resource] = &[
     &config_map::CONFIG_MAP,
     &event::CORE_EVENT,
@@ -42,7 +42,7 @@ pub(crate) const RESOURCES: &[&Resource] = &[
     &rbac::ROLE,
 ];
 
-/// The resource under this path, if there is one.
+/// The resource with this path. `None` if there is none.
 pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
     RESOURCES.iter().copied().find(|resource| {
         let kind = &resource.kind;
@@ -50,7 +50,7 @@ pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static 
     })
 }
 
-/// The resource of this kind, if there is one.
+/// The resource of this kind. `None` if there is none.
 pub(crate) fn find_kind(api_version: &str, kind: &str) -> Option<&'static Resource> {
     RESOURCES
         .iter()

@@ -1,17 +1,17 @@
-//! Questions that are answered and not stored: who am I, may I, a token please.
+//! Requests that are answered and not stored: reviews of users and permissions, and token requests.
 
 use super::types;
 use crate::kind::Kind;
 use crate::schema::Field;
 
-/// A kind that one can only create.
+/// A kind that clients can only create.
 #[derive(Debug)]
 pub(crate) struct Review {
     pub(crate) kind: Kind,
     pub(crate) schema: &'static [Field],
 }
 
-/// The review under this path, if there is one.
+/// The review with this path. `None` if there is none.
 pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static Review> {
     let is_wanted = |review: &&Review| {
         let kind = &review.kind;
@@ -73,7 +73,7 @@ pub(crate) const REVIEWS: &[Review] = &[
     },
 ];
 
-/// Asked for below a service account, and so not found by its plural.
+/// A subresource of service accounts, which has no path of its own.
 pub(crate) const TOKEN_REQUEST: Review = Review {
     kind: Kind { group: "authentication.k8s.io", name: "TokenRequest", ..Kind::CORE },
     schema: types::authentication::TOKEN_REQUEST,

@@ -1,4 +1,4 @@
-//! Service: stored, and nothing more. It gets no address, and nothing listens.
+//! Service. This server only stores it; it gets no address.
 
 use serde_json::{Value, json};
 
@@ -175,7 +175,7 @@ fn default(fields: &mut Fields) {
 fn prepare_update(fields: &mut Fields, old: &Fields, part: Part) {
     let kept = if part == Part::Main { "status" } else { "spec" };
     fields.insert(kept.to_owned(), old.get(kept).cloned().unwrap_or_else(|| json!({})));
-    // A client that replaces a Service without its address means to keep the address.
+    // A replace without an address keeps the old one.
     for name in ["clusterIP", "clusterIPs"] {
         let before = at(old, &format!("/spec/{name}")).cloned();
         let spec = map_mut(fields, "spec");

@@ -1,4 +1,4 @@
-//! ServiceAccount: whom a Pod's token stands for.
+//! ServiceAccount: the user of a Pod.
 
 use super::{Deletion, Resource, Subresource, USUAL, types};
 use crate::kind::Kind;

@@ -1,4 +1,4 @@
-//! Server-side apply: a client says which fields it means, and owns them from then on.
+//! Server-side apply: a client states fields, and owns them from then on.
 
 use std::sync::Arc;
 
@@ -8,55 +8,55 @@ use super::body::{APPLY_PATCH, Body, check_kind};
 use super::options::{DryRun, dry_run, writer};
 use super::read::existing;
 use super::write::{add, check_name, check_namespace, replace, wrong_uid};
-use super::{Call, Spot, World, authorize_as, last_applied};
+use super::{Call, Location, World, authorize_as, last_applied};
 use crate::answer::Answer;
 use crate::cause::Cause;
-use crate::fieldset::{FieldSet, compare, meant_by, merge, prune};
+use crate::fieldset::{FieldSet, compare, merge, prune, stated_by};
 use crate::managed::{Applied, Operation, Writer, before_and_after, encode, managers};
 use crate::object::{Object, at, metadata_mut, text, text_at};
 use crate::request::Verb;
 use crate::resources::registry::find_kind;
 use crate::resources::{Part, Resource};
-use crate::schema::{Fields, Shape, Words, found};
+use crate::schema::{ErrorStyle, Fields, Shape, found};
 use crate::status::Status;
 use crate::typed::misfits;
 
-/// Whether a patch is one of these.
-pub(super) fn is_meant(call: &Call) -> bool {
+/// Whether a patch is an apply.
+pub(super) fn is_apply(call: &Call) -> bool {
     call.content_type == APPLY_PATCH
 }
 
 pub(super) fn apply(
     world: &mut World,
     call: &mut Call,
-    spot: &Spot,
+    location: &Location,
     part: Part,
 ) -> Result<Answer, Status> {
     let dry = dry_run(&call.target.query, OPTIONS)?;
-    let writer = applier(call, spot, part)?;
-    let applied = decode(call.body.take(), spot)?;
-    let current = existing(&world.store, spot).cloned();
+    let writer = applier(call, location, part)?;
+    let applied = decode(call.body.take(), location)?;
+    let current = existing(&world.store, location).cloned();
     // An object that exists has its name already.
     if current.is_err() || !text(&applied, "name").is_empty() {
-        check_name(&applied, spot)?;
+        check_name(&applied, location)?;
     }
-    check_namespace(&applied, spot)?;
-    let intent = Intent::of(applied, spot.resource, &writer);
+    check_namespace(&applied, location)?;
+    let intent = Intent::of(applied, location.resource, &writer);
     match current {
-        Ok(current) => update(world, spot, writer, intent, &current, part, dry),
+        Ok(current) => update(world, location, writer, intent, &current, part, dry),
         Err(missing) if part != Part::Main => Err(missing),
-        Err(_) => create(world, call, spot, writer, intent, dry),
+        Err(_) => create(world, call, location, writer, intent, dry),
     }
 }
 
 const OPTIONS: &str = "PatchOptions";
 
-fn applier(call: &Call, spot: &Spot, part: Part) -> Result<Writer, Status> {
+fn applier(call: &Call, location: &Location, part: Part) -> Result<Writer, Status> {
     if call.target.query.text("fieldManager").is_none() {
         let cause = Cause::required("fieldManager", "is required for apply patch");
         return Err(Status::invalid_options(OPTIONS, cause));
     }
-    let mut writer = writer(call, spot, part, OPTIONS)?;
+    let mut writer = writer(call, location, part, OPTIONS)?;
     writer.id.operation = Operation::Apply;
     writer.force = call.target.query.flag("force");
     Ok(writer)
@@ -78,7 +78,7 @@ impl Intent {
         let uid = text(&applied, "uid").to_owned();
         let subject = subject(&applied, resource);
         let applied = resource.stored(applied);
-        let stated = meant_by(resource.home().schema, &applied).without_parts(writer.other_parts);
+        let stated = stated_by(resource.home().schema, &applied).without_parts(writer.other_parts);
         Self { applied, stated, uid, subject }
     }
 }
@@ -86,27 +86,27 @@ impl Intent {
 fn create(
     world: &mut World,
     call: &Call,
-    spot: &Spot,
+    location: &Location,
     mut writer: Writer,
     intent: Intent,
     dry: DryRun,
 ) -> Result<Answer, Status> {
     let Intent { applied, stated, uid, subject } = intent;
     if !uid.is_empty() {
-        return Err(no_such_uid(spot, &uid));
+        return Err(no_such_uid(location, &uid));
     }
-    authorize_as(world, call, &spot.path, Verb::Create)?;
+    authorize_as(world, call, &location.path, Verb::Create)?;
     writer.applied = Some(Applied { fields: stated, changes: None, is_idle: false });
-    let mut fields = conform(spot.resource.home(), applied, &subject)?;
+    let mut fields = conform(location.resource.home(), applied, &subject)?;
     metadata_mut(&mut fields).remove("resourceVersion");
     metadata_mut(&mut fields).remove("selfLink");
-    let object = add(world, &writer, spot, fields, dry, false)?;
-    Ok(Answer::object(201, spot.resource, object))
+    let object = add(world, &writer, location, fields, dry, false)?;
+    Ok(Answer::object(201, location.resource, object))
 }
 
 fn update(
     world: &mut World,
-    spot: &Spot,
+    location: &Location,
     mut writer: Writer,
     intent: Intent,
     current: &Arc<Object>,
@@ -115,9 +115,9 @@ fn update(
 ) -> Result<Answer, Status> {
     let Intent { applied, stated, uid, subject } = intent;
     if !uid.is_empty() && uid != current.uid() {
-        return Err(wrong_uid(spot, &uid, current.uid()));
+        return Err(wrong_uid(location, &uid, current.uid()));
     }
-    let home = spot.resource.home();
+    let home = location.resource.home();
     let said = last_applied::said(current.fields()).filter(|_| writer.id.name == "kubectl");
     if let Some(said) = said {
         writer.inherited = last_applied::fields(home, said, current.fields());
@@ -132,11 +132,11 @@ fn update(
     writer.applied = Some(Applied { fields: stated, changes: Some(changes), is_idle });
     let mut fields = conform(home, merged, &subject)?;
     metadata_mut(&mut fields).insert("managedFields".to_owned(), encode(&managers));
-    let object = replace(world, &writer, spot, current, fields, part, dry)?;
-    Ok(Answer::object(200, spot.resource, object))
+    let object = replace(world, &writer, location, current, fields, part, dry)?;
+    Ok(Answer::object(200, location.resource, object))
 }
 
-/// The live object with what is applied, and without what the applier gave up.
+/// The live object with the applied fields, and without the fields that the applier no longer states.
 fn merged(
     resource: &Resource,
     live: Fields,
@@ -154,9 +154,9 @@ fn merged(
     }
 }
 
-/// What the client means; unlike in other writes, a field that is unknown is an error.
-fn decode(body: Body, spot: &Spot) -> Result<Fields, Status> {
-    let resource = spot.resource;
+/// Reads the applied object. Unlike in other writes, an unknown field is an error.
+fn decode(body: Body, location: &Location) -> Result<Fields, Status> {
+    let resource = location.resource;
     let undecodable = |why: &str| Status::bad_request(format!("error decoding YAML: {why}"));
     let fields = match body {
         Body::Json(Value::Object(fields)) => fields,
@@ -194,7 +194,7 @@ fn decode(body: Body, spot: &Spot) -> Result<Fields, Status> {
     Err(Status::raw(format!("failed to create typed patch object ({subject}): {why}")))
 }
 
-/// As upstream names what is applied.
+/// The applied object, as upstream's messages name it.
 fn subject(applied: &Fields, resource: &Resource) -> String {
     let kind = group_version_kind(&resource.kind.api_version(), resource.kind.name);
     format!("{}/{}; {kind}", text(applied, "namespace"), text(applied, "name"))
@@ -206,7 +206,7 @@ fn group_version_kind(api_version: &str, kind: &str) -> String {
 }
 
 fn conform(resource: &Resource, fields: Fields, subject: &str) -> Result<Fields, Status> {
-    let conformed = resource.conform(Words::Unstructured, fields).map_err(|why| {
+    let conformed = resource.conform(ErrorStyle::Unstructured, fields).map_err(|why| {
         let kind = group_version_kind(&resource.kind.api_version(), resource.kind.name);
         Status::raw(format!(
             "failed to convert new object ({subject}) to proper version: unable to convert \
@@ -216,10 +216,10 @@ fn conform(resource: &Resource, fields: Fields, subject: &str) -> Result<Fields,
     Ok(conformed.fields)
 }
 
-/// An object that is meant by its uid is not made anew.
-fn no_such_uid(spot: &Spot, uid: &str) -> Status {
+/// The refusal of an apply that states a uid, but whose object does not exist.
+fn no_such_uid(location: &Location, uid: &str) -> Status {
     let why = format!(
         "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
     );
-    Status::conflict(&spot.resource.kind, spot.name(), &why)
+    Status::conflict(&location.resource.kind, location.name(), &why)
 }

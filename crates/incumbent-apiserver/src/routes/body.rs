@@ -1,4 +1,4 @@
-//! Reading what a client sent.
+//! Reads the body of a request.
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use crate::protobuf;
 use crate::resources::Resource;
 use crate::resources::registry::find_kind;
 use crate::resources::review::Review;
-use crate::schema::{Conformed, Fields, Words, conform};
+use crate::schema::{Conformed, ErrorStyle, Fields, conform};
 use crate::status::Status;
 use crate::yaml;
 
@@ -20,7 +20,7 @@ pub(super) const APPLY_PATCH: &str = "application/apply-patch+yaml";
 #[derive(Debug)]
 pub(crate) enum Body {
     Json(Value),
-    /// What is wrong with it, and how it begins.
+    /// Why it cannot be parsed, and its first bytes.
     Broken {
         why: String,
         start: String,
@@ -49,7 +49,7 @@ impl Body {
     }
 
     fn parse_yaml(bytes: &[u8]) -> Self {
-        // Most of it is JSON, which is read much faster.
+        // Most YAML bodies are JSON, which is parsed much faster.
         if let Ok(value) = serde_json::from_slice(bytes) {
             return Self::Json(value);
         }
@@ -63,18 +63,18 @@ impl Body {
         }
     }
 
-    /// No body at all, where none is needed.
+    /// An absent body.
     pub(crate) fn nothing() -> Self {
         Self::Json(Value::Null)
     }
 
-    /// Leaves nothing behind.
+    /// Takes the body out of a call.
     pub(super) fn take(&mut self) -> Self {
         std::mem::replace(self, Self::nothing())
     }
 }
 
-/// An object as a client wants it, with warnings for what was left out of it.
+/// An object that a client sent, with warnings about dropped fields.
 pub(super) struct Decoded {
     pub(super) fields: Fields,
     pub(super) warnings: Vec<String>,
@@ -90,11 +90,11 @@ pub(super) fn decode_object(
     check_kind(&fields, &resource.kind)?;
     let subject = subject(&resource.kind.api_version(), resource.kind.name);
     let refuse = |why| Status::bad_request(format!("{subject}: {why}"));
-    let conformed = resource.conform(Words::Json, fields).map_err(refuse)?;
+    let conformed = resource.conform(ErrorStyle::Json, fields).map_err(refuse)?;
     strict(conformed, validation).map_err(refuse)
 }
 
-/// Reads an object that is never stored.
+/// Reads a review, which is never stored.
 pub(super) fn decode_review(body: Body, review: &Review) -> Result<Fields, Status> {
     let kind = &review.kind;
     let mut fields = object(body, kind.name)?;
@@ -107,7 +107,7 @@ pub(super) fn decode_review(body: Body, review: &Review) -> Result<Fields, Statu
     Ok(conformed.fields)
 }
 
-/// Refuses what the schema does not know, or warns of it, as the client wishes.
+/// Refuses unknown fields, warns of them, or ignores them, as the client asks.
 pub(super) fn strict(conformed: Conformed, validation: FieldValidation) -> Result<Decoded, String> {
     let Conformed { fields, unknown } = conformed;
     let complaints: Vec<String> =
@@ -123,7 +123,7 @@ pub(super) fn strict(conformed: Conformed, validation: FieldValidation) -> Resul
     }
 }
 
-/// How upstream begins its complaints about an object of the right kind.
+/// The beginning of upstream's message about an invalid object.
 fn subject(api_version: &str, kind: &str) -> String {
     format!("{kind} in version {:?} cannot be handled as a {kind}", last_part(api_version))
 }
@@ -144,7 +144,7 @@ fn object(body: Body, kind: &str) -> Result<Fields, Status> {
     )))
 }
 
-/// What is left out is taken for what was meant.
+/// Checks `apiVersion` and `kind`, if the client sent them.
 pub(super) fn check_kind(fields: &Fields, wanted: &Kind) -> Result<(), Status> {
     let (wanted_version, wanted_name) = (wanted.api_version(), wanted.name);
     let given = |name: &str| match text_at(fields, name) {
@@ -173,7 +173,7 @@ pub(super) fn check_kind(fields: &Fields, wanted: &Kind) -> Result<(), Status> {
     )))
 }
 
-/// Kinds that upstream knows and this server does not store.
+/// Kinds that upstream has and this server does not store.
 const CORE_KINDS: &[&str] = &[
     "Binding",
     "ComponentStatus",

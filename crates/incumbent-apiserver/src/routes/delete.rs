@@ -1,4 +1,4 @@
-//! delete and deletecollection.
+//! The verbs delete and deletecollection.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::body::Body;
 use super::options::{DryRun, check_list_options, dry_run, selection};
 use super::read::{existing, selected};
 use super::write::{MODIFIED, commit};
-use super::{Call, Spot, World};
+use super::{Call, Location, World};
 use crate::answer::Answer;
 use crate::list::List;
 use crate::object::{Object, at, map_mut, metadata_mut, text_at};
@@ -23,19 +23,28 @@ use crate::status::Status;
 use crate::store::Store;
 use crate::time;
 
-pub(super) fn one(world: &mut World, call: &mut Call, spot: &Spot) -> Result<Answer, Status> {
+pub(super) fn one(
+    world: &mut World,
+    call: &mut Call,
+    location: &Location,
+) -> Result<Answer, Status> {
     let options = Options::read(call)?;
-    let object = existing(&world.store, spot)?.clone();
-    options.check_preconditions(spot, &object)?;
-    let (outcome, shown) = delete(&mut world.store, spot.resource, &object, &options, call.now)?;
-    if outcome == Outcome::Gone && !is_shown(spot.resource) {
-        return Ok(Answer::json(200, success(spot.resource, &object)));
+    let object = existing(&world.store, location)?.clone();
+    options.check_preconditions(location, &object)?;
+    let (outcome, shown) =
+        delete(&mut world.store, location.resource, &object, &options, call.now)?;
+    if outcome == Outcome::Gone && !is_shown(location.resource) {
+        return Ok(Answer::json(200, success(location.resource, &object)));
     }
-    Ok(Answer::object(200, spot.resource, shown))
+    Ok(Answer::object(200, location.resource, shown))
 }
 
-/// Deletes a Pod as somebody asks who would accept a refusal; no PodDisruptionBudget is kept here to refuse.
-pub(super) fn evict(world: &mut World, call: &mut Call, spot: &Spot) -> Result<Answer, Status> {
+/// Evicts a Pod, which is the same as a delete: this server enforces no PodDisruptionBudget.
+pub(super) fn evict(
+    world: &mut World,
+    call: &mut Call,
+    location: &Location,
+) -> Result<Answer, Status> {
     if call.target.verb != Verb::Create {
         return Err(Status::method_not_allowed());
     }
@@ -46,7 +55,7 @@ pub(super) fn evict(world: &mut World, call: &mut Call, spot: &Spot) -> Result<A
         }
         call.body = Body::Json(eviction["deleteOptions"].take());
     }
-    one(world, call, spot)?;
+    one(world, call, location)?;
     let done = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
     });
@@ -56,28 +65,28 @@ pub(super) fn evict(world: &mut World, call: &mut Call, spot: &Spot) -> Result<A
 pub(super) fn collection(
     world: &mut World,
     call: &mut Call,
-    spot: &Spot,
+    location: &Location,
 ) -> Result<Answer, Status> {
     let options = Options::read(call)?;
-    let selection = selection(&call.target.query, spot.resource, spot.namespace())?;
+    let selection = selection(&call.target.query, location.resource, location.namespace())?;
     check_list_options(&call.target.query)?;
     let version = world.store.version();
-    let items = selected(&world.store, spot, &selection);
+    let items = selected(&world.store, location, &selection);
     for object in &items {
-        delete(&mut world.store, spot.resource, object, &options, call.now)?;
+        delete(&mut world.store, location.resource, object, &options, call.now)?;
     }
-    Ok(Answer::list(List { resource: spot.resource, items, version, next: None }))
+    Ok(Answer::list(List { resource: location.resource, items, version, next: None }))
 }
 
-/// What became of the object.
+/// The result of a delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Gone,
-    /// It is marked, and somebody else has to finish.
+    /// The object is marked; a finalizer or a client has to complete the deletion.
     Pending,
 }
 
-/// Deletes, or marks as to be deleted; and what the answer may show of the object.
+/// Deletes an object or marks it for deletion, and returns what the answer may show.
 fn delete(
     store: &mut Store,
     resource: &'static Resource,
@@ -103,7 +112,7 @@ fn delete(
     }
 }
 
-/// A Pod gets the time it asked for; nobody here ends it, as no kubelet runs.
+/// Starts a Pod's grace period. There is no kubelet to end the Pod after it.
 fn delete_gracefully(
     store: &mut Store,
     resource: &'static Resource,
@@ -119,7 +128,7 @@ fn delete_gracefully(
     let grace = if is_idle { 0 } else { asked.unwrap_or(30).clamp(0, LONGEST_GRACE) };
     let has_finalizers = at(fields, "/metadata/finalizers").is_some();
     let is_marked = at(fields, "/metadata/deletionTimestamp").is_some();
-    // One may only shorten what is left.
+    // A second delete can only shorten the grace period.
     let pending = number("/metadata/deletionGracePeriodSeconds").filter(|_| is_marked);
     if pending.is_some_and(|pending| grace >= pending && (pending > 0 || has_finalizers)) {
         return Ok((Outcome::Pending, object.clone()));
@@ -152,7 +161,7 @@ fn delete_namespace(
     let shown = store
         .replace(resource.table, namespace.version(), marked)
         .map_err(|_| Status::conflict(&resource.kind, name, MODIFIED))?;
-    // Two resources may show one table; the second then finds it empty.
+    // Two resources can show one table; it is empty when the second one is deleted.
     for inner in RESOURCES.iter().filter(|inner| inner.is_namespaced()) {
         let inside: Vec<_> = store.objects(inner.table, Some(name)).cloned().collect();
         for object in inside {
@@ -202,7 +211,7 @@ fn success(resource: &Resource, object: &Object) -> Value {
     status
 }
 
-/// A century; anything longer is a mistake, and time ends somewhere.
+/// A century, so that the end of the grace period is a valid time.
 const LONGEST_GRACE: i64 = 100 * 366 * 86_400;
 
 /// `DeleteOptions`, from the body and the query.
@@ -241,8 +250,9 @@ impl Options {
         })
     }
 
-    fn check_preconditions(&self, spot: &Spot, object: &Object) -> Result<(), Status> {
-        let refuse = |why: &str| Err(Status::kind_conflict(&spot.resource.kind, spot.name(), why));
+    fn check_preconditions(&self, location: &Location, object: &Object) -> Result<(), Status> {
+        let refuse =
+            |why: &str| Err(Status::kind_conflict(&location.resource.kind, location.name(), why));
         let found = object.uid();
         if let Some(uid) = self.uid.as_deref().filter(|uid| *uid != found) {
             return refuse(&format!(

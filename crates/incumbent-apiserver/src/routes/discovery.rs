@@ -1,4 +1,4 @@
-//! What there is: versions, groups, resources, and whether the server is well.
+//! Discovery: versions, groups and resources; and the health of the server.
 
 mod aggregated;
 mod openapi;
@@ -43,7 +43,7 @@ pub(super) fn respond(target: &Target, form: Form) -> Result<Answer, Status> {
     }
 }
 
-/// The version whose answers the recorded transcripts hold.
+/// The version of the server whose answers were recorded as transcripts.
 const MINOR: u32 = 36;
 
 fn version() -> Value {
@@ -101,7 +101,7 @@ fn resources(group: &str, version: &str) -> Answer {
         "kind": "APIResourceList", "groupVersion": group_version(group, version),
         "resources": list,
     });
-    // The core group is older than the apiVersion of this kind.
+    // The core group's list has no apiVersion, for historical reasons.
     if !group.is_empty() {
         answer["apiVersion"] = json!("v1");
     }

@@ -1,11 +1,11 @@
-//! Questions about users and rights, and tokens for service accounts.
+//! Reviews of users and permissions, and tokens for service accounts.
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::body::decode_review;
 use super::read::existing;
-use super::{Call, Spot, World};
+use super::{Call, Location, World};
 use crate::answer::Answer;
 use crate::auth::{Grant, User};
 use crate::cause::Cause;
@@ -51,18 +51,22 @@ pub(super) fn respond(
     Ok(Answer::json(201, answer))
 }
 
-/// A token for a service account.
-pub(super) fn token(world: &mut World, call: &mut Call, spot: &Spot) -> Result<Answer, Status> {
+/// Issues a token for a service account.
+pub(super) fn token(
+    world: &mut World,
+    call: &mut Call,
+    location: &Location,
+) -> Result<Answer, Status> {
     const GROUP: &str = "authentication.k8s.io";
     if call.target.verb != Verb::Create {
         return Err(Status::method_not_allowed());
     }
     call.require_known_type()?;
     let mut fields = decode_review(call.body.take(), &TOKEN_REQUEST)?;
-    let account = existing(&world.store, spot)?.clone();
+    let account = existing(&world.store, location)?.clone();
     let spec = map_mut(&mut fields, "spec");
     let seconds = spec.get("expirationSeconds").and_then(Value::as_i64).unwrap_or(3600);
-    check_expiration(spot.name(), seconds)?;
+    check_expiration(location.name(), seconds)?;
     if spec.get("audiences").and_then(Value::as_array).is_none_or(Vec::is_empty) {
         spec.insert("audiences".to_owned(), json!([AUDIENCE]));
     }
@@ -90,7 +94,7 @@ pub(super) fn token(world: &mut World, call: &mut Call, spot: &Spot) -> Result<A
     ))
 }
 
-/// Whom tokens of this server are meant for, as in any cluster.
+/// The audience of this server's tokens, the usual one of a cluster.
 const AUDIENCE: &str = "https://kubernetes.default.svc";
 
 fn check_expiration(name: &str, seconds: i64) -> Result<(), Status> {
@@ -137,7 +141,7 @@ fn access_review(store: &Store, user: &User, fields: &Fields) -> Result<Value, S
     Ok(status)
 }
 
-/// What one may do in a namespace, as far as rules say it.
+/// The rules that apply to a user in a namespace.
 fn rules_review(store: &Store, user: &User, fields: &Fields) -> Result<Value, Status> {
     let namespace = text_at(fields, "/spec/namespace");
     if namespace.is_empty() {
@@ -156,7 +160,7 @@ fn rules_review(store: &Store, user: &User, fields: &Fields) -> Result<Value, St
     }))
 }
 
-/// The user that a SubjectAccessReview is about.
+/// The user that a SubjectAccessReview names.
 fn asked_about(fields: &Fields) -> Result<User, Status> {
     let groups = at(fields, "/spec/groups").and_then(Value::as_array);
     let groups: Vec<String> =

@@ -19,7 +19,7 @@ pub(crate) const DEPLOYMENT_CONDITION: &[Field] = &[
 
 pub(crate) const DEPLOYMENT_SPEC: &[Field] = &[
     Field::pointer(1, "replicas", Shape::Int32),
-    Field::pointer(2, "selector", Shape::Whole(&Shape::Object(super::meta::LABEL_SELECTOR))),
+    Field::pointer(2, "selector", Shape::Atomic(&Shape::Object(super::meta::LABEL_SELECTOR))),
     Field::always(3, "template", Shape::Object(super::core::POD_TEMPLATE_SPEC)),
     Field::always(4, "strategy", Shape::Object(DEPLOYMENT_STRATEGY)),
     Field::plain(5, "minReadySeconds", Shape::Int32),

@@ -45,7 +45,7 @@ pub(crate) const CEPH_FS_VOLUME_SOURCE: &[Field] = &[
     Field::plain(2, "path", Shape::String),
     Field::plain(3, "user", Shape::String),
     Field::plain(4, "secretFile", Shape::String),
-    Field::pointer(5, "secretRef", Shape::Whole(&Shape::Object(LOCAL_OBJECT_REFERENCE))),
+    Field::pointer(5, "secretRef", Shape::Atomic(&Shape::Object(LOCAL_OBJECT_REFERENCE))),
     Field::plain(6, "readOnly", Shape::Bool),
 ];
 
@@ -53,7 +53,7 @@ pub(crate) const CINDER_VOLUME_SOURCE: &[Field] = &[
     Field::always(1, "volumeID", Shape::String),
     Field::plain(2, "fsType", Shape::String),
     Field::plain(3, "readOnly", Shape::Bool),
-    Field::pointer(4, "secretRef", Shape::Whole(&Shape::Object(LOCAL_OBJECT_REFERENCE))),
+    Field::pointer(4, "secretRef", Shape::Atomic(&Shape::Object(LOCAL_OBJECT_REFERENCE))),
 ];
 
 pub(crate) const CLIENT_IP_CONFIG: &[Field] = &[
@@ -63,7 +63,7 @@ pub(crate) const CLIENT_IP_CONFIG: &[Field] = &[
 pub(crate) const CLUSTER_TRUST_BUNDLE_PROJECTION: &[Field] = &[
     Field::pointer(1, "name", Shape::String),
     Field::pointer(2, "signerName", Shape::String),
-    Field::pointer(3, "labelSelector", Shape::Whole(&Shape::Object(super::meta::LABEL_SELECTOR))),
+    Field::pointer(3, "labelSelector", Shape::Atomic(&Shape::Object(super::meta::LABEL_SELECTOR))),
     Field::pointer(5, "optional", Shape::Bool),
     Field::always(4, "path", Shape::String),
 ];
@@ -212,7 +212,7 @@ pub(crate) const CSI_VOLUME_SOURCE: &[Field] = &[
     Field::pointer(2, "readOnly", Shape::Bool),
     Field::pointer(3, "fsType", Shape::String),
     Field::plain(4, "volumeAttributes", Shape::Map(&Shape::String)),
-    Field::pointer(5, "nodePublishSecretRef", Shape::Whole(&Shape::Object(LOCAL_OBJECT_REFERENCE))),
+    Field::pointer(5, "nodePublishSecretRef", Shape::Atomic(&Shape::Object(LOCAL_OBJECT_REFERENCE))),
 ];
 
 pub(crate) const DOWNWARD_API_PROJECTION: &[Field] = &[
@@ -221,8 +221,8 @@ pub(crate) const DOWNWARD_API_PROJECTION: &[Field] = &[
 
 pub(crate) const DOWNWARD_API_VOLUME_FILE: &[Field] = &[
     Field::always(1, "path", Shape::String),
-    Field::pointer(2, "fieldRef", Shape::Whole(&Shape::Object(OBJECT_FIELD_SELECTOR))),
-    Field::pointer(3, "resourceFieldRef", Shape::Whole(&Shape::Object(RESOURCE_FIELD_SELECTOR))),
+    Field::pointer(2, "fieldRef", Shape::Atomic(&Shape::Object(OBJECT_FIELD_SELECTOR))),
+    Field::pointer(3, "resourceFieldRef", Shape::Atomic(&Shape::Object(RESOURCE_FIELD_SELECTOR))),
     Field::pointer(4, "mode", Shape::Int32),
 ];
 
@@ -249,11 +249,11 @@ pub(crate) const ENV_VAR: &[Field] = &[
 ];
 
 pub(crate) const ENV_VAR_SOURCE: &[Field] = &[
-    Field::pointer(1, "fieldRef", Shape::Whole(&Shape::Object(OBJECT_FIELD_SELECTOR))),
-    Field::pointer(2, "resourceFieldRef", Shape::Whole(&Shape::Object(RESOURCE_FIELD_SELECTOR))),
-    Field::pointer(3, "configMapKeyRef", Shape::Whole(&Shape::Object(CONFIG_MAP_KEY_SELECTOR))),
-    Field::pointer(4, "secretKeyRef", Shape::Whole(&Shape::Object(SECRET_KEY_SELECTOR))),
-    Field::pointer(5, "fileKeyRef", Shape::Whole(&Shape::Object(FILE_KEY_SELECTOR))),
+    Field::pointer(1, "fieldRef", Shape::Atomic(&Shape::Object(OBJECT_FIELD_SELECTOR))),
+    Field::pointer(2, "resourceFieldRef", Shape::Atomic(&Shape::Object(RESOURCE_FIELD_SELECTOR))),
+    Field::pointer(3, "configMapKeyRef", Shape::Atomic(&Shape::Object(CONFIG_MAP_KEY_SELECTOR))),
+    Field::pointer(4, "secretKeyRef", Shape::Atomic(&Shape::Object(SECRET_KEY_SELECTOR))),
+    Field::pointer(5, "fileKeyRef", Shape::Atomic(&Shape::Object(FILE_KEY_SELECTOR))),
 ];
 
 pub(crate) const EPHEMERAL_CONTAINER: &[Field] = &[
@@ -320,7 +320,7 @@ pub(crate) const EPHEMERAL_VOLUME_SOURCE: &[Field] = &[
 
 pub(crate) const EVENT: &[Field] = &[
     Field::always(1, "metadata", Shape::Object(super::meta::OBJECT_META)),
-    Field::always(2, "involvedObject", Shape::Whole(&Shape::Object(OBJECT_REFERENCE))),
+    Field::always(2, "involvedObject", Shape::Atomic(&Shape::Object(OBJECT_REFERENCE))),
     Field::plain(3, "reason", Shape::String),
     Field::plain(4, "message", Shape::String),
     Field::always(5, "source", Shape::Object(EVENT_SOURCE)),
@@ -331,7 +331,7 @@ pub(crate) const EVENT: &[Field] = &[
     Field::always(10, "eventTime", Shape::MicroTime),
     Field::pointer(11, "series", Shape::Object(EVENT_SERIES)),
     Field::plain(12, "action", Shape::String),
-    Field::pointer(13, "related", Shape::Whole(&Shape::Object(OBJECT_REFERENCE))),
+    Field::pointer(13, "related", Shape::Atomic(&Shape::Object(OBJECT_REFERENCE))),
     Field::always(14, "reportingComponent", Shape::String),
     Field::always(15, "reportingInstance", Shape::String),
 ];
@@ -368,7 +368,7 @@ pub(crate) const FILE_KEY_SELECTOR: &[Field] = &[
 pub(crate) const FLEX_VOLUME_SOURCE: &[Field] = &[
     Field::always(1, "driver", Shape::String),
     Field::plain(2, "fsType", Shape::String),
-    Field::pointer(3, "secretRef", Shape::Whole(&Shape::Object(LOCAL_OBJECT_REFERENCE))),
+    Field::pointer(3, "secretRef", Shape::Atomic(&Shape::Object(LOCAL_OBJECT_REFERENCE))),
     Field::plain(4, "readOnly", Shape::Bool),
     Field::plain(5, "options", Shape::Map(&Shape::String)),
 ];
@@ -448,7 +448,7 @@ pub(crate) const ISCSI_VOLUME_SOURCE: &[Field] = &[
     Field::plain(7, "portals", Shape::List(&Shape::String, ListMerge::Replace)),
     Field::plain(8, "chapAuthDiscovery", Shape::Bool),
     Field::plain(11, "chapAuthSession", Shape::Bool),
-    Field::pointer(10, "secretRef", Shape::Whole(&Shape::Object(LOCAL_OBJECT_REFERENCE))),
+    Field::pointer(10, "secretRef", Shape::Atomic(&Shape::Object(LOCAL_OBJECT_REFERENCE))),
     Field::pointer(12, "initiatorName", Shape::String),
 ];
 
@@ -522,7 +522,7 @@ pub(crate) const NFS_VOLUME_SOURCE: &[Field] = &[
 ];
 
 pub(crate) const NODE_AFFINITY: &[Field] = &[
-    Field::pointer(1, "requiredDuringSchedulingIgnoredDuringExecution", Shape::Whole(&Shape::Object(NODE_SELECTOR))),
+    Field::pointer(1, "requiredDuringSchedulingIgnoredDuringExecution", Shape::Atomic(&Shape::Object(NODE_SELECTOR))),
     Field::plain(2, "preferredDuringSchedulingIgnoredDuringExecution", Shape::List(&Shape::Object(PREFERRED_SCHEDULING_TERM), ListMerge::Replace)),
 ];
 
@@ -533,7 +533,7 @@ pub(crate) const NODE_ALLOCATABLE_RESOURCE_CLAIM_STATUS: &[Field] = &[
 ];
 
 pub(crate) const NODE_SELECTOR: &[Field] = &[
-    Field::always(1, "nodeSelectorTerms", Shape::List(&Shape::Whole(&Shape::Object(NODE_SELECTOR_TERM)), ListMerge::Replace)),
+    Field::always(1, "nodeSelectorTerms", Shape::List(&Shape::Atomic(&Shape::Object(NODE_SELECTOR_TERM)), ListMerge::Replace)),
 ];
 
 pub(crate) const NODE_SELECTOR_REQUIREMENT: &[Field] = &[
@@ -564,12 +564,12 @@ pub(crate) const OBJECT_REFERENCE: &[Field] = &[
 
 pub(crate) const PERSISTENT_VOLUME_CLAIM_SPEC: &[Field] = &[
     Field::plain(1, "accessModes", Shape::List(&Shape::String, ListMerge::Replace)),
-    Field::pointer(4, "selector", Shape::Whole(&Shape::Object(super::meta::LABEL_SELECTOR))),
+    Field::pointer(4, "selector", Shape::Atomic(&Shape::Object(super::meta::LABEL_SELECTOR))),
     Field::always(2, "resources", Shape::Object(VOLUME_RESOURCE_REQUIREMENTS)),
     Field::plain(3, "volumeName", Shape::String),
     Field::pointer(5, "storageClassName", Shape::String),
     Field::pointer(6, "volumeMode", Shape::String),
-    Field::pointer(7, "dataSource", Shape::Whole(&Shape::Object(TYPED_LOCAL_OBJECT_REFERENCE))),
+    Field::pointer(7, "dataSource", Shape::Atomic(&Shape::Object(TYPED_LOCAL_OBJECT_REFERENCE))),
     Field::pointer(8, "dataSourceRef", Shape::Object(TYPED_OBJECT_REFERENCE)),
     Field::pointer(9, "volumeAttributesClassName", Shape::String),
 ];
@@ -601,10 +601,10 @@ pub(crate) const POD_AFFINITY: &[Field] = &[
 ];
 
 pub(crate) const POD_AFFINITY_TERM: &[Field] = &[
-    Field::pointer(1, "labelSelector", Shape::Whole(&Shape::Object(super::meta::LABEL_SELECTOR))),
+    Field::pointer(1, "labelSelector", Shape::Atomic(&Shape::Object(super::meta::LABEL_SELECTOR))),
     Field::plain(2, "namespaces", Shape::List(&Shape::String, ListMerge::Replace)),
     Field::always(3, "topologyKey", Shape::String),
-    Field::pointer(4, "namespaceSelector", Shape::Whole(&Shape::Object(super::meta::LABEL_SELECTOR))),
+    Field::pointer(4, "namespaceSelector", Shape::Atomic(&Shape::Object(super::meta::LABEL_SELECTOR))),
     Field::plain(5, "matchLabelKeys", Shape::List(&Shape::String, ListMerge::Replace)),
     Field::plain(6, "mismatchLabelKeys", Shape::List(&Shape::String, ListMerge::Replace)),
 ];
@@ -706,7 +706,7 @@ pub(crate) const POD_SPEC: &[Field] = &[
     Field::pointer(4, "terminationGracePeriodSeconds", Shape::Int64),
     Field::pointer(5, "activeDeadlineSeconds", Shape::Int64),
     Field::plain(6, "dnsPolicy", Shape::String),
-    Field::plain(7, "nodeSelector", Shape::Whole(&Shape::Map(&Shape::String))),
+    Field::plain(7, "nodeSelector", Shape::Atomic(&Shape::Map(&Shape::String))),
     Field::plain(8, "serviceAccountName", Shape::String),
     Field::plain(9, "serviceAccount", Shape::String),
     Field::pointer(21, "automountServiceAccountToken", Shape::Bool),
@@ -716,7 +716,7 @@ pub(crate) const POD_SPEC: &[Field] = &[
     Field::plain(13, "hostIPC", Shape::Bool),
     Field::pointer(27, "shareProcessNamespace", Shape::Bool),
     Field::pointer(14, "securityContext", Shape::Object(POD_SECURITY_CONTEXT)),
-    Field::plain(15, "imagePullSecrets", Shape::List(&Shape::Whole(&Shape::Object(LOCAL_OBJECT_REFERENCE)), ListMerge::Key("name"))),
+    Field::plain(15, "imagePullSecrets", Shape::List(&Shape::Atomic(&Shape::Object(LOCAL_OBJECT_REFERENCE)), ListMerge::Key("name"))),
     Field::plain(16, "hostname", Shape::String),
     Field::plain(17, "subdomain", Shape::String),
     Field::pointer(18, "affinity", Shape::Object(AFFINITY)),
@@ -750,7 +750,7 @@ pub(crate) const POD_STATUS: &[Field] = &[
     Field::plain(4, "reason", Shape::String),
     Field::plain(11, "nominatedNodeName", Shape::String),
     Field::plain(5, "hostIP", Shape::String),
-    Field::plain(16, "hostIPs", Shape::Whole(&Shape::List(&Shape::Object(HOST_IP), ListMerge::Key("ip")))),
+    Field::plain(16, "hostIPs", Shape::Atomic(&Shape::List(&Shape::Object(HOST_IP), ListMerge::Key("ip")))),
     Field::plain(6, "podIP", Shape::String),
     Field::plain(12, "podIPs", Shape::List(&Shape::Object(POD_IP), ListMerge::Key("ip"))),
     Field::pointer(7, "startTime", Shape::Time),
@@ -785,7 +785,7 @@ pub(crate) const PORT_STATUS: &[Field] = &[
 
 pub(crate) const PREFERRED_SCHEDULING_TERM: &[Field] = &[
     Field::always(1, "weight", Shape::Int32),
-    Field::always(2, "preference", Shape::Whole(&Shape::Object(NODE_SELECTOR_TERM))),
+    Field::always(2, "preference", Shape::Atomic(&Shape::Object(NODE_SELECTOR_TERM))),
 ];
 
 pub(crate) const PROBE: &[Field] = &[
@@ -830,7 +830,7 @@ pub(crate) const RBD_VOLUME_SOURCE: &[Field] = &[
     Field::plain(4, "pool", Shape::String),
     Field::plain(5, "user", Shape::String),
     Field::plain(6, "keyring", Shape::String),
-    Field::pointer(7, "secretRef", Shape::Whole(&Shape::Object(LOCAL_OBJECT_REFERENCE))),
+    Field::pointer(7, "secretRef", Shape::Atomic(&Shape::Object(LOCAL_OBJECT_REFERENCE))),
     Field::plain(8, "readOnly", Shape::Bool),
 ];
 
@@ -865,7 +865,7 @@ pub(crate) const RESOURCE_STATUS: &[Field] = &[
 pub(crate) const SCALE_IO_VOLUME_SOURCE: &[Field] = &[
     Field::always(1, "gateway", Shape::String),
     Field::always(2, "system", Shape::String),
-    Field::pointer(3, "secretRef", Shape::Whole(&Shape::Object(LOCAL_OBJECT_REFERENCE))),
+    Field::pointer(3, "secretRef", Shape::Atomic(&Shape::Object(LOCAL_OBJECT_REFERENCE))),
     Field::plain(4, "sslEnabled", Shape::Bool),
     Field::plain(5, "protectionDomain", Shape::String),
     Field::plain(6, "storagePool", Shape::String),
@@ -930,8 +930,8 @@ pub(crate) const SERVICE: &[Field] = &[
 
 pub(crate) const SERVICE_ACCOUNT: &[Field] = &[
     Field::always(1, "metadata", Shape::Object(super::meta::OBJECT_META)),
-    Field::plain(2, "secrets", Shape::List(&Shape::Whole(&Shape::Object(OBJECT_REFERENCE)), ListMerge::Key("name"))),
-    Field::plain(3, "imagePullSecrets", Shape::List(&Shape::Whole(&Shape::Object(LOCAL_OBJECT_REFERENCE)), ListMerge::Replace)),
+    Field::plain(2, "secrets", Shape::List(&Shape::Atomic(&Shape::Object(OBJECT_REFERENCE)), ListMerge::Key("name"))),
+    Field::plain(3, "imagePullSecrets", Shape::List(&Shape::Atomic(&Shape::Object(LOCAL_OBJECT_REFERENCE)), ListMerge::Replace)),
     Field::pointer(4, "automountServiceAccountToken", Shape::Bool),
 ];
 
@@ -952,7 +952,7 @@ pub(crate) const SERVICE_PORT: &[Field] = &[
 
 pub(crate) const SERVICE_SPEC: &[Field] = &[
     Field::plain(1, "ports", Shape::List(&Shape::Object(SERVICE_PORT), ListMerge::Keys("port", ("protocol", "TCP")))),
-    Field::plain(2, "selector", Shape::Whole(&Shape::Map(&Shape::String))),
+    Field::plain(2, "selector", Shape::Atomic(&Shape::Map(&Shape::String))),
     Field::plain(3, "clusterIP", Shape::String),
     Field::plain(18, "clusterIPs", Shape::List(&Shape::String, ListMerge::Replace)),
     Field::plain(4, "type", Shape::String),
@@ -998,7 +998,7 @@ pub(crate) const STORAGE_OS_VOLUME_SOURCE: &[Field] = &[
     Field::plain(2, "volumeNamespace", Shape::String),
     Field::plain(3, "fsType", Shape::String),
     Field::plain(4, "readOnly", Shape::Bool),
-    Field::pointer(5, "secretRef", Shape::Whole(&Shape::Object(LOCAL_OBJECT_REFERENCE))),
+    Field::pointer(5, "secretRef", Shape::Atomic(&Shape::Object(LOCAL_OBJECT_REFERENCE))),
 ];
 
 pub(crate) const SYSCTL: &[Field] = &[
@@ -1023,7 +1023,7 @@ pub(crate) const TOPOLOGY_SPREAD_CONSTRAINT: &[Field] = &[
     Field::always(1, "maxSkew", Shape::Int32),
     Field::always(2, "topologyKey", Shape::String),
     Field::always(3, "whenUnsatisfiable", Shape::String),
-    Field::pointer(4, "labelSelector", Shape::Whole(&Shape::Object(super::meta::LABEL_SELECTOR))),
+    Field::pointer(4, "labelSelector", Shape::Atomic(&Shape::Object(super::meta::LABEL_SELECTOR))),
     Field::pointer(5, "minDomains", Shape::Int32),
     Field::pointer(6, "nodeAffinityPolicy", Shape::String),
     Field::pointer(7, "nodeTaintsPolicy", Shape::String),

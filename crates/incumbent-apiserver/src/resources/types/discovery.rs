@@ -6,7 +6,7 @@ pub(crate) const ENDPOINT: &[Field] = &[
     Field::always(1, "addresses", Shape::List(&Shape::String, ListMerge::Set)),
     Field::always(2, "conditions", Shape::Object(ENDPOINT_CONDITIONS)),
     Field::pointer(3, "hostname", Shape::String),
-    Field::pointer(4, "targetRef", Shape::Whole(&Shape::Object(super::core::OBJECT_REFERENCE))),
+    Field::pointer(4, "targetRef", Shape::Atomic(&Shape::Object(super::core::OBJECT_REFERENCE))),
     Field::plain(5, "deprecatedTopology", Shape::Map(&Shape::String)),
     Field::pointer(6, "nodeName", Shape::String),
     Field::pointer(7, "zone", Shape::String),
@@ -35,7 +35,7 @@ pub(crate) const ENDPOINT_SLICE: &[Field] = &[
     Field::always(1, "metadata", Shape::Object(super::meta::OBJECT_META)),
     Field::always(4, "addressType", Shape::String),
     Field::always(2, "endpoints", Shape::List(&Shape::Object(ENDPOINT), ListMerge::Replace)),
-    Field::always(3, "ports", Shape::List(&Shape::Whole(&Shape::Object(ENDPOINT_PORT)), ListMerge::Replace)),
+    Field::always(3, "ports", Shape::List(&Shape::Atomic(&Shape::Object(ENDPOINT_PORT)), ListMerge::Replace)),
 ];
 
 pub(crate) const FOR_NODE: &[Field] = &[

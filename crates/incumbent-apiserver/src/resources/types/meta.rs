@@ -50,7 +50,7 @@ pub(crate) const OBJECT_META: &[Field] = &[
     Field::pointer(10, "deletionGracePeriodSeconds", Shape::Int64),
     Field::plain(11, "labels", Shape::Map(&Shape::String)),
     Field::plain(12, "annotations", Shape::Map(&Shape::String)),
-    Field::plain(13, "ownerReferences", Shape::List(&Shape::Whole(&Shape::Object(OWNER_REFERENCE)), ListMerge::Key("uid"))),
+    Field::plain(13, "ownerReferences", Shape::List(&Shape::Atomic(&Shape::Object(OWNER_REFERENCE)), ListMerge::Key("uid"))),
     Field::plain(14, "finalizers", Shape::List(&Shape::String, ListMerge::Set)),
     Field::pointer(0, "managedFields", Shape::Any),
 ];

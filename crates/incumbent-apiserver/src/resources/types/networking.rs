@@ -23,8 +23,8 @@ pub(crate) const NETWORK_POLICY_INGRESS_RULE: &[Field] = &[
 ];
 
 pub(crate) const NETWORK_POLICY_PEER: &[Field] = &[
-    Field::pointer(1, "podSelector", Shape::Whole(&Shape::Object(super::meta::LABEL_SELECTOR))),
-    Field::pointer(2, "namespaceSelector", Shape::Whole(&Shape::Object(super::meta::LABEL_SELECTOR))),
+    Field::pointer(1, "podSelector", Shape::Atomic(&Shape::Object(super::meta::LABEL_SELECTOR))),
+    Field::pointer(2, "namespaceSelector", Shape::Atomic(&Shape::Object(super::meta::LABEL_SELECTOR))),
     Field::pointer(3, "ipBlock", Shape::Object(IP_BLOCK)),
 ];
 
@@ -35,7 +35,7 @@ pub(crate) const NETWORK_POLICY_PORT: &[Field] = &[
 ];
 
 pub(crate) const NETWORK_POLICY_SPEC: &[Field] = &[
-    Field::always(1, "podSelector", Shape::Whole(&Shape::Object(super::meta::LABEL_SELECTOR))),
+    Field::always(1, "podSelector", Shape::Atomic(&Shape::Object(super::meta::LABEL_SELECTOR))),
     Field::plain(2, "ingress", Shape::List(&Shape::Object(NETWORK_POLICY_INGRESS_RULE), ListMerge::Replace)),
     Field::plain(3, "egress", Shape::List(&Shape::Object(NETWORK_POLICY_EGRESS_RULE), ListMerge::Replace)),
     Field::plain(4, "policyTypes", Shape::List(&Shape::String, ListMerge::Replace)),

@@ -10,7 +10,7 @@ pub(crate) const POD_DISRUPTION_BUDGET: &[Field] = &[
 
 pub(crate) const POD_DISRUPTION_BUDGET_SPEC: &[Field] = &[
     Field::pointer(1, "minAvailable", Shape::IntOrString),
-    Field::pointer(2, "selector", Shape::Whole(&Shape::Object(super::meta::LABEL_SELECTOR))),
+    Field::pointer(2, "selector", Shape::Atomic(&Shape::Object(super::meta::LABEL_SELECTOR))),
     Field::pointer(3, "maxUnavailable", Shape::IntOrString),
     Field::pointer(4, "unhealthyPodEvictionPolicy", Shape::String),
 ];

@@ -3,7 +3,7 @@
 use crate::schema::{Field, ListMerge, Shape};
 
 pub(crate) const AGGREGATION_RULE: &[Field] = &[
-    Field::plain(1, "clusterRoleSelectors", Shape::List(&Shape::Whole(&Shape::Object(super::meta::LABEL_SELECTOR)), ListMerge::Replace)),
+    Field::plain(1, "clusterRoleSelectors", Shape::List(&Shape::Atomic(&Shape::Object(super::meta::LABEL_SELECTOR)), ListMerge::Replace)),
 ];
 
 pub(crate) const CLUSTER_ROLE: &[Field] = &[
@@ -14,8 +14,8 @@ pub(crate) const CLUSTER_ROLE: &[Field] = &[
 
 pub(crate) const CLUSTER_ROLE_BINDING: &[Field] = &[
     Field::always(1, "metadata", Shape::Object(super::meta::OBJECT_META)),
-    Field::plain(2, "subjects", Shape::List(&Shape::Whole(&Shape::Object(SUBJECT)), ListMerge::Replace)),
-    Field::always(3, "roleRef", Shape::Whole(&Shape::Object(ROLE_REF))),
+    Field::plain(2, "subjects", Shape::List(&Shape::Atomic(&Shape::Object(SUBJECT)), ListMerge::Replace)),
+    Field::always(3, "roleRef", Shape::Atomic(&Shape::Object(ROLE_REF))),
 ];
 
 pub(crate) const POLICY_RULE: &[Field] = &[
@@ -33,8 +33,8 @@ pub(crate) const ROLE: &[Field] = &[
 
 pub(crate) const ROLE_BINDING: &[Field] = &[
     Field::always(1, "metadata", Shape::Object(super::meta::OBJECT_META)),
-    Field::plain(2, "subjects", Shape::List(&Shape::Whole(&Shape::Object(SUBJECT)), ListMerge::Replace)),
-    Field::always(3, "roleRef", Shape::Whole(&Shape::Object(ROLE_REF))),
+    Field::plain(2, "subjects", Shape::List(&Shape::Atomic(&Shape::Object(SUBJECT)), ListMerge::Replace)),
+    Field::always(3, "roleRef", Shape::Atomic(&Shape::Object(ROLE_REF))),
 ];
 
 pub(crate) const ROLE_REF: &[Field] = &[

@@ -1,4 +1,4 @@
-//! Aggregated discovery: all groups with all their resources in two answers, `/api` and `/apis`.
+//! Aggregated discovery: all groups and their resources in two answers, `/api` and `/apis`.
 
 use serde_json::{Value, json};
 

@@ -1,5 +1,5 @@
-//! As much OpenAPI as kubectl looks for: that the server validates fields by itself, which fields
-//! there are, and how lists are merged.
+//! The part of OpenAPI that kubectl reads: that the server validates fields, which fields there are, and how lists
+//! are merged.
 
 use serde_json::{Map, Value, json};
 
@@ -9,7 +9,7 @@ use crate::resources::registry::{GROUPS, RESOURCES};
 use crate::resources::review::REVIEWS;
 use crate::schema::{Field, ListMerge, Shape};
 
-/// Where the document of each group is.
+/// The URL of each group's document.
 pub(super) fn index() -> Value {
     let paths = GROUPS.iter().map(|(group, version)| {
         let path = path(group, version);
@@ -25,7 +25,7 @@ pub(super) fn group(group: &str, version: &str) -> Answer {
     }
     let resources = || RESOURCES.iter().filter(|resource| resource.kind.group == group);
     let mut paths: Map<String, Value> = resources().map(|resource| patch_of(resource)).collect();
-    // kubectl looks at PATCH also for what can only be created.
+    // kubectl looks for PATCH even on kinds that can only be created.
     paths.extend(REVIEWS.iter().filter(|review| review.kind.group == group).map(|review| {
         let kind = json!({"group": group, "version": version, "kind": review.kind.name});
         let path = format!("/{}/{}", path(group, version), review.kind.plural);
@@ -41,7 +41,7 @@ pub(super) fn group(group: &str, version: &str) -> Answer {
     )
 }
 
-/// kubectl leaves validation to a server whose PATCH has this parameter.
+/// The path of PATCH. kubectl leaves validation to a server whose PATCH has the parameter `fieldValidation`.
 fn patch_of(resource: &Resource) -> (String, Value) {
     let namespace = if resource.is_namespaced() { "/namespaces/{namespace}" } else { "" };
     let path = format!(
@@ -97,11 +97,11 @@ fn value(shape: &Shape) -> Value {
         Shape::Map(item) => json!({"type": "object", "additionalProperties": value(item)}),
         Shape::List(item, how) => list(item, *how),
         Shape::Object(fields) => object(fields),
-        Shape::Whole(inner) => value(inner),
+        Shape::Atomic(inner) => value(inner),
     }
 }
 
-/// kubectl computes patches by what this says of a list.
+/// The merge rules of a list, by which kubectl computes patches.
 fn list(item: &Shape, how: ListMerge) -> Value {
     let mut list = json!({"type": "array", "items": value(item)});
     if !matches!(how, ListMerge::Replace) {
