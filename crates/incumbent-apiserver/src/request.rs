@@ -2,6 +2,7 @@
 
 use http::request::Parts;
 use http::{HeaderMap, Method, header};
+use percent_encoding::percent_decode_str;
 
 /// What upstream's `RequestInfo` contains.
 #[derive(Clone, Debug)]
@@ -112,11 +113,8 @@ pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
     pub(crate) fn parse(text: &str) -> Self {
-        let pairs = text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decode(&name.replace('+', " ")), decode(&value.replace('+', " ")))
-        });
-        Self(pairs.collect())
+        let pairs = form_urlencoded::parse(text.as_bytes());
+        Self(pairs.into_owned().collect())
     }
 
     /// The first value of this name. `None` if it is empty.
@@ -152,8 +150,9 @@ pub(crate) fn bearer_token(headers: &HeaderMap) -> Option<&str> {
 
 /// Parses the path of a resource. `None` if it is another path.
 fn parse_path(path: &str) -> Option<ResourcePath> {
-    let parts: Vec<String> = path.split('/').filter(|part| !part.is_empty()).map(decode).collect();
-    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let parts = path.split('/').filter(|part| !part.is_empty());
+    let parts: Vec<_> = parts.map(|part| percent_decode_str(part).decode_utf8_lossy()).collect();
+    let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
     let (group, version, rest) = match parts.as_slice() {
         ["api", version, rest @ ..] => ("", *version, rest),
         ["apis", group, version, rest @ ..] => (*group, *version, rest),
@@ -195,23 +194,6 @@ fn inside_itself(path: ResourcePath) -> ResourcePath {
     ResourcePath { namespace: path.name.clone(), ..path }
 }
 
-/// Decodes percent-encoding; invalid UTF-8 becomes replacement characters.
-fn decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut plain = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = bytes.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
-        let byte = hex
-            .and_then(|hex| std::str::from_utf8(hex).ok())
-            .filter(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        plain.push(byte.unwrap_or(bytes[at]));
-        at += if byte.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8_lossy(&plain).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,10 +223,12 @@ mod tests {
     }
 
     #[test]
-    fn percent_signs_are_undone_and_strange_ones_kept() {
-        assert_eq!(decode("a%20b%2"), "a b%2");
-        assert_eq!(decode("%zz%+1"), "%zz%+1");
-        assert_eq!(decode("%ff"), "\u{fffd}");
+    fn percent_encoding_is_decoded_and_invalid_encoding_is_kept() {
+        let name = |text| parse_path(&format!("/api/v1/namespaces/n/pods/{text}")).unwrap().name;
+        assert_eq!(name("a%20b%2"), "a b%2");
+        assert_eq!(name("%zz%+1"), "%zz%+1");
+        assert_eq!(name("%ff"), "\u{fffd}");
+        assert_eq!(Query::parse("&a=b%20c+d%ff&").text("a"), Some("b c d\u{fffd}"));
     }
 
     #[test]
