@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::schema::{Field, Fields, ListMerge, Shape, find};
+use crate::schema::{Fields, ListMerge, Shape, Struct};
 
 /// A set of fields, as a tree of their paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -166,7 +166,7 @@ impl Changes {
 
 /// Compares two objects, except for these parts and the fields that only the server sets.
 pub(crate) fn compare(
-    schema: &'static [Field],
+    schema: &'static Struct,
     old: &Fields,
     new: &Fields,
     parts: &[&str],
@@ -174,7 +174,7 @@ pub(crate) fn compare(
     let members = |fields, hidden: &[&str]| members(&Shape::Object(schema), fields, hidden);
     let hidden = [NO_FIELDS, &["metadata"], parts].concat();
     let mut changes = compare_entries(members(old, &hidden), members(new, &hidden));
-    let metadata = find(schema, "metadata").map(|field| &field.shape);
+    let metadata = schema.find("metadata").map(|field| &field.shape);
     let old = old.get("metadata").and_then(Value::as_object);
     let new = new.get("metadata").and_then(Value::as_object);
     if let (Some(shape), Some(new)) = (metadata, new) {
@@ -224,7 +224,7 @@ fn compare_entries(old: Vec<Entry<'_>>, new: Vec<Entry<'_>>) -> Changes {
 }
 
 /// The fields that an applied object states.
-pub(crate) fn stated_by(schema: &'static [Field], applied: &Fields) -> FieldSet {
+pub(crate) fn stated_by(schema: &'static Struct, applied: &Fields) -> FieldSet {
     let mut set = FieldSet::default();
     for entry in members(&Shape::Object(schema), applied, &[]) {
         set.put(entry.element, fields_in(entry.shape, entry.value, Count::Undeclared));
@@ -340,8 +340,8 @@ fn members<'a>(shape: &Shape, map: &'a Fields, hidden: &[&str]) -> Vec<Entry<'a>
 fn member(shape: &Shape, name: &str) -> (&'static Shape, bool) {
     match shape {
         Shape::Map(item) => (item, false),
-        Shape::Object(fields) => {
-            find(fields, name).map_or((&Shape::Any, false), |field| (&field.shape, true))
+        Shape::Object(of) => {
+            of.find(name).map_or((&Shape::Any, false), |field| (&field.shape, true))
         }
         _ => (&Shape::Any, false),
     }

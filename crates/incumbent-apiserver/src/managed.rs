@@ -298,9 +298,7 @@ fn decode(json: &Value) -> Option<Vec<Manager>> {
 
 /// An object whose fields are all unset.
 fn blank(resource: &Resource) -> Fields {
-    conform(resource.kind.name, resource.schema, Fields::new())
-        .map(|blank| blank.fields)
-        .unwrap_or_default()
+    conform(resource.schema, Fields::new()).map(|blank| blank.fields).unwrap_or_default()
 }
 
 /// The refusal that lists the fields which other managers set to different values.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::schema::{Field, Fields, ListMerge, Shape, find};
+use crate::schema::{Fields, ListMerge, Shape, Struct};
 
 /// Merges by RFC 7386: null removes a member, and lists are replaced.
 pub(crate) fn merge(target: &mut Value, patch: Value) {
@@ -30,7 +30,7 @@ pub(crate) fn merge(target: &mut Value, patch: Value) {
 ///
 /// An unknown directive.
 pub(crate) fn strategic(
-    schema: &'static [Field],
+    schema: &'static Struct,
     target: &mut Fields,
     patch: Fields,
 ) -> Result<(), String> {
@@ -44,7 +44,7 @@ const DIRECTIVE: &str = "$patch";
 const KEEP: &str = "$retainKeys";
 
 fn strategic_object(
-    schema: Option<&'static [Field]>,
+    schema: Option<&'static Struct>,
     target: &mut Fields,
     mut patch: Fields,
 ) -> Result<(), String> {
@@ -61,7 +61,7 @@ fn strategic_object(
         target.retain(|name, _| kept.iter().any(|kept| kept == name));
     }
     let shape_of = |name: &str| {
-        let field = schema.and_then(|fields| find(fields, name));
+        let field = schema.and_then(|schema| schema.find(name));
         field.map_or(&Shape::Any, |field| &field.shape)
     };
     let orders = take_orders(&mut patch, target, shape_of);
@@ -160,7 +160,7 @@ fn strategic_value(shape: &'static Shape, target: &mut Value, patch: Value) -> R
             Ok(())
         }
         (shape, Value::Object(patch)) => {
-            let schema = if let Shape::Object(fields) = shape { Some(*fields) } else { None };
+            let schema = if let Shape::Object(of) = shape { Some(*of) } else { None };
             strategic_object(schema, object_mut(target), patch)
         }
         (_, patch) => {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::resources::registry::find_kind;
 use crate::resources::review;
 use crate::resources::types::meta::DELETE_OPTIONS;
-use crate::schema::{Field, Fields, Shape};
+use crate::schema::{Field, Fields, Shape, Struct};
 use crate::time;
 
 /// The content type of such a body.
@@ -41,16 +41,22 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Value, String> {
 const MAGIC: &[u8] = b"k8s\0";
 
 /// Upstream's `runtime.Unknown`.
-const ENVELOPE: &[Field] = &[
-    Field::pointer(
-        1,
-        "typeMeta",
-        Shape::Object(&[Field::string(1, "apiVersion"), Field::string(2, "kind")]),
-    ),
-    Field::pointer(2, "raw", Shape::Bytes),
-];
+const ENVELOPE: &Struct = &Struct {
+    name: "Unknown",
+    fields: &[
+        Field::pointer(
+            1,
+            "typeMeta",
+            Shape::Object(&Struct {
+                name: "TypeMeta",
+                fields: &[Field::string(1, "apiVersion"), Field::string(2, "kind")],
+            }),
+        ),
+        Field::pointer(2, "raw", Shape::Bytes),
+    ],
+};
 
-fn schema(api_version: &str, kind: &str) -> Option<&'static [Field]> {
+fn schema(api_version: &str, kind: &str) -> Option<&'static Struct> {
     match kind {
         "DeleteOptions" => Some(DELETE_OPTIONS),
         "TokenRequest" => Some(review::TOKEN_REQUEST.schema),
@@ -63,11 +69,13 @@ fn schema(api_version: &str, kind: &str) -> Option<&'static [Field]> {
     }
 }
 
-fn object(schema: &'static [Field], bytes: &[u8]) -> Result<Fields, String> {
+fn object(schema: &'static Struct, bytes: &[u8]) -> Result<Fields, String> {
     let mut fields = Fields::new();
     for part in Parts(bytes) {
         let (number, wire) = part?;
-        let Some(field) = schema.iter().find(|field| field.number == number) else { continue };
+        let Some(field) = schema.fields.iter().find(|field| field.number == number) else {
+            continue;
+        };
         if let (true, Shape::Object(inner)) = (field.is_embedded(), &field.shape) {
             fields.extend(object(inner, wire.bytes()?)?);
             continue;
@@ -113,7 +121,7 @@ fn value(shape: &'static Shape, wire: Wire<'_>) -> Result<Value, String> {
         Shape::Bytes => Ok(STANDARD.encode(wire.bytes()?).into()),
         Shape::Time => timestamp(wire.bytes()?, time::seconds_since_1970),
         Shape::MicroTime => timestamp(wire.bytes()?, time::micros_since_1970),
-        Shape::Object(fields) => object(fields, wire.bytes()?).map(Value::from),
+        Shape::Object(of) => object(of, wire.bytes()?).map(Value::from),
         Shape::Atomic(inner) => value(inner, wire),
         Shape::Quantity => quantity(wire.bytes()?),
         Shape::IntOrString => int_or_string(wire.bytes()?),

@@ -25,7 +25,7 @@ use crate::cause::Cause;
 use crate::column::Column;
 use crate::kind::Kind;
 use crate::object::{Object, at, metadata_mut, to_json};
-use crate::schema::{Conformed, ErrorStyle, Field, Fields, Shape, conform_in};
+use crate::schema::{Conformed, ErrorStyle, Fields, Shape, Struct, conform_in};
 use crate::validate::{MetadataRules, NameRule};
 
 /// One kind of object, and how the server treats it.
@@ -37,7 +37,7 @@ pub(crate) struct Resource {
     /// The table of the store. Two resources can show the same table.
     pub(crate) table: &'static str,
     /// The fields, without `apiVersion` and `kind`.
-    pub(crate) schema: &'static [Field],
+    pub(crate) schema: &'static Struct,
     pub(crate) name_rule: NameRule,
     pub(crate) metadata_rules: MetadataRules,
     pub(crate) missing_on_update: MissingOnUpdate,
@@ -195,7 +195,7 @@ impl Resource {
     ) -> Result<Conformed, String> {
         given.remove("apiVersion");
         given.remove("kind");
-        let mut conformed = conform_in(style, self.kind.name, self.schema, given)?;
+        let mut conformed = conform_in(style, self.schema, given)?;
         let fields = &mut conformed.fields;
         fields.insert("apiVersion".to_owned(), self.kind.api_version().into());
         fields.insert("kind".to_owned(), self.kind.name.into());
@@ -210,7 +210,7 @@ const USUAL: Resource = Resource {
     scope: Scope::Namespaced,
     subresources: &[],
     table: "",
-    schema: &[],
+    schema: &Struct { name: "", fields: &[] },
     name_rule: NameRule::Subdomain,
     metadata_rules: MetadataRules::Core,
     missing_on_update: MissingOnUpdate::NotFound,
@@ -227,7 +227,7 @@ const USUAL: Resource = Resource {
 };
 
 /// Prepares a new object with an empty status, of a kind that counts the generations of its spec.
-fn begin(fields: &mut Fields, status: &'static [Field]) {
+fn begin(fields: &mut Fields, status: &'static Struct) {
     fields.insert("status".to_owned(), Shape::Object(status).zero());
     begin_without_status(fields);
 }

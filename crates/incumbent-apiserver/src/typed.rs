@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use crate::schema::{Field, Fields, ListMerge, Shape, find};
+use crate::schema::{Fields, ListMerge, Shape, Struct};
 
 /// All values that do not fit the schema.
-pub(crate) fn misfits(schema: &[Field], applied: &Fields) -> Vec<String> {
+pub(crate) fn misfits(schema: &Struct, applied: &Fields) -> Vec<String> {
     let mut misfits = Vec::new();
     for (name, value) in applied.iter().filter(|(name, _)| *name != "apiVersion" && *name != "kind")
     {
@@ -14,8 +14,8 @@ pub(crate) fn misfits(schema: &[Field], applied: &Fields) -> Vec<String> {
     misfits
 }
 
-fn member(schema: &[Field], name: &str, value: &Value, path: &str, misfits: &mut Vec<String>) {
-    match find(schema, name) {
+fn member(schema: &Struct, name: &str, value: &Value, path: &str, misfits: &mut Vec<String>) {
+    match schema.find(name) {
         Some(field) => check(&field.shape, value, path, misfits),
         None => misfits.push(format!("{path}: field not declared in schema")),
     }
@@ -30,9 +30,9 @@ fn check(shape: &Shape, value: &Value, path: &str, misfits: &mut Vec<String>) {
         | (Shape::Int32 | Shape::Int64, Value::Number(_))
         | (Shape::String | Shape::Bytes, Value::String(_)) => return,
         (Shape::Atomic(inner), value) => return check(inner, value, path, misfits),
-        (Shape::Object(fields), Value::Object(map)) => {
+        (Shape::Object(of), Value::Object(map)) => {
             return map.iter().for_each(|(name, value)| {
-                member(fields, name, value, &format!("{path}.{name}"), misfits);
+                member(of, name, value, &format!("{path}.{name}"), misfits);
             });
         }
         (Shape::Map(item), Value::Object(map)) => {

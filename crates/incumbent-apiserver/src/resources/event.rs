@@ -125,9 +125,7 @@ fn from_stored(stored: &Fields) -> Fields {
 fn reshape(resource: &Resource, mut fields: Fields) -> Fields {
     fields.remove("apiVersion");
     fields.remove("kind");
-    let mut fields = conform(resource.kind.name, resource.schema, fields)
-        .map(|done| done.fields)
-        .unwrap_or_default();
+    let mut fields = conform(resource.schema, fields).map(|done| done.fields).unwrap_or_default();
     fields.insert("apiVersion".to_owned(), resource.kind.api_version().into());
     fields.insert("kind".to_owned(), resource.kind.name.into());
     fields

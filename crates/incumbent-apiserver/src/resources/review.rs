@@ -2,13 +2,13 @@
 
 use super::types;
 use crate::kind::Kind;
-use crate::schema::Field;
+use crate::schema::Struct;
 
 /// A kind that clients can only create.
 #[derive(Debug)]
 pub(crate) struct Review {
     pub(crate) kind: Kind,
-    pub(crate) schema: &'static [Field],
+    pub(crate) schema: &'static Struct,
 }
 
 /// The review with this path. `None` if there is none.

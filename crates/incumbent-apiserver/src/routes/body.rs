@@ -102,7 +102,7 @@ pub(super) fn decode_review(body: Body, review: &Review) -> Result<Fields, Statu
     fields.remove("apiVersion");
     fields.remove("kind");
     let subject = subject(&kind.api_version(), kind.name);
-    let conformed = conform(kind.name, review.schema, fields);
+    let conformed = conform(review.schema, fields);
     let conformed = conformed.map_err(|why| Status::bad_request(format!("{subject}: {why}")))?;
     Ok(conformed.fields)
 }

@@ -234,8 +234,7 @@ impl Options {
                 return Err(Status::bad_request(why));
             }
         };
-        let mut fields =
-            conform("DeleteOptions", DELETE_OPTIONS, body).map_err(Status::bad_request)?.fields;
+        let mut fields = conform(DELETE_OPTIONS, body).map_err(Status::bad_request)?.fields;
         let query = &call.target.query;
         let in_query = query.number("gracePeriodSeconds").map_err(Status::bad_request)?;
         let in_body = fields.get("gracePeriodSeconds").and_then(Value::as_i64);

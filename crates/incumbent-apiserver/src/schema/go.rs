@@ -18,7 +18,7 @@ impl Shape {
             Self::MicroTime => "v1.MicroTime".to_owned(),
             Self::Map(item) => format!("map[string]{}", item.go_name()),
             Self::List(item, _) => format!("[]{}", item.go_name()),
-            Self::Object(_) => "struct".to_owned(),
+            Self::Object(of) => format!("v1.{}", of.name),
             Self::Quantity => "resource.Quantity".to_owned(),
             Self::IntOrString => "intstr.IntOrString".to_owned(),
             Self::Atomic(inner) => inner.go_name(),
@@ -46,30 +46,6 @@ pub(crate) fn found(value: &Value) -> &'static str {
         Value::String(_) => "string",
         Value::Array(_) => "array",
         Value::Object(_) => "object",
-    }
-}
-
-/// The name of a field's Go type, as far as it follows from the name of the field.
-pub(super) fn struct_name(kind: &str, field: &str) -> String {
-    match field {
-        "metadata" => "ObjectMeta".to_owned(),
-        "spec" => format!("{kind}Spec"),
-        "status" => format!("{kind}Status"),
-        "rules" => "PolicyRule".to_owned(),
-        "env" => "EnvVar".to_owned(),
-        "ports" => match kind {
-            "EndpointSlice" => "EndpointPort",
-            "NetworkPolicy" => "NetworkPolicyPort",
-            "Service" => "ServicePort",
-            _ => "ContainerPort",
-        }
-        .to_owned(),
-        field => {
-            let (first, rest) = field.split_at(field.chars().next().map_or(0, char::len_utf8));
-            let plural = field != "preconditions";
-            let rest = if plural { rest.strip_suffix('s').unwrap_or(rest) } else { rest };
-            format!("{}{rest}", first.to_uppercase())
-        }
     }
 }
 

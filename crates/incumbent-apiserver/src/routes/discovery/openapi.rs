@@ -7,7 +7,7 @@ use crate::answer::Answer;
 use crate::resources::Resource;
 use crate::resources::registry::{GROUPS, RESOURCES};
 use crate::resources::review::REVIEWS;
-use crate::schema::{Field, ListMerge, Shape};
+use crate::schema::{ListMerge, Shape, Struct};
 
 /// The URL of each group's document.
 pub(super) fn index() -> Value {
@@ -77,8 +77,8 @@ fn kind_of(resource: &Resource) -> Value {
     json!({"group": resource.kind.group, "version": resource.kind.version, "kind": resource.kind.name})
 }
 
-fn object(fields: &[Field]) -> Value {
-    let named = fields.iter().filter(|field| !field.is_embedded());
+fn object(of: &Struct) -> Value {
+    let named = of.fields.iter().filter(|field| !field.is_embedded());
     let properties = named.map(|field| (field.name.to_owned(), value(&field.shape)));
     json!({"type": "object", "properties": properties.collect::<Map<String, Value>>()})
 }
@@ -96,7 +96,7 @@ fn value(shape: &Shape) -> Value {
         Shape::IntOrString => json!({"type": "string", "format": "int-or-string"}),
         Shape::Map(item) => json!({"type": "object", "additionalProperties": value(item)}),
         Shape::List(item, how) => list(item, *how),
-        Shape::Object(fields) => object(fields),
+        Shape::Object(of) => object(of),
         Shape::Atomic(inner) => value(inner),
     }
 }
