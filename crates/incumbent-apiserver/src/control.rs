@@ -95,7 +95,11 @@ fn restart(shared: &Arc<Shared>, target: &Target) -> Result<Answer, Status> {
     let down = match target.query.text("for") {
         None => Duration::ZERO,
         Some(text) => {
-            let why = || Status::bad_request(format!("for={text} is not understood: 2s, or 500ms"));
+            let why = || {
+                Status::bad_request(format!(
+                    "for={text} is not understood: a time such as 2s or 500ms"
+                ))
+            };
             parse_duration(text).ok_or_else(why)?
         }
     };
@@ -118,7 +122,7 @@ fn requests(shared: &Shared) -> Value {
 
 /// Reads one fault per line, or JSON: an object, or an array of objects and strings.
 fn read(body: &[u8]) -> Result<Vec<Fault>, String> {
-    let text = std::str::from_utf8(body).map_err(|_| "a fault is written in UTF-8".to_owned())?;
+    let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8".to_owned())?;
     let text = text.trim();
     if text.starts_with(['{', '[', '"']) {
         let json: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
@@ -127,19 +131,19 @@ fn read(body: &[u8]) -> Result<Vec<Fault>, String> {
     }
     let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     if lines.is_empty() {
-        return Err(format!("there is no fault\n{}", Fault::SYNTAX));
+        return Err(format!("the body contains no fault\n{}", Fault::SYNTAX));
     }
-    lines.into_iter().map(|line| line.parse().map_err(said)).collect()
+    lines.into_iter().map(|line| line.parse().map_err(to_message)).collect()
 }
 
 fn from_json(json: &Value) -> Result<Fault, String> {
     match json {
-        Value::String(text) => text.parse().map_err(said),
-        json => Fault::from_json(json).map_err(said),
+        Value::String(text) => text.parse().map_err(to_message),
+        json => Fault::from_json(json).map_err(to_message),
     }
 }
 
-fn said(error: crate::fault::FaultError) -> String {
+fn to_message(error: crate::fault::FaultError) -> String {
     error.to_string()
 }
 

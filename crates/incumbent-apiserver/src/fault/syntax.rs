@@ -37,27 +37,27 @@ impl Fault {
     /// The syntax of a fault, as help text.
     pub const SYNTAX: &'static str = "\
 A fault is KEY=VALUE,KEY=VALUE,... with one of these:
-  latency=50ms..200ms  requests come in so much later, a time drawn evenly
-  error=CODE           401 403 409 410 429 500 503 504 instead of doing it
-  drop=request         not done, and no answer
-  drop=answer          done, and no answer
-  drop=everything      a partition: neither requests nor answers nor events
-  late=2s              done so much later, even if the caller has given up
-  freeze=continue      watches show nothing; at the end they go on
-  freeze=expire        watches show nothing; at the end they say 410
+  latency=50ms..200ms  delays requests by a random time in this range
+  error=CODE           refuses with 401 403 409 410 429 500 503 or 504
+  drop=request         does not apply the request, and does not answer
+  drop=answer          applies the request, and does not answer
+  drop=everything      a partition: no requests, answers or events pass
+  late=2s              applies the request later, even if the caller gave up
+  freeze=continue      watches send nothing, and continue afterwards
+  freeze=expire        watches send nothing, and end with 410 afterwards
 and with any of these:
   verb=VERB            get list watch create update patch delete
                        deletecollection read write; repeat it for several
   user=NAME            admin, system:serviceaccount:NAMESPACE:NAME, ...
-  client=TEXT          the User-Agent header begins so
+  client=TEXT          the beginning of the User-Agent header
   resource=PLURAL      leases, configmaps, ...
-  namespace=NAME       in the path
+  namespace=NAME       the namespace in the path
   name=NAME            in the path, or as fieldSelector=metadata.name=NAME
-  rate=10%             how many of these requests it hits; all without it
-  for=30s              ends by itself
+  rate=10%             the share of these requests that it hits; else all
+  for=30s              ends by itself after this time
   by=close             with drop: closes the connection instead of hanging
-  late=0s              with error, drop=answer: done, so much later
-  retry-after=2        with error: seconds, for 429 (1 without it) and 503";
+  late=0s              with error, drop=answer: applies the request later
+  retry-after=2        with error: seconds, for 429 (default 1) and 503";
 
     /// Reads the JSON form: an object with the same keys; several verbs are an array.
     ///
@@ -66,7 +66,7 @@ and with any of these:
     /// The fault is invalid.
     pub(crate) fn from_json(json: &Value) -> Result<Self, FaultError> {
         let Value::Object(members) = json else {
-            return Err(FaultError(format!("a fault is an object or a text, not {json}")));
+            return Err(FaultError(format!("a fault is an object or a string, not {json}")));
         };
         let mut pairs = Vec::new();
         for (key, value) in members {
@@ -266,7 +266,7 @@ impl Draft {
                 verbs(value).ok_or_else(|| wrong("a verb as get, update, watch, read or write"))?,
             ),
             "user" | "client" | "resource" | "namespace" | "name" if no_text(value) => {
-                return Err(wrong("a text without commas"));
+                return Err(wrong("a string without commas"));
             }
             "user" => once(&mut self.filter.user, key, value.to_owned())?,
             "client" => once(&mut self.filter.client, key, value.to_owned())?,
@@ -301,14 +301,15 @@ impl Draft {
                 let lasts = duration(value).filter(|lasts| !lasts.is_zero());
                 once(&mut self.lasts, key, lasts.ok_or_else(|| wrong("30s, 500ms or 2m"))?)?;
             }
-            _ => return Err(FaultError(format!("{key:?} is no key of a fault"))),
+            _ => return Err(FaultError(format!("{key:?} is not a key of a fault"))),
         }
         Ok(())
     }
 
     fn finish(self) -> Result<Fault, FaultError> {
         let Self { filter, effect, late, silence, retry_after, rate, lasts } = self;
-        let only = |key: &str, with: &str| FaultError(format!("{key} goes with {with} only"));
+        let only =
+            |key: &str, with: &str| FaultError(format!("{key} can only be used with {with}"));
         let (key, effect) = match (effect, late) {
             (Some(effect), _) => effect,
             (None, Some(span)) => ("late", Effect::Late(span)),
@@ -324,7 +325,7 @@ impl Draft {
             return Err(only("retry-after", "error"));
         }
         if rate.is_some() && key == "freeze" {
-            return Err(FaultError("freeze takes no rate".to_owned()));
+            return Err(FaultError("freeze cannot have a rate".to_owned()));
         }
         let silence = silence.unwrap_or_default();
         let effect = match effect {
@@ -341,7 +342,7 @@ impl Draft {
             effect => effect,
         };
         if rate.is_some() && matches!(effect, Effect::LoseEverything(_)) {
-            return Err(FaultError("drop=everything takes no rate".to_owned()));
+            return Err(FaultError("drop=everything cannot have a rate".to_owned()));
         }
         Ok(Fault { filter: Box::new(filter), effect, rate: rate.unwrap_or(Rate::ALWAYS), lasts })
     }

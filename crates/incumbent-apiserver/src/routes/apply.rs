@@ -118,9 +118,9 @@ fn update(
         return Err(wrong_uid(location, &uid, current.uid()));
     }
     let home = location.resource.home();
-    let said = last_applied::said(current.fields()).filter(|_| writer.id.name == "kubectl");
-    if let Some(said) = said {
-        writer.inherited = last_applied::fields(home, said, current.fields());
+    let last = last_applied::read(current.fields()).filter(|_| writer.id.name == "kubectl");
+    if let Some(last) = last {
+        writer.inherited = last_applied::fields(home, last, current.fields());
         writer.annotation = Some((last_applied::NAME, last_applied::encode(&applied)));
     }
     let managers = managers(home, current.fields());

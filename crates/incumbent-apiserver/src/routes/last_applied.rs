@@ -10,13 +10,13 @@ use crate::schema::Fields;
 pub(super) const NAME: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// The object that was applied last.
-pub(super) fn said(object: &Fields) -> Option<&str> {
+pub(super) fn read(object: &Fields) -> Option<&str> {
     object.get("metadata")?.get("annotations")?.get(NAME)?.as_str()
 }
 
 /// The fields that were applied last and still have those values.
-pub(super) fn fields(resource: &Resource, said: &str, live: &Fields) -> FieldSet {
-    let Ok(Value::Object(last)) = serde_json::from_str(said) else { return FieldSet::default() };
+pub(super) fn fields(resource: &Resource, last: &str, live: &Fields) -> FieldSet {
+    let Ok(Value::Object(last)) = serde_json::from_str(last) else { return FieldSet::default() };
     let mut fields = stated_by(resource.schema, &last).without_parts(&[]);
     let changes = compare(resource.schema, &last, live, &[]);
     fields.subtract(&changes.taken);

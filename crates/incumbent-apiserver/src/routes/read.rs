@@ -159,7 +159,7 @@ pub(super) fn watch(world: &World, call: &Call, location: &Location) -> Result<A
         InitialEvents::Unwanted if since == 0 => {}
         InitialEvents::Unspecified | InitialEvents::Unwanted => {
             match store.changes_since(location.resource.table, since) {
-                Ok(changes) => start.initial = told(&changes, &start.selection),
+                Ok(changes) => start.initial = events_for(&changes, &start.selection),
                 Err(compacted) => {
                     let oldest = compacted.oldest;
                     let why = format!("too old resource version: {since} ({oldest})");
@@ -197,7 +197,7 @@ fn all_as_added(
     objects.into_iter().map(|object| (ChangeKind::Added, object)).collect()
 }
 
-fn told(changes: &[Arc<Change>], selection: &Selection) -> Vec<(ChangeKind, Arc<Object>)> {
+fn events_for(changes: &[Arc<Change>], selection: &Selection) -> Vec<(ChangeKind, Arc<Object>)> {
     let seen = changes.iter().filter_map(|change| {
         let kind = change.as_seen_by(selection)?;
         Some((kind, change.object_as(kind)))

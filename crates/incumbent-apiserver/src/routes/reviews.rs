@@ -36,7 +36,7 @@ pub(super) fn respond(
         "TokenReview" => (json!({}), token_review(world, call, &fields)),
         "SelfSubjectRulesReview" => (json!({}), rules_review(&world.store, &call.user, &fields)?),
         "SubjectAccessReview" => {
-            let status = access_review(&world.store, &asked_about(&fields)?, &fields)?;
+            let status = access_review(&world.store, &named_user(&fields)?, &fields)?;
             (json!({}), status)
         }
         _ => (json!({}), access_review(&world.store, &call.user, &fields)?),
@@ -161,7 +161,7 @@ fn rules_review(store: &Store, user: &User, fields: &Fields) -> Result<Value, St
 }
 
 /// The user that a SubjectAccessReview names.
-fn asked_about(fields: &Fields) -> Result<User, Status> {
+fn named_user(fields: &Fields) -> Result<User, Status> {
     let groups = at(fields, "/spec/groups").and_then(Value::as_array);
     let groups: Vec<String> =
         groups.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();

@@ -163,7 +163,7 @@ pub(super) fn add(
     let mut fields = resource.stored(fields);
     enter_namespace(&world.store, &mut fields, location)?;
     let name = new_name(&world.store, resource, &fields);
-    check_namespace_lives(&world.store, resource, &fields)?;
+    check_namespace_is_active(&world.store, resource, &fields)?;
     let metadata = metadata_mut(&mut fields);
     metadata.extend(name.map(|name| ("name".to_owned(), name.into())));
     metadata.insert("uid".to_owned(), random::uid().into());
@@ -223,12 +223,12 @@ pub(super) fn replace(
     if version != 0 && version != current.version() {
         return Err(Status::conflict(&resource.kind, location.name(), MODIFIED));
     }
-    keep_what_the_server_decides(&mut fields, current.fields());
+    restore_server_fields(&mut fields, current.fields());
     (resource.prepare_update)(&mut fields, current.fields(), part);
     writer.record(resource, Some(current.fields()), &mut fields);
     // As upstream: a writer owns the fields that it sent, even if they are dropped.
     world.features.drop_disabled(resource, &mut fields, Some(current.fields()));
-    keep_times_where_nothing_changed(current, &mut fields);
+    restore_unchanged_times(current, &mut fields);
     check_rules(resource, &fields, Some(current.fields()))?;
     check_grant(&world.store, writer, resource, Some(current.fields()), &fields)?;
     if dry == DryRun::All {
@@ -239,7 +239,7 @@ pub(super) fn replace(
 }
 
 /// Restores the old times in `managedFields` if the write changes nothing else, so that the store skips it.
-fn keep_times_where_nothing_changed(current: &Object, fields: &mut Fields) {
+fn restore_unchanged_times(current: &Object, fields: &mut Fields) {
     let timeless = |list: &Value| -> Vec<Fields> {
         let entries = list.as_array().into_iter().flatten().filter_map(Value::as_object);
         let timeless =
@@ -331,7 +331,7 @@ fn enter_namespace(store: &Store, fields: &mut Fields, location: &Location) -> R
 }
 
 /// Refuses new objects in a namespace that is being deleted.
-fn check_namespace_lives(
+fn check_namespace_is_active(
     store: &Store,
     resource: &Resource,
     fields: &Fields,
@@ -362,7 +362,7 @@ fn new_name(store: &Store, resource: &Resource, fields: &Fields) -> Option<Strin
     names.find(|name| store.object(resource.table, namespace, name).is_none()).or(fallback)
 }
 
-fn keep_what_the_server_decides(fields: &mut Fields, old: &Fields) {
+fn restore_server_fields(fields: &mut Fields, old: &Fields) {
     let uid_is_open = text(fields, "uid").is_empty();
     let metadata = metadata_mut(fields);
     for name in
