@@ -1,17 +1,17 @@
-//! What the routes answer, before it is written out; writing happens outside of the lock.
+//! What the routes answer. The service serializes it after the lock is released.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::object::{Item, Object, to_json};
+use crate::list::List;
+use crate::object::Object;
 use crate::resources::Resource;
 use crate::selector::Selection;
 use crate::status::Status;
 use crate::store::ChangeKind;
 
-/// An answer that is not a refusal.
+/// A successful answer.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) code: u16,
@@ -29,36 +29,20 @@ pub(crate) enum Payload {
     Watch(Box<WatchStart>),
 }
 
-/// One page of a collection.
-#[derive(Debug)]
-pub(crate) struct List {
-    pub(crate) resource: &'static Resource,
-    pub(crate) items: Vec<Arc<Object>>,
-    pub(crate) version: u64,
-    pub(crate) next: Option<NextPage>,
-}
-
-#[derive(Debug)]
-pub(crate) struct NextPage {
-    pub(crate) token: String,
-    /// Not known where a selector is in the way.
-    pub(crate) remaining: Option<usize>,
-}
-
-/// A watch to be opened.
+/// A watch to open.
 #[derive(Debug)]
 pub(crate) struct WatchStart {
     pub(crate) resource: &'static Resource,
     pub(crate) selection: Selection,
-    /// What is told before anything new.
+    /// The objects to send before any change.
     pub(crate) initial: Vec<(ChangeKind, Arc<Object>)>,
-    /// Ends the initial events with a bookmark.
+    /// Whether a bookmark ends the initial events.
     pub(crate) marks_initial_end: bool,
     pub(crate) bookmarks: Bookmarks,
     pub(crate) timeout_seconds: Option<u64>,
-    /// Nothing newer than this has been told; the watch goes on from here.
+    /// The version of the initial events; changes after it follow.
     pub(crate) version: u64,
-    /// Says why the watch ends before it began, inside of the stream.
+    /// Sent as the only event of a watch that cannot start.
     pub(crate) error: Option<Status>,
 }
 
@@ -101,52 +85,4 @@ impl Answer {
     pub(crate) fn with_warnings(self, warnings: Vec<String>) -> Self {
         Self { warnings, ..self }
     }
-}
-
-impl List {
-    pub(crate) fn metadata(&self) -> Value {
-        let mut metadata = json!({"resourceVersion": self.version.to_string()});
-        if let Some(next) = &self.next {
-            metadata["continue"] = json!(next.token);
-            if let Some(remaining) = next.remaining {
-                metadata["remainingItemCount"] = json!(remaining);
-            }
-        }
-        metadata
-    }
-
-    pub(crate) fn to_json(&self) -> Bytes {
-        let converted: Vec<_>;
-        let items: Vec<Item<'_>> = match self.resource.conversion {
-            None => self.items.iter().map(|object| Item(object.fields())).collect(),
-            Some(conversion) => {
-                let convert = |object: &Arc<Object>| (conversion.from_stored)(object.fields());
-                converted = self.items.iter().map(convert).collect();
-                converted.iter().map(Item).collect()
-            }
-        };
-        to_json(&ListJson {
-            kind: format!("{}List", self.resource.kind),
-            api_version: self.resource.api_version(),
-            metadata: self.metadata(),
-            items,
-        })
-    }
-}
-
-/// The JSON of an object as this resource shows it.
-pub(crate) fn object_json(resource: &Resource, object: &Object) -> Bytes {
-    match resource.conversion {
-        None => object.json().clone(),
-        Some(conversion) => to_json(&(conversion.from_stored)(object.fields())),
-    }
-}
-
-#[derive(serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ListJson<'a> {
-    kind: String,
-    api_version: String,
-    metadata: Value,
-    items: Vec<Item<'a>>,
 }

@@ -1,4 +1,4 @@
-//! Who asks: bearer tokens and whom they stand for.
+//! Users, and the bearer tokens that identify them.
 
 use std::collections::HashMap;
 
@@ -9,23 +9,23 @@ use crate::random;
 use crate::resources::service_account::SERVICE_ACCOUNT;
 use crate::store::Store;
 
-/// Somebody who asks.
+/// The user that sent a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct User {
     pub(crate) name: String,
     pub(crate) uid: String,
     pub(crate) groups: Vec<String>,
-    /// Says which token it was, as upstream does for service accounts.
+    /// The id of the token; upstream states it for service accounts only.
     pub(crate) credential: Option<String>,
 }
 
 impl User {
-    /// May do everything.
+    /// The administrator, who may do everything.
     pub(crate) fn admin() -> Self {
         Self::new("admin", &[MASTERS, AUTHENTICATED])
     }
 
-    /// Sent no token.
+    /// The user of a request without a token.
     pub(crate) fn anonymous() -> Self {
         Self::new("system:anonymous", &[UNAUTHENTICATED])
     }
@@ -40,7 +40,7 @@ impl User {
     }
 }
 
-/// Whom a client would rather be.
+/// The user that a client wants to impersonate.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Impersonation {
     pub(crate) user: String,
@@ -49,7 +49,7 @@ pub(crate) struct Impersonation {
 }
 
 impl Impersonation {
-    /// What the headers say that `kubectl --as` sends.
+    /// Reads the headers that `kubectl --as` sends.
     pub(crate) fn wanted(headers: &HeaderMap) -> Self {
         let texts = |name: &str| {
             let values = headers.get_all(name).into_iter();
@@ -64,26 +64,26 @@ impl Impersonation {
     }
 }
 
-/// The group that no rule needs to allow anything.
+/// The group that may do everything without a rule.
 pub(crate) const MASTERS: &str = "system:masters";
 pub(crate) const AUTHENTICATED: &str = "system:authenticated";
 pub(crate) const UNAUTHENTICATED: &str = "system:unauthenticated";
 pub(crate) const SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
 
-/// Whom the token of a service account is for, and until when.
+/// The service account that a token identifies, and the token's expiry.
 #[derive(Clone, Debug)]
 pub(crate) struct Grant {
     pub(crate) namespace: String,
     pub(crate) name: String,
-    /// A token does not outlive the account, even if another one takes its name.
+    /// A token is valid only for the account with this uid, not for a later one of the same name.
     pub(crate) uid: String,
     pub(crate) expires: Timestamp,
 }
 
-/// Tokens at a time; one more, and the one that expires first goes. Nobody has so many clients here.
+/// The most tokens kept; a further one replaces the token that expires first.
 const MOST_TOKENS: usize = 10_000;
 
-/// All tokens that were given out.
+/// All issued tokens.
 #[derive(Debug)]
 pub(crate) struct Tokens {
     admin: String,
@@ -95,9 +95,9 @@ impl Tokens {
         Self { admin, service_accounts: HashMap::new() }
     }
 
-    /// Makes a token.
+    /// Issues a token.
     pub(crate) fn issue(&mut self, grant: Grant, now: Timestamp) -> String {
-        // Whoever runs for weeks with tokens of an hour should not keep them all.
+        // A server that runs for weeks would otherwise keep every expired token.
         self.service_accounts.retain(|_, (grant, _)| grant.expires > now);
         if self.service_accounts.len() >= MOST_TOKENS {
             let first = self.service_accounts.iter().min_by_key(|(_, (grant, _))| grant.expires);
@@ -114,7 +114,7 @@ impl Tokens {
         self.service_accounts.len()
     }
 
-    /// Whom a token stands for; nobody if it is unknown, expired, or its account is gone.
+    /// The user that a token identifies. `None` if the token is unknown or expired, or its account is gone.
     pub(crate) fn user(&self, token: &str, store: &Store, now: Timestamp) -> Option<User> {
         if token == self.admin {
             return Some(User::admin());

@@ -1,4 +1,4 @@
-//! A certificate authority of one's own, and the server's certificate under it.
+//! The server's own certificate authority, and the server certificate that it signs.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,19 +11,19 @@ use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-/// Why there is no certificate.
+/// Why the server has no certificate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CertificateError {
-    /// It could not be made.
+    /// The certificate could not be created.
     #[error("cannot make a certificate")]
     Make(#[from] rcgen::Error),
-    /// It was made and cannot be used.
+    /// The TLS library rejected the certificate.
     #[error("cannot use the certificate")]
     Use(#[from] rustls::Error),
 }
 
-/// Signs the server's certificates; clients trust it by its PEM.
+/// Signs the server's certificates. Clients trust it by its PEM.
 pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
@@ -48,7 +48,7 @@ impl Authority {
         self.issuer.pem()
     }
 
-    /// A TLS configuration with a certificate for this address and the usual names.
+    /// A TLS configuration with a certificate for this address and the common names.
     pub(crate) fn server_config(&self, address: IpAddr) -> Result<ServerConfig, CertificateError> {
         let mut names: Vec<String> = NAMES.iter().map(|name| (*name).to_owned()).collect();
         if !names.contains(&address.to_string()) {
@@ -61,7 +61,7 @@ impl Authority {
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        // Named, so that it does not matter what else in the process chooses a provider.
+        // An explicit provider, because another library in the process may have installed its own.
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
@@ -71,7 +71,7 @@ impl Authority {
     }
 }
 
-/// What a client on this machine or in a Pod may call the server.
+/// The host names by which clients on this machine or in a Pod reach the server.
 const NAMES: &[&str] = &[
     "localhost",
     "127.0.0.1",

@@ -1,7 +1,7 @@
-//! `/incumbent/...`: faults, restarts, compaction and counts at run time, for whoever may use these paths.
+//! `/incumbent/...`: faults, restarts, compaction and request counts at run time.
 //!
-//! It works with curl and with `kubectl create --raw`, `get --raw` and `delete --raw`. No fault
-//! applies to it, or nobody could end a fault.
+//! These paths work with curl and with `kubectl create --raw`, `get --raw` and `delete --raw`. No fault applies to
+//! them, because then no client could end it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,19 +14,19 @@ use crate::auth::User;
 use crate::fault::{ActiveFault, Fault, parse_duration};
 use crate::rbac::{Access, Decision, decide};
 use crate::request::{Target, Verb};
-use crate::server::Shared;
+use crate::state::Shared;
 use crate::status::Status;
 
-/// Whether a request is for this module.
-pub(crate) fn is_meant(path: &str) -> bool {
+/// Whether this module answers requests for this path.
+pub(crate) fn handles(path: &str) -> bool {
     path.starts_with(PREFIX)
 }
 
-/// Answers it.
+/// Answers such a request.
 ///
 /// # Errors
 ///
-/// The user may not do this, or what is sent cannot be understood.
+/// The user is not allowed to do this, or the request is invalid.
 pub(crate) fn respond(
     shared: &Arc<Shared>,
     target: &Target,
@@ -62,7 +62,7 @@ pub(crate) fn respond(
 
 const PREFIX: &str = "/incumbent/";
 
-/// An administrator's group may do everything; others need a rule for these `nonResourceURLs`.
+/// The administrator's group may do everything. Other users need a rule for these `nonResourceURLs`.
 fn authorize(shared: &Shared, target: &Target, user: &User) -> Result<(), Status> {
     let (verb, path) = (target.verb.as_str(), target.path.as_str());
     match decide(&shared.lock().world.store, user, Access::Path { verb, path }) {
@@ -90,12 +90,16 @@ fn unknown() -> Status {
 }
 
 fn restart(shared: &Arc<Shared>, target: &Target) -> Result<Answer, Status> {
-    /// So that the answer gets out before its connection is closed.
+    /// Long enough to send the answer before its connection is closed.
     const GRACE: Duration = Duration::from_millis(100);
     let down = match target.query.text("for") {
         None => Duration::ZERO,
         Some(text) => {
-            let why = || Status::bad_request(format!("for={text} is not understood: 2s, or 500ms"));
+            let why = || {
+                Status::bad_request(format!(
+                    "for={text} is not understood: a time such as 2s or 500ms"
+                ))
+            };
             parse_duration(text).ok_or_else(why)?
         }
     };
@@ -107,7 +111,7 @@ fn restart(shared: &Arc<Shared>, target: &Target) -> Result<Answer, Status> {
     Ok(Answer::json(202, json!({"restarting": true, "downSeconds": down.as_secs_f64()})))
 }
 
-/// How often whom was answered how, since the start. What comes under `/incumbent/` itself is not counted.
+/// The number of requests since the start, by user, verb and answer. Requests to `/incumbent/` are not counted.
 fn requests(shared: &Shared) -> Value {
     let counts = shared.lock().requests.clone();
     let each = counts.iter().map(|(user, verb, code, count)| {
@@ -116,9 +120,9 @@ fn requests(shared: &Shared) -> Value {
     json!({"requests": each.collect::<Vec<_>>()})
 }
 
-/// One fault a line, or JSON: an object, or an array of objects and texts.
+/// Reads one fault per line, or JSON: an object, or an array of objects and strings.
 fn read(body: &[u8]) -> Result<Vec<Fault>, String> {
-    let text = std::str::from_utf8(body).map_err(|_| "a fault is written in UTF-8".to_owned())?;
+    let text = std::str::from_utf8(body).map_err(|_| "the body is not UTF-8".to_owned())?;
     let text = text.trim();
     if text.starts_with(['{', '[', '"']) {
         let json: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
@@ -127,19 +131,19 @@ fn read(body: &[u8]) -> Result<Vec<Fault>, String> {
     }
     let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     if lines.is_empty() {
-        return Err(format!("there is no fault\n{}", Fault::SYNTAX));
+        return Err(format!("the body contains no fault\n{}", Fault::SYNTAX));
     }
-    lines.into_iter().map(|line| line.parse().map_err(said)).collect()
+    lines.into_iter().map(|line| line.parse().map_err(to_message)).collect()
 }
 
 fn from_json(json: &Value) -> Result<Fault, String> {
     match json {
-        Value::String(text) => text.parse().map_err(said),
-        json => Fault::from_json(json).map_err(said),
+        Value::String(text) => text.parse().map_err(to_message),
+        json => Fault::from_json(json).map_err(to_message),
     }
 }
 
-fn said(error: crate::fault::FaultError) -> String {
+fn to_message(error: crate::fault::FaultError) -> String {
     error.to_string()
 }
 

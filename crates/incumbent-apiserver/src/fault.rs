@@ -1,6 +1,6 @@
-//! Faults: what goes wrong on purpose, for whom, how often, and until when.
+//! Injected faults: what fails, for which requests, how often, and for how long.
 //!
-//! A server without faults reads one atomic number for each request, and nothing else of this.
+//! Without faults, a request costs one read of an atomic number here.
 
 mod syntax;
 
@@ -22,62 +22,67 @@ pub use syntax::{Fault, FaultError};
 /// What a fault does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// The request comes in so much later.
+    /// The request arrives later.
     Latency(Span),
-    /// The caller gets this code; where a span is given, the request is applied after it all the
-    /// same, as upstream may do after a time-out.
+    /// The caller gets this code. With a span, the request is applied all the same after it, as
+    /// upstream may do after a timeout.
     Error { code: u16, retry_after: u32, applied: Option<Span> },
-    /// The request is never applied, and never answered.
+    /// The request is neither applied nor answered.
     LoseRequest(Silence),
-    /// The request is applied after this span, and never answered.
+    /// The request is applied after this span, but not answered.
     LoseAnswer(Silence, Span),
-    /// A partition: requests are lost, and open watches show nothing.
+    /// A partition: requests are lost, and open watches send nothing.
     LoseEverything(Silence),
-    /// The request is applied so much later, even if the caller has given up by then.
+    /// The request is applied later, even if the caller has given up by then.
     Late(Span),
-    /// Watches are open and show nothing, not even bookmarks.
+    /// Watches stay open and send nothing, not even bookmarks.
     Freeze(Thaw),
 }
 
-/// A time, drawn evenly from these.
+/// A duration, drawn evenly between two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) shortest: Duration,
     pub(crate) longest: Duration,
 }
 
-/// How it looks to a caller who gets no answer.
+/// What a caller without an answer sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Silence {
-    /// The connection stays open, and nothing comes.
+    /// The connection stays open, and nothing arrives.
     #[default]
     Hang,
     /// The connection is closed.
     Close,
 }
 
-/// What a watch does once it may show something again.
+/// What a frozen watch does when the fault ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Thaw {
-    /// It tells what it kept back.
+    /// It sends the events that it kept back.
     Continue,
-    /// It ends with 410, and the client has to list anew.
+    /// It ends with 410, and the client has to list again.
     Expire,
 }
 
-/// Who asks for what; a watch has it as long as it is open.
+/// The properties of a request by which faults select it. A watch keeps them while it is open.
 #[derive(Clone, Debug)]
 pub(crate) struct Scope {
     pub(crate) verb: Verb,
     pub(crate) user: String,
-    /// What the service is named, else the `User-Agent` header.
+    /// The name of the service, or the `User-Agent` header.
     pub(crate) client: String,
     pub(crate) resource: String,
     pub(crate) namespace: String,
     pub(crate) name: String,
 }
 
-/// What becomes of one request.
+/// The connection broke before the answer was complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the server closed the connection")]
+pub struct Disconnected;
+
+/// What happens to one request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) delay: Duration,
@@ -98,7 +103,7 @@ pub(crate) enum Outcome {
     Late(Duration),
 }
 
-/// A fault that was added to a server, for as long as anybody holds it.
+/// A fault that was added to a server.
 #[derive(Clone, Debug)]
 pub struct ActiveFault {
     id: u64,
@@ -108,22 +113,22 @@ pub struct ActiveFault {
 }
 
 impl ActiveFault {
-    /// Its number, by which it is removed.
+    /// The number by which the server knows it.
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// What it does.
+    /// The fault itself.
     pub fn fault(&self) -> &Fault {
         &self.fault
     }
 
-    /// How many requests and watches it has hit so far; also after its end.
+    /// The number of requests and watches that it has hit; still readable after it ended.
     pub fn hits(&self) -> u64 {
         self.hits.load(Ordering::Relaxed)
     }
 
-    /// How long it will go on; nothing if that is until it is removed.
+    /// The time until it ends by itself. `None` if it stays until it is removed.
     pub fn time_left(&self) -> Option<Duration> {
         self.until.map(|until| until.saturating_duration_since(Instant::now()))
     }
@@ -139,14 +144,14 @@ impl ActiveFault {
 
 /// The faults of one server.
 pub(crate) struct Registry {
-    /// How many there are, so that a request learns without a lock that there are none.
+    /// The number of faults, so that a request needs no lock while there are none.
     count: AtomicUsize,
-    /// Counts restarts; a watch of an earlier life is broken.
+    /// The number of restarts; a watch that was opened before the last one is broken.
     life: AtomicU64,
     inner: Mutex<Inner>,
-    /// Tells frozen watches that something changed.
+    /// Wakes frozen watches after a change.
     changes: watch::Sender<()>,
-    /// Tells listeners until when the port is closed.
+    /// The time until which listeners keep their port closed.
     outages: watch::Sender<Option<Instant>>,
 }
 
@@ -183,7 +188,7 @@ impl Registry {
         active
     }
 
-    /// Whether there was such a fault.
+    /// Removes a fault; false if it was not there.
     pub(crate) fn remove(&self, id: u64) -> bool {
         let mut inner = self.lock();
         let before = inner.active.len();
@@ -192,7 +197,7 @@ impl Registry {
         inner.active.len() < before
     }
 
-    /// Returns how many there were.
+    /// Removes all faults, and returns their number.
     pub(crate) fn clear(&self) -> usize {
         let mut inner = self.lock();
         let count = std::mem::take(&mut inner.active).len();
@@ -206,16 +211,16 @@ impl Registry {
         inner.active.clone()
     }
 
-    /// Draws what becomes of a request.
+    /// Draws what happens to a request.
     pub(crate) fn plan(&self, scope: &Scope) -> Plan {
         let mut inner = self.lock();
         self.drop_ended(&mut inner);
         let Inner { active, rng, .. } = &mut *inner;
         let mut plan = Plan::default();
-        for active in active.iter().filter(|active| active.fault.fits(scope)) {
+        for active in active.iter().filter(|active| active.fault.matches(scope)) {
             let is_open = plan.outcome == Outcome::Answer;
             let is_latency = matches!(active.fault.effect, Effect::Latency(_));
-            // Of those that decide the outcome the first one does, and only that has hit.
+            // The first fault that decides the outcome wins, and only that one counts a hit.
             if (is_open || is_latency)
                 && active.fault.rate.draws(rng)
                 && active.fault.effect.add_to(&mut plan, rng)
@@ -226,21 +231,21 @@ impl Registry {
         plan
     }
 
-    /// Waits until this watch may show something again, and says how it goes on.
+    /// Waits until this watch may send again, and returns how it continues.
     pub(crate) async fn thaw(&self, scope: &Scope) -> Thaw {
         let mut changes = self.changes.subscribe();
         let mut thaw = Thaw::Continue;
         let mut counted = 0;
-        while let Some(frost) = self.frost(scope, thaw) {
-            if frost.id > counted {
-                frost.hit();
-                counted = frost.id;
+        while let Some(silencer) = self.silencer(scope, thaw) {
+            if silencer.id > counted {
+                silencer.hit();
+                counted = silencer.id;
             }
-            if frost.fault.effect == Effect::Freeze(Thaw::Expire) {
+            if silencer.fault.effect == Effect::Freeze(Thaw::Expire) {
                 thaw = Thaw::Expire;
             }
             let changed = async { drop(changes.changed().await) };
-            match frost.until {
+            match silencer.until {
                 None => changed.await,
                 Some(until) => tokio::select! {
                     () = changed => {}
@@ -251,17 +256,17 @@ impl Registry {
         thaw
     }
 
-    /// Whether this watch may not show anything now.
+    /// Whether a fault keeps this watch silent.
     pub(crate) fn is_frozen(&self, scope: &Scope) -> bool {
-        !self.is_empty() && self.frost(scope, Thaw::Continue).is_some()
+        !self.is_empty() && self.silencer(scope, Thaw::Continue).is_some()
     }
 
-    /// What keeps a watch silent: at first what makes it expire, if anything does.
-    fn frost(&self, scope: &Scope, known: Thaw) -> Option<ActiveFault> {
+    /// The fault that keeps a watch silent; one that makes it expire comes first.
+    fn silencer(&self, scope: &Scope, known: Thaw) -> Option<ActiveFault> {
         let mut inner = self.lock();
         self.drop_ended(&mut inner);
         let fits = |active: &&ActiveFault| {
-            active.fault.effect.silences_watches() && active.fault.fits_watch(scope)
+            active.fault.effect.silences_watches() && active.fault.matches_watch(scope)
         };
         let expires = |active: &&ActiveFault| {
             known == Thaw::Continue && active.fault.effect == Effect::Freeze(Thaw::Expire)
@@ -271,12 +276,12 @@ impl Registry {
         first.or_else(|| all.next()).cloned()
     }
 
-    /// Whether the watch of this scope was ended by closing its connection.
+    /// Whether a fault closed the connection of this watch.
     pub(crate) fn is_cut(&self, scope: &Scope) -> bool {
         !self.is_empty() && self.lock().active.iter().any(|active| active.fault.cuts(scope))
     }
 
-    /// Ends this life; the next begins after `down`.
+    /// Counts a restart; the server answers again after `down`.
     pub(crate) fn restart(&self, down: Duration) {
         self.life.fetch_add(1, Ordering::AcqRel);
         self.outages.send_replace(Instant::now().checked_add(down));
@@ -321,7 +326,7 @@ impl fmt::Debug for Registry {
 }
 
 impl Effect {
-    /// Whether there was anything to add.
+    /// Adds the effect to a plan. False if it has none on requests.
     fn add_to(&self, plan: &mut Plan, rng: &mut Rng) -> bool {
         plan.outcome = match *self {
             Self::Latency(span) => {

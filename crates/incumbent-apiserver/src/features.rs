@@ -5,14 +5,14 @@ use crate::resources::Resource;
 use crate::resources::lease::LEASE;
 use crate::schema::Fields;
 
-/// Which gates are on; by default, as in a real 1.36, none.
+/// Which feature gates are on. All are off by default, as in Kubernetes 1.36.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Features {
     pub(crate) coordinated_leader_election: bool,
 }
 
 impl Features {
-    /// Takes away the fields whose gate is off, unless the old object has them.
+    /// Removes the fields whose gate is off, unless the old object has them.
     pub(crate) fn drop_disabled(
         self,
         resource: &Resource,

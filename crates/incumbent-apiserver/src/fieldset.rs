@@ -1,20 +1,20 @@
-//! Sets of fields as `FieldsV1` writes them, and which fields of an object such a set means.
+//! Sets of fields as `FieldsV1` encodes them, and the fields of an object that a set selects.
 //!
-//! What counts as one field is upstream's choice: the members of an object, the keys of a map, the
-//! entries of a list that has keys, and whatever else there is as a whole.
+//! A field is what upstream treats as one: a member of an object, a key of a map, an entry of a list with keys,
+//! and any other value as a whole.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::schema::{Field, Fields, ListMerge, Shape, find};
+use crate::schema::{Fields, ListMerge, Shape, Struct};
 
-/// A set of fields, as the tree of the paths that lead to them.
+/// A set of fields, as a tree of their paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FieldSet {
-    /// The field here, besides those that are in it.
+    /// Whether the field at this path belongs to the set, besides those below it.
     is_member: bool,
-    /// By path element: `f:name`, `k:{"name":"a"}` or `v:"value"`; none of them is empty.
+    /// By path element: `f:name`, `k:{"name":"a"}` or `v:"value"`; no child is empty.
     children: BTreeMap<String, Self>,
 }
 
@@ -66,7 +66,7 @@ impl FieldSet {
         }
     }
 
-    /// Whether `FieldsV1` has all of it.
+    /// Whether `FieldsV1` contains all of this set.
     pub(crate) fn is_within(&self, json: &Value) -> bool {
         (!self.is_member || is_member(json))
             && self
@@ -75,7 +75,7 @@ impl FieldSet {
                 .all(|(element, set)| json.get(element).is_some_and(|inner| set.is_within(inner)))
     }
 
-    /// Whether `FieldsV1` has any of it.
+    /// Whether `FieldsV1` contains any field of this set.
     pub(crate) fn touches(&self, json: &Value) -> bool {
         let inner = |(element, set): (&String, &Self)| {
             json.get(element).is_some_and(|inner| set.touches(inner))
@@ -83,7 +83,7 @@ impl FieldSet {
         (self.is_member && is_member(json)) || self.children.iter().any(inner)
     }
 
-    /// What is in both.
+    /// The fields in both sets.
     pub(crate) fn shared_with(&self, other: &Self) -> Self {
         let mut shared = Self { is_member: self.is_member && other.is_member, ..Self::default() };
         for (element, set) in &self.children {
@@ -94,7 +94,7 @@ impl FieldSet {
         shared
     }
 
-    /// The fields as upstream names them to people: `.spec.containers[name="c"].image`.
+    /// The fields as upstream's messages name them: `.spec.containers[name="c"].image`.
     pub(crate) fn paths(&self) -> Vec<String> {
         let own = self.is_member.then(String::new).into_iter();
         let inner = self.children.iter().flat_map(|(element, set)| {
@@ -104,7 +104,7 @@ impl FieldSet {
         own.chain(inner).collect()
     }
 
-    /// Takes out what nobody owns because the server alone decides it, and these parts.
+    /// The set without these parts, and without the fields that only the server sets.
     pub(crate) fn without_parts(mut self, parts: &[&str]) -> Self {
         for part in NO_FIELDS.iter().chain(parts) {
             self.children.remove(&field(part));
@@ -126,7 +126,7 @@ impl FieldSet {
     }
 }
 
-/// Whether `FieldsV1` means the field here, besides those that are in it.
+/// Whether a node of `FieldsV1` selects the field at its own path.
 fn is_member(json: &Value) -> bool {
     json.as_object().is_some_and(|map| map.is_empty() || map.contains_key("."))
 }
@@ -145,7 +145,7 @@ const METADATA_OF_SERVER: &[&str] = &[
     "resourceVersion",
 ];
 
-/// What a write does to an object, field by field.
+/// The fields that a write changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
     /// Added, or given another value.
@@ -164,9 +164,9 @@ impl Changes {
     }
 }
 
-/// Compares two objects but for what the server alone decides, and these parts.
+/// Compares two objects, except for these parts and the fields that only the server sets.
 pub(crate) fn compare(
-    schema: &'static [Field],
+    schema: &'static Struct,
     old: &Fields,
     new: &Fields,
     parts: &[&str],
@@ -174,7 +174,7 @@ pub(crate) fn compare(
     let members = |fields, hidden: &[&str]| members(&Shape::Object(schema), fields, hidden);
     let hidden = [NO_FIELDS, &["metadata"], parts].concat();
     let mut changes = compare_entries(members(old, &hidden), members(new, &hidden));
-    let metadata = find(schema, "metadata").map(|field| &field.shape);
+    let metadata = schema.find("metadata").map(|field| &field.shape);
     let old = old.get("metadata").and_then(Value::as_object);
     let new = new.get("metadata").and_then(Value::as_object);
     if let (Some(shape), Some(new)) = (metadata, new) {
@@ -192,7 +192,7 @@ fn compare_values(shape: &'static Shape, old: &Value, new: &Value) -> Changes {
     }
     match (entries(shape, old), entries(shape, new)) {
         (Some(old), Some(new)) => compare_entries(old, new),
-        // A Go slice or map that was never set holds nothing yet.
+        // A Go slice or map that was never set has no entries.
         (None, Some(new)) if old.is_null() && !new.is_empty() => compare_entries(Vec::new(), new),
         _ => Changes {
             taken: FieldSet { is_member: true, ..FieldSet::default() },
@@ -223,21 +223,21 @@ fn compare_entries(old: Vec<Entry<'_>>, new: Vec<Entry<'_>>) -> Changes {
     changes
 }
 
-/// The fields that somebody who applies this object means.
-pub(crate) fn meant_by(schema: &'static [Field], applied: &Fields) -> FieldSet {
+/// The fields that an applied object states.
+pub(crate) fn stated_by(schema: &'static Struct, applied: &Fields) -> FieldSet {
     let mut set = FieldSet::default();
     for entry in members(&Shape::Object(schema), applied, &[]) {
-        set.put(entry.element, fields_in(entry.shape, entry.value, Count::Meant));
+        set.put(entry.element, fields_in(entry.shape, entry.value, Count::Undeclared));
     }
     set
 }
 
-/// Whether something counts that is only there to hold other fields.
+/// The objects, maps and entries that count as fields themselves, besides the fields in them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Count {
     Everything,
-    /// Not the members that every object of the type has.
-    Meant,
+    /// Those that the type does not declare: keys of maps, and entries of lists.
+    Undeclared,
 }
 
 fn fields_in(shape: &'static Shape, value: &Value, count: Count) -> FieldSet {
@@ -252,11 +252,11 @@ fn fields_in(shape: &'static Shape, value: &Value, count: Count) -> FieldSet {
     set
 }
 
-/// Puts what is applied over what is there.
+/// Merges an applied value into the live one.
 pub(crate) fn merge(shape: &Shape, live: &mut Value, applied: Value) {
     match (shape, live, applied) {
-        (Shape::Whole(_), live, applied) => *live = applied,
-        // Null for what holds other fields takes none of them away.
+        (Shape::Atomic(_), live, applied) => *live = applied,
+        // Null for an object or map removes none of its fields.
         (_, Value::Object(live), Value::Null) if !live.is_empty() => {}
         (_, Value::Object(live), Value::Object(applied)) => {
             for (name, value) in applied {
@@ -279,9 +279,9 @@ pub(crate) fn merge(shape: &Shape, live: &mut Value, applied: Value) {
     }
 }
 
-/// Takes away what is in `gone` and, with all that is in it, not in `kept`.
+/// Removes the fields in `gone`, unless they or any field below them are in `kept`.
 pub(crate) fn prune(shape: &Shape, value: &mut Value, gone: &FieldSet, kept: Option<&FieldSet>) {
-    // Whether the value stays.
+    // Returns whether the value stays.
     let visit = |element: &str, inner: &'static Shape, value: &mut Value| {
         let Some(gone) = gone.children.get(element) else { return true };
         let kept = kept.and_then(|kept| kept.children.get(element));
@@ -292,7 +292,7 @@ pub(crate) fn prune(shape: &Shape, value: &mut Value, gone: &FieldSet, kept: Opt
         kept.is_some() || !value.as_object().is_some_and(Map::is_empty)
     };
     match (shape, value) {
-        (Shape::Whole(_), _) => {}
+        (Shape::Atomic(_), _) => {}
         (_, Value::Object(map)) => {
             map.retain(|name, value| visit(&field(name), member(shape, name).0, value));
         }
@@ -303,19 +303,19 @@ pub(crate) fn prune(shape: &Shape, value: &mut Value, gone: &FieldSet, kept: Opt
     }
 }
 
-/// A field in another one.
+/// A field inside another one.
 struct Entry<'a> {
     element: String,
     shape: &'static Shape,
     value: &'a Value,
-    /// The type says that there is such a member; a key, or an entry of a list, is the user's own.
+    /// Whether the type declares the member; users choose the keys of a map and the entries of a list.
     is_declared: bool,
 }
 
-/// The fields in this one; none if it is one field as a whole.
+/// The fields inside a value. `None` if the value is one field as a whole.
 fn entries<'a>(shape: &'static Shape, value: &'a Value) -> Option<Vec<Entry<'a>>> {
     match (shape, value) {
-        (Shape::Whole(_), _) => None,
+        (Shape::Atomic(_), _) => None,
         (_, Value::Object(map)) => Some(members(shape, map, &[])),
         (Shape::List(item, how), Value::Array(list)) => {
             let entry = |value| {
@@ -340,8 +340,8 @@ fn members<'a>(shape: &Shape, map: &'a Fields, hidden: &[&str]) -> Vec<Entry<'a>
 fn member(shape: &Shape, name: &str) -> (&'static Shape, bool) {
     match shape {
         Shape::Map(item) => (item, false),
-        Shape::Object(fields) => {
-            find(fields, name).map_or((&Shape::Any, false), |field| (&field.shape, true))
+        Shape::Object(of) => {
+            of.find(name).map_or((&Shape::Any, false), |field| (&field.shape, true))
         }
         _ => (&Shape::Any, false),
     }
@@ -351,7 +351,7 @@ fn field(name: &str) -> String {
     format!("f:{name}")
 }
 
-/// What tells an entry of a list from the others; none where nothing does.
+/// The path element of a list's entry. `None` if entries have no key.
 fn element(how: ListMerge, entry: &Value) -> Option<String> {
     match how {
         ListMerge::Replace => None,
@@ -365,7 +365,7 @@ fn element(how: ListMerge, entry: &Value) -> Option<String> {
     }
 }
 
-/// A path element as people see it.
+/// A path element as messages show it.
 fn step(element: &str) -> String {
     let keys = |text: &str| -> Option<String> {
         let keys: Fields = serde_json::from_str(text).ok()?;

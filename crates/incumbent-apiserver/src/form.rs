@@ -1,31 +1,31 @@
-//! The form in which a client wants its answer: JSON, YAML, metadata alone, or a table to print.
+//! The representation that a client asks for: JSON, YAML, metadata only, or a table to print.
 
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::answer::{List, object_json};
+use crate::list::List;
 use crate::object::{Object, to_json};
 use crate::request::{Target, Verb};
 use crate::resources::Resource;
 use crate::table::{Included, partial, table};
 use crate::yaml;
 
-/// What the `Accept` header asks for.
+/// The representation that the `Accept` header asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     Json,
     Yaml,
     Table(Included),
-    /// What each object has in common with all others: names, labels, owners.
+    /// The metadata of each object, without the fields of its kind.
     Metadata,
-    /// All groups with all their resources, in one answer.
+    /// All groups and their resources in one answer.
     Discovery,
 }
 
 impl Form {
-    /// The first form in the header that there is.
+    /// The first representation in the header that the server supports.
     pub(crate) fn wanted(headers: &HeaderMap, target: &Target) -> Option<Self> {
         let is_root = matches!(target.path.trim_end_matches('/'), "/api" | "/apis");
         let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
@@ -68,7 +68,7 @@ impl Form {
                 table(resource, &[object], object.version(), None, included, now)
             }
             Self::Metadata => to_json(&partial(object.fields())),
-            form => form.json(object_json(resource, object)),
+            form => form.json(resource.json(object)),
         }
     }
 
@@ -89,7 +89,7 @@ impl Form {
         }
     }
 
-    /// What has one form only, but for its spelling.
+    /// Converts an answer that is JSON or YAML only.
     pub(crate) fn json(self, json: Bytes) -> Bytes {
         match self {
             Self::Json | Self::Table(_) | Self::Metadata | Self::Discovery => json,
@@ -101,7 +101,7 @@ impl Form {
     }
 }
 
-/// Whether an answer to this verb can be had in this shape: a list is a list.
+/// Whether this kind of metadata answer fits the verb.
 fn is_partial(kind: &str, verb: Verb) -> bool {
     kind == if verb == Verb::List { PARTIAL_LIST } else { PARTIAL }
 }

@@ -1,4 +1,4 @@
-//! Reading the body of a request: not too long, not too slow, not too much at once.
+//! Reads the body of a request, with limits on its size, its duration, and all bodies together.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -11,30 +11,30 @@ use tokio::time::timeout;
 
 use crate::status::Status;
 
-/// How much is read at the moment, of all requests.
+/// The bytes that all requests are reading at the moment.
 #[derive(Debug, Default)]
 pub(crate) struct Intake {
     bytes: AtomicUsize,
 }
 
-/// Upstream's limit of a request, 3 MiB.
+/// Upstream's limit for a body, 3 MiB.
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
 
-/// Upstream's limit for a whole request that is no watch.
+/// Upstream's limit for a request, unless it is a watch.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What all bodies that are being read may take together.
+/// The limit for all bodies that are being read, together.
 const MOST_AT_ONCE: usize = 256 * 1024 * 1024;
 
-/// Up to this size a body is read however much others send: elections go on.
+/// A body up to this size is read however much other clients send, so that elections continue.
 const SMALL: usize = 16 * 1024;
 
 impl Intake {
-    /// Reads it to its end.
+    /// Reads a body to its end.
     ///
     /// # Errors
     ///
-    /// It is too long, too slow, broken off, or too much together with those of others.
+    /// The body is too long or too slow, breaks off, or exceeds the limit together with others.
     pub(crate) async fn read<B>(&self, headers: &HeaderMap, body: B) -> Result<Bytes, Status>
     where
         B: http_body::Body<Data = Bytes>,
@@ -59,7 +59,7 @@ impl Intake {
             let broken = |_| Status::bad_request("the body of the request broke off");
             let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
             share.add(data.len())?;
-            // Most bodies come in one piece, which is not copied.
+            // Most bodies arrive in one piece, which is not copied.
             match first.take() {
                 None if whole.is_empty() => first = Some(data),
                 earlier => {
@@ -72,7 +72,7 @@ impl Intake {
     }
 }
 
-/// What one body takes, until it is read.
+/// The share of the limit that one body uses until it is read.
 struct Share<'a> {
     intake: &'a Intake,
     bytes: usize,

@@ -1,4 +1,4 @@
-//! JSON patch (RFC 6902), with bounds on what a patch may make of a document.
+//! JSON patch (RFC 6902), with limits on the size and depth of the result.
 
 use serde_json::Value;
 
@@ -7,15 +7,15 @@ use crate::schema::found;
 /// Why a patch is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum JsonPatchError {
-    /// It is no JSON patch.
+    /// It is not a JSON patch.
     Malformed(String),
-    /// More operations than upstream allows.
+    /// It has more operations than upstream allows.
     TooMany,
-    /// It does not fit this document, or a test failed.
+    /// It does not match this document, or a test failed.
     Unfit(String),
 }
 
-/// Carries the operations out one after the other; on an error the document is half patched.
+/// Applies the operations in order. After an error the document is half patched.
 ///
 /// # Errors
 ///
@@ -41,13 +41,13 @@ pub(crate) fn apply(document: &mut Value, patch: &Value) -> Result<(), JsonPatch
     Ok(())
 }
 
-/// As upstream.
+/// Upstream's limit.
 const MOST_OPERATIONS: usize = 10_000;
 
-/// A copy can double a document, so what is copied is bounded over the whole patch.
+/// The limit on the bytes that one patch copies, because each copy can double the document.
 const MOST_COPIED: usize = 3 * 1024 * 1024;
 
-/// As deep as a document can be read; it is walked by recursion later.
+/// The depth to which documents are read, because later code recurses through them.
 const DEEPEST: usize = 128;
 
 struct Operation<'a> {
@@ -75,7 +75,7 @@ impl<'a> Operation<'a> {
     }
 
     fn apply(&self, document: &mut Value, copied: &mut usize) -> Result<(), String> {
-        // To upstream, what is not there is null; only `remove` and `move` need it.
+        // Upstream takes a missing value for null; only `remove` and `move` require one.
         let value = || self.value.cloned().unwrap_or_default();
         let from = || self.from.as_deref().ok_or_else(|| "missing from".to_owned());
         match self.verb {
@@ -125,12 +125,12 @@ fn find<'a>(document: &'a Value, path: &[String]) -> Result<&'a Value, String> {
     path.iter().try_fold(document, step).ok_or_else(|| missing(path))
 }
 
-/// What holds the last step; the document itself where there is none.
+/// The value that contains the target of the last step; the document if the path has one step.
 fn parent<'a>(document: &'a Value, path: &[String]) -> Result<&'a Value, String> {
     find(document, path.split_last().map_or(&[], |(_, parents)| parents))
 }
 
-/// None where there is an object and nothing of this name in it.
+/// `None` if the parent is an object without this member.
 fn member<'a>(document: &'a Value, path: &[String]) -> Result<Option<&'a Value>, String> {
     match (parent(document, path)?, path.last()) {
         (Value::Object(map), Some(last)) => Ok(map.get(last)),

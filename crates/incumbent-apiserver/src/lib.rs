@@ -1,14 +1,14 @@
-//! Enough of the Kubernetes API, in one process, for tests and demos.
+//! A Kubernetes API server in one process, for tests and demos.
 //!
 //! **Not for production.** It keeps nothing on disk, runs no Pods and no controllers, collects no
-//! garbage, and has never met an attacker. It knows nothing of elections either: it stores
-//! objects, refuses a replace that is based on an old version, and tells who watches. That is all
-//! that a leader election needs, and it is done with the words and codes of a real kube-apiserver,
-//! of which recorded transcripts are played against it (`tests/transcripts.rs`).
+//! garbage, and is not hardened against attackers. It has no code for elections: it stores objects,
+//! refuses a replace that is based on an old version, and notifies watchers. A leader election needs
+//! nothing else. Answers have the words and codes of a real kube-apiserver; the tests replay recorded
+//! transcripts of one against this server (`tests/transcripts.rs`).
 //!
-//! Two ways lead to it. A [`Service`] is given to a client as its transport: no socket, no port,
-//! and it works under paused time. A [`Listening`] serves the same over HTTP or HTTPS, for
-//! kubectl, for other languages, and for seeing what an outage does.
+//! Clients reach it in two ways. A [`Service`] is the transport of an in-process client: it needs no
+//! socket and no port, and works under paused time. A [`Listening`] serves the same API over HTTP or
+//! HTTPS, for kubectl, for other languages, and to test outages.
 //!
 //! ```
 //! use incumbent_apiserver::{ApiServer, Transport};
@@ -30,32 +30,32 @@
 //! # }
 //! ```
 //!
-//! # What there is
+//! # What is supported
 //!
 //! Namespaces, ConfigMaps, Leases, Events (of both groups), Pods with their status, EndpointSlices,
-//! ServiceAccounts with tokens, and RBAC roles and bindings, which are obeyed: nobody grants what he does not have,
-//! and `--as` needs a rule. Every verb, watches with bookmarks, selectors, pages, preconditions,
-//! dry runs, and merge, strategic, JSON and apply patches. `managedFields` say who set what, and
-//! server-side apply refuses to take another's field without force. Unknown fields are dropped or
-//! refused as upstream does it. Bodies come as JSON, YAML or protobuf, answers as JSON, as YAML, or
-//! as the tables that `kubectl get` prints.
+//! ServiceAccounts with tokens, and RBAC roles and bindings. RBAC is enforced: users cannot grant rights that
+//! they do not have, and `--as` needs a rule. All verbs, watches with bookmarks, selectors, pages,
+//! preconditions, dry runs, and merge, strategic, JSON and apply patches. `managedFields` record who set which
+//! field, and server-side apply refuses to take another manager's field without force. Unknown fields are
+//! dropped or refused as upstream does. Bodies are JSON, YAML or protobuf; answers are JSON, YAML, or the tables
+//! that `kubectl get` prints.
 //!
-//! Deployments, Services, PodDisruptionBudgets, NetworkPolicies, FlowSchemas and
-//! PriorityLevelConfigurations are stored: checked, completed and shown as upstream does it. Nothing acts on them,
-//! and each answer to a write of one warns of that.
+//! Deployments, Services, PodDisruptionBudgets, NetworkPolicies, FlowSchemas and PriorityLevelConfigurations are
+//! only stored: the server validates them, applies defaults, and shows them as upstream does, but nothing acts
+//! on them. Each answer to a write of one contains a warning that says so.
 //!
-//! A table of leases has two columns more than upstream's, when the holder renewed and how often
-//! the holder changed, because that is what one wants to see of an election.
+//! The table of leases has two more columns than upstream's, which show an election: when the holder renewed,
+//! and how often the holder changed.
 //!
-//! Faults, too: [`ApiServer::faults`] lets requests come late, fail, get lost, or be done without an
-//! answer, and lets watches fall silent, for whom and as often as a [`Fault`] says;
-//! [`ApiServer::restart`] and [`ApiServer::compact`] do what their names say. Over HTTP an
-//! administrator reaches the same under `/incumbent/faults`, `/incumbent/restart` and
-//! `/incumbent/compact`; and under `/incumbent/requests` how often who asked for what, and got which
-//! answer. [`ApiServer::restore`] lets history go back. They work under paused time.
+//! [`ApiServer::faults`] injects faults: requests are delayed, refused, lost, or applied without an answer, and
+//! watches fall silent, for the requests that a [`Fault`] selects. [`ApiServer::restart`] and
+//! [`ApiServer::compact`] break connections and drop the history, and [`ApiServer::restore`] restores a backup.
+//! Over HTTP an administrator reaches faults, restarts and compaction under `/incumbent/faults`,
+//! `/incumbent/restart` and `/incumbent/compact`; `/incumbent/requests` counts requests by user, verb and
+//! answer. All of these work under paused time.
 //!
-//! Whatever clients do, memory stays bounded but for the objects that they store: a history, an
-//! unread watch, a body, a connection each have a limit.
+//! Memory is bounded, except for the stored objects: the history, unread watches, bodies and connections each
+//! have a limit.
 //!
 //! ```
 //! # use incumbent_apiserver::ApiServer;
@@ -75,42 +75,51 @@
 //! # }
 //! ```
 //!
-//! # What there is not
+//! # What is missing
 //!
-//! Answers in protobuf; descriptions in OpenAPI schemas; subresources besides `status`, `token` and
-//! `eviction`, so no `kubectl scale`; addresses for Services; controllers, priority and fairness, admission
-//! webhooks, custom resources. Of a Pod or a Deployment the types of all fields are checked, but of the values only
-//! those of names, images and selectors; amounts such as `1024Mi` are kept as they came. A version that is still to
-//! come is refused at once, where upstream first waits for it. Fields of an Event are owned under their names in
-//! core/v1, in whichever group it was written. A time whose zone carries it into the year 10000 is refused.
+//! - Answers in protobuf, and descriptions in OpenAPI schemas.
+//! - Subresources besides `status`, `token` and `eviction`, so `kubectl scale` does not work.
+//! - Addresses for Services; controllers, priority and fairness, admission webhooks, and custom resources.
+//! - Paths besides those of `/api`, `/apis`, `/openapi/v3`, `/version` and health: no list of paths at `/`, no
+//!   `/openapi/v2`, `/metrics` or `/api/v1/watch`, and no `finalize` of a namespace.
 //!
-//! The fields `strategy` and `preferredHolder` of a Lease are dropped, as in a real 1.36, unless
+//! # Where it differs from upstream
+//!
+//! - The types of all fields of Pods and Deployments are checked, but only the values of names, images and
+//!   selectors. Amounts such as `1024Mi` are kept as the client sent them.
+//! - A request for a version in the future is refused at once; upstream first waits for it.
+//! - Managers own the fields of an Event under their names in core/v1, whichever group they wrote to.
+//! - A time whose zone moves it into the year 10000 is refused.
+//! - Discovery answers 405 to methods other than GET; upstream answers them as a GET.
+//! - If several values of an object have a wrong type, the error names the first one in the order of the Go type;
+//!   upstream names the first one that was sent. Several unknown fields are named in the order of the Go type.
+//! - `$setElementOrder` of a strategic merge patch is not validated.
+//!
+//! As in Kubernetes 1.36, the fields `strategy` and `preferredHolder` of a Lease are dropped, unless
 //! [`Builder::coordinated_leader_election`] turns the feature gate `CoordinatedLeaderElection` on.
 //!
-//! No paths but those of `/api`, `/apis`, `/openapi/v3`, `/version` and health: no list of paths at
-//! `/`, no `/openapi/v2`, `/metrics` or `/api/v1/watch`, no `finalize` of a namespace. Upstream's
-//! discovery answers any method as a GET; this one says 405.
+//! # How it works
 //!
-//! Of an object with several values of a wrong type the first one in the order of its Go type is
-//! named, upstream names the first one that was sent; several unknown fields are named in the order of the type
-//! too. `$setElementOrder` of a strategic merge patch is
-//! not checked.
-//!
-//! # How it is made
-//!
-//! A request becomes a target (`request`), gets an answer under one lock (`routes` on `store`, both
-//! pure), and is written out after it (`service`). Before that the faults have their say (`fault`). Kinds differ only by the table in `resources`.
+//! `request` parses a request. `routes` answers it under one lock, on top of `store`; both are pure. `service`
+//! serializes the answer after the lock is released. Before that, `fault` decides whether the request fails.
+//! `resources` defines how kinds differ.
 
 mod answer;
 mod auth;
+mod cause;
 mod certificates;
+mod column;
 mod control;
+mod counts;
 mod fault;
 mod features;
 mod fieldset;
 mod form;
+mod hub;
 mod intake;
 mod json_patch;
+mod kind;
+mod list;
 mod listen;
 mod managed;
 mod object;
@@ -125,6 +134,7 @@ mod schema;
 mod selector;
 mod server;
 mod service;
+mod state;
 mod status;
 mod store;
 mod table;
@@ -135,9 +145,10 @@ mod watch;
 mod yaml;
 
 pub use certificates::CertificateError;
-pub use fault::{ActiveFault, Fault, FaultError};
+pub use counts::Requests;
+pub use fault::{ActiveFault, Disconnected, Fault, FaultError};
 pub use listen::{ListenError, Listening, Transport};
 pub use request::Verb;
-pub use server::{ApiServer, Backup, Builder, Faults, Requests};
-pub use service::{Body, Disconnected, Service};
+pub use server::{ApiServer, Backup, Builder, Faults};
+pub use service::{Body, Service};
 pub use status::Status;

@@ -1,4 +1,4 @@
-//! The server over TCP, with and without TLS.
+//! Serves over TCP, with or without TLS.
 
 use std::fs;
 use std::io::{self, Write};
@@ -24,15 +24,15 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_rustls::TlsAcceptor;
 
 use crate::certificates::{Authority, CertificateError};
-use crate::server::ApiServer;
-use crate::service::Service;
+use crate::service::{Identity, Service};
+use crate::state::Shared;
 
-/// With or without TLS.
+/// The protocol that the server listens for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// Plain HTTP; some clients send no token over it.
+    /// Plain HTTP. Some clients send no token over it.
     Http,
-    /// HTTPS with a certificate of the server's own authority.
+    /// HTTPS, with a certificate from the server's own authority.
     Https,
 }
 
@@ -40,54 +40,54 @@ pub enum Transport {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListenError {
-    /// Somebody else listens there.
+    /// Another process uses the address.
     #[error("{address} is in use; choose another port, or port 0 for any free one")]
     InUse {
         /// The address that was asked for.
         address: SocketAddr,
     },
-    /// The system does not allow it.
+    /// The system does not allow this address.
     #[error("{address} may not be used; ports below 1024 are often reserved")]
     NotAllowed {
         /// The address that was asked for.
         address: SocketAddr,
     },
-    /// Something else is in the way.
+    /// Another error of the system.
     #[error("cannot listen on {address}")]
     Io {
         /// The address that was asked for.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// There is no certificate to show.
+    /// The server has no certificate.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
 }
 
-/// A server that listens; stops when it is dropped.
+/// A listening server, which stops when this value is dropped.
 #[derive(Debug)]
 pub struct Listening {
     address: SocketAddr,
     transport: Transport,
     ca_pem: Option<String>,
     admin_token: String,
-    /// Dropping it ends the task, too.
+    /// Dropping it ends the task as well.
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl Listening {
     pub(crate) async fn start(
-        server: &ApiServer,
+        shared: &Arc<Shared>,
         address: SocketAddr,
         transport: Transport,
     ) -> Result<Self, ListenError> {
         let (tls, ca_pem) = match transport {
             Transport::Http => (None, None),
             Transport::Https => {
-                let authority = authority(server)?;
+                let authority = authority(shared)?;
                 let config = Arc::new(authority.server_config(address.ip())?);
                 (Some(TlsAcceptor::from(config)), Some(authority.pem()))
             }
@@ -97,23 +97,24 @@ impl Listening {
             io::ErrorKind::PermissionDenied => ListenError::NotAllowed { address },
             _ => ListenError::Io { address, source },
         };
-        // Sets SO_REUSEADDR where that means what it should, so an outage can end at once.
+        // Sets SO_REUSEADDR on Unix, so the port can be reopened right after an outage.
         let listener = TcpListener::bind(address).await.map_err(cannot)?;
         let address = listener.local_addr().map_err(cannot)?;
         let (stop, stopped) = oneshot::channel();
-        let (service, outages) = (server.service_for_callers(), server.outages());
-        let door = Door { address, tls, service, outages };
-        let task = tokio::spawn(door.keep(listener, stopped));
-        let admin_token = server.admin_token().to_owned();
+        let service = Service::new(shared.clone(), Identity::Caller);
+        let outages = shared.faults.outages();
+        let listening = Listener { address, tls, service, outages };
+        let task = tokio::spawn(listening.keep(listener, stopped));
+        let admin_token = shared.admin_token.clone();
         Ok(Self { address, transport, ca_pem, admin_token, stop, task })
     }
 
-    /// Where it listens, with the port that was chosen.
+    /// The address that it listens on, with the port that was chosen.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where clients on this machine find it.
+    /// The URL by which clients on this machine reach it.
     pub fn url(&self) -> String {
         let scheme = match self.transport {
             Transport::Http => "http",
@@ -129,12 +130,12 @@ impl Listening {
         format!("{scheme}://{address}")
     }
 
-    /// The certificate authority to trust; none without TLS.
+    /// The certificate authority to trust, as PEM. `None` without TLS.
     pub fn ca_pem(&self) -> Option<&str> {
         self.ca_pem.as_deref()
     }
 
-    /// A configuration for kubectl and its like, as the administrator.
+    /// A kubeconfig that connects as the administrator.
     pub fn kubeconfig(&self) -> String {
         let mut cluster = json!({"server": self.url()});
         if let Some(ca) = &self.ca_pem {
@@ -151,11 +152,11 @@ impl Listening {
         )
     }
 
-    /// Writes what a Pod finds in `/var/run/secrets/kubernetes.io/serviceaccount`.
+    /// Writes the files that a Pod has in `/var/run/secrets/kubernetes.io/serviceaccount`.
     ///
     /// # Errors
     ///
-    /// The directory cannot be made or written to.
+    /// The directory cannot be created or written.
     pub fn write_service_account(
         &self,
         directory: impl AsRef<Path>,
@@ -169,44 +170,43 @@ impl Listening {
         fs::write(directory.join("ca.crt"), self.ca_pem().unwrap_or_default())
     }
 
-    /// Closes the listener and every connection at once, watches too, as an outage does.
+    /// Closes the listener, all connections and all watches at once, as an outage does.
     ///
-    /// What is stored stays in the [`ApiServer`], which can listen again.
+    /// The [`ApiServer`](crate::ApiServer) keeps its objects and can listen again.
     pub async fn stop(self) {
-        // Where the task is gone already there is nothing left to stop.
+        // An error means that the task has ended already.
         let _ = self.stop.send(());
         let _ = self.task.await;
     }
 }
 
-fn authority(server: &ApiServer) -> Result<&Authority, CertificateError> {
-    let cell = server.authority();
-    if let Some(authority) = cell.get() {
+fn authority(shared: &Shared) -> Result<&Authority, CertificateError> {
+    if let Some(authority) = shared.authority.get() {
         return Ok(authority);
     }
     let new = Authority::new()?;
-    Ok(cell.get_or_init(|| new))
+    Ok(shared.authority.get_or_init(|| new))
 }
 
-/// A client that says nothing for so long is not one.
+/// How long a client may be silent before its first request, or in a handshake.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Between tries when the system has no more files to give, or somebody took the port.
+/// The time between attempts while file descriptors run out, or another process uses the port.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Connections at a time, so that nobody fills the memory with them; upstream has no limit.
+/// The most connections at a time, to bound memory; upstream has no limit.
 const MOST_CONNECTIONS: usize = 8192;
 
-/// What a listener needs to serve, and to begin again after an outage.
-struct Door {
+/// What a listener needs to serve, and to reopen its port after an outage.
+struct Listener {
     address: SocketAddr,
     tls: Option<TlsAcceptor>,
     service: Service,
     outages: watch::Receiver<Option<Instant>>,
 }
 
-impl Door {
-    /// Serves until it is stopped, with a break for each outage.
+impl Listener {
+    /// Serves until it is stopped, and closes the port during each outage.
     async fn keep(mut self, listener: TcpListener, mut stopped: oneshot::Receiver<()>) {
         self.outages.mark_unchanged();
         let mut listener = Some(listener);
@@ -216,7 +216,7 @@ impl Door {
                 biased;
                 _ = &mut stopped => {}
                 () = accept(&open, &mut connections, &self.tls, &self.service) => {}
-                // The server cannot be gone: its service is held here.
+                // This never fails, because `service` keeps the sender alive.
                 _ = self.outages.changed() => {
                     drop(open);
                     connections.shutdown().await;
@@ -232,10 +232,10 @@ impl Door {
         }
     }
 
-    /// Listens again when the outage is over, as soon as the port can be had.
+    /// Reopens the port after the outage, as soon as it is free.
     async fn reopen(&mut self) -> TcpListener {
         loop {
-            // Another restart meanwhile moves the end.
+            // Another restart in the meantime moves the end.
             loop {
                 let until = *self.outages.borrow_and_update();
                 let Some(until) = until.filter(|until| Instant::now() < *until) else { break };
@@ -247,7 +247,7 @@ impl Door {
             match TcpListener::bind(self.address).await {
                 Ok(listener) => return listener,
                 Err(error) => {
-                    tracing::warn!(address = %self.address, %error, "cannot listen again")
+                    tracing::warn!(address = %self.address, %error, "cannot reopen the port")
                 }
             }
             sleep(PAUSE).await;
@@ -255,7 +255,7 @@ impl Door {
     }
 }
 
-/// Serves whoever connects; never ends.
+/// Accepts and serves connections; never returns.
 async fn accept(
     listener: &TcpListener,
     connections: &mut JoinSet<()>,
@@ -269,7 +269,7 @@ async fn accept(
         };
         match accepted {
             Ok(_) if connections.len() >= MOST_CONNECTIONS => {
-                tracing::debug!("too many connections: one more is closed");
+                tracing::debug!("too many connections: closing one");
             }
             Ok((stream, _)) => {
                 connections.spawn(connection(stream, tls.clone(), service.clone()));
@@ -283,7 +283,7 @@ async fn accept(
 }
 
 async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, service: Service) {
-    // Without it an event could wait for the acknowledgement of the one before.
+    // Otherwise an event could wait until the previous one is acknowledged.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
@@ -291,8 +291,8 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, service: Servic
         None => serve(stream, service).await,
         Some(tls) => match tokio::time::timeout(PATIENCE, tls.accept(stream)).await {
             Ok(Ok(stream)) => serve(stream, service).await,
-            Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
-            Err(_) => tracing::debug!("a client does not finish its handshake"),
+            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+            Err(_) => tracing::debug!("TLS handshake timed out"),
         },
     }
 }
@@ -300,7 +300,7 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, service: Servic
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, service: Service) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
-    // A client that is gone without a word answers no ping.
+    // Pings detect a client that disappeared without closing the connection.
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(PATIENCE);
     let begun = Arc::new(AtomicBool::new(false));
     let service = TowerToHyperService::new(Noted { service, begun: begun.clone() });
@@ -309,8 +309,8 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ser
         served = &mut connection => served,
         () = sleep(PATIENCE) => match begun.load(Ordering::Relaxed) {
             true => connection.await,
-            // The builder itself waits for ever for the bytes that tell HTTP/1 from HTTP/2.
-            false => return tracing::debug!("a client does not begin"),
+            // The builder has no timeout for the bytes that distinguish HTTP/1 from HTTP/2.
+            false => return tracing::debug!("a client sent no request in time"),
         },
     };
     if let Err(error) = served {
@@ -318,7 +318,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ser
     }
 }
 
-/// Notes that there was a request.
+/// Records that the first request has arrived.
 #[derive(Clone)]
 struct Noted {
     service: Service,

@@ -1,14 +1,15 @@
-//! Who set which field: `metadata.managedFields`, and what follows from it for who applies.
+//! Ownership of fields: `metadata.managedFields`, and the conflicts of server-side apply.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::auth::User;
+use crate::cause::Cause;
 use crate::fieldset::{Changes, FieldSet, compare};
 use crate::object::{at, map_mut, metadata_mut};
 use crate::resources::Resource;
 use crate::schema::{Fields, conform};
-use crate::status::{Cause, Status};
+use crate::status::Status;
 use crate::time;
 
 /// One entry of `managedFields`.
@@ -19,7 +20,7 @@ pub(crate) struct Manager {
     fields: FieldSet,
 }
 
-/// What tells two entries apart.
+/// The key of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ManagerId {
     pub(crate) name: String,
@@ -34,43 +35,43 @@ pub(crate) enum Operation {
     Update,
 }
 
-/// Somebody who writes.
+/// The writer of one request.
 #[derive(Clone, Debug)]
 pub(crate) struct Writer {
     pub(crate) id: ManagerId,
     pub(crate) now: Timestamp,
     pub(crate) user: User,
-    /// Of who applies.
+    /// Set if the request is an apply.
     pub(crate) applied: Option<Applied>,
-    /// Takes fields from others without asking.
+    /// Takes fields from other managers without a conflict.
     pub(crate) force: bool,
-    /// Takes these without asking.
+    /// Fields that this writer may take without a conflict.
     pub(crate) inherited: FieldSet,
-    /// Another value for an annotation, by its name, that changes no owner.
+    /// An annotation to set without a change of its owner.
     pub(crate) annotation: Option<(&'static str, String)>,
-    /// The parts that this writer cannot write, such as `status`.
+    /// The parts of the object that this request cannot change, such as `status`.
     pub(crate) other_parts: &'static [&'static str],
 }
 
-/// What somebody applies.
+/// What an apply states and changes.
 #[derive(Clone, Debug)]
 pub(crate) struct Applied {
-    /// Those that are meant, also those that are to be null.
+    /// The fields that it states, including those that it sets to null.
     pub(crate) fields: FieldSet,
-    /// What it does to the object, if there was one.
+    /// Its effect on the object; `None` if the object is new.
     pub(crate) changes: Option<Changes>,
-    /// Nothing at all.
+    /// Whether it leaves the object unchanged.
     pub(crate) is_idle: bool,
 }
 
 impl Writer {
-    /// Writes into `new`, which is about to take the place of `old`, who set what.
+    /// Updates the `managedFields` of `new`, which is about to replace `old`.
     ///
     pub(crate) fn record(&self, resource: &Resource, old: Option<&Fields>, new: &mut Fields) {
         let resource = resource.home();
         let given = metadata_mut(new).remove("managedFields");
         let kept = old.and_then(|old| at(old, "/metadata/managedFields"));
-        // What the server fills into every object is nobody's.
+        // No manager owns the fields that the server sets on every object.
         let blank = if old.is_none() { blank(resource) } else { Fields::new() };
         let applied = self.applied.as_ref().and_then(|applied| applied.changes.clone());
         let changes = applied.unwrap_or_else(|| {
@@ -88,7 +89,7 @@ impl Writer {
             .and_then(decode)
             .or_else(|| decode(kept?))
             .unwrap_or_default();
-        // What was there before anybody kept track stays untracked until somebody applies.
+        // An object without managers stays without them until the first apply.
         if old.is_some() && managers.is_empty() && self.applied.is_none() {
             return;
         }
@@ -103,11 +104,11 @@ impl Writer {
         }
     }
 
-    /// Whether who applies may have what he means.
+    /// Checks that an apply may take the fields that it changes.
     ///
     /// # Errors
     ///
-    /// What is applied has other values than somebody else set.
+    /// Another manager set one of the fields to a different value.
     pub(crate) fn refuse_conflicts(
         &self,
         managers: &[Manager],
@@ -123,7 +124,7 @@ impl Writer {
         if conflicts.is_empty() { Ok(()) } else { Err(conflict(conflicts)) }
     }
 
-    /// Whether nobody's fields become other ones, as in each renewal of a lease.
+    /// Whether no field changes its owner, as in each renewal of a lease.
     fn takes_only_its_own(&self, kept: Option<&Value>, changes: &Changes) -> bool {
         let list = kept.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         changes.is_empty()
@@ -136,7 +137,7 @@ impl Writer {
                 })
     }
 
-    /// The entries with the time of this write in the writer's own.
+    /// The entries, with the time of this write in the writer's own entry.
     fn renewed(&self, mut list: Value, changes: &Changes) -> Value {
         if let (false, Value::Array(entries)) = (changes.is_empty(), &mut list) {
             if let Some(own) = entries.iter_mut().find(|entry| self.id.is_of(entry)) {
@@ -158,12 +159,12 @@ impl Writer {
         managers.retain(|manager| !manager.fields.is_empty());
     }
 
-    /// The writer's own entry after the write, given the one before.
+    /// The writer's entry after the write, derived from the one before.
     fn own(&self, before: Option<Manager>, changes: Changes) -> Manager {
         let now = time::seconds(self.now);
         match (&self.applied, before) {
             (Some(Applied { fields, is_idle, .. }), before) => {
-                // Upstream does not say when somebody joined who changed nothing.
+                // Upstream records no time for a manager that changed nothing.
                 let since = before.map(|own| own.time).unwrap_or_default();
                 let time = if *is_idle { since } else { now };
                 Manager { id: self.id.clone(), time, fields: fields.clone() }
@@ -181,9 +182,9 @@ impl Writer {
     }
 }
 
-/// The managers of an object as it is.
+/// The managers of a stored object.
 ///
-/// Where nobody kept track until now, one entry owns all that is there.
+/// If the object has no `managedFields`, one entry owns all its fields.
 pub(crate) fn managers(resource: &Resource, object: &Fields) -> Vec<Manager> {
     let known = at(object, "/metadata/managedFields").and_then(decode).unwrap_or_default();
     if !known.is_empty() {
@@ -192,7 +193,7 @@ pub(crate) fn managers(resource: &Resource, object: &Fields) -> Vec<Manager> {
     let id = ManagerId {
         name: "before-first-apply".to_owned(),
         operation: Operation::Update,
-        api_version: resource.api_version(),
+        api_version: resource.kind.api_version(),
         subresource: String::new(),
     };
     let fields = compare(resource.schema, &blank(resource), object, &[]).taken;
@@ -200,7 +201,7 @@ pub(crate) fn managers(resource: &Resource, object: &Fields) -> Vec<Manager> {
     vec![Manager { id, time, fields }]
 }
 
-/// What an applier owned, and what all others and its new set own together.
+/// The fields that an applier owned before, and the union of its new fields and those of all other managers.
 pub(crate) fn before_and_after(
     managers: &[Manager],
     writer: &ManagerId,
@@ -221,7 +222,7 @@ pub(crate) fn encode(managers: &[Manager]) -> Value {
     entries.into()
 }
 
-/// Appliers stand first, then whoever wrote earlier.
+/// Appliers come first, then the order of writing.
 fn order(entry: &Value) -> [&str; 3] {
     ["operation", "time", "manager"].map(|name| entry_text(entry, name))
 }
@@ -284,7 +285,7 @@ impl Manager {
     }
 }
 
-/// The entries of a `managedFields`; none at all if it is `[{}]`, by which people reset it.
+/// The entries of a `managedFields`. Users reset them by `[{}]`, which gives no entries.
 fn decode(json: &Value) -> Option<Vec<Manager>> {
     let list = json.as_array()?;
     if let [Value::Object(only)] = list.as_slice()
@@ -295,14 +296,12 @@ fn decode(json: &Value) -> Option<Vec<Manager>> {
     list.iter().map(Manager::from_json).collect()
 }
 
-/// An object of which nothing was said.
+/// An object whose fields are all unset.
 fn blank(resource: &Resource) -> Fields {
-    conform(resource.kind, resource.schema, Fields::new())
-        .map(|blank| blank.fields)
-        .unwrap_or_default()
+    conform(resource.schema, Fields::new()).map(|blank| blank.fields).unwrap_or_default()
 }
 
-/// Others set these fields to something else.
+/// The refusal that lists the fields which other managers set to different values.
 fn conflict(mut conflicts: Vec<(ManagerId, Vec<String>)>) -> Status {
     conflicts.sort_by(|a, b| a.0.name.cmp(&b.0.name));
     let causes: Vec<Cause> = conflicts

@@ -1,4 +1,4 @@
-//! A stored object, shared by everybody who reads it.
+//! A stored object, which all readers share.
 
 use std::sync::OnceLock;
 
@@ -9,25 +9,25 @@ use serde_json::Value;
 
 use crate::schema::Fields;
 
-/// An object as it is stored: never changed, only replaced.
+/// A stored object; never changed, only replaced.
 #[derive(Debug)]
 pub(crate) struct Object {
     fields: Fields,
     version: u64,
     weight: usize,
-    /// Made once, however many read or watch it.
+    /// Serialized once for all who read or watch the object.
     json: OnceLock<Bytes>,
 }
 
 impl Object {
-    /// Gives the object its place in the order of all writes.
+    /// An object with the version of the write that stored it.
     pub(crate) fn new(mut fields: Fields, version: u64) -> Self {
         metadata_mut(&mut fields).insert("resourceVersion".to_owned(), version.to_string().into());
         let weight = fields.iter().map(|(name, value)| weight(name, value)).sum();
         Self { fields, version, weight, json: OnceLock::new() }
     }
 
-    /// What a dry run shows: an object with the version that the client made up, if it did.
+    /// The result of a dry run, which keeps the version that the client sent.
     pub(crate) fn unstored(fields: Fields) -> Self {
         Self { fields, version: 0, weight: 0, json: OnceLock::new() }
     }
@@ -40,7 +40,7 @@ impl Object {
         self.version
     }
 
-    /// About how many bytes of memory it takes: the fields, their JSON, and that of an event.
+    /// The approximate memory in bytes: the fields, their JSON, and the JSON of an event.
     pub(crate) fn weight(&self) -> usize {
         self.weight
     }
@@ -57,7 +57,7 @@ impl Object {
         text(&self.fields, "uid")
     }
 
-    /// Whether it is deleted already, and waits for its finalizers or for its grace to end.
+    /// Whether it is being deleted, and waits for its finalizers or for its grace period.
     pub(crate) fn is_dying(&self) -> bool {
         at(&self.fields, "/metadata/deletionTimestamp").is_some()
     }
@@ -70,7 +70,7 @@ impl Object {
         self.json.get_or_init(|| to_json(&self.fields))
     }
 
-    /// Equal but for the version: such a write changes nothing and is not made.
+    /// Whether the fields are equal, except for the version. The store skips such a write.
     pub(crate) fn says_the_same_as(&self, fields: &Fields) -> bool {
         let (mine, theirs) = (metadata(&self.fields), metadata(fields));
         let same_member = |(name, value): (&String, &Value)| {
@@ -82,7 +82,7 @@ impl Object {
     }
 }
 
-/// An item of a list, which unlike an object on its own does not name its kind.
+/// An item of a list, which unlike a single object does not state its kind.
 pub(crate) struct Item<'a>(pub(crate) &'a Fields);
 
 impl Serialize for Item<'_> {
@@ -98,7 +98,7 @@ impl Serialize for Item<'_> {
 }
 
 pub(crate) fn to_json(value: &impl Serialize) -> Bytes {
-    // Maps with text as keys and no foreign serializers: there is nothing that could fail.
+    // Values with string keys always serialize.
     serde_json::to_vec(value).map(Bytes::from).unwrap_or_default()
 }
 
@@ -110,7 +110,7 @@ pub(crate) fn metadata_mut(fields: &mut Fields) -> &mut Fields {
     map_mut(fields, "metadata")
 }
 
-/// The member as a map; anything else there gives way to an empty one.
+/// The member as a map; any other value there is replaced by an empty map.
 pub(crate) fn map_mut<'a>(fields: &'a mut Fields, name: &str) -> &'a mut Fields {
     let member = fields.entry(name).or_insert(Value::Null);
     if !member.is_object() {
@@ -122,17 +122,17 @@ pub(crate) fn map_mut<'a>(fields: &'a mut Fields, name: &str) -> &'a mut Fields 
     }
 }
 
-/// A text of the metadata, empty where there is none.
+/// A string of the metadata; empty if it is missing.
 pub(crate) fn text<'a>(fields: &'a Fields, name: &str) -> &'a str {
     metadata(fields).and_then(|metadata| metadata.get(name)?.as_str()).unwrap_or_default()
 }
 
-/// A text further down, such as `/spec/nodeName`; empty where there is none.
+/// The string at a pointer such as `/spec/nodeName`; empty if it is missing.
 pub(crate) fn text_at<'a>(fields: &'a Fields, pointer: &str) -> &'a str {
     at(fields, pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// A value further down, by a pointer without escapes.
+/// The value at a pointer, which must not contain escapes.
 pub(crate) fn at<'a>(fields: &'a Fields, pointer: &str) -> Option<&'a Value> {
     let mut steps = pointer.split('/').skip(1);
     let first = fields.get(steps.next()?)?;

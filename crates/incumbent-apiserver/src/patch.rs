@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::schema::{Field, Fields, ListMerge, Shape, find};
+use crate::schema::{Fields, ListMerge, Shape, Struct};
 
-/// Merges as RFC 7386 says: null takes away, lists are replaced.
+/// Merges by RFC 7386: null removes a member, and lists are replaced.
 pub(crate) fn merge(target: &mut Value, patch: Value) {
     let Value::Object(patch) = patch else {
         *target = patch;
@@ -24,27 +24,27 @@ pub(crate) fn merge(target: &mut Value, patch: Value) {
     }
 }
 
-/// Merges as kubectl and kubelets mean it: lists of things with names are merged by name.
+/// Merges as kubectl and kubelets expect: entries of a list that have a key are merged by it.
 ///
 /// # Errors
 ///
-/// A directive that says nothing known.
+/// An unknown directive.
 pub(crate) fn strategic(
-    schema: &'static [Field],
+    schema: &'static Struct,
     target: &mut Fields,
     patch: Fields,
 ) -> Result<(), String> {
     strategic_object(Some(schema), target, patch)
 }
 
-/// Directives upstream puts between the fields of a patch.
+/// The directives that upstream places between the fields of a patch.
 const ORDER: &str = "$setElementOrder/";
 const REMOVE: &str = "$deleteFromPrimitiveList/";
 const DIRECTIVE: &str = "$patch";
 const KEEP: &str = "$retainKeys";
 
 fn strategic_object(
-    schema: Option<&'static [Field]>,
+    schema: Option<&'static Struct>,
     target: &mut Fields,
     mut patch: Fields,
 ) -> Result<(), String> {
@@ -61,7 +61,7 @@ fn strategic_object(
         target.retain(|name, _| kept.iter().any(|kept| kept == name));
     }
     let shape_of = |name: &str| {
-        let field = schema.and_then(|fields| find(fields, name));
+        let field = schema.and_then(|schema| schema.find(name));
         field.map_or(&Shape::Any, |field| &field.shape)
     };
     let orders = take_orders(&mut patch, target, shape_of);
@@ -83,7 +83,7 @@ fn strategic_object(
     Ok(())
 }
 
-/// In which order a list is to be, and in which its entries were.
+/// The order that a patch asks for, and the order before it.
 struct Order {
     name: String,
     wanted: Vec<Value>,
@@ -106,7 +106,7 @@ fn take_orders(
     names.into_iter().map(order).collect()
 }
 
-/// What tells the entries of a list from each other: a member of each, or each as a whole.
+/// The keys of a list's entries: the values of a member, or the whole entries.
 fn keys(list: Option<&Vec<Value>>, key: Option<&str>) -> Vec<Value> {
     let list = list.map_or(&[][..], Vec::as_slice);
     list.iter().map(|entry| key_of(entry, key).clone()).collect()
@@ -116,8 +116,8 @@ fn key_of<'a>(entry: &'a Value, key: Option<&str>) -> &'a Value {
     key.map_or(entry, |key| &entry[key])
 }
 
-/// Puts the entries that a patch names in its order. The others keep the order that they had, and stand before the
-/// first named one that they stood before.
+/// Sorts the entries that a patch names into its order. The others keep their order, and stay before the first named
+/// entry that they preceded.
 fn arrange(list: &mut Vec<Value>, wanted: &[Value], before: &[Value], key: Option<&str>) {
     let place =
         |keys: &[Value], entry: &Value| keys.iter().position(|known| known == key_of(entry, key));
@@ -151,7 +151,7 @@ fn strategic_value(shape: &'static Shape, target: &mut Value, patch: Value) -> R
             }
             Ok(())
         }
-        (Shape::Whole(inner), patch) => strategic_value(inner, target, patch),
+        (Shape::Atomic(inner), patch) => strategic_value(inner, target, patch),
         (Shape::List(item, ListMerge::Key(key) | ListMerge::Keys(key, _)), Value::Array(patch)) => {
             strategic_list(item, key, list_mut(target), patch)
         }
@@ -160,7 +160,7 @@ fn strategic_value(shape: &'static Shape, target: &mut Value, patch: Value) -> R
             Ok(())
         }
         (shape, Value::Object(patch)) => {
-            let schema = if let Shape::Object(fields) = shape { Some(*fields) } else { None };
+            let schema = if let Shape::Object(of) = shape { Some(*of) } else { None };
             strategic_object(schema, object_mut(target), patch)
         }
         (_, patch) => {
@@ -276,7 +276,7 @@ mod tests {
             names.iter().map(|name| json!({"name": name})).collect()
         };
         for (there, directive, patch, expected) in [
-            // As a real 1.36 answers: what is new stands before what is not named.
+            // As Kubernetes 1.36 answers: new entries come before those that the patch does not name.
             (&["x", "y"][..], None, &["x", "z"][..], &["x", "z", "y"][..]),
             (&["y", "x"], None, &["x", "z"], &["y", "x", "z"]),
             (&["x", "y"], Some(["z", "y", "x"]), &["z"], &["z", "y", "x"]),

@@ -1,14 +1,15 @@
-//! Reads bodies in Kubernetes' protobuf, which kubectl and Go programs like to send.
+//! Reads bodies in Kubernetes' protobuf encoding, which kubectl and Go programs send by default.
 //!
-//! The tables of `schema` say which number a field has; what they leave open cannot be read and is refused.
+//! The tables of `schema` contain the number of each field.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::resources::{find_kind, review};
-use crate::routes::DELETE_OPTIONS;
-use crate::schema::{Field, Fields, Shape};
+use crate::resources::registry::find_kind;
+use crate::resources::review;
+use crate::resources::types::meta::DELETE_OPTIONS;
+use crate::schema::{Field, Fields, Shape, Struct};
 use crate::time;
 
 /// The content type of such a body.
@@ -18,7 +19,7 @@ pub(crate) const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// Why the body is invalid.
 pub(crate) fn read(bytes: &[u8]) -> Result<Value, String> {
     let unknown = bytes
         .strip_prefix(MAGIC)
@@ -40,33 +41,41 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Value, String> {
 const MAGIC: &[u8] = b"k8s\0";
 
 /// Upstream's `runtime.Unknown`.
-const ENVELOPE: &[Field] = &[
-    Field::pointer(
-        1,
-        "typeMeta",
-        Shape::Object(&[Field::string(1, "apiVersion"), Field::string(2, "kind")]),
-    ),
-    Field::pointer(2, "raw", Shape::Bytes),
-];
+const ENVELOPE: &Struct = &Struct {
+    name: "Unknown",
+    fields: &[
+        Field::pointer(
+            1,
+            "typeMeta",
+            Shape::Object(&Struct {
+                name: "TypeMeta",
+                fields: &[Field::string(1, "apiVersion"), Field::string(2, "kind")],
+            }),
+        ),
+        Field::pointer(2, "raw", Shape::Bytes),
+    ],
+};
 
-fn schema(api_version: &str, kind: &str) -> Option<&'static [Field]> {
+fn schema(api_version: &str, kind: &str) -> Option<&'static Struct> {
     match kind {
         "DeleteOptions" => Some(DELETE_OPTIONS),
-        "TokenRequest" => Some(review::TOKEN_REQUEST),
+        "TokenRequest" => Some(review::TOKEN_REQUEST.schema),
         kind => find_kind(api_version, kind).map(|resource| resource.schema).or_else(|| {
-            let is_meant = |review: &&review::Review| {
-                review.kind == kind && api_version.strip_suffix("/v1") == Some(review.group)
+            let is_wanted = |review: &&review::Review| {
+                review.kind.name == kind && review.kind.api_version() == api_version
             };
-            review::REVIEWS.iter().find(is_meant).map(|review| review.schema)
+            review::REVIEWS.iter().find(is_wanted).map(|review| review.schema)
         }),
     }
 }
 
-fn object(schema: &'static [Field], bytes: &[u8]) -> Result<Fields, String> {
+fn object(schema: &'static Struct, bytes: &[u8]) -> Result<Fields, String> {
     let mut fields = Fields::new();
     for part in Parts(bytes) {
         let (number, wire) = part?;
-        let Some(field) = schema.iter().find(|field| field.number == number) else { continue };
+        let Some(field) = schema.fields.iter().find(|field| field.number == number) else {
+            continue;
+        };
         if let (true, Shape::Object(inner)) = (field.is_embedded(), &field.shape) {
             fields.extend(object(inner, wire.bytes()?)?);
             continue;
@@ -77,10 +86,10 @@ fn object(schema: &'static [Field], bytes: &[u8]) -> Result<Fields, String> {
     Ok(fields)
 }
 
-/// Adds to a field what the wire brings; a list and a map come piece by piece.
+/// Adds a value to a field; lists and maps arrive one entry at a time.
 fn put(field: &mut Value, shape: &'static Shape, wire: Wire<'_>) -> Result<(), String> {
     match shape {
-        Shape::Whole(inner) => put(field, inner, wire),
+        Shape::Atomic(inner) => put(field, inner, wire),
         Shape::List(item, _) => {
             let value = value(item, wire)?;
             match field {
@@ -112,15 +121,14 @@ fn value(shape: &'static Shape, wire: Wire<'_>) -> Result<Value, String> {
         Shape::Bytes => Ok(STANDARD.encode(wire.bytes()?).into()),
         Shape::Time => timestamp(wire.bytes()?, time::seconds_since_1970),
         Shape::MicroTime => timestamp(wire.bytes()?, time::micros_since_1970),
-        Shape::Object(fields) => object(fields, wire.bytes()?).map(Value::from),
-        Shape::Whole(inner) => value(inner, wire),
+        Shape::Object(of) => object(of, wire.bytes()?).map(Value::from),
+        Shape::Atomic(inner) => value(inner, wire),
         Shape::Quantity => quantity(wire.bytes()?),
         Shape::IntOrString => int_or_string(wire.bytes()?),
-        Shape::Any => match wire {
-            Wire::Bytes([]) => Ok(Value::Null),
-            _ => Err("this server reads such a field as JSON only".to_owned()),
-        },
-        Shape::Map(_) | Shape::List(..) => Err("a list or map stands in another one".to_owned()),
+        // A list or map in another one is a message of its own.
+        Shape::Any | Shape::Map(_) | Shape::List(..) => {
+            Err("this server reads such a field as JSON only".to_owned())
+        }
     }
 }
 
@@ -159,7 +167,7 @@ fn int_or_string(bytes: &[u8]) -> Result<Value, String> {
     Ok(if is_text { text.into() } else { number.into() })
 }
 
-/// Null for the zero time, of which nothing is sent.
+/// Null for the zero time, which is encoded as an empty message.
 fn timestamp(bytes: &[u8], write: fn(i64, i32) -> Option<String>) -> Result<Value, String> {
     let (mut seconds, mut nanos) = (0, 0);
     for part in Parts(bytes) {
@@ -306,9 +314,10 @@ mod tests {
             assert!(read(&whole[..end]).is_err(), "{end}");
         }
         assert!(read(&body("v1", "Secret", &[])).unwrap_err().contains("no kind \"Secret\""));
-        let terms = part(3, b"x");
-        let role = body("rbac.authorization.k8s.io/v1", "ClusterRole", &terms);
-        assert!(read(&role).unwrap_err().contains("as JSON only"));
+        let extra = [part(1, b"scopes"), part(2, &part(1, b"x"))].concat();
+        let spec = part(2, &part(5, &extra));
+        let review = body("authorization.k8s.io/v1", "SubjectAccessReview", &spec);
+        assert!(read(&review).unwrap_err().contains("as JSON only"));
     }
 
     #[test]

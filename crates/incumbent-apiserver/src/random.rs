@@ -1,4 +1,4 @@
-//! Chance: uids, tokens, generated names.
+//! Random values: uids, tokens, generated names.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,12 +14,12 @@ pub(crate) fn uid() -> String {
     format!("{}-{}-{}-{}-{}", hex(0..4), hex(4..6), hex(6..8), hex(8..10), hex(10..16))
 }
 
-/// A bearer token that nobody guesses.
+/// A bearer token that cannot be guessed.
 pub(crate) fn token() -> String {
     URL_SAFE_NO_PAD.encode(bytes::<32>())
 }
 
-/// Five letters that spell no word, as upstream appends to a `generateName`.
+/// Five letters and digits without vowels, as upstream appends to a `generateName`.
 pub(crate) fn suffix() -> String {
     const LETTERS: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
     bytes::<5>()
@@ -28,14 +28,14 @@ pub(crate) fn suffix() -> String {
         .collect()
 }
 
-/// A number below `bound`, no secret: a test that seeds its thread's generator decides it.
+/// A number below `bound`, from the thread's generator, which tests can seed. Not for secrets.
 pub(crate) fn below(bound: u64) -> u64 {
     fastrand::u64(..bound)
 }
 
 fn bytes<const LENGTH: usize>() -> [u8; LENGTH] {
     let mut bytes = [0; LENGTH];
-    // Without it every token would be known, so there is nothing to carry on with.
+    // Without random bytes every token could be guessed, so the server must not continue.
     getrandom::fill(&mut bytes).expect("the system's source of randomness works");
     bytes
 }

@@ -1,4 +1,4 @@
-//! May they: roles, and who is bound to them.
+//! Authorization: roles, and the users that are bound to them.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::resources::rbac::{CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BIND
 use crate::schema::Fields;
 use crate::store::Store;
 
-/// What somebody wants to do.
+/// An action to authorize.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Access<'a> {
     Resource {
@@ -22,7 +22,7 @@ pub(crate) enum Access<'a> {
         subresource: &'a str,
         /// Empty for the whole cluster.
         namespace: &'a str,
-        /// Empty for no object in particular.
+        /// Empty for a whole collection.
         name: &'a str,
     },
     Path {
@@ -31,14 +31,14 @@ pub(crate) enum Access<'a> {
     },
 }
 
-/// The answer, with what upstream says about it.
+/// The decision, with upstream's reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
     Allowed { reason: String },
     Denied { reason: String },
 }
 
-/// Decides by all bindings that name the user or one of its groups.
+/// Decides by all bindings that name the user or one of the user's groups.
 pub(crate) fn decide(store: &Store, user: &User, access: Access<'_>) -> Decision {
     if user.is_in(MASTERS) {
         return Decision::Allowed { reason: String::new() };
@@ -66,7 +66,7 @@ pub(crate) fn decide(store: &Store, user: &User, access: Access<'_>) -> Decision
     Decision::Denied { reason }
 }
 
-/// All rules that say what the user may do in this namespace.
+/// All rules that apply to the user in this namespace.
 pub(crate) fn rules<'a>(store: &'a Store, user: &User, namespace: &str) -> Vec<&'a Value> {
     let bound = bindings(store, namespace).filter(|binding| subject_of(binding, user).is_some());
     let roles = bound.filter_map(|binding| role_of(store, binding).ok());
@@ -77,7 +77,7 @@ pub(crate) fn rules<'a>(store: &'a Store, user: &User, namespace: &str) -> Vec<&
 ///
 /// # Errors
 ///
-/// It would give rights that the user does not have.
+/// The role would grant rights that the user does not have.
 pub(crate) fn may_grant(
     store: &Store,
     user: &User,
@@ -87,9 +87,9 @@ pub(crate) fn may_grant(
     let namespace = text(fields, "namespace");
     let is_binding = fields.contains_key("roleRef");
     let (verb, plural, name) = match (is_binding, text_at(fields, "/roleRef/kind")) {
-        (false, _) => ("escalate", resource.plural, text(fields, "name")),
-        (true, "Role") => ("bind", ROLE.plural, text_at(fields, "/roleRef/name")),
-        (true, _) => ("bind", CLUSTER_ROLE.plural, text_at(fields, "/roleRef/name")),
+        (false, _) => ("escalate", resource.kind.plural, text(fields, "name")),
+        (true, "Role") => ("bind", ROLE.kind.plural, text_at(fields, "/roleRef/name")),
+        (true, _) => ("bind", CLUSTER_ROLE.kind.plural, text_at(fields, "/roleRef/name")),
     };
     let on_role =
         Access::Resource { verb, group: GROUP, resource: plural, subresource: "", namespace, name };
@@ -97,8 +97,8 @@ pub(crate) fn may_grant(
         return Ok(());
     }
     let given: Vec<&Value> = if is_binding {
-        let role_namespace = if plural == ROLE.plural { namespace } else { "" };
-        let table = if plural == ROLE.plural { ROLE.table } else { CLUSTER_ROLE.table };
+        let role_namespace = if plural == ROLE.kind.plural { namespace } else { "" };
+        let table = if plural == ROLE.kind.plural { ROLE.table } else { CLUSTER_ROLE.table };
         let role = store.object(table, role_namespace, name);
         let role = role.ok_or_else(|| format!("{plural}.{GROUP} {name:?} not found"))?;
         rules_of(role).collect()
@@ -120,7 +120,7 @@ pub(crate) fn may_grant(
     }
 }
 
-/// Whether the rules together allow all that this one does.
+/// Whether the rules together allow all that this rule allows.
 fn covers(own: &[&Value], rule: &Value) -> bool {
     let list = |name: &str| texts(rule, name).collect::<Vec<_>>();
     let any_allows = |access| own.iter().any(|own| rule_allows(own, access));
@@ -147,7 +147,7 @@ fn covers(own: &[&Value], rule: &Value) -> bool {
     })
 }
 
-/// A rule as upstream shows it to people.
+/// A rule as upstream's messages show it.
 fn compact(rule: &Value) -> String {
     let parts = [
         ("APIGroups", "apiGroups"),
@@ -168,7 +168,7 @@ fn texts<'a>(rule: &'a Value, name: &str) -> impl Iterator<Item = &'a str> + use
     list.into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// The roles every cluster has, as far as they matter to clients of this server.
+/// The roles that every cluster has, as far as clients of this server need them.
 pub(crate) fn bootstrap() -> Vec<Value> {
     let everything = json!([
         {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]},
@@ -212,8 +212,8 @@ pub(crate) fn bootstrap() -> Vec<Value> {
             "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"},
         });
         let describe = |resource: &Resource, mut object: Value| {
-            object["apiVersion"] = json!(resource.api_version());
-            object["kind"] = json!(resource.kind);
+            object["apiVersion"] = json!(resource.kind.api_version());
+            object["kind"] = json!(resource.kind.name);
             object
         };
         let role = json!({"metadata": metadata, "rules": rules});
@@ -224,14 +224,14 @@ pub(crate) fn bootstrap() -> Vec<Value> {
     .collect()
 }
 
-/// A binding in a namespace says nothing about what is outside of it.
+/// A binding in a namespace grants nothing outside that namespace.
 fn bindings<'a>(store: &'a Store, namespace: &str) -> impl Iterator<Item = &'a Arc<Object>> {
     let wanted = Some(namespace).filter(|namespace| !namespace.is_empty());
     let local = wanted.map(|namespace| store.objects(ROLE_BINDING.table, Some(namespace)));
     store.objects(CLUSTER_ROLE_BINDING.table, None).chain(local.into_iter().flatten())
 }
 
-/// How the reason names the subject that was bound.
+/// The bound subject, as the reason names it.
 fn subject_of(binding: &Object, user: &User) -> Option<String> {
     let subjects = binding.fields().get("subjects")?.as_array()?;
     subjects.iter().find_map(|subject| {
@@ -258,7 +258,7 @@ fn role_of<'a>(store: &'a Store, binding: &Object) -> Result<&'a Object, String>
     };
     let role = store.object(resource.table, namespace, name);
     role.map(AsRef::as_ref)
-        .ok_or_else(|| format!("{}.{GROUP} {name:?} not found", resource.singular))
+        .ok_or_else(|| format!("{}.{GROUP} {name:?} not found", resource.kind.singular))
 }
 
 fn reason(binding: &Object, role: &Object, subject: String) -> String {
@@ -285,7 +285,7 @@ fn rule_allows(rule: &Value, access: Access<'_>) -> bool {
     match access {
         Access::Resource { verb, group, resource, subresource, name, .. } => {
             let resources = || list("resources");
-            let is_meant = if subresource.is_empty() {
+            let is_wanted = if subresource.is_empty() {
                 has("resources", resource)
             } else {
                 resources().any(|rule| match rule.split_once('/') {
@@ -295,14 +295,14 @@ fn rule_allows(rule: &Value, access: Access<'_>) -> bool {
             };
             let named = list("resourceNames").next().is_none()
                 || list("resourceNames").any(|allowed| allowed == name);
-            has("verbs", verb) && has("apiGroups", group) && is_meant && named
+            has("verbs", verb) && has("apiGroups", group) && is_wanted && named
         }
         Access::Path { verb, path } => {
-            let is_meant = |rule: &str| match rule.strip_suffix('*') {
+            let is_wanted = |rule: &str| match rule.strip_suffix('*') {
                 Some(start) => path.starts_with(start),
                 None => rule == path,
             };
-            has("verbs", verb) && list("nonResourceURLs").any(is_meant)
+            has("verbs", verb) && list("nonResourceURLs").any(is_wanted)
         }
     }
 }

@@ -1,11 +1,10 @@
-//! What is asked: the path, the query and the verb of a request, before anybody looks at its body.
+//! The path, the query and the verb of a request, which are read before its body.
 
 use http::request::Parts;
 use http::{HeaderMap, Method, header};
+use percent_encoding::percent_decode_str;
 
-use crate::resources::namespace::NAMESPACE;
-
-/// A request as upstream's `RequestInfo` sees it.
+/// What upstream's `RequestInfo` contains.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) verb: Verb,
@@ -14,10 +13,10 @@ pub(crate) struct Target {
     pub(crate) place: Place,
 }
 
-/// What the path leads to.
+/// What a path refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// `/api/v1/namespaces/n/configmaps/c`; whether there is such a resource is not known yet.
+    /// `/api/v1/namespaces/n/configmaps/c`; whether the resource exists is not known yet.
     Resource(ResourcePath),
     /// Everything else, such as `/version`.
     Other,
@@ -35,15 +34,15 @@ pub(crate) struct ResourcePath {
     pub(crate) subresource: String,
 }
 
-/// Kubernetes' verbs, which are what rules allow and what requests are counted by.
+/// Kubernetes' verbs, by which rules allow requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Verb {
-    /// Reads one object, or a path that is no object.
+    /// Reads one object, or a path outside the resources.
     Get,
     /// Reads a collection.
     List,
-    /// Follows a collection.
+    /// Watches a collection.
     Watch,
     /// `POST`.
     Create,
@@ -60,7 +59,7 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// As rules write it.
+    /// The name that rules use.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Get => "get",
@@ -105,26 +104,26 @@ impl Target {
     }
 }
 
+/// The plural of the kind that contains namespaced objects.
+pub(crate) const NAMESPACES: &str = "namespaces";
+
 /// The parameters after the question mark.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Query(Vec<(String, String)>);
 
 impl Query {
     pub(crate) fn parse(text: &str) -> Self {
-        let pairs = text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decode(&name.replace('+', " ")), decode(&value.replace('+', " ")))
-        });
-        Self(pairs.collect())
+        let pairs = form_urlencoded::parse(text.as_bytes());
+        Self(pairs.into_owned().collect())
     }
 
-    /// The first value of this name; an empty one counts as none.
+    /// The first value of this name. `None` if it is empty.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(own, _)| own == name);
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// As upstream reads a boolean: there, and neither `0` nor `false`.
+    /// Whether the parameter is present and, as upstream reads a boolean, neither `0` nor `false`.
     pub(crate) fn flag(&self, name: &str) -> bool {
         let found = self.0.iter().find(|(own, _)| own == name);
         found.is_some_and(|(_, value)| value != "0" && !value.eq_ignore_ascii_case("false"))
@@ -132,7 +131,7 @@ impl Query {
 
     /// # Errors
     ///
-    /// The value is no number.
+    /// The value is not a number.
     pub(crate) fn number(&self, name: &str) -> Result<Option<i64>, String> {
         let parse = |text: &str| {
             text.parse().map_err(|_| format!("strconv.ParseInt: parsing {text:?}: invalid syntax"))
@@ -149,10 +148,11 @@ pub(crate) fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-/// The path of a resource; none if it is some other path.
+/// Parses the path of a resource. `None` if it is another path.
 fn parse_path(path: &str) -> Option<ResourcePath> {
-    let parts: Vec<String> = path.split('/').filter(|part| !part.is_empty()).map(decode).collect();
-    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let parts = path.split('/').filter(|part| !part.is_empty());
+    let parts: Vec<_> = parts.map(|part| percent_decode_str(part).decode_utf8_lossy()).collect();
+    let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
     let (group, version, rest) = match parts.as_slice() {
         ["api", version, rest @ ..] => ("", *version, rest),
         ["apis", group, version, rest @ ..] => (*group, *version, rest),
@@ -160,7 +160,7 @@ fn parse_path(path: &str) -> Option<ResourcePath> {
     };
     let (namespace, rest) = match rest {
         [] => return None,
-        ["namespaces", namespace, rest @ ..]
+        [NAMESPACES, namespace, rest @ ..]
             if !rest.is_empty() && !is_namespace_subresource(rest) =>
         {
             (*namespace, rest)
@@ -177,7 +177,7 @@ fn parse_path(path: &str) -> Option<ResourcePath> {
         subresource: rest.get(2..).unwrap_or_default().join("/"),
     })
     .map(|path| {
-        if path.plural == NAMESPACE.plural && path.namespace.is_empty() {
+        if path.plural == NAMESPACES && path.namespace.is_empty() {
             inside_itself(path)
         } else {
             path
@@ -189,26 +189,9 @@ fn is_namespace_subresource(rest: &[&str]) -> bool {
     matches!(rest, ["status" | "finalize"])
 }
 
-/// Rules about one namespace are looked for in that namespace.
+/// Access to a namespace object is decided by the rules inside that namespace.
 fn inside_itself(path: ResourcePath) -> ResourcePath {
     ResourcePath { namespace: path.name.clone(), ..path }
-}
-
-/// Undoes percent-encoding; what is no UTF-8 becomes replacement characters.
-fn decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut plain = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = bytes.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
-        let byte = hex
-            .and_then(|hex| std::str::from_utf8(hex).ok())
-            .filter(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        plain.push(byte.unwrap_or(bytes[at]));
-        at += if byte.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8_lossy(&plain).into_owned()
 }
 
 #[cfg(test)]
@@ -240,10 +223,12 @@ mod tests {
     }
 
     #[test]
-    fn percent_signs_are_undone_and_strange_ones_kept() {
-        assert_eq!(decode("a%20b%2"), "a b%2");
-        assert_eq!(decode("%zz%+1"), "%zz%+1");
-        assert_eq!(decode("%ff"), "\u{fffd}");
+    fn percent_encoding_is_decoded_and_invalid_encoding_is_kept() {
+        let name = |text| parse_path(&format!("/api/v1/namespaces/n/pods/{text}")).unwrap().name;
+        assert_eq!(name("a%20b%2"), "a b%2");
+        assert_eq!(name("%zz%+1"), "%zz%+1");
+        assert_eq!(name("%ff"), "\u{fffd}");
+        assert_eq!(Query::parse("&a=b%20c+d%ff&").text("a"), Some("b c d\u{fffd}"));
     }
 
     #[test]

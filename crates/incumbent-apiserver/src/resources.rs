@@ -1,4 +1,4 @@
-//! The table of kinds, and in one file for each what is particular about it.
+//! The behaviour of each kind of object: what all have in common here, and one file for each kind.
 
 pub(crate) mod config_map;
 pub(crate) mod deployment;
@@ -12,55 +12,51 @@ pub(crate) mod pod;
 mod pod_template;
 pub(crate) mod policy;
 pub(crate) mod rbac;
+pub(crate) mod registry;
 pub(crate) mod review;
 pub(crate) mod service;
 pub(crate) mod service_account;
-mod types;
+pub(crate) mod types;
 
+use bytes::Bytes;
 use serde_json::Value;
 
-use crate::object::{at, metadata_mut};
-use crate::schema::{Conformed, Field, Fields, ListMerge, Shape, Words, conform_in};
-use crate::status::{Cause, qualified};
-use crate::table::Column;
+use crate::cause::Cause;
+use crate::column::Column;
+use crate::kind::Kind;
+use crate::object::{Object, at, metadata_mut, to_json};
+use crate::schema::{Conformed, ErrorStyle, Fields, Shape, Struct, conform_in};
 use crate::validate::{MetadataRules, NameRule};
 
-/// One kind of object under one group and version, and how it behaves.
+/// One kind of object, and how the server treats it.
 #[derive(Debug)]
 pub(crate) struct Resource {
-    pub(crate) group: &'static str,
-    pub(crate) version: &'static str,
-    pub(crate) kind: &'static str,
-    pub(crate) plural: &'static str,
-    pub(crate) singular: &'static str,
-    pub(crate) short_names: &'static [&'static str],
-    pub(crate) categories: &'static [&'static str],
-    pub(crate) storage_hash: &'static str,
+    pub(crate) kind: Kind,
     pub(crate) scope: Scope,
     pub(crate) subresources: &'static [Subresource],
-    /// Which table of the store; two resources may show the same one.
+    /// The table of the store. Two resources can show the same table.
     pub(crate) table: &'static str,
-    /// With `metadata`; without `apiVersion` and `kind`.
-    pub(crate) schema: &'static [Field],
+    /// The fields, without `apiVersion` and `kind`.
+    pub(crate) schema: &'static Struct,
     pub(crate) name_rule: NameRule,
     pub(crate) metadata_rules: MetadataRules,
     pub(crate) missing_on_update: MissingOnUpdate,
     pub(crate) unversioned_update: UnversionedUpdate,
     pub(crate) deletion: Deletion,
-    /// Selector and pointer into the stored form, besides name and namespace.
+    /// The fields to select on besides name and namespace, with pointers into the stored form.
     pub(crate) more_selectable: &'static [(&'static str, &'static str)],
     pub(crate) conversion: Option<Conversion>,
-    /// What does not happen, for a kind on which a cluster acts and this server does not; else empty.
+    /// For a kind on which only a real cluster acts: what does not happen here. Empty for others.
     pub(crate) only_stored: &'static str,
-    /// Of the stored form, besides name and age.
+    /// The columns besides name and age, computed from the stored form.
     pub(crate) columns: &'static [Column],
-    /// Fills in what the client left out; runs on every write.
+    /// Fills in the fields that the client left out. Runs on every write.
     pub(crate) default: fn(&mut Fields),
-    /// What only the server decides on a create.
+    /// Sets the fields that only the server decides, on a create.
     pub(crate) prepare_create: fn(&mut Fields),
-    /// Puts back what this write may not change.
+    /// Restores the fields that this write must not change.
     pub(crate) prepare_update: fn(&mut Fields, &Fields, Part),
-    /// The rules of the kind, given the object before the write if there was one.
+    /// Validates an object, given the one before the write if there was one.
     pub(crate) validate: fn(&Fields, Option<&Fields>) -> Vec<Cause>,
 }
 
@@ -70,7 +66,7 @@ pub(crate) enum Scope {
     Cluster,
 }
 
-/// What a PUT does where there is no such object.
+/// What a PUT does if the object does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MissingOnUpdate {
     NotFound,
@@ -86,30 +82,30 @@ pub(crate) enum UnversionedUpdate {
     Refuse,
 }
 
-/// How an object goes, and what the answer to its delete shows.
+/// How an object is deleted, and what the answer shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Deletion {
     AtOnce,
     /// The same, but the answer is the object.
     AtOnceShown,
-    /// A Pod is given time.
+    /// After a grace period, as a Pod.
     Graceful,
-    /// With everything that is in it.
+    /// With all objects in it.
     Namespace,
 }
 
-/// Which part of an object a write is about.
+/// The part of an object that a write changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Main,
     Status,
 }
 
-/// A path below an object.
+/// A path below an object's own.
 #[derive(Debug)]
 pub(crate) struct Subresource {
     pub(crate) name: &'static str,
-    /// Group, version and kind where they are not those of the object.
+    /// Group, version and kind, if they differ from those of the object.
     pub(crate) shows: Option<(&'static str, &'static str, &'static str)>,
     pub(crate) verbs: &'static [&'static str],
 }
@@ -117,29 +113,42 @@ pub(crate) struct Subresource {
 pub(crate) const STATUS: Subresource =
     Subresource { name: "status", shows: None, verbs: &["get", "patch", "update"] };
 
-/// Between the form a client sees and the form that is stored.
+/// Converts between the form that clients see and the stored form.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Conversion {
+    /// The resource whose form is stored.
+    pub(crate) home: &'static Resource,
     pub(crate) to_stored: fn(Fields) -> Fields,
     pub(crate) from_stored: fn(&Fields) -> Fields,
 }
 
 impl Resource {
-    /// `leases.coordination.k8s.io`, or `configmaps` in the core group.
-    pub(crate) fn qualified(&self) -> String {
-        qualified(self.plural, self.group)
-    }
-
-    pub(crate) fn api_version(&self) -> String {
-        group_version(self.group, self.version)
-    }
-
-    /// The resource in whose form the objects of this one are stored.
+    /// The resource whose form is stored for this one.
     pub(crate) fn home(&self) -> &Self {
-        let is_home = |other: &&&Self| other.table == self.table && other.conversion.is_none();
+        self.conversion.map_or(self, |conversion| conversion.home)
+    }
+
+    /// An object of this resource in its stored form.
+    pub(crate) fn stored(&self, fields: Fields) -> Fields {
         match self.conversion {
-            None => self,
-            Some(_) => RESOURCES.iter().find(is_home).map_or(self, |home| *home),
+            None => fields,
+            Some(conversion) => (conversion.to_stored)(fields),
+        }
+    }
+
+    /// A stored object as clients of this resource see it.
+    pub(crate) fn shown(&self, object: &Object) -> Fields {
+        match self.conversion {
+            None => object.fields().clone(),
+            Some(conversion) => (conversion.from_stored)(object.fields()),
+        }
+    }
+
+    /// The JSON of a stored object as clients of this resource see it.
+    pub(crate) fn json(&self, object: &Object) -> Bytes {
+        match self.conversion {
+            None => object.json().clone(),
+            Some(conversion) => to_json(&(conversion.from_stored)(object.fields())),
         }
     }
 
@@ -158,7 +167,7 @@ impl Resource {
         self.subresources.iter().find(|subresource| subresource.name == name)
     }
 
-    /// The fields one may select on, with their places in the stored form.
+    /// The fields to select on, with pointers into the stored form.
     pub(crate) fn selectable(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let common =
             [("metadata.name", "/metadata/name"), ("metadata.namespace", "/metadata/namespace")];
@@ -174,94 +183,34 @@ impl Resource {
         format!("{field:?} is not a known field selector: only {}", names.join(", "))
     }
 
-    /// Brings an object of this kind into shape and writes its kind into it.
+    /// Conforms an object to the schema, applies defaults, and sets its kind.
     ///
     /// # Errors
     ///
-    /// A value of the wrong type.
-    pub(crate) fn conform(&self, words: Words, mut given: Fields) -> Result<Conformed, String> {
+    /// A value has the wrong type.
+    pub(crate) fn conform(
+        &self,
+        style: ErrorStyle,
+        mut given: Fields,
+    ) -> Result<Conformed, String> {
         given.remove("apiVersion");
         given.remove("kind");
-        let mut conformed = conform_in(words, self.kind, self.schema, given)?;
+        let mut conformed = conform_in(style, self.schema, given)?;
         let fields = &mut conformed.fields;
-        fields.insert("apiVersion".to_owned(), self.api_version().into());
-        fields.insert("kind".to_owned(), self.kind.into());
+        fields.insert("apiVersion".to_owned(), self.kind.api_version().into());
+        fields.insert("kind".to_owned(), self.kind.name.into());
         (self.default)(fields);
         Ok(conformed)
     }
 }
 
-/// The resource under this path, if there is one.
-pub(crate) fn find(group: &str, version: &str, plural: &str) -> Option<&'static Resource> {
-    RESOURCES.iter().copied().find(|resource| {
-        resource.group == group && resource.version == version && resource.plural == plural
-    })
-}
-
-/// The resource of this kind, if there is one.
-pub(crate) fn find_kind(api_version: &str, kind: &str) -> Option<&'static Resource> {
-    RESOURCES
-        .iter()
-        .copied()
-        .find(|resource| resource.kind == kind && resource.api_version() == api_version)
-}
-
-/// Groups with their one version, the core group first.
-pub(crate) const GROUPS: &[(&str, &str)] = &[
-    ("", "v1"),
-    ("apps", "v1"),
-    ("authentication.k8s.io", "v1"),
-    ("authorization.k8s.io", "v1"),
-    ("coordination.k8s.io", "v1"),
-    ("discovery.k8s.io", "v1"),
-    ("events.k8s.io", "v1"),
-    ("flowcontrol.apiserver.k8s.io", "v1"),
-    ("networking.k8s.io", "v1"),
-    ("policy", "v1"),
-    ("rbac.authorization.k8s.io", "v1"),
-];
-
-/// Everything that is stored.
-pub(crate) const RESOURCES: &[&Resource] = &[
-    &config_map::CONFIG_MAP,
-    &event::CORE_EVENT,
-    &namespace::NAMESPACE,
-    &pod::POD,
-    &service_account::SERVICE_ACCOUNT,
-    &service::SERVICE,
-    &deployment::DEPLOYMENT,
-    &lease::LEASE,
-    &endpoint_slice::ENDPOINT_SLICE,
-    &event::EVENT,
-    &flow_control::FLOW_SCHEMA,
-    &flow_control::PRIORITY_LEVEL,
-    &policy::NETWORK_POLICY,
-    &policy::POD_DISRUPTION_BUDGET,
-    &rbac::CLUSTER_ROLE_BINDING,
-    &rbac::CLUSTER_ROLE,
-    &rbac::ROLE_BINDING,
-    &rbac::ROLE,
-];
-
-/// `coordination.k8s.io/v1`, or `v1` in the core group.
-pub(crate) fn group_version(group: &str, version: &str) -> String {
-    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
-}
-
 /// What most kinds have in common; each states only where it differs.
 const USUAL: Resource = Resource {
-    group: "",
-    version: "v1",
-    kind: "",
-    plural: "",
-    singular: "",
-    short_names: &[],
-    categories: &[],
-    storage_hash: "",
+    kind: Kind::CORE,
     scope: Scope::Namespaced,
     subresources: &[],
     table: "",
-    schema: &[],
+    schema: &Struct { name: "", fields: &[] },
     name_rule: NameRule::Subdomain,
     metadata_rules: MetadataRules::Core,
     missing_on_update: MissingOnUpdate::NotFound,
@@ -277,8 +226,8 @@ const USUAL: Resource = Resource {
     validate: |_, _| Vec::new(),
 };
 
-/// A new object of a kind that counts the generations of its spec, with a status that says nothing yet.
-fn begin(fields: &mut Fields, status: &'static [Field]) {
+/// Prepares a new object with an empty status, of a kind that counts the generations of its spec.
+fn begin(fields: &mut Fields, status: &'static Struct) {
     fields.insert("status".to_owned(), Shape::Object(status).zero());
     begin_without_status(fields);
 }
@@ -287,7 +236,7 @@ fn begin_without_status(fields: &mut Fields) {
     metadata_mut(fields).insert("generation".to_owned(), 1.into());
 }
 
-/// Puts back the part that a write is not about, and counts a change of the spec.
+/// Restores the part that a write must not change, and counts a change of the spec.
 fn keep_other_part(fields: &mut Fields, old: &Fields, part: Part) {
     let kept = if part == Part::Main { "status" } else { "spec" };
     fields.remove(kept);
@@ -297,40 +246,3 @@ fn keep_other_part(fields: &mut Fields, old: &Fields, part: Part) {
         metadata_mut(fields).insert("generation".to_owned(), (generation + 1).into());
     }
 }
-
-/// `ObjectMeta`, the same in every kind.
-const METADATA: Field = Field::always(1, "metadata", Shape::Object(OBJECT_META));
-
-const TEXTS: Shape = Shape::Map(&Shape::String);
-pub(crate) const NAMES: Shape = Shape::List(&Shape::String, ListMerge::Replace);
-
-pub(crate) const OBJECT_META: &[Field] = &[
-    Field::string(1, "name"),
-    Field::string(2, "generateName"),
-    Field::string(3, "namespace"),
-    Field::string(4, "selfLink"),
-    Field::string(5, "uid"),
-    Field::string(6, "resourceVersion"),
-    Field::plain(7, "generation", Shape::Int64),
-    Field::pointer(8, "creationTimestamp", Shape::Time),
-    Field::pointer(9, "deletionTimestamp", Shape::Time),
-    Field::pointer(10, "deletionGracePeriodSeconds", Shape::Int64),
-    Field::plain(11, "labels", TEXTS),
-    Field::plain(12, "annotations", TEXTS),
-    Field::plain(
-        13,
-        "ownerReferences",
-        Shape::List(&Shape::Whole(&Shape::Object(OWNER_REFERENCE)), ListMerge::Key("uid")),
-    ),
-    Field::plain(14, "finalizers", Shape::List(&Shape::String, ListMerge::Set)),
-    Field::any(0, "managedFields"),
-];
-
-const OWNER_REFERENCE: &[Field] = &[
-    Field::always(5, "apiVersion", Shape::String),
-    Field::always(1, "kind", Shape::String),
-    Field::always(3, "name", Shape::String),
-    Field::always(4, "uid", Shape::String),
-    Field::pointer(6, "controller", Shape::Bool),
-    Field::pointer(7, "blockOwnerDeletion", Shape::Bool),
-];

@@ -1,4 +1,4 @@
-//! From a request to an answer. Pure: the state, the user and the time are arguments.
+//! Answers requests. Pure: the state, the user and the time are arguments.
 
 mod apply;
 mod body;
@@ -22,15 +22,15 @@ use crate::protobuf;
 use crate::rbac::{Access, Decision, decide};
 use crate::request::{Place, ResourcePath, Target, Verb};
 use crate::resources::namespace::NAMESPACE;
-use crate::resources::{GROUPS, Part, Resource, STATUS, find, review};
+use crate::resources::registry::{GROUPS, find};
+use crate::resources::{Part, Resource, STATUS, review};
 use crate::selector::parse_fields;
 use crate::status::Status;
 use crate::store::Store;
 
 pub(crate) use body::Body;
-pub(crate) use delete::DELETE_OPTIONS;
 
-/// All there is.
+/// The objects, the tokens and the settings that requests read and change.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) store: Store,
@@ -38,24 +38,24 @@ pub(crate) struct World {
     pub(crate) features: Features,
 }
 
-/// One request of somebody known.
+/// A request of an authenticated user.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) target: Target,
-    /// In which the answer is to be.
+    /// The representation of the answer.
     pub(crate) form: Form,
     pub(crate) user: User,
     pub(crate) impersonation: Impersonation,
     pub(crate) body: Body,
-    /// Without its parameters, and empty where there is none.
+    /// Without parameters; empty if the request has no content type.
     pub(crate) content_type: String,
-    /// What the client calls itself.
+    /// The `User-Agent` header.
     pub(crate) agent: String,
     pub(crate) now: Timestamp,
 }
 
 impl Call {
-    /// A body without a type is taken for JSON.
+    /// Refuses unknown content types. A body without one is read as JSON.
     fn require_known_type(&self) -> Result<(), Status> {
         match self.content_type.as_str() {
             "" | "application/json" | "application/yaml" | protobuf::MEDIA_TYPE => Ok(()),
@@ -68,7 +68,7 @@ impl Call {
 ///
 /// # Errors
 ///
-/// A refusal, as upstream words it.
+/// The request is refused, in upstream's words.
 pub(crate) fn respond(world: &mut World, mut call: Call) -> Result<Answer, Status> {
     impersonate::impersonate(world, &mut call)?;
     let path = match &call.target.place {
@@ -83,32 +83,32 @@ pub(crate) fn respond(world: &mut World, mut call: Call) -> Result<Answer, Statu
         return reviews::respond(world, &mut call, review);
     }
     match find(&path.group, &path.version, &path.plural) {
-        Some(resource) => on_resource(world, call, &Spot { resource, path }),
+        Some(resource) => on_resource(world, call, &Location { resource, path }),
         None if GROUPS.contains(&(&path.group, &path.version)) => Err(Status::no_such_resource()),
         None => Ok(Answer::page_not_found()),
     }
 }
 
-/// Where in the store a request points.
+/// The object or collection that a request names.
 #[derive(Clone, Debug)]
-struct Spot {
+struct Location {
     resource: &'static Resource,
     path: ResourcePath,
 }
 
-impl Spot {
+impl Location {
     fn name(&self) -> &str {
         &self.path.name
     }
 
-    /// Empty for what is in no namespace.
+    /// Empty for cluster-scoped objects.
     fn namespace(&self) -> &str {
         if self.resource.is_namespaced() { &self.path.namespace } else { "" }
     }
 }
 
-fn on_resource(world: &mut World, mut call: Call, spot: &Spot) -> Result<Answer, Status> {
-    let Spot { resource, path } = spot;
+fn on_resource(world: &mut World, mut call: Call, location: &Location) -> Result<Answer, Status> {
+    let Location { resource, path } = location;
     let is_outside = resource.is_namespaced() && path.namespace.is_empty();
     let is_inside = !resource.is_namespaced()
         && !path.namespace.is_empty()
@@ -120,30 +120,32 @@ fn on_resource(world: &mut World, mut call: Call, spot: &Spot) -> Result<Answer,
         "" => Part::Main,
         name if name == STATUS.name && resource.subresource(name).is_some() => Part::Status,
         "token" if resource.subresource("token").is_some() => {
-            return reviews::token(world, &mut call, spot);
+            return reviews::token(world, &mut call, location);
         }
         "eviction" if resource.subresource("eviction").is_some() => {
-            return delete::evict(world, &mut call, spot);
+            return delete::evict(world, &mut call, location);
         }
         _ => return Err(Status::no_such_resource()),
     };
     let answer = match (call.target.verb, part) {
-        (Verb::Get, _) => read::get(world, &call, spot),
-        (Verb::List, _) => read::list(world, &call, spot),
-        (Verb::Watch, _) => read::watch(world, &call, spot),
+        (Verb::Get, _) => read::get(world, &call, location),
+        (Verb::List, _) => read::list(world, &call, location),
+        (Verb::Watch, _) => read::watch(world, &call, location),
         (Verb::Create, Part::Main) if path.name.is_empty() && !is_outside => {
-            write::create(world, &mut call, spot)
+            write::create(world, &mut call, location)
         }
-        (Verb::Update, _) if !path.name.is_empty() => write::update(world, &mut call, spot, part),
-        (Verb::Patch, _) if !path.name.is_empty() && apply::is_meant(&call) => {
-            apply::apply(world, &mut call, spot, part)
+        (Verb::Update, _) if !path.name.is_empty() => {
+            write::update(world, &mut call, location, part)
         }
-        (Verb::Patch, _) if !path.name.is_empty() => write::patch(world, &mut call, spot, part),
-        (Verb::Delete, Part::Main) => delete::one(world, &mut call, spot),
+        (Verb::Patch, _) if !path.name.is_empty() && apply::is_apply(&call) => {
+            apply::apply(world, &mut call, location, part)
+        }
+        (Verb::Patch, _) if !path.name.is_empty() => write::patch(world, &mut call, location, part),
+        (Verb::Delete, Part::Main) => delete::one(world, &mut call, location),
         (Verb::DeleteCollection, Part::Main)
             if !is_outside && resource.verbs().contains(&"deletecollection") =>
         {
-            delete::collection(world, &mut call, spot)
+            delete::collection(world, &mut call, location)
         }
         _ => Err(Status::method_not_allowed()),
     }?;
@@ -152,9 +154,9 @@ fn on_resource(world: &mut World, mut call: Call, spot: &Spot) -> Result<Answer,
     Ok(if is_real { answer.with_note(only_stored(resource)) } else { answer })
 }
 
-/// A warning for clients that expect a cluster to act on such an object.
+/// Warns clients that a cluster would act on such an object and this server does not.
 fn only_stored(resource: &Resource) -> Option<String> {
-    let Resource { kind, only_stored, .. } = resource;
+    let (kind, only_stored) = (resource.kind.name, resource.only_stored);
     let is_stored = !only_stored.is_empty();
     is_stored.then(|| format!("this development server only stores a {kind}: {only_stored}"))
 }
@@ -177,7 +179,7 @@ fn authorize_as(world: &World, call: &Call, path: &ResourcePath, verb: Verb) -> 
     require(world, &call.user, verb.as_str(), path, name)
 }
 
-/// Refuses what no rule allows, in upstream's words.
+/// Refuses a request that no rule allows, in upstream's words.
 fn require(
     world: &World,
     user: &User,
@@ -214,7 +216,7 @@ fn require(
     Err(Status::forbidden(group, plural, name, &what))
 }
 
-/// A list or watch of one object by its name counts as access to that object.
+/// A list or watch that selects one object by name is authorized as access to that object.
 fn selected_name(call: &Call, path: &ResourcePath) -> Option<String> {
     if !matches!(call.target.verb, Verb::List | Verb::Watch) {
         return None;

@@ -1,25 +1,23 @@
-//! The fields of each kind: what is not listed is dropped, what has the wrong type is refused.
+//! The fields of a kind. Unknown fields are dropped, and values of the wrong type are refused.
 //!
-//! The tables follow the Go structs, because those decide what an answer looks like: a Go pointer
-//! is written when it was given, an `omitempty` value when it is not empty, all else always.
+//! The tables follow the Go structs, because those decide which fields an answer contains: a Go pointer if it was
+//! given, an `omitempty` value if it is not empty, and all others always.
 
+mod conform;
 mod go;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 
-use crate::time;
+pub(crate) use conform::{Conformed, ErrorStyle, conform, conform_in};
 pub(crate) use go::{found, illegal_base64};
-use go::{struct_name, unrestorable};
 
-/// A JSON object's members.
+/// The members of a JSON object.
 pub(crate) type Fields = Map<String, Value>;
 
 /// The type of a value.
 #[derive(Debug)]
 pub(crate) enum Shape {
-    /// Whatever the client sent; for the corners of a Pod that nothing here looks at.
+    /// Any value.
     Any,
     Bool,
     Int32,
@@ -29,36 +27,51 @@ pub(crate) enum Shape {
     Bytes,
     /// Seconds, RFC 3339.
     Time,
-    /// Exactly six digits after the point.
+    /// RFC 3339 with exactly six digits after the point.
     MicroTime,
     Map(&'static Self),
     List(&'static Self, ListMerge),
-    Object(&'static [Field]),
-    /// Of which who applies owns all or nothing.
-    Whole(&'static Self),
-    /// An amount such as `500m`, as text or as a number; kept as it came, as text.
+    Object(&'static Struct),
+    /// A value that server-side apply treats as one field.
+    Atomic(&'static Self),
+    /// An amount such as `500m`, as a string or a number; kept as a string.
     Quantity,
-    /// A number, or text such as `25%` or the name of a port.
+    /// A number, or a string such as `25%` or the name of a port.
     IntOrString,
 }
 
 /// How a strategic merge patch treats a list.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum ListMerge {
-    /// The patch's list takes the place of the old one.
+    /// The patch's list replaces the old one.
     Replace,
     /// Values are added.
     Set,
     /// Entries with the same value of this member are merged.
     Key(&'static str),
-    /// The same, but to who applies a second member, with its usual value, tells them apart too.
+    /// The same, but server-side apply also uses a second member, which has a default.
     Keys(&'static str, (&'static str, &'static str)),
+}
+
+/// The fields of a Go struct.
+#[derive(Debug)]
+pub(crate) struct Struct {
+    /// The name of the Go type, as error messages show it.
+    pub(crate) name: &'static str,
+    pub(crate) fields: &'static [Field],
+}
+
+impl Struct {
+    /// The field with this name in JSON.
+    pub(crate) fn find(&self, name: &str) -> Option<&'static Field> {
+        self.fields.iter().find(|field| field.name == name && !field.is_embedded())
+    }
 }
 
 /// One member of an object.
 #[derive(Debug)]
 pub(crate) struct Field {
-    /// In upstream's `generated.proto`; 0 for what nobody sends as protobuf.
+    /// The number in upstream's `generated.proto`; 0 for fields that are ignored in protobuf.
     pub(crate) number: u32,
     pub(crate) name: &'static str,
     pub(crate) shape: Shape,
@@ -70,12 +83,12 @@ enum Presence {
     WhenGiven,
     WhenNotEmpty,
     Always,
-    /// Only in protobuf; in JSON its members stand among those of the object around it.
+    /// Only in protobuf; in JSON its members belong to the object around it.
     Embedded,
 }
 
 impl Field {
-    /// A Go pointer (or a struct): kept as given, also when it is empty.
+    /// A Go pointer: kept if it is given, even if it is empty.
     pub(crate) const fn pointer(number: u32, name: &'static str, shape: Shape) -> Self {
         Self { number, name, shape, presence: Presence::WhenGiven }
     }
@@ -94,97 +107,36 @@ impl Field {
         Self::plain(number, name, Shape::String)
     }
 
-    /// A Go struct inside of another one, without a name.
-    pub(crate) const fn embedded(number: u32, fields: &'static [Self]) -> Self {
-        Self { number, name: "", shape: Shape::Object(fields), presence: Presence::Embedded }
+    /// An embedded Go struct.
+    pub(crate) const fn embedded(number: u32, of: &'static Struct) -> Self {
+        Self { number, name: "", shape: Shape::Object(of), presence: Presence::Embedded }
     }
 
     pub(crate) fn is_embedded(&self) -> bool {
         matches!(self.presence, Presence::Embedded)
     }
-
-    pub(crate) const fn any(number: u32, name: &'static str) -> Self {
-        Self::pointer(number, name, Shape::Any)
-    }
-}
-
-/// The field that JSON knows by this name.
-pub(crate) fn find<'a>(schema: &'a [Field], name: &str) -> Option<&'a Field> {
-    schema.iter().find(|field| field.name == name && !field.is_embedded())
-}
-
-/// An object that fits its schema, and the fields that did not.
-#[derive(Debug)]
-pub(crate) struct Conformed {
-    pub(crate) fields: Fields,
-    /// Paths of unknown fields, such as `spec.dta`.
-    pub(crate) unknown: Vec<String>,
-}
-
-/// Brings an object into the shape that its kind has.
-///
-/// # Errors
-///
-/// A value of the wrong type, in the words of Go's JSON decoder.
-pub(crate) fn conform(kind: &str, schema: &[Field], given: Fields) -> Result<Conformed, String> {
-    conform_in(Words::Json, kind, schema, given)
-}
-
-/// Which of upstream's decoders words the errors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Words {
-    /// Of bytes. It goes on after a wrong type, so that a time that is none is what it tells of.
-    Json,
-    /// Of what is in memory already, as a strategic patch and an apply leave it.
-    Unstructured,
-}
-
-/// The same in the words of one of the decoders.
-///
-/// # Errors
-///
-/// A value of the wrong type.
-pub(crate) fn conform_in(
-    words: Words,
-    kind: &str,
-    schema: &[Field],
-    given: Fields,
-) -> Result<Conformed, String> {
-    let mut decoder = Decoder {
-        words,
-        kind,
-        path: Vec::new(),
-        structs: Vec::new(),
-        unknown: Vec::new(),
-        mismatch: None,
-    };
-    let fields = decoder.object(schema, given)?;
-    match decoder.mismatch {
-        Some(mismatch) => Err(mismatch),
-        None => Ok(Conformed { fields, unknown: decoder.unknown }),
-    }
 }
 
 impl Shape {
-    /// The member that tells the entries of a list from each other, to a patch.
+    /// The member by which a patch identifies the entries of a list.
     pub(crate) fn entry_key(&self) -> Option<&'static str> {
         match self {
             Self::List(_, ListMerge::Key(key) | ListMerge::Keys(key, _)) => Some(key),
-            Self::Whole(inner) => inner.entry_key(),
+            Self::Atomic(inner) => inner.entry_key(),
             _ => None,
         }
     }
 
-    /// What Go writes for a value that was never set.
+    /// Go's zero value, as JSON.
     pub(crate) fn zero(&self) -> Value {
         match self {
             Self::Bool => Value::Bool(false),
             Self::Int32 | Self::Int64 | Self::IntOrString => 0.into(),
             Self::String => "".into(),
             Self::Quantity => "0".into(),
-            Self::Object(fields) => {
+            Self::Object(of) => {
                 let always =
-                    fields.iter().filter(|field| matches!(field.presence, Presence::Always));
+                    of.fields.iter().filter(|field| matches!(field.presence, Presence::Always));
                 always
                     .map(|field| (field.name.to_owned(), field.shape.zero()))
                     .collect::<Fields>()
@@ -192,251 +144,7 @@ impl Shape {
             }
             Self::Any | Self::Bytes | Self::Time | Self::MicroTime => Value::Null,
             Self::Map(_) | Self::List(..) => Value::Null,
-            Self::Whole(inner) => inner.zero(),
+            Self::Atomic(inner) => inner.zero(),
         }
-    }
-}
-
-/// Enough to see what is wrong; upstream stops at the same number.
-const MOST_UNKNOWN_FIELDS: usize = 100;
-
-struct Decoder<'a> {
-    words: Words,
-    kind: &'a str,
-    path: Vec<String>,
-    /// The fields that lead here, without keys and indexes, and the type that the last one is of.
-    structs: Vec<(String, &'static str)>,
-    unknown: Vec<String>,
-    mismatch: Option<String>,
-}
-
-impl Decoder<'_> {
-    fn value(&mut self, shape: &Shape, value: Value) -> Result<Value, String> {
-        match (shape, value) {
-            (Shape::Any, value) => Ok(value),
-            (Shape::Whole(inner), value) => self.value(inner, value),
-            (shape, Value::Null) => Ok(shape.zero()),
-            (Shape::Bool, value @ Value::Bool(_)) => Ok(value),
-            (Shape::String, value @ Value::String(_)) => Ok(value),
-            (Shape::Int64, Value::Number(number)) if number.is_i64() => Ok(number.into()),
-            (Shape::Int32, Value::Number(number)) if fits_int32(&number) => Ok(number.into()),
-            (Shape::Int32, Value::Number(number)) if self.wraps(&number) => Ok(wrapped(&number)),
-            (Shape::Bytes, Value::String(text)) => match STANDARD.decode(&text) {
-                Ok(_) => Ok(text.into()),
-                Err(error) => self.wrong(format!("{}{}", self.prefix(), illegal_base64(&error))),
-            },
-            (Shape::Time, Value::String(text)) => time::parse_seconds(&text).map(Value::from),
-            (Shape::MicroTime, Value::String(text)) => time::parse_micros(&text).map(Value::from),
-            (Shape::Time | Shape::MicroTime, value) => {
-                let found = found(&value);
-                Err(format!("json: cannot unmarshal {found} into Go value of type string"))
-            }
-            (Shape::Quantity, value) => quantity(&value),
-            (Shape::IntOrString, value @ Value::String(_)) => Ok(value),
-            (Shape::IntOrString, Value::Number(number)) if fits_int32(&number) => Ok(number.into()),
-            (Shape::IntOrString, value) => {
-                let found = found(&value);
-                Err(format!("json: cannot unmarshal {found} into Go value of type int32"))
-            }
-            (Shape::Map(item), Value::Object(map)) => self.map(item, map),
-            (Shape::List(item, _), Value::Array(list)) => self.list(item, list),
-            (Shape::Object(fields), Value::Object(map)) => Ok(self.object(fields, map)?.into()),
-            (shape, value) => {
-                let why = self.mismatch(shape, &value);
-                self.wrong(why)
-            }
-        }
-    }
-
-    fn object(&mut self, schema: &[Field], mut given: Fields) -> Result<Fields, String> {
-        let mut fields = Fields::new();
-        for field in schema.iter().filter(|field| !field.is_embedded()) {
-            let value = match given.remove(field.name) {
-                None | Some(Value::Null) => None,
-                Some(value) => Some(self.member(field, value)?),
-            };
-            let kept = match (field.presence, value) {
-                (Presence::WhenNotEmpty, value) => value.filter(|value| !is_empty(value)),
-                (Presence::WhenGiven | Presence::Embedded, value) => value,
-                (Presence::Always, value) => Some(value.unwrap_or_else(|| field.shape.zero())),
-            };
-            if let Some(value) = kept {
-                fields.insert(field.name.to_owned(), value);
-            }
-        }
-        for name in given.keys() {
-            if self.unknown.len() < MOST_UNKNOWN_FIELDS {
-                self.unknown.push(self.path_to(name));
-            }
-        }
-        Ok(fields)
-    }
-
-    fn map(&mut self, item: &Shape, map: Fields) -> Result<Value, String> {
-        let mut values = Fields::new();
-        for (key, value) in map {
-            let value = self.within(key.clone(), item, value)?;
-            values.insert(key, value);
-        }
-        Ok(values.into())
-    }
-
-    fn list(&mut self, item: &Shape, list: Vec<Value>) -> Result<Value, String> {
-        let mut values = Vec::with_capacity(list.len());
-        for (index, value) in list.into_iter().enumerate() {
-            values.push(self.within(format!("[{index}]"), item, value)?);
-        }
-        Ok(values.into())
-    }
-
-    fn within(&mut self, step: String, shape: &Shape, value: Value) -> Result<Value, String> {
-        self.path.push(step);
-        let value = self.value(shape, value)?;
-        self.path.pop();
-        Ok(value)
-    }
-
-    fn member(&mut self, field: &Field, value: Value) -> Result<Value, String> {
-        let owner = match self.structs.last() {
-            None => self.kind.to_owned(),
-            Some((_, field)) => struct_name(self.kind, field),
-        };
-        self.structs.push((owner, field.name));
-        let value = self.within(field.name.to_owned(), &field.shape, value)?;
-        self.structs.pop();
-        Ok(value)
-    }
-
-    /// The first one of these counts, once all is read.
-    fn wrong(&mut self, why: String) -> Result<Value, String> {
-        if self.words == Words::Unstructured {
-            return Err(why);
-        }
-        self.mismatch.get_or_insert(why);
-        Ok(Value::Null)
-    }
-
-    fn wraps(&self, number: &Number) -> bool {
-        self.words == Words::Unstructured && number.is_i64()
-    }
-
-    fn prefix(&self) -> &'static str {
-        if self.words == Words::Unstructured { "error decoding from json: " } else { "" }
-    }
-
-    fn mismatch(&self, shape: &Shape, value: &Value) -> String {
-        if self.words == Words::Unstructured {
-            return unrestorable(shape, value);
-        }
-        let found = match value {
-            // Go names the number only where its type could have held another one.
-            Value::Number(number) if matches!(shape, Shape::Int32 | Shape::Int64) => {
-                format!("number {number}")
-            }
-            value => found(value).to_owned(),
-        };
-        let owner = self.structs.last().map_or(self.kind, |(owner, _)| owner);
-        let path: Vec<&str> = self.structs.iter().map(|(_, field)| *field).collect();
-        let (path, wanted) = (path.join("."), shape.go_name());
-        format!(
-            "json: cannot unmarshal {found} into Go struct field {owner}.{path} of type {wanted}"
-        )
-    }
-
-    fn path_to(&self, last: &str) -> String {
-        let mut path = String::new();
-        for step in self.path.iter().map(String::as_str).chain([last]) {
-            if !path.is_empty() && !step.starts_with('[') {
-                path.push('.');
-            }
-            path.push_str(step);
-        }
-        path
-    }
-}
-
-/// The lower half, as Go converts.
-fn wrapped(number: &Number) -> Value {
-    let [a, b, c, d, ..] = number.as_i64().unwrap_or_default().to_le_bytes();
-    i32::from_le_bytes([a, b, c, d]).into()
-}
-
-/// An amount, as text.
-fn quantity(value: &Value) -> Result<Value, String> {
-    let text = match value {
-        Value::String(text) => text.clone(),
-        value => value.to_string(),
-    };
-    let sign = text.strip_prefix(['+', '-']).unwrap_or(&text);
-    let suffix = sign.trim_start_matches(|char: char| char.is_ascii_digit() || char == '.');
-    let is_number = suffix.len() < sign.len();
-    let exponent = suffix.strip_prefix(['e', 'E']).map(|rest| rest.parse::<i32>());
-    let is_known = ["", "n", "u", "m", "k", "M", "G", "T", "P", "E"].contains(&suffix)
-        || ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"].contains(&suffix)
-        || matches!(exponent, Some(Ok(_)));
-    if is_number && is_known {
-        return Ok(text.into());
-    }
-    Err("quantities must match the regular expression \
-         '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
-        .to_owned())
-}
-
-fn fits_int32(number: &Number) -> bool {
-    number.as_i64().is_some_and(|number| i32::try_from(number).is_ok())
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Bool(value) => !value,
-        Value::Number(number) => number.as_i64() == Some(0),
-        Value::String(text) => text.is_empty(),
-        Value::Array(list) => list.is_empty(),
-        Value::Object(map) => map.is_empty(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    const INNER: &[Field] = &[Field::always(1, "ready", Shape::Bool), Field::string(2, "note")];
-    const OUTER: &[Field] = &[
-        Field::pointer(3, "holder", Shape::String),
-        Field::plain(4, "labels", Shape::Map(&Shape::String)),
-        Field::always(5, "inner", Shape::Object(INNER)),
-        Field::plain(6, "all", Shape::List(&Shape::Object(INNER), ListMerge::Replace)),
-    ];
-
-    fn conformed(given: Value) -> Result<(Value, Vec<String>), String> {
-        let Value::Object(given) = given else { panic!("not an object") };
-        conform("Outer", OUTER, given).map(|done| (done.fields.into(), done.unknown))
-    }
-
-    #[test]
-    fn a_pointer_is_kept_when_empty_and_a_plain_value_is_not() {
-        let (fields, unknown) = conformed(json!({"holder": "", "labels": {}})).unwrap();
-        assert_eq!(fields, json!({"holder": "", "inner": {"ready": false}}));
-        assert!(unknown.is_empty());
-    }
-
-    #[test]
-    fn unknown_fields_are_dropped_and_named_by_their_path() {
-        let given = json!({"x": 1, "all": [{"y": 1, "note": "n"}]});
-        let (fields, unknown) = conformed(given).unwrap();
-        assert_eq!(fields["all"], json!([{"ready": false, "note": "n"}]));
-        assert_eq!(unknown, ["all[0].y", "x"]);
-    }
-
-    #[test]
-    fn a_value_of_another_type_is_refused_with_its_path() {
-        let error = conformed(json!({"inner": {"ready": "yes"}})).unwrap_err();
-        assert_eq!(
-            error,
-            "json: cannot unmarshal string into Go struct field Inner.inner.ready of type bool"
-        );
     }
 }

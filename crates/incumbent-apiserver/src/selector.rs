@@ -6,7 +6,7 @@ use crate::object::{Object, at};
 use crate::resources::Resource;
 use crate::validate::{label_value_errors, qualified_name_errors};
 
-/// Which objects a list or a watch is about.
+/// The objects that a list or a watch selects.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Selection {
     pub(crate) namespace: Option<String>,
@@ -21,7 +21,7 @@ impl Selection {
             && self.labels.iter().all(|requirement| requirement.matches(object))
     }
 
-    /// The one object that can match, where a name is asked for.
+    /// The name of the only object that can match, if the selection has one.
     pub(crate) fn name(&self) -> Option<&str> {
         let on_name = |requirement: &&FieldRequirement| {
             requirement.pointer == "/metadata/name" && requirement.operator == Operator::Equal
@@ -36,7 +36,7 @@ pub(crate) enum LabelRequirement {
     Exists(String),
     Absent(String),
     In(String, Vec<String>),
-    /// Also true where there is no such label.
+    /// Also matches objects without the label.
     NotIn(String, Vec<String>),
     Above(String, i64),
     Below(String, i64),
@@ -83,7 +83,7 @@ impl FieldRequirement {
 ///
 /// # Errors
 ///
-/// What upstream says of a broken selector, or of a field that cannot be selected on.
+/// The selector is invalid, or the field cannot be selected on; in upstream's words.
 pub(crate) fn parse_fields(
     text: &str,
     resource: &Resource,
@@ -99,7 +99,7 @@ pub(crate) fn parse_fields(
 ///
 /// # Errors
 ///
-/// What upstream's parser says it found, and what it expected.
+/// What upstream's parser found, and what it expected.
 pub(crate) fn parse_labels(text: &str) -> Result<Vec<LabelRequirement>, String> {
     LabelParser { tokens: lex(text), at: 0 }.parse()
 }
@@ -108,7 +108,7 @@ fn contains(values: &[String], value: &str) -> bool {
     values.iter().any(|one| one == value)
 }
 
-/// Splits at commas that are not escaped.
+/// Splits at unescaped commas.
 fn split_terms(text: &str) -> Vec<String> {
     let mut terms = vec![String::new()];
     let mut escaped = false;
@@ -151,7 +151,7 @@ fn unescape(value: &str) -> String {
     plain
 }
 
-/// The words of upstream's lexer (`apimachinery/pkg/labels/selector.go`).
+/// The tokens of upstream's lexer (`apimachinery/pkg/labels/selector.go`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Token {
     Symbol(&'static str),
@@ -173,7 +173,7 @@ impl Token {
     }
 }
 
-/// The longer ones first.
+/// Longer symbols come first.
 const SYMBOLS: &[&str] = &["==", "!=", "=", "!", "(", ")", ",", ">", "<"];
 
 fn lex(text: &str) -> Vec<Token> {
@@ -260,11 +260,11 @@ impl LabelParser {
         }
     }
 
-    /// `(a,b)`, where an empty place is the empty value.
+    /// Parses `(a,b)`. A missing value is the empty string.
     fn values(&mut self, key: &str) -> Result<Vec<String>, String> {
         match self.next() {
             token if token.is("(") => {}
-            // Upstream forgot the comma.
+            // Upstream's message lacks the comma.
             other => return Err(format!("found '{}' expected: '('", other.literal())),
         }
         if self.peek() == &Token::End {
@@ -361,7 +361,7 @@ mod tests {
 
     #[test]
     fn an_escaped_comma_does_not_end_a_field_term() {
-        let resource = crate::resources::find("", "v1", "configmaps").unwrap();
+        let resource = crate::resources::registry::find("", "v1", "configmaps").unwrap();
         let terms = parse_fields(r"metadata.name=a\,b,metadata.namespace!=c", resource).unwrap();
         assert_eq!(terms.len(), 2);
         assert_eq!(terms[0].value, "a,b");

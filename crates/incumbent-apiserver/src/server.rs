@@ -1,32 +1,24 @@
-//! The server's state, and the handle that people hold.
+//! The public handle of a server, and its builder.
 
-use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use tokio::sync::watch;
-use tokio::time::Instant;
 
-use crate::answer::{Payload, object_json};
-use crate::auth::{Grant, Impersonation, Tokens, User};
-use crate::certificates::Authority;
+use crate::auth::{Grant, Tokens};
+use crate::counts::Requests;
 use crate::fault::{ActiveFault, Fault, Registry};
 use crate::features::Features;
-use crate::form::Form;
-use crate::intake::Intake;
 use crate::listen::{ListenError, Listening, Transport};
-use crate::request::{Place, Query, ResourcePath, Target, Verb};
 use crate::resources::service_account::SERVICE_ACCOUNT;
-use crate::resources::{Resource, find_kind};
-use crate::routes::{Body, Call, World, respond};
+use crate::routes::World;
 use crate::service::{Identity, Service};
+use crate::state::{Clock, Shared};
 use crate::status::Status;
 use crate::store::Store;
-use crate::watch::Hub;
 use crate::{random, rbac};
 
 /// A Kubernetes API server in this process; cheap to clone, and all clones are the same server.
@@ -36,12 +28,12 @@ pub struct ApiServer {
 }
 
 impl ApiServer {
-    /// A server with nothing in it but the namespaces and cluster roles that every cluster has.
+    /// A server that contains only the namespaces and cluster roles that every cluster has.
     pub fn new() -> Self {
         Self::builder().build()
     }
 
-    /// A server with other settings than the usual ones.
+    /// Configures a server.
     pub fn builder() -> Builder {
         Builder::default()
     }
@@ -51,21 +43,21 @@ impl ApiServer {
         &self.shared.admin_token
     }
 
-    /// A service that acts as the administrator, unless a request carries a bearer token.
+    /// A service that acts as the administrator, unless a request has a bearer token.
     pub fn service(&self) -> Service {
         Service::new(self.shared.clone(), Identity::CallerOrAdmin)
     }
 
-    /// A service that sends every request with this token; an empty one is no token.
+    /// A service that sends every request with this token, or without one if it is empty.
     pub fn service_as(&self, token: &str) -> Service {
         Service::new(self.shared.clone(), Identity::Token(token.to_owned()))
     }
 
-    /// A token for a service account, which is made if it is missing, as is its namespace.
+    /// Issues a token for a service account. Creates the account and its namespace if they do not exist.
     ///
     /// # Panics
     ///
-    /// The namespace or the name is no valid name.
+    /// The namespace or the name is invalid.
     pub fn service_account_token(
         &self,
         namespace: &str,
@@ -95,7 +87,7 @@ impl ApiServer {
 
     /// Creates an object as the administrator, by its `apiVersion` and `kind`.
     ///
-    /// An object that has to be in a namespace and names none comes into `default`.
+    /// A namespaced object without a namespace is created in `default`.
     ///
     /// # Errors
     ///
@@ -106,74 +98,61 @@ impl ApiServer {
 
     /// Serves on this address until the returned handle is stopped or dropped.
     ///
-    /// Port 0 takes any free port. The same address may be listened on again at once; the
-    /// certificate authority stays the same as long as the server lives.
+    /// Port 0 takes any free port. The server can listen on the same address again at once. Its
+    /// certificate authority stays the same.
     ///
     /// # Errors
     ///
-    /// The address is taken or may not be used.
+    /// The address is in use or not allowed.
     pub async fn listen(
         &self,
         address: SocketAddr,
         transport: Transport,
     ) -> Result<Listening, ListenError> {
-        Listening::start(self, address, transport).await
+        Listening::start(&self.shared, address, transport).await
     }
 
-    /// How many requests of which kind there were so far, and of whom.
+    /// The number of requests so far, by user, verb and answer.
     pub fn requests(&self) -> Requests {
         self.shared.lock().requests.clone()
     }
 
-    /// How many watches are open.
+    /// The number of open watches.
     pub fn open_watches(&self) -> usize {
         self.shared.lock().hub.open()
     }
 
-    /// What goes wrong on purpose.
+    /// The injected faults.
     pub fn faults(&self) -> Faults {
         Faults { shared: self.shared.clone() }
     }
 
-    /// Forgets all past changes now: what goes on from an older version gets 410.
+    /// Compacts the history: watches and lists that continue from an older version get 410.
     pub fn compact(&self) {
         self.shared.lock().world.store.compact();
     }
 
-    /// Breaks all connections and watches, and is gone for so long, at most a year.
+    /// Breaks all connections and watches, and stays unreachable for this time, at most a year.
     ///
-    /// Objects and tokens stay; changes are forgotten, as [`Self::compact`] does it. Ports on
-    /// which the server listens are closed meanwhile, and requests in-process get
+    /// Objects and tokens stay; the history is compacted, as by [`Self::compact`]. In the meantime
+    /// the server's ports are closed, and in-process requests get
     /// [`Disconnected`](crate::Disconnected).
     pub fn restart(&self, down: Duration) {
         self.shared.restart(down);
     }
 
-    /// All objects as they are now, and the number of the latest write.
+    /// A copy of all objects and of the latest version.
     pub fn backup(&self) -> Backup {
         Backup(self.shared.lock().world.store.clone())
     }
 
-    /// Brings back what a backup of this server holds, as an administrator does with etcd: objects are as
-    /// they were, versions are given a second time, and all connections and watches break.
+    /// Restores a backup of this server, as an administrator restores etcd: objects are as they were, the
+    /// same versions are assigned again, and all connections and watches break.
     ///
     /// Tokens stay valid.
     pub fn restore(&self, backup: &Backup) {
         self.shared.lock().world.store = backup.0.clone();
         self.shared.restart(Duration::ZERO);
-    }
-
-    /// Answers requests by the tokens that they carry.
-    pub(crate) fn service_for_callers(&self) -> Service {
-        Service::new(self.shared.clone(), Identity::Caller)
-    }
-
-    pub(crate) fn outages(&self) -> watch::Receiver<Option<Instant>> {
-        self.shared.faults.outages()
-    }
-
-    pub(crate) fn authority(&self) -> &OnceLock<Authority> {
-        &self.shared.authority
     }
 }
 
@@ -183,7 +162,7 @@ impl Default for ApiServer {
     }
 }
 
-/// What a server held at some time; cheap to make and to keep.
+/// The content of a server at one time; cheap to make and to keep.
 #[derive(Clone, Debug)]
 pub struct Backup(Store);
 
@@ -198,7 +177,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// How many changes of each resource can be replayed; older ones are answered with 410.
+    /// The number of changes per resource that watches can replay. Older versions get 410.
     pub fn history(self, changes: usize) -> Self {
         Self { history: changes, ..self }
     }
@@ -213,12 +192,12 @@ impl Builder {
         Self { clock: Box::new(clock), ..self }
     }
 
-    /// Where the chance of faults begins, so that a run can be had again; random without it.
+    /// The seed of the random choices of faults, which makes a run repeatable. Random by default.
     pub fn seed(self, seed: u64) -> Self {
         Self { seed: Some(seed), ..self }
     }
 
-    /// Turns the feature gate `CoordinatedLeaderElection` on or off; as in Kubernetes 1.36 it is off by default.
+    /// Turns the feature gate `CoordinatedLeaderElection` on or off. It is off by default, as in Kubernetes 1.36.
     ///
     /// While it is off, the server drops the fields `strategy` and `preferredHolder` of a Lease.
     pub fn coordinated_leader_election(mut self, is_on: bool) -> Self {
@@ -226,17 +205,19 @@ impl Builder {
         self
     }
 
-    /// The server.
+    /// Builds the server.
     #[must_use]
     pub fn build(self) -> ApiServer {
         let admin_token = self.admin_token.unwrap_or_else(random::token);
-        let now = (self.clock)();
         let world = World {
             store: Store::new(self.history),
             tokens: Tokens::new(admin_token.clone()),
             features: self.features,
         };
-        let mut state = State { world, hub: Hub::default(), requests: Requests::default() };
+        let faults = Registry::new(self.seed.unwrap_or_else(|| random::below(u64::MAX)));
+        let shared = Shared::new(world, faults, admin_token, self.clock);
+        let now = shared.now();
+        let mut state = shared.lock();
         for name in ["default", "kube-node-lease", "kube-public", "kube-system"] {
             let metadata = json!({"name": name});
             let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata});
@@ -245,17 +226,14 @@ impl Builder {
         for object in rbac::bootstrap() {
             state.ensure(&object, now);
         }
-        let (state, authority) = (Mutex::new(state), OnceLock::new());
-        let faults = Registry::new(self.seed.unwrap_or_else(|| random::below(u64::MAX)));
-        let (clock, intake) = (self.clock, Intake::default());
-        let shared = Shared { state, faults, intake, authority, admin_token, clock };
+        drop(state);
         ApiServer { shared: Arc::new(shared) }
     }
 }
 
 impl Default for Builder {
     fn default() -> Self {
-        /// Some minutes of a busy election; upstream keeps between 100 and 102,400.
+        /// A few minutes of a busy election; upstream keeps between 100 and 102,400.
         const HISTORY: usize = 1000;
         let clock = Box::new(Timestamp::now);
         Self {
@@ -274,67 +252,19 @@ impl fmt::Debug for Builder {
     }
 }
 
-type Clock = Box<dyn Fn() -> Timestamp + Send + Sync>;
-
-/// What all services and listeners of a server have in common.
-pub(crate) struct Shared {
-    /// A plain mutex: it is held for microseconds, never over an await, and never while JSON of
-    /// a size that matters is read or written.
-    state: Mutex<State>,
-    pub(crate) faults: Registry,
-    pub(crate) intake: Intake,
-    /// Made by the first listener that needs it.
-    authority: OnceLock<Authority>,
-    admin_token: String,
-    clock: Clock,
-}
-
-impl Shared {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        // Whoever panicked, panicked over one request; the store is whole between its calls.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn now(&self) -> Timestamp {
-        (self.clock)()
-    }
-
-    pub(crate) fn add_fault(&self, fault: Fault) -> ActiveFault {
-        let active = self.faults.add(fault);
-        self.lock().hub.let_go(|scope| active.fault().cuts(scope));
-        active
-    }
-
-    pub(crate) fn restart(&self, down: Duration) {
-        self.faults.restart(down.min(LONGEST_OUTAGE));
-        let mut state = self.lock();
-        state.world.store.compact();
-        state.hub.let_go(|_| true);
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").finish_non_exhaustive()
-    }
-}
-
-/// So that it can be added to any time.
-const LONGEST_OUTAGE: Duration = Duration::from_secs(365 * 86_400);
-
-/// What goes wrong on purpose in one server: faults, which apply at once and to everybody who asks.
+/// The injected faults of one server. They apply at once, to all clients.
 #[derive(Clone, Debug)]
 pub struct Faults {
     shared: Arc<Shared>,
 }
 
 impl Faults {
-    /// Adds a fault; keep what is returned to see how often it hits.
+    /// Adds a fault. The returned value counts its hits.
     pub fn add(&self, fault: Fault) -> ActiveFault {
         self.shared.add_fault(fault)
     }
 
-    /// Those that have neither ended nor been removed, oldest first.
+    /// The faults that have neither ended nor been removed, oldest first.
     pub fn list(&self) -> Vec<ActiveFault> {
         self.shared.faults.list()
     }
@@ -344,150 +274,15 @@ impl Faults {
         self.shared.faults.remove(fault.id())
     }
 
-    /// Ends all faults, and says how many there were.
+    /// Ends all faults, and returns their number.
     pub fn clear(&self) -> usize {
         self.shared.faults.clear()
-    }
-}
-
-/// Everything that changes.
-#[derive(Debug)]
-pub(crate) struct State {
-    pub(crate) world: World,
-    pub(crate) hub: Hub,
-    pub(crate) requests: Requests,
-}
-
-impl State {
-    /// Answers a request and tells all watchers what it changed.
-    pub(crate) fn respond(&mut self, call: Call) -> Result<crate::answer::Answer, Status> {
-        let answer = respond(&mut self.world, call);
-        for (table, change) in self.world.store.take_fresh() {
-            self.hub.tell(table, &change);
-        }
-        answer
-    }
-
-    fn create(&mut self, object: Value, now: Timestamp) -> Result<Value, Status> {
-        let text = |pointer| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-        let (api_version, kind) = (text("/apiVersion"), text("/kind"));
-        let resource = find_kind(api_version, kind).ok_or_else(|| {
-            let why = format!("no kind {kind:?} is registered for version {api_version:?}");
-            Status::bad_request(why)
-        })?;
-        let namespace = match text("/metadata/namespace") {
-            "" => "default",
-            namespace => namespace,
-        };
-        let target = collection(resource, if resource.is_namespaced() { namespace } else { "" });
-        let content_type = String::new();
-        let body = Body::Json(object);
-        let agent = "incumbent-apiserver".to_owned();
-        let impersonation = Impersonation::default();
-        let user = User::admin();
-        let form = Form::Json;
-        let call = Call { target, form, user, impersonation, body, content_type, agent, now };
-        match self.respond(call)?.payload {
-            Payload::Object(resource, object) => {
-                Ok(serde_json::from_slice(&object_json(resource, &object)).unwrap_or_default())
-            }
-            _ => Ok(Value::Null),
-        }
-    }
-
-    /// Creates what is not there yet; whoever calls this knows that it is valid.
-    fn ensure(&mut self, object: &Value, now: Timestamp) {
-        if let Err(status) = self.create(object.clone(), now) {
-            tracing::debug!(%status, "not created");
-        }
-    }
-}
-
-fn collection(resource: &Resource, namespace: &str) -> Target {
-    let path = ResourcePath {
-        group: resource.group.to_owned(),
-        version: resource.version.to_owned(),
-        namespace: namespace.to_owned(),
-        plural: resource.plural.to_owned(),
-        ..ResourcePath::default()
-    };
-    let (path, place) = (String::new(), Place::Resource(path));
-    Target { verb: Verb::Create, path, query: Query::default(), place }
-}
-
-/// Counts of requests, by user, verb and the code of the answer.
-#[derive(Clone, Debug, Default)]
-pub struct Requests {
-    counts: HashMap<String, BTreeMap<(Verb, u16), u64>>,
-}
-
-impl Requests {
-    /// All requests.
-    pub fn total(&self) -> u64 {
-        self.count(|_, _| true)
-    }
-
-    /// The requests of everybody with this verb.
-    pub fn of(&self, verb: Verb) -> u64 {
-        self.count(|asked, _| asked == verb)
-    }
-
-    /// The requests of everybody that got an answer with this code, such as 409 for a conflict.
-    pub fn answered(&self, code: u16) -> u64 {
-        self.count(|_, answered| answered == code)
-    }
-
-    /// The requests of one user, such as `admin` or `system:serviceaccount:default:candidate`.
-    pub fn by(&self, user: &str) -> Self {
-        let own = self.counts.get_key_value(user);
-        let counts = own.map(|(user, counts)| (user.clone(), counts.clone()));
-        Self { counts: counts.into_iter().collect() }
-    }
-
-    /// Each user, verb and code with its count, in the order of the users' names.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Verb, u16, u64)> {
-        let mut users: Vec<_> = self.counts.iter().collect();
-        users.sort_unstable();
-        users.into_iter().flat_map(|(user, counts)| {
-            counts.iter().map(|(&(verb, code), &count)| (user.as_str(), verb, code, count))
-        })
-    }
-
-    pub(crate) fn record(&mut self, user: &str, verb: Verb, code: u16) {
-        /// Users that are told apart; whoever comes later is one of many.
-        const MOST_USERS: usize = 10_000;
-        let is_new = !self.counts.contains_key(user);
-        let user = if is_new && self.counts.len() >= MOST_USERS { "" } else { user };
-        if !self.counts.contains_key(user) {
-            self.counts.insert(user.to_owned(), BTreeMap::new());
-        }
-        if let Some(counts) = self.counts.get_mut(user) {
-            *counts.entry((verb, code)).or_default() += 1;
-        }
-    }
-
-    fn count(&self, is_meant: impl Fn(Verb, u16) -> bool) -> u64 {
-        let all = self.counts.values().flatten();
-        all.filter(|((verb, code), _)| is_meant(*verb, *code)).map(|(_, count)| count).sum()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn requests_are_counted_for_any_number_of_users_in_bounded_space() {
-        let mut requests = Requests::default();
-        for user in 0..30_000 {
-            requests.record(&user.to_string(), Verb::Get, 200);
-            requests.record("0", Verb::Update, 409);
-        }
-        assert!(requests.counts.len() <= 10_001);
-        assert_eq!((requests.total(), requests.of(Verb::Get)), (60_000, 30_000));
-        assert_eq!((requests.answered(409), requests.answered(500)), (30_000, 0));
-        assert_eq!(requests.by("0").of(Verb::Update), 30_000);
-    }
 
     #[test]
     fn tokens_do_not_pile_up() {

@@ -1,4 +1,4 @@
-//! The server as a `tower` service, so that a client needs no socket.
+//! The server as a `tower` service, which clients use without a socket.
 
 use std::future::{Future, pending};
 use std::pin::Pin;
@@ -17,19 +17,20 @@ use tokio::time::sleep;
 use crate::answer::{Answer, Payload};
 use crate::auth::{Impersonation, User};
 use crate::control;
-use crate::fault::{Outcome, Plan, Scope, Silence};
+use crate::fault::{Disconnected, Outcome, Plan, Scope, Silence};
 use crate::form::Form;
+use crate::hub::Registration;
 use crate::object::to_json;
 use crate::request::{Place, Target, Verb, bearer_token};
 use crate::routes::{self, Call};
-use crate::server::{Shared, State};
+use crate::state::{Shared, State};
 use crate::status::Status;
-use crate::watch::{Registration, WatchBody};
+use crate::watch::WatchBody;
 
 /// Answers requests in-process; cheap to clone.
 ///
-/// Give it to `kube::Client::new`, and the client talks to the server without a socket. It needs a
-/// tokio runtime with time, which may be paused.
+/// Pass it to `kube::Client::new`, and the client reaches the server without a socket. It needs a
+/// tokio runtime with time enabled; time may be paused.
 #[derive(Clone, Debug)]
 pub struct Service {
     shared: Arc<Shared>,
@@ -37,19 +38,14 @@ pub struct Service {
     client: Option<Arc<str>>,
 }
 
-/// The connection broke before there was an answer, or in the midst of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the server closed the connection")]
-pub struct Disconnected;
-
-/// Whose requests these are.
+/// The user that a service's requests come from.
 #[derive(Clone, Debug)]
 pub(crate) enum Identity {
-    /// Those of the token that each brings along; without one, of nobody.
+    /// The user of each request's token; anonymous without one.
     Caller,
-    /// Those of the token that each brings along; without one, of the administrator.
+    /// The user of each request's token; the administrator without one.
     CallerOrAdmin,
-    /// Those of this token, whatever they bring along.
+    /// The user of this token, whatever token the request has.
     Token(String),
 }
 
@@ -82,82 +78,86 @@ impl Service {
         };
         let target = Target::new(&head);
         let form = Form::wanted(&head.headers, &target);
-        let is_control = control::is_meant(&target.path);
-        let asked = Asked { head, target, body, form, life };
+        let is_control = control::handles(&target.path);
+        let incoming = Incoming { head, target, body, form, life };
         if is_control {
-            return Ok(self.control(&asked));
+            return Ok(self.control(&incoming));
         }
         if self.shared.faults.is_empty() {
-            return Ok(self.done(asked));
+            return Ok(self.handle(incoming));
         }
-        let plan = self.shared.faults.plan(&self.scope(&asked, None));
-        self.carry_out(plan, asked).await
+        let plan = self.shared.faults.plan(&self.scope(&incoming, None));
+        self.follow_plan(plan, incoming).await
     }
 
-    /// Does what is asked as the faults will have it.
-    async fn carry_out(self, plan: Plan, asked: Asked) -> Result<Response<Body>, Disconnected> {
+    /// Handles a request as the faults plan it.
+    async fn follow_plan(
+        self,
+        plan: Plan,
+        incoming: Incoming,
+    ) -> Result<Response<Body>, Disconnected> {
         if !plan.delay.is_zero() {
             sleep(plan.delay).await;
-            if self.shared.faults.life() != asked.life {
+            if self.shared.faults.life() != incoming.life {
                 return Err(Disconnected);
             }
         }
         match plan.outcome {
-            Outcome::Answer => Ok(self.done(asked)),
+            Outcome::Answer => Ok(self.handle(incoming)),
             Outcome::Error { code, retry_after, applied } => {
                 let now = self.shared.now();
-                let error = error(&asked, code, retry_after);
+                let error = error(&incoming, code, retry_after);
                 match applied {
-                    None => self.count(&asked, code, now),
-                    Some(later) => self.done_unseen(asked, later),
+                    None => self.count(&incoming, code, now),
+                    Some(later) => self.handle_unanswered(incoming, later),
                 }
                 Ok(with_date(error, now))
             }
             Outcome::LoseRequest(silence) => fall_silent(silence).await,
             Outcome::LoseAnswer(silence, later) => {
-                self.done_unseen(asked, later);
+                self.handle_unanswered(incoming, later);
                 fall_silent(silence).await
             }
             Outcome::Late(later) => {
                 let task = tokio::spawn(async move {
                     sleep(later).await;
-                    self.done(asked)
+                    self.handle(incoming)
                 });
                 task.await.map_err(|_| Disconnected)
             }
         }
     }
 
-    /// Does what is asked, now or later, and shows the answer to nobody.
-    fn done_unseen(self, asked: Asked, later: Duration) {
-        // A watch that nobody holds ends at once.
+    /// Handles a request now or later, and drops the answer.
+    fn handle_unanswered(self, incoming: Incoming, later: Duration) {
+        // A watch that is dropped ends at once.
         if later.is_zero() {
-            drop(self.done(asked));
+            drop(self.handle(incoming));
             return;
         }
         tokio::spawn(async move {
             sleep(later).await;
-            drop(self.done(asked));
+            drop(self.handle(incoming));
         });
     }
 
-    fn done(&self, asked: Asked) -> Response<Body> {
+    fn handle(&self, incoming: Incoming) -> Response<Body> {
         let now = self.shared.now();
-        let form = asked.form.unwrap_or(Form::Json);
-        let answer = self.respond(asked, now);
+        let form = incoming.form.unwrap_or(Form::Json);
+        let answer = self.respond(incoming, now);
         render(answer, form, &self.shared, now)
     }
 
-    fn respond(&self, mut asked: Asked, now: Timestamp) -> Result<Ready, Status> {
-        let body = std::mem::replace(&mut asked.body, Ok(Bytes::new()))?;
-        let body = match (body.is_empty(), &asked.head.method) {
+    fn respond(&self, mut incoming: Incoming, now: Timestamp) -> Result<Ready, Status> {
+        let body = std::mem::replace(&mut incoming.body, Ok(Bytes::new()))?;
+        let body = match (body.is_empty(), &incoming.head.method) {
             (true, &Method::DELETE | &Method::GET) => routes::Body::nothing(),
-            _ => routes::Body::parse(&body, media_type(&asked.head.headers)),
+            _ => routes::Body::parse(&body, media_type(&incoming.head.headers)),
         };
         let mut state = self.shared.lock();
-        let user = self.user(&state, &asked.head.headers, now)?;
-        let (name, verb) = (user.name.clone(), asked.target.verb);
-        let ready = self.respond_to(&mut state, user, asked, body, now);
+        let user = self.user(&state, &incoming.head.headers, now)?;
+        let (name, verb) = (user.name.clone(), incoming.target.verb);
+        let ready = self.respond_to(&mut state, user, incoming, body, now);
         let code = ready.as_ref().map_or_else(Status::code, |ready| ready.answer.code);
         state.requests.record(&name, verb, code);
         ready
@@ -167,53 +167,53 @@ impl Service {
         &self,
         state: &mut State,
         user: User,
-        asked: Asked,
+        incoming: Incoming,
         body: routes::Body,
         now: Timestamp,
     ) -> Result<Ready, Status> {
-        // Before anything is done that could not be told.
-        let form = asked.form.ok_or_else(Status::not_acceptable)?;
-        let content_type = media_type(&asked.head.headers).to_owned();
-        let is_watch = asked.target.verb == Verb::Watch;
-        let scope = is_watch.then(|| Arc::new(self.scope(&asked, Some(&user))));
-        let agent = asked.head.headers.get(USER_AGENT);
+        // Checked before the request is applied, because its answer could not be sent.
+        let form = incoming.form.ok_or_else(Status::not_acceptable)?;
+        let content_type = media_type(&incoming.head.headers).to_owned();
+        let is_watch = incoming.target.verb == Verb::Watch;
+        let scope = is_watch.then(|| Arc::new(self.scope(&incoming, Some(&user))));
+        let agent = incoming.head.headers.get(USER_AGENT);
         let agent = agent.and_then(|agent| agent.to_str().ok()).unwrap_or_default().to_owned();
-        let impersonation = Impersonation::wanted(&asked.head.headers);
-        let target = asked.target;
+        let impersonation = Impersonation::wanted(&incoming.head.headers);
+        let target = incoming.target;
         let call = Call { target, form, user, impersonation, body, content_type, agent, now };
         let answer = state.respond(call)?;
-        // Under the same lock, so that no change slips in between.
+        // Under the same lock, so that the watch misses no change.
         let registration = match (&answer.payload, scope) {
             (Payload::Watch(start), Some(scope)) if start.error.is_none() => {
-                Some(state.hub.add(start, scope, asked.life))
+                Some(state.hub.add(start, scope, incoming.life))
             }
             _ => None,
         };
         Ok(Ready { answer, registration })
     }
 
-    fn control(&self, asked: &Asked) -> Response<Body> {
+    fn control(&self, incoming: &Incoming) -> Response<Body> {
         let now = self.shared.now();
-        let body = asked.body.clone();
+        let body = incoming.body.clone();
         let answer = body.and_then(|body| {
-            let user = self.user(&self.shared.lock(), &asked.head.headers, now)?;
-            control::respond(&self.shared, &asked.target, &user, &body)
+            let user = self.user(&self.shared.lock(), &incoming.head.headers, now)?;
+            control::respond(&self.shared, &incoming.target, &user, &body)
         });
         let answer = answer.map(|answer| Ready { answer, registration: None });
-        render(answer, asked.form.unwrap_or(Form::Json), &self.shared, now)
+        render(answer, incoming.form.unwrap_or(Form::Json), &self.shared, now)
     }
 
-    /// Counts a request that is refused before anybody looks at it.
-    fn count(&self, asked: &Asked, code: u16, now: Timestamp) {
+    /// Counts a request that a fault refuses.
+    fn count(&self, incoming: &Incoming, code: u16, now: Timestamp) {
         let mut state = self.shared.lock();
-        if let Ok(user) = self.user(&state, &asked.head.headers, now) {
-            state.requests.record(&user.name, asked.target.verb, code);
+        if let Ok(user) = self.user(&state, &incoming.head.headers, now) {
+            state.requests.record(&user.name, incoming.target.verb, code);
         }
     }
 
-    /// What faults go by; whose token is not known is nobody.
-    fn scope(&self, asked: &Asked, user: Option<&User>) -> Scope {
-        let Asked { head, target, .. } = asked;
+    /// The properties by which faults select a request; the user is empty if the token is unknown.
+    fn scope(&self, incoming: &Incoming, user: Option<&User>) -> Scope {
+        let Incoming { head, target, .. } = incoming;
         let user = match user {
             Some(user) => user.name.clone(),
             None => {
@@ -267,7 +267,7 @@ where
     }
 }
 
-/// The body of a response: whole, or the endless one of a watch.
+/// The body of a response: a whole one, or the stream of a watch.
 #[derive(Debug)]
 pub struct Body(Inner);
 
@@ -304,18 +304,18 @@ impl http_body::Body for Body {
     }
 }
 
-/// A request that was read.
-struct Asked {
+/// A request whose body was read.
+struct Incoming {
     head: Parts,
     target: Target,
     body: Result<Bytes, Status>,
-    /// None if nothing that is wanted can be had.
+    /// `None` if the server supports no representation that the client accepts.
     form: Option<Form>,
-    /// The life of the server in which it came.
+    /// The life of the server in which the request arrived.
     life: u64,
 }
 
-/// An answer, and the watch that was registered for it.
+/// An answer, and the registration of its watch.
 struct Ready {
     answer: Answer,
     registration: Option<Registration>,
@@ -328,7 +328,7 @@ async fn fall_silent(silence: Silence) -> Result<Response<Body>, Disconnected> {
     }
 }
 
-/// The name in a field selector; empty where there is none.
+/// The name in a field selector; empty if there is none.
 fn selected(target: &Target) -> &str {
     let selector = target.query.text("fieldSelector").unwrap_or_default();
     let name = selector.split(',').find_map(|term| term.trim().strip_prefix("metadata.name="));
@@ -349,9 +349,9 @@ fn render(
 }
 
 /// The error of a fault, as upstream words it.
-fn error(asked: &Asked, code: u16, retry_after: u32) -> Response<Body> {
+fn error(incoming: &Incoming, code: u16, retry_after: u32) -> Response<Body> {
     let retry_after = Some(retry_after).filter(|seconds| *seconds > 0);
-    // Both are written without looking at what the client accepts.
+    // Upstream writes both whatever the client accepts.
     let text = match code {
         429 => Some(Bytes::from_static(b"Too many requests, please try again later.\n")),
         504 => Some(Status::filter_timeout()),
@@ -360,8 +360,8 @@ fn error(asked: &Asked, code: u16, retry_after: u32) -> Response<Body> {
     let mut response = match text {
         Some(text) => respond_with(code, "text/plain; charset=utf-8", Inner::Whole(text)),
         None => {
-            let status = Status::of_fault(code, &asked.target.place, retry_after);
-            render_status(&status, asked.form.unwrap_or(Form::Json))
+            let status = Status::of_fault(code, &incoming.target.place, retry_after);
+            render_status(&status, incoming.form.unwrap_or(Form::Json))
         }
     };
     if let Some(seconds) = retry_after {
@@ -390,7 +390,7 @@ fn render_answer(ready: Ready, form: Form, shared: &Arc<Shared>, now: Timestamp)
             Inner::Whole(text.into())
         }
         Payload::Watch(start) => {
-            // A stream of YAML has no lines.
+            // Watches have no YAML form.
             let form = if form == Form::Yaml { Form::Json } else { form };
             content_type = form.content_type();
             Inner::Watch(Box::new(WatchBody::new(*start, form, shared, registration)))

@@ -1,4 +1,4 @@
-//! Refusals, worded as upstream words them, because clients tell them apart by these words.
+//! Refusals in upstream's words, because clients match on them.
 
 use std::fmt;
 
@@ -6,17 +6,18 @@ use bytes::Bytes;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
+use crate::cause::{Cause, summary};
+use crate::kind::{Kind, qualified};
 use crate::request::Place;
-use crate::resources::Resource;
 
-/// A refusal, as a Kubernetes `Status` object says it.
+/// A refused request, as a Kubernetes `Status` object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     code: u16,
     reason: &'static str,
     message: String,
     details: Option<Box<Details>>,
-    /// Where a list may go on, empty for all other refusals.
+    /// The token with which a list can continue; empty for other refusals.
     next_page: String,
     /// For the `Warning` header.
     warnings: Vec<String>,
@@ -28,12 +29,12 @@ impl Status {
         self.code
     }
 
-    /// The reason in one word, such as `Conflict`; empty where upstream gives none.
+    /// The reason in one word, such as `Conflict`; empty if upstream gives none.
     pub fn reason(&self) -> &str {
         self.reason
     }
 
-    /// What went wrong, for people.
+    /// The message for users.
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -67,7 +68,7 @@ impl Status {
         &self.warnings
     }
 
-    /// The seconds after which it is worth to ask again, where upstream says so.
+    /// The seconds to wait before a retry, if upstream states them.
     pub(crate) fn retry_after_seconds(&self) -> Option<u32> {
         self.details.as_ref()?.retry_after_seconds
     }
@@ -87,17 +88,14 @@ impl Status {
             .about(group, plural, name)
     }
 
-    /// Nothing is created in a namespace that is being deleted.
-    pub(crate) fn namespace_terminating(resource: &Resource, name: &str, namespace: &str) -> Self {
-        let (group, plural) = (resource.group, resource.plural);
+    /// A create in a namespace that is being deleted.
+    pub(crate) fn namespace_terminating(kind: &Kind, name: &str, namespace: &str) -> Self {
+        let (group, plural) = (kind.group, kind.plural);
         let what = format!(
             "unable to create new content in namespace {namespace} because it is being terminated"
         );
-        let cause = Cause {
-            reason: "NamespaceTerminating",
-            message: format!("namespace {namespace} is being terminated"),
-            field: "metadata.namespace".to_owned(),
-        };
+        let message = format!("namespace {namespace} is being terminated");
+        let cause = Cause::new("NamespaceTerminating", message, "metadata.namespace");
         let details = Details {
             name: name.to_owned(),
             group: group.to_owned(),
@@ -113,9 +111,9 @@ impl Status {
         Self::new(403, "Forbidden", escape_html(&message)).with_details(Details::default())
     }
 
-    pub(crate) fn not_found(resource: &Resource, name: &str) -> Self {
-        let message = format!("{} \"{name}\" not found", resource.qualified());
-        Self::new(404, "NotFound", message).about(resource.group, resource.plural, name)
+    pub(crate) fn not_found(kind: &Kind, name: &str) -> Self {
+        let message = format!("{} \"{name}\" not found", kind.qualified());
+        Self::new(404, "NotFound", message).about(kind.group, kind.plural, name)
     }
 
     pub(crate) fn no_such_resource() -> Self {
@@ -129,26 +127,26 @@ impl Status {
     }
 
     pub(crate) fn not_acceptable() -> Self {
-        // Upstream's words; there is no protobuf here.
+        // Upstream's words, although this server does not answer in protobuf.
         let message = "406: Not Acceptable\n\nAvailable representations: application/json, \
                        application/yaml, application/vnd.kubernetes.protobuf";
         Self::new(406, "NotAcceptable", message).with_details(Details::default())
     }
 
-    /// `is_dying` where what is there is only waiting for its finalizers.
-    pub(crate) fn already_exists(resource: &Resource, name: &str, is_dying: bool) -> Self {
+    /// `is_dying` if the existing object is being deleted.
+    pub(crate) fn already_exists(kind: &Kind, name: &str, is_dying: bool) -> Self {
         let dying = if is_dying { "object is being deleted: " } else { "" };
-        let message = format!("{dying}{} \"{name}\" already exists", resource.qualified());
-        Self::new(409, "AlreadyExists", message).about(resource.group, resource.plural, name)
+        let message = format!("{dying}{} \"{name}\" already exists", kind.qualified());
+        Self::new(409, "AlreadyExists", message).about(kind.group, kind.plural, name)
     }
 
-    pub(crate) fn conflict(resource: &Resource, name: &str, why: &str) -> Self {
-        Self::conflict_on(resource.group, resource.plural, name, why)
+    pub(crate) fn conflict(kind: &Kind, name: &str, why: &str) -> Self {
+        Self::conflict_on(kind.group, kind.plural, name, why)
     }
 
-    /// A failed precondition of a delete, which upstream words with the kind.
-    pub(crate) fn kind_conflict(resource: &Resource, name: &str, why: &str) -> Self {
-        Self::conflict_on(resource.group, resource.kind, name, why)
+    /// A failed precondition of a delete, for which upstream names the kind.
+    pub(crate) fn kind_conflict(kind: &Kind, name: &str, why: &str) -> Self {
+        Self::conflict_on(kind.group, kind.name, name, why)
     }
 
     fn conflict_on(group: &str, what: &str, name: &str, why: &str) -> Self {
@@ -157,7 +155,7 @@ impl Status {
         Self::new(409, "Conflict", message).about(group, what, name)
     }
 
-    /// What is applied was set by others to something else.
+    /// An apply of fields that other managers set to different values.
     pub(crate) fn apply_conflict(message: String, causes: Vec<Cause>) -> Self {
         Self::new(409, "Conflict", message).with_details(Details { causes, ..Details::default() })
     }
@@ -166,7 +164,7 @@ impl Status {
         Self::new(410, "Expired", message)
     }
 
-    /// The version of the first page is forgotten; `token` leads on through what is there now.
+    /// The version of the first page is compacted; `token` continues in the newest version.
     pub(crate) fn expired_page(token: &str) -> Self {
         let message = "The provided continue parameter is too old to display a consistent list \
                        result. You can start a new list without the continue parameter, or use \
@@ -182,13 +180,13 @@ impl Status {
         Self::new(413, "RequestEntityTooLarge", message)
     }
 
-    /// The body of a request takes too long to come.
+    /// The body of a request takes too long.
     pub(crate) fn too_slow() -> Self {
         let message = "Timeout: request did not complete within the allotted timeout";
         Self::new(504, "Timeout", message).with_details(Details::default())
     }
 
-    /// Too many bodies are on their way at the same time.
+    /// Too many bodies arrive at the same time.
     pub(crate) fn too_busy() -> Self {
         let details = Details { retry_after_seconds: Some(1), ..Details::default() };
         let message = "Too many requests, please try again later.";
@@ -212,7 +210,7 @@ impl Status {
         Self::new(415, "UnsupportedMediaType", message)
     }
 
-    /// The object breaks a rule of its kind; `what` is the kind, or the resource for a version.
+    /// An invalid object; `what` is the kind, or the plural if the `resourceVersion` is invalid.
     pub(crate) fn invalid(group: &str, what: &str, name: &str, causes: Vec<Cause>) -> Self {
         let subject = qualified(what, group);
         let message = format!("{subject} \"{name}\" is invalid: {}", summary(&causes));
@@ -226,28 +224,28 @@ impl Status {
         Self::new(422, "Invalid", message).with_details(details)
     }
 
-    /// A query parameter breaks a rule.
+    /// An invalid query parameter.
     pub(crate) fn invalid_options(kind: &str, cause: Cause) -> Self {
         Self::invalid_option_set(kind, vec![cause])
     }
 
-    /// Query parameters that do not go together.
+    /// Invalid query parameters.
     pub(crate) fn invalid_option_set(kind: &str, causes: Vec<Cause>) -> Self {
         Self::invalid("meta.k8s.io", kind, "", causes)
     }
 
-    /// A patch that cannot be carried out on this object.
+    /// A patch that does not fit the object.
     pub(crate) fn unprocessable() -> Self {
         let message = "the server rejected our request due to an error in our request";
         Self::new(422, "Invalid", message).with_details(Details::default())
     }
 
-    /// An error upstream did not care to classify: 500 without a reason.
+    /// An error that upstream does not classify: 500 without a reason.
     pub(crate) fn raw(message: impl Into<String>) -> Self {
         Self::new(500, "", message)
     }
 
-    /// What a server in trouble says to a request for this place.
+    /// The answer of an injected fault to a request for this place.
     pub(crate) fn of_fault(code: u16, place: &Place, retry_after_seconds: Option<u32>) -> Self {
         let (group, plural, name) = match place {
             Place::Resource(path) => (&*path.group, &*path.plural, &*path.name),
@@ -273,7 +271,7 @@ impl Status {
         }
     }
 
-    /// The body of a 504 from upstream's outermost filter, which is no whole `Status`.
+    /// The body of a 504 from upstream's outermost filter, which is not a complete `Status`.
     pub(crate) fn filter_timeout() -> Bytes {
         let message = "Timeout: request did not complete within the allotted timeout";
         let body = json!({
@@ -285,11 +283,8 @@ impl Status {
 
     pub(crate) fn version_in_the_future(asked: u64, current: u64) -> Self {
         let message = format!("Timeout: Too large resource version: {asked}, current: {current}");
-        let cause = Cause {
-            reason: "ResourceVersionTooLarge",
-            message: "Too large resource version".to_owned(),
-            field: String::new(),
-        };
+        let why = "Too large resource version".to_owned();
+        let cause = Cause::new("ResourceVersionTooLarge", why, "");
         let details =
             Details { causes: vec![cause], retry_after_seconds: Some(1), ..Details::default() };
         Self::new(504, "Timeout", message).with_details(details)
@@ -334,11 +329,11 @@ impl Serialize for Status {
     }
 }
 
-/// Why a replace that is based on an old version is refused.
+/// The message of a conflict.
 const MODIFIED: &str = "the object has been modified; please apply your changes to the \
                                    latest version and try again";
 
-/// What the refusal is about.
+/// The object that a refusal is about, and the causes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Details {
     name: String,
@@ -367,97 +362,8 @@ impl Details {
     }
 }
 
-/// One rule that one field breaks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Cause {
-    reason: &'static str,
-    message: String,
-    field: String,
-}
-
-impl Cause {
-    /// `value` is shown as JSON: a string in quotes, a number without.
-    pub(crate) fn invalid(field: impl Into<String>, value: &Value, why: &str) -> Self {
-        Self::new("FieldValueInvalid", format!("Invalid value: {value}: {why}"), field)
-    }
-
-    /// The same for a Go struct, whose members are shown in their own order.
-    pub(crate) fn invalid_struct(
-        field: impl Into<String>,
-        value: &impl Serialize,
-        why: &str,
-    ) -> Self {
-        let value = serde_json::to_string(value).unwrap_or_default();
-        Self::new("FieldValueInvalid", format!("Invalid value: {value}: {why}"), field)
-    }
-
-    pub(crate) fn required(field: impl Into<String>, why: &str) -> Self {
-        let message = match why {
-            "" => "Required value".to_owned(),
-            why => format!("Required value: {why}"),
-        };
-        Self::new("FieldValueRequired", message, field)
-    }
-
-    /// Somebody else set the field; `who` is quoted already.
-    pub(crate) fn other_manager(who: &str, path: &str) -> Self {
-        Self::new("FieldManagerConflict", format!("conflict with {who}"), path)
-    }
-
-    pub(crate) fn forbidden(field: impl Into<String>, why: &str) -> Self {
-        Self::new("FieldValueForbidden", format!("Forbidden: {why}"), field)
-    }
-
-    pub(crate) fn too_long(field: impl Into<String>, limit: usize) -> Self {
-        let message = format!("Too long: may not be more than {limit} bytes");
-        Self::new("FieldValueTooLong", message, field)
-    }
-
-    pub(crate) fn duplicate(field: impl Into<String>, value: &Value) -> Self {
-        Self::new("FieldValueDuplicate", format!("Duplicate value: {value}"), field)
-    }
-
-    pub(crate) fn unsupported(field: impl Into<String>, value: &Value, known: &[&str]) -> Self {
-        let known: Vec<String> = known.iter().map(|name| format!("{name:?}")).collect();
-        let message = format!("Unsupported value: {value}: supported values: {}", known.join(", "));
-        Self::new("FieldValueNotSupported", message, field)
-    }
-
-    fn new(reason: &'static str, message: String, field: impl Into<String>) -> Self {
-        Self { reason, message, field: field.into() }
-    }
-
-    fn to_json(&self) -> Value {
-        let mut cause = json!({"reason": self.reason, "message": self.message});
-        if !self.field.is_empty() {
-            cause["field"] = json!(self.field);
-        }
-        cause
-    }
-}
-
-/// `leases.coordination.k8s.io`, or `configmaps` in the core group.
-pub(crate) fn qualified(what: &str, group: &str) -> String {
-    if group.is_empty() { what.to_owned() } else { format!("{what}.{group}") }
-}
-
 fn quoted(subject: &str, name: &str) -> String {
     if name.is_empty() { subject.to_owned() } else { format!("{subject} \"{name}\"") }
-}
-
-/// What each says, but nothing twice.
-fn summary(causes: &[Cause]) -> String {
-    let mut each: Vec<String> = Vec::new();
-    for cause in causes {
-        let text = format!("{}: {}", cause.field, cause.message);
-        if !each.contains(&text) {
-            each.push(text);
-        }
-    }
-    match each.as_slice() {
-        [only] => only.clone(),
-        several => format!("[{}]", several.join(", ")),
-    }
 }
 
 fn escape_html(text: &str) -> String {

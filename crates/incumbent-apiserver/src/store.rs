@@ -1,8 +1,7 @@
-//! The objects and the order in which they came. Pure: no clock, no waiting, nobody else.
+//! The stored objects and their history. Pure: no clock, and no waiting.
 //!
-//! One counter numbers all writes of all kinds, as an etcd does. A replace says on which version
-//! it is based and is refused when that is no longer the newest one: this is all that leader
-//! election needs of a server.
+//! One counter numbers all writes of all kinds, as in etcd. A replace states the version that it is based on, and
+//! is refused if that is not the newest one. Leader election needs nothing else from a server.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, OnceLock};
@@ -13,24 +12,24 @@ use crate::object::{Object, text};
 use crate::schema::Fields;
 use crate::selector::Selection;
 
-/// All objects, and of each table the latest changes. A clone is a backup, and shares the objects.
+/// All objects, and the latest changes of each table. A clone is a backup that shares the objects.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
     version: u64,
     history: usize,
     tables: BTreeMap<&'static str, Table>,
-    /// Changes that the watchers have not been told of.
+    /// Changes that were not sent to watchers yet.
     fresh: Vec<(&'static str, Arc<Change>)>,
 }
 
-/// What happened to one object.
+/// A change of one object.
 #[derive(Debug)]
 pub(crate) struct Change {
     pub(crate) kind: ChangeKind,
-    /// As it was last, where it is deleted, but with the version of the deletion.
+    /// The new object. For a deletion: its last state, with the version of the deletion.
     pub(crate) object: Arc<Object>,
     pub(crate) previous: Option<Arc<Object>>,
-    /// The line of a watch that tells of it; made once for all who watch.
+    /// The change as a line of a watch; serialized once for all watchers.
     pub(crate) line: OnceLock<Bytes>,
 }
 
@@ -42,9 +41,9 @@ pub(crate) enum ChangeKind {
 }
 
 impl Change {
-    /// What the change is to somebody who sees only a selection; nothing if it is outside of it.
+    /// The kind of change that a watcher of a selection sees. `None` if it sees none.
     ///
-    /// An object that comes into the selection is as good as added, one that leaves it as deleted.
+    /// An object that enters the selection appears as added; one that leaves it appears as deleted.
     pub(crate) fn as_seen_by(&self, selection: &Selection) -> Option<ChangeKind> {
         let was_seen = self.previous.as_ref().is_some_and(|object| selection.matches(object));
         let is_seen = self.kind != ChangeKind::Deleted && selection.matches(&self.object);
@@ -56,9 +55,9 @@ impl Change {
         }
     }
 
-    /// The object that goes with what the change is to somebody.
+    /// The object to show with this kind of change.
     ///
-    /// What left a selection is shown as it was in it, but with the version of its leaving.
+    /// An object that left a selection is shown as it was in it, with the version of the change.
     pub(crate) fn object_as(&self, kind: ChangeKind) -> Arc<Object> {
         match &self.previous {
             Some(previous) if kind == ChangeKind::Deleted && self.kind != kind => {
@@ -69,27 +68,27 @@ impl Change {
     }
 }
 
-/// Why a write was not made.
+/// Why a write was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// There is no such object.
+    /// The object does not exist.
     Missing,
-    /// There already is such an object.
+    /// The object exists already.
     Exists,
-    /// The object is no longer the one that the write is based on.
+    /// The object has a newer version than the one that the write is based on.
     Changed,
 }
 
-/// The past that was asked for is forgotten; what is older than this is.
+/// The requested version is compacted: it is older than `oldest`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Compacted {
     pub(crate) oldest: u64,
 }
 
 impl Store {
-    /// A store that remembers so many changes of each table.
+    /// A store that keeps this number of changes per table.
     pub(crate) fn new(history: usize) -> Self {
-        // Some clients ask for everything since version 1, so nothing may have happened there.
+        // Some clients ask for all changes since version 1, so that must not be a change itself.
         Self { version: 1, history, tables: BTreeMap::new(), fresh: Vec::new() }
     }
 
@@ -121,11 +120,11 @@ impl Store {
         one.into_iter().chain(all.into_iter().flatten()).flat_map(BTreeMap::values)
     }
 
-    /// All objects of a table as they were right after the write of this version.
+    /// All objects of a table as of this version.
     ///
     /// # Errors
     ///
-    /// That past is forgotten.
+    /// The version is compacted.
     pub(crate) fn objects_at(
         &self,
         table: &'static str,
@@ -149,7 +148,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// Some of them are forgotten.
+    /// Some of them are compacted.
     pub(crate) fn changes_since(
         &self,
         table: &'static str,
@@ -179,9 +178,9 @@ impl Store {
         Ok(self.commit(table, fields, ChangeKind::Added, None))
     }
 
-    /// Puts an object in the place of its version `based_on`.
+    /// Replaces the version `based_on` of an object.
     ///
-    /// Where nothing changes nothing is written: the version stays, and no watcher hears of it.
+    /// A write that changes nothing is skipped: the version stays, and no watcher is notified.
     ///
     /// # Errors
     ///
@@ -223,7 +222,7 @@ impl Store {
         Ok(self.commit(table, fields, ChangeKind::Deleted, Some(current)))
     }
 
-    /// Forgets all past changes.
+    /// Drops all past changes.
     pub(crate) fn compact(&mut self) {
         for table in self.tables.values_mut() {
             table.log.clear();
@@ -232,7 +231,7 @@ impl Store {
         }
     }
 
-    /// The changes since the last call, to be told to the watchers.
+    /// The changes since the last call, which the caller sends to the watchers.
     pub(crate) fn take_fresh(&mut self) -> Vec<(&'static str, Arc<Change>)> {
         std::mem::take(&mut self.fresh)
     }
@@ -256,15 +255,15 @@ impl Store {
     }
 }
 
-/// Bytes that the changes of one table may take; some 20 ConfigMaps of the greatest size, and far
-/// more changes of a Lease than are kept anyhow.
+/// The limit for the changes of one table, in bytes: about 20 ConfigMaps of the maximum size, and more
+/// changes of a Lease than are kept anyway.
 const HEAVIEST_HISTORY: usize = 64 * 1024 * 1024;
 
 #[derive(Clone, Debug, Default)]
 struct Table {
     objects: BTreeMap<String, BTreeMap<String, Arc<Object>>>,
     log: VecDeque<Arc<Change>>,
-    /// Of all objects in the log.
+    /// The weight of all objects in the log.
     weight: usize,
     /// The version of the latest change that is no longer in the log.
     forgotten: u64,

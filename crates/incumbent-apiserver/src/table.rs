@@ -1,36 +1,17 @@
-//! Tables: what `kubectl get` prints.
+//! Tables, as `kubectl get` prints them.
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::answer::NextPage;
-use crate::object::{Object, at, metadata, text, to_json};
+use crate::column::{Column, Shown, age_since};
+use crate::list::NextPage;
+use crate::object::{Object, metadata, text, to_json};
 use crate::request::Query;
 use crate::resources::Resource;
 use crate::schema::Fields;
 
-/// A column besides the name and the age.
-#[derive(Debug)]
-pub(crate) struct Column {
-    pub(crate) shown: Shown,
-    pub(crate) name: &'static str,
-    pub(crate) description: &'static str,
-    pub(crate) cell: fn(&Fields, Timestamp) -> Value,
-}
-
-/// What is in a column, and where it stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shown {
-    Text,
-    Number,
-    /// After the age.
-    Last,
-    /// After the age, where `-o wide` asks for it.
-    Wide,
-}
-
-/// What a row says of its object besides the cells.
+/// What a row contains besides its cells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Included {
     Nothing,
@@ -56,7 +37,7 @@ impl Included {
     }
 }
 
-/// An object without all that is its own kind's.
+/// An object reduced to its metadata.
 pub(crate) fn partial(fields: &Fields) -> Value {
     json!({
         "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
@@ -131,48 +112,4 @@ fn before_the_age(resource: &Resource) -> impl Iterator<Item = &Column> {
 
 fn after_the_age(resource: &Resource) -> impl Iterator<Item = &Column> {
     resource.columns.iter().filter(|column| matches!(column.shown, Shown::Last | Shown::Wide))
-}
-
-/// How long ago a time was, as kubectl shows it; none where there is no time.
-pub(crate) fn age_since(time: &str, now: Timestamp) -> Option<String> {
-    let time: Timestamp = time.parse().ok()?;
-    Some(age(now.as_second() - time.as_second()))
-}
-
-/// A duration as kubectl shows it: two units where the second one still says something.
-fn age(seconds: i64) -> String {
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    let pair = |big, unit, small, small_unit| match small {
-        0 => format!("{big}{unit}"),
-        small => format!("{big}{unit}{small}{small_unit}"),
-    };
-    match seconds {
-        ..0 => "0s".to_owned(),
-        0..120 => format!("{seconds}s"),
-        120..600 => pair(minutes, "m", seconds % 60, "s"),
-        600..10_800 => format!("{minutes}m"),
-        10_800..28_800 => pair(hours, "h", minutes % 60, "m"),
-        28_800..172_800 => format!("{hours}h"),
-        172_800..691_200 => pair(days, "d", hours % 24, "h"),
-        691_200..63_072_000 => format!("{days}d"),
-        _ => pair(days / 365, "y", days % 365, "d"),
-    }
-}
-
-/// A text further down as a cell.
-pub(crate) fn cell(fields: &Fields, pointer: &str) -> Value {
-    at(fields, pointer).cloned().unwrap_or_else(|| json!(""))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_age_is_as_long_as_it_is_useful() {
-        let ages = [5, 119, 125, 600, 7200, 10_800, 29_000, 180_000, 864_000, 70_000_000];
-        let shown = ages.map(age);
-        let expected = ["5s", "119s", "2m5s", "10m", "120m", "3h", "8h", "2d2h", "10d", "2y80d"];
-        assert_eq!(shown, expected);
-    }
 }

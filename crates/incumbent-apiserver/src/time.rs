@@ -1,4 +1,4 @@
-//! The two ways in which Kubernetes writes a time, and how Go reads them.
+//! The two formats of a time in Kubernetes, read as Go reads them.
 
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
@@ -9,30 +9,30 @@ pub(crate) fn seconds(time: Timestamp) -> String {
     seconds_of(in_utc(time))
 }
 
-/// A message's seconds since 1970 and nanoseconds, as text to the second; none where no time can be so far away.
+/// Formats seconds since 1970 and nanoseconds to the second. `None` if the time is out of range.
 pub(crate) fn seconds_since_1970(seconds: i64, nanos: i32) -> Option<String> {
     since_1970(seconds, nanos).map(seconds_of)
 }
 
-/// The same, to the microsecond.
+/// Formats them to the microsecond.
 pub(crate) fn micros_since_1970(seconds: i64, nanos: i32) -> Option<String> {
     since_1970(seconds, nanos).map(micros_of)
 }
 
-/// Reads an RFC 3339 time and writes it in UTC, to the second; none for Go's zero time, which is none.
+/// Reads an RFC 3339 time and formats it in UTC, to the second. `None` for Go's zero time.
 ///
 /// # Errors
 ///
-/// What is wrong with it, in Go's words.
+/// The time is invalid, in Go's words.
 pub(crate) fn parse_seconds(text: &str) -> Result<Option<String>, String> {
     Ok(Reader::read(text, Fraction::Any)?.map(seconds_of))
 }
 
-/// Reads a time with exactly six digits after the point and writes it in UTC, just so; none for Go's zero time.
+/// Reads a time with exactly six digits after the point, and formats it so in UTC. `None` for Go's zero time.
 ///
 /// # Errors
 ///
-/// What is wrong with it, in Go's words.
+/// The time is invalid, in Go's words.
 pub(crate) fn parse_micros(text: &str) -> Result<Option<String>, String> {
     Ok(Reader::read(text, Fraction::SixDigits)?.map(micros_of))
 }
@@ -45,7 +45,7 @@ fn micros_of(time: DateTime) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }
 
-/// A [`Timestamp`] ends a day before the year 9999 does; what clients write does not.
+/// A [`Timestamp`] ends a day before the end of the year 9999; the times of clients do not.
 fn in_utc(time: Timestamp) -> DateTime {
     time.to_zoned(TimeZone::UTC).datetime()
 }
@@ -54,7 +54,7 @@ fn since_1970(seconds: i64, nanos: i32) -> Option<DateTime> {
     in_utc(Timestamp::UNIX_EPOCH).checked_add(SignedDuration::new(seconds, nanos)).ok()
 }
 
-/// What may come after the seconds.
+/// The fraction that may follow the seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fraction {
     Any,
@@ -70,7 +70,7 @@ impl Fraction {
     }
 }
 
-/// Reads a text as Go's `time.Parse` does, part by part.
+/// Parses a text part by part, as Go's `time.Parse` does.
 struct Reader<'a> {
     text: &'a str,
     rest: &'a str,
@@ -128,7 +128,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// One digit will do.
+    /// One or two digits.
     fn hour(&mut self) -> Result<i8, String> {
         match self.rest.as_bytes() {
             [a @ b'0'..=b'9', b, ..] if !b.is_ascii_digit() => {
@@ -155,7 +155,7 @@ impl<'a> Reader<'a> {
         Ok(format!("{digits:0<9.9}").parse().unwrap_or_default())
     }
 
-    /// How far east of UTC.
+    /// The offset east of UTC.
     fn offset(&mut self) -> Result<SignedDuration, String> {
         if let Some(rest) = self.rest.strip_prefix('Z') {
             self.rest = rest;
@@ -170,7 +170,7 @@ impl<'a> Reader<'a> {
             }
             _ => return Err(self.cannot("Z07:00")),
         };
-        // People write offsets of 24 hours and of 60 minutes; Go takes them.
+        // Go accepts offsets of 24 hours and of 60 minutes.
         if hours > 24 {
             return Err(self.out_of_range("time zone offset hour"));
         }
@@ -203,14 +203,14 @@ impl<'a> Reader<'a> {
         format!("parsing time {:?}{why}", self.text)
     }
 
-    /// Names the part of the layout that the text does not have.
+    /// The error for the part of the layout that the text lacks.
     fn cannot(&self, part: &str) -> String {
         let (text, rest, layout) = (self.text, self.rest, self.fraction.layout());
         format!("parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {part:?}")
     }
 }
 
-/// What Go takes for "never set", and writes as null.
+/// Go's zero time, which Go writes as null.
 const ZERO: DateTime = DateTime::constant(1, 1, 1, 0, 0, 0, 0);
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
-//! What upstream finds wrong with an object that is applied, before it looks at any other one.
+//! Upstream's type check of an applied object, which comes before all other checks.
 
 use serde_json::Value;
 
-use crate::schema::{Field, Fields, ListMerge, Shape, find};
+use crate::schema::{Fields, ListMerge, Shape, Struct};
 
-/// All that does not fit the schema.
-pub(crate) fn misfits(schema: &[Field], applied: &Fields) -> Vec<String> {
+/// All values that do not fit the schema.
+pub(crate) fn misfits(schema: &Struct, applied: &Fields) -> Vec<String> {
     let mut misfits = Vec::new();
     for (name, value) in applied.iter().filter(|(name, _)| *name != "apiVersion" && *name != "kind")
     {
@@ -14,8 +14,8 @@ pub(crate) fn misfits(schema: &[Field], applied: &Fields) -> Vec<String> {
     misfits
 }
 
-fn member(schema: &[Field], name: &str, value: &Value, path: &str, misfits: &mut Vec<String>) {
-    match find(schema, name) {
+fn member(schema: &Struct, name: &str, value: &Value, path: &str, misfits: &mut Vec<String>) {
+    match schema.find(name) {
         Some(field) => check(&field.shape, value, path, misfits),
         None => misfits.push(format!("{path}: field not declared in schema")),
     }
@@ -23,16 +23,16 @@ fn member(schema: &[Field], name: &str, value: &Value, path: &str, misfits: &mut
 
 fn check(shape: &Shape, value: &Value, path: &str, misfits: &mut Vec<String>) {
     let expected = match (shape, value) {
-        // A time is looked at later.
+        // Times are checked later.
         (_, Value::Null)
         | (Shape::Any | Shape::Time | Shape::MicroTime | Shape::Quantity | Shape::IntOrString, _)
         | (Shape::Bool, Value::Bool(_))
         | (Shape::Int32 | Shape::Int64, Value::Number(_))
         | (Shape::String | Shape::Bytes, Value::String(_)) => return,
-        (Shape::Whole(inner), value) => return check(inner, value, path, misfits),
-        (Shape::Object(fields), Value::Object(map)) => {
+        (Shape::Atomic(inner), value) => return check(inner, value, path, misfits),
+        (Shape::Object(of), Value::Object(map)) => {
             return map.iter().for_each(|(name, value)| {
-                member(fields, name, value, &format!("{path}.{name}"), misfits);
+                member(of, name, value, &format!("{path}.{name}"), misfits);
             });
         }
         (Shape::Map(item), Value::Object(map)) => {
@@ -59,7 +59,7 @@ fn check(shape: &Shape, value: &Value, path: &str, misfits: &mut Vec<String>) {
     misfits.push(format!("{path}: expected {expected}"));
 }
 
-/// What tells an entry of a list from the others, as upstream shows it.
+/// The key of a list's entry, as upstream shows it.
 fn entry(how: ListMerge, value: &Value) -> Option<String> {
     match how {
         ListMerge::Key(key) => Some(format!("{key}={}", value.get(key)?)),
@@ -73,7 +73,7 @@ fn entry(how: ListMerge, value: &Value) -> Option<String> {
     }
 }
 
-/// As Go prints what was read from JSON.
+/// A JSON value as Go prints it.
 pub(crate) fn go_text(value: &Value) -> String {
     let joined = |each: Vec<String>| each.join(" ");
     match value {

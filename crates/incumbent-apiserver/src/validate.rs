@@ -1,30 +1,30 @@
-//! Rules for names, labels and annotations, with upstream's words.
+//! Validation of names, labels, annotations and other metadata, in upstream's words.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::cause::Cause;
 use crate::object::{at, metadata, text};
 use crate::schema::Fields;
-use crate::status::Cause;
 
-/// What a kind allows as a name.
+/// The names that a kind allows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum NameRule {
     /// RFC 1123 subdomain: `example.com`.
     Subdomain,
     /// RFC 1123 label: no dots.
     Label,
-    /// Anything that can stand in a path.
+    /// Any name that fits into a path.
     PathSegment,
 }
 
-/// Which checks of the metadata upstream makes for a kind; on a replace some come more than once,
-/// and each says again what is wrong.
+/// The checks of metadata that upstream makes for a kind. On a replace some run more than once, and each
+/// reports its errors again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MetadataRules {
-    /// Those of the core kinds.
+    /// The checks of the core kinds.
     Core,
     /// The same, but a replace is compared with the old object last.
     CoreLast,
@@ -36,7 +36,7 @@ pub(crate) enum MetadataRules {
     Once,
 }
 
-/// Checks the metadata of an object about to be stored, and against what was stored before.
+/// Validates the metadata of an object, and its changes from the stored object.
 pub(crate) fn metadata_causes(
     (rule, rules): (NameRule, MetadataRules),
     fields: &Fields,
@@ -80,7 +80,7 @@ fn change_causes(fields: &Fields, old: &Fields) -> Vec<Cause> {
     new_finalizer_cause(fields, old).into_iter().chain(uid).chain(inner.concat()).collect()
 }
 
-/// What is wrong with a name; nothing if it is good.
+/// Why a name is invalid; empty if it is valid.
 pub(crate) fn name_errors(rule: NameRule, name: &str) -> Vec<String> {
     match rule {
         NameRule::Subdomain => subdomain_errors(name, CHARACTERS),
@@ -89,7 +89,7 @@ pub(crate) fn name_errors(rule: NameRule, name: &str) -> Vec<String> {
     }
 }
 
-/// A key of labels, annotations and finalizers: `name` or `prefix.example/name`.
+/// Why a key of a label, annotation or finalizer is invalid. Keys are `name` or `prefix.example/name`.
 pub(crate) fn qualified_name_errors(key: &str) -> Vec<String> {
     let (prefix, name) = match key.split_once('/') {
         None => (None, key),
@@ -126,7 +126,7 @@ pub(crate) fn qualified_name_errors(key: &str) -> Vec<String> {
     errors
 }
 
-/// What is wrong with the value of a label.
+/// Why the value of a label is invalid.
 pub(crate) fn label_value_errors(value: &str) -> Vec<String> {
     let mut errors: Vec<String> = length_error(value, 63, BYTES).into_iter().collect();
     if !value.is_empty() && !is_between_alphanumerics(value, is_name_byte) {
@@ -141,7 +141,7 @@ pub(crate) fn label_value_errors(value: &str) -> Vec<String> {
     errors
 }
 
-/// A cause if a field that never changes did.
+/// A cause if an immutable field has changed.
 pub(crate) fn unchanged(field: &str, old: &str, new: &str) -> Option<Cause> {
     (old != new).then(|| Cause::invalid(field, &json!(new), "field is immutable"))
 }
@@ -149,14 +149,14 @@ pub(crate) fn unchanged(field: &str, old: &str, new: &str) -> Option<Cause> {
 const QUALIFIED_EXAMPLE: &str = "(e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for \
      validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 
-/// 256 KiB over all keys and values, as upstream.
+/// Upstream's limit for all keys and values together.
 const ANNOTATIONS_LIMIT: usize = 256 * 1024;
 
-/// What upstream's two copies of this rule count in.
+/// The units that upstream's two copies of this rule name.
 pub(crate) const CHARACTERS: &str = "characters";
 const BYTES: &str = "bytes";
 
-/// Names the limit if the text is longer, in bytes whatever `unit` says.
+/// An error if the text has more bytes than the limit, whatever `unit` the message names.
 pub(crate) fn length_error(text: &str, limit: usize, unit: &str) -> Option<String> {
     (text.len() > limit).then(|| format!("must be no more than {limit} {unit}"))
 }
@@ -249,7 +249,7 @@ fn finalizer_causes(fields: &Fields) -> Vec<Cause> {
     causes
 }
 
-/// What is being deleted waits for the finalizers that it has, and for no other ones.
+/// A cause if an object that is being deleted gets a new finalizer.
 fn new_finalizer_cause(fields: &Fields, old: &Fields) -> Option<Cause> {
     at(old, "/metadata/deletionTimestamp")?;
     let known: BTreeSet<&str> = finalizers(old).collect();
@@ -275,7 +275,7 @@ fn core_finalizer_causes(fields: &Fields) -> Vec<Cause> {
         .collect()
 }
 
-/// An owner, with its members in the order in which upstream shows them.
+/// An owner, with its members in upstream's order.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Owner {

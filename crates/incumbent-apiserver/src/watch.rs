@@ -1,183 +1,38 @@
-//! Watches: who is told of which change, and the stream that tells it.
+//! The stream of events that answers a watch.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body::Frame;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::answer::{Bookmarks, WatchStart};
-use crate::fault::{Scope, Thaw};
+use crate::fault::{Disconnected, Thaw};
 use crate::form::Form;
+use crate::hub::{News, Registration};
 use crate::object::{Object, to_json};
 use crate::random;
 use crate::resources::Resource;
-use crate::selector::Selection;
-use crate::server::Shared;
-use crate::service::Disconnected;
+use crate::state::Shared;
 use crate::status::Status;
-use crate::store::{Change, ChangeKind};
+use crate::store::ChangeKind;
 use crate::table::partial;
 
-/// Everybody who watches, by what they watch.
-#[derive(Debug, Default)]
-pub(crate) struct Hub {
-    latest: u64,
-    watchers: HashMap<Topic, HashMap<u64, Watcher>>,
-}
-
-/// What a watch is about at most: a thousand candidates that watch a thousand locks are a
-/// thousand topics, and a change is told to those of its own only.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Topic {
-    table: &'static str,
-    namespace: Option<String>,
-    name: Option<String>,
-}
-
-/// Tells a watch apart from all others.
-#[derive(Clone, Debug)]
-struct WatchId {
-    topic: Topic,
-    number: u64,
-}
-
-#[derive(Debug)]
-struct Watcher {
-    selection: Selection,
-    /// Changes up to this version were told when the watch began.
-    after: u64,
-    sender: mpsc::Sender<News>,
-    /// The weight of what was sent and not read yet.
-    unread: Arc<AtomicUsize>,
-    scope: Arc<Scope>,
-}
-
-/// What a watcher is told.
-#[derive(Debug)]
-pub(crate) enum News {
-    Change(ChangeKind, Arc<Change>),
-    /// All changes up to this version have been told.
-    Bookmark(u64),
-}
-
-/// The way from the hub to one watcher.
-#[derive(Debug)]
-pub(crate) struct Registration {
-    id: WatchId,
-    receiver: mpsc::Receiver<News>,
-    unread: Arc<AtomicUsize>,
-    scope: Arc<Scope>,
-    life: u64,
-}
-
-/// As many changes as a watcher may be behind; then its stream ends and it has to list again.
-const MOST_UNREAD: usize = 1024;
-
-/// As many bytes as a watcher may be behind: some ConfigMaps of the greatest size.
-const HEAVIEST_UNREAD: usize = 16 * 1024 * 1024;
-
-impl Hub {
-    pub(crate) fn open(&self) -> usize {
-        self.watchers.values().map(HashMap::len).sum()
-    }
-
-    pub(crate) fn add(&mut self, start: &WatchStart, scope: Arc<Scope>, life: u64) -> Registration {
-        let (sender, receiver) = mpsc::channel(MOST_UNREAD);
-        self.latest += 1;
-        let selection = start.selection.clone();
-        let topic = Topic {
-            table: start.resource.table,
-            namespace: selection.namespace.clone(),
-            name: selection.name().map(str::to_owned),
-        };
-        let id = WatchId { topic, number: self.latest };
-        let unread = Arc::new(AtomicUsize::new(0));
-        let (after, unread_too, scope_too) = (start.version, unread.clone(), scope.clone());
-        let watcher = Watcher { selection, after, sender, unread: unread_too, scope: scope_too };
-        self.watchers.entry(id.topic.clone()).or_default().insert(id.number, watcher);
-        Registration { id, receiver, unread, scope, life }
-    }
-
-    fn remove(&mut self, id: &WatchId) {
-        if let Some(watchers) = self.watchers.get_mut(&id.topic) {
-            watchers.remove(&id.number);
-            if watchers.is_empty() {
-                self.watchers.remove(&id.topic);
-            }
-        }
-    }
-
-    /// Tells of a change. Never waits: a watcher that does not keep up is let go.
-    pub(crate) fn tell(&mut self, table: &'static str, change: &Arc<Change>) {
-        let (namespace, name) = (change.object.namespace(), change.object.name());
-        for (is_in_namespace, is_named) in
-            [(true, true), (true, false), (false, true), (false, false)]
-        {
-            let topic = Topic {
-                table,
-                namespace: is_in_namespace.then(|| namespace.to_owned()),
-                name: is_named.then(|| name.to_owned()),
-            };
-            if let Some(watchers) = self.watchers.get_mut(&topic) {
-                watchers.retain(|_, watcher| watcher.tell(change));
-                if watchers.is_empty() {
-                    self.watchers.remove(&topic);
-                }
-            }
-        }
-    }
-
-    /// Ends these watches.
-    pub(crate) fn let_go(&mut self, whose: impl Fn(&Scope) -> bool) {
-        self.watchers.retain(|_, watchers| {
-            watchers.retain(|_, watcher| !whose(&watcher.scope));
-            !watchers.is_empty()
-        });
-    }
-
-    /// Queues a bookmark behind everything that was told before.
-    fn bookmark(&mut self, id: &WatchId, version: u64) {
-        let watchers = self.watchers.get(&id.topic);
-        if let Some(watcher) = watchers.and_then(|watchers| watchers.get(&id.number)) {
-            // Where there is no room there is no lack of versions either.
-            let _ = watcher.sender.try_send(News::Bookmark(version));
-        }
-    }
-}
-
-impl Watcher {
-    /// False if it did not keep up.
-    fn tell(&self, change: &Arc<Change>) -> bool {
-        if change.object.version() <= self.after {
-            return true;
-        }
-        let Some(kind) = change.as_seen_by(&self.selection) else { return true };
-        let weight = change.object.weight();
-        let unread = self.unread.fetch_add(weight, Ordering::Relaxed);
-        // One change is never too much, however heavy it is.
-        (unread == 0 || unread + weight <= HEAVIEST_UNREAD)
-            && self.sender.try_send(News::Change(kind, change.clone())).is_ok()
-    }
-}
-
-/// The body of a watch: one line of JSON for each event.
+/// The body of a watch: one line of JSON per event.
 pub(crate) struct WatchBody {
     resource: &'static Resource,
     form: Form,
     shared: Arc<Shared>,
-    /// What is there at the beginning, told before anything new.
+    /// The existing objects, which are sent before changes.
     initial: VecDeque<(ChangeKind, Arc<Object>)>,
-    /// Ends the initial events.
+    /// Lines that follow the initial events.
     first: VecDeque<Bytes>,
     live: Option<Live>,
     thaw: Option<Pin<Box<dyn Future<Output = Thaw> + Send + Sync>>>,
@@ -189,17 +44,17 @@ impl fmt::Debug for WatchBody {
     }
 }
 
-/// The part of a watch that goes on.
+/// The part of a watch that receives changes.
 #[derive(Debug)]
 struct Live {
     shared: Arc<Shared>,
-    way: Registration,
+    registration: Registration,
     end: Pin<Box<Sleep>>,
     bookmark: Option<Pin<Box<Sleep>>>,
 }
 
 impl WatchBody {
-    /// Tells what is there, and then what comes in over the registration.
+    /// A stream of the initial events, followed by the changes of the registration.
     pub(crate) fn new(
         start: WatchStart,
         form: Form,
@@ -214,13 +69,13 @@ impl WatchBody {
         if start.marks_initial_end {
             first.push_back(bookmark(resource, form, start.version, Some(INITIAL_END)));
         }
-        let live = registration.map(|way| {
+        let live = registration.map(|registration| {
             let now = Instant::now();
             let end = now + timeout(start.timeout_seconds);
             let wanted = start.bookmarks == Bookmarks::Wanted;
             Live {
                 shared: shared.clone(),
-                way,
+                registration,
                 end: Box::pin(sleep_until(end)),
                 bookmark: next_bookmark(now, end).filter(|_| wanted),
             }
@@ -257,7 +112,7 @@ impl WatchBody {
         Poll::Ready(Some(Ok(Frame::data(line))))
     }
 
-    /// Nothing comes after this.
+    /// Ends the stream after `last`.
     fn end(
         &mut self,
         last: Option<Result<Frame<Bytes>, Disconnected>>,
@@ -271,7 +126,7 @@ impl WatchBody {
     /// Ready unless a fault keeps this watch silent.
     fn poll_thaw(&mut self, context: &mut Context<'_>) -> Poll<Thaw> {
         let Some(live) = &self.live else { return Poll::Ready(Thaw::Continue) };
-        let (shared, scope) = (&self.shared, &live.way.scope);
+        let (shared, scope) = (&self.shared, &live.registration.scope);
         if self.thaw.is_none() && shared.faults.is_frozen(scope) {
             let (shared, scope) = (shared.clone(), scope.clone());
             self.thaw = Some(Box::pin(async move { shared.faults.thaw(&scope).await }));
@@ -284,7 +139,7 @@ impl WatchBody {
 }
 
 impl Live {
-    /// The next news; none when the watch has run its time, or was too slow.
+    /// The next news. `None` if the watch has timed out or fallen behind.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<News>> {
         if self.end.as_mut().poll(context).is_ready() {
             return Poll::Ready(None);
@@ -295,28 +150,24 @@ impl Live {
             self.bookmark = next_bookmark(Instant::now(), self.end.deadline());
             let mut state = self.shared.lock();
             let version = state.world.store.version();
-            state.hub.bookmark(&self.way.id, version);
+            state.hub.bookmark(&self.registration, version);
             drop(state);
-            // The new timer has to know whom to wake.
+            // The new timer has to be polled once to register the waker.
             context.waker().wake_by_ref();
         }
-        let news = ready!(self.way.receiver.poll_recv(context));
-        if let Some(News::Change(_, change)) = &news {
-            self.way.unread.fetch_sub(change.object.weight(), Ordering::Relaxed);
-        }
-        Poll::Ready(news)
+        self.registration.poll_news(context)
     }
 
-    /// Whether the connection broke, by a restart or by a fault.
+    /// Whether a restart or a fault broke the connection.
     fn is_broken(&self) -> bool {
         let faults = &self.shared.faults;
-        faults.life() != self.way.life || faults.is_cut(&self.way.scope)
+        faults.life() != self.registration.life || faults.is_cut(&self.registration.scope)
     }
 }
 
 impl Drop for Live {
     fn drop(&mut self) {
-        self.shared.lock().hub.remove(&self.way.id);
+        self.shared.lock().hub.remove(&self.registration);
     }
 }
 
@@ -340,7 +191,7 @@ impl News {
 /// Upstream's interval.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(60);
 
-/// One more bookmark comes so long before the end, so that the next watch starts near it.
+/// A last bookmark is sent this long before the end, so that the next watch starts close to it.
 const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 
 /// The annotation of the bookmark that ends the initial events.
@@ -351,9 +202,10 @@ fn next_bookmark(now: Instant, end: Instant) -> Option<Pin<Box<Sleep>>> {
     Some(Box::pin(sleep_until(last.min(now + BOOKMARK_INTERVAL))))
 }
 
-/// As asked; else somewhere between half an hour and an hour, so that not all come back at once.
+/// The timeout that the client asks for, or a random one between 30 and 60 minutes, so that clients do not all
+/// return at once.
 fn timeout(seconds: Option<u64>) -> Duration {
-    /// Longer than anybody waits, and short enough to be added to a time.
+    /// A year: short enough to be added to any time.
     const LONGEST: u64 = 365 * 86_400;
     let seconds = seconds.unwrap_or_else(|| 1800 + random::below(1800));
     Duration::from_secs(seconds.min(LONGEST))
@@ -383,7 +235,7 @@ fn bookmark(resource: &Resource, form: Form, version: u64, annotation: Option<&s
         metadata["annotations"] = json!({annotation: "true"});
     }
     let object = json!({
-        "kind": resource.kind, "apiVersion": resource.api_version(), "metadata": metadata,
+        "kind": resource.kind.name, "apiVersion": resource.kind.api_version(), "metadata": metadata,
     });
     let object = match (form, object) {
         (Form::Metadata, Value::Object(fields)) => partial(&fields),

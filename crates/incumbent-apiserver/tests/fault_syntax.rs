@@ -19,13 +19,13 @@ fn what_is_no_fault_is_refused_with_a_reason() {
         ("drop=answer,for=0s", "for=0s is not understood"),
         ("drop=answer,for=-1s", "for=-1s is not understood"),
         ("drop=answer,for=2000000000h", "is not understood"),
-        ("latency=1s,by=close", "by goes with drop only"),
-        ("drop=request,late=1s", "late goes with error and drop=answer only"),
-        ("freeze=continue,rate=1%", "freeze takes no rate"),
-        ("late=1s,retry-after=1", "retry-after goes with error only"),
+        ("latency=1s,by=close", "by can only be used with drop"),
+        ("drop=request,late=1s", "late can only be used with error and drop=answer"),
+        ("freeze=continue,rate=1%", "freeze cannot have a rate"),
+        ("late=1s,retry-after=1", "retry-after can only be used with error"),
         ("late=1s,late=2s", "late is given twice"),
-        ("user=,error=500", "a text without commas"),
-        ("colour=red", "\"colour\" is no key"),
+        ("user=,error=500", "a string without commas"),
+        ("colour=red", "\"colour\" is not a key"),
     ] {
         let error = text.parse::<Fault>().expect_err(text).to_string();
         assert!(error.contains(why), "{text}: {error}");

@@ -1,16 +1,17 @@
 //! The world: candidates, the server, and one heap of coming events.
 //!
 //! Read `World` and `happen` here first. Then read `driver.rs` (the code around an elector),
-//! `work.rs` (what a leader does), `line.rs` (the waitlist), `kubelet.rs` (proofs of an end),
+//! `work.rs` (what a leader does), `waitlist.rs` (the waitlist), `kubelet.rs` (proofs of an end),
 //! `network.rs` (requests and watches on their way), and `trouble.rs` (what goes wrong).
 
+mod describe;
 mod driver;
 mod foreign;
 mod kubelet;
-mod line;
 mod network;
 mod node;
 mod trouble;
+mod waitlist;
 mod work;
 
 use std::cmp::Ordering;

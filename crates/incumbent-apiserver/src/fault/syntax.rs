@@ -1,4 +1,4 @@
-//! The one way to write a fault down: in Rust, in flags, over HTTP.
+//! The syntax of a fault: the same in Rust, in flags, and over HTTP.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{Effect, Scope, Silence, Span, Thaw};
 use crate::request::Verb;
 
-/// One thing that goes wrong on purpose, written as [`Fault::SYNTAX`] says.
+/// An injected fault, parsed from the syntax of [`Fault::SYNTAX`].
 ///
 /// ```
 /// use incumbent_apiserver::Fault;
@@ -22,51 +22,51 @@ use crate::request::Verb;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    whom: Box<Whom>,
+    filter: Box<RequestFilter>,
     pub(super) effect: Effect,
     pub(super) rate: Rate,
     pub(super) lasts: Option<Duration>,
 }
 
-/// A fault that cannot be understood, and why.
+/// Why a fault is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct FaultError(String);
 
 impl Fault {
-    /// How a fault is written, for people.
+    /// The syntax of a fault, as help text.
     pub const SYNTAX: &'static str = "\
 A fault is KEY=VALUE,KEY=VALUE,... with one of these:
-  latency=50ms..200ms  requests come in so much later, a time drawn evenly
-  error=CODE           401 403 409 410 429 500 503 504 instead of doing it
-  drop=request         not done, and no answer
-  drop=answer          done, and no answer
-  drop=everything      a partition: neither requests nor answers nor events
-  late=2s              done so much later, even if the caller has given up
-  freeze=continue      watches show nothing; at the end they go on
-  freeze=expire        watches show nothing; at the end they say 410
+  latency=50ms..200ms  delays requests by a random time in this range
+  error=CODE           refuses with 401 403 409 410 429 500 503 or 504
+  drop=request         does not apply the request, and does not answer
+  drop=answer          applies the request, and does not answer
+  drop=everything      a partition: no requests, answers or events pass
+  late=2s              applies the request later, even if the caller gave up
+  freeze=continue      watches send nothing, and continue afterwards
+  freeze=expire        watches send nothing, and end with 410 afterwards
 and with any of these:
   verb=VERB            get list watch create update patch delete
                        deletecollection read write; repeat it for several
   user=NAME            admin, system:serviceaccount:NAMESPACE:NAME, ...
-  client=TEXT          the User-Agent header begins so
+  client=TEXT          the beginning of the User-Agent header
   resource=PLURAL      leases, configmaps, ...
-  namespace=NAME       in the path
+  namespace=NAME       the namespace in the path
   name=NAME            in the path, or as fieldSelector=metadata.name=NAME
-  rate=10%             how many of these requests it hits; all without it
-  for=30s              ends by itself
+  rate=10%             the share of these requests that it hits; else all
+  for=30s              ends by itself after this time
   by=close             with drop: closes the connection instead of hanging
-  late=0s              with error, drop=answer: done, so much later
-  retry-after=2        with error: seconds, for 429 (1 without it) and 503";
+  late=0s              with error, drop=answer: applies the request later
+  retry-after=2        with error: seconds, for 429 (default 1) and 503";
 
     /// Reads the JSON form: an object with the same keys; several verbs are an array.
     ///
     /// # Errors
     ///
-    /// What cannot be understood.
+    /// The fault is invalid.
     pub(crate) fn from_json(json: &Value) -> Result<Self, FaultError> {
         let Value::Object(members) = json else {
-            return Err(FaultError(format!("a fault is an object or a text, not {json}")));
+            return Err(FaultError(format!("a fault is an object or a string, not {json}")));
         };
         let mut pairs = Vec::new();
         for (key, value) in members {
@@ -80,21 +80,21 @@ and with any of these:
         Self::from_pairs(pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())))
     }
 
-    pub(super) fn fits(&self, scope: &Scope) -> bool {
-        self.whom.fits(scope)
+    pub(super) fn matches(&self, scope: &Scope) -> bool {
+        self.filter.matches(scope)
     }
 
-    /// Whether an open watch is meant; which verb is named does not matter for a freeze.
-    pub(super) fn fits_watch(&self, scope: &Scope) -> bool {
+    /// Whether it applies to an open watch; a freeze does so whichever verb it names.
+    pub(super) fn matches_watch(&self, scope: &Scope) -> bool {
         match self.effect {
-            Effect::Freeze(_) => self.whom.fits_but_for_verb(scope),
-            _ => self.whom.fits(scope),
+            Effect::Freeze(_) => self.filter.matches_except_verb(scope),
+            _ => self.filter.matches(scope),
         }
     }
 
     /// Whether it closes the connection of this watch.
     pub(crate) fn cuts(&self, scope: &Scope) -> bool {
-        self.effect == Effect::LoseEverything(Silence::Close) && self.whom.fits(scope)
+        self.effect == Effect::LoseEverything(Silence::Close) && self.filter.matches(scope)
     }
 
     fn from_pairs<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Result<Self, FaultError> {
@@ -117,7 +117,7 @@ impl FromStr for Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Whom { verbs, user, client, resource, namespace, name } = &*self.whom;
+        let RequestFilter { verbs, user, client, resource, namespace, name } = &*self.filter;
         for verb in verbs {
             write!(f, "verb={},", verb.as_str())?;
         }
@@ -166,9 +166,9 @@ impl fmt::Display for Effect {
     }
 }
 
-/// Which requests are meant; what is left out fits everything.
+/// Which requests it applies to; a property that is not set matches every request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Whom {
+struct RequestFilter {
     verbs: Vec<Verb>,
     user: Option<String>,
     client: Option<String>,
@@ -177,12 +177,13 @@ struct Whom {
     name: Option<String>,
 }
 
-impl Whom {
-    fn fits(&self, scope: &Scope) -> bool {
-        (self.verbs.is_empty() || self.verbs.contains(&scope.verb)) && self.fits_but_for_verb(scope)
+impl RequestFilter {
+    fn matches(&self, scope: &Scope) -> bool {
+        (self.verbs.is_empty() || self.verbs.contains(&scope.verb))
+            && self.matches_except_verb(scope)
     }
 
-    fn fits_but_for_verb(&self, scope: &Scope) -> bool {
+    fn matches_except_verb(&self, scope: &Scope) -> bool {
         let same = |wanted: &Option<String>, own: &str| {
             wanted.as_deref().is_none_or(|wanted| wanted == own)
         };
@@ -196,7 +197,7 @@ impl Whom {
     }
 }
 
-/// How many of a million it hits.
+/// How many requests in a million it hits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rate(u32);
 
@@ -205,7 +206,7 @@ impl Rate {
     const ALWAYS: Self = Self(Self::MILLION);
 
     pub(super) fn draws(self, rng: &mut Rng) -> bool {
-        // Without a draw, so that adding a certain fault leaves the luck of others as it was.
+        // No draw, so that a fault that always hits does not change the draws of other faults.
         self == Self::ALWAYS || rng.u32(..Self::MILLION) < self.0
     }
 
@@ -244,10 +245,10 @@ impl fmt::Display for Span {
     }
 }
 
-/// A fault of which not all is read yet.
+/// A fault that is being parsed.
 #[derive(Default)]
 struct Draft {
-    whom: Whom,
+    filter: RequestFilter,
     effect: Option<(&'static str, Effect)>,
     late: Option<Span>,
     silence: Option<Silence>,
@@ -261,17 +262,17 @@ impl Draft {
         let wrong = |hint: &str| FaultError(format!("{key}={value} is not understood: {hint}"));
         let no_text = |text: &str| text.is_empty() || text.contains(',');
         match key {
-            "verb" => self.whom.verbs.extend(
+            "verb" => self.filter.verbs.extend(
                 verbs(value).ok_or_else(|| wrong("a verb as get, update, watch, read or write"))?,
             ),
             "user" | "client" | "resource" | "namespace" | "name" if no_text(value) => {
-                return Err(wrong("a text without commas"));
+                return Err(wrong("a string without commas"));
             }
-            "user" => once(&mut self.whom.user, key, value.to_owned())?,
-            "client" => once(&mut self.whom.client, key, value.to_owned())?,
-            "resource" => once(&mut self.whom.resource, key, value.to_owned())?,
-            "namespace" => once(&mut self.whom.namespace, key, value.to_owned())?,
-            "name" => once(&mut self.whom.name, key, value.to_owned())?,
+            "user" => once(&mut self.filter.user, key, value.to_owned())?,
+            "client" => once(&mut self.filter.client, key, value.to_owned())?,
+            "resource" => once(&mut self.filter.resource, key, value.to_owned())?,
+            "namespace" => once(&mut self.filter.namespace, key, value.to_owned())?,
+            "name" => once(&mut self.filter.name, key, value.to_owned())?,
             "latency" | "error" | "drop" | "freeze" => {
                 let (key, effect, hint) = effect(key, value);
                 let effect = effect.ok_or_else(|| wrong(hint))?;
@@ -300,14 +301,15 @@ impl Draft {
                 let lasts = duration(value).filter(|lasts| !lasts.is_zero());
                 once(&mut self.lasts, key, lasts.ok_or_else(|| wrong("30s, 500ms or 2m"))?)?;
             }
-            _ => return Err(FaultError(format!("{key:?} is no key of a fault"))),
+            _ => return Err(FaultError(format!("{key:?} is not a key of a fault"))),
         }
         Ok(())
     }
 
     fn finish(self) -> Result<Fault, FaultError> {
-        let Self { whom, effect, late, silence, retry_after, rate, lasts } = self;
-        let only = |key: &str, with: &str| FaultError(format!("{key} goes with {with} only"));
+        let Self { filter, effect, late, silence, retry_after, rate, lasts } = self;
+        let only =
+            |key: &str, with: &str| FaultError(format!("{key} can only be used with {with}"));
         let (key, effect) = match (effect, late) {
             (Some(effect), _) => effect,
             (None, Some(span)) => ("late", Effect::Late(span)),
@@ -323,7 +325,7 @@ impl Draft {
             return Err(only("retry-after", "error"));
         }
         if rate.is_some() && key == "freeze" {
-            return Err(FaultError("freeze takes no rate".to_owned()));
+            return Err(FaultError("freeze cannot have a rate".to_owned()));
         }
         let silence = silence.unwrap_or_default();
         let effect = match effect {
@@ -340,13 +342,13 @@ impl Draft {
             effect => effect,
         };
         if rate.is_some() && matches!(effect, Effect::LoseEverything(_)) {
-            return Err(FaultError("drop=everything takes no rate".to_owned()));
+            return Err(FaultError("drop=everything cannot have a rate".to_owned()));
         }
-        Ok(Fault { whom: Box::new(whom), effect, rate: rate.unwrap_or(Rate::ALWAYS), lasts })
+        Ok(Fault { filter: Box::new(filter), effect, rate: rate.unwrap_or(Rate::ALWAYS), lasts })
     }
 }
 
-/// The effect itself, without what other keys say of it; and what would have been understood.
+/// The effect of a key, before the modifiers are applied; and the values that are valid.
 fn effect(key: &str, value: &str) -> (&'static str, Option<Effect>, &'static str) {
     let silence = Silence::default();
     match key {
@@ -376,7 +378,7 @@ fn effect(key: &str, value: &str) -> (&'static str, Option<Effect>, &'static str
     }
 }
 
-/// What a server answers in trouble.
+/// The codes with which a server in trouble answers.
 const CODES: [u16; 8] = [401, 403, 409, 410, 429, 500, 503, 504];
 
 const SPANS: &str = "50ms, or 50ms..200ms with the shorter one first";
@@ -417,7 +419,7 @@ pub(crate) fn duration(text: &str) -> Option<Duration> {
     Duration::try_from(parsed).ok().filter(|duration| *duration <= LONGEST)
 }
 
-/// A value of JSON as it stands in the text form.
+/// A JSON value as the text form writes it.
 fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

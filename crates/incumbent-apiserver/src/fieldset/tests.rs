@@ -46,7 +46,7 @@ fn what_is_applied_is_meant_without_what_only_holds_it() {
     let applied = pod(json!([{"name": "c", "image": "i", "ports": ports}]));
     let port = |protocol| format!("k:{{\"containerPort\":80,\"protocol\":\"{protocol}\"}}");
     assert_eq!(
-        meant_by(POD.schema, &applied).without_parts(&[]).to_json(),
+        stated_by(POD.schema, &applied).without_parts(&[]).to_json(),
         json!({
             "f:metadata": {"f:labels": {"f:a": {}}},
             "f:spec": {"f:containers": {"k:{\"name\":\"c\"}": {
@@ -88,7 +88,7 @@ fn a_comparison_names_what_was_taken_and_what_went() {
 #[test]
 fn what_is_given_up_goes_unless_somebody_else_keeps_it() {
     let shape = &Shape::Object(POD.schema);
-    let set = |value: Value| meant_by(POD.schema, &fields(value));
+    let set = |value: Value| stated_by(POD.schema, &fields(value));
     let mut live = json!({
         "metadata": {"labels": {"a": "1", "b": "2"}, "finalizers": ["k/a", "k/b"]},
         "spec": {"containers": [{"name": "a", "image": "1"}, {"name": "b"}]}});

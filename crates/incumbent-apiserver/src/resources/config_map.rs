@@ -1,26 +1,25 @@
-//! ConfigMap: text under keys.
+//! ConfigMap: texts by key.
 
 use serde_json::{Value, json};
 
-use super::{METADATA, Resource, TEXTS, USUAL};
-use crate::schema::{Field, Fields, Shape};
-use crate::status::Cause;
-use crate::table::{Column, Shown};
+use super::{Resource, USUAL, types};
+use crate::cause::Cause;
+use crate::column::{Column, Shown};
+use crate::kind::Kind;
+use crate::schema::Fields;
 use crate::validate::{CHARACTERS, length_error};
 
 pub(crate) const CONFIG_MAP: Resource = Resource {
-    kind: "ConfigMap",
-    plural: "configmaps",
-    singular: "configmap",
-    short_names: &["cm"],
-    storage_hash: "qFsyl6wFWjQ=",
+    kind: Kind {
+        name: "ConfigMap",
+        plural: "configmaps",
+        singular: "configmap",
+        short_names: &["cm"],
+        storage_hash: "qFsyl6wFWjQ=",
+        ..Kind::CORE
+    },
     table: "configmaps",
-    schema: &[
-        METADATA,
-        Field::pointer(4, "immutable", Shape::Bool),
-        Field::plain(2, "data", TEXTS),
-        Field::plain(3, "binaryData", Shape::Map(&Shape::Bytes)),
-    ],
+    schema: types::core::CONFIG_MAP,
     columns: &[Column {
         shown: Shown::Text,
         name: "Data",
@@ -38,7 +37,7 @@ pub(crate) const CONFIG_MAP: Resource = Resource {
     ..USUAL
 };
 
-/// 1 MiB over all values, upstream's `MaxSecretSize`.
+/// Upstream's `MaxSecretSize`, for all values together.
 const DATA_LIMIT: usize = 1024 * 1024;
 
 fn validate(fields: &Fields, old: Option<&Fields>) -> Vec<Cause> {

@@ -1,37 +1,36 @@
-//! Deployment: stored, and nothing more. No controller here makes Pods of it.
+//! Deployment. This server only stores it; no controller creates Pods for it.
 
 use serde_json::{Value, json};
 
 use super::label_selector;
 use super::pod_template::{container_causes, default_spec, map};
-use super::types::apps::{DEPLOYMENT_SPEC, DEPLOYMENT_STATUS};
-use super::{METADATA, Part, Resource, STATUS, USUAL, begin, keep_other_part};
+use super::{Part, Resource, STATUS, USUAL, begin, keep_other_part, types};
+use crate::cause::Cause;
+use crate::column::{Column, Shown};
+use crate::kind::Kind;
 use crate::object::{at, map_mut, metadata_mut, text_at};
-use crate::schema::{Field, Fields, Shape};
-use crate::status::Cause;
-use crate::table::{Column, Shown};
+use crate::schema::Fields;
 use crate::validate::MetadataRules;
 
 pub(crate) const DEPLOYMENT: Resource = Resource {
-    group: "apps",
-    kind: "Deployment",
-    plural: "deployments",
-    singular: "deployment",
-    short_names: &["deploy"],
-    categories: &["all"],
-    storage_hash: "8aSe+NMegvE=",
+    kind: Kind {
+        group: "apps",
+        name: "Deployment",
+        plural: "deployments",
+        singular: "deployment",
+        short_names: &["deploy"],
+        categories: &["all"],
+        storage_hash: "8aSe+NMegvE=",
+        ..Kind::CORE
+    },
     subresources: &[STATUS],
     table: "deployments",
-    schema: &[
-        METADATA,
-        Field::always(2, "spec", Shape::Object(DEPLOYMENT_SPEC)),
-        Field::always(3, "status", Shape::Object(DEPLOYMENT_STATUS)),
-    ],
+    schema: types::apps::DEPLOYMENT,
     metadata_rules: MetadataRules::CoreChange,
     only_stored: "no Pods start",
     columns: COLUMNS,
     default,
-    prepare_create: |fields| begin(fields, DEPLOYMENT_STATUS),
+    prepare_create: |fields| begin(fields, types::apps::DEPLOYMENT_STATUS),
     prepare_update,
     validate,
     ..USUAL
@@ -115,7 +114,7 @@ fn default(fields: &mut Fields) {
     }
 }
 
-/// Upstream counts annotations in, because its controller copies them to the ReplicaSets.
+/// Changed annotations count as a new generation, because upstream's controller copies them to the ReplicaSets.
 fn prepare_update(fields: &mut Fields, old: &Fields, part: Part) {
     keep_other_part(fields, old, part);
     let of = |fields: &Fields, pointer| at(fields, pointer).cloned();

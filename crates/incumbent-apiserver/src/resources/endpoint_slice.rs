@@ -1,30 +1,29 @@
-//! EndpointSlice: where a Service's connections go. This server only stores it.
+//! EndpointSlice: the addresses behind a Service. This server only stores it.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
-use super::{METADATA, NAMES, Resource, TEXTS, USUAL};
+use super::{Resource, USUAL, types};
+use crate::cause::Cause;
+use crate::column::{Column, Shown, cell};
+use crate::kind::Kind;
 use crate::object::{at, metadata_mut, text_at};
-use crate::schema::{Field, Fields, ListMerge, Shape};
-use crate::status::Cause;
-use crate::table::{Column, Shown, cell};
+use crate::schema::Fields;
 use crate::validate::MetadataRules;
 
 pub(crate) const ENDPOINT_SLICE: Resource = Resource {
-    group: "discovery.k8s.io",
-    kind: "EndpointSlice",
-    plural: "endpointslices",
-    singular: "endpointslice",
-    storage_hash: "Nx3SIv6I0mE=",
+    kind: Kind {
+        group: "discovery.k8s.io",
+        name: "EndpointSlice",
+        plural: "endpointslices",
+        singular: "endpointslice",
+        storage_hash: "Nx3SIv6I0mE=",
+        ..Kind::CORE
+    },
     table: "endpointslices",
-    schema: &[
-        METADATA,
-        Field::always(4, "addressType", Shape::String),
-        Field::always(2, "endpoints", ENDPOINTS),
-        Field::always(3, "ports", PORTS),
-    ],
+    schema: types::discovery::ENDPOINT_SLICE,
     metadata_rules: MetadataRules::Plain,
     columns: &[
         Column {
@@ -61,33 +60,6 @@ pub(crate) const ENDPOINT_SLICE: Resource = Resource {
     ..USUAL
 };
 
-const ENDPOINTS: Shape = Shape::Whole(&Shape::List(&Shape::Object(ENDPOINT), ListMerge::Replace));
-const PORTS: Shape = Shape::Whole(&Shape::List(&Shape::Object(PORT), ListMerge::Replace));
-
-const ENDPOINT: &[Field] = &[
-    Field::always(1, "addresses", NAMES),
-    Field::always(2, "conditions", Shape::Object(CONDITIONS)),
-    Field::pointer(3, "hostname", Shape::String),
-    Field::any(4, "targetRef"),
-    Field::plain(5, "deprecatedTopology", TEXTS),
-    Field::pointer(6, "nodeName", Shape::String),
-    Field::pointer(7, "zone", Shape::String),
-    Field::any(8, "hints"),
-];
-
-const CONDITIONS: &[Field] = &[
-    Field::pointer(1, "ready", Shape::Bool),
-    Field::pointer(2, "serving", Shape::Bool),
-    Field::pointer(3, "terminating", Shape::Bool),
-];
-
-const PORT: &[Field] = &[
-    Field::pointer(1, "name", Shape::String),
-    Field::pointer(2, "protocol", Shape::String),
-    Field::pointer(3, "port", Shape::Int32),
-    Field::pointer(4, "appProtocol", Shape::String),
-];
-
 fn entries<'a>(fields: &'a Fields, list: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
     fields.get(list).and_then(Value::as_array).into_iter().flatten()
 }
@@ -96,7 +68,7 @@ fn addresses(endpoint: &Value) -> impl Iterator<Item = &Value> {
     endpoint["addresses"].as_array().into_iter().flatten()
 }
 
-/// As kubectl shows a list: the first three, and how many more.
+/// A list as kubectl shows it: the first three items, and the number of the rest.
 fn listed(items: impl Iterator<Item = String>) -> Value {
     let items: Vec<_> = items.collect();
     match items.len() {
@@ -118,7 +90,7 @@ fn prepare_create(fields: &mut Fields) {
     metadata_mut(fields).insert("generation".to_owned(), 1.into());
 }
 
-/// Upstream counts labels in: what proxies do depends on them.
+/// Changed labels count as a new generation, because proxies depend on them.
 fn prepare_update(fields: &mut Fields, old: &Fields, _part: super::Part) {
     let before = at(old, "/metadata/generation").and_then(Value::as_i64).unwrap_or(0);
     let parts = ["/addressType", "/endpoints", "/ports", "/metadata/labels"];

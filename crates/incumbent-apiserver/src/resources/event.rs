@@ -1,23 +1,27 @@
-//! Event: one table, shown under two groups with different names for the same fields.
+//! Event: one table, which two groups show under different field names.
 
 use serde_json::{Value, json};
 
-use super::{Conversion, METADATA, MissingOnUpdate, Resource, USUAL};
+use super::{Conversion, MissingOnUpdate, Resource, USUAL, types};
+use crate::cause::Cause;
+use crate::column::{Column, Shown, cell};
+use crate::kind::Kind;
 use crate::object::{at, text, text_at};
-use crate::schema::{Field, Fields, Shape, conform};
-use crate::status::Cause;
-use crate::table::{Column, Shown, cell};
+use crate::schema::{Fields, conform};
 use crate::validate::MetadataRules;
 
 /// The stored form.
 pub(crate) const CORE_EVENT: Resource = Resource {
-    kind: "Event",
-    plural: "events",
-    singular: "event",
-    short_names: &["ev"],
-    storage_hash: "r2yiGXH7wu8=",
+    kind: Kind {
+        name: "Event",
+        plural: "events",
+        singular: "event",
+        short_names: &["ev"],
+        storage_hash: "r2yiGXH7wu8=",
+        ..Kind::CORE
+    },
     table: "events",
-    schema: CORE_FIELDS,
+    schema: types::core::EVENT,
     metadata_rules: MetadataRules::Once,
     missing_on_update: MissingOnUpdate::Create,
     more_selectable: &[
@@ -68,8 +72,8 @@ pub(crate) const CORE_EVENT: Resource = Resource {
 
 /// The same events as `events.k8s.io` shows them.
 pub(crate) const EVENT: Resource = Resource {
-    group: "events.k8s.io",
-    schema: FIELDS,
+    kind: Kind { group: "events.k8s.io", ..CORE_EVENT.kind },
+    schema: types::events::EVENT,
     more_selectable: &[
         ("regarding.kind", "/involvedObject/kind"),
         ("regarding.namespace", "/involvedObject/namespace"),
@@ -82,70 +86,12 @@ pub(crate) const EVENT: Resource = Resource {
         ("reportingController", "/reportingComponent"),
         ("type", "/type"),
     ],
-    conversion: Some(Conversion { to_stored, from_stored }),
+    conversion: Some(Conversion { home: &CORE_EVENT, to_stored, from_stored }),
     validate,
     ..CORE_EVENT
 };
 
-const CORE_FIELDS: &[Field] = &[
-    METADATA,
-    Field::always(2, "involvedObject", Shape::Whole(&Shape::Object(REFERENCE))),
-    Field::string(3, "reason"),
-    Field::string(4, "message"),
-    Field::always(5, "source", Shape::Object(SOURCE)),
-    Field::always(6, "firstTimestamp", Shape::Time),
-    Field::always(7, "lastTimestamp", Shape::Time),
-    Field::plain(8, "count", Shape::Int32),
-    Field::string(9, "type"),
-    Field::always(10, "eventTime", Shape::MicroTime),
-    Field::pointer(11, "series", Shape::Object(CORE_SERIES)),
-    Field::string(12, "action"),
-    Field::pointer(13, "related", Shape::Whole(&Shape::Object(REFERENCE))),
-    Field::always(14, "reportingComponent", Shape::String),
-    Field::always(15, "reportingInstance", Shape::String),
-];
-
-const FIELDS: &[Field] = &[
-    METADATA,
-    Field::always(2, "eventTime", Shape::MicroTime),
-    Field::pointer(3, "series", Shape::Object(SERIES)),
-    Field::string(4, "reportingController"),
-    Field::string(5, "reportingInstance"),
-    Field::string(6, "action"),
-    Field::string(7, "reason"),
-    Field::always(8, "regarding", Shape::Whole(&Shape::Object(REFERENCE))),
-    Field::pointer(9, "related", Shape::Whole(&Shape::Object(REFERENCE))),
-    Field::string(10, "note"),
-    Field::string(11, "type"),
-    Field::always(12, "deprecatedSource", Shape::Object(SOURCE)),
-    Field::always(13, "deprecatedFirstTimestamp", Shape::Time),
-    Field::always(14, "deprecatedLastTimestamp", Shape::Time),
-    Field::plain(15, "deprecatedCount", Shape::Int32),
-];
-
-pub(super) const REFERENCE: &[Field] = &[
-    Field::string(1, "kind"),
-    Field::string(2, "namespace"),
-    Field::string(3, "name"),
-    Field::string(4, "uid"),
-    Field::string(5, "apiVersion"),
-    Field::string(6, "resourceVersion"),
-    Field::string(7, "fieldPath"),
-];
-
-const SOURCE: &[Field] = &[Field::string(1, "component"), Field::string(2, "host")];
-
-const CORE_SERIES: &[Field] = &[
-    Field::plain(1, "count", Shape::Int32),
-    Field::always(2, "lastObservedTime", Shape::MicroTime),
-];
-
-const SERIES: &[Field] = &[
-    Field::always(1, "count", Shape::Int32),
-    Field::always(2, "lastObservedTime", Shape::MicroTime),
-];
-
-/// The name in core/v1, and in `events.k8s.io`.
+/// Field names in core/v1, and in `events.k8s.io`.
 const RENAMED: &[(&str, &str)] = &[
     ("involvedObject", "regarding"),
     ("message", "note"),
@@ -175,18 +121,17 @@ fn from_stored(stored: &Fields) -> Fields {
     reshape(&EVENT, fields)
 }
 
-/// The two forms have the same types, so only what is written when empty differs.
+/// Conforms an object to the other form, which writes other fields when they are empty.
 fn reshape(resource: &Resource, mut fields: Fields) -> Fields {
     fields.remove("apiVersion");
     fields.remove("kind");
-    let mut fields =
-        conform(resource.kind, resource.schema, fields).map(|done| done.fields).unwrap_or_default();
-    fields.insert("apiVersion".to_owned(), resource.api_version().into());
-    fields.insert("kind".to_owned(), resource.kind.into());
+    let mut fields = conform(resource.schema, fields).map(|done| done.fields).unwrap_or_default();
+    fields.insert("apiVersion".to_owned(), resource.kind.api_version().into());
+    fields.insert("kind".to_owned(), resource.kind.name.into());
     fields
 }
 
-/// Events of core/v1 without an eventTime are the old kind, of which little is asked.
+/// Events of core/v1 without an `eventTime` are of the old style, which has few rules.
 fn validate_core(fields: &Fields, _old: Option<&Fields>) -> Vec<Cause> {
     let mut causes = Vec::new();
     let about = text_at(fields, "/involvedObject/namespace");

@@ -1,28 +1,25 @@
-//! Priority and fairness: FlowSchema and PriorityLevelConfiguration. Both are stored; no request waits because of them.
+//! Priority and fairness: FlowSchema and PriorityLevelConfiguration. This server only stores them; they delay no
+//! request.
 
 use serde_json::{Value, json};
 
 use super::pod_template::map;
-use super::types::flowcontrol::{
-    FLOW_SCHEMA_SPEC, FLOW_SCHEMA_STATUS, PRIORITY_LEVEL_CONFIGURATION_SPEC,
-    PRIORITY_LEVEL_CONFIGURATION_STATUS,
-};
-use super::{METADATA, Resource, STATUS, Scope, USUAL, begin, keep_other_part};
+use super::{Resource, STATUS, Scope, USUAL, begin, keep_other_part, types};
+use crate::column::{Column, Shown, cell};
+use crate::kind::Kind;
 use crate::object::{at, map_mut};
-use crate::schema::{Field, Fields, Shape};
-use crate::table::{Column, Shown, cell};
+use crate::schema::Fields;
 
 pub(crate) const FLOW_SCHEMA: Resource = Resource {
-    kind: "FlowSchema",
-    plural: "flowschemas",
-    singular: "flowschema",
-    storage_hash: "GJVAJZSZBIw=",
+    kind: Kind {
+        name: "FlowSchema",
+        plural: "flowschemas",
+        singular: "flowschema",
+        storage_hash: "GJVAJZSZBIw=",
+        ..USUAL_FLOW_CONTROL.kind
+    },
     table: "flowschemas",
-    schema: &[
-        METADATA,
-        Field::always(2, "spec", Shape::Object(FLOW_SCHEMA_SPEC)),
-        Field::always(3, "status", Shape::Object(FLOW_SCHEMA_STATUS)),
-    ],
+    schema: types::flowcontrol::FLOW_SCHEMA,
     columns: &[
         Column {
             shown: Shown::Text,
@@ -53,7 +50,7 @@ pub(crate) const FLOW_SCHEMA: Resource = Resource {
             shown: Shown::Last,
             name: "MissingPL",
             description: "references a broken or non-existent PriorityLevelConfiguration",
-            // Nothing here looks for it.
+            // This server does not look for it.
             cell: |_, _| "?".into(),
         },
     ],
@@ -63,21 +60,20 @@ pub(crate) const FLOW_SCHEMA: Resource = Resource {
             *precedence = json!(1000);
         }
     },
-    prepare_create: |fields| begin(fields, FLOW_SCHEMA_STATUS),
+    prepare_create: |fields| begin(fields, types::flowcontrol::FLOW_SCHEMA_STATUS),
     ..USUAL_FLOW_CONTROL
 };
 
 pub(crate) const PRIORITY_LEVEL: Resource = Resource {
-    kind: "PriorityLevelConfiguration",
-    plural: "prioritylevelconfigurations",
-    singular: "prioritylevelconfiguration",
-    storage_hash: "Kir5PVfvNeI=",
+    kind: Kind {
+        name: "PriorityLevelConfiguration",
+        plural: "prioritylevelconfigurations",
+        singular: "prioritylevelconfiguration",
+        storage_hash: "Kir5PVfvNeI=",
+        ..USUAL_FLOW_CONTROL.kind
+    },
     table: "prioritylevelconfigurations",
-    schema: &[
-        METADATA,
-        Field::always(2, "spec", Shape::Object(PRIORITY_LEVEL_CONFIGURATION_SPEC)),
-        Field::always(3, "status", Shape::Object(PRIORITY_LEVEL_CONFIGURATION_STATUS)),
-    ],
+    schema: types::flowcontrol::PRIORITY_LEVEL_CONFIGURATION,
     columns: &[
         Column {
             shown: Shown::Text,
@@ -146,15 +142,15 @@ pub(crate) const PRIORITY_LEVEL: Resource = Resource {
         },
     ],
     default: default_level,
-    prepare_create: |fields| begin(fields, PRIORITY_LEVEL_CONFIGURATION_STATUS),
+    prepare_create: |fields| begin(fields, types::flowcontrol::PRIORITY_LEVEL_CONFIGURATION_STATUS),
     ..USUAL_FLOW_CONTROL
 };
 
 const USUAL_FLOW_CONTROL: Resource = Resource {
-    group: "flowcontrol.apiserver.k8s.io",
+    kind: Kind { group: "flowcontrol.apiserver.k8s.io", ..Kind::CORE },
     scope: Scope::Cluster,
     subresources: &[STATUS],
-    only_stored: "no request waits because of it",
+    only_stored: "it delays no request",
     prepare_update: keep_other_part,
     ..USUAL
 };

@@ -1,10 +1,10 @@
-//! The selector of labels inside of an object, as upstream shows it and as it matches.
+//! A label selector inside an object: how upstream shows it, and what it matches.
 
 use serde_json::Value;
 
 use crate::schema::Fields;
 
-/// `app=x,tier in (a,b)`; empty where it selects everything.
+/// `app=x,tier in (a,b)`; empty if it selects everything.
 pub(super) fn shown(selector: Option<&Value>) -> String {
     let mut parts: Vec<(&str, String)> = Vec::new();
     for (key, value) in labels(selector) {
@@ -24,7 +24,7 @@ pub(super) fn shown(selector: Option<&Value>) -> String {
     parts.into_iter().map(|(_, shown)| shown).collect::<Vec<_>>().join(",")
 }
 
-/// Whether these labels are selected.
+/// Whether the selector matches these labels.
 pub(super) fn matches(selector: Option<&Value>, found: Option<&Fields>) -> bool {
     let label = |key: &str| found.and_then(|found| found.get(key)).and_then(Value::as_str);
     labels(selector).all(|(key, value)| label(key) == value.as_str())

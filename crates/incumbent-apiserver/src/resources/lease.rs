@@ -1,22 +1,26 @@
-//! Lease: who holds what, until when. This server only stores it.
+//! Lease: a lock with a holder and a renew time. This server only stores it.
 
 use serde_json::{Value, json};
 
-use super::{METADATA, MissingOnUpdate, Resource, USUAL, UnversionedUpdate};
+use super::{MissingOnUpdate, Resource, USUAL, UnversionedUpdate, types};
+use crate::cause::Cause;
+use crate::column::{Column, Shown, age_since, cell};
+use crate::kind::Kind;
 use crate::object::{at, text_at};
-use crate::schema::{Field, Fields, Shape};
-use crate::status::Cause;
-use crate::table::{Column, Shown, age_since, cell};
+use crate::schema::Fields;
 use crate::validate::{MetadataRules, qualified_name_errors};
 
 pub(crate) const LEASE: Resource = Resource {
-    group: "coordination.k8s.io",
-    kind: "Lease",
-    plural: "leases",
-    singular: "lease",
-    storage_hash: "gqkMMb/YqFM=",
+    kind: Kind {
+        group: "coordination.k8s.io",
+        name: "Lease",
+        plural: "leases",
+        singular: "lease",
+        storage_hash: "gqkMMb/YqFM=",
+        ..Kind::CORE
+    },
     table: "leases",
-    schema: &[METADATA, Field::always(2, "spec", Shape::Object(SPEC))],
+    schema: types::coordination::LEASE,
     metadata_rules: MetadataRules::Plain,
     missing_on_update: MissingOnUpdate::Create,
     unversioned_update: UnversionedUpdate::Refuse,
@@ -29,7 +33,7 @@ pub(crate) const LEASE: Resource = Resource {
                           equal to the elected LeaseCandidate.metadata.name field.",
             cell: |fields, _| cell(fields, "/spec/holderIdentity"),
         },
-        // Upstream shows only the holder; whoever watches an election wants to see these too.
+        // Upstream shows only the holder. These help users who watch an election.
         Column {
             shown: Shown::Text,
             name: "Renewed",
@@ -49,20 +53,10 @@ pub(crate) const LEASE: Resource = Resource {
     ..USUAL
 };
 
-/// As kubectl says it of what it does not know.
+/// An unknown value as kubectl shows it.
 fn known(cell: Option<Value>) -> Value {
     cell.unwrap_or_else(|| "<none>".into())
 }
-
-const SPEC: &[Field] = &[
-    Field::pointer(1, "holderIdentity", Shape::String),
-    Field::pointer(2, "leaseDurationSeconds", Shape::Int32),
-    Field::pointer(3, "acquireTime", Shape::MicroTime),
-    Field::pointer(4, "renewTime", Shape::MicroTime),
-    Field::pointer(5, "leaseTransitions", Shape::Int32),
-    Field::pointer(6, "strategy", Shape::String),
-    Field::pointer(7, "preferredHolder", Shape::String),
-];
 
 fn validate(fields: &Fields, _old: Option<&Fields>) -> Vec<Cause> {
     let mut causes = Vec::new();
@@ -86,9 +80,9 @@ fn validate(fields: &Fields, _old: Option<&Fields>) -> Vec<Cause> {
     causes
 }
 
-/// One of Kubernetes' own, or `DOMAIN/NAME`.
+/// A strategy is one of Kubernetes' own, or `DOMAIN/NAME`.
 fn strategy_causes(strategy: &str) -> Vec<Cause> {
-    // Upstream names the field twice.
+    // Upstream repeats the name of the field.
     const FIELD: &str = "spec.strategy.strategy";
     if !strategy.contains('/') {
         let known = ["OldestEmulationVersion"];

@@ -1,27 +1,28 @@
-//! Namespace: deleting one deletes what is in it, at once.
+//! Namespace. Its deletion deletes the objects in it at once.
 
 use serde_json::{Value, json};
 
-use super::{Deletion, METADATA, NAMES, Part, Resource, STATUS, Scope, USUAL};
+use super::{Deletion, Part, Resource, STATUS, Scope, USUAL, types};
+use crate::column::{Column, Shown, cell};
+use crate::kind::Kind;
 use crate::object::{map_mut, metadata_mut, text};
-use crate::schema::{Field, Fields, Shape};
-use crate::table::{Column, Shown, cell};
+use crate::request::NAMESPACES;
+use crate::schema::Fields;
 use crate::validate::{MetadataRules, NameRule};
 
 pub(crate) const NAMESPACE: Resource = Resource {
-    kind: "Namespace",
-    plural: "namespaces",
-    singular: "namespace",
-    short_names: &["ns"],
-    storage_hash: "Q3oi5N2YM8M=",
+    kind: Kind {
+        name: "Namespace",
+        plural: NAMESPACES,
+        singular: "namespace",
+        short_names: &["ns"],
+        storage_hash: "Q3oi5N2YM8M=",
+        ..Kind::CORE
+    },
     scope: Scope::Cluster,
     subresources: &[STATUS],
     table: "namespaces",
-    schema: &[
-        METADATA,
-        Field::always(2, "spec", Shape::Object(&[Field::plain(1, "finalizers", NAMES)])),
-        Field::always(3, "status", Shape::Object(STATUS_FIELDS)),
-    ],
+    schema: types::core::NAMESPACE,
     name_rule: NameRule::Label,
     metadata_rules: MetadataRules::CoreLast,
     deletion: Deletion::Namespace,
@@ -38,14 +39,12 @@ pub(crate) const NAMESPACE: Resource = Resource {
     ..USUAL
 };
 
-/// Those that upstream refuses to delete.
+/// The namespaces that upstream refuses to delete.
 pub(crate) const PERMANENT: &[&str] = &["default", "kube-public", "kube-system"];
-
-const STATUS_FIELDS: &[Field] = &[Field::string(1, "phase"), Field::any(2, "conditions")];
 
 fn default(fields: &mut Fields) {
     let name = text(fields, "name").to_owned();
-    // A generated name is not known yet; the label follows on the create itself.
+    // A generated name is not known yet; `prepare_create` sets the label.
     if !name.is_empty() {
         let labels = map_mut(metadata_mut(fields), "labels");
         labels.insert("kubernetes.io/metadata.name".to_owned(), name.into());

@@ -1,22 +1,25 @@
-//! Pod: nothing runs here, but its status is proof of life or death to those who ask.
+//! Pod. This server runs none, but elections take its status as proof that a process has ended.
 
 use serde_json::{Value, json};
 
 use super::pod_template::{container_causes, default_spec};
-use super::types::core::{POD_SPEC, POD_STATUS};
-use super::{Deletion, METADATA, Part, Resource, STATUS, Subresource, USUAL, keep_other_part};
+use super::{Deletion, Part, Resource, STATUS, Subresource, USUAL, keep_other_part, types};
+use crate::cause::Cause;
+use crate::column::{Column, Shown, cell};
+use crate::kind::Kind;
 use crate::object::{at, map_mut, metadata_mut};
-use crate::schema::{Field, Fields, Shape};
-use crate::status::Cause;
-use crate::table::{Column, Shown, cell};
+use crate::schema::Fields;
 
 pub(crate) const POD: Resource = Resource {
-    kind: "Pod",
-    plural: "pods",
-    singular: "pod",
-    short_names: &["po"],
-    categories: &["all"],
-    storage_hash: "xPOwRZ+Yhw8=",
+    kind: Kind {
+        name: "Pod",
+        plural: "pods",
+        singular: "pod",
+        short_names: &["po"],
+        categories: &["all"],
+        storage_hash: "xPOwRZ+Yhw8=",
+        ..Kind::CORE
+    },
     subresources: &[
         Subresource {
             name: "eviction",
@@ -26,11 +29,7 @@ pub(crate) const POD: Resource = Resource {
         STATUS,
     ],
     table: "pods",
-    schema: &[
-        METADATA,
-        Field::always(2, "spec", Shape::Object(POD_SPEC)),
-        Field::always(3, "status", Shape::Object(POD_STATUS)),
-    ],
+    schema: types::core::POD,
     deletion: Deletion::Graceful,
     more_selectable: &[
         ("spec.nodeName", "/spec/nodeName"),
@@ -84,7 +83,7 @@ fn statuses(fields: &Fields) -> impl Iterator<Item = &Value> {
     at(fields, "/status/containerStatuses").and_then(Value::as_array).into_iter().flatten()
 }
 
-/// What upstream's defaulting and its built-in admission plug-ins fill in.
+/// Sets the defaults of upstream, and of its built-in admission plug-ins.
 fn default(fields: &mut Fields) {
     let spec = map_mut(fields, "spec");
     for (name, value) in [
@@ -138,7 +137,7 @@ fn quality_of_service(fields: &Fields) -> &'static str {
 fn prepare_update(fields: &mut Fields, old: &Fields, part: Part) {
     keep_other_part(fields, old, part);
     if part == Part::Status {
-        // The class follows from the spec, and a kubelet does not give Pods away.
+        // The class follows from the spec, and a status update must not change the owners.
         let quality = quality_of_service(fields);
         map_mut(fields, "status").insert("qosClass".to_owned(), quality.into());
         let owners = at(old, "/metadata/ownerReferences").cloned();
@@ -161,7 +160,7 @@ fn validate(fields: &Fields, old: Option<&Fields>) -> Vec<Cause> {
     causes
 }
 
-/// The spec without what may be changed.
+/// The spec without the fields that an update may change.
 fn fixed_spec(fields: &Fields) -> Option<Value> {
     let mut spec = fields.get("spec").cloned();
     let map = spec.as_mut().and_then(Value::as_object_mut)?;

@@ -1,12 +1,12 @@
-//! What a Pod and the template of one have in common.
+//! What Pods and Pod templates have in common.
 
 use serde_json::{Value, json};
 
+use crate::cause::Cause;
 use crate::schema::Fields;
-use crate::status::Cause;
 use crate::validate::{NameRule, name_errors};
 
-/// What upstream's defaulting fills into a spec.
+/// Sets upstream's defaults in a spec.
 pub(super) fn default_spec(spec: &mut Fields) {
     for (name, value) in [
         ("restartPolicy", json!("Always")),
@@ -69,7 +69,7 @@ fn default_probe(probe: &mut Fields) {
     }
 }
 
-/// Of a probe, or of a hook.
+/// Sets the defaults of a probe or a hook.
 fn default_http_get(handler: Option<&mut Value>) {
     if let Some(get) = map(handler.and_then(|handler| handler.get_mut("httpGet"))) {
         get.entry("path").or_insert_with(|| json!("/"));
@@ -86,7 +86,7 @@ fn default_field_ref(source: Option<&mut Value>) {
 fn default_volume(volume: &mut Fields) {
     /// 0644
     const MODE: i32 = 420;
-    // Without any source it is an empty directory.
+    // A volume without a source is an empty directory.
     if volume.keys().all(|name| name == "name") {
         volume.insert("emptyDir".to_owned(), json!({}));
     }
@@ -116,12 +116,12 @@ pub(super) fn map(value: Option<&mut Value>) -> Option<&mut Fields> {
     value.and_then(Value::as_object_mut)
 }
 
-/// The objects in a list.
+/// The objects of a list.
 pub(super) fn maps(list: Option<&mut Value>) -> impl Iterator<Item = &mut Fields> {
     list.and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut)
 }
 
-/// What is wrong with the containers; `place` is that of the spec.
+/// Why containers are invalid; `place` is the path of the spec.
 pub(super) fn container_causes(spec: Option<&Value>, place: &str) -> Vec<Cause> {
     let mut causes = Vec::new();
     let containers = |list| spec.and_then(|spec| spec.get(list)).and_then(Value::as_array);

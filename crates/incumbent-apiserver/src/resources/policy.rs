@@ -1,33 +1,31 @@
-//! What limits others: PodDisruptionBudget and NetworkPolicy. Both are stored, and limit nothing here.
+//! PodDisruptionBudget and NetworkPolicy. This server only stores them; they limit nothing.
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::label_selector;
 use super::pod_template::maps;
-use super::types::networking::NETWORK_POLICY_SPEC;
-use super::types::policy::{POD_DISRUPTION_BUDGET_SPEC, POD_DISRUPTION_BUDGET_STATUS};
-use super::{METADATA, Resource, STATUS, USUAL, begin, begin_without_status, keep_other_part};
+use super::{Resource, STATUS, USUAL, begin, begin_without_status, keep_other_part, types};
+use crate::cause::Cause;
+use crate::column::{Column, Shown};
+use crate::kind::Kind;
 use crate::object::{at, map_mut};
-use crate::schema::{Field, Fields, Shape};
-use crate::status::Cause;
-use crate::table::{Column, Shown};
+use crate::schema::Fields;
 use crate::validate::MetadataRules;
 
 pub(crate) const POD_DISRUPTION_BUDGET: Resource = Resource {
-    group: "policy",
-    kind: "PodDisruptionBudget",
-    plural: "poddisruptionbudgets",
-    singular: "poddisruptionbudget",
-    short_names: &["pdb"],
-    storage_hash: "EVWiDmWqyJw=",
+    kind: Kind {
+        group: "policy",
+        name: "PodDisruptionBudget",
+        plural: "poddisruptionbudgets",
+        singular: "poddisruptionbudget",
+        short_names: &["pdb"],
+        storage_hash: "EVWiDmWqyJw=",
+        ..Kind::CORE
+    },
     subresources: &[STATUS],
     table: "poddisruptionbudgets",
-    schema: &[
-        METADATA,
-        Field::always(2, "spec", Shape::Object(POD_DISRUPTION_BUDGET_SPEC)),
-        Field::always(3, "status", Shape::Object(POD_DISRUPTION_BUDGET_STATUS)),
-    ],
+    schema: types::policy::POD_DISRUPTION_BUDGET,
     only_stored: "it refuses no eviction",
     columns: &[
         Column {
@@ -49,21 +47,24 @@ pub(crate) const POD_DISRUPTION_BUDGET: Resource = Resource {
             cell: |fields, _| at(fields, "/status/disruptionsAllowed").cloned().unwrap_or_default(),
         },
     ],
-    prepare_create: |fields| begin(fields, POD_DISRUPTION_BUDGET_STATUS),
+    prepare_create: |fields| begin(fields, types::policy::POD_DISRUPTION_BUDGET_STATUS),
     prepare_update: keep_other_part,
     validate: validate_budget,
     ..USUAL
 };
 
 pub(crate) const NETWORK_POLICY: Resource = Resource {
-    group: "networking.k8s.io",
-    kind: "NetworkPolicy",
-    plural: "networkpolicies",
-    singular: "networkpolicy",
-    short_names: &["netpol"],
-    storage_hash: "YpfwF18m1G8=",
+    kind: Kind {
+        group: "networking.k8s.io",
+        name: "NetworkPolicy",
+        plural: "networkpolicies",
+        singular: "networkpolicy",
+        short_names: &["netpol"],
+        storage_hash: "YpfwF18m1G8=",
+        ..Kind::CORE
+    },
     table: "networkpolicies",
-    schema: &[METADATA, Field::always(2, "spec", Shape::Object(NETWORK_POLICY_SPEC))],
+    schema: types::networking::NETWORK_POLICY,
     metadata_rules: MetadataRules::CoreChange,
     only_stored: "it filters no traffic",
     columns: &[Column {
@@ -86,7 +87,7 @@ pub(crate) const NETWORK_POLICY: Resource = Resource {
     ..USUAL
 };
 
-/// As text, as upstream shows a number or a share.
+/// A number or a percentage, as upstream's table shows it.
 fn limit(fields: &Fields, name: &str) -> Value {
     match at(fields, &format!("/spec/{name}")) {
         None => "N/A".into(),
@@ -95,7 +96,7 @@ fn limit(fields: &Fields, name: &str) -> Value {
     }
 }
 
-/// The spec under the names of upstream's internal type, which a refusal shows.
+/// The spec with the field names of upstream's internal type, which refusals show.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct InternalSpec<'a> {

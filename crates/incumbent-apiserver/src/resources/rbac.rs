@@ -2,59 +2,74 @@
 
 use serde_json::{Value, json};
 
-use super::{METADATA, MissingOnUpdate, NAMES, Resource, Scope, USUAL};
+use super::{MissingOnUpdate, Resource, Scope, USUAL, types};
+use crate::cause::Cause;
+use crate::column::{Column, Shown};
+use crate::kind::Kind;
 use crate::object::{map_mut, text_at};
-use crate::schema::{Field, Fields, ListMerge, Shape};
-use crate::status::Cause;
-use crate::table::{Column, Shown};
+use crate::schema::Fields;
 use crate::validate::{MetadataRules, NameRule};
 
 pub(crate) const GROUP: &str = "rbac.authorization.k8s.io";
 
 pub(crate) const ROLE: Resource = Resource {
-    kind: "Role",
-    plural: "roles",
-    singular: "role",
-    storage_hash: "7FuwZcIIItM=",
+    kind: Kind {
+        name: "Role",
+        plural: "roles",
+        singular: "role",
+        storage_hash: "7FuwZcIIItM=",
+        ..USUAL_RBAC.kind
+    },
     table: "roles",
-    schema: &[METADATA, RULES],
+    schema: types::rbac::ROLE,
     validate: validate_role,
     ..USUAL_RBAC
 };
 
 pub(crate) const CLUSTER_ROLE: Resource = Resource {
-    kind: "ClusterRole",
-    plural: "clusterroles",
-    singular: "clusterrole",
-    storage_hash: "bYE5ZWDrJ44=",
+    kind: Kind {
+        name: "ClusterRole",
+        plural: "clusterroles",
+        singular: "clusterrole",
+        storage_hash: "bYE5ZWDrJ44=",
+        ..USUAL_RBAC.kind
+    },
     scope: Scope::Cluster,
     table: "clusterroles",
-    schema: &[METADATA, RULES, Field::any(3, "aggregationRule")],
+    schema: types::rbac::CLUSTER_ROLE,
     validate: validate_role,
     ..USUAL_RBAC
 };
 
 pub(crate) const ROLE_BINDING: Resource = Resource {
-    kind: "RoleBinding",
-    plural: "rolebindings",
-    singular: "rolebinding",
-    storage_hash: "eGsCzGH6b1g=",
+    kind: Kind {
+        name: "RoleBinding",
+        plural: "rolebindings",
+        singular: "rolebinding",
+        storage_hash: "eGsCzGH6b1g=",
+        ..USUAL_BINDING.kind
+    },
+    schema: types::rbac::ROLE_BINDING,
     table: "rolebindings",
     ..USUAL_BINDING
 };
 
 pub(crate) const CLUSTER_ROLE_BINDING: Resource = Resource {
-    kind: "ClusterRoleBinding",
-    plural: "clusterrolebindings",
-    singular: "clusterrolebinding",
-    storage_hash: "48tpQ8gZHFc=",
+    kind: Kind {
+        name: "ClusterRoleBinding",
+        plural: "clusterrolebindings",
+        singular: "clusterrolebinding",
+        storage_hash: "48tpQ8gZHFc=",
+        ..USUAL_BINDING.kind
+    },
+    schema: types::rbac::CLUSTER_ROLE_BINDING,
     scope: Scope::Cluster,
     table: "clusterrolebindings",
     ..USUAL_BINDING
 };
 
 const USUAL_RBAC: Resource = Resource {
-    group: GROUP,
+    kind: Kind { group: GROUP, ..Kind::CORE },
     name_rule: NameRule::PathSegment,
     metadata_rules: MetadataRules::CoreLast,
     missing_on_update: MissingOnUpdate::Create,
@@ -62,11 +77,6 @@ const USUAL_RBAC: Resource = Resource {
 };
 
 const USUAL_BINDING: Resource = Resource {
-    schema: &[
-        METADATA,
-        Field::plain(2, "subjects", Shape::List(&Shape::Object(SUBJECT), ListMerge::Replace)),
-        Field::always(3, "roleRef", Shape::Whole(&Shape::Object(ROLE_REF))),
-    ],
     columns: &[Column {
         shown: Shown::Text,
         name: "Role",
@@ -80,30 +90,6 @@ const USUAL_BINDING: Resource = Resource {
     validate: validate_binding,
     ..USUAL_RBAC
 };
-
-const RULES: Field =
-    Field::always(2, "rules", Shape::List(&Shape::Object(RULE), ListMerge::Replace));
-
-const RULE: &[Field] = &[
-    Field::always(1, "verbs", NAMES),
-    Field::plain(2, "apiGroups", NAMES),
-    Field::plain(3, "resources", NAMES),
-    Field::plain(4, "resourceNames", NAMES),
-    Field::plain(5, "nonResourceURLs", NAMES),
-];
-
-const SUBJECT: &[Field] = &[
-    Field::always(1, "kind", Shape::String),
-    Field::string(2, "apiGroup"),
-    Field::always(3, "name", Shape::String),
-    Field::string(4, "namespace"),
-];
-
-const ROLE_REF: &[Field] = &[
-    Field::always(1, "apiGroup", Shape::String),
-    Field::always(2, "kind", Shape::String),
-    Field::always(3, "name", Shape::String),
-];
 
 fn default_binding(fields: &mut Fields) {
     let role_ref = map_mut(fields, "roleRef");
@@ -130,7 +116,7 @@ fn validate_role(fields: &Fields, _old: Option<&Fields>) -> Vec<Cause> {
             is_empty(name).then(|| Cause::required(format!("rules[{index}].{name}"), why))
         };
         causes.extend(require("verbs", "verbs must contain at least one value"));
-        let is_namespaced = text_at(fields, "/kind") == ROLE.kind;
+        let is_namespaced = text_at(fields, "/kind") == ROLE.kind.name;
         if is_namespaced && !is_empty("nonResourceURLs") {
             let why = "namespaced rules cannot apply to non-resource URLs";
             let field = format!("rules[{index}].nonResourceURLs");
@@ -146,7 +132,7 @@ fn validate_role(fields: &Fields, _old: Option<&Fields>) -> Vec<Cause> {
 
 fn validate_binding(fields: &Fields, old: Option<&Fields>) -> Vec<Cause> {
     let mut causes = Vec::new();
-    let is_cluster = text_at(fields, "/kind") == CLUSTER_ROLE_BINDING.kind;
+    let is_cluster = text_at(fields, "/kind") == CLUSTER_ROLE_BINDING.kind.name;
     let known: &[&str] = if is_cluster { &["ClusterRole"] } else { &["ClusterRole", "Role"] };
     let group = text_at(fields, "/roleRef/apiGroup");
     if group != GROUP {

@@ -1,38 +1,37 @@
-//! Service: stored, and nothing more. It gets no address, and nothing listens.
+//! Service. This server only stores it; it gets no address.
 
 use serde_json::{Value, json};
 
 use super::label_selector;
 use super::pod_template::maps;
-use super::types::core::{SERVICE_SPEC, SERVICE_STATUS};
-use super::{Deletion, METADATA, Part, Resource, STATUS, USUAL};
+use super::{Deletion, Part, Resource, STATUS, USUAL, types};
+use crate::cause::Cause;
+use crate::column::{Column, Shown, cell};
+use crate::kind::Kind;
 use crate::object::{at, map_mut, text_at};
-use crate::schema::{Field, Fields, Shape};
-use crate::status::Cause;
-use crate::table::{Column, Shown, cell};
+use crate::schema::{Fields, Shape};
 use crate::validate::NameRule;
 
 pub(crate) const SERVICE: Resource = Resource {
-    kind: "Service",
-    plural: "services",
-    singular: "service",
-    short_names: &["svc"],
-    categories: &["all"],
-    storage_hash: "0/CO1lhkEBI=",
+    kind: Kind {
+        name: "Service",
+        plural: "services",
+        singular: "service",
+        short_names: &["svc"],
+        categories: &["all"],
+        storage_hash: "0/CO1lhkEBI=",
+        ..Kind::CORE
+    },
     subresources: &[STATUS],
     table: "services",
-    schema: &[
-        METADATA,
-        Field::always(2, "spec", Shape::Object(SERVICE_SPEC)),
-        Field::always(3, "status", Shape::Object(SERVICE_STATUS)),
-    ],
+    schema: types::core::SERVICE,
     name_rule: NameRule::Label,
     deletion: Deletion::AtOnceShown,
     only_stored: "it gets no address, and nothing listens",
     columns: COLUMNS,
     default,
     prepare_create: |fields| {
-        let status = Shape::Object(SERVICE_STATUS).zero();
+        let status = Shape::Object(types::core::SERVICE_STATUS).zero();
         fields.insert("status".to_owned(), status);
     },
     prepare_update,
@@ -176,7 +175,7 @@ fn default(fields: &mut Fields) {
 fn prepare_update(fields: &mut Fields, old: &Fields, part: Part) {
     let kept = if part == Part::Main { "status" } else { "spec" };
     fields.insert(kept.to_owned(), old.get(kept).cloned().unwrap_or_else(|| json!({})));
-    // A client that replaces a Service without its address means to keep the address.
+    // A replace without an address keeps the old one.
     for name in ["clusterIP", "clusterIPs"] {
         let before = at(old, &format!("/spec/{name}")).cloned();
         let spec = map_mut(fields, "spec");

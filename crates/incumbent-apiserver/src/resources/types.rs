@@ -1,9 +1,19 @@
-//! The fields of Kubernetes' Go types, of which interop/kube-apiserver/schemas makes these files.
+//! The fields of Kubernetes' Go types. `interop/kube-apiserver/schemas` writes these files.
 
 #[rustfmt::skip]
 pub(crate) mod apps;
 #[rustfmt::skip]
+pub(crate) mod authentication;
+#[rustfmt::skip]
+pub(crate) mod authorization;
+#[rustfmt::skip]
+pub(crate) mod coordination;
+#[rustfmt::skip]
 pub(crate) mod core;
+#[rustfmt::skip]
+pub(crate) mod discovery;
+#[rustfmt::skip]
+pub(crate) mod events;
 #[rustfmt::skip]
 pub(crate) mod flowcontrol;
 #[rustfmt::skip]
@@ -12,3 +22,5 @@ pub(crate) mod meta;
 pub(crate) mod networking;
 #[rustfmt::skip]
 pub(crate) mod policy;
+#[rustfmt::skip]
+pub(crate) mod rbac;

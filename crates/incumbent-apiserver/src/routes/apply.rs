@@ -1,91 +1,142 @@
-//! Server-side apply: a client says which fields it means, and owns them from then on.
+//! Server-side apply: a client states fields, and owns them from then on.
+
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::body::{APPLY_PATCH, Body, check_kind};
-use super::options::{dry_run, writer};
+use super::options::{DryRun, dry_run, writer};
 use super::read::existing;
-use super::write::{add, check_name, check_namespace, replace, stored, wrong_uid};
-use super::{Call, Spot, World, authorize_as, last_applied};
+use super::write::{add, check_name, check_namespace, replace, wrong_uid};
+use super::{Call, Location, World, authorize_as, last_applied};
 use crate::answer::Answer;
-use crate::fieldset::{FieldSet, compare, meant_by, merge, prune};
-use crate::managed::{Applied, Operation, before_and_after, encode, managers};
-use crate::object::{at, metadata_mut, text, text_at};
+use crate::cause::Cause;
+use crate::fieldset::{FieldSet, compare, merge, prune, stated_by};
+use crate::managed::{Applied, Operation, Writer, before_and_after, encode, managers};
+use crate::object::{Object, at, metadata_mut, text, text_at};
 use crate::request::Verb;
-use crate::resources::{Part, Resource, find_kind};
-use crate::schema::{Fields, Shape, Words, found};
-use crate::status::{Cause, Status};
+use crate::resources::registry::find_kind;
+use crate::resources::{Part, Resource};
+use crate::schema::{ErrorStyle, Fields, Shape, found};
+use crate::status::Status;
 use crate::typed::misfits;
 
-/// Whether a patch is one of these.
-pub(super) fn is_meant(call: &Call) -> bool {
+/// Whether a patch is an apply.
+pub(super) fn is_apply(call: &Call) -> bool {
     call.content_type == APPLY_PATCH
 }
 
 pub(super) fn apply(
     world: &mut World,
     call: &mut Call,
-    spot: &Spot,
+    location: &Location,
     part: Part,
 ) -> Result<Answer, Status> {
-    const OPTIONS: &str = "PatchOptions";
-    let resource = spot.resource;
     let dry = dry_run(&call.target.query, OPTIONS)?;
+    let writer = applier(call, location, part)?;
+    let applied = decode(call.body.take(), location)?;
+    let current = existing(&world.store, location).cloned();
+    // An object that exists has its name already.
+    if current.is_err() || !text(&applied, "name").is_empty() {
+        check_name(&applied, location)?;
+    }
+    check_namespace(&applied, location)?;
+    let intent = Intent::of(applied, location.resource, &writer);
+    match current {
+        Ok(current) => update(world, location, writer, intent, &current, part, dry),
+        Err(missing) if part != Part::Main => Err(missing),
+        Err(_) => create(world, call, location, writer, intent, dry),
+    }
+}
+
+const OPTIONS: &str = "PatchOptions";
+
+fn applier(call: &Call, location: &Location, part: Part) -> Result<Writer, Status> {
     if call.target.query.text("fieldManager").is_none() {
         let cause = Cause::required("fieldManager", "is required for apply patch");
         return Err(Status::invalid_options(OPTIONS, cause));
     }
-    let mut writer = writer(call, spot, part, OPTIONS)?;
+    let mut writer = writer(call, location, part, OPTIONS)?;
     writer.id.operation = Operation::Apply;
     writer.force = call.target.query.flag("force");
-    let applied = decode(call.body.take(), spot)?;
-    let current = existing(&world.store, spot).cloned();
-    // What is there has its name already.
-    if current.is_err() || !text(&applied, "name").is_empty() {
-        check_name(&applied, spot)?;
+    Ok(writer)
+}
+
+/// What a client applies.
+struct Intent {
+    /// In the stored form.
+    applied: Fields,
+    /// The fields that the client states, and will own.
+    stated: FieldSet,
+    /// Empty if the client does not state it.
+    uid: String,
+    subject: String,
+}
+
+impl Intent {
+    fn of(applied: Fields, resource: &Resource, writer: &Writer) -> Self {
+        let uid = text(&applied, "uid").to_owned();
+        let subject = subject(&applied, resource);
+        let applied = resource.stored(applied);
+        let stated = stated_by(resource.home().schema, &applied).without_parts(writer.other_parts);
+        Self { applied, stated, uid, subject }
     }
-    check_namespace(&applied, spot)?;
-    let uid = text(&applied, "uid").to_owned();
-    let subject = subject(&applied, resource);
-    let (applied, home) = (stored(resource, applied), resource.home());
-    let meant = meant_by(home.schema, &applied).without_parts(writer.other_parts);
-    writer.applied = Some(Applied { fields: meant.clone(), changes: None, is_idle: false });
-    let Ok(current) = current else {
-        if part != Part::Main {
-            return Err(Status::not_found(resource, spot.name()));
-        }
-        if !uid.is_empty() {
-            return Err(no_such_uid(spot, &uid));
-        }
-        authorize_as(world, call, &spot.path, Verb::Create)?;
-        let mut fields = conform(home, applied, &subject)?;
-        metadata_mut(&mut fields).remove("resourceVersion");
-        metadata_mut(&mut fields).remove("selfLink");
-        let object = add(world, &writer, spot, fields, dry, false)?;
-        return Ok(Answer::object(201, resource, object));
-    };
+}
+
+fn create(
+    world: &mut World,
+    call: &Call,
+    location: &Location,
+    mut writer: Writer,
+    intent: Intent,
+    dry: DryRun,
+) -> Result<Answer, Status> {
+    let Intent { applied, stated, uid, subject } = intent;
+    if !uid.is_empty() {
+        return Err(no_such_uid(location, &uid));
+    }
+    authorize_as(world, call, &location.path, Verb::Create)?;
+    writer.applied = Some(Applied { fields: stated, changes: None, is_idle: false });
+    let mut fields = conform(location.resource.home(), applied, &subject)?;
+    metadata_mut(&mut fields).remove("resourceVersion");
+    metadata_mut(&mut fields).remove("selfLink");
+    let object = add(world, &writer, location, fields, dry, false)?;
+    Ok(Answer::object(201, location.resource, object))
+}
+
+fn update(
+    world: &mut World,
+    location: &Location,
+    mut writer: Writer,
+    intent: Intent,
+    current: &Arc<Object>,
+    part: Part,
+    dry: DryRun,
+) -> Result<Answer, Status> {
+    let Intent { applied, stated, uid, subject } = intent;
     if !uid.is_empty() && uid != current.uid() {
-        return Err(wrong_uid(spot, &uid, current.uid()));
+        return Err(wrong_uid(location, &uid, current.uid()));
     }
-    let said = last_applied::said(current.fields()).filter(|_| writer.id.name == "kubectl");
-    if let Some(said) = said {
-        writer.inherited = last_applied::fields(home, said, current.fields());
+    let home = location.resource.home();
+    let last = last_applied::read(current.fields()).filter(|_| writer.id.name == "kubectl");
+    if let Some(last) = last {
+        writer.inherited = last_applied::fields(home, last, current.fields());
         writer.annotation = Some((last_applied::NAME, last_applied::encode(&applied)));
     }
     let managers = managers(home, current.fields());
-    let (before, after) = before_and_after(&managers, &writer.id, &meant);
+    let (before, after) = before_and_after(&managers, &writer.id, &stated);
     let merged = merged(home, current.fields().clone(), applied, &before, &after);
     let changes = compare(home.schema, current.fields(), &merged, writer.other_parts);
     writer.refuse_conflicts(&managers, &changes)?;
     let is_idle = merged == *current.fields();
-    writer.applied = Some(Applied { fields: meant, changes: Some(changes), is_idle });
+    writer.applied = Some(Applied { fields: stated, changes: Some(changes), is_idle });
     let mut fields = conform(home, merged, &subject)?;
     metadata_mut(&mut fields).insert("managedFields".to_owned(), encode(&managers));
-    let object = replace(world, &writer, spot, &current, fields, part, dry)?;
-    Ok(Answer::object(200, resource, object))
+    let object = replace(world, &writer, location, current, fields, part, dry)?;
+    Ok(Answer::object(200, location.resource, object))
 }
 
-/// The live object with what is applied, and without what the applier gave up.
+/// The live object with the applied fields, and without the fields that the applier no longer states.
 fn merged(
     resource: &Resource,
     live: Fields,
@@ -103,9 +154,9 @@ fn merged(
     }
 }
 
-/// What the client means; unlike in other writes, a field that is unknown is an error.
-fn decode(body: Body, spot: &Spot) -> Result<Fields, Status> {
-    let resource = spot.resource;
+/// Reads the applied object. Unlike in other writes, an unknown field is an error.
+fn decode(body: Body, location: &Location) -> Result<Fields, Status> {
+    let resource = location.resource;
     let undecodable = |why: &str| Status::bad_request(format!("error decoding YAML: {why}"));
     let fields = match body {
         Body::Json(Value::Object(fields)) => fields,
@@ -123,14 +174,14 @@ fn decode(body: Body, spot: &Spot) -> Result<Fields, Status> {
         let what = group_version_kind(version, kind);
         return Err(Status::bad_request(format!("invalid object type: {what}")));
     }
-    if version != resource.api_version() {
+    if version != resource.kind.api_version() {
         return Err(Status::bad_request(format!(
             "Incorrect version specified in apply patch. Specified patch version: {version}, \
              expected: {}",
-            resource.api_version()
+            resource.kind.api_version()
         )));
     }
-    check_kind(&fields, resource.group, resource.version, resource.kind)?;
+    check_kind(&fields, &resource.kind)?;
     if at(&fields, "/metadata/managedFields").is_some_and(|given| !given.is_null()) {
         return Err(Status::bad_request("metadata.managedFields must be nil"));
     }
@@ -143,9 +194,9 @@ fn decode(body: Body, spot: &Spot) -> Result<Fields, Status> {
     Err(Status::raw(format!("failed to create typed patch object ({subject}): {why}")))
 }
 
-/// As upstream names what is applied.
+/// The applied object, as upstream's messages name it.
 fn subject(applied: &Fields, resource: &Resource) -> String {
-    let kind = group_version_kind(&resource.api_version(), resource.kind);
+    let kind = group_version_kind(&resource.kind.api_version(), resource.kind.name);
     format!("{}/{}; {kind}", text(applied, "namespace"), text(applied, "name"))
 }
 
@@ -155,8 +206,8 @@ fn group_version_kind(api_version: &str, kind: &str) -> String {
 }
 
 fn conform(resource: &Resource, fields: Fields, subject: &str) -> Result<Fields, Status> {
-    let conformed = resource.conform(Words::Unstructured, fields).map_err(|why| {
-        let kind = group_version_kind(&resource.api_version(), resource.kind);
+    let conformed = resource.conform(ErrorStyle::Unstructured, fields).map_err(|why| {
+        let kind = group_version_kind(&resource.kind.api_version(), resource.kind.name);
         Status::raw(format!(
             "failed to convert new object ({subject}) to proper version: unable to convert \
              unstructured object to {kind}: {why}"
@@ -165,10 +216,10 @@ fn conform(resource: &Resource, fields: Fields, subject: &str) -> Result<Fields,
     Ok(conformed.fields)
 }
 
-/// An object that is meant by its uid is not made anew.
-fn no_such_uid(spot: &Spot, uid: &str) -> Status {
+/// The refusal of an apply that states a uid, but whose object does not exist.
+fn no_such_uid(location: &Location, uid: &str) -> Status {
     let why = format!(
         "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
     );
-    Status::conflict(spot.resource, spot.name(), &why)
+    Status::conflict(&location.resource.kind, location.name(), &why)
 }

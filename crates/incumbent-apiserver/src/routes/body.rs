@@ -1,12 +1,15 @@
-//! Reading what a client sent.
+//! Reads the body of a request.
 
 use serde_json::Value;
 
 use super::options::FieldValidation;
+use crate::kind::Kind;
 use crate::object::text_at;
 use crate::protobuf;
-use crate::resources::{Resource, find_kind};
-use crate::schema::{Conformed, Field, Fields, Words, conform};
+use crate::resources::Resource;
+use crate::resources::registry::find_kind;
+use crate::resources::review::Review;
+use crate::schema::{Conformed, ErrorStyle, Fields, conform};
 use crate::status::Status;
 use crate::yaml;
 
@@ -17,7 +20,7 @@ pub(super) const APPLY_PATCH: &str = "application/apply-patch+yaml";
 #[derive(Debug)]
 pub(crate) enum Body {
     Json(Value),
-    /// What is wrong with it, and how it begins.
+    /// Why it cannot be parsed, and its first bytes.
     Broken {
         why: String,
         start: String,
@@ -46,7 +49,7 @@ impl Body {
     }
 
     fn parse_yaml(bytes: &[u8]) -> Self {
-        // Most of it is JSON, which is read much faster.
+        // Most YAML bodies are JSON, which is parsed much faster.
         if let Ok(value) = serde_json::from_slice(bytes) {
             return Self::Json(value);
         }
@@ -60,18 +63,18 @@ impl Body {
         }
     }
 
-    /// No body at all, where none is needed.
+    /// An absent body.
     pub(crate) fn nothing() -> Self {
         Self::Json(Value::Null)
     }
 
-    /// Leaves nothing behind.
+    /// Takes the body out of a call.
     pub(super) fn take(&mut self) -> Self {
         std::mem::replace(self, Self::nothing())
     }
 }
 
-/// An object as a client wants it, with warnings for what was left out of it.
+/// An object that a client sent, with warnings about dropped fields.
 pub(super) struct Decoded {
     pub(super) fields: Fields,
     pub(super) warnings: Vec<String>,
@@ -83,31 +86,28 @@ pub(super) fn decode_object(
     resource: &Resource,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
-    let fields = object(body, resource.kind)?;
-    check_kind(&fields, resource.group, resource.version, resource.kind)?;
-    let subject = subject(&resource.api_version(), resource.kind);
+    let fields = object(body, resource.kind.name)?;
+    check_kind(&fields, &resource.kind)?;
+    let subject = subject(&resource.kind.api_version(), resource.kind.name);
     let refuse = |why| Status::bad_request(format!("{subject}: {why}"));
-    let conformed = resource.conform(Words::Json, fields).map_err(refuse)?;
+    let conformed = resource.conform(ErrorStyle::Json, fields).map_err(refuse)?;
     strict(conformed, validation).map_err(refuse)
 }
 
-/// Reads an object that is never stored.
-pub(super) fn decode_review(
-    body: Body,
-    (group, kind): (&str, &str),
-    schema: &[Field],
-) -> Result<Fields, Status> {
-    let mut fields = object(body, kind)?;
-    check_kind(&fields, group, "v1", kind)?;
+/// Reads a review, which is never stored.
+pub(super) fn decode_review(body: Body, review: &Review) -> Result<Fields, Status> {
+    let kind = &review.kind;
+    let mut fields = object(body, kind.name)?;
+    check_kind(&fields, kind)?;
     fields.remove("apiVersion");
     fields.remove("kind");
-    let subject = subject(&format!("{group}/v1"), kind);
-    let conformed = conform(kind, schema, fields);
+    let subject = subject(&kind.api_version(), kind.name);
+    let conformed = conform(review.schema, fields);
     let conformed = conformed.map_err(|why| Status::bad_request(format!("{subject}: {why}")))?;
     Ok(conformed.fields)
 }
 
-/// Refuses what the schema does not know, or warns of it, as the client wishes.
+/// Refuses unknown fields, warns of them, or ignores them, as the client asks.
 pub(super) fn strict(conformed: Conformed, validation: FieldValidation) -> Result<Decoded, String> {
     let Conformed { fields, unknown } = conformed;
     let complaints: Vec<String> =
@@ -123,7 +123,7 @@ pub(super) fn strict(conformed: Conformed, validation: FieldValidation) -> Resul
     }
 }
 
-/// How upstream begins its complaints about an object of the right kind.
+/// The beginning of upstream's message about an invalid object.
 fn subject(api_version: &str, kind: &str) -> String {
     format!("{kind} in version {:?} cannot be handled as a {kind}", last_part(api_version))
 }
@@ -144,28 +144,23 @@ fn object(body: Body, kind: &str) -> Result<Fields, Status> {
     )))
 }
 
-/// What is left out is taken for what was meant.
-pub(super) fn check_kind(
-    fields: &Fields,
-    group: &str,
-    version: &str,
-    wanted: &str,
-) -> Result<(), Status> {
-    let wanted_version = crate::resources::group_version(group, version);
+/// Checks `apiVersion` and `kind`, if the client sent them.
+pub(super) fn check_kind(fields: &Fields, wanted: &Kind) -> Result<(), Status> {
+    let (wanted_version, wanted_name) = (wanted.api_version(), wanted.name);
     let given = |name: &str| match text_at(fields, name) {
         "" => None,
         text => Some(text.to_owned()),
     };
     let api_version = given("/apiVersion").unwrap_or_else(|| wanted_version.clone());
-    let kind = given("/kind").unwrap_or_else(|| wanted.to_owned());
-    if api_version == wanted_version && kind == wanted {
+    let kind = given("/kind").unwrap_or_else(|| wanted_name.to_owned());
+    if api_version == wanted_version && kind == wanted_name {
         return Ok(());
     }
     let is_known = find_kind(&api_version, &kind).is_some()
         || (api_version == "v1" && CORE_KINDS.contains(&kind.as_str()));
     let why = if is_known {
-        let (from, to) = (last_part(&api_version), internal_group(group));
-        format!("converting ({from}.{kind}) to ({to}.{wanted}): unknown conversion")
+        let (from, to) = (last_part(&api_version), internal_group(wanted.group));
+        format!("converting ({from}.{kind}) to ({to}.{wanted_name}): unknown conversion")
     } else {
         format!(
             "no kind {kind:?} is registered for version {api_version:?} in scheme \
@@ -174,11 +169,11 @@ pub(super) fn check_kind(
     };
     let version = last_part(&api_version);
     Err(Status::bad_request(format!(
-        "{kind} in version {version:?} cannot be handled as a {wanted}: {why}"
+        "{kind} in version {version:?} cannot be handled as a {wanted_name}: {why}"
     )))
 }
 
-/// Kinds that upstream knows and this server does not store.
+/// Kinds that upstream has and this server does not store.
 const CORE_KINDS: &[&str] = &[
     "Binding",
     "ComponentStatus",

@@ -1,4 +1,4 @@
-//! delete and deletecollection.
+//! The verbs delete and deletecollection.
 
 use std::sync::Arc;
 
@@ -9,30 +9,42 @@ use super::body::Body;
 use super::options::{DryRun, check_list_options, dry_run, selection};
 use super::read::{existing, selected};
 use super::write::{MODIFIED, commit};
-use super::{Call, Spot, World};
-use crate::answer::{Answer, List};
+use super::{Call, Location, World};
+use crate::answer::Answer;
+use crate::list::List;
 use crate::object::{Object, at, map_mut, metadata_mut, text_at};
 use crate::request::Verb;
 use crate::resources::namespace::PERMANENT;
-use crate::resources::{Deletion, RESOURCES, Resource};
-use crate::schema::{Field, Fields, Shape, conform};
+use crate::resources::registry::RESOURCES;
+use crate::resources::types::meta::DELETE_OPTIONS;
+use crate::resources::{Deletion, Resource};
+use crate::schema::{Fields, conform};
 use crate::status::Status;
 use crate::store::Store;
 use crate::time;
 
-pub(super) fn one(world: &mut World, call: &mut Call, spot: &Spot) -> Result<Answer, Status> {
+pub(super) fn one(
+    world: &mut World,
+    call: &mut Call,
+    location: &Location,
+) -> Result<Answer, Status> {
     let options = Options::read(call)?;
-    let object = existing(&world.store, spot)?.clone();
-    options.check_preconditions(spot, &object)?;
-    let (outcome, shown) = delete(&mut world.store, spot.resource, &object, &options, call.now)?;
-    if outcome == Outcome::Gone && !is_shown(spot.resource) {
-        return Ok(Answer::json(200, success(spot.resource, &object)));
+    let object = existing(&world.store, location)?.clone();
+    options.check_preconditions(location, &object)?;
+    let (outcome, shown) =
+        delete(&mut world.store, location.resource, &object, &options, call.now)?;
+    if outcome == Outcome::Gone && !is_shown(location.resource) {
+        return Ok(Answer::json(200, success(location.resource, &object)));
     }
-    Ok(Answer::object(200, spot.resource, shown))
+    Ok(Answer::object(200, location.resource, shown))
 }
 
-/// Deletes a Pod as somebody asks who would accept a refusal; no PodDisruptionBudget is kept here to refuse.
-pub(super) fn evict(world: &mut World, call: &mut Call, spot: &Spot) -> Result<Answer, Status> {
+/// Evicts a Pod, which is the same as a delete: this server enforces no PodDisruptionBudget.
+pub(super) fn evict(
+    world: &mut World,
+    call: &mut Call,
+    location: &Location,
+) -> Result<Answer, Status> {
     if call.target.verb != Verb::Create {
         return Err(Status::method_not_allowed());
     }
@@ -43,7 +55,7 @@ pub(super) fn evict(world: &mut World, call: &mut Call, spot: &Spot) -> Result<A
         }
         call.body = Body::Json(eviction["deleteOptions"].take());
     }
-    one(world, call, spot)?;
+    one(world, call, location)?;
     let done = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
     });
@@ -53,28 +65,28 @@ pub(super) fn evict(world: &mut World, call: &mut Call, spot: &Spot) -> Result<A
 pub(super) fn collection(
     world: &mut World,
     call: &mut Call,
-    spot: &Spot,
+    location: &Location,
 ) -> Result<Answer, Status> {
     let options = Options::read(call)?;
-    let selection = selection(&call.target.query, spot.resource, spot.namespace())?;
+    let selection = selection(&call.target.query, location.resource, location.namespace())?;
     check_list_options(&call.target.query)?;
     let version = world.store.version();
-    let items = selected(&world.store, spot, &selection);
+    let items = selected(&world.store, location, &selection);
     for object in &items {
-        delete(&mut world.store, spot.resource, object, &options, call.now)?;
+        delete(&mut world.store, location.resource, object, &options, call.now)?;
     }
-    Ok(Answer::list(List { resource: spot.resource, items, version, next: None }))
+    Ok(Answer::list(List { resource: location.resource, items, version, next: None }))
 }
 
-/// What became of the object.
+/// The result of a delete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Gone,
-    /// It is marked, and somebody else has to finish.
+    /// The object is marked; a finalizer or a client has to complete the deletion.
     Pending,
 }
 
-/// Deletes, or marks as to be deleted; and what the answer may show of the object.
+/// Deletes an object or marks it for deletion, and returns what the answer may show.
 fn delete(
     store: &mut Store,
     resource: &'static Resource,
@@ -100,7 +112,7 @@ fn delete(
     }
 }
 
-/// A Pod gets the time it asked for; nobody here ends it, as no kubelet runs.
+/// Starts a Pod's grace period. There is no kubelet to end the Pod after it.
 fn delete_gracefully(
     store: &mut Store,
     resource: &'static Resource,
@@ -116,7 +128,7 @@ fn delete_gracefully(
     let grace = if is_idle { 0 } else { asked.unwrap_or(30).clamp(0, LONGEST_GRACE) };
     let has_finalizers = at(fields, "/metadata/finalizers").is_some();
     let is_marked = at(fields, "/metadata/deletionTimestamp").is_some();
-    // One may only shorten what is left.
+    // A second delete can only shorten the grace period.
     let pending = number("/metadata/deletionGracePeriodSeconds").filter(|_| is_marked);
     if pending.is_some_and(|pending| grace >= pending && (pending > 0 || has_finalizers)) {
         return Ok((Outcome::Pending, object.clone()));
@@ -124,7 +136,7 @@ fn delete_gracefully(
     let marked = marked(object, now, grace);
     let shown = store
         .replace(resource.table, object.version(), marked)
-        .map_err(|_| Status::conflict(resource, object.name(), MODIFIED))?;
+        .map_err(|_| Status::conflict(&resource.kind, object.name(), MODIFIED))?;
     if grace > 0 || has_finalizers {
         return Ok((Outcome::Pending, shown));
     }
@@ -141,15 +153,15 @@ fn delete_namespace(
     let name = namespace.name();
     if PERMANENT.contains(&name) {
         let why = "this namespace may not be deleted";
-        return Err(Status::forbidden(resource.group, resource.plural, name, why));
+        return Err(Status::forbidden(resource.kind.group, resource.kind.plural, name, why));
     }
     let mut marked = marked(namespace, now, 0);
     metadata_mut(&mut marked).remove("deletionGracePeriodSeconds");
     marked.insert("status".to_owned(), json!({"phase": "Terminating"}));
     let shown = store
         .replace(resource.table, namespace.version(), marked)
-        .map_err(|_| Status::conflict(resource, name, MODIFIED))?;
-    // Two resources may show one table; the second then finds it empty.
+        .map_err(|_| Status::conflict(&resource.kind, name, MODIFIED))?;
+    // Two resources can show one table; it is empty when the second one is deleted.
     for inner in RESOURCES.iter().filter(|inner| inner.is_namespaced()) {
         let inside: Vec<_> = store.objects(inner.table, Some(name)).cloned().collect();
         for object in inside {
@@ -167,7 +179,7 @@ fn remove(store: &mut Store, resource: &Resource, object: &Object) -> Result<(),
     store
         .remove(resource.table, object.namespace(), object.name(), object.version())
         .map(drop)
-        .map_err(|_| Status::conflict(resource, object.name(), MODIFIED))
+        .map_err(|_| Status::conflict(&resource.kind, object.name(), MODIFIED))
 }
 
 fn marked(object: &Object, now: Timestamp, grace: i64) -> Fields {
@@ -191,15 +203,15 @@ fn is_shown(resource: &Resource) -> bool {
 fn success(resource: &Resource, object: &Object) -> Value {
     let mut status = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
-        "details": {"name": object.name(), "kind": resource.plural, "uid": object.uid()},
+        "details": {"name": object.name(), "kind": resource.kind.plural, "uid": object.uid()},
     });
-    if !resource.group.is_empty() {
-        status["details"]["group"] = json!(resource.group);
+    if !resource.kind.group.is_empty() {
+        status["details"]["group"] = json!(resource.kind.group);
     }
     status
 }
 
-/// A century; anything longer is a mistake, and time ends somewhere.
+/// A century, so that the end of the grace period is a valid time.
 const LONGEST_GRACE: i64 = 100 * 366 * 86_400;
 
 /// `DeleteOptions`, from the body and the query.
@@ -210,19 +222,6 @@ struct Options {
     version: Option<String>,
     dry_run: DryRun,
 }
-
-pub(crate) const DELETE_OPTIONS: &[Field] = &[
-    Field::pointer(1, "gracePeriodSeconds", Shape::Int64),
-    Field::pointer(
-        2,
-        "preconditions",
-        Shape::Object(&[
-            Field::pointer(1, "uid", Shape::String),
-            Field::pointer(2, "resourceVersion", Shape::String),
-        ]),
-    ),
-    Field::plain(5, "dryRun", crate::resources::NAMES),
-];
 
 impl Options {
     fn read(call: &mut Call) -> Result<Self, Status> {
@@ -235,8 +234,7 @@ impl Options {
                 return Err(Status::bad_request(why));
             }
         };
-        let mut fields =
-            conform("DeleteOptions", DELETE_OPTIONS, body).map_err(Status::bad_request)?.fields;
+        let mut fields = conform(DELETE_OPTIONS, body).map_err(Status::bad_request)?.fields;
         let query = &call.target.query;
         let in_query = query.number("gracePeriodSeconds").map_err(Status::bad_request)?;
         let in_body = fields.get("gracePeriodSeconds").and_then(Value::as_i64);
@@ -251,8 +249,9 @@ impl Options {
         })
     }
 
-    fn check_preconditions(&self, spot: &Spot, object: &Object) -> Result<(), Status> {
-        let refuse = |why: &str| Err(Status::kind_conflict(spot.resource, spot.name(), why));
+    fn check_preconditions(&self, location: &Location, object: &Object) -> Result<(), Status> {
+        let refuse =
+            |why: &str| Err(Status::kind_conflict(&location.resource.kind, location.name(), why));
         let found = object.uid();
         if let Some(uid) = self.uid.as_deref().filter(|uid| *uid != found) {
             return refuse(&format!(

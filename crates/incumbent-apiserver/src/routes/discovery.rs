@@ -1,4 +1,4 @@
-//! What there is: versions, groups, resources, and whether the server is well.
+//! Discovery: versions, groups and resources; and the health of the server.
 
 mod aggregated;
 mod openapi;
@@ -7,9 +7,11 @@ use serde_json::{Map, Value, json};
 
 use crate::answer::Answer;
 use crate::form::Form;
+use crate::kind::group_version;
 use crate::request::{Target, Verb};
+use crate::resources::registry::{GROUPS, RESOURCES};
 use crate::resources::review::REVIEWS;
-use crate::resources::{GROUPS, RESOURCES, Resource, Subresource, group_version};
+use crate::resources::{Resource, Subresource};
 use crate::status::Status;
 
 pub(super) fn respond(target: &Target, form: Form) -> Result<Answer, Status> {
@@ -41,7 +43,7 @@ pub(super) fn respond(target: &Target, form: Form) -> Result<Answer, Status> {
     }
 }
 
-/// The version whose answers the recorded transcripts hold.
+/// The version of the server whose answers were recorded as transcripts.
 const MINOR: u32 = 36;
 
 fn version() -> Value {
@@ -84,22 +86,22 @@ fn resources(group: &str, version: &str) -> Answer {
         return Answer::page_not_found();
     }
     let mut list: Vec<Value> = Vec::new();
-    for resource in RESOURCES.iter().filter(|resource| resource.group == group) {
+    for resource in RESOURCES.iter().filter(|resource| resource.kind.group == group) {
         list.push(resource_json(resource));
         let subresources = resource.subresources.iter();
         list.extend(subresources.map(|subresource| subresource_json(resource, subresource)));
     }
-    for review in REVIEWS.iter().filter(|review| review.group == group) {
+    for review in REVIEWS.iter().filter(|review| review.kind.group == group) {
         list.push(json!({
-            "name": review.plural, "singularName": review.singular, "namespaced": false,
-            "kind": review.kind, "verbs": ["create"],
+            "name": review.kind.plural, "singularName": review.kind.singular, "namespaced": false,
+            "kind": review.kind.name, "verbs": ["create"],
         }));
     }
     let mut answer = json!({
         "kind": "APIResourceList", "groupVersion": group_version(group, version),
         "resources": list,
     });
-    // The core group is older than the apiVersion of this kind.
+    // The core group's list has no apiVersion, for historical reasons.
     if !group.is_empty() {
         answer["apiVersion"] = json!("v1");
     }
@@ -108,23 +110,23 @@ fn resources(group: &str, version: &str) -> Answer {
 
 fn resource_json(resource: &Resource) -> Value {
     let mut json = json!({
-        "name": resource.plural, "singularName": resource.singular,
-        "namespaced": resource.is_namespaced(), "kind": resource.kind, "verbs": resource.verbs(),
-        "storageVersionHash": resource.storage_hash,
+        "name": resource.kind.plural, "singularName": resource.kind.singular,
+        "namespaced": resource.is_namespaced(), "kind": resource.kind.name, "verbs": resource.verbs(),
+        "storageVersionHash": resource.kind.storage_hash,
     });
-    if !resource.short_names.is_empty() {
-        json["shortNames"] = json!(resource.short_names);
+    if !resource.kind.short_names.is_empty() {
+        json["shortNames"] = json!(resource.kind.short_names);
     }
-    if !resource.categories.is_empty() {
-        json["categories"] = json!(resource.categories);
+    if !resource.kind.categories.is_empty() {
+        json["categories"] = json!(resource.kind.categories);
     }
     json
 }
 
 fn subresource_json(resource: &Resource, subresource: &Subresource) -> Value {
     let mut json = json!({
-        "name": format!("{}/{}", resource.plural, subresource.name), "singularName": "",
-        "namespaced": resource.is_namespaced(), "kind": resource.kind, "verbs": subresource.verbs,
+        "name": format!("{}/{}", resource.kind.plural, subresource.name), "singularName": "",
+        "namespaced": resource.is_namespaced(), "kind": resource.kind.name, "verbs": subresource.verbs,
     });
     if let Some((group, version, kind)) = subresource.shows {
         json["group"] = json!(group);

@@ -1,11 +1,11 @@
-//! `kubectl --as`: somebody asks as somebody else, if a rule allows it.
+//! Impersonation, as by `kubectl --as`: a user acts as another one, if a rule allows it.
 
 use super::{Call, World, require};
 use crate::auth::{AUTHENTICATED, SERVICE_ACCOUNTS, UNAUTHENTICATED, User};
 use crate::request::ResourcePath;
 use crate::status::Status;
 
-/// Makes the call one of whom the client wants to be.
+/// Replaces the user of a call by the impersonated one.
 pub(super) fn impersonate(world: &World, call: &mut Call) -> Result<(), Status> {
     let wanted = &call.impersonation;
     if wanted.user.is_empty() {

@@ -1,30 +1,30 @@
-//! The annotation of `kubectl apply`, for who goes over to `kubectl apply --server-side`.
+//! The annotation of `kubectl apply`, for users who change to `kubectl apply --server-side`.
 
 use serde_json::Value;
 
-use crate::fieldset::{FieldSet, compare, meant_by};
+use crate::fieldset::{FieldSet, compare, stated_by};
 use crate::object::metadata_mut;
 use crate::resources::Resource;
 use crate::schema::Fields;
 
 pub(super) const NAME: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// What was applied last.
-pub(super) fn said(object: &Fields) -> Option<&str> {
+/// The object that was applied last.
+pub(super) fn read(object: &Fields) -> Option<&str> {
     object.get("metadata")?.get("annotations")?.get(NAME)?.as_str()
 }
 
-/// The fields that were applied last and still have the values they got.
-pub(super) fn fields(resource: &Resource, said: &str, live: &Fields) -> FieldSet {
-    let Ok(Value::Object(last)) = serde_json::from_str(said) else { return FieldSet::default() };
-    let mut fields = meant_by(resource.schema, &last).without_parts(&[]);
+/// The fields that were applied last and still have those values.
+pub(super) fn fields(resource: &Resource, last: &str, live: &Fields) -> FieldSet {
+    let Ok(Value::Object(last)) = serde_json::from_str(last) else { return FieldSet::default() };
+    let mut fields = stated_by(resource.schema, &last).without_parts(&[]);
     let changes = compare(resource.schema, &last, live, &[]);
     fields.subtract(&changes.taken);
     fields.subtract(&changes.removed);
     fields
 }
 
-/// What is applied now, as the annotation says it.
+/// The annotation's value for an applied object.
 pub(super) fn encode(applied: &Fields) -> String {
     let mut applied = applied.clone();
     if let Some(Value::Object(annotations)) = metadata_mut(&mut applied).get_mut("annotations") {

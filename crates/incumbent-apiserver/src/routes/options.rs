@@ -1,26 +1,27 @@
-//! The parameters that go with a request, with upstream's refusals of wrong ones.
+//! The query parameters of requests, and upstream's refusals of invalid ones.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use super::{Call, Spot};
+use super::{Call, Location};
+use crate::cause::Cause;
 use crate::fieldset::FieldSet;
 use crate::managed::{ManagerId, Operation, Writer};
 use crate::request::Query;
 use crate::resources::{Part, Resource, STATUS};
 use crate::schema::illegal_base64;
 use crate::selector::{Selection, parse_fields, parse_labels};
-use crate::status::{Cause, Status};
+use crate::status::Status;
 
-/// Whether a write is only tried.
+/// Whether a write is a dry run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DryRun {
     No,
     All,
 }
 
-/// What happens to fields that the schema does not know.
+/// What happens to unknown fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FieldValidation {
     Ignore,
@@ -28,17 +29,17 @@ pub(super) enum FieldValidation {
     Strict,
 }
 
-/// Which version of the data a read is about.
+/// The version of the data that a read asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReadVersion {
-    /// The newest one; none was named.
+    /// The newest version, because the request names none.
     Newest,
-    /// This one or any newer one.
+    /// This version or a newer one.
     NotOlderThan(u64),
     Exactly(u64),
 }
 
-/// `dryRun=All`; `kind` is that of the options, such as `CreateOptions`.
+/// Reads `dryRun`; `kind` is the kind of the options, such as `CreateOptions`.
 pub(super) fn dry_run(query: &Query, kind: &str) -> Result<DryRun, Status> {
     match query.text("dryRun") {
         None => Ok(DryRun::No),
@@ -62,9 +63,14 @@ pub(super) fn field_validation(query: &Query, kind: &str) -> Result<FieldValidat
     }
 }
 
-/// Who writes, and as which of the managers of the object's fields.
-pub(super) fn writer(call: &Call, spot: &Spot, part: Part, kind: &str) -> Result<Writer, Status> {
-    let resource = spot.resource;
+/// The writer of a request, and the manager that it writes as.
+pub(super) fn writer(
+    call: &Call,
+    location: &Location,
+    part: Part,
+    kind: &str,
+) -> Result<Writer, Status> {
+    let resource = location.resource;
     let given = call.target.query.text("fieldManager");
     if given.is_some_and(|name| name.len() > LONGEST_MANAGER) {
         let cause = Cause::too_long("fieldManager", LONGEST_MANAGER);
@@ -88,8 +94,8 @@ pub(super) fn writer(call: &Call, spot: &Spot, part: Part, kind: &str) -> Result
     let id = ManagerId {
         name,
         operation: Operation::Update,
-        // Fields are owned under the names that they are stored with.
-        api_version: resource.home().api_version(),
+        // Fields are owned under the names of the stored form.
+        api_version: resource.home().kind.api_version(),
         subresource: if part == Part::Status { STATUS.name.to_owned() } else { String::new() },
     };
     let other_parts: &[&str] = match part {
@@ -109,10 +115,10 @@ pub(super) fn writer(call: &Call, spot: &Spot, part: Part, kind: &str) -> Result
     })
 }
 
-/// Upstream's limit of a manager's name.
+/// Upstream's limit for a manager's name, in bytes.
 const LONGEST_MANAGER: usize = 128;
 
-/// The objects that a list, a watch or the delete of a collection is about.
+/// The objects that a list, a watch or the delete of a collection selects.
 pub(super) fn selection(
     query: &Query,
     resource: &Resource,
@@ -127,7 +133,7 @@ pub(super) fn selection(
     })
 }
 
-/// The resourceVersion in the query; zero if there is none.
+/// The `resourceVersion` in the query; zero if there is none.
 pub(super) fn version(query: &Query) -> Result<u64, Status> {
     let Some(text) = query.text("resourceVersion") else { return Ok(0) };
     text.parse().map_err(|_| {
@@ -136,7 +142,7 @@ pub(super) fn version(query: &Query) -> Result<u64, Status> {
     })
 }
 
-/// A resourceVersion inside of an object; zero if it is empty.
+/// Reads a `resourceVersion`; zero if it is empty.
 pub(super) fn parse_version(text: &str) -> Result<u64, Status> {
     match text {
         "" => Ok(0),
@@ -144,7 +150,7 @@ pub(super) fn parse_version(text: &str) -> Result<u64, Status> {
     }
 }
 
-/// What a list is to show.
+/// The version that a list asks for.
 pub(super) fn list_version(query: &Query) -> Result<ReadVersion, Status> {
     let named = query.text("resourceVersion").is_some();
     let version = version(query).map_err(|status| {
@@ -183,7 +189,7 @@ pub(super) fn check_list_options(query: &Query) -> Result<(), Status> {
     refuse_options(causes)
 }
 
-/// The same for a watch.
+/// The same rules for a watch.
 pub(super) fn check_watch_options(query: &Query) -> Result<(), Status> {
     let asks = query.text("sendInitialEvents").is_some();
     let wanted = query.text("resourceVersionMatch");
@@ -220,12 +226,12 @@ fn refuse_options(causes: Vec<Cause>) -> Result<(), Status> {
     }
 }
 
-/// Where a list goes on.
+/// The position at which a list continues.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Continue {
-    /// Of the data that the first page showed; none where that is forgotten and the newest will do.
+    /// The version of the first page. `None` if that version is compacted, and the newest one serves.
     pub(super) version: Option<u64>,
-    /// The last one shown, as namespace and name.
+    /// Namespace and name of the last object shown.
     pub(super) after: (String, String),
 }
 
@@ -237,14 +243,14 @@ impl Continue {
         URL_SAFE_NO_PAD.encode(token.to_string())
     }
 
-    /// Goes on from the same place in what is there now.
+    /// The same position in the newest version.
     pub(super) fn newest(&self) -> Self {
         Self { version: None, after: self.after.clone() }
     }
 
     /// # Errors
     ///
-    /// The token is none that this server gave out.
+    /// The token was not issued by this server.
     pub(super) fn decode(token: &str) -> Result<Self, Status> {
         let invalid = |why: &str| Status::bad_request(format!("invalid continue token: {why}"));
         let bytes = URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|error| {

@@ -1,19 +1,19 @@
-//! The three kinds of patch that say what to change; what is applied is in `apply`.
+//! The three kinds of patch besides apply: merge patch, strategic merge patch and JSON patch.
 
 use serde_json::{Value, json};
 
 use super::body::{Decoded, check_kind, strict};
 use super::options::FieldValidation;
-use super::write::shown;
+use crate::cause::Cause;
 use crate::json_patch::{self, JsonPatchError};
 use crate::object::Object;
 use crate::patch;
 use crate::resources::Resource;
-use crate::schema::{self, Fields, Words};
-use crate::status::{Cause, Status};
+use crate::schema::{self, ErrorStyle, Fields};
+use crate::status::Status;
 use crate::typed::go_text;
 
-/// The kinds of patch that say what to change.
+/// A kind of patch.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum PatchKind {
     Merge,
@@ -31,7 +31,7 @@ impl PatchKind {
         }
     }
 
-    /// The object with the patch.
+    /// Applies a patch to an object.
     pub(super) fn patched(
         self,
         resource: &'static Resource,
@@ -39,21 +39,21 @@ impl PatchKind {
         patch: Value,
         validation: FieldValidation,
     ) -> Result<Decoded, Status> {
-        // What a refusal shows: the patch itself where only the patch was read.
-        let (words, patch_shown) = match self {
-            Self::Strategic => (Words::Unstructured, Some(go_text(&patch))),
-            Self::Merge | Self::Json => (Words::Json, None),
+        // Refusals show the patch if it is strategic, and the patched object otherwise.
+        let (style, patch_shown) = match self {
+            Self::Strategic => (ErrorStyle::Unstructured, Some(go_text(&patch))),
+            Self::Merge | Self::Json => (ErrorStyle::Json, None),
         };
-        let patched = self.apply(resource, shown(resource, current), patch)?;
+        let patched = self.apply(resource, resource.shown(current), patch)?;
         let document = patch_shown.unwrap_or_else(|| patched.to_string());
         let misfit = |why: &str| misfit(&document, why);
         match patched {
             Value::Object(fields) => {
-                if words == Words::Json {
-                    check_kind(&fields, resource.group, resource.version, resource.kind)
+                if style == ErrorStyle::Json {
+                    check_kind(&fields, &resource.kind)
                         .map_err(|status| misfit(status.message()))?;
                 }
-                let conformed = resource.conform(words, fields).map_err(|why| misfit(&why))?;
+                let conformed = resource.conform(style, fields).map_err(|why| misfit(&why))?;
                 strict(conformed, validation).map_err(|why| misfit(&why))
             }
             _ => Err(misfit("the patch leaves no object")),
@@ -113,7 +113,7 @@ fn refused_patch(error: JsonPatchError) -> Status {
     }
 }
 
-/// The patched object breaks its schema.
+/// The refusal of a patched object that does not fit its schema.
 fn misfit(document: &str, why: &str) -> Status {
     let cause = Cause::invalid("patch", &json!(document), why);
     Status::invalid("", "", "", vec![cause])

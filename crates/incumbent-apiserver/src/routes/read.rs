@@ -1,4 +1,4 @@
-//! get, list and watch.
+//! The verbs get, list and watch.
 
 use std::sync::Arc;
 
@@ -6,29 +6,33 @@ use super::options::{
     Continue, ReadVersion, check_list_options, check_watch_options, list_version, selection,
     version,
 };
-use super::{Call, Spot, World};
-use crate::answer::{Answer, Bookmarks, List, NextPage, WatchStart};
+use super::{Call, Location, World};
+use crate::answer::{Answer, Bookmarks, WatchStart};
+use crate::list::{List, NextPage};
 use crate::object::Object;
 use crate::request::Query;
 use crate::selector::Selection;
 use crate::status::Status;
 use crate::store::{Change, ChangeKind, Store};
 
-pub(super) fn get(world: &World, call: &Call, spot: &Spot) -> Result<Answer, Status> {
+pub(super) fn get(world: &World, call: &Call, location: &Location) -> Result<Answer, Status> {
     not_in_the_future(&world.store, version(&call.target.query)?)?;
-    Ok(Answer::object(200, spot.resource, existing(&world.store, spot)?.clone()))
+    Ok(Answer::object(200, location.resource, existing(&world.store, location)?.clone()))
 }
 
-/// The object a request names.
-pub(super) fn existing<'a>(store: &'a Store, spot: &Spot) -> Result<&'a Arc<Object>, Status> {
+/// The object that a request names.
+pub(super) fn existing<'a>(
+    store: &'a Store,
+    location: &Location,
+) -> Result<&'a Arc<Object>, Status> {
     store
-        .object(spot.resource.table, spot.namespace(), spot.name())
-        .ok_or_else(|| Status::not_found(spot.resource, spot.name()))
+        .object(location.resource.table, location.namespace(), location.name())
+        .ok_or_else(|| Status::not_found(&location.resource.kind, location.name()))
 }
 
-pub(super) fn list(world: &World, call: &Call, spot: &Spot) -> Result<Answer, Status> {
+pub(super) fn list(world: &World, call: &Call, location: &Location) -> Result<Answer, Status> {
     let (store, query) = (&world.store, &call.target.query);
-    let selection = selection(query, spot.resource, spot.namespace())?;
+    let selection = selection(query, location.resource, location.namespace())?;
     check_list_options(query)?;
     let limit = query.number("limit").map_err(Status::bad_request)?.unwrap_or(0);
     let limit = usize::try_from(limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
@@ -43,12 +47,12 @@ pub(super) fn list(world: &World, call: &Call, spot: &Spot) -> Result<Answer, St
         Some(token) => token.version.map_or(ReadVersion::Newest, ReadVersion::Exactly),
     };
     let (version, objects) =
-        objects(store, spot, wanted, &selection).map_err(|refused| {
+        objects(store, location, wanted, &selection).map_err(|refused| {
             match (refused, &continued) {
-                (Unlistable::Forgotten, Some(token)) => {
+                (Unlistable::Compacted, Some(token)) => {
                     Status::expired_page(&token.newest().encode())
                 }
-                (Unlistable::Forgotten, None) => Status::expired(TOO_OLD),
+                (Unlistable::Compacted, None) => Status::expired(TOO_OLD),
                 (Unlistable::Refused(status), _) => status,
             }
         })?;
@@ -70,15 +74,15 @@ pub(super) fn list(world: &World, call: &Call, spot: &Spot) -> Result<Answer, St
         .encode(),
         remaining: is_whole.then_some(remaining),
     });
-    Ok(Answer::list(List { resource: spot.resource, items, version, next }))
+    Ok(Answer::list(List { resource: location.resource, items, version, next }))
 }
 
-/// For a version that somebody named.
+/// The refusal of a version that the client named.
 const TOO_OLD: &str = "The resourceVersion for the provided list is too old.";
 
-/// Why there is nothing to list.
+/// Why a collection cannot be listed.
 enum Unlistable {
-    Forgotten,
+    Compacted,
     Refused(Status),
 }
 
@@ -88,10 +92,10 @@ impl From<Status> for Unlistable {
     }
 }
 
-/// The selected objects, and the version of all data that they are part of.
+/// The selected objects, and the version of the data.
 fn objects(
     store: &Store,
-    spot: &Spot,
+    location: &Location,
     wanted: ReadVersion,
     selection: &Selection,
 ) -> Result<(u64, Vec<Arc<Object>>), Unlistable> {
@@ -101,19 +105,23 @@ fn objects(
         ReadVersion::Exactly(version) if version == store.version() => {}
         ReadVersion::Exactly(version) => {
             not_in_the_future(store, version)?;
-            let past = store.objects_at(spot.resource.table, version);
-            let past = past.map_err(|_| Unlistable::Forgotten)?;
+            let past = store.objects_at(location.resource.table, version);
+            let past = past.map_err(|_| Unlistable::Compacted)?;
             let selected = past.into_iter().filter(|object| selection.matches(object));
             return Ok((version, selected.collect()));
         }
     }
-    Ok((store.version(), selected(store, spot, selection)))
+    Ok((store.version(), selected(store, location, selection)))
 }
 
-/// The objects of a selection as they are now.
-pub(super) fn selected(store: &Store, spot: &Spot, selection: &Selection) -> Vec<Arc<Object>> {
-    let table = spot.resource.table;
-    // One object by its name is what every candidate of an election lists before it watches.
+/// The selected objects in the newest version.
+pub(super) fn selected(
+    store: &Store,
+    location: &Location,
+    selection: &Selection,
+) -> Vec<Arc<Object>> {
+    let table = location.resource.table;
+    // A fast path, because each candidate lists its lock by name before it watches.
     let one = selection.name().zip(selection.namespace.as_deref());
     let found: Vec<_> = match one {
         Some((name, namespace)) => store.object(table, namespace, name).into_iter().collect(),
@@ -122,16 +130,16 @@ pub(super) fn selected(store: &Store, spot: &Spot, selection: &Selection) -> Vec
     found.into_iter().filter(|object| selection.matches(object)).cloned().collect()
 }
 
-pub(super) fn watch(world: &World, call: &Call, spot: &Spot) -> Result<Answer, Status> {
+pub(super) fn watch(world: &World, call: &Call, location: &Location) -> Result<Answer, Status> {
     let (store, query) = (&world.store, &call.target.query);
-    let selection = selection(query, spot.resource, spot.namespace())?;
+    let selection = selection(query, location.resource, location.namespace())?;
     let initial_events = initial_events(query)?;
     let since = version(query)?;
     let timeout = query.number("timeoutSeconds").map_err(Status::bad_request)?;
     query.number("limit").map_err(Status::bad_request)?;
     let wants_bookmarks = query.flag("allowWatchBookmarks");
     let mut start = WatchStart {
-        resource: spot.resource,
+        resource: location.resource,
         initial: Vec::new(),
         marks_initial_end: wants_bookmarks && initial_events == InitialEvents::Wanted,
         bookmarks: if wants_bookmarks { Bookmarks::Wanted } else { Bookmarks::Unwanted },
@@ -143,15 +151,15 @@ pub(super) fn watch(world: &World, call: &Call, spot: &Spot) -> Result<Answer, S
     match initial_events {
         InitialEvents::Wanted => {
             not_in_the_future(store, since)?;
-            start.initial = all_as_added(store, spot, &start.selection);
+            start.initial = all_as_added(store, location, &start.selection);
         }
-        InitialEvents::Unsaid if since == 0 => {
-            start.initial = all_as_added(store, spot, &start.selection);
+        InitialEvents::Unspecified if since == 0 => {
+            start.initial = all_as_added(store, location, &start.selection);
         }
         InitialEvents::Unwanted if since == 0 => {}
-        InitialEvents::Unsaid | InitialEvents::Unwanted => {
-            match store.changes_since(spot.resource.table, since) {
-                Ok(changes) => start.initial = told(&changes, &start.selection),
+        InitialEvents::Unspecified | InitialEvents::Unwanted => {
+            match store.changes_since(location.resource.table, since) {
+                Ok(changes) => start.initial = events_for(&changes, &start.selection),
                 Err(compacted) => {
                     let oldest = compacted.oldest;
                     let why = format!("too old resource version: {since} ({oldest})");
@@ -163,10 +171,10 @@ pub(super) fn watch(world: &World, call: &Call, spot: &Spot) -> Result<Answer, S
     Ok(Answer::watch(start))
 }
 
-/// What a client says about being told first of what is already there.
+/// Whether a watch begins with the existing objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum InitialEvents {
-    Unsaid,
+    Unspecified,
     Wanted,
     Unwanted,
 }
@@ -174,7 +182,7 @@ enum InitialEvents {
 fn initial_events(query: &Query) -> Result<InitialEvents, Status> {
     check_watch_options(query)?;
     Ok(match query.text("sendInitialEvents") {
-        None => InitialEvents::Unsaid,
+        None => InitialEvents::Unspecified,
         Some(_) if query.flag("sendInitialEvents") => InitialEvents::Wanted,
         Some(_) => InitialEvents::Unwanted,
     })
@@ -182,14 +190,14 @@ fn initial_events(query: &Query) -> Result<InitialEvents, Status> {
 
 fn all_as_added(
     store: &Store,
-    spot: &Spot,
+    location: &Location,
     selection: &Selection,
 ) -> Vec<(ChangeKind, Arc<Object>)> {
-    let objects = selected(store, spot, selection);
+    let objects = selected(store, location, selection);
     objects.into_iter().map(|object| (ChangeKind::Added, object)).collect()
 }
 
-fn told(changes: &[Arc<Change>], selection: &Selection) -> Vec<(ChangeKind, Arc<Object>)> {
+fn events_for(changes: &[Arc<Change>], selection: &Selection) -> Vec<(ChangeKind, Arc<Object>)> {
     let seen = changes.iter().filter_map(|change| {
         let kind = change.as_seen_by(selection)?;
         Some((kind, change.object_as(kind)))

@@ -1,19 +1,20 @@
-//! Questions about users and rights, and tokens for service accounts.
+//! Reviews of users and permissions, and tokens for service accounts.
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::body::decode_review;
 use super::read::existing;
-use super::{Call, Spot, World};
+use super::{Call, Location, World};
 use crate::answer::Answer;
 use crate::auth::{Grant, User};
+use crate::cause::Cause;
 use crate::object::{at, map_mut, text_at};
 use crate::rbac::{Access, Decision, decide, rules};
 use crate::request::Verb;
 use crate::resources::review::{Review, TOKEN_REQUEST};
 use crate::schema::Fields;
-use crate::status::{Cause, Status};
+use crate::status::Status;
 use crate::store::Store;
 use crate::time;
 
@@ -26,9 +27,8 @@ pub(super) fn respond(
         return Err(Status::method_not_allowed());
     }
     call.require_known_type()?;
-    let (group, kind) = (review.group, review.kind);
-    let fields = decode_review(call.body.take(), (group, kind), review.schema)?;
-    let (metadata, status) = match kind {
+    let fields = decode_review(call.body.take(), review)?;
+    let (metadata, status) = match review.kind.name {
         "SelfSubjectReview" => {
             let metadata = json!({"creationTimestamp": time::seconds(call.now)});
             (metadata, json!({"userInfo": user_info(&call.user)}))
@@ -36,14 +36,14 @@ pub(super) fn respond(
         "TokenReview" => (json!({}), token_review(world, call, &fields)),
         "SelfSubjectRulesReview" => (json!({}), rules_review(&world.store, &call.user, &fields)?),
         "SubjectAccessReview" => {
-            let status = access_review(&world.store, &asked_about(&fields)?, &fields)?;
+            let status = access_review(&world.store, &named_user(&fields)?, &fields)?;
             (json!({}), status)
         }
         _ => (json!({}), access_review(&world.store, &call.user, &fields)?),
     };
-    let api_version = format!("{group}/v1");
     let mut answer = json!({
-        "kind": kind, "apiVersion": api_version, "metadata": metadata, "status": status,
+        "kind": review.kind.name, "apiVersion": review.kind.api_version(), "metadata": metadata,
+        "status": status,
     });
     if let Some(spec) = fields.get("spec") {
         answer["spec"] = spec.clone();
@@ -51,18 +51,22 @@ pub(super) fn respond(
     Ok(Answer::json(201, answer))
 }
 
-/// A token for a service account.
-pub(super) fn token(world: &mut World, call: &mut Call, spot: &Spot) -> Result<Answer, Status> {
+/// Issues a token for a service account.
+pub(super) fn token(
+    world: &mut World,
+    call: &mut Call,
+    location: &Location,
+) -> Result<Answer, Status> {
     const GROUP: &str = "authentication.k8s.io";
     if call.target.verb != Verb::Create {
         return Err(Status::method_not_allowed());
     }
     call.require_known_type()?;
-    let mut fields = decode_review(call.body.take(), (GROUP, "TokenRequest"), TOKEN_REQUEST)?;
-    let account = existing(&world.store, spot)?.clone();
+    let mut fields = decode_review(call.body.take(), &TOKEN_REQUEST)?;
+    let account = existing(&world.store, location)?.clone();
     let spec = map_mut(&mut fields, "spec");
     let seconds = spec.get("expirationSeconds").and_then(Value::as_i64).unwrap_or(3600);
-    check_expiration(spot.name(), seconds)?;
+    check_expiration(location.name(), seconds)?;
     if spec.get("audiences").and_then(Value::as_array).is_none_or(Vec::is_empty) {
         spec.insert("audiences".to_owned(), json!([AUDIENCE]));
     }
@@ -90,7 +94,7 @@ pub(super) fn token(world: &mut World, call: &mut Call, spot: &Spot) -> Result<A
     ))
 }
 
-/// Whom tokens of this server are meant for, as in any cluster.
+/// The audience of this server's tokens, the usual one of a cluster.
 const AUDIENCE: &str = "https://kubernetes.default.svc";
 
 fn check_expiration(name: &str, seconds: i64) -> Result<(), Status> {
@@ -137,7 +141,7 @@ fn access_review(store: &Store, user: &User, fields: &Fields) -> Result<Value, S
     Ok(status)
 }
 
-/// What one may do in a namespace, as far as rules say it.
+/// The rules that apply to a user in a namespace.
 fn rules_review(store: &Store, user: &User, fields: &Fields) -> Result<Value, Status> {
     let namespace = text_at(fields, "/spec/namespace");
     if namespace.is_empty() {
@@ -156,8 +160,8 @@ fn rules_review(store: &Store, user: &User, fields: &Fields) -> Result<Value, St
     }))
 }
 
-/// The user that a SubjectAccessReview is about.
-fn asked_about(fields: &Fields) -> Result<User, Status> {
+/// The user that a SubjectAccessReview names.
+fn named_user(fields: &Fields) -> Result<User, Status> {
     let groups = at(fields, "/spec/groups").and_then(Value::as_array);
     let groups: Vec<String> =
         groups.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();

@@ -1,4 +1,4 @@
-//! create, update and patch.
+//! The verbs create, update and patch.
 
 use std::sync::Arc;
 
@@ -8,33 +8,38 @@ use super::body::{Body, Decoded, decode_object};
 use super::options::{DryRun, dry_run, field_validation, parse_version, writer};
 use super::patch_kind::PatchKind;
 use super::read::existing;
-use super::{Call, Spot, World, authorize_as};
+use super::{Call, Location, World, authorize_as};
 use crate::answer::Answer;
+use crate::cause::Cause;
 use crate::managed::Writer;
 use crate::object::{Object, at, metadata_mut, text};
 use crate::request::Verb;
 use crate::resources::namespace::NAMESPACE;
 use crate::resources::{MissingOnUpdate, Part, Resource, UnversionedUpdate};
 use crate::schema::Fields;
-use crate::status::{Cause, Status};
+use crate::status::Status;
 use crate::store::{Refused, Store};
 use crate::{random, rbac, time, validate};
 
-pub(super) fn create(world: &mut World, call: &mut Call, spot: &Spot) -> Result<Answer, Status> {
+pub(super) fn create(
+    world: &mut World,
+    call: &mut Call,
+    location: &Location,
+) -> Result<Answer, Status> {
     let dry = dry_run(&call.target.query, "CreateOptions")?;
-    let Decoded { mut fields, mut warnings } = decode(call, spot.resource, "CreateOptions")?;
+    let Decoded { mut fields, mut warnings } = decode(call, location.resource, "CreateOptions")?;
     metadata_mut(&mut fields).remove("selfLink");
-    warnings.extend(take_owners_twice_named(&mut fields, ""));
-    let writer = writer(call, spot, Part::Main, "CreateOptions")?;
-    let made = check_namespace(&fields, spot).and_then(|()| {
+    warnings.extend(remove_duplicate_owners(&mut fields, ""));
+    let writer = writer(call, location, Part::Main, "CreateOptions")?;
+    let made = check_namespace(&fields, location).and_then(|()| {
         let is_versioned = parse_version(text(&fields, "resourceVersion")).is_ok_and(|it| it != 0);
-        add(world, &writer, spot, fields, dry, is_versioned)
+        add(world, &writer, location, fields, dry, is_versioned)
     });
-    warned(made.map(|object| Answer::object(201, spot.resource, object)), warnings)
+    with_warnings(made.map(|object| Answer::object(201, location.resource, object)), warnings)
 }
 
-/// Leaves each owner once, and warns of those that were there twice.
-fn take_owners_twice_named(fields: &mut Fields, when: &str) -> Option<String> {
+/// Removes duplicate owners, and returns a warning for each.
+fn remove_duplicate_owners(fields: &mut Fields, when: &str) -> Option<String> {
     let owners = metadata_mut(fields).get_mut("ownerReferences").and_then(Value::as_array_mut)?;
     let mut twice = Vec::new();
     let mut once: Vec<Value> = Vec::new();
@@ -56,8 +61,8 @@ fn take_owners_twice_named(fields: &mut Fields, when: &str) -> Option<String> {
     })
 }
 
-/// What is said of the body is said with a refusal too.
-fn warned(answer: Result<Answer, Status>, warnings: Vec<String>) -> Result<Answer, Status> {
+/// Adds the warnings about the body to an answer or a refusal.
+fn with_warnings(answer: Result<Answer, Status>, warnings: Vec<String>) -> Result<Answer, Status> {
     match answer {
         Ok(answer) => Ok(answer.with_warnings(warnings)),
         Err(status) => Err(status.with_warnings(warnings)),
@@ -67,35 +72,35 @@ fn warned(answer: Result<Answer, Status>, warnings: Vec<String>) -> Result<Answe
 pub(super) fn update(
     world: &mut World,
     call: &mut Call,
-    spot: &Spot,
+    location: &Location,
     part: Part,
 ) -> Result<Answer, Status> {
     let dry = dry_run(&call.target.query, "UpdateOptions")?;
-    let Decoded { mut fields, mut warnings } = decode(call, spot.resource, "UpdateOptions")?;
-    warnings.extend(take_owners_twice_named(&mut fields, ""));
-    let writer = writer(call, spot, part, "UpdateOptions")?;
-    warned(put(world, call, spot, part, &writer, fields, dry), warnings)
+    let Decoded { mut fields, mut warnings } = decode(call, location.resource, "UpdateOptions")?;
+    warnings.extend(remove_duplicate_owners(&mut fields, ""));
+    let writer = writer(call, location, part, "UpdateOptions")?;
+    with_warnings(put(world, call, location, part, &writer, fields, dry), warnings)
 }
 
 fn put(
     world: &mut World,
     call: &Call,
-    spot: &Spot,
+    location: &Location,
     part: Part,
     writer: &Writer,
     fields: Fields,
     dry: DryRun,
 ) -> Result<Answer, Status> {
-    let resource = spot.resource;
-    check_name(&fields, spot)?;
-    check_namespace(&fields, spot)?;
+    let resource = location.resource;
+    check_name(&fields, location)?;
+    check_namespace(&fields, location)?;
     let uid = text(&fields, "uid");
-    match existing(&world.store, spot).cloned() {
+    match existing(&world.store, location).cloned() {
         Ok(current) => {
             if !uid.is_empty() && uid != current.uid() {
-                return Err(wrong_uid(spot, uid, current.uid()));
+                return Err(wrong_uid(location, uid, current.uid()));
             }
-            let object = replace(world, writer, spot, &current, fields, part, dry)?;
+            let object = replace(world, writer, location, &current, fields, part, dry)?;
             Ok(Answer::object(200, resource, object))
         }
         Err(missing) => {
@@ -104,11 +109,11 @@ fn put(
                 return Err(missing);
             }
             if !uid.is_empty() {
-                return Err(wrong_uid(spot, uid, ""));
+                return Err(wrong_uid(location, uid, ""));
             }
             parse_version(text(&fields, "resourceVersion"))?;
-            authorize_as(world, call, &spot.path, Verb::Create)?;
-            let object = add(world, writer, spot, fields, dry, false)?;
+            authorize_as(world, call, &location.path, Verb::Create)?;
+            let object = add(world, writer, location, fields, dry, false)?;
             Ok(Answer::object(201, resource, object))
         }
     }
@@ -117,10 +122,10 @@ fn put(
 pub(super) fn patch(
     world: &mut World,
     call: &mut Call,
-    spot: &Spot,
+    location: &Location,
     part: Part,
 ) -> Result<Answer, Status> {
-    let resource = spot.resource;
+    let resource = location.resource;
     let dry = dry_run(&call.target.query, "PatchOptions")?;
     let validation = field_validation(&call.target.query, "PatchOptions")?;
     let kind = PatchKind::of(&call.content_type)?;
@@ -128,37 +133,37 @@ pub(super) fn patch(
         let cause = Cause::forbidden("force", "may not be specified for non-apply patch");
         return Err(Status::invalid_options("PatchOptions", cause));
     }
-    let writer = writer(call, spot, part, "PatchOptions")?;
-    let current = existing(&world.store, spot)?.clone();
+    let writer = writer(call, location, part, "PatchOptions")?;
+    let current = existing(&world.store, location)?.clone();
     let patch = match call.body.take() {
         Body::Json(patch) => patch,
         Body::Broken { why, .. } => return Err(kind.undecodable(&why)),
     };
     let patched = kind.patched(resource, &current, patch, validation)?;
     let Decoded { mut fields, mut warnings } = patched;
-    warnings.extend(take_owners_twice_named(&mut fields, " after mutating admission happens"));
-    let patched = check_name(&fields, spot)
-        .and_then(|()| check_namespace(&fields, spot))
-        .and_then(|()| replace(world, &writer, spot, &current, fields, part, dry));
-    warned(patched.map(|object| Answer::object(200, resource, object)), warnings)
+    warnings.extend(remove_duplicate_owners(&mut fields, " after mutating admission happens"));
+    let patched = check_name(&fields, location)
+        .and_then(|()| check_namespace(&fields, location))
+        .and_then(|()| replace(world, &writer, location, &current, fields, part, dry));
+    with_warnings(patched.map(|object| Answer::object(200, resource, object)), warnings)
 }
 
 /// Stores a new object; `fields` are in the form of the resource.
 ///
-/// A version that it `is_versioned` with is refused; other ones are passed over.
+/// An object that `is_versioned` is refused, after all other checks.
 pub(super) fn add(
     world: &mut World,
     writer: &Writer,
-    spot: &Spot,
+    location: &Location,
     fields: Fields,
     dry: DryRun,
     is_versioned: bool,
 ) -> Result<Arc<Object>, Status> {
-    let resource = spot.resource;
-    let mut fields = stored(resource, fields);
-    enter_namespace(&world.store, &mut fields, spot)?;
+    let resource = location.resource;
+    let mut fields = resource.stored(fields);
+    enter_namespace(&world.store, &mut fields, location)?;
     let name = new_name(&world.store, resource, &fields);
-    check_namespace_lives(&world.store, resource, &fields)?;
+    check_namespace_is_active(&world.store, resource, &fields)?;
     let metadata = metadata_mut(&mut fields);
     metadata.extend(name.map(|name| ("name".to_owned(), name.into())));
     metadata.insert("uid".to_owned(), random::uid().into());
@@ -172,9 +177,9 @@ pub(super) fn add(
     check_rules(resource, &fields, None)?;
     check_grant(&world.store, writer, resource, None, &fields)?;
     let name = text(&fields, "name").to_owned();
-    let there = world.store.object(resource.table, spot.namespace(), &name).cloned();
+    let there = world.store.object(resource.table, location.namespace(), &name).cloned();
     let is_dying = there.as_ref().is_some_and(|there| there.is_dying());
-    let exists = || Status::already_exists(resource, &name, is_dying);
+    let exists = || Status::already_exists(&resource.kind, &name, is_dying);
     match dry {
         DryRun::No if is_versioned => {
             Err(Status::raw("resourceVersion should not be set on objects to be created"))
@@ -188,19 +193,19 @@ pub(super) fn add(
     }
 }
 
-/// Puts `fields`, in the form of the resource, in the place of `current`.
+/// Replaces `current` by `fields`, which are in the form of the resource.
 pub(super) fn replace(
     world: &mut World,
     writer: &Writer,
-    spot: &Spot,
+    location: &Location,
     current: &Arc<Object>,
     fields: Fields,
     part: Part,
     dry: DryRun,
 ) -> Result<Arc<Object>, Status> {
-    let resource = spot.resource;
-    let mut fields = stored(resource, fields);
-    enter_namespace(&world.store, &mut fields, spot)?;
+    let resource = location.resource;
+    let mut fields = resource.stored(fields);
+    enter_namespace(&world.store, &mut fields, location)?;
     let version = parse_version(text(&fields, "resourceVersion"))?;
     if version == 0 && resource.unversioned_update == UnversionedUpdate::Refuse {
         let cause = Cause::invalid(
@@ -208,17 +213,22 @@ pub(super) fn replace(
             &json!(0),
             "must be specified for an update",
         );
-        return Err(Status::invalid(resource.group, resource.plural, spot.name(), vec![cause]));
+        return Err(Status::invalid(
+            resource.kind.group,
+            resource.kind.plural,
+            location.name(),
+            vec![cause],
+        ));
     }
     if version != 0 && version != current.version() {
-        return Err(Status::conflict(resource, spot.name(), MODIFIED));
+        return Err(Status::conflict(&resource.kind, location.name(), MODIFIED));
     }
-    keep_what_the_server_decides(&mut fields, current.fields());
+    restore_server_fields(&mut fields, current.fields());
     (resource.prepare_update)(&mut fields, current.fields(), part);
     writer.record(resource, Some(current.fields()), &mut fields);
-    // As upstream: who sent a field owns it, also if it is dropped.
+    // As upstream: a writer owns the fields that it sent, even if they are dropped.
     world.features.drop_disabled(resource, &mut fields, Some(current.fields()));
-    keep_times_where_nothing_changed(current, &mut fields);
+    restore_unchanged_times(current, &mut fields);
     check_rules(resource, &fields, Some(current.fields()))?;
     check_grant(&world.store, writer, resource, Some(current.fields()), &fields)?;
     if dry == DryRun::All {
@@ -228,15 +238,15 @@ pub(super) fn replace(
     commit(&mut world.store, resource, current, fields)
 }
 
-/// A write that leaves all as it was, but for the times at which fields were set, is not made.
-fn keep_times_where_nothing_changed(current: &Object, fields: &mut Fields) {
+/// Restores the old times in `managedFields` if the write changes nothing else, so that the store skips it.
+fn restore_unchanged_times(current: &Object, fields: &mut Fields) {
     let timeless = |list: &Value| -> Vec<Fields> {
         let entries = list.as_array().into_iter().flatten().filter_map(Value::as_object);
         let timeless =
             |entry: &Fields| entry.clone().into_iter().filter(|(name, _)| name != "time");
         entries.map(|entry| timeless(entry).collect()).collect()
     };
-    // Most writes change a spec or data, and end here.
+    // Most writes change a spec or data, and return here.
     let is_other = |(name, value): (&String, &Value)| {
         name != "metadata" && current.fields().get(name) != Some(value)
     };
@@ -252,11 +262,11 @@ fn keep_times_where_nothing_changed(current: &Object, fields: &mut Fields) {
     }
 }
 
-/// What everybody knows an election's loser by.
+/// The message of a conflict, which election clients match.
 pub(super) const MODIFIED: &str = "the object has been modified; please apply your changes to the \
                                    latest version and try again";
 
-/// Writes; an object that was only waiting for its last finalizer goes.
+/// Stores a replaced object, or removes it if it was waiting only for its last finalizer.
 pub(super) fn commit(
     store: &mut Store,
     resource: &Resource,
@@ -274,8 +284,8 @@ pub(super) fn commit(
         store.replace(resource.table, based_on, fields)
     };
     outcome.map_err(|refused| match refused {
-        Refused::Missing => Status::not_found(resource, name),
-        Refused::Exists | Refused::Changed => Status::conflict(resource, name, MODIFIED),
+        Refused::Missing => Status::not_found(&resource.kind, name),
+        Refused::Exists | Refused::Changed => Status::conflict(&resource.kind, name, MODIFIED),
     })
 }
 
@@ -285,22 +295,8 @@ fn decode(call: &mut Call, resource: &Resource, options: &str) -> Result<Decoded
     decode_object(call.body.take(), resource, validation)
 }
 
-pub(super) fn stored(resource: &Resource, fields: Fields) -> Fields {
-    match resource.conversion {
-        None => fields,
-        Some(conversion) => (conversion.to_stored)(fields),
-    }
-}
-
-pub(super) fn shown(resource: &Resource, object: &Object) -> Fields {
-    match resource.conversion {
-        None => object.fields().clone(),
-        Some(conversion) => (conversion.from_stored)(object.fields()),
-    }
-}
-
-pub(super) fn check_name(fields: &Fields, spot: &Spot) -> Result<(), Status> {
-    match (text(fields, "name"), spot.name()) {
+pub(super) fn check_name(fields: &Fields, location: &Location) -> Result<(), Status> {
+    match (text(fields, "name"), location.name()) {
         ("", name) => Err(Status::bad_request(format!(
             "the name of the object ({name} based on URL) was undeterminable: name must be provided"
         ))),
@@ -311,17 +307,17 @@ pub(super) fn check_name(fields: &Fields, spot: &Spot) -> Result<(), Status> {
     }
 }
 
-pub(super) fn check_namespace(fields: &Fields, spot: &Spot) -> Result<(), Status> {
+pub(super) fn check_namespace(fields: &Fields, location: &Location) -> Result<(), Status> {
     match text(fields, "namespace") {
-        own if own.is_empty() || own == spot.namespace() => Ok(()),
+        own if own.is_empty() || own == location.namespace() => Ok(()),
         _ => Err(Status::bad_request(
             "the namespace of the provided object does not match the namespace sent on the request",
         )),
     }
 }
 
-fn enter_namespace(store: &Store, fields: &mut Fields, spot: &Spot) -> Result<(), Status> {
-    let namespace = spot.namespace();
+fn enter_namespace(store: &Store, fields: &mut Fields, location: &Location) -> Result<(), Status> {
+    let namespace = location.namespace();
     let metadata = metadata_mut(fields);
     if namespace.is_empty() {
         metadata.remove("namespace");
@@ -330,12 +326,12 @@ fn enter_namespace(store: &Store, fields: &mut Fields, spot: &Spot) -> Result<()
     metadata.insert("namespace".to_owned(), namespace.into());
     match store.object(NAMESPACE.table, "", namespace) {
         Some(_) => Ok(()),
-        None => Err(Status::not_found(&NAMESPACE, namespace)),
+        None => Err(Status::not_found(&NAMESPACE.kind, namespace)),
     }
 }
 
-/// A namespace that waits for its finalizers takes in nothing new.
-fn check_namespace_lives(
+/// Refuses new objects in a namespace that is being deleted.
+fn check_namespace_is_active(
     store: &Store,
     resource: &Resource,
     fields: &Fields,
@@ -343,15 +339,15 @@ fn check_namespace_lives(
     let namespace = text(fields, "namespace");
     match store.object(NAMESPACE.table, "", namespace) {
         Some(found) if found.is_dying() => {
-            Err(Status::namespace_terminating(resource, text(fields, "name"), namespace))
+            Err(Status::namespace_terminating(&resource.kind, text(fields, "name"), namespace))
         }
         _ => Ok(()),
     }
 }
 
-/// A name where the client left the choice to the server.
+/// A generated name, if the client asks for one.
 fn new_name(store: &Store, resource: &Resource, fields: &Fields) -> Option<String> {
-    /// So that the suffix fits into the 63 bytes that some names may have.
+    /// Leaves room for the suffix in names that are limited to 63 bytes.
     const LONGEST: usize = 58;
     let base = text(fields, "generateName");
     if base.is_empty() || !text(fields, "name").is_empty() {
@@ -360,13 +356,13 @@ fn new_name(store: &Store, resource: &Resource, fields: &Fields) -> Option<Strin
     let end = (0..=LONGEST.min(base.len())).rev().find(|end| base.is_char_boundary(*end))?;
     let namespace = text(fields, "namespace");
     let names = std::iter::repeat_with(|| format!("{}{}", &base[..end], random::suffix()));
-    // Eight times out of fourteen million: then let it be a conflict.
+    // After eight attempts out of fourteen million names, the create fails with a conflict.
     let mut names = names.take(8).peekable();
     let fallback = names.peek().cloned();
     names.find(|name| store.object(resource.table, namespace, name).is_none()).or(fallback)
 }
 
-fn keep_what_the_server_decides(fields: &mut Fields, old: &Fields) {
+fn restore_server_fields(fields: &mut Fields, old: &Fields) {
     let uid_is_open = text(fields, "uid").is_empty();
     let metadata = metadata_mut(fields);
     for name in
@@ -388,12 +384,12 @@ fn check_rules(resource: &Resource, fields: &Fields, old: Option<&Fields>) -> Re
     if causes.is_empty() {
         return Ok(());
     }
-    // A shown-elsewhere kind is validated as what it is stored as.
-    let group = if resource.conversion.is_some() { "" } else { resource.group };
-    Err(Status::invalid(group, resource.kind, text(fields, "name"), causes))
+    // A converted kind is validated under its stored kind, which is in the core group.
+    let group = if resource.conversion.is_some() { "" } else { resource.kind.group };
+    Err(Status::invalid(group, resource.kind.name, text(fields, "name"), causes))
 }
 
-/// Nobody gives away rights that he does not have.
+/// Refuses roles and bindings that grant rights which the writer does not have.
 fn check_grant(
     store: &Store,
     writer: &Writer,
@@ -402,23 +398,26 @@ fn check_grant(
     new: &Fields,
 ) -> Result<(), Status> {
     let is_old = |name| old.is_some_and(|old| old.get(name) == new.get(name));
-    if resource.group != rbac::GROUP || (is_old("rules") && is_old("subjects")) {
+    if resource.kind.group != rbac::GROUP || (is_old("rules") && is_old("subjects")) {
         return Ok(());
     }
-    rbac::may_grant(store, &writer.user, resource, new)
-        .map_err(|why| Status::forbidden(resource.group, resource.plural, text(new, "name"), &why))
+    rbac::may_grant(store, &writer.user, resource, new).map_err(|why| {
+        Status::forbidden(resource.kind.group, resource.kind.plural, text(new, "name"), &why)
+    })
 }
 
-/// The uid says that another object is meant, in the words of upstream's storage.
-pub(super) fn wrong_uid(spot: &Spot, given: &str, found: &str) -> Status {
-    let key = match spot.namespace() {
-        "" => format!("/registry/{}/{}", spot.resource.table, spot.name()),
-        namespace => format!("/registry/{}/{namespace}/{}", spot.resource.table, spot.name()),
+/// The refusal of a write whose uid is that of another object, in the words of upstream's storage.
+pub(super) fn wrong_uid(location: &Location, given: &str, found: &str) -> Status {
+    let key = match location.namespace() {
+        "" => format!("/registry/{}/{}", location.resource.table, location.name()),
+        namespace => {
+            format!("/registry/{}/{namespace}/{}", location.resource.table, location.name())
+        }
     };
     let why = format!(
         "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, \
          AdditionalErrorMsg: Precondition failed: UID in precondition: {given}, UID in object \
          meta: {found}"
     );
-    Status::conflict(spot.resource, spot.name(), &why)
+    Status::conflict(&location.resource.kind, location.name(), &why)
 }

@@ -1,4 +1,4 @@
-//! How Go words what does not fit a type.
+//! Go's error messages for values that do not fit a type.
 
 use base64::DecodeError;
 use serde_json::Value;
@@ -18,26 +18,26 @@ impl Shape {
             Self::MicroTime => "v1.MicroTime".to_owned(),
             Self::Map(item) => format!("map[string]{}", item.go_name()),
             Self::List(item, _) => format!("[]{}", item.go_name()),
-            Self::Object(_) => "struct".to_owned(),
+            Self::Object(of) => format!("v1.{}", of.name),
             Self::Quantity => "resource.Quantity".to_owned(),
             Self::IntOrString => "intstr.IntOrString".to_owned(),
-            Self::Whole(inner) => inner.go_name(),
+            Self::Atomic(inner) => inner.go_name(),
         }
     }
 
-    /// What Go's reflection calls the type.
+    /// The name of the type in Go's reflection.
     fn go_kind(&self) -> String {
         match self {
             Self::Map(_) => "map".to_owned(),
             Self::List(..) | Self::Bytes => "slice".to_owned(),
             Self::Object(_) => "struct".to_owned(),
-            Self::Whole(inner) => inner.go_kind(),
+            Self::Atomic(inner) => inner.go_kind(),
             plain => plain.go_name(),
         }
     }
 }
 
-/// What Go's JSON decoder calls a value.
+/// The name of a value in Go's JSON decoder.
 pub(crate) fn found(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -49,31 +49,7 @@ pub(crate) fn found(value: &Value) -> &'static str {
     }
 }
 
-/// The name of the Go type behind a field, as far as it follows from the name of the field.
-pub(super) fn struct_name(kind: &str, field: &str) -> String {
-    match field {
-        "metadata" => "ObjectMeta".to_owned(),
-        "spec" => format!("{kind}Spec"),
-        "status" => format!("{kind}Status"),
-        "rules" => "PolicyRule".to_owned(),
-        "env" => "EnvVar".to_owned(),
-        "ports" => match kind {
-            "EndpointSlice" => "EndpointPort",
-            "NetworkPolicy" => "NetworkPolicyPort",
-            "Service" => "ServicePort",
-            _ => "ContainerPort",
-        }
-        .to_owned(),
-        field => {
-            let (first, rest) = field.split_at(field.chars().next().map_or(0, char::len_utf8));
-            let plural = field != "preconditions";
-            let rest = if plural { rest.strip_suffix('s').unwrap_or(rest) } else { rest };
-            format!("{}{rest}", first.to_uppercase())
-        }
-    }
-}
-
-/// Why upstream's converter from memory cannot make this of that.
+/// The error of upstream's converter for values in memory.
 pub(super) fn unrestorable(shape: &Shape, value: &Value) -> String {
     let wanted = shape.go_kind();
     let found = match value {
@@ -95,7 +71,7 @@ pub(super) fn unrestorable(shape: &Shape, value: &Value) -> String {
     }
 }
 
-/// As Go words it, which counts from the start of the part that is broken.
+/// Go's message, which counts from the start of the invalid part.
 pub(crate) fn illegal_base64(error: &DecodeError) -> String {
     let at = match error {
         DecodeError::InvalidByte(at, _) => *at,

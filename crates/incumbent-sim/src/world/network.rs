@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use incumbent_core::{Observation, Operation, Record, Reply};
 
-use super::driver::{tell_operation, tell_snapshot};
+use super::describe::{describe_operation, describe_snapshot};
 use super::node::Watch;
 use super::{Event, World};
 use crate::clock::{Micros, micros};
@@ -210,7 +210,7 @@ impl World {
         let acquires =
             acquires(before.as_ref().map(|before| &before.snapshot.record), ask.operation());
         if is_write {
-            self.note("api", "gets", || tell_operation(ask.operation()));
+            self.note("api", "gets", || describe_operation(ask.operation()));
         }
         let (reply, changed) = self.server.apply(self.now, ask);
         let applied = matches!(reply, Reply::Written(_));
@@ -221,7 +221,7 @@ impl World {
                 &record,
                 session,
             ));
-            self.look_at_line(client, &before.snapshot.record, &record, session);
+            self.look_at_waitlist(client, &before.snapshot.record, &record, session);
         }
         if is_late && is_write {
             self.tally.outcome(if applied {
@@ -253,7 +253,7 @@ impl World {
             let line = self
                 .server
                 .lock()
-                .map_or_else(|| "gone".to_owned(), |lock| tell_snapshot(&lock.snapshot));
+                .map_or_else(|| "gone".to_owned(), |lock| describe_snapshot(&lock.snapshot));
             self.note("api", "stores", || line);
         }
         for index in 0..self.nodes.len() {

@@ -1,9 +1,10 @@
-//! Aggregated discovery: all groups with all their resources in two answers, `/api` and `/apis`.
+//! Aggregated discovery: all groups and their resources in two answers, `/api` and `/apis`.
 
 use serde_json::{Value, json};
 
+use crate::resources::registry::{GROUPS, RESOURCES};
 use crate::resources::review::{REVIEWS, Review};
-use crate::resources::{GROUPS, RESOURCES, Resource, Subresource};
+use crate::resources::{Resource, Subresource};
 
 pub(super) fn core() -> Value {
     list(|group| group.is_empty())
@@ -23,8 +24,8 @@ fn list(is_wanted: fn(&str) -> bool) -> Value {
 }
 
 fn group_json(group: &str, version: &str) -> Value {
-    let stored = RESOURCES.iter().filter(|resource| resource.group == group);
-    let reviews = REVIEWS.iter().filter(|review| review.group == group);
+    let stored = RESOURCES.iter().filter(|resource| resource.kind.group == group);
+    let reviews = REVIEWS.iter().filter(|review| review.kind.group == group);
     let resources: Vec<Value> =
         stored.map(|resource| resource_json(resource)).chain(reviews.map(review_json)).collect();
     let metadata = if group.is_empty() { json!({}) } else { json!({"name": group}) };
@@ -33,13 +34,14 @@ fn group_json(group: &str, version: &str) -> Value {
 }
 
 fn resource_json(resource: &Resource) -> Value {
-    let kind = (resource.group, resource.version, resource.kind);
+    let kind = (resource.kind.group, resource.kind.version, resource.kind.name);
     let mut json = json!({
-        "resource": resource.plural, "responseKind": kind_json(kind),
+        "resource": resource.kind.plural, "responseKind": kind_json(kind),
         "scope": if resource.is_namespaced() { "Namespaced" } else { "Cluster" },
-        "singularResource": resource.singular, "verbs": resource.verbs(),
+        "singularResource": resource.kind.singular, "verbs": resource.verbs(),
     });
-    let lists = [("shortNames", resource.short_names), ("categories", resource.categories)];
+    let lists =
+        [("shortNames", resource.kind.short_names), ("categories", resource.kind.categories)];
     for (name, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
         json[name] = json!(list);
     }
@@ -57,8 +59,8 @@ fn resource_json(resource: &Resource) -> Value {
 
 fn review_json(review: &Review) -> Value {
     json!({
-        "resource": review.plural, "responseKind": kind_json((review.group, "v1", review.kind)),
-        "scope": "Cluster", "singularResource": review.singular, "verbs": ["create"],
+        "resource": review.kind.plural, "responseKind": kind_json((review.kind.group, review.kind.version, review.kind.name)),
+        "scope": "Cluster", "singularResource": review.kind.singular, "verbs": ["create"],
     })
 }
 

@@ -1,14 +1,15 @@
-//! As much OpenAPI as kubectl looks for: that the server validates fields by itself, which fields
-//! there are, and how lists are merged.
+//! The part of OpenAPI that kubectl reads: that the server validates fields, which fields there are, and how lists
+//! are merged.
 
 use serde_json::{Map, Value, json};
 
 use crate::answer::Answer;
+use crate::resources::Resource;
+use crate::resources::registry::{GROUPS, RESOURCES};
 use crate::resources::review::REVIEWS;
-use crate::resources::{GROUPS, RESOURCES, Resource};
-use crate::schema::{Field, ListMerge, Shape};
+use crate::schema::{ListMerge, Shape, Struct};
 
-/// Where the document of each group is.
+/// The URL of each group's document.
 pub(super) fn index() -> Value {
     let paths = GROUPS.iter().map(|(group, version)| {
         let path = path(group, version);
@@ -22,12 +23,12 @@ pub(super) fn group(group: &str, version: &str) -> Answer {
     if !GROUPS.contains(&(group, version)) {
         return Answer::page_not_found();
     }
-    let resources = || RESOURCES.iter().filter(|resource| resource.group == group);
+    let resources = || RESOURCES.iter().filter(|resource| resource.kind.group == group);
     let mut paths: Map<String, Value> = resources().map(|resource| patch_of(resource)).collect();
-    // kubectl looks at PATCH also for what can only be created.
-    paths.extend(REVIEWS.iter().filter(|review| review.group == group).map(|review| {
-        let kind = json!({"group": group, "version": version, "kind": review.kind});
-        let path = format!("/{}/{}", path(group, version), review.plural);
+    // kubectl looks for PATCH even on kinds that can only be created.
+    paths.extend(REVIEWS.iter().filter(|review| review.kind.group == group).map(|review| {
+        let kind = json!({"group": group, "version": version, "kind": review.kind.name});
+        let path = format!("/{}/{}", path(group, version), review.kind.plural);
         (path, json!({"patch": operation(&kind)}))
     }));
     let schemas: Map<String, Value> = resources().map(|resource| schema_of(resource)).collect();
@@ -40,13 +41,13 @@ pub(super) fn group(group: &str, version: &str) -> Answer {
     )
 }
 
-/// kubectl leaves validation to a server whose PATCH has this parameter.
+/// The path of PATCH. kubectl leaves validation to a server whose PATCH has the parameter `fieldValidation`.
 fn patch_of(resource: &Resource) -> (String, Value) {
     let namespace = if resource.is_namespaced() { "/namespaces/{namespace}" } else { "" };
     let path = format!(
         "/{}{namespace}/{}/{{name}}",
-        path(resource.group, resource.version),
-        resource.plural
+        path(resource.kind.group, resource.kind.version),
+        resource.kind.plural
     );
     (path, json!({"patch": operation(&kind_of(resource))}))
 }
@@ -67,17 +68,17 @@ fn schema_of(resource: &Resource) -> (String, Value) {
         schema["properties"][name] = json!({"type": "string"});
     }
     schema["x-kubernetes-group-version-kind"] = json!([kind_of(resource)]);
-    let group = resource.group.split('.').next().filter(|group| !group.is_empty());
+    let group = resource.kind.group.split('.').next().filter(|group| !group.is_empty());
     let group = group.unwrap_or("core");
-    (format!("io.k8s.api.{group}.{}.{}", resource.version, resource.kind), schema)
+    (format!("io.k8s.api.{group}.{}.{}", resource.kind.version, resource.kind.name), schema)
 }
 
 fn kind_of(resource: &Resource) -> Value {
-    json!({"group": resource.group, "version": resource.version, "kind": resource.kind})
+    json!({"group": resource.kind.group, "version": resource.kind.version, "kind": resource.kind.name})
 }
 
-fn object(fields: &[Field]) -> Value {
-    let named = fields.iter().filter(|field| !field.is_embedded());
+fn object(of: &Struct) -> Value {
+    let named = of.fields.iter().filter(|field| !field.is_embedded());
     let properties = named.map(|field| (field.name.to_owned(), value(&field.shape)));
     json!({"type": "object", "properties": properties.collect::<Map<String, Value>>()})
 }
@@ -95,12 +96,12 @@ fn value(shape: &Shape) -> Value {
         Shape::IntOrString => json!({"type": "string", "format": "int-or-string"}),
         Shape::Map(item) => json!({"type": "object", "additionalProperties": value(item)}),
         Shape::List(item, how) => list(item, *how),
-        Shape::Object(fields) => object(fields),
-        Shape::Whole(inner) => value(inner),
+        Shape::Object(of) => object(of),
+        Shape::Atomic(inner) => value(inner),
     }
 }
 
-/// kubectl computes patches by what this says of a list.
+/// The merge rules of a list, by which kubectl computes patches.
 fn list(item: &Shape, how: ListMerge) -> Value {
     let mut list = json!({"type": "array", "items": value(item)});
     if !matches!(how, ListMerge::Replace) {

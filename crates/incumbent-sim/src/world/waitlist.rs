@@ -10,7 +10,7 @@ use crate::tally::{Fault, Outcome};
 
 impl World {
     /// One of our writes was applied: `written` replaces `before`.
-    pub(super) fn look_at_line(
+    pub(super) fn look_at_waitlist(
         &mut self,
         client: usize,
         before: &Record,
