@@ -3,18 +3,18 @@
 //! One task looks, and publishes what is known as a [`Board`] that never changes; all else reads
 //! the newest of them. Nothing is changed in the cluster unless `--allow-steer` is given.
 
+mod actions;
 mod board;
-mod commands;
-mod keeper;
-mod lanes;
+mod collector;
+mod command_lines;
+mod json;
 mod lock_page;
 mod page;
-mod past;
+mod past_events;
 mod routes;
-mod state;
-mod steering;
 mod stream;
 mod timeline;
+mod timeline_svg;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,19 +26,19 @@ use incumbent::{Error, Lock};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+use self::actions::Steering;
 use self::board::Board;
 use self::routes::Routes;
-use self::steering::Steering;
-use crate::cluster::{Many, Operator, Wanted};
-use crate::output;
-use crate::signals::shutdown_signal;
-use crate::web::access::Access;
-use crate::web::listen::{self, Door, Listen};
+use crate::flags::cluster::{Many, Operator, Wanted};
+use crate::http::access::Access;
+use crate::http::listener::{self, Door, Listen};
+use crate::runtime::output;
+use crate::runtime::signals::shutdown_signal;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Dashboard {
     /// Where the page is: ADDRESS:PORT, or unix:PATH; port 0 takes a free one
-    #[arg(long, value_name = "WHERE", default_value = "127.0.0.1:8088", value_parser = listen::place)]
+    #[arg(long, value_name = "WHERE", default_value = "127.0.0.1:8088", value_parser = listener::place)]
     listen: Listen,
     /// Let the page ask a leader to hand over, and pause and resume elections
     #[arg(long)]
@@ -106,7 +106,7 @@ async fn show(
     let client = setting.client.clone();
     let routes = Routes { boards, setting: Arc::new(setting), access };
     let serve = tokio::spawn(door.keep(move |request| Box::pin(routes.clone().respond(request))));
-    let outcome = keeper::keep(client, (many, scope), events_in, publish).await;
+    let outcome = collector::keep(client, (many, scope), events_in, publish).await;
     serve.abort();
     outcome
 }

@@ -5,56 +5,30 @@
     reason = "the comments of arguments are the help, where [] is optional"
 )]
 
-mod args;
-mod called;
-mod check;
-mod chronicle;
-mod claim;
-mod cluster;
-mod completion;
-mod concern;
-mod consent;
+mod cli;
+mod commands;
 #[cfg(unix)]
 mod dashboard;
-mod demo;
-mod dev_server;
-mod doctor;
-mod elect;
-mod events;
-mod exit;
-mod get;
-mod help;
-mod history;
-#[cfg(target_os = "linux")]
-mod init;
-mod man;
-mod manifests;
-mod metrics;
-#[cfg(target_os = "linux")]
-mod once;
-mod output;
-mod pause;
-mod room;
-mod row;
-#[cfg(target_os = "linux")]
-mod run;
-#[cfg(unix)]
-mod sidecar;
-mod signals;
-mod standing;
-mod status;
-mod stderr;
-mod step_down;
-mod timings;
-mod wait;
-mod watch;
-#[cfg(unix)]
-mod web;
-mod when;
+mod flags;
+mod http;
+mod model;
+mod runtime;
 
 use std::process::ExitCode;
 
-use crate::args::Command;
+use crate::cli::Command;
+use crate::commands::control::{claim, pause, step_down};
+use crate::commands::dev::{demo, dev_server};
+use crate::commands::observe::{check, get, history, status, wait, watch};
+use crate::commands::participate::elect;
+#[cfg(unix)]
+use crate::commands::participate::sidecar;
+#[cfg(target_os = "linux")]
+use crate::commands::participate::{once, run};
+use crate::commands::setup::{completion, doctor, man, manifests, timings};
+#[cfg(target_os = "linux")]
+use crate::runtime::init;
+use crate::runtime::{exit, output, program_name};
 
 fn main() -> ExitCode {
     #[cfg(target_os = "linux")]
@@ -64,7 +38,7 @@ fn main() -> ExitCode {
     if let Some(code) = completion::answer() {
         return code;
     }
-    let args = called::parse();
+    let args = program_name::parse();
     #[cfg(target_os = "linux")]
     if let Command::Sidecar(_) = args.command
         && let Some(code) = init::stand_in()

@@ -9,12 +9,12 @@ use incumbent::Lock;
 use incumbent::survey::{Sighted, State};
 use jiff::Timestamp;
 
-use crate::chronicle::Chronicle;
-use crate::concern::{Circumstances, Concern, Weight, concerns};
-use crate::output::printable;
-use crate::row::{self, name};
-use crate::standing::{Evidence, Standing, expires};
-use crate::when::When;
+use crate::model::diagnosis::{Circumstances, Concern, Weight, concerns};
+use crate::model::format::{self, name};
+use crate::model::lock_status::{Evidence, Standing, expires};
+use crate::model::term_history::Chronicle;
+use crate::model::time_bounds::When;
+use crate::runtime::output::printable;
 
 /// What is known at one moment.
 pub(crate) struct Known<'a> {
@@ -212,8 +212,8 @@ fn face(
         since: since.filter(|_| standing.is_led()).map(|term| term.began),
         holder: standing.holder,
         changes: chronicle.changes(lock, hours_ago(1.0)),
-        candidates: row::candidates(view),
-        client: if view.holder.is_some() { name(&row::client(view)) } else { String::new() },
+        candidates: format::candidates(view),
+        client: if view.holder.is_some() { name(&format::client(view)) } else { String::new() },
         concerns: concerns(&seen),
     }
 }

@@ -6,17 +6,17 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 use serde_json::Value;
 
+use super::actions::{Steering, Wish, is_paused};
 use super::board::{Board, Row};
-use super::commands::commands;
-use super::lanes::{Timeline, Window, clock, colour};
+use super::command_lines::commands;
 use super::page::{Ages, Frame, Part, badge, bar, holder, watch, what, windows};
-use super::steering::{Steering, Wish, is_paused};
-use super::{Setting, timeline};
-use crate::chronicle::Term;
-use crate::events;
-use crate::output::printable_json;
-use crate::row::{self, name};
-use crate::when::When;
+use super::timeline::{Timeline, Window, clock, colour};
+use super::{Setting, timeline_svg};
+use crate::model::format::{self, name};
+use crate::model::term_history::Term;
+use crate::model::time_bounds::When;
+use crate::runtime::events;
+use crate::runtime::output::printable_json;
 
 /// What Events there are on it, or why they cannot be had.
 pub(crate) type Events = anyhow::Result<Vec<Value>>;
@@ -101,7 +101,7 @@ fn now(board: &Board, row: &Row, ages: Ages) -> Markup {
                 } } }
                 (fact("Fencing token", view.token.map(|token| token.to_string())))
                 (fact("Address", view.address.as_deref().map(name)))
-                (fact("Lease duration", view.lease_duration.map(row::age)))
+                (fact("Lease duration", view.lease_duration.map(format::age)))
                 (fact("Changes of leader", Some(changes)))
                 (fact("Client", Some(face.client.clone())))
                 (fact("Renewed, by its own clock", time(view.renewed)))
@@ -138,7 +138,7 @@ fn line(setting: &Setting, row: &Row) -> Markup {
                     @let full = name(waiter.identity.as_str());
                     @let is_cordoned = view.is_cordoned(waiter.identity.as_str());
                     li data-testid="waiter" {
-                        span title=(full) { (row::short(&full)) }
+                        span title=(full) { (format::short(&full)) }
                         @if waiter.priority != 0 { " " small { "priority " (waiter.priority) } }
                         @if is_cordoned { " " small .cut { "cordoned" } }
                     }
@@ -185,7 +185,8 @@ fn steering(setting: &Setting, row: &Row) -> Markup {
         };
     };
     let next = view.line.iter().find(|waiter| !view.is_cordoned(waiter.identity.as_str()));
-    let leader = view.holder.as_deref().map(|holder| row::short(&name(holder))).unwrap_or_default();
+    let leader =
+        view.holder.as_deref().map(|holder| format::short(&name(holder))).unwrap_or_default();
     let asks = format!("Asks {leader} to stop its work and hand over.");
     let button = |wish: &Wish, to: &str, label: &str, effect: String| {
         offer(steering, row, wish, to, label, &effect)
@@ -194,13 +195,13 @@ fn steering(setting: &Setting, row: &Row) -> Markup {
         div .steer data-testid="steer" {
             @if let Some(why) = Wish::HandOver(HandOver::ToNext).why_not(row) { p .readonly { (why) } }
             @else if let Some(next) = next {
-                @let next_name = row::short(&name(next.identity.as_str()));
+                @let next_name = format::short(&name(next.identity.as_str()));
                 @let effect = format!("{asks} {next_name} is next.");
                 (button(&Wish::HandOver(HandOver::ToNext), "", "Hand over to the next", effect))
             }
             @for waiter in view.line.iter().skip(1) {
                 @let to = waiter.identity.as_str();
-                @let shown = row::short(&name(to));
+                @let shown = format::short(&name(to));
                 @let wish = Wish::HandOver(HandOver::To(waiter.identity.clone()));
                 @let effect = format!("{asks} {shown} goes to the head of the line.");
                 (button(&wish, to, &format!("Hand over to {shown}"), effect))
@@ -250,7 +251,7 @@ fn terms(setting: &Setting, board: &Board, row: &Row, window: Window, ages: Ages
     html! {
         section .timeline id="terms" aria-labelledby="terms-head" {
             div .head { h2 id="terms-head" { "Terms" } (windows(window, &row.face().path())) }
-            (timeline::draw(&drawn, false))
+            (timeline_svg::draw(&drawn, false))
             table .plain {
                 thead { tr {
                     th scope="col" { "Leader" }
@@ -279,7 +280,7 @@ fn tr(term: &Term, now: Timestamp, is_led: bool, ages: Ages) -> Markup {
         tr data-testid="term" {
             td .holder {
                 i class=(format!("dot c{}", colour(&term.holder))) {}
-                (row::short(&name(&term.holder)))
+                (format::short(&name(&term.holder)))
             }
             td { (term.began.words(clock)) }
             @match (term.end, is_led, term.began.earliest) {

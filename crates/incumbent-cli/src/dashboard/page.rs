@@ -8,12 +8,12 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::Setting;
 use super::board::{Board, Face};
-use super::lanes::{Timeline, Window, colour};
-use super::timeline;
-use crate::concern::Concern;
-use crate::row;
-use crate::standing::Evidence;
-use crate::when::When;
+use super::timeline::{Timeline, Window, colour};
+use super::timeline_svg;
+use crate::model::diagnosis::Concern;
+use crate::model::format;
+use crate::model::lock_status::Evidence;
+use crate::model::time_bounds::When;
 
 /// Whether ages are written out: in a page yes, for it may be read without a script; in what a script swaps
 /// in no, so that it stays the same for as long as nothing happens.
@@ -31,7 +31,7 @@ impl Ages {
     /// How long ago a moment on the clock of the survey was.
     pub(crate) fn since(self, moment: Duration) -> Markup {
         let text = match self {
-            Self::At { at, .. } => row::age(at.saturating_sub(moment)),
+            Self::At { at, .. } => format::age(at.saturating_sub(moment)),
             Self::Scripted => String::new(),
         };
         html! { span .age data-at=(moment.as_millis()) { (text) } }
@@ -41,7 +41,7 @@ impl Ages {
     pub(crate) fn since_wall(self, moment: Timestamp) -> Markup {
         let text = match self {
             Self::At { now, .. } => {
-                row::age(Duration::try_from(now.duration_since(moment)).unwrap_or_default())
+                format::age(Duration::try_from(now.duration_since(moment)).unwrap_or_default())
             }
             Self::Scripted => String::new(),
         };
@@ -302,7 +302,7 @@ pub(crate) fn holder(face: &Face) -> Markup {
         @match &face.holder {
             Some(holder) => {
                 i class=(format!("dot c{}", colour(holder))) aria-hidden="true" {}
-                span .past[is_past] title=(holder) { (row::short(holder)) }
+                span .past[is_past] title=(holder) { (format::short(holder)) }
                 @if face.state == State::Unknown { " " small { "by the record" } }
             }
             None if face.state == State::Unknown => span .none { "unknown" },
@@ -346,7 +346,7 @@ fn lanes(setting: &Setting, board: &Board, window: Window) -> Markup {
                 (windows(window, ""))
             }
             @if drawn.lanes.is_empty() { p .calm { "None yet." } }
-            @else { (timeline::draw(&drawn, true)) }
+            @else { (timeline_svg::draw(&drawn, true)) }
             @if drawn.left_out > 0 {
                 p .rest { "and " (drawn.left_out) " with less to tell, each on its own page" }
             }

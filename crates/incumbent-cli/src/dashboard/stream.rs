@@ -9,10 +9,10 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::board::{Board, Shown};
-use super::lanes::Window;
 use super::page::{Ages, tr};
+use super::timeline::Window;
 use super::{Setting, lock_page, page};
-use crate::web::answer::Body;
+use crate::http::response::Body;
 
 /// Which page.
 #[derive(Clone, Debug)]

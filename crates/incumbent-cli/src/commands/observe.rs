@@ -1,0 +1,8 @@
+//! Commands that look at elections and change nothing.
+
+pub(crate) mod check;
+pub(crate) mod get;
+pub(crate) mod history;
+pub(crate) mod status;
+pub(crate) mod wait;
+pub(crate) mod watch;

@@ -1,0 +1,3 @@
+//! Flags that several commands parse.
+
+pub(crate) mod cluster;
