@@ -3,7 +3,7 @@
 //! One task looks, and publishes what is known as a [`Board`] that never changes; all else reads
 //! the newest of them. Nothing is changed in the cluster unless `--allow-steer` is given.
 
-mod actions;
+pub(crate) mod actions;
 mod board;
 mod collector;
 mod command_lines;
@@ -16,47 +16,18 @@ mod stream;
 mod timeline;
 mod timeline_svg;
 
-use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::bail;
 use incumbent::survey::Scope;
-use incumbent::{Error, Lock};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use self::actions::Steering;
 use self::board::Board;
 use self::routes::Routes;
-use crate::flags::cluster::{Many, Operator, Wanted};
+use crate::flags::cluster::Many;
 use crate::http::access::Access;
-use crate::http::listener::{self, Door, Listen};
-use crate::runtime::output;
-use crate::runtime::signals::shutdown_signal;
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct Dashboard {
-    /// Where the page is: ADDRESS:PORT, or unix:PATH; port 0 takes a free one
-    #[arg(long, value_name = "WHERE", default_value = "127.0.0.1:8088", value_parser = listener::place)]
-    listen: Listen,
-    /// Let the page ask a leader to hand over, and pause and resume elections
-    #[arg(long)]
-    allow_steer: bool,
-    /// Allow an address that other machines can reach; to steer there needs --token-file
-    #[arg(long)]
-    allow_remote: bool,
-    /// Answer to this name in the Host header too; may be given many times
-    #[arg(long = "allow-host", value_name = "NAME")]
-    hosts: Vec<String>,
-    /// A file with the secret that steering asks for, 16 characters at least
-    #[arg(long, value_name = "FILE", requires = "allow_steer")]
-    token_file: Option<PathBuf>,
-    #[command(flatten)]
-    many: Many,
-    #[command(flatten)]
-    operator: Operator,
-}
+use crate::http::listener::{Door, Listen};
 
 /// What does not change while the dashboard runs.
 pub(crate) struct Setting {
@@ -71,30 +42,8 @@ pub(crate) struct Setting {
     pub(crate) client: kube::Client,
 }
 
-pub(crate) async fn run(args: Dashboard) -> anyhow::Result<ExitCode> {
-    let access = args.access()?;
-    let (client, namespace) = args.operator.connect().await?;
-    let Wanted { scope, locks, .. } = args.many.wanted(&namespace)?;
-    let setting = Setting {
-        server: args.operator.address().await?,
-        place: args.place(&namespace, &locks),
-        has_namespaces: args.many.all_namespaces,
-        started: Timestamp::now(),
-        steering: args.allow_steer.then(|| Steering::new(args.token_file.is_some())),
-        client,
-    };
-    let door = Door::open(&args.listen, MODE).await?;
-    output::line(&door.place()?)?;
-    let shown = tokio::select! {
-        () = shutdown_signal() => return Ok(ExitCode::SUCCESS),
-        outcome = show(setting, (args.many, scope), namespace, door, access) => outcome,
-    };
-    let Err(error) = shown;
-    Err(error)
-}
-
 /// Shows what there is until something is wrong that does not pass by itself.
-async fn show(
+pub(crate) async fn show(
     setting: Setting,
     (many, scope): (Many, Scope),
     namespace: String,
@@ -135,45 +84,5 @@ pub(crate) async fn start_beside(client: kube::Client, server: String) -> anyhow
     Ok(place)
 }
 
-impl Dashboard {
-    fn access(&self) -> anyhow::Result<Access> {
-        let access = match &self.listen {
-            Listen::Unix(_) => Access::Socket,
-            Listen::Tcp(address) => {
-                let is_remote = !address.ip().is_loopback();
-                if is_remote && !self.allow_remote {
-                    bail!(Error::Invalid {
-                        what: format!("{address} can be reached from other machines"),
-                        hint: "add --allow-remote, or listen on 127.0.0.1".to_owned(),
-                    });
-                }
-                if is_remote && self.allow_steer && self.token_file.is_none() {
-                    bail!(Error::Invalid {
-                        what: "whoever reaches the page from another machine could steer"
-                            .to_owned(),
-                        hint: "add --token-file, leave out --allow-steer, or listen on 127.0.0.1"
-                            .to_owned(),
-                    });
-                }
-                Access::Tcp { hosts: self.hosts.clone(), token_file: self.token_file.clone() }
-            }
-        };
-        access.check()?;
-        Ok(access)
-    }
-
-    fn place(&self, namespace: &str, locks: &[Lock]) -> String {
-        let place = match self.many.all_namespaces {
-            true => "all namespaces".to_owned(),
-            false => format!("namespace {namespace}"),
-        };
-        match locks.len() {
-            0 => place,
-            1 => format!("{}, {place}", locks[0]),
-            count => format!("{count} locks, {place}"),
-        }
-    }
-}
-
 /// Who may use a socket: its owner.
-const MODE: u32 = 0o600;
+pub(crate) const MODE: u32 = 0o600;

@@ -16,29 +16,25 @@ mod runtime;
 
 use std::process::ExitCode;
 
-use crate::cli::Command;
-use crate::commands::control::{claim, pause, step_down};
-use crate::commands::dev::{demo, dev_server};
-use crate::commands::observe::{check, get, history, status, wait, watch};
-use crate::commands::participate::elect;
-#[cfg(unix)]
-use crate::commands::participate::sidecar;
+use clap::CommandFactory;
+
+use crate::cli::{Args, Command};
 #[cfg(target_os = "linux")]
-use crate::commands::participate::{once, run};
-use crate::commands::setup::{completion, doctor, man, manifests, timings};
+use crate::commands::participate::run;
+use crate::commands::setup::completion;
 #[cfg(target_os = "linux")]
 use crate::runtime::init;
-use crate::runtime::{exit, output, program_name};
+use crate::runtime::{exit, output};
 
 fn main() -> ExitCode {
     #[cfg(target_os = "linux")]
     if let Some(code) = run::become_helper() {
         return code;
     }
-    if let Some(code) = completion::answer() {
+    if let Some(code) = completion::answer(Args::command) {
         return code;
     }
-    let args = program_name::parse();
+    let args = cli::parse();
     #[cfg(target_os = "linux")]
     if let Command::Sidecar(_) = args.command
         && let Some(code) = init::stand_in()
@@ -51,36 +47,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return exit::report(&error.into()),
     };
-    let outcome = runtime.block_on(async {
-        match args.command {
-            Command::Demo(args) => demo::run(args).await,
-            #[cfg(unix)]
-            Command::Dashboard(args) => dashboard::run(args).await,
-            Command::DevServer(args) => dev_server::run(args).await,
-            Command::Elect(args) => elect::run(args).await,
-            #[cfg(unix)]
-            Command::Sidecar(args) => sidecar::run(args).await,
-            #[cfg(target_os = "linux")]
-            Command::Run(args) => Ok(run::run(args).await),
-            #[cfg(target_os = "linux")]
-            Command::Once(args) => Ok(once::run(args).await),
-            Command::Claim(args) => claim::run(args).await,
-            Command::Get(args) => get::run(args).await,
-            Command::Status(args) => status::run(args).await,
-            Command::Check(args) => check::run(args).await,
-            Command::Wait(args) => wait::run(args).await,
-            Command::Watch(args) => watch::run(args).await,
-            Command::History(args) => history::run(args).await,
-            Command::StepDown(args) => step_down::run(args).await,
-            Command::Pause(args) => pause::run(args).await,
-            Command::Resume(args) => pause::resume(args).await,
-            Command::Manifests(wanted) => manifests::run(&wanted),
-            Command::Timings(args) => timings::run(&args),
-            Command::Doctor(args) => doctor::run(args).await,
-            Command::Completion(args) => completion::run(&args),
-            Command::Man(args) => man::run(&args),
-        }
-    });
+    let outcome = runtime.block_on(args.command.run());
     // Whatever still hangs in a request to a server that is gone must not keep the process.
     runtime.shutdown_background();
     match outcome {

@@ -10,11 +10,12 @@ use incumbent::survey::{Sighted, State};
 use jiff::Timestamp;
 
 use crate::model::diagnosis::{Circumstances, Concern, Weight, concerns};
-use crate::model::format::{self, name};
+use crate::model::format::name;
+use crate::model::format::printable;
+use crate::model::lock_row;
 use crate::model::lock_status::{Evidence, Standing, expires};
 use crate::model::term_history::Chronicle;
 use crate::model::time_bounds::When;
-use crate::runtime::output::printable;
 
 /// What is known at one moment.
 pub(crate) struct Known<'a> {
@@ -212,8 +213,8 @@ fn face(
         since: since.filter(|_| standing.is_led()).map(|term| term.began),
         holder: standing.holder,
         changes: chronicle.changes(lock, hours_ago(1.0)),
-        candidates: format::candidates(view),
-        client: if view.holder.is_some() { name(&format::client(view)) } else { String::new() },
+        candidates: lock_row::candidates(view),
+        client: if view.holder.is_some() { name(&lock_row::client(view)) } else { String::new() },
         concerns: concerns(&seen),
     }
 }

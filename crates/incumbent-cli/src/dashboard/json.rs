@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 
 use super::Setting;
 use super::board::{Board, Row};
-use crate::model::format::{self, millis};
+use crate::model::format::millis;
+use crate::model::format::printable_json;
+use crate::model::lock_row;
 use crate::model::lock_status::Standing;
-use crate::runtime::output::{self, printable_json};
 
 /// What `/api/state` answers; `at` is the moment on the clock of the survey at which it is asked.
 pub(crate) fn all(setting: &Setting, board: &Board, at: Duration) -> String {
@@ -42,7 +43,7 @@ pub(crate) fn one(board: &Board, row: &Row, at: Duration) -> String {
 
 fn election(board: &Board, row: &Row, at: Duration) -> Value {
     let (face, sighted) = (row.face(), row.aged(at));
-    let mut election = format::json(&sighted, board.now);
+    let mut election = lock_row::json(&sighted, board.now);
     let is_led = Standing::of(&sighted, board.now).is_led();
     let terms = board.chronicle.terms(&face.lock).map(|term| term.json(board.now, is_led));
     let unseen = board.chronicle.unseen(&face.lock).map(
@@ -57,6 +58,6 @@ fn election(board: &Board, row: &Row, at: Duration) -> Value {
         "terms": terms.collect::<Value>(),
         "unseen": unseen.collect::<Value>(),
     });
-    output::add(&mut election, more);
+    lock_row::add(&mut election, more);
     election
 }

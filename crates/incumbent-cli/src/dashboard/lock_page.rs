@@ -12,11 +12,11 @@ use super::command_lines::commands;
 use super::page::{Ages, Frame, Part, badge, bar, holder, watch, what, windows};
 use super::timeline::{Timeline, Window, clock, colour};
 use super::{Setting, timeline_svg};
+use crate::model::event;
+use crate::model::format::printable_json;
 use crate::model::format::{self, name};
 use crate::model::term_history::Term;
 use crate::model::time_bounds::When;
-use crate::runtime::events;
-use crate::runtime::output::printable_json;
 
 /// What Events there are on it, or why they cannot be had.
 pub(crate) type Events = anyhow::Result<Vec<Value>>;
@@ -310,7 +310,7 @@ fn events_told(told: &Events, now: Timestamp) -> Markup {
             Ok(events) if events.is_empty() => p .calm { "None on this object." },
             Ok(events) => ul .log { @for event in events.iter().rev().take(MOST_EVENTS) {
                 li {
-                    time { (events::at(event).map(|at| at.words(clock)).unwrap_or_default()) }
+                    time { (event::at(event).map(|at| at.words(clock)).unwrap_or_default()) }
                     span { (name(event["message"].as_str().unwrap_or_default())) }
                     small { (name(event["reason"].as_str().unwrap_or_default())) }
                 }

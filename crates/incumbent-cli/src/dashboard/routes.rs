@@ -167,7 +167,7 @@ impl Routes {
     fn refused(&self, board: &Board, status: StatusCode, why: &str, path: &str) -> Response<Body> {
         let main = html! {
             h1 { "It was not asked" }
-            p data-testid="refused" { (crate::runtime::output::printable(why.trim_end())) }
+            p data-testid="refused" { (crate::model::format::printable(why.trim_end())) }
             p { a href=(path) { "Back" } }
         };
         let (title, events) = ("It was not asked · incumbent", "");

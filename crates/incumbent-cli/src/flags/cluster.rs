@@ -7,7 +7,8 @@ use incumbent::survey::{LockView, Scope, Survey};
 use incumbent::{Connect, Error, Lock};
 use jiff::Timestamp;
 
-use crate::cli::{self, duration};
+use crate::flags::duration::duration;
+use crate::flags::lock::{self, lock_text};
 use crate::model::lock_status::is_left_over;
 
 /// Where the API server is.
@@ -58,8 +59,14 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// The client, and the namespace that locks are in.
     pub(crate) async fn connect(&self) -> Result<(kube::Client, String), Error> {
-        let client = self.described().client().await?;
-        let namespace = self.namespace(&client);
+        self.open(self.described()).await
+    }
+
+    async fn open(&self, connect: Connect) -> Result<(kube::Client, String), Error> {
+        let client = connect.client().await?;
+        let in_pod = std::env::var("POD_NAMESPACE").ok().filter(|name| !name.is_empty());
+        let named = self.namespace.clone().or(in_pod);
+        let namespace = named.unwrap_or_else(|| client.default_namespace().to_owned());
         Ok((client, namespace))
     }
 
@@ -88,12 +95,6 @@ impl Cluster {
         point(&self.client_certificate, |connect, file| connect.client_certificate(file));
         point(&self.client_key, |connect, file| connect.client_key(file));
         connect
-    }
-
-    fn namespace(&self, client: &kube::Client) -> String {
-        let in_pod = std::env::var("POD_NAMESPACE").ok().filter(|name| !name.is_empty());
-        let named = self.namespace.clone().or(in_pod);
-        named.unwrap_or_else(|| client.default_namespace().to_owned())
     }
 }
 
@@ -129,9 +130,7 @@ impl Operator {
         if let Some(patience) = self.request_timeout {
             connect = connect.plugin_timeout(patience);
         }
-        let client = connect.client().await?;
-        let namespace = self.cluster.namespace(&client);
-        Ok((client, namespace))
+        self.cluster.open(connect).await
     }
 
     /// Where the API server is.
@@ -154,7 +153,7 @@ impl Operator {
     /// One lock: its name, and a look at it.
     pub(crate) async fn lock(&self, text: &str) -> Result<(kube::Client, Lock), Error> {
         let (client, namespace) = self.connect().await?;
-        Ok((client, cli::lock(&namespace, text)?))
+        Ok((client, lock::parse(&namespace, text)?))
     }
 
     /// A look at one lock. That it does not exist is an error.
@@ -181,7 +180,7 @@ impl Operator {
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Many {
     /// Which locks: NAME for a Lease, lease/NAME or configmap/NAME[:KEY] [default: all]
-    #[arg(value_name = "LOCK", value_parser = cli::lock_text)]
+    #[arg(value_name = "LOCK", value_parser = lock_text)]
     locks: Vec<String>,
     /// In all namespaces
     #[arg(short = 'A', long)]
@@ -213,7 +212,7 @@ impl Many {
     }
 
     pub(crate) fn wanted(&self, namespace: &str) -> Result<Wanted, Error> {
-        let locks = self.locks.iter().map(|text| cli::lock(namespace, text));
+        let locks = self.locks.iter().map(|text| lock::parse(namespace, text));
         let locks = locks.collect::<Result<Vec<_>, _>>()?;
         let (scope, place) = match self.all_namespaces {
             _ if !locks.is_empty() => {

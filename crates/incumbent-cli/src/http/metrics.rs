@@ -1,6 +1,5 @@
 //! `--metrics-addr`: elections in numbers, for Prometheus. docs/metrics.md says what each means.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use incumbent::{
@@ -302,14 +301,6 @@ const REASONS: [&str; 5] =
 /// From a server next door to the time-out of a patient lease.
 const SECONDS: [f64; 9] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
 
-/// An address, or a port of this machine alone.
-pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
-    match text.parse::<u16>() {
-        Ok(port) => Ok((IpAddr::V4(Ipv4Addr::LOCALHOST), port).into()),
-        Err(_) => text.parse().map_err(|_| "give a port, or an address and a port".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -329,12 +320,5 @@ mod tests {
         exporter.leader_changed(&lock);
         let text = exporter.text();
         assert!(!text.lines().any(|line| line.starts_with("evil")), "{text}");
-    }
-
-    #[test]
-    fn a_port_alone_is_one_of_this_machine() {
-        assert_eq!(address("9090").unwrap().to_string(), "127.0.0.1:9090");
-        assert_eq!(address("0.0.0.0:0").unwrap().to_string(), "0.0.0.0:0");
-        assert!(address("everywhere").is_err());
     }
 }

@@ -1,116 +1,6 @@
-//! A lock as people read it: in a table, as JSON, as YAML.
+//! Names, ages and tables for people: short, and without tricks of a terminal.
 
 use std::time::Duration;
-
-use clap::ValueEnum;
-use incumbent::HandOver;
-use incumbent::survey::{LockView, Registration, Sighted};
-use jiff::Timestamp;
-use serde_json::{Value, json};
-
-use crate::model::lock_status::{Evidence, Standing, expires};
-use crate::runtime::output;
-
-/// How to print what a command has found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    Table,
-    /// A table with more columns, and whole names
-    Wide,
-    Json,
-    Yaml,
-    /// The names alone
-    Name,
-}
-
-/// Which columns a table has.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Columns {
-    pub(crate) has_namespace: bool,
-    pub(crate) is_wide: bool,
-}
-
-impl Columns {
-    pub(crate) fn heads(self) -> Vec<&'static str> {
-        let namespace = self.has_namespace.then_some("NAMESPACE");
-        let wide: &[&str] = if self.is_wide { &WIDE } else { &[] };
-        namespace.into_iter().chain(HEADS).chain(wide.iter().copied()).collect()
-    }
-
-    pub(crate) fn cells(self, sighted: &Sighted, now: Timestamp) -> Vec<String> {
-        let (view, standing) = (&*sighted.view, Standing::of(sighted, now));
-        let name = |name: &str| match self.is_wide {
-            true => output::printable(name),
-            false => short(&output::printable(name)),
-        };
-        let mut cells = vec![
-            view.lock.to_string(),
-            or_none(view.holder.as_deref().map(name)),
-            standing.word(),
-            renewed(&standing, view),
-            expires_in(&standing),
-            view.transitions.to_string(),
-            or_none(view.created.map(|created| age(now.duration_since(created).unsigned_abs()))),
-        ];
-        if self.has_namespace {
-            cells.insert(0, view.lock.namespace().to_owned());
-        }
-        if self.is_wide {
-            cells.extend([
-                or_none(view.token.map(|token| token.to_string())),
-                candidates(view),
-                client(view),
-                or_none(view.address.as_deref().map(output::printable)),
-            ]);
-        }
-        cells
-    }
-}
-
-const HEADS: [&str; 7] = ["NAME", "HOLDER", "STATE", "RENEWED", "EXPIRES", "TRANSITIONS", "AGE"];
-const WIDE: [&str; 4] = ["TOKEN", "CANDIDATES", "CLIENT", "ADDRESS"];
-
-/// How long ago the holder gave a sign of life: as it came in here, else as its wall clock says.
-fn renewed(standing: &Standing, view: &LockView) -> String {
-    match (standing.evidence, standing.age) {
-        (Evidence::Watched | Evidence::Clocks, Some(silent)) if expires(view) => {
-            format!("{} ago{}", age(silent), standing.mark())
-        }
-        _ => "<none>".to_owned(),
-    }
-}
-
-/// In how long the term is over, unless it is renewed.
-fn expires_in(standing: &Standing) -> String {
-    match standing.expires_in {
-        Some(left) if left.is_zero() => format!("over{}", standing.mark()),
-        Some(left) => format!("{}{}", age(left), standing.mark()),
-        None => "<none>".to_owned(),
-    }
-}
-
-/// How many take part, as far as the lock tells: who leads, and who stands in line.
-pub(crate) fn candidates(view: &LockView) -> String {
-    let leads = usize::from(view.holder.is_some());
-    match view.registration {
-        Registration::Foreign => format!("{}+", leads + view.line.len()),
-        _ => (leads + view.line.len()).to_string(),
-    }
-}
-
-/// Which program holds the lock, as far as that can be told.
-pub(crate) fn client(view: &LockView) -> String {
-    match view.registration {
-        Registration::Term => "incumbent".to_owned(),
-        Registration::Claim => "claim".to_owned(),
-        Registration::Foreign => match view.written_by.as_deref() {
-            Some("OpenAPI-Generator") => "python/java".to_owned(),
-            Some(manager) => output::printable(manager),
-            None => "foreign".to_owned(),
-        },
-        _ => "<none>".to_owned(),
-    }
-}
 
 pub(crate) fn or_none(cell: Option<String>) -> String {
     cell.unwrap_or_else(|| "<none>".to_owned())
@@ -118,12 +8,12 @@ pub(crate) fn or_none(cell: Option<String>) -> String {
 
 /// Text of others, for people: no tricks, and not so long that it pushes all else away.
 pub(crate) fn name(text: &str) -> String {
-    cut(&output::printable(text), LONGEST_NAME)
+    cut(&printable(text), LONGEST_NAME)
 }
 
 /// A name as a word of a shell. One with tricks in it is none that anybody should paste.
 pub(crate) fn quoted(text: &str) -> Option<String> {
-    let is_plain = output::printable(text) == text && text.chars().count() <= LONGEST_WORD;
+    let is_plain = printable(text) == text && text.chars().count() <= LONGEST_WORD;
     is_plain.then(|| format!("'{}'", text.replace('\'', r"'\''")))
 }
 
@@ -178,43 +68,81 @@ pub(crate) fn span(span: Duration) -> String {
     }
 }
 
+/// A duration in the unit that fits.
+pub(crate) fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    let trimmed = |text: String| match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    };
+    match duration.as_secs() {
+        0 => format!("{} ms", trimmed(format!("{:.1}", seconds * 1000.0))),
+        1..120 => format!("{} s", trimmed(format!("{seconds:.1}"))),
+        120..7_200 => format!("{} min", duration.as_secs() / 60),
+        7_200..172_800 => format!("{} h", duration.as_secs() / 3_600),
+        _ => format!("{} d", duration.as_secs() / 86_400),
+    }
+}
+
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// All that is known of a lock, for programs.
-pub(crate) fn json(sighted: &Sighted, now: Timestamp) -> Value {
-    let view = &*sighted.view;
-    let line = view
-        .line
-        .iter()
-        .map(|waiter| json!({ "identity": waiter.identity.as_str(), "priority": waiter.priority }));
-    let mut all = json!({
-        "lock": view.lock.to_string(),
-        "namespace": view.lock.namespace(),
-        "token": view.token.map(|token| token.0),
-        "address": view.address,
-        "client": client(view),
-        "line": line.collect::<Value>(),
-        "handOverTo": view.hand_over.as_ref().map(asked_for),
-        "cordoned": view.cordoned.iter().map(|name| name.as_str()).collect::<Value>(),
-        "acquireTime": view.acquired.map(|time| time.to_string()),
-        "renewTime": view.renewed.map(|time| time.to_string()),
-        "leaseDurationSeconds": view.lease_duration.map(|duration| duration.as_secs()),
-        "transitions": view.transitions,
-        "creationTimestamp": view.created.map(|time| time.to_string()),
-    });
-    output::add(&mut all, Standing::of(sighted, now).json(view));
-    all
+/// Text of others, as a name in a record is: it must not move the cursor, nor turn around what follows.
+pub(crate) fn printable(name: &str) -> String {
+    name.chars().map(|c| if is_trick(c) { '\u{fffd}' } else { c }).collect()
 }
 
-/// Whom a request to hand over names; `*` is whoever is next.
-pub(crate) fn asked_for(request: &HandOver) -> &str {
-    match request {
-        HandOver::ToNext => "*",
-        HandOver::To(identity) => identity.as_str(),
-    }
+/// The same with its line breaks, and not without an end: an answer of the API server, or of what is in between.
+pub(crate) fn printable_text(text: &str) -> String {
+    let lines: Vec<_> = text.lines().map(printable).collect();
+    cut(&lines.join("\n"), LONGEST_TEXT)
 }
+
+const LONGEST_TEXT: usize = 2000;
+
+/// JSON in which such characters are escapes: a program reads the same, and a terminal is not moved.
+pub(crate) fn printable_json(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        // Between the parts of JSON stand line breaks; in its strings there is none.
+        match is_trick(c) && c != '\n' {
+            true => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => text.push(c),
+        }
+    }
+    text
+}
+
+/// All of these are below U+10000, so that one escape of JSON is enough for each.
+fn is_trick(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// A table as kubectl prints it: upper-case heads, three spaces, no lines.
+///
+/// A cell of others that is longer than any name should be is cut: it would push away all else.
+pub(crate) fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
+    let cut = |cell: &String| cut(cell, LONGEST_CELL);
+    let rows: Vec<Vec<_>> = rows.iter().map(|row| row.iter().map(cut).collect()).collect();
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([heads[column].len()]).max().unwrap_or(0)
+    };
+    let widths: Vec<_> = (0..heads.len()).map(width).collect();
+    let print = |cells: Vec<&str>| {
+        let cells = cells.iter().zip(&widths);
+        let line: Vec<_> = cells.map(|(cell, width)| format!("{cell:<width$}")).collect();
+        line.join("   ").trim_end().to_owned()
+    };
+    let body = rows.iter().map(|row| print(row.iter().map(String::as_str).collect()));
+    [print(heads.to_vec())].into_iter().chain(body).collect::<Vec<_>>().join("\n")
+}
+
+/// A Pod's name and uid have 290 at most.
+const LONGEST_CELL: usize = 300;
 
 #[cfg(test)]
 mod tests {
@@ -241,5 +169,13 @@ mod tests {
         assert_eq!(short(pod), "scanner-7d9f5c-abcde_3f0d…");
         let long = short("a-very-long-name-that-says-something-at-its-very-end-7");
         assert_eq!((long.chars().count(), long.ends_with("-very-end-7")), (30, true));
+    }
+
+    #[test]
+    fn a_cell_of_any_length_is_cut_and_the_table_is_whole() {
+        let long = "h".repeat(66_000);
+        let shown = table(&["NAME", "HOLDER"], &[vec!["lease/a".to_owned(), long]]);
+        assert!(shown.lines().all(|line| line.chars().count() <= LONGEST_CELL + 20), "{shown}");
+        assert!(shown.ends_with('…'));
     }
 }

@@ -12,9 +12,9 @@ use incumbent::survey::{Change, LockView, Sighted, State};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::model::event;
 use crate::model::lock_status::expires;
 use crate::model::time_bounds::{Lasted, When, after};
-use crate::runtime::events;
 
 /// What is known of the past of some locks. A clone shares all that neither of the two changes later.
 #[derive(Clone, Debug, Default)]
@@ -381,7 +381,7 @@ fn said(event: &Value) -> Vec<Said> {
     let revision = event["metadata"]["resourceVersion"].as_str();
     let revision = revision.and_then(|revision| revision.parse().ok()).unwrap_or(0);
     let said = |when| Said { when, revision, began, holder: holder.to_owned() };
-    events::times(event).into_iter().map(said).collect()
+    event::times(event).into_iter().map(said).collect()
 }
 
 impl Term {

@@ -6,9 +6,9 @@ use anyhow::Context;
 use http::Method;
 use incumbent::Lock;
 use incumbent::requests::Requests;
-use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::model::event::at;
 use crate::model::time_bounds::When;
 
 /// What electors said of `lock`, newest last. The API server keeps Events for an hour or so.
@@ -26,23 +26,6 @@ pub(crate) async fn of(client: &kube::Client, lock: &Lock) -> anyhow::Result<Vec
     let Value::Array(mut events) = list["items"].take() else { return Ok(Vec::new()) };
     events.sort_by_key(|event| at(event).map(When::mostly));
     Ok(events)
-}
-
-/// When it was last so.
-pub(crate) fn at(event: &Value) -> Option<When> {
-    times(event).pop()
-}
-
-/// When it was so, as precisely as it says; where it stands for many, the first and the last time.
-pub(crate) fn times(event: &Value) -> Vec<When> {
-    let time = |time: &Value| time.as_str()?.parse::<Timestamp>().ok();
-    let exact = |time_of: &Value| time(time_of).map(When::at);
-    let coarse = |time_of: &Value| time(time_of).map(When::in_second);
-    let (first, last) = match exact(&event["eventTime"]) {
-        Some(first) => (Some(first), exact(&event["series"]["lastObservedTime"])),
-        None => (coarse(&event["firstTimestamp"]), coarse(&event["lastTimestamp"])),
-    };
-    first.into_iter().chain(last).collect()
 }
 
 const PATIENCE: Duration = Duration::from_secs(5);

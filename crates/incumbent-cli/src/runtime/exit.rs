@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use incumbent::Error;
 
-use crate::runtime::{output, stderr};
+use crate::model::format;
+use crate::runtime::stderr;
 
 /// The demo was interrupted, as a shell says it.
 pub(crate) const INTERRUPTED: u8 = 130;
@@ -36,41 +37,6 @@ the write
   8  the object, or the quota of its namespace, has no room for more
 130  interrupted (demo)
 134  aborted: work still ran at the end of its lease, and nothing else could stop it";
-
-/// The same for `run`, which has to leave the low numbers to its command.
-pub(crate) const RUN_HELP: &str = "\
-Exit codes:
-  the command's own, or 128 plus the number of the signal that ended it; and
-     2  usage, before anything was started
-    69  the API server cannot be reached or cannot answer now, or nothing says where it is
-    71  this system refuses: a file, a port, a process
-    73  the quota of the namespace has no room for the lock
-    75  another leads: --try or --timeout gave up, and nothing was started
-    77  a permission is missing, the credentials are not accepted, or an admission webhook or policy refuses or \
-changes the write
-    78  an identity or a timing cannot work, or something does not exist
-    79  leadership was lost, and the command stopped (--on-loss exit)
-   126  the command cannot be run
-   127  the command does not exist
-   128 plus the signal's number, too, if a signal ends this program while it waits";
-
-/// The table for `once`.
-pub(crate) const ONCE_HELP: &str = "\
-At most once, by default: a command that was begun is never begun again by itself. If its runner dies in the middle, \
-the task is in doubt, until somebody looks and settles it.
-
-At least once, with --at-least-once: a command that has not ended with 0 is run again by the next process that \
-comes. If its runner died in the middle, or it failed, it may be done twice.
-
-Exit codes:
-    0  done, now or earlier
-  the command's own, where it was run now; and
-    73  the ConfigMap, or the quota of its namespace, has no room for another record, and nothing was started
-    75  in progress elsewhere: by whom and since when is printed
-    79  leadership was lost, and the command stopped: the next process that comes finds it in doubt
-    80  in doubt: its runner died in the middle, or its end could not be recorded
-    81  it has failed earlier: with which code is printed
-  others as of incumbent run";
 
 /// Nobody knows how far it came.
 #[cfg(target_os = "linux")]
@@ -119,7 +85,7 @@ pub(crate) fn end_for_usage(error: &Error) -> ! {
 }
 
 fn say(error: &str, hint: &str) {
-    stderr::say(&format!("error: {}", output::printable_text(error)));
+    stderr::say(&format!("error: {}", format::printable_text(error)));
     for (number, line) in hint.lines().enumerate() {
         stderr::say(&format!("  {}{line}", if number == 0 { "hint: " } else { "      " }));
     }

@@ -12,7 +12,7 @@ use rustix::process::{self, Pid, Signal};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
 use signal_hook::iterator::Signals;
 
-use crate::commands::participate::run::{adopt_orphans, bury_children};
+use crate::runtime::descendants::{adopt_orphans, bury_children};
 use crate::runtime::exit;
 
 /// Where this process is the first of a container, runs the same as a child until that has ended, and returns its exit

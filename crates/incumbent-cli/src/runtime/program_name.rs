@@ -1,13 +1,7 @@
 //! One program, three names: which one it was called by.
 
-use std::error::Error as _;
 use std::ffi::OsStr;
 use std::path::Path;
-
-use clap::{CommandFactory, FromArgMatches};
-
-use crate::cli::Args;
-use crate::runtime::{exit, help};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Name {
@@ -37,22 +31,6 @@ impl Name {
             Self::Incumbent => "incumbent",
             Self::Plugin | Self::Completer => "kubectl incumbent",
         }
-    }
-}
-
-/// The command line of this process. Ends it where there is nothing to run: for help, or a mistake.
-pub(crate) fn parse() -> Args {
-    let command = Args::command().bin_name(Name::of_this_process().typed());
-    let command = help::fit(command, help::width());
-    let matches = command.try_get_matches().unwrap_or_else(|error| end(&error));
-    Args::from_arg_matches(&matches).unwrap_or_else(|error| end(&error))
-}
-
-/// Prints an argument that our own parsers refuse in the same form as every other error.
-fn end(error: &clap::Error) -> ! {
-    match error.source().and_then(|source| source.downcast_ref::<incumbent::Error>()) {
-        Some(refused) => exit::end_for_usage(refused),
-        None => error.exit(),
     }
 }
 

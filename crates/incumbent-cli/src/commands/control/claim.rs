@@ -2,13 +2,32 @@
 
 use std::process::ExitCode;
 
-use incumbent::{Blackboard, Claim};
+use incumbent::{Blackboard, Claim as Outcome};
 
-use crate::cli;
+use crate::flags::cluster::Operator;
+use crate::flags::lock::blackboard_text;
 use crate::model::format;
 use crate::runtime::{exit, output};
 
-pub(crate) async fn run(args: cli::Claim) -> anyhow::Result<ExitCode> {
+#[derive(Debug, clap::Args)]
+pub(crate) struct Claim {
+    /// Which blackboard: configmap/NAME[:KEY]
+    #[arg(value_parser = blackboard_text)]
+    blackboard: String,
+    /// The name to write
+    #[arg(long, env = "INCUMBENT_IDENTITY", value_name = "ID")]
+    identity: String,
+    /// Take the name off again
+    #[arg(long, conflicts_with = "if_version")]
+    release: bool,
+    /// Replace exactly this resourceVersion, whatever the latest is
+    #[arg(long, value_name = "RV")]
+    if_version: Option<String>,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+pub(crate) async fn run(args: Claim) -> anyhow::Result<ExitCode> {
     let (client, namespace) = args.operator.connect().await?;
     let lock = incumbent::Lock::parse(&namespace, &args.blackboard)?;
     let blackboard = Blackboard::on(client, lock.clone());
@@ -33,14 +52,14 @@ pub(crate) async fn run(args: cli::Claim) -> anyhow::Result<ExitCode> {
         _ => String::new(),
     };
     Ok(match &claim {
-        Claim::Yours { resource_version } => {
+        Outcome::Yours { resource_version } => {
             say(&format!("you lead (version {resource_version})"), ExitCode::SUCCESS)?
         }
-        Claim::Taken { by, resource_version } => {
+        Outcome::Taken { by, resource_version } => {
             let by = format::name(by);
             say(&format!("{by} leads{}", stale(resource_version)), ExitCode::from(exit::NO))?
         }
-        Claim::Stale { resource_version } => {
+        Outcome::Stale { resource_version } => {
             let text = format!("nobody leads{}: read it, and try again", stale(resource_version));
             say(&text, ExitCode::from(exit::NO))?
         }

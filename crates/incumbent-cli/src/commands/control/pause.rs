@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use incumbent::survey::{LockView, Registration};
-use incumbent::{Identity, Steer};
+use incumbent::{Error, Identity, Steer};
 
-use crate::cli::lock_text;
 use crate::flags::cluster::Operator;
+use crate::flags::lock::lock_text;
 use crate::model::format;
 use crate::runtime::confirm::Consent;
 use crate::runtime::{exit, output};
@@ -14,27 +14,29 @@ use crate::runtime::{exit, output};
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Pause {
-    /// Which lock: NAME for a Lease, lease/NAME or configmap/NAME[:KEY]
-    #[arg(value_parser = lock_text)]
-    lock: String,
     /// Keep only this one from leading; may be given many times
     #[arg(long = "candidate", value_name = "ID")]
     candidates: Vec<String>,
     #[command(flatten)]
-    consent: Consent,
-    #[command(flatten)]
-    operator: Operator,
+    request: Request,
 }
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Resume {
-    /// Which lock: NAME for a Lease, lease/NAME or configmap/NAME[:KEY]
-    #[arg(value_parser = lock_text)]
-    lock: String,
     /// Let only this one lead again; may be given many times [default: all]
     #[arg(long = "candidate", value_name = "ID")]
     candidates: Vec<String>,
+    #[command(flatten)]
+    request: Request,
+}
+
+/// What both have in common.
+#[derive(Debug, clap::Args)]
+struct Request {
+    /// Which lock: NAME for a Lease, lease/NAME or configmap/NAME[:KEY]
+    #[arg(value_parser = lock_text)]
+    lock: String,
     #[command(flatten)]
     consent: Consent,
     #[command(flatten)]
@@ -47,36 +49,54 @@ also when nobody leads, until somebody resumes the election. A pause binds by na
 has another name, unless you gave it one. Other programs' candidates do not know of a pause, and continue.";
 
 pub(crate) async fn run(args: Pause) -> anyhow::Result<ExitCode> {
-    let (client, view) = args.operator.look(&args.lock).await?;
-    let everybody = || Identity::new("*").expect("it is a name");
-    let names: Vec<_> = match args.candidates.as_slice() {
-        [] => vec![everybody()],
-        names => names.iter().filter_map(Identity::new).collect(),
-    };
-    if !args.consent.given(&what_a_pause_does(&view, &names))? {
-        return Ok(ExitCode::from(exit::NO));
-    }
-    let steer = Steer::new(client, view.lock.clone())?.dry_run(args.consent.dry_run);
-    let view = args.operator.within(steer.cordon(&names)).await?;
-    tell(&view)
+    let everybody = || vec![Identity::new("*").expect("it is a name")];
+    let request = args.request;
+    let (client, view) = request.operator.look(&request.lock).await?;
+    let names = named(&args.candidates, everybody);
+    let what = what_a_pause_does(&view, &names);
+    request.send(client, &view, &what, async |steer| steer.cordon(&names).await).await
 }
 
 pub(crate) async fn resume(args: Resume) -> anyhow::Result<ExitCode> {
-    let (client, view) = args.operator.look(&args.lock).await?;
-    let names: Vec<_> = match args.candidates.as_slice() {
-        [] => view.cordoned.clone(),
-        names => names.iter().filter_map(Identity::new).collect(),
-    };
+    let request = args.request;
+    let (client, view) = request.operator.look(&request.lock).await?;
+    let names = named(&args.candidates, || view.cordoned.clone());
     let what = match view.cordoned.as_slice() {
         [] => format!("{}: nobody is paused", view.lock),
         _ => format!("{}: {} may lead again", view.lock, listed(&names)),
     };
-    if !args.consent.given(&what)? {
-        return Ok(ExitCode::from(exit::NO));
+    request.send(client, &view, &what, async |steer| steer.uncordon(&names).await).await
+}
+
+/// Those that were named; else those that `unnamed` says.
+fn named(candidates: &[String], unnamed: impl FnOnce() -> Vec<Identity>) -> Vec<Identity> {
+    match candidates {
+        [] => unnamed(),
+        names => names.iter().filter_map(Identity::new).collect(),
     }
-    let steer = Steer::new(client, view.lock.clone())?.dry_run(args.consent.dry_run);
-    let view = args.operator.within(steer.uncordon(&names)).await?;
-    tell(&view)
+}
+
+impl Request {
+    /// Says what will happen, asks, does it, and says what is so now.
+    async fn send(
+        &self,
+        client: kube::Client,
+        view: &LockView,
+        what: &str,
+        ask: impl AsyncFnOnce(Steer) -> Result<LockView, Error>,
+    ) -> anyhow::Result<ExitCode> {
+        if !self.consent.given(what)? {
+            return Ok(ExitCode::from(exit::NO));
+        }
+        let steer = Steer::new(client, view.lock.clone())?.dry_run(self.consent.dry_run);
+        let view = self.operator.within(ask(steer)).await?;
+        let state = match view.cordoned.as_slice() {
+            [] => "nobody is paused".to_owned(),
+            names => format!("paused: {}", listed(names)),
+        };
+        output::line(&format!("{}: {state}", view.lock))?;
+        Ok(ExitCode::SUCCESS)
+    }
 }
 
 fn what_a_pause_does(view: &LockView, names: &[Identity]) -> String {
@@ -99,13 +119,4 @@ fn listed(names: &[Identity]) -> String {
         name => format::name(name),
     });
     names.collect::<Vec<_>>().join(", ")
-}
-
-fn tell(view: &LockView) -> anyhow::Result<ExitCode> {
-    let state = match view.cordoned.as_slice() {
-        [] => "nobody is paused".to_owned(),
-        names => format!("paused: {}", listed(names)),
-    };
-    output::line(&format!("{}: {state}", view.lock))?;
-    Ok(ExitCode::SUCCESS)
 }

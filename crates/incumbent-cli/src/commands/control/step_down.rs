@@ -11,8 +11,9 @@ use incumbent::{Error, HandOver, Identity, Steer};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::cli::{duration, lock_text};
 use crate::flags::cluster::Operator;
+use crate::flags::duration::duration;
+use crate::flags::lock::lock_text;
 use crate::model::format;
 use crate::model::lock_status::Standing;
 use crate::model::term_history::{Chronicle, Turn};
@@ -117,9 +118,12 @@ struct Refusal {
     hint: String,
 }
 
+fn refuse<T>(why: String, hint: &str) -> Result<T, Refusal> {
+    Err(Refusal { why, hint: hint.to_owned() })
+}
+
 fn plan(sighted: &Sighted, to: Option<&str>, via: Via) -> Result<Plan, Refusal> {
     let view = &*sighted.view;
-    let refuse = |why: String, hint: &str| Err(Refusal { why, hint: hint.to_owned() });
     let Some(holder) = view.holder.as_deref() else {
         return refuse("nobody leads".to_owned(), "see who waits with: incumbent status");
     };
@@ -153,13 +157,33 @@ fn plan(sighted: &Sighted, to: Option<&str>, via: Via) -> Result<Plan, Refusal> 
         _ => {}
     }
     let line: Vec<_> = view.line.iter().map(|waiter| waiter.identity.as_str()).collect();
-    let request = match to.and_then(Identity::new) {
+    let request = request(view, holder, &line, to)?;
+    let next = match (&request, line.first()) {
+        (HandOver::To(to), _) => format!("{} leads next", format::name(to.as_str())),
+        (HandOver::ToNext, Some(first)) => format!("{} leads next", format::name(first)),
+        (HandOver::ToNext, None) => {
+            "nobody stands in line, so the same one may lead again".to_owned()
+        }
+    };
+    let what = format!("{}: {name} will be asked to hand over; {next}", view.lock);
+    Ok(Plan { what, request: Some(request) })
+}
+
+/// Whom the leader is asked to hand over to.
+fn request(
+    view: &LockView,
+    holder: &str,
+    line: &[&str],
+    to: Option<&str>,
+) -> Result<HandOver, Refusal> {
+    Ok(match to.and_then(Identity::new) {
         None => HandOver::ToNext,
         Some(to) if to.as_str() == holder => {
+            let name = format::name(holder);
             return refuse(format!("{name} leads already"), "name one that stands in line");
         }
         Some(to) if !line.contains(&to.as_str()) => {
-            let waiting = match line.as_slice() {
+            let waiting = match line {
                 [] => "nobody stands in line".to_owned(),
                 line => format!(
                     "in line: {}",
@@ -177,16 +201,7 @@ fn plan(sighted: &Sighted, to: Option<&str>, via: Via) -> Result<Plan, Refusal> 
             return refuse(format!("{to} is cordoned"), "let it lead again with: incumbent resume");
         }
         Some(to) => HandOver::To(to),
-    };
-    let next = match (&request, line.first()) {
-        (HandOver::To(to), _) => format!("{} leads next", format::name(to.as_str())),
-        (HandOver::ToNext, Some(first)) => format!("{} leads next", format::name(first)),
-        (HandOver::ToNext, None) => {
-            "nobody stands in line, so the same one may lead again".to_owned()
-        }
-    };
-    let what = format!("{}: {name} will be asked to hand over; {next}", view.lock);
-    Ok(Plan { what, request: Some(request) })
+    })
 }
 
 /// A Pod that a holder's name speaks of.

@@ -22,16 +22,26 @@ use self::candidates::{Candidates, Printed};
 use self::register::{Register, Reign};
 use self::report::{Report, Step, millis, overlap};
 use crate::commands::dev::dev_server;
-use crate::runtime::output::Form;
+use crate::dashboard;
+use crate::flags::output_format::OutputFormat;
 use crate::runtime::signals::shutdown_signal;
 use crate::runtime::{exit, output};
-use crate::{cli, dashboard};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Demo {
+    /// Leave the playground running at the end, and say how to look at it
+    #[arg(long)]
+    keep: bool,
+    /// How to print the report
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: OutputFormat,
+}
 
 pub(crate) const LOCK: &str = "lease/demo";
 
-pub(crate) async fn run(args: cli::Demo) -> anyhow::Result<ExitCode> {
-    let talk = if args.output == Form::Json { Talk::Quiet } else { Talk::Words };
-    let mut demo = Demo::start(talk).await?;
+pub(crate) async fn run(args: Demo) -> anyhow::Result<ExitCode> {
+    let talk = if args.output == OutputFormat::Json { Talk::Quiet } else { Talk::Words };
+    let mut demo = Playground::start(talk).await?;
     if args.keep {
         demo.show().await?;
     }
@@ -42,7 +52,7 @@ pub(crate) async fn run(args: cli::Demo) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(exit::INTERRUPTED));
         }
     };
-    match args.output == Form::Json {
+    match args.output == OutputFormat::Json {
         true => output::line(&serde_json::to_string(&report)?)?,
         false => demo.conclude(&report)?,
     }
@@ -58,7 +68,7 @@ enum Talk {
     Quiet,
 }
 
-struct Demo {
+struct Playground {
     talk: Talk,
     started: Duration,
     server: ApiServer,
@@ -72,7 +82,7 @@ struct Demo {
     page: Option<String>,
 }
 
-impl Demo {
+impl Playground {
     async fn start(talk: Talk) -> anyhow::Result<Self> {
         let mut builder = tempfile::Builder::new();
         #[cfg(unix)]

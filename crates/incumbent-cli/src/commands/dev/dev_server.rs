@@ -6,11 +6,80 @@ use anyhow::Context;
 use incumbent::Error;
 use incumbent_apiserver::{ApiServer, Transport};
 
-use crate::cli;
 use crate::runtime::output;
 use crate::runtime::signals::shutdown_signal;
+use incumbent_apiserver::{Fault, FaultError};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
-pub(crate) async fn run(args: cli::DevServer) -> anyhow::Result<ExitCode> {
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = Fault::SYNTAX)]
+pub(crate) struct DevServer {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    /// Write a kubeconfig to this file
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Speak plain HTTP instead of HTTPS
+    #[arg(long)]
+    http: bool,
+    /// Allow an address that other machines can reach
+    #[arg(long)]
+    allow_remote: bool,
+    /// Turn a feature gate on or off; there is one, CoordinatedLeaderElection, which is off by default
+    #[arg(long = "feature-gates", value_name = "GATE=BOOL", action = clap::ArgAction::Set, value_parser = feature_gate, default_value = "CoordinatedLeaderElection=false", hide_default_value = true)]
+    coordinated_leader_election: bool,
+    #[command(flatten)]
+    faults: Faults,
+}
+
+/// As kube-apiserver's flag of the same name.
+fn feature_gate(text: &str) -> Result<bool, String> {
+    match text.split_once('=') {
+        Some(("CoordinatedLeaderElection", value)) => {
+            value.parse().map_err(|_| format!("{value:?} is neither true nor false"))
+        }
+        Some((gate, _)) => {
+            Err(format!("there is no feature gate {gate:?}: only CoordinatedLeaderElection"))
+        }
+        None => Err("a value is missing: CoordinatedLeaderElection=true".to_owned()),
+    }
+}
+
+/// What goes wrong on purpose.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Faults")]
+struct Faults {
+    /// Let each request come in later: 50ms, or 50ms..200ms
+    #[arg(long, value_name = "TIME", value_parser = latency)]
+    latency: Option<Fault>,
+    /// Answer so many requests with 500, and do not do them: 5%
+    #[arg(long, value_name = "PERCENT", value_parser = error_rate)]
+    error_rate: Option<Fault>,
+    /// Add a fault, written as shown below by --help; may be given many times
+    #[arg(long = "fault", value_name = "FAULT")]
+    faults: Vec<Fault>,
+    /// Where the chance of faults begins, to have the same again [default: random]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+impl Faults {
+    fn all(&self) -> impl Iterator<Item = &Fault> {
+        self.latency.iter().chain(&self.error_rate).chain(&self.faults)
+    }
+}
+
+fn latency(time: &str) -> Result<Fault, FaultError> {
+    format!("latency={time}").parse()
+}
+
+fn error_rate(percent: &str) -> Result<Fault, FaultError> {
+    format!("error=500,rate={percent}").parse()
+}
+
+pub(crate) async fn run(args: DevServer) -> anyhow::Result<ExitCode> {
     if !args.listen.ip().is_loopback() && !args.allow_remote {
         return Err(Error::Invalid {
             what: format!("{} can be reached from other machines", args.listen),

@@ -7,9 +7,10 @@ use anyhow::Context;
 use incumbent::survey::{Sighted, State};
 use jiff::Timestamp;
 
-use crate::cli::{duration, lock_text};
 use crate::commands::observe::get;
 use crate::flags::cluster::Operator;
+use crate::flags::duration::duration;
+use crate::flags::lock::lock_text;
 use crate::model::format;
 use crate::model::lock_status::Standing;
 use crate::runtime::{exit, output};

@@ -1,5 +1,6 @@
 //! `incumbent get`: locks, who holds each, and whether it is fresh.
 
+use clap::ValueEnum;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,8 +11,22 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::flags::cluster::{Many, Operator, Wanted};
-use crate::model::format::{self, Columns, Format};
+use crate::model::format;
+use crate::model::lock_row;
+use crate::model::lock_row::Columns;
 use crate::runtime::{exit, output};
+
+/// How to print what a command has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Table,
+    /// A table with more columns, and whole names
+    Wide,
+    Json,
+    Yaml,
+    /// The names alone
+    Name,
+}
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
@@ -96,8 +111,9 @@ impl Get {
         let now = Timestamp::now();
         Ok(match self.output {
             Format::Json => {
-                let items: Value = found.iter().map(|sighted| format::json(sighted, now)).collect();
-                output::printable_json(&serde_json::to_string_pretty(&items)?)
+                let items: Value =
+                    found.iter().map(|sighted| lock_row::json(sighted, now)).collect();
+                format::printable_json(&serde_json::to_string_pretty(&items)?)
             }
             Format::Yaml => {
                 let objects: Vec<_> = found.iter().map(|sighted| &sighted.view.object).collect();
@@ -112,7 +128,7 @@ impl Get {
                 let columns = self.columns();
                 let rows: Vec<_> =
                     found.iter().map(|sighted| columns.cells(sighted, now)).collect();
-                let table = output::table(&columns.heads(), &rows);
+                let table = format::table(&columns.heads(), &rows);
                 match has_heads {
                     true => table,
                     false => table.split_once('\n').map_or("", |(_, rows)| rows).to_owned(),
@@ -125,7 +141,7 @@ impl Get {
 /// What could not be looked at is said, and the rest is shown.
 pub(crate) fn tell_blind(survey: &Survey) {
     for (_, message) in survey.blind() {
-        eprintln!("warning: {}", output::printable_text(&message));
+        eprintln!("warning: {}", format::printable_text(&message));
     }
 }
 
@@ -195,7 +211,7 @@ fn gone(args: &Get, lock: &Lock) -> anyhow::Result<()> {
 }
 
 fn line_of_json(sighted: &Sighted) -> io::Result<()> {
-    output::line(&output::printable_json(&format::json(sighted, Timestamp::now()).to_string()))
+    output::line(&format::printable_json(&lock_row::json(sighted, Timestamp::now()).to_string()))
 }
 
 async fn repaint(args: &Get, survey: &mut Survey) -> anyhow::Result<ExitCode> {
@@ -205,7 +221,7 @@ async fn repaint(args: &Get, survey: &mut Survey) -> anyhow::Result<ExitCode> {
         let (found, _) = args.shown(survey);
         let mut table = args.printed(&found, !args.no_headers)?;
         for (since, message) in survey.blind() {
-            let message = output::printable(&message);
+            let message = format::printable(&message);
             table.push_str(&format!("\ncannot see for {}: {message}", format::age(since)));
         }
         // To where the last one began, and away with the rest of it.

@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::cli::{duration, lock_text};
 use crate::flags::cluster::Operator;
+use crate::flags::duration::duration;
+use crate::flags::lock::lock_text;
+use crate::flags::output_format::OutputFormat;
 use crate::model::format::{self, or_none};
 use crate::model::lock_status::Standing;
 use crate::model::term_history::{Chronicle, Term};
 use crate::model::time_bounds::{Lasted, When};
 use crate::runtime::events;
-use crate::runtime::output::{self, Form};
+use crate::runtime::output;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
@@ -25,7 +27,7 @@ pub(crate) struct History {
     since: Option<Duration>,
     /// How to print them
     #[arg(short, long, value_enum, default_value = "text")]
-    output: Form,
+    output: OutputFormat,
     #[command(flatten)]
     operator: Operator,
 }
@@ -53,7 +55,7 @@ pub(crate) async fn run(args: History) -> anyhow::Result<ExitCode> {
     };
     let gap_before = |place: usize| Some(all[..place].last()?.end?.when.until(all[place].began));
     let shown: Vec<_> = (0..all.len()).filter(|place| is_recent(all[*place])).collect();
-    if args.output == Form::Json {
+    if args.output == OutputFormat::Json {
         let terms = shown.iter().map(|place| {
             let mut term = all[*place].json(now, standing.is_led());
             term["gapBeforeMs"] = gap_before(*place).map(Lasted::json).into();
@@ -63,13 +65,13 @@ pub(crate) async fn run(args: History) -> anyhow::Result<ExitCode> {
         page["lock"] = lock.to_string().into();
         page["namespace"] = lock.namespace().into();
         page["terms"] = terms.collect();
-        output::line(&output::printable_json(&serde_json::to_string_pretty(&page)?))?;
+        output::line(&format::printable_json(&serde_json::to_string_pretty(&page)?))?;
     } else if shown.is_empty() {
         eprintln!("nothing is known of {lock}'s terms");
     } else {
         let cells = |place: &usize| cells(all[*place], gap_before(*place), &standing, now);
         let rows: Vec<_> = shown.iter().map(cells).collect();
-        output::line(&output::table(&HEADS, &rows))?;
+        output::line(&format::table(&HEADS, &rows))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -6,17 +6,21 @@ use incumbent::survey::{Registration, Sighted};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::cli::lock_text;
 use crate::commands::observe::get;
 use crate::commands::observe::history::ended;
 use crate::flags::cluster::Operator;
+use crate::flags::lock::lock_text;
+use crate::flags::output_format::OutputFormat;
 use crate::model::diagnosis::{Circumstances, concerns};
-use crate::model::format::{self, age, asked_for, name};
+use crate::model::event;
+use crate::model::format::{self, age, name};
+use crate::model::lock_row;
+use crate::model::lock_row::asked_for;
 use crate::model::lock_status::Standing;
 use crate::model::term_history::{Chronicle, Term};
 use crate::model::time_bounds::When;
 use crate::runtime::events;
-use crate::runtime::output::{self, Form};
+use crate::runtime::output;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Status {
@@ -28,7 +32,7 @@ pub(crate) struct Status {
     sure: bool,
     /// How to print it
     #[arg(short, long, value_enum, default_value = "text")]
-    output: Form,
+    output: OutputFormat,
     #[command(flatten)]
     operator: Operator,
 }
@@ -55,12 +59,12 @@ pub(crate) async fn run(args: Status) -> anyhow::Result<ExitCode> {
         recent_changes: chronicle.changes(&lock, ten_minutes_ago),
         asked_since: None,
     });
-    if args.output == Form::Json {
-        let mut page = format::json(&sighted, now);
+    if args.output == OutputFormat::Json {
+        let mut page = lock_row::json(&sighted, now);
         page["terms"] = terms.iter().map(|term| term.json(now, standing.is_led())).collect();
         let at = sighted.at.since_start();
         page["needs"] = concerns.iter().map(|concern| concern.json(at)).collect();
-        output::line(&output::printable_json(&serde_json::to_string_pretty(&page)?))?;
+        output::line(&format::printable_json(&serde_json::to_string_pretty(&page)?))?;
         return Ok(ExitCode::SUCCESS);
     }
     output::line(&facts(&sighted, &standing, &terms, now))?;
@@ -69,7 +73,7 @@ pub(crate) async fn run(args: Status) -> anyhow::Result<ExitCode> {
     match &events {
         Ok(events) => output::line(&told(events, now))?,
         Err(error) => {
-            eprintln!("warning: {}", output::printable_text(&format!("{error:#}")));
+            eprintln!("warning: {}", format::printable_text(&format!("{error:#}")));
         }
     }
     let needs = concerns.iter().map(|concern| format!("{}.\n    {}", concern.what, concern.to_do));
@@ -102,7 +106,7 @@ fn facts(sighted: &Sighted, standing: &Standing, terms: &[Term], now: Timestamp)
         Registration::Foreign => " (writes no fencing token, heeds no request)",
         _ => "",
     };
-    facts.push(("Client", format::client(view) + limits));
+    facts.push(("Client", lock_row::client(view) + limits));
     if let Some(request) = &view.hand_over {
         facts.push(("Asked to", format!("hand over to {}", name(asked_for(request)))));
     }
@@ -159,7 +163,7 @@ fn history(terms: &[Term], standing: &Standing, now: Timestamp) -> String {
 
 fn told(events: &[Value], now: Timestamp) -> String {
     let rows = events.iter().rev().take(FEW).map(|event| {
-        let at = events::at(event).map(When::mostly);
+        let at = event::at(event).map(When::mostly);
         let ago = at.map(|at| format!("{} ago", age(now.duration_since(at).unsigned_abs())));
         let message = event["message"].as_str().unwrap_or_default();
         format!("{:>8}  {}", format::or_none(ago), name(message))

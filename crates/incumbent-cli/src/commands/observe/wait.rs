@@ -7,11 +7,12 @@ use std::time::Duration;
 use incumbent::survey::{LockView, Sighted};
 use jiff::Timestamp;
 
-use crate::cli::{duration, lock_text};
 use crate::commands::observe::get;
-use crate::commands::participate::elect::patiently;
 use crate::flags::cluster::Operator;
+use crate::flags::duration::duration;
+use crate::flags::lock::lock_text;
 use crate::model::lock_status::Standing;
+use crate::runtime::preflight::patiently;
 use crate::runtime::{exit, output};
 
 #[derive(Debug, clap::Args)]

@@ -7,20 +7,23 @@ use incumbent::survey::{Change, LockView, Sighted, State, Survey};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::commands::participate::elect::patiently;
 use crate::flags::cluster::{Many, Operator};
+use crate::flags::output_format::OutputFormat;
+use crate::model::format;
 use crate::model::format::name;
+use crate::model::lock_row;
 use crate::model::lock_status::Standing;
 use crate::model::term_history::{Chronicle, Turn};
 use crate::model::time_bounds::Lasted;
-use crate::runtime::output::{self, Form};
+use crate::runtime::output;
+use crate::runtime::preflight::patiently;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Watch {
     /// How to print them; JSON is one object a line
     #[arg(short, long, value_enum, default_value = "text")]
-    output: Form,
+    output: OutputFormat,
     #[command(flatten)]
     many: Many,
     #[command(flatten)]
@@ -96,15 +99,15 @@ impl Watch {
 
     fn tell(&self, lock: &Lock, event: &str, text: &str, more: Value) -> anyhow::Result<()> {
         let now = Timestamp::now();
-        if self.output == Form::Json {
+        if self.output == OutputFormat::Json {
             let mut line = json!({
                 "time": now.to_string(),
                 "event": event,
                 "lock": lock.to_string(),
                 "namespace": lock.namespace(),
             });
-            output::add(&mut line, more);
-            return Ok(output::line(&output::printable_json(&line.to_string()))?);
+            lock_row::add(&mut line, more);
+            return Ok(output::line(&format::printable_json(&line.to_string()))?);
         }
         let name = match self.many.all_namespaces {
             true => format!("{}/{lock}", lock.namespace()),
@@ -117,7 +120,7 @@ impl Watch {
     fn tell_sight(&self, survey: &Survey, chronicle: &mut Chronicle) -> anyhow::Result<()> {
         let now = Timestamp::now();
         for (_, message) in survey.blind() {
-            eprintln!("{now:.3}  cannot see: {}", output::printable(&message));
+            eprintln!("{now:.3}  cannot see: {}", format::printable(&message));
         }
         for sighted in survey.locks() {
             let is_seen = sighted.unseen_for.is_none();

@@ -5,24 +5,52 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use incumbent::survey::LockView;
 use incumbent::{
-    Candidate, Elections, Error, Leader, Leadership, Lock, Observer, Overrun, Release,
+    Candidate, Elections, Error, Leader, Leadership, Lock, Observer, Overrun, Release, Timing,
 };
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::cli;
 use crate::commands::dev::demo::register;
+use crate::flags::candidacy::Candidacy;
+use crate::flags::cluster::Cluster;
+use crate::flags::duration::duration;
+use crate::flags::lock;
+use crate::flags::lock::lock_text;
+use crate::flags::timing::TimingArgs;
+use crate::http::metrics::Exporter;
 use crate::runtime::output;
+use crate::runtime::preflight::look_patiently;
 use crate::runtime::signals::shutdown_signal;
 
-pub(crate) async fn run(args: cli::Elect) -> anyhow::Result<ExitCode> {
+#[derive(Debug, clap::Args)]
+pub(crate) struct Elect {
+    /// What to compete for: lease/NAME or configmap/NAME[:KEY]; may be given many times
+    #[arg(long = "lock", value_name = "LOCK", required = true, value_parser = lock_text)]
+    locks: Vec<String>,
+    /// Run this many candidates for each lock, for load tests
+    #[arg(long, value_name = "N", default_value = "1", conflicts_with = "metrics_addr", value_parser = clap::value_parser!(u16).range(1..))]
+    candidates: u16,
+    /// While leading, print an "acting" line this often
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    act_every: Option<Duration>,
+    /// While leading, write to the demo's register at this address as fast as it answers
+    #[arg(long, value_name = "ADDRESS", hide = true)]
+    register: Option<SocketAddr>,
+    #[command(flatten)]
+    candidacy: Candidacy,
+    #[command(flatten)]
+    timing: TimingArgs,
+    #[command(flatten)]
+    cluster: Cluster,
+}
+
+pub(crate) async fn run(args: Elect) -> anyhow::Result<ExitCode> {
     let timing = args.timing.timing()?;
     let set_up = async {
         let (client, namespace) = args.cluster.connect().await?;
-        let locks = args.locks.iter().map(|text| cli::lock(&namespace, text));
+        let locks = args.locks.iter().map(|text| lock::parse(&namespace, text));
         let locks = locks.collect::<Result<Vec<_>, _>>()?;
         look_patiently(client.clone(), &locks[0]).await?;
         Ok::<_, Error>((client, locks))
@@ -35,36 +63,12 @@ pub(crate) async fn run(args: cli::Elect) -> anyhow::Result<ExitCode> {
         outcome = set_up => outcome?,
     };
 
-    let elections = Elections::new(client);
-    // One watch for all asks for more than one for the only lock.
-    let is_many = locks.len() > 1;
-    let exporter = args.candidacy.exporter().await?;
-
+    let exporter = Exporter::at(args.candidacy.metrics_addr).await?;
     let (stop, stopped) = watch::channel(false);
     let mut parts = JoinSet::new();
-    for lock in locks {
-        for number in 1..=args.candidates {
-            let builder = match is_many {
-                true => elections.candidate(lock.clone()),
-                false => Candidate::builder(elections.client().clone(), lock.clone()),
-            };
-            let builder = builder.timing(timing).on_overrun(end_unless_paused);
-            let mut builder = args.candidacy.apply(builder);
-            if let Some(identity) = &args.candidacy.identity
-                && args.candidates > 1
-            {
-                builder = builder.identity(format!("{identity}-{number}"));
-            }
-            let act = Act { every: args.act_every, register: args.register };
-            if let Some(exporter) = &exporter {
-                builder = builder.metrics(exporter.clone());
-            }
-            let candidate = builder.build()?;
-            if let Some(exporter) = &exporter {
-                exporter.show(&candidate);
-            }
-            parts.spawn(take_part(candidate, act, stopped.clone()));
-        }
+    for candidate in args.candidates(client, locks, timing, exporter.as_ref())? {
+        let act = Act { every: args.act_every, register: args.register };
+        parts.spawn(take_part(candidate, act, stopped.clone()));
     }
     let orphaned = async {
         match args.register {
@@ -80,6 +84,46 @@ pub(crate) async fn run(args: cli::Elect) -> anyhow::Result<ExitCode> {
     };
     wait_for(parts, stop, told_to_stop).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+impl Elect {
+    /// All that take part in this process.
+    fn candidates(
+        &self,
+        client: kube::Client,
+        locks: Vec<Lock>,
+        timing: Timing,
+        exporter: Option<&Exporter>,
+    ) -> Result<Vec<Candidate>, Error> {
+        let elections = Elections::new(client);
+        // One watch for all asks for more than one for the only lock.
+        let is_many = locks.len() > 1;
+        let mut candidates = Vec::new();
+        for lock in locks {
+            for number in 1..=self.candidates {
+                let builder = match is_many {
+                    true => elections.candidate(lock.clone()),
+                    false => Candidate::builder(elections.client().clone(), lock.clone()),
+                };
+                let builder = builder.timing(timing).on_overrun(end_unless_paused);
+                let mut builder = self.candidacy.apply(builder);
+                if let Some(identity) = &self.candidacy.identity
+                    && self.candidates > 1
+                {
+                    builder = builder.identity(format!("{identity}-{number}"));
+                }
+                if let Some(exporter) = exporter {
+                    builder = builder.metrics(exporter.clone());
+                }
+                let candidate = builder.build()?;
+                if let Some(exporter) = exporter {
+                    exporter.show(&candidate);
+                }
+                candidates.push(candidate);
+            }
+        }
+        Ok(candidates)
+    }
 }
 
 /// Ends this process where its work hangs, say on a full pipe. It writes nothing that could hang as well.
@@ -98,51 +142,6 @@ fn end_unless_paused(overrun: Overrun) {
         overrun.abort();
     }
 }
-
-/// A candidate retries for as long as it runs. A person who starts one wants to know at once that it cannot
-/// work.
-pub(crate) async fn look_before(
-    client: kube::Client,
-    lock: &Lock,
-) -> Result<Option<LockView>, Error> {
-    match LockView::read(client, lock.clone()).await {
-        Ok(view) => Ok(Some(view)),
-        Err(Error::Missing { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// The same for what runs long: it waits for an API server that is away or overloaded.
-pub(crate) async fn look_patiently(
-    client: kube::Client,
-    lock: &Lock,
-) -> Result<Option<LockView>, Error> {
-    patiently(&lock.to_string(), async || look_before(client.clone(), lock).await).await
-}
-
-/// Tries until it works, or fails in a way that does not pass by itself. Logs each trouble once.
-pub(crate) async fn patiently<T>(
-    lock: &str,
-    work: impl AsyncFn() -> Result<T, Error>,
-) -> Result<T, Error> {
-    let (mut told, mut pause) = (String::new(), FIRST_PAUSE);
-    loop {
-        let error = match work().await {
-            Err(error) if error.is_passing() => error,
-            outcome => return outcome,
-        };
-        let text = error.to_string();
-        if told != text {
-            tracing::warn!(lock, error = text, hint = error.hint(), "cannot begin yet: will retry");
-            told = text;
-        }
-        tokio::time::sleep(pause).await;
-        pause = (2 * pause).min(LONGEST_PAUSE);
-    }
-}
-
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
 /// Waits for the candidates. A signal, or the failure of one, makes all stop and release.
 async fn wait_for(

@@ -5,6 +5,7 @@
 //! leader that finds `running` under an older token knows that its runner has died; one that finds a newer
 //! token knows that its own term is over, and writes nothing.
 
+pub(crate) mod args;
 mod page;
 mod record;
 
@@ -17,21 +18,22 @@ use std::time::Duration;
 use incumbent::{Error, Leadership, Lock};
 use rustix::fs::{Access, access};
 
-use crate::cli::{self, Settle};
-use crate::commands::participate::elect::patiently;
+use self::args::Settle;
 use crate::commands::participate::run::{Cause, End, Runner, Wait};
+use crate::model::format;
+use crate::runtime::preflight::patiently;
 use crate::runtime::{exit, output, stderr};
 use page::{Page, Sight, Trouble};
 use record::{Record, Rules, State, Step, Term};
 
-pub(crate) async fn run(args: cli::Once) -> ExitCode {
+pub(crate) async fn run(args: args::Once) -> ExitCode {
     match try_run(args).await {
         Ok(code) => ExitCode::from(code),
         Err(error) => exit::report_as_wrapper(&error),
     }
 }
 
-async fn try_run(mut args: cli::Once) -> anyhow::Result<u8> {
+async fn try_run(mut args: args::Once) -> anyhow::Result<u8> {
     let settle = args.settle;
     let rules = Rules { at_least_once: args.at_least_once, ttl: args.ttl };
     let (client, namespace) = args.cluster.connect().await?;
@@ -352,7 +354,7 @@ impl Page {
     /// Says what is known, and returns the code. The code is the answer, also where nobody reads the words.
     fn tell(&self, seen: Option<&Record>, code: u8) -> u8 {
         let Some(record) = seen else { return code };
-        if let Err(error) = output::line(&output::printable_json(&record.to_line())) {
+        if let Err(error) = output::line(&format::printable_json(&record.to_line())) {
             stderr::say(&format!("error: cannot write to standard output: {error}"));
         }
         if record.state == State::InDoubt {

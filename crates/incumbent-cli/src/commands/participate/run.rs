@@ -3,14 +3,15 @@
 //! The command is under a guardian, a process of its own: it ends the command before anybody else may lead,
 //! whatever becomes of this process. The lock is given back only when nothing of the command is left.
 
+pub(crate) mod args;
 mod cgroup;
 mod child;
 mod containment;
 mod deadlines;
-mod descendants;
 mod guardian;
 mod kernel_timer;
 mod kill_backoff;
+mod launch;
 mod notify;
 mod policy;
 mod protocol;
@@ -26,14 +27,15 @@ use incumbent::survey::LockView;
 use incumbent::{Candidate, Clock, Error, Leader, Leadership, Observer, Overrun};
 use jiff::Timestamp;
 
-use crate::cli;
-use crate::commands::participate::elect;
+use crate::flags::lock;
+use crate::http::metrics::Exporter;
+use crate::runtime::descendants::adopt_orphans;
 use crate::runtime::exit;
+use crate::runtime::preflight;
 use child::{Handle, Ward};
 use containment::Means;
 pub(crate) use containment::look as look_at_reach;
 use deadlines::{Deadlines, Moment};
-pub(crate) use descendants::{adopt_orphans, bury_children};
 pub(crate) use guardian::become_helper;
 pub(crate) use policy::Cause;
 use policy::{Next, Policy};
@@ -41,14 +43,14 @@ pub(crate) use protocol::End;
 use signals::Signals;
 use standby::Standby;
 
-pub(crate) async fn run(args: cli::Run) -> ExitCode {
+pub(crate) async fn run(args: args::Run) -> ExitCode {
     match try_run(args).await {
         Ok(code) => ExitCode::from(code),
         Err(error) => exit::report_as_wrapper(&error),
     }
 }
 
-async fn try_run(args: cli::Run) -> anyhow::Result<u8> {
+async fn try_run(args: args::Run) -> anyhow::Result<u8> {
     let mut runner = match Runner::prepare(args).await? {
         Ok(runner) => runner,
         Err(code) => return Ok(code),
@@ -97,7 +99,7 @@ impl Current {
 
 /// Runs a command while it leads.
 pub(crate) struct Runner {
-    args: cli::Run,
+    args: args::Run,
     candidate: Candidate,
     signals: Signals,
     policy: Policy,
@@ -118,7 +120,7 @@ pub(crate) enum Wait {
 
 impl Runner {
     /// Connects, and takes part as one that only follows; or what a signal meant that came meanwhile.
-    pub(crate) async fn prepare(mut args: cli::Run) -> anyhow::Result<Result<Self, u8>> {
+    pub(crate) async fn prepare(mut args: args::Run) -> anyhow::Result<Result<Self, u8>> {
         // Before anything else: from here on a signal ends this process in order.
         let mut signals = Signals::listen()?;
         adopt_orphans()?;
@@ -130,11 +132,11 @@ impl Runner {
         let began = Instant::now();
         let set_up = async {
             let (client, namespace) = args.cluster.connect().await?;
-            let lock = cli::lock(&namespace, &args.lock)?;
+            let lock = lock::parse(&namespace, &args.lock)?;
             let looking = async {
                 match args.only_try {
-                    true => elect::look_before(client.clone(), &lock).await,
-                    false => elect::look_patiently(client.clone(), &lock).await,
+                    true => preflight::look_before(client.clone(), &lock).await,
+                    false => preflight::look_patiently(client.clone(), &lock).await,
                 }
             };
             let in_time =
@@ -152,7 +154,7 @@ impl Runner {
         let current = Current::default();
         let builder = Candidate::builder(client, lock).timing(timing);
         let mut builder = args.candidacy.apply(builder).on_overrun(current.action());
-        let exporter = args.candidacy.exporter().await?;
+        let exporter = Exporter::at(args.candidacy.metrics_addr).await?;
         if let Some(exporter) = &exporter {
             builder = builder.metrics(exporter.clone());
         }

@@ -26,10 +26,10 @@ use self::leader_loop::Keeper;
 use self::lifeline::Lifelines;
 use self::routes::Routes;
 use self::status_file::StatusFile;
-use crate::commands::participate::elect::look_before;
 use crate::http::access::Access;
 use crate::http::listener::{Door, Listen};
 use crate::http::metrics::Exporter;
+use crate::runtime::preflight::look_before;
 use crate::runtime::signals::shutdown_signal;
 use crate::runtime::stderr;
 
@@ -37,7 +37,7 @@ pub(crate) async fn run(args: Sidecar) -> anyhow::Result<ExitCode> {
     let mut shutdown = Box::pin(shutdown_signal());
     let timing = args.timing.timing()?;
     let (client, namespace) = args.cluster.connect().await?;
-    let lock = crate::cli::lock(&namespace, &args.lock)?;
+    let lock = crate::flags::lock::parse(&namespace, &args.lock)?;
     let access = access(&args)?;
     let door = Door::open(&args.listen, args.socket_mode).await?;
     let probes = match args.probe_addr {

@@ -6,11 +6,10 @@ use std::ffi::{OsStr, OsString};
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Arg, Command, CommandFactory, ValueEnum};
+use clap::{Arg, Command, ValueEnum};
 use clap_complete::engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate, complete};
 use clap_complete::env::{CompleteEnv, Shells};
 
-use crate::cli::Args;
 use crate::runtime::program_name::Name;
 use crate::runtime::{exit, output};
 
@@ -65,13 +64,15 @@ fn own_path() -> String {
 /// Set by the script of a shell, with the shell's name, when it asks.
 const QUESTION: &str = "INCUMBENT_COMPLETE";
 
-/// Answers a shell or kubectl, where one of them asks.
-pub(crate) fn answer() -> Option<ExitCode> {
+/// Answers a shell or kubectl, where one of them asks. `whole` makes the command line of this program.
+pub(crate) fn answer(whole: fn() -> Command) -> Option<ExitCode> {
     if Name::of_this_process() == Name::Completer {
         let words = std::env::args_os().collect();
-        return Some(answer_kubectl(words).unwrap_or_else(|error| exit::report(&error.into())));
+        return Some(
+            answer_kubectl(words, whole).unwrap_or_else(|error| exit::report(&error.into())),
+        );
     }
-    let shells = CompleteEnv::with_factory(completing).var(QUESTION);
+    let shells = CompleteEnv::with_factory(|| completing(whole)).var(QUESTION);
     let folder = std::env::current_dir().ok();
     match shells.try_complete(std::env::args_os(), folder.as_deref()) {
         Ok(false) => None,
@@ -84,12 +85,12 @@ pub(crate) fn answer() -> Option<ExitCode> {
 /// offer files, which are among the candidates where they make sense.
 ///
 /// Flags are offered to who has typed a dash, as by kubectl.
-fn answer_kubectl(words: Vec<OsString>) -> std::io::Result<ExitCode> {
+fn answer_kubectl(words: Vec<OsString>, whole: fn() -> Command) -> std::io::Result<ExitCode> {
     let wants_flags = words.last().is_some_and(|word| word.as_encoded_bytes().starts_with(b"-"));
     let last = words.len().saturating_sub(1);
     let folder = std::env::current_dir().ok();
     let candidates =
-        complete(&mut completing(), words, last, folder.as_deref()).unwrap_or_default();
+        complete(&mut completing(whole), words, last, folder.as_deref()).unwrap_or_default();
     let is_flag = |candidate: &CompletionCandidate| {
         candidate.get_value().as_encoded_bytes().starts_with(b"-")
     };
@@ -110,27 +111,31 @@ fn answer_kubectl(words: Vec<OsString>) -> std::io::Result<ExitCode> {
 }
 
 /// The whole command, and for each value that a cluster or a kubeconfig knows, how to ask.
-fn completing() -> Command {
-    with_values(Args::command())
+fn completing(whole: fn() -> Command) -> Command {
+    with_values(whole(), whole)
 }
 
-fn with_values(command: Command) -> Command {
-    command.mut_args(with_value).mut_subcommands(with_values)
+fn with_values(command: Command, whole: fn() -> Command) -> Command {
+    command
+        .mut_args(|arg| with_value(arg, whole))
+        .mut_subcommands(|command| with_values(command, whole))
 }
 
-fn with_value(arg: Arg) -> Arg {
+fn with_value(arg: Arg, whole: fn() -> Command) -> Arg {
     match arg.get_id().as_str() {
-        "lock" | "locks" | "blackboard" => arg.add(ArgValueCompleter::new(locks)),
-        "namespace" => arg.add(ArgValueCandidates::new(|| plain(cluster::namespaces()))),
-        "context" => arg.add(ArgValueCandidates::new(|| plain(cluster::contexts()))),
+        "lock" | "locks" | "blackboard" => {
+            arg.add(ArgValueCompleter::new(move |current: &OsStr| locks(current, whole)))
+        }
+        "namespace" => arg.add(ArgValueCandidates::new(move || plain(cluster::namespaces(whole)))),
+        "context" => arg.add(ArgValueCandidates::new(move || plain(cluster::contexts(whole)))),
         _ => arg,
     }
 }
 
 /// As `lease/NAME`; as a mere name, which is a Lease, where one has begun to type it.
-fn locks(current: &OsStr) -> Vec<CompletionCandidate> {
+fn locks(current: &OsStr, whole: fn() -> Command) -> Vec<CompletionCandidate> {
     let Some(current) = current.to_str() else { return Vec::new() };
-    let locks = cluster::locks();
+    let locks = cluster::locks(whole);
     let beginning = |prefix: &str| -> Vec<_> {
         let names =
             locks.iter().filter_map(|(lock, holder)| Some((lock.strip_prefix(prefix)?, holder)));

@@ -14,20 +14,21 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use crate::cli::TimingArgs;
 use crate::flags::cluster::Operator;
+use crate::flags::output_format::OutputFormat;
+use crate::flags::timing::TimingArgs;
 use crate::runtime::exit;
-use crate::runtime::output::{self, Form};
+use crate::runtime::output;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Doctor {
     /// Which locks to look at; may be given many times [default: all of the namespace]
-    #[arg(long = "lock", value_name = "LOCK", value_parser = crate::cli::lock_text)]
+    #[arg(long = "lock", value_name = "LOCK", value_parser = crate::flags::lock::lock_text)]
     locks: Vec<String>,
     /// How to print what was found
     #[arg(short, long, value_enum, default_value = "text")]
-    output: Form,
+    output: OutputFormat,
     #[command(flatten)]
     timing: TimingArgs,
     #[command(flatten)]
@@ -68,13 +69,13 @@ enum Level {
 pub(crate) async fn run(args: Doctor) -> anyhow::Result<ExitCode> {
     let timing = args.timing.timing()?;
     let (client, namespace) = args.cluster.connect().await?;
-    let locks = args.locks.iter().map(|text| crate::cli::lock(&namespace, text));
+    let locks = args.locks.iter().map(|text| crate::flags::lock::parse(&namespace, text));
     let locks = locks.collect::<Result<Vec<_>, _>>()?;
     let facts = probe::facts(client, &namespace, &locks, timing).await?;
     let findings = rules::findings(&facts);
     output::line(&match args.output {
-        Form::Text => to_text(&findings),
-        Form::Json => serde_json::to_string_pretty(&to_json(&findings))?,
+        OutputFormat::Text => to_text(&findings),
+        OutputFormat::Json => serde_json::to_string_pretty(&to_json(&findings))?,
     })?;
     Ok(if has_passed(&findings) { ExitCode::SUCCESS } else { ExitCode::from(exit::NO) })
 }

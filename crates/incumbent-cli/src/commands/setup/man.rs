@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_mangen::Man;
 
-use crate::cli::Args;
 use crate::runtime::help;
 
 #[derive(Debug, clap::Args)]
@@ -17,10 +16,10 @@ pub(crate) struct Manual {
     folder: PathBuf,
 }
 
-pub(crate) fn run(args: &Manual) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(args: &Manual, whole: Command) -> anyhow::Result<ExitCode> {
     let folder = &args.folder;
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    for (file, page) in pages()? {
+    for (file, page) in pages(whole)? {
         let file = folder.join(file);
         std::fs::write(&file, page).with_context(|| format!("cannot write {}", file.display()))?;
     }
@@ -28,8 +27,8 @@ pub(crate) fn run(args: &Manual) -> anyhow::Result<ExitCode> {
 }
 
 /// All pages, each with the name of its file.
-fn pages() -> io::Result<Vec<(String, Vec<u8>)>> {
-    let mut whole = Args::command().disable_help_subcommand(true);
+fn pages(whole: Command) -> io::Result<Vec<(String, Vec<u8>)>> {
+    let mut whole = whole.disable_help_subcommand(true);
     whole.build();
     let shown = whole.get_subcommands().filter(|command| !command.is_hide_set());
     let all = shown.chain([&whole]);

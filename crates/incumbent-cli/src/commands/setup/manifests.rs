@@ -21,7 +21,7 @@ const IMAGE: &str = concat!("ghcr.io/incumbent-dev/incumbent:", env!("CARGO_PKG_
 #[derive(Debug, clap::Args)]
 pub(crate) struct Wanted {
     /// What to compete for: lease/NAME or configmap/NAME[:KEY]
-    #[arg(long, value_name = "LOCK", required_unless_present = "write_deploy", value_parser = crate::cli::lock_text)]
+    #[arg(long, value_name = "LOCK", required_unless_present = "write_deploy", value_parser = crate::flags::lock::lock_text)]
     lock: Option<String>,
     /// How the workload takes part
     #[arg(long = "for", value_enum, value_name = "USAGE", default_value = "library")]
@@ -110,7 +110,10 @@ struct Settings {
 
 impl Settings {
     fn new(wanted: &Wanted) -> Result<Self, Error> {
-        let lock = crate::cli::lock(&wanted.namespace, wanted.lock.as_deref().unwrap_or_default())?;
+        let lock = crate::flags::lock::parse(
+            &wanted.namespace,
+            wanted.lock.as_deref().unwrap_or_default(),
+        )?;
         let name = wanted.name.clone().unwrap_or_else(|| lock.name().to_owned());
         let account = wanted.service_account.clone().unwrap_or_else(|| name.clone());
         check_name("--name", &name, 63)?;

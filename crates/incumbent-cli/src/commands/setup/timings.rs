@@ -6,8 +6,10 @@ use std::time::Duration;
 use incumbent::Timing;
 use serde_json::{Value, json};
 
-use crate::cli::TimingArgs;
-use crate::runtime::output::{self, Form};
+use crate::flags::output_format::OutputFormat;
+use crate::flags::timing::TimingArgs;
+use crate::model::format;
+use crate::runtime::output;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Timings {
@@ -16,7 +18,7 @@ pub(crate) struct Timings {
     candidates: u32,
     /// How to print them
     #[arg(short, long, value_enum, default_value = "text")]
-    output: Form,
+    output: OutputFormat,
     #[command(flatten)]
     timing: TimingArgs,
 }
@@ -25,8 +27,8 @@ pub(crate) fn run(args: &Timings) -> anyhow::Result<ExitCode> {
     let timing = args.timing.timing()?;
     let figures = Figures::of(&timing, args.candidates);
     output::line(&match args.output {
-        Form::Text => to_text(&timing, &figures),
-        Form::Json => serde_json::to_string_pretty(&to_json(&timing, &figures))?,
+        OutputFormat::Text => to_text(&timing, &figures),
+        OutputFormat::Json => serde_json::to_string_pretty(&to_json(&timing, &figures))?,
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -160,7 +162,7 @@ fn durations(timing: &Timing) -> String {
     ];
     let rows = rows
         .map(|(name, value, meaning)| vec![name.to_owned(), seconds(value), meaning.to_owned()]);
-    output::table(&["DURATION", "VALUE", "MEANING"], &rows)
+    format::table(&["DURATION", "VALUE", "MEANING"], &rows)
 }
 
 fn outages(figures: &Figures) -> String {

@@ -18,8 +18,16 @@ use tokio::sync::Semaphore;
 use super::Exporter;
 
 impl Exporter {
+    /// What counts, and serves its numbers already, where an address is given.
+    pub(crate) async fn at(address: Option<SocketAddr>) -> anyhow::Result<Option<Self>> {
+        let Some(address) = address else { return Ok(None) };
+        let exporter = Self::new();
+        exporter.serve(address).await?;
+        Ok(Some(exporter))
+    }
+
     /// Serves `/metrics` there in the background, until the program ends. Says on stderr where.
-    pub(crate) async fn serve(&self, address: SocketAddr) -> anyhow::Result<()> {
+    async fn serve(&self, address: SocketAddr) -> anyhow::Result<()> {
         let listener = TcpListener::bind(address).await;
         let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
         eprintln!("metrics: http://{}/metrics", listener.local_addr()?);

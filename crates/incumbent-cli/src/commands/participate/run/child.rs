@@ -19,11 +19,12 @@ use tokio::net::UnixStream;
 use super::cgroup::Group;
 use super::containment::Means;
 use super::deadlines::{Deadlines, Moment};
-use super::descendants::{self, Survivor};
-use super::guardian::{GUARD, SELF, Start, now};
+use super::guardian::{GUARD, now};
 use super::kernel_timer::Alarm;
 use super::kill_backoff::Hunt;
+use super::launch::{SELF, Start};
 use super::protocol::{self, End, Order, Report};
+use crate::runtime::descendants::{self, Survivor};
 
 /// A command under guard. It is gone when [`end`](Self::end) says so, and not before.
 pub(crate) struct Ward {

@@ -13,7 +13,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -25,24 +25,23 @@ use rustix::process::{
     self, Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions, getpriority_process,
     setpriority_process,
 };
-use rustix::thread::set_no_new_privs;
 use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, clock_gettime,
     timerfd_create, timerfd_settime,
 };
 
-use super::cgroup::{self, Group};
+use super::cgroup::Group;
 use super::deadlines::{Deadlines, Guard, Input, Moment, Output};
-use super::descendants::{self, Survivor};
 use super::kernel_timer::Alarm;
 use super::kill_backoff::Hunt;
+use super::launch::{LAUNCH, SELF, Start, failed, launch};
 use super::protocol::{self, End, Order, Report};
+use crate::runtime::descendants::{self, Survivor};
 use crate::runtime::signals::hangup_is_ignored;
 use crate::runtime::{exit, stderr};
 
-/// The first argument of a process that is a guardian, or on its way to become the command.
+/// The first argument of a process that is a guardian.
 pub(crate) const GUARD: &str = "__guard";
-const LAUNCH: &str = "__launch";
 
 /// Becomes a helper of `run`, if this process was started as one.
 pub(crate) fn become_helper() -> Option<ExitCode> {
@@ -54,28 +53,6 @@ pub(crate) fn become_helper() -> Option<ExitCode> {
         Some(launch(arguments))
     } else {
         None
-    }
-}
-
-/// How a command is started: what `run` tells its guardian, and that the process that becomes the command.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Start {
-    /// Its programs gain no rights by being setuid.
-    pub(crate) is_confined: bool,
-    /// The folder of its control group.
-    pub(crate) group: Option<PathBuf>,
-}
-
-impl Start {
-    pub(crate) fn arguments(&self) -> [OsString; 2] {
-        let confined = if self.is_confined { "confined" } else { "free" };
-        [confined.into(), self.group.clone().unwrap_or_default().into()]
-    }
-
-    fn take(arguments: &mut impl Iterator<Item = OsString>) -> Option<Self> {
-        let is_confined = arguments.next()? == "confined";
-        let group = Some(PathBuf::from(arguments.next()?)).filter(|folder| folder != Path::new(""));
-        Some(Self { is_confined, group })
     }
 }
 
@@ -114,14 +91,6 @@ fn guard(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     guardian.report(Report::Gone(end));
     ExitCode::SUCCESS
 }
-
-fn failed(what: &str, error: &io::Error) -> ExitCode {
-    stderr::say(&format!("error: the guardian {what}: {error}"));
-    ExitCode::from(End::REFUSED.code())
-}
-
-/// What this very program is started as, also where its file was replaced meanwhile.
-pub(crate) const SELF: &str = "/proc/self/exe";
 
 /// A stream that has something to read when a signal came. None of them ends a guardian: what they mean is
 /// for `run` to decide, which gets them too.
@@ -167,40 +136,6 @@ fn receive_start() -> io::Result<(UnixStream, OwnedFd, Deadlines)> {
         _ => Err(io::Error::other("only `incumbent run` starts one")),
     }
 }
-
-/// Becomes the command, which the kernel kills when the guardian dies.
-fn launch(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let mut number = || arguments.next()?.to_str()?.parse::<i32>().ok();
-    let (guardian, priority) = (number(), number());
-    let Some(start) = Start::take(&mut arguments) else { return ExitCode::FAILURE };
-    if start.is_confined
-        && let Err(error) = set_no_new_privs(true)
-    {
-        return failed("cannot confine the command", &error.into());
-    }
-    if let Some(folder) = &start.group
-        && let Err(error) = cgroup::join(folder)
-    {
-        return failed("cannot move the command to its control group", &error);
-    }
-    let is_set = process::set_parent_process_death_signal(Some(Signal::KILL)).is_ok();
-    // It may have died before that was said.
-    if !is_set || process::getppid().map(|pid| pid.as_raw_nonzero().get()) != guardian {
-        return ExitCode::FAILURE;
-    }
-    let _ = setpriority_process(None, priority.unwrap_or(0));
-    let Some(program) = arguments.next() else { return ExitCode::FAILURE };
-    let error = Command::new(&program).args(arguments).exec();
-    stderr::say(&format!("error: cannot run {}: {error}", program.display()));
-    ExitCode::from(match error.kind() {
-        io::ErrorKind::NotFound => NOT_FOUND,
-        _ => NOT_EXECUTABLE,
-    })
-}
-
-/// As shells say it.
-const NOT_EXECUTABLE: u8 = 126;
-const NOT_FOUND: u8 = 127;
 
 struct Guardian {
     guard: Guard,

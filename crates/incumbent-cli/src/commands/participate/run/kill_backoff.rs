@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::deadlines::Moment;
-use super::descendants::Survivor;
+use crate::runtime::descendants::Survivor;
 
 /// How often to kill again, and when to say that it takes long: without a clock of its own.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::protocol::End;
-use crate::cli::{OnLoss, Restart};
+use crate::commands::participate::run::args::{OnLoss, Restart};
 use crate::runtime::exit;
 
 /// Why a command has ended.

@@ -5,6 +5,7 @@ use std::io;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use crate::runtime::descendants;
 use crate::runtime::signals::hangup_is_ignored;
 
 /// The signals to come, in their order.
@@ -34,7 +35,7 @@ impl Signals {
         let mut deaths = signal(SignalKind::child())?;
         tokio::spawn(async move {
             while deaths.recv().await.is_some() {
-                super::descendants::bury_children(None);
+                descendants::bury_children(None);
             }
         });
         Ok(Self(signals))

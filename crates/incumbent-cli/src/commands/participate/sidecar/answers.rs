@@ -12,7 +12,7 @@ use incumbent::{Candidate, Clock, Identity, Leader, Observer, Standing, Timing};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::runtime::output;
+use crate::model::format;
 
 /// All that is known, to ask from any task.
 #[derive(Clone, Debug)]
@@ -265,7 +265,7 @@ impl Answers {
 impl Answer {
     pub(crate) fn json(&self) -> String {
         let json = serde_json::to_string(self).expect("it has only names and numbers");
-        output::printable_json(&json)
+        format::printable_json(&json)
     }
 
     /// The same with what clients of older sidecars look for.
@@ -292,7 +292,7 @@ impl Answer {
             timestamp: now,
             answer: self,
         };
-        output::printable_json(&serde_json::to_string(&old).expect("as above"))
+        format::printable_json(&serde_json::to_string(&old).expect("as above"))
     }
 }
 

@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::cli;
-use crate::flags::cluster;
+use crate::flags::cluster::Cluster;
+use crate::flags::duration::duration;
+use crate::flags::lock::lock_text;
+use crate::flags::socket_address;
+use crate::flags::timing::TimingArgs;
 use crate::http::listener::{self, Listen};
-use crate::http::metrics;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Sidecar {
     /// What to compete for: lease/NAME or configmap/NAME[:KEY]
-    #[arg(long, env = "INCUMBENT_LOCK", value_name = "LOCK", value_parser = cli::lock_text)]
+    #[arg(long, env = "INCUMBENT_LOCK", value_name = "LOCK", value_parser = lock_text)]
     pub(crate) lock: String,
     /// The name others see [default: the Pod's name and uid, else the host's name and a number]
     #[arg(long, env = "INCUMBENT_IDENTITY", value_name = "ID")]
@@ -35,7 +37,7 @@ pub(crate) struct Sidecar {
     #[arg(long, env = "INCUMBENT_TOKEN_FILE", value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// Serve probes and /metrics at this port of 127.0.0.1, or at this address: kubelet and Prometheus come from outside
-    #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = metrics::address)]
+    #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = socket_address::parse)]
     pub(crate) probe_addr: Option<SocketAddr>,
     /// Whether one campaigns only while an application holds /v1/lifeline open
     #[arg(long, value_enum, default_value = "optional")]
@@ -50,7 +52,7 @@ pub(crate) struct Sidecar {
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) on_lost: Option<PathBuf>,
     /// How long such a program may take before it is killed
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = cli::duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     pub(crate) hook_timeout: Duration,
     /// Keep this file up to date with what GET /v1/leader answers
     #[arg(long, value_name = "FILE")]
@@ -74,9 +76,9 @@ pub(crate) struct Sidecar {
     #[arg(long, value_name = "N", default_value = "0")]
     pub(crate) token_floor: u64,
     #[command(flatten)]
-    pub(crate) timing: cli::TimingArgs,
+    pub(crate) timing: TimingArgs,
     #[command(flatten)]
-    pub(crate) cluster: cluster::Cluster,
+    pub(crate) cluster: Cluster,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -241,7 +241,7 @@ impl Query {
         let mut query = Self::default();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             match pair.split_once('=') {
-                Some(("wait", wait)) => match crate::cli::duration(wait) {
+                Some(("wait", wait)) => match crate::flags::duration::duration(wait) {
                     Ok(wait) => query.wait = Some(wait),
                     Err(_) => return Err((StatusCode::BAD_REQUEST, "wait is like 30s\n")),
                 },

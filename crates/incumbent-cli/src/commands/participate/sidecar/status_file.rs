@@ -10,7 +10,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::answers::{Answer, Answers, Asker};
-use crate::runtime::output;
+use crate::model::format;
 
 /// The file; it goes with the sidecar. One that was killed leaves it, with a time that passes.
 pub(crate) struct StatusFile {
@@ -56,7 +56,7 @@ impl StatusFile {
         let folder = self.path.parent().filter(|parent| *parent != Path::new(""));
         // Its mode is 0600 from the start.
         let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or_else(|| Path::new(".")))?;
-        let json = output::printable_json(&serde_json::to_string(&status)?);
+        let json = format::printable_json(&serde_json::to_string(&status)?);
         file.write_all(json.as_bytes())?;
         file.write_all(b"\n")?;
         file.as_file().set_permissions(Permissions::from_mode(self.mode))?;

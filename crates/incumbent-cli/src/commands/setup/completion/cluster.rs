@@ -4,12 +4,11 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
-use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use clap::{ArgMatches, Command, FromArgMatches};
 use incumbent::Connect;
 use incumbent::requests::Requests;
 use incumbent::survey::{Registration, Scope, Survey};
 
-use crate::cli::Args;
 use crate::flags::cluster::Cluster;
 use crate::model::format;
 
@@ -17,8 +16,8 @@ use crate::model::format;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The locks of the namespace that the line so far names, each with who holds it.
-pub(super) fn locks() -> Vec<(String, String)> {
-    ask(async |cluster| {
+pub(super) fn locks(whole: fn() -> Command) -> Vec<(String, String)> {
+    ask(whole, async |cluster| {
         let (client, namespace) = cluster.connect().await.ok()?;
         let survey = Survey::start(client, &Scope::namespace(namespace)).await.ok()?;
         let locks = survey.locks().map(|sighted| {
@@ -34,8 +33,8 @@ pub(super) fn locks() -> Vec<(String, String)> {
     })
 }
 
-pub(super) fn namespaces() -> Vec<String> {
-    ask(async |cluster| {
+pub(super) fn namespaces(whole: fn() -> Command) -> Vec<String> {
+    ask(whole, async |cluster| {
         let (client, _) = cluster.connect().await.ok()?;
         let list = Requests::new(client).read("/api/v1/namespaces?limit=500").await.ok()?;
         let names = list["items"].as_array()?.iter();
@@ -45,9 +44,9 @@ pub(super) fn namespaces() -> Vec<String> {
     })
 }
 
-pub(super) fn contexts() -> Vec<String> {
-    let named =
-        sub_matches().and_then(|matches| matches.get_raw("kubeconfig")?.next().map(OsString::from));
+pub(super) fn contexts(whole: fn() -> Command) -> Vec<String> {
+    let named = sub_matches(whole)
+        .and_then(|matches| matches.get_raw("kubeconfig")?.next().map(OsString::from));
     let connect = match named {
         Some(file) => Connect::default().kubeconfig(file),
         None => Connect::default(),
@@ -56,9 +55,9 @@ pub(super) fn contexts() -> Vec<String> {
 }
 
 /// Asks the cluster that the line so far names.
-fn ask<T: Default>(question: impl AsyncFnOnce(Cluster) -> Option<T>) -> T {
+fn ask<T: Default>(whole: fn() -> Command, question: impl AsyncFnOnce(Cluster) -> Option<T>) -> T {
     let answer = || {
-        let cluster = Cluster::from_arg_matches(&sub_matches()?).ok()?;
+        let cluster = Cluster::from_arg_matches(&sub_matches(whole)?).ok()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
         let question = async { tokio::time::timeout(PATIENCE, question(cluster)).await.ok()? };
         let answer = runtime.block_on(question);
@@ -69,8 +68,8 @@ fn ask<T: Default>(question: impl AsyncFnOnce(Cluster) -> Option<T>) -> T {
 }
 
 /// What the line says so far of the command in it, however much of it is missing.
-fn sub_matches() -> Option<ArgMatches> {
-    let command = Args::command().ignore_errors(true);
+fn sub_matches(whole: fn() -> Command) -> Option<ArgMatches> {
+    let command = whole().ignore_errors(true);
     let mut matches = command.try_get_matches_from(words()).ok()?;
     Some(matches.remove_subcommand()?.1)
 }

@@ -8,11 +8,10 @@ use incumbent::survey::{LockView, Registration};
 
 use super::Finding;
 use super::facts::{Facts, LockFacts, Rehearsal};
-use super::rules::short;
 use crate::model::capacity::Room;
-use crate::model::format::{name, quoted};
+use crate::model::format::printable;
+use crate::model::format::{duration, name, quoted};
 use crate::model::lock_status::is_left_over;
-use crate::runtime::output::printable;
 
 pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     let locks = match &facts.locks {
@@ -275,7 +274,7 @@ fn request(facts: &Facts, lock: &LockFacts) -> Option<Finding> {
     if age.is_some_and(|age| age <= lease) {
         return None;
     }
-    let since = age.map(|age| format!(" for {}", short(age))).unwrap_or_default();
+    let since = age.map(|age| format!(" for {}", duration(age))).unwrap_or_default();
     let why = match view.registration {
         Registration::Foreign => {
             "its holder is another program's candidate, which does not know of requests"
@@ -333,7 +332,7 @@ fn orphan(facts: &Facts, lock: &LockFacts) -> Option<Finding> {
         let message = format!(
             "{} has not renewed for {}, by the clocks, and nobody has taken over: no candidate runs",
             name(holder),
-            short(age)
+            duration(age)
         );
         let hint = format!("start a candidate; or, if nobody needs it any more:\n{}", delete(view));
         Finding::warn("orphan", message).hint(hint)
@@ -388,7 +387,7 @@ fn long_lease(lock: &LockFacts) -> Option<Finding> {
     let holder = name(view.holder.as_deref()?);
     let message = format!(
         "{holder} asks others to wait for {}: after a crash nobody leads for so long",
-        short(lease)
+        duration(lease)
     );
     if lease >= ABSURD_LEASE {
         let hint = format!(

@@ -6,6 +6,7 @@ use super::Finding;
 use super::facts::{Checked, Facts};
 use super::locks;
 use super::rights::{self, Need, Right};
+use crate::model::format::duration;
 
 pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     let mut findings = vec![server(facts)];
@@ -101,10 +102,10 @@ fn latency(facts: &Facts) -> Finding {
         "{count} reads of {}: median {}, slowest {}; a request is given up after {}, and the renew \
          deadline is {}",
         latency.what,
-        short(*median),
-        short(*worst),
-        short(timeout),
-        short(deadline),
+        duration(*median),
+        duration(*worst),
+        duration(timeout),
+        duration(deadline),
     );
     let meaning = match () {
         () if *median >= timeout => "; half of all renewals would be given up",
@@ -128,7 +129,7 @@ fn clock(facts: &Facts) -> Finding {
         return Finding::skip("clock", "the API server does not say what time it has");
     };
     let ahead = Duration::from_millis(reading.ahead_ms.unsigned_abs());
-    let (off, error) = (short(ahead), short(reading.error));
+    let (off, error) = (duration(ahead), duration(reading.error));
     if ahead.saturating_sub(reading.error) <= CLOCK_TOLERANCE {
         return Finding::ok(
             "clock",
@@ -160,19 +161,3 @@ fn reach(facts: &Facts) -> Vec<Finding> {
 
 /// Less than that misleads nobody.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(2);
-
-/// A duration in the unit that fits.
-pub(super) fn short(duration: Duration) -> String {
-    let seconds = duration.as_secs_f64();
-    let trimmed = |text: String| match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text,
-    };
-    match duration.as_secs() {
-        0 => format!("{} ms", trimmed(format!("{:.1}", seconds * 1000.0))),
-        1..120 => format!("{} s", trimmed(format!("{seconds:.1}"))),
-        120..7_200 => format!("{} min", duration.as_secs() / 60),
-        7_200..172_800 => format!("{} h", duration.as_secs() / 3_600),
-        _ => format!("{} d", duration.as_secs() / 86_400),
-    }
-}
