@@ -100,32 +100,32 @@ impl Command {
     /// Does what was asked for, and returns the exit code.
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Command::Demo(args) => demo::run(args).await,
+            Self::Demo(args) => demo::run(args).await,
             #[cfg(unix)]
-            Command::Dashboard(args) => dashboard::run(args).await,
-            Command::DevServer(args) => dev_server::run(args).await,
-            Command::Elect(args) => elect::run(args).await,
+            Self::Dashboard(args) => dashboard::run(args).await,
+            Self::DevServer(args) => dev_server::run(args).await,
+            Self::Elect(args) => elect::run(args).await,
             #[cfg(unix)]
-            Command::Sidecar(args) => sidecar::run(args).await,
+            Self::Sidecar(args) => sidecar::run(args).await,
             #[cfg(target_os = "linux")]
-            Command::Run(args) => Ok(run::run(args).await),
+            Self::Run(args) => Ok(run::run(args).await),
             #[cfg(target_os = "linux")]
-            Command::Once(args) => Ok(once::run(args).await),
-            Command::Claim(args) => claim::run(args).await,
-            Command::Get(args) => get::run(args).await,
-            Command::Status(args) => status::run(args).await,
-            Command::Check(args) => check::run(args).await,
-            Command::Wait(args) => wait::run(args).await,
-            Command::Watch(args) => watch::run(args).await,
-            Command::History(args) => history::run(args).await,
-            Command::StepDown(args) => step_down::run(args).await,
-            Command::Pause(args) => pause::run(args).await,
-            Command::Resume(args) => pause::resume(args).await,
-            Command::Manifests(wanted) => manifests::run(&wanted),
-            Command::Timings(args) => timings::run(&args),
-            Command::Doctor(args) => doctor::run(args).await,
-            Command::Completion(args) => completion::run(&args),
-            Command::Man(args) => man::run(&args, Args::command()),
+            Self::Once(args) => Ok(once::run(args).await),
+            Self::Claim(args) => claim::run(args).await,
+            Self::Get(args) => get::run(args).await,
+            Self::Status(args) => status::run(args).await,
+            Self::Check(args) => check::run(args).await,
+            Self::Wait(args) => wait::run(args).await,
+            Self::Watch(args) => watch::run(args).await,
+            Self::History(args) => history::run(args).await,
+            Self::StepDown(args) => step_down::run(args).await,
+            Self::Pause(args) => pause::run(args).await,
+            Self::Resume(args) => pause::resume(args).await,
+            Self::Manifests(wanted) => manifests::run(&wanted),
+            Self::Timings(args) => timings::run(&args),
+            Self::Doctor(args) => doctor::run(args).await,
+            Self::Completion(args) => completion::run(&args),
+            Self::Man(args) => man::run(&args, Args::command()),
         }
     }
 }

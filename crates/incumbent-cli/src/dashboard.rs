@@ -25,9 +25,9 @@ use tokio::sync::watch;
 use self::actions::Steering;
 use self::board::Board;
 use self::routes::Routes;
-use crate::flags::cluster::Many;
+use crate::flags::cluster::LockSelection;
 use crate::http::access::Access;
-use crate::http::listener::{Door, Listen};
+use crate::http::listener::{ListenAddress, Listener};
 
 /// What does not change while the dashboard runs.
 pub(crate) struct Setting {
@@ -45,17 +45,18 @@ pub(crate) struct Setting {
 /// Shows what there is until something is wrong that does not pass by itself.
 pub(crate) async fn show(
     setting: Setting,
-    (many, scope): (Many, Scope),
+    (selection, scope): (LockSelection, Scope),
     namespace: String,
-    door: Door,
+    listener: Listener,
     access: Access,
 ) -> anyhow::Result<std::convert::Infallible> {
     let events_in = (!setting.has_namespaces).then_some(namespace);
     let (publish, boards) = watch::channel(Arc::new(Board::default()));
     let client = setting.client.clone();
     let routes = Routes { boards, setting: Arc::new(setting), access };
-    let serve = tokio::spawn(door.keep(move |request| Box::pin(routes.clone().respond(request))));
-    let outcome = collector::keep(client, (many, scope), events_in, publish).await;
+    let serve =
+        tokio::spawn(listener.keep(move |request| Box::pin(routes.clone().respond(request))));
+    let outcome = collector::keep(client, (selection, scope), events_in, publish).await;
     serve.abort();
     outcome
 }
@@ -70,15 +71,15 @@ pub(crate) async fn start_beside(client: kube::Client, server: String) -> anyhow
         steering: Some(Steering::new(false)),
         client,
     };
-    let listen = Listen::Tcp((std::net::Ipv4Addr::LOCALHOST, 0).into());
-    let door = Door::open(&listen, MODE).await?;
-    let place = door.place()?;
+    let listen = ListenAddress::Tcp((std::net::Ipv4Addr::LOCALHOST, 0).into());
+    let listener = Listener::open(&listen, MODE).await?;
+    let place = listener.place()?;
     let access = Access::Tcp { hosts: Vec::new(), token_file: None };
     let namespace = "default".to_owned();
     tokio::spawn(async move {
         let scope = Scope::namespace(&namespace);
-        let what = (Many::default(), scope);
-        let Err(error) = show(setting, what, namespace, door, access).await;
+        let what = (LockSelection::default(), scope);
+        let Err(error) = show(setting, what, namespace, listener, access).await;
         tracing::warn!(error = format!("{error:#}"), "the dashboard has ended");
     });
     Ok(place)

@@ -1,6 +1,6 @@
-//! What the page may ask of an election, and of whom it takes such a wish.
+//! What the page may ask of an election, and which requests it accepts.
 //!
-//! A browser sends what another site's page tells it to. So a wish needs a number that only our own pages have, and
+//! A browser sends what another site's page tells it to. So an action needs a number that only our own pages have, and
 //! comes from them; and where other machines can reach the page, a secret that people know.
 
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub(crate) struct Steering {
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Wish {
+pub(crate) enum Action {
     HandOver(HandOver),
     Stay,
     Pause,
@@ -89,38 +89,38 @@ impl Form {
     }
 
     /// What it asks for, if that is still what the page showed and can be asked.
-    pub(crate) fn wish(&self, row: &Row) -> Result<Wish, Refusal> {
+    pub(crate) fn action(&self, row: &Row) -> Result<Action, Refusal> {
         let view = &*row.sighted.view;
-        let wish = match self.action.as_str() {
-            "hand-over" if self.to.is_empty() => Wish::HandOver(HandOver::ToNext),
+        let action = match self.action.as_str() {
+            "hand-over" if self.to.is_empty() => Action::HandOver(HandOver::ToNext),
             "hand-over" => {
                 match view.line.iter().find(|waiter| waiter.identity.as_str() == self.to) {
-                    Some(waiter) => Wish::HandOver(HandOver::To(waiter.identity.clone())),
+                    Some(waiter) => Action::HandOver(HandOver::To(waiter.identity.clone())),
                     None => {
                         return Err((StatusCode::CONFLICT, "it does not stand in line any more\n"));
                     }
                 }
             }
-            "stay" => Wish::Stay,
-            "pause" => Wish::Pause,
-            "resume" => Wish::Resume,
+            "stay" => Action::Stay,
+            "pause" => Action::Pause,
+            "resume" => Action::Resume,
             _ => return Err((StatusCode::BAD_REQUEST, "nothing of that name can be asked\n")),
         };
-        if let Some(why) = wish.why_not(row) {
+        if let Some(why) = action.why_not(row) {
             return Err((StatusCode::CONFLICT, why));
         }
         let is_same = view.holder.as_deref().unwrap_or("") == self.holder;
-        if matches!(wish, Wish::HandOver(_)) && !is_same {
+        if matches!(action, Action::HandOver(_)) && !is_same {
             return Err((StatusCode::CONFLICT, "somebody else leads by now: look again\n"));
         }
-        Ok(wish)
+        Ok(action)
     }
 }
 
-impl Wish {
+impl Action {
     /// Why it is not offered.
     pub(crate) fn why_not(&self, row: &Row) -> Option<&'static str> {
-        let (view, state) = (&*row.sighted.view, row.face().state);
+        let (view, state) = (&*row.sighted.view, row.view().state);
         if state == State::Unknown {
             return Some("The lock cannot be seen now: nobody knows whom one would ask.\n");
         }
@@ -133,7 +133,7 @@ impl Wish {
                 "A candidate of another program holds it. It heeds no request, and to take the lock \
                  away from it lets two lead: end its process instead.\n",
             ),
-            Self::HandOver(_) if !row.face().may_lead() => {
+            Self::HandOver(_) if !row.view().may_lead() => {
                 Some("Nobody leads who could hand over.\n")
             }
             Self::HandOver(HandOver::ToNext) if view.line.is_empty() => {

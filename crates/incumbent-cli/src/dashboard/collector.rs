@@ -1,4 +1,4 @@
-//! The one task that looks: it owns the survey and the chronicle, and publishes what they come to.
+//! The one task that looks: it owns the survey and the history of terms, and publishes what they come to.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -12,29 +12,29 @@ use tokio::sync::watch;
 
 use super::board::{Board, Known};
 use super::past_events;
-use crate::flags::cluster::Many;
-use crate::model::term_history::Chronicle;
+use crate::flags::cluster::LockSelection;
+use crate::model::term_history::TermHistory;
 
 type Publish = watch::Sender<Arc<Board>>;
 
 /// Looks until something is wrong that does not pass by itself. An API server that is away comes back.
 pub(crate) async fn keep(
     client: kube::Client,
-    (many, scope): (Many, Scope),
+    (selection, scope): (LockSelection, Scope),
     events_in: Option<String>,
     publish: Publish,
 ) -> anyhow::Result<Infallible> {
     let survey = start(&client, &scope, &publish).await?;
-    let mut keeper = Keeper {
+    let mut collector = Collector {
         clock: Clock::system(),
-        many,
+        selection,
         survey,
-        chronicle: Chronicle::default(),
+        term_history: TermHistory::default(),
         asked: BTreeMap::new(),
         publish,
     };
-    keeper.begin();
-    keeper.show();
+    collector.begin();
+    collector.show();
     // The page is there already; what Events tell of the past joins it.
     let told = past_events::tell(&client, events_in.as_deref());
     tokio::pin!(told);
@@ -42,12 +42,12 @@ pub(crate) async fn keep(
     loop {
         tokio::select! {
             told = &mut told, if !has_told => {
-                keeper.remember(&told);
+                collector.remember(&told);
                 has_told = true;
             }
-            () = keeper.listen() => {}
+            () = collector.listen() => {}
         }
-        keeper.show();
+        collector.show();
     }
 }
 
@@ -75,30 +75,30 @@ async fn start(client: &kube::Client, scope: &Scope, publish: &Publish) -> Resul
     }
 }
 
-struct Keeper {
+struct Collector {
     clock: Clock,
-    many: Many,
+    selection: LockSelection,
     survey: Survey,
-    chronicle: Chronicle,
+    term_history: TermHistory,
     /// Which request to hand over stands on each lock, and since when.
     asked: BTreeMap<Lock, (HandOver, Duration)>,
     publish: Publish,
 }
 
-impl Keeper {
+impl Collector {
     fn begin(&mut self) {
         let now = Timestamp::now();
         for sighted in self.survey.locks() {
-            self.chronicle.begin(now, &sighted);
+            self.term_history.begin(now, &sighted);
         }
         self.look_at_requests();
         self.note_sight(now);
     }
 
-    fn remember(&mut self, told: &past_events::Told) {
+    fn remember(&mut self, told: &past_events::PastEvents) {
         for sighted in self.survey.locks() {
             let lock = &sighted.view.lock;
-            self.chronicle.recall(lock, told.of(lock));
+            self.term_history.recall(lock, told.of(lock));
         }
     }
 
@@ -135,7 +135,7 @@ impl Keeper {
             | Change::Expired(lock)
             | Change::Gone(lock) => {
                 let sighted = self.survey.get(lock);
-                self.chronicle.note(now, change, sighted.as_ref());
+                self.term_history.note(now, change, sighted.as_ref());
                 if !matches!(change, Change::Renewed(_)) {
                     self.look_at_request(&lock.clone());
                 }
@@ -147,7 +147,7 @@ impl Keeper {
     fn note_sight(&mut self, now: Timestamp) {
         for sighted in self.survey.locks() {
             let is_seen = sighted.unseen_for.is_none();
-            self.chronicle.sight(now, &sighted.view.lock, is_seen);
+            self.term_history.sight(now, &sighted.view.lock, is_seen);
         }
     }
 
@@ -172,11 +172,11 @@ impl Keeper {
     fn show(&mut self) {
         let now = Timestamp::now();
         let (sighted, left_over): (Vec<_>, Vec<_>) =
-            self.survey.locks().partition(|sighted| self.many.shows(&sighted.view, now));
+            self.survey.locks().partition(|sighted| self.selection.shows(&sighted.view, now));
         // What is gone is forgotten, but not at once: a lock that is made anew has a past.
-        if self.chronicle.len() > 2 * (sighted.len() + left_over.len()) + FEW {
+        if self.term_history.len() > 2 * (sighted.len() + left_over.len()) + FEW {
             let survey = &self.survey;
-            self.chronicle.retain(|lock| survey.get(lock).is_some());
+            self.term_history.retain(|lock| survey.get(lock).is_some());
         }
         let asked = self.asked.iter().map(|(lock, (_, since))| (lock.clone(), *since)).collect();
         let known = Known {
@@ -185,7 +185,7 @@ impl Keeper {
             blind: self.survey.blind(),
             sighted,
             left_over: left_over.len(),
-            chronicle: &self.chronicle,
+            term_history: &self.term_history,
             asked: &asked,
         };
         self.publish.send_modify(|board| *board = Arc::new(Board::of(known, board)));

@@ -3,7 +3,7 @@
 use incumbent::survey::{LockView, Registration};
 use maud::{Markup, html};
 
-use super::actions::Wish;
+use super::actions::Action;
 use super::board::Row;
 use crate::model::format;
 
@@ -26,17 +26,17 @@ fn heeded(row: &Row) -> Vec<Command> {
     let view = &*row.sighted.view;
     let mut commands = vec![("Look", format!("{} -o yaml", kubectl("get", view)))];
     match view.registration {
-        Registration::Foreign if row.face().may_lead() => {
+        Registration::Foreign if row.view().may_lead() => {
             commands.push(("End its Pod", ours("step-down", view) + " --via evict-pod"));
         }
-        Registration::Term if row.face().may_lead() => commands.extend(hand_over(view)),
+        Registration::Term if row.view().may_lead() => commands.extend(hand_over(view)),
         Registration::Claim => commands.extend(take_off(view)),
         _ => {}
     }
-    if Wish::Pause.why_not(row).is_none() {
+    if Action::Pause.why_not(row).is_none() {
         commands.push(("Pause", ours("pause", view)));
     }
-    if Wish::Resume.why_not(row).is_none() {
+    if Action::Resume.why_not(row).is_none() {
         let cordon = annotation("cordon", view);
         commands.push(("Resume", ours("resume", view)));
         commands.push(("Resume by kubectl", format!("{} {cordon}-", kubectl("annotate", view))));

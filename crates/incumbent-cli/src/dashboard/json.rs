@@ -10,7 +10,7 @@ use super::board::{Board, Row};
 use crate::model::format::millis;
 use crate::model::format::printable_json;
 use crate::model::lock_row;
-use crate::model::lock_status::Standing;
+use crate::model::lock_status::LockStatus;
 
 /// What `/api/state` answers; `at` is the moment on the clock of the survey at which it is asked.
 pub(crate) fn all(setting: &Setting, board: &Board, at: Duration) -> String {
@@ -42,19 +42,19 @@ pub(crate) fn one(board: &Board, row: &Row, at: Duration) -> String {
 }
 
 fn election(board: &Board, row: &Row, at: Duration) -> Value {
-    let (face, sighted) = (row.face(), row.aged(at));
+    let (row_view, sighted) = (row.view(), row.aged(at));
     let mut election = lock_row::json(&sighted, board.now);
-    let is_led = Standing::of(&sighted, board.now).is_led();
-    let terms = board.chronicle.terms(&face.lock).map(|term| term.json(board.now, is_led));
-    let unseen = board.chronicle.unseen(&face.lock).map(
+    let is_led = LockStatus::of(&sighted, board.now).is_led();
+    let terms = board.term_history.terms(&row_view.lock).map(|term| term.json(board.now, is_led));
+    let unseen = board.term_history.unseen(&row_view.lock).map(
         |span| json!({ "from": span.from.to_string(), "to": span.to.map(|to| to.to_string()) }),
     );
     let more = json!({
-        "page": face.path(),
+        "page": row_view.path(),
         "unseenForMs": sighted.unseen_for.map(millis),
         "overForMs": sighted.over_for.map(millis),
-        "changesLastHour": face.changes,
-        "needs": face.concerns.iter().map(|concern| concern.json(at)).collect::<Value>(),
+        "changesLastHour": row_view.changes,
+        "needs": row_view.concerns.iter().map(|concern| concern.json(at)).collect::<Value>(),
         "terms": terms.collect::<Value>(),
         "unseen": unseen.collect::<Value>(),
     });

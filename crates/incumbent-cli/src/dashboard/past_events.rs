@@ -8,12 +8,12 @@ use serde_json::Value;
 
 /// What Events told of each object.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct PastEvents {
     /// By namespace, kind and name.
     of: BTreeMap<(String, String, String), Vec<Value>>,
 }
 
-impl Told {
+impl PastEvents {
     pub(crate) fn of(&self, lock: &Lock) -> &[Value] {
         // An Event is about an object, and does not say which of several keys of a ConfigMap it means.
         let is_usual = !lock.to_string().contains(':');
@@ -23,9 +23,9 @@ impl Told {
 }
 
 /// The Events of elections in a namespace, or in all. None, where they may not be read or do not come.
-pub(crate) async fn tell(client: &kube::Client, namespace: Option<&str>) -> Told {
+pub(crate) async fn tell(client: &kube::Client, namespace: Option<&str>) -> PastEvents {
     let query = "fieldSelector=reason%3DLeaderElection&limit=2000";
-    let mut told = Told::default();
+    let mut told = PastEvents::default();
     match fetch(client, namespace, query).await {
         Ok(events) => {
             for event in events {

@@ -140,17 +140,18 @@ impl Routes {
         // What is true now, not when the request came in.
         let board = self.boards.borrow().clone();
         let row = board.row(lock).ok_or((StatusCode::NOT_FOUND, "the lock is gone\n"))?;
-        let outcome = match form.wish(row) {
-            Ok(wish) => {
-                tracing::info!(%lock, wish = form.action, to = form.to, "asked by the page");
+        let outcome = match form.action(row) {
+            Ok(action) => {
+                tracing::info!(%lock, action = form.action, to = form.to, "asked by the page");
                 let client = self.setting.client.clone();
-                wish.ask(client, &row.sighted.view)
+                action
+                    .ask(client, &row.sighted.view)
                     .await
                     .map_err(|why| (StatusCode::BAD_GATEWAY, why))
             }
             Err((status, why)) => Err((status, why.to_owned())),
         };
-        let path = row.face().path();
+        let path = row.view().path();
         match outcome {
             Ok(()) => {
                 let mut response = plain(StatusCode::SEE_OTHER, "asked\n");

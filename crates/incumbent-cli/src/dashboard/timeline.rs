@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 use super::board::{Board, Row};
 use crate::model::format::{self, name};
-use crate::model::term_history::{Chronicle, End, How, Span, Term};
-use crate::model::time_bounds::When;
+use crate::model::term_history::{End, How, Span, Term, TermHistory};
+use crate::model::time_bounds::TimeBounds;
 
 /// How far back one looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl Timeline {
         let frame = window.frame(board.now, started);
         let drawn = |row: &Row| {
             let lane = lane_of(board, row, frame);
-            (Reverse(row.face().rank()), Reverse(lane.pieces.len()), lane)
+            (Reverse(row.view().rank()), Reverse(lane.pieces.len()), lane)
         };
         let mut lanes: Vec<_> = board.rows.iter().map(drawn).collect();
         lanes.sort_by(|a, b| (a.0, a.1, &a.2.lock).cmp(&(b.0, b.1, &b.2.lock)));
@@ -132,12 +132,12 @@ impl Timeline {
 }
 
 fn lane_of(board: &Board, row: &Row, frame: Frame) -> Lane {
-    let face = row.face();
-    lane(face.path(), &face.lock, &board.chronicle, face.is_led(), frame)
+    let row_view = row.view();
+    lane(row_view.path(), &row_view.lock, &board.term_history, row_view.is_led(), frame)
 }
 
-fn lane(path: String, lock: &Lock, chronicle: &Chronicle, is_led: bool, frame: Frame) -> Lane {
-    let terms: Vec<_> = chronicle.terms(lock).collect();
+fn lane(path: String, lock: &Lock, term_history: &TermHistory, is_led: bool, frame: Frame) -> Lane {
+    let terms: Vec<_> = term_history.terms(lock).collect();
     let mut pieces: Vec<_> = terms.iter().filter_map(|term| frame.term(term, is_led)).collect();
     let nexts = terms.iter().skip(1).map(|next| Some(next.began)).chain([None]);
     for (term, next) in terms.iter().zip(nexts) {
@@ -145,7 +145,7 @@ fn lane(path: String, lock: &Lock, chronicle: &Chronicle, is_led: bool, frame: F
         pieces.extend(frame.silence(end, next, &term.holder));
         pieces.extend(frame.gap(end.when, next));
     }
-    pieces.extend(chronicle.unseen(lock).filter_map(|span| frame.unseen(*span)));
+    pieces.extend(term_history.unseen(lock).filter_map(|span| frame.unseen(*span)));
     let surplus = pieces.len().saturating_sub(MOST_PIECES);
     pieces.drain(..surplus);
     Lane { lock: lock.clone(), path, pieces }
@@ -180,7 +180,7 @@ impl Frame {
     }
 
     /// From the last that was heard of a leader until its term was over: nothing tells whether it led.
-    fn silence(&self, end: End, next: Option<When>, holder: &str) -> Option<Piece> {
+    fn silence(&self, end: End, next: Option<TimeBounds>, holder: &str) -> Option<Piece> {
         let (from, over) = (end.when.earliest?, end.when.latest?);
         let to = next.and_then(|next| next.earliest).map_or(over, |next| next.min(over));
         if end.how != How::Silent || to <= from {
@@ -196,8 +196,8 @@ impl Frame {
     }
 
     /// What is known to have been without a leader.
-    fn gap(&self, end: When, next: Option<When>) -> Option<Piece> {
-        let (from, to) = (end.latest?, next.map(When::mostly));
+    fn gap(&self, end: TimeBounds, next: Option<TimeBounds>) -> Option<Piece> {
+        let (from, to) = (end.latest?, next.map(TimeBounds::mostly));
         let lasted = next.map(|next| end.until(next));
         if lasted.is_some_and(|lasted| lasted.least < SHORTEST_GAP) {
             return None;
@@ -313,10 +313,10 @@ mod tests {
 
     /// The pieces of an election of which Events tell this: when, and what.
     fn pieces(told: &[(i64, &str)], frame: Frame) -> Vec<(Kind, i64, i64)> {
-        let (mut chronicle, lock) = (Chronicle::default(), Lock::lease("prod", "scanner"));
+        let (mut term_history, lock) = (TermHistory::default(), Lock::lease("prod", "scanner"));
         let event = |(second, message): &(i64, &str)| json!({ "message": message, "firstTimestamp": at(*second).to_string() });
-        chronicle.recall(&lock, &told.iter().map(event).collect::<Vec<_>>());
-        let pieces = lane(String::new(), &lock, &chronicle, true, frame).pieces.into_iter();
+        term_history.recall(&lock, &told.iter().map(event).collect::<Vec<_>>());
+        let pieces = lane(String::new(), &lock, &term_history, true, frame).pieces.into_iter();
         pieces
             .map(|piece| (piece.kind, piece.left.round() as i64, piece.width.round() as i64))
             .collect()
@@ -350,13 +350,13 @@ mod tests {
         let frame = Frame { from: at(0), to: at(3600) };
         let gap = |millis| {
             let next = at(7).checked_add(Duration::from_millis(millis)).unwrap();
-            frame.gap(When::at(at(7)), Some(When::at(next)))
+            frame.gap(TimeBounds::at(at(7)), Some(TimeBounds::at(next)))
         };
         assert_eq!(gap(3), None);
         let short = gap(300).unwrap();
         assert_eq!((short.width, short.text.as_str()), (LEAST_GAP_WIDTH, "300.0 ms"));
-        assert!(frame.gap(When::at(at(7)), None).is_some(), "one that goes on");
-        let (end, next) = (When::in_second(at(7)), When::in_second(at(7)));
+        assert!(frame.gap(TimeBounds::at(at(7)), None).is_some(), "one that goes on");
+        let (end, next) = (TimeBounds::in_second(at(7)), TimeBounds::in_second(at(7)));
         assert_eq!(frame.gap(end, Some(next)), None, "what is known to the second is no outage");
     }
 

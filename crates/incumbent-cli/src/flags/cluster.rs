@@ -178,7 +178,7 @@ impl Operator {
 
 /// Which of many locks.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub(crate) struct Many {
+pub(crate) struct LockSelection {
     /// Which locks: NAME for a Lease, lease/NAME or configmap/NAME[:KEY] [default: all]
     #[arg(value_name = "LOCK", value_parser = lock_text)]
     locks: Vec<String>,
@@ -205,7 +205,7 @@ pub(crate) struct Wanted {
     pub(crate) place: String,
 }
 
-impl Many {
+impl LockSelection {
     /// Locks that seem to be unused are shown only if they are named or if all are asked for.
     pub(crate) fn shows(&self, view: &LockView, now: Timestamp) -> bool {
         self.all || !self.locks.is_empty() || !is_left_over(view, now)

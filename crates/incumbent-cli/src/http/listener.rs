@@ -23,13 +23,13 @@ use super::response::Body;
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Listen {
+pub(crate) enum ListenAddress {
     Tcp(SocketAddr),
     Unix(PathBuf),
 }
 
 /// Where questions come in.
-pub(crate) enum Door {
+pub(crate) enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener, SocketFile),
 }
@@ -37,14 +37,14 @@ pub(crate) enum Door {
 /// The socket in the file system; it goes with the listener.
 pub(crate) struct SocketFile(PathBuf);
 
-impl Door {
-    pub(crate) async fn open(place: &Listen, mode: u32) -> anyhow::Result<Self> {
+impl Listener {
+    pub(crate) async fn open(place: &ListenAddress, mode: u32) -> anyhow::Result<Self> {
         match place {
-            Listen::Tcp(address) => {
+            ListenAddress::Tcp(address) => {
                 let listener = TcpListener::bind(address).await;
                 Ok(Self::Tcp(listener.with_context(|| format!("cannot listen on {address}"))?))
             }
-            Listen::Unix(path) => {
+            ListenAddress::Unix(path) => {
                 let listener = bind(path, mode).await;
                 let listener =
                     listener.with_context(|| format!("cannot listen on {}", path.display()))?;
@@ -141,18 +141,18 @@ async fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
 }
 
 /// Reads `ADDRESS:PORT` or `unix:PATH`.
-pub(crate) fn place(text: &str) -> Result<Listen, String> {
+pub(crate) fn place(text: &str) -> Result<ListenAddress, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         return match path.is_empty() {
             true => Err("give the socket's path, as in unix:/run/incumbent/socket".to_owned()),
-            false => Ok(Listen::Unix(path.into())),
+            false => Ok(ListenAddress::Unix(path.into())),
         };
     }
     let address = match text.strip_prefix("localhost:") {
         Some(port) => port.parse().ok().map(|port| (IpAddr::from([127, 0, 0, 1]), port).into()),
         None => text.parse().ok(),
     };
-    address.map(Listen::Tcp).ok_or_else(|| "give ADDRESS:PORT or unix:PATH".to_owned())
+    address.map(ListenAddress::Tcp).ok_or_else(|| "give ADDRESS:PORT or unix:PATH".to_owned())
 }
 
 /// Reads what chmod does.
@@ -179,11 +179,11 @@ mod tests {
 
     #[test]
     fn one_listens_at_an_address_or_at_a_path() {
-        let tcp = |text: &str| Ok(Listen::Tcp(text.parse().unwrap()));
+        let tcp = |text: &str| Ok(ListenAddress::Tcp(text.parse().unwrap()));
         assert_eq!(place("127.0.0.1:1"), tcp("127.0.0.1:1"));
         assert_eq!(place("localhost:1"), tcp("127.0.0.1:1"));
         assert_eq!(place("[::1]:1"), tcp("[::1]:1"));
-        assert_eq!(place("unix:/a b"), Ok(Listen::Unix("/a b".into())));
+        assert_eq!(place("unix:/a b"), Ok(ListenAddress::Unix("/a b".into())));
         for wrong in ["", "unix:", "4040", "localhost:x", "example.com:80"] {
             assert!(place(wrong).is_err(), "{wrong:?}");
         }

@@ -21,14 +21,14 @@ pub(crate) fn term_annotation(key: &str) -> String {
 
 /// What one ConfigMap holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Room {
+pub(crate) struct Capacity {
     pub(crate) records: usize,
     data: usize,
     annotations: usize,
     all: usize,
 }
 
-impl Room {
+impl Capacity {
     pub(crate) fn of(object: &Value) -> Self {
         let texts = |of: &Value| -> Vec<(usize, usize)> {
             let texts = of.as_object().into_iter().flatten();
@@ -44,7 +44,7 @@ impl Room {
     }
 
     /// Whether an election and a record of `length` bytes fit in.
-    pub(crate) fn has_place_for(&self, length: usize) -> bool {
+    pub(crate) fn has_room_for(&self, length: usize) -> bool {
         self.data + length <= DATA_LIMIT
             && self.annotations + AN_ELECTION <= ANNOTATIONS_LIMIT
             && self.all + length + AN_ELECTION <= ALL_LIMIT
@@ -158,7 +158,7 @@ mod tests {
         ended(&mut expected, "own");
         expected["data"]["a.once"] = object["data"]["a.once"].clone();
         assert_eq!(swept, expected);
-        assert_eq!(Room::of(&swept).records, 2);
+        assert_eq!(Capacity::of(&swept).records, 2);
     }
 
     #[test]
@@ -191,15 +191,15 @@ mod tests {
     #[test]
     fn each_of_the_limits_counts() {
         let of = |data: usize, annotations: usize| {
-            Room::of(&json!({
+            Capacity::of(&json!({
                 "data": { "a": "x".repeat(data) },
                 "metadata": { "annotations": { "a": "x".repeat(annotations) } },
             }))
         };
-        assert!(of(DATA_LIMIT - 200, 0).has_place_for(200));
-        assert!(!of(DATA_LIMIT - 199, 0).has_place_for(200));
-        assert!(of(0, ANNOTATIONS_LIMIT - AN_ELECTION - 1).has_place_for(200));
-        assert!(!of(0, ANNOTATIONS_LIMIT - AN_ELECTION).has_place_for(200));
+        assert!(of(DATA_LIMIT - 200, 0).has_room_for(200));
+        assert!(!of(DATA_LIMIT - 199, 0).has_room_for(200));
+        assert!(of(0, ANNOTATIONS_LIMIT - AN_ELECTION - 1).has_room_for(200));
+        assert!(!of(0, ANNOTATIONS_LIMIT - AN_ELECTION).has_room_for(200));
         assert_eq!(of(DATA_LIMIT / 2, ANNOTATIONS_LIMIT / 4).percent(), 50);
         assert_eq!(of(DATA_LIMIT / 4, ANNOTATIONS_LIMIT / 2).percent(), 50);
     }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::model::format::{self, age, millis, name};
-use crate::model::lock_status::Standing;
+use crate::model::lock_status::LockStatus;
 
 /// Something about an election that somebody should look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,8 +68,8 @@ impl Circumstances<'_> {
         span.map(|span| self.at().saturating_sub(span))
     }
 
-    fn standing(&self) -> Standing {
-        Standing::of(self.sighted, self.now)
+    fn lock_status(&self) -> LockStatus {
+        LockStatus::of(self.sighted, self.now)
     }
 
     /// Whether somebody may lead, for all that is known.
@@ -114,7 +114,7 @@ fn expired(seen: &Circumstances<'_>) -> Found {
     (seen.sighted.state == State::Expired).then(|| Concern {
         weight: Weight::Bad,
         kind: "expired",
-        what: match seen.standing().mark().is_empty() {
+        what: match seen.lock_status().mark().is_empty() {
             true => format!("Nobody leads: {holder} fell silent, and nobody has taken over"),
             false => format!("Nobody seems to lead: by its own clock, {holder} is silent for long"),
         },
@@ -123,7 +123,7 @@ fn expired(seen: &Circumstances<'_>) -> Found {
             1 => "One candidate stands in line: look at its log.".to_owned(),
             count => format!("{count} candidates stand in line: look at their logs."),
         },
-        since: seen.since(seen.sighted.over_for).filter(|_| seen.standing().mark().is_empty()),
+        since: seen.since(seen.sighted.over_for).filter(|_| seen.lock_status().mark().is_empty()),
     })
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::model::format::{age, or_none, printable, short};
-use crate::model::lock_status::{Evidence, Standing, expires};
+use crate::model::lock_status::{Evidence, LockStatus, expires};
 
 /// Which columns a table has.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +23,7 @@ impl Columns {
     }
 
     pub(crate) fn cells(self, sighted: &Sighted, now: Timestamp) -> Vec<String> {
-        let (view, standing) = (&*sighted.view, Standing::of(sighted, now));
+        let (view, lock_status) = (&*sighted.view, LockStatus::of(sighted, now));
         let name = |name: &str| match self.is_wide {
             true => printable(name),
             false => short(&printable(name)),
@@ -31,9 +31,9 @@ impl Columns {
         let mut cells = vec![
             view.lock.to_string(),
             or_none(view.holder.as_deref().map(name)),
-            standing.word(),
-            renewed(&standing, view),
-            expires_in(&standing),
+            lock_status.word(),
+            renewed(&lock_status, view),
+            expires_in(&lock_status),
             view.transitions.to_string(),
             or_none(view.created.map(|created| age(now.duration_since(created).unsigned_abs()))),
         ];
@@ -57,20 +57,20 @@ const HEADS: [&str; 7] = ["NAME", "HOLDER", "STATE", "RENEWED", "EXPIRES", "TRAN
 const WIDE: [&str; 4] = ["TOKEN", "CANDIDATES", "CLIENT", "ADDRESS"];
 
 /// How long ago the holder gave a sign of life: as it came in here, else as its wall clock says.
-fn renewed(standing: &Standing, view: &LockView) -> String {
-    match (standing.evidence, standing.age) {
+fn renewed(lock_status: &LockStatus, view: &LockView) -> String {
+    match (lock_status.evidence, lock_status.age) {
         (Evidence::Watched | Evidence::Clocks, Some(silent)) if expires(view) => {
-            format!("{} ago{}", age(silent), standing.mark())
+            format!("{} ago{}", age(silent), lock_status.mark())
         }
         _ => "<none>".to_owned(),
     }
 }
 
 /// In how long the term is over, unless it is renewed.
-fn expires_in(standing: &Standing) -> String {
-    match standing.expires_in {
-        Some(left) if left.is_zero() => format!("over{}", standing.mark()),
-        Some(left) => format!("{}{}", age(left), standing.mark()),
+fn expires_in(lock_status: &LockStatus) -> String {
+    match lock_status.expires_in {
+        Some(left) if left.is_zero() => format!("over{}", lock_status.mark()),
+        Some(left) => format!("{}{}", age(left), lock_status.mark()),
         None => "<none>".to_owned(),
     }
 }
@@ -120,7 +120,7 @@ pub(crate) fn json(sighted: &Sighted, now: Timestamp) -> Value {
         "transitions": view.transitions,
         "creationTimestamp": view.created.map(|time| time.to_string()),
     });
-    add(&mut all, Standing::of(sighted, now).json(view));
+    add(&mut all, LockStatus::of(sighted, now).json(view));
     all
 }
 

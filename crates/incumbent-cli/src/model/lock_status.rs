@@ -11,7 +11,7 @@ use crate::model::format::{age, millis, name};
 
 /// What is known of a lock at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct LockStatus {
     pub(crate) state: State,
     /// Whom the record names, for people: without tricks, and not too long.
     pub(crate) holder: Option<String>,
@@ -35,7 +35,7 @@ pub(crate) enum Evidence {
     Nothing,
 }
 
-impl Standing {
+impl LockStatus {
     pub(crate) fn of(sighted: &Sighted, now: Timestamp) -> Self {
         let view = &*sighted.view;
         let by_clock = || view.renewed.map(|renewed| since(renewed, now));

@@ -14,16 +14,16 @@ use serde_json::{Value, json};
 
 use crate::model::event;
 use crate::model::lock_status::expires;
-use crate::model::time_bounds::{Lasted, When, after};
+use crate::model::time_bounds::{DurationBounds, TimeBounds, after};
 
 /// What is known of the past of some locks. A clone shares all that neither of the two changes later.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Chronicle {
-    stories: BTreeMap<Lock, Arc<Story>>,
+pub(crate) struct TermHistory {
+    histories: BTreeMap<Lock, Arc<LockHistory>>,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Story {
+struct LockHistory {
     terms: VecDeque<Term>,
     /// When a sign of life last came in; before one did, when the holder says that it renewed.
     last_sign: Timestamp,
@@ -45,7 +45,7 @@ pub(crate) struct Span {
 pub(crate) struct Term {
     pub(crate) holder: String,
     pub(crate) token: Option<u64>,
-    pub(crate) began: When,
+    pub(crate) began: TimeBounds,
     /// `None` where no end is known. The lock's standing says whether the term still runs.
     pub(crate) end: Option<End>,
 }
@@ -53,7 +53,7 @@ pub(crate) struct Term {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct End {
     /// Of one that fell silent, from the last sign of life until its term was over at the latest.
-    pub(crate) when: When,
+    pub(crate) when: TimeBounds,
     pub(crate) how: How,
 }
 
@@ -89,7 +89,7 @@ pub(crate) enum Turn {
     /// Another term is seen, with the time without a leader before it, where that is known.
     Leads {
         term: Term,
-        gap: Option<Lasted>,
+        gap: Option<DurationBounds>,
     },
     /// The lock is vacant again.
     Released {
@@ -105,16 +105,16 @@ pub(crate) enum Turn {
 /// Each lock remembers so many terms.
 const MOST_TERMS: usize = 200;
 
-impl Chronicle {
+impl TermHistory {
     /// A lock as it is when one begins to look.
     pub(crate) fn begin(&mut self, now: Timestamp, sighted: &Sighted) {
         let view = &*sighted.view;
-        let story = self.story(&view.lock);
-        story.look_at(now, view);
+        let history = self.history(&view.lock);
+        history.look_at(now, view);
         let Some(term) = term_of(view, began(now, view)) else { return };
-        story.push(term);
+        history.push(term);
         if sighted.state == State::Expired {
-            story.close_silent(now);
+            history.close_silent(now);
         }
     }
 
@@ -128,12 +128,12 @@ impl Chronicle {
         match (change, sighted) {
             (Change::Leader(lock), Some(sighted)) => self.turn(lock, now, sighted),
             (Change::Renewed(lock), Some(sighted)) => {
-                let story = self.story(lock);
-                story.look_at(now, &sighted.view);
-                story.last_sign = now;
+                let history = self.history(lock);
+                history.look_at(now, &sighted.view);
+                history.last_sign = now;
                 // It was thought to be over, and goes on.
                 if let Some(Term { end: end @ Some(End { how: How::Silent, .. }), .. }) =
-                    story.terms.back_mut()
+                    history.terms.back_mut()
                 {
                     *end = None;
                 }
@@ -156,48 +156,50 @@ impl Chronicle {
         let (view, moment) = (&*sighted.view, self.moment(now, lock));
         // What was never seen to change may be as old as it says.
         let began = if sighted.beat_age.is_some() { moment } else { began(now, view) };
-        let story = self.story(lock);
+        let history = self.history(lock);
         let Some(term) = term_of(view, began) else {
-            return Some(Turn::Released { holder: story.close(moment, How::Released)? });
+            return Some(Turn::Released { holder: history.close(moment, How::Released)? });
         };
-        match story.lease {
-            None => story.close(moment, How::Unsaid),
-            Some(lease) if now >= after(story.last_sign, lease) => story.close_silent(now),
+        match history.lease {
+            None => history.close(moment, How::Unsaid),
+            Some(lease) if now >= after(history.last_sign, lease) => history.close_silent(now),
             // Its term was not over: it ended in a way that was not seen.
-            Some(_) => story.close(When::between(story.last_sign, now), How::Unsaid),
+            Some(_) => history.close(TimeBounds::between(history.last_sign, now), How::Unsaid),
         };
-        let ended = story.terms.back().and_then(|last| last.end);
+        let ended = history.terms.back().and_then(|last| last.end);
         let gap = ended.map(|end| end.when.until(began));
-        story.look_at(now, view);
+        history.look_at(now, view);
         if sighted.beat_age.is_some() {
-            story.last_sign = now;
+            history.last_sign = now;
         }
-        story.push(term.clone());
+        history.push(term.clone());
         Some(Turn::Leads { term, gap })
     }
 
     /// When something was that is seen now: now, unless the lock could not be seen before.
-    fn moment(&self, now: Timestamp, lock: &Lock) -> When {
+    fn moment(&self, now: Timestamp, lock: &Lock) -> TimeBounds {
         let unseen = self.unseen(lock).next_back().filter(|span| span.to.is_none());
-        unseen.map_or_else(|| When::at(now), |span| When::between(span.from, now))
+        unseen.map_or_else(|| TimeBounds::at(now), |span| TimeBounds::between(span.from, now))
     }
 
     /// Adds what Events tell of the time before one looked.
     pub(crate) fn recall(&mut self, lock: &Lock, events: &[Value]) {
         let mut terms = terms_of(events);
-        let story = self.story(lock);
+        let history = self.history(lock);
         // What was seen is known better than what was told.
-        if let Some(first) = story.terms.front() {
+        if let Some(first) = history.terms.front() {
             let first_began = first.began.mostly();
             terms.retain(|told| told.began.mostly() < first_began && !is_same(told, first));
             if let Some(last) = terms.last_mut() {
-                last.end
-                    .get_or_insert_with(|| End { when: When::by(first_began), how: How::Unsaid });
+                last.end.get_or_insert_with(|| End {
+                    when: TimeBounds::by(first_began),
+                    how: How::Unsaid,
+                });
             }
         }
-        terms.into_iter().rev().for_each(|term| story.terms.push_front(term));
-        while story.terms.len() > MOST_TERMS {
-            story.terms.pop_front();
+        terms.into_iter().rev().for_each(|term| history.terms.push_front(term));
+        while history.terms.len() > MOST_TERMS {
+            history.terms.pop_front();
         }
     }
 
@@ -207,7 +209,7 @@ impl Chronicle {
         if is_noted != is_seen {
             return false;
         }
-        let unseen = &mut self.story(lock).unseen;
+        let unseen = &mut self.history(lock).unseen;
         match unseen.back_mut().filter(|_| is_seen) {
             Some(last) => last.to = Some(now),
             None => unseen.push_back(Span { from: now, to: None }),
@@ -218,24 +220,24 @@ impl Chronicle {
         true
     }
 
-    /// How many locks have a story.
+    /// How many locks have a history.
     pub(crate) fn len(&self) -> usize {
-        self.stories.len()
+        self.histories.len()
     }
 
-    /// Keeps the stories of these locks alone.
+    /// Keeps the history of these locks only.
     pub(crate) fn retain(&mut self, is_kept: impl Fn(&Lock) -> bool) {
-        self.stories.retain(|lock, _| is_kept(lock));
+        self.histories.retain(|lock, _| is_kept(lock));
     }
 
     /// The terms of a lock, the oldest first.
     pub(crate) fn terms(&self, lock: &Lock) -> impl DoubleEndedIterator<Item = &Term> {
-        self.stories.get(lock).into_iter().flat_map(|story| &story.terms)
+        self.histories.get(lock).into_iter().flat_map(|history| &history.terms)
     }
 
     /// When a lock could not be seen.
     pub(crate) fn unseen(&self, lock: &Lock) -> impl DoubleEndedIterator<Item = &Span> {
-        self.stories.get(lock).into_iter().flat_map(|story| &story.unseen)
+        self.histories.get(lock).into_iter().flat_map(|history| &history.unseen)
     }
 
     /// How often the leader has changed since then, as far as is known.
@@ -249,16 +251,16 @@ impl Chronicle {
         later
     }
 
-    fn story(&mut self, lock: &Lock) -> &mut Story {
-        Arc::make_mut(self.stories.entry(lock.clone()).or_default())
+    fn history(&mut self, lock: &Lock) -> &mut LockHistory {
+        Arc::make_mut(self.histories.entry(lock.clone()).or_default())
     }
 
-    fn known(&mut self, lock: &Lock) -> Option<&mut Story> {
-        self.stories.get_mut(lock).map(Arc::make_mut)
+    fn known(&mut self, lock: &Lock) -> Option<&mut LockHistory> {
+        self.histories.get_mut(lock).map(Arc::make_mut)
     }
 }
 
-impl Story {
+impl LockHistory {
     fn push(&mut self, term: Term) {
         self.terms.push_back(term);
         if self.terms.len() > MOST_TERMS {
@@ -273,7 +275,7 @@ impl Story {
     }
 
     /// Ends the term that goes on, and says whose it was.
-    fn close(&mut self, when: When, how: How) -> Option<String> {
+    fn close(&mut self, when: TimeBounds, how: How) -> Option<String> {
         let open = self.terms.back_mut().filter(|term| term.end.is_none())?;
         open.end = Some(End { when: when.no_earlier_than(open.began), how });
         Some(open.holder.clone())
@@ -281,19 +283,19 @@ impl Story {
 
     fn close_silent(&mut self, now: Timestamp) -> Option<String> {
         let over = after(self.last_sign, self.lease.unwrap_or(USUAL_LEASE)).min(now);
-        self.close(When::between(self.last_sign, over), How::Silent)
+        self.close(TimeBounds::between(self.last_sign, over), How::Silent)
     }
 }
 
-fn term_of(view: &LockView, began: When) -> Option<Term> {
+fn term_of(view: &LockView, began: TimeBounds) -> Option<Term> {
     let holder = view.holder.clone()?;
     Some(Term { holder, token: view.token.map(|token| token.0), began, end: None })
 }
 
 /// When the term began that the record shows, by its holder's clock. A claim does not say.
-fn began(now: Timestamp, view: &LockView) -> When {
+fn began(now: Timestamp, view: &LockView) -> TimeBounds {
     let acquired = view.acquired.filter(|_| expires(view));
-    acquired.map_or_else(|| When::by(now), |acquired| When::at(acquired.min(now)))
+    acquired.map_or_else(|| TimeBounds::by(now), |acquired| TimeBounds::at(acquired.min(now)))
 }
 
 /// An Event that says whole seconds seems to be up to a second earlier than the record.
@@ -310,7 +312,7 @@ fn terms_of(events: &[Value]) -> Vec<Term> {
             (Some(open), true) if open.holder == holder && open.began == when => {}
             (open, true) => {
                 if let Some(open) = open {
-                    let when = When { earliest: None, latest: when.latest };
+                    let when = TimeBounds { earliest: None, latest: when.latest };
                     open.end = Some(End { when, how: How::Unsaid });
                 }
                 terms.push(Term { holder, token: None, began: when, end: None });
@@ -326,11 +328,11 @@ fn terms_of(events: &[Value]) -> Vec<Term> {
 
 /// The next leader may write its Event before the former one does, or its clock may be behind: the former one's
 /// term then ended no later than the next one began.
-fn stopped_late(terms: &mut [Term], holder: &str, when: When) {
+fn stopped_late(terms: &mut [Term], holder: &str, when: TimeBounds) {
     let Some(place) = terms.iter().rposition(|term| term.holder == holder) else { return };
     let Some(next) = terms.get(place + 1).map(|next| next.began) else { return };
     if let Some(end) = terms[place].end.as_mut().filter(|end| end.how == How::Unsaid) {
-        let when = When {
+        let when = TimeBounds {
             earliest: when.earliest.min(next.earliest),
             latest: when.latest.min(next.latest),
         };
@@ -341,7 +343,7 @@ fn stopped_late(terms: &mut [Term], holder: &str, when: When) {
 /// What one Event says.
 #[derive(Debug, PartialEq, Eq)]
 struct Said {
-    when: When,
+    when: TimeBounds,
     /// In the order of the writes.
     revision: u64,
     began: bool,
@@ -386,8 +388,8 @@ fn said(event: &Value) -> Vec<Said> {
 
 impl Term {
     /// How long it lasted; or has until now, if it `goes_on`.
-    pub(crate) fn lasted(&self, now: Timestamp, goes_on: bool) -> Lasted {
-        let until_now = if goes_on { When::at(now) } else { When::by(now) };
+    pub(crate) fn lasted(&self, now: Timestamp, goes_on: bool) -> DurationBounds {
+        let until_now = if goes_on { TimeBounds::at(now) } else { TimeBounds::by(now) };
         self.began.until(self.end.map_or(until_now, |end| end.when))
     }
 

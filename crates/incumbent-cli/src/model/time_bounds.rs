@@ -9,12 +9,12 @@ use crate::model::format::{self, millis};
 
 /// When something was: not before the one moment, and not after the other, as far as is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct When {
+pub(crate) struct TimeBounds {
     pub(crate) earliest: Option<Timestamp>,
     pub(crate) latest: Option<Timestamp>,
 }
 
-impl When {
+impl TimeBounds {
     pub(crate) fn at(moment: Timestamp) -> Self {
         Self { earliest: Some(moment), latest: Some(moment) }
     }
@@ -50,11 +50,11 @@ impl When {
     }
 
     /// How long from here to there.
-    pub(crate) fn until(self, later: Self) -> Lasted {
+    pub(crate) fn until(self, later: Self) -> DurationBounds {
         let span = |from: Option<Timestamp>, to: Option<Timestamp>| {
             Duration::try_from(to?.duration_since(from?)).ok().or(Some(Duration::ZERO))
         };
-        Lasted {
+        DurationBounds {
             least: span(self.latest, later.earliest).unwrap_or_default(),
             most: span(self.earliest, later.latest),
         }
@@ -85,12 +85,12 @@ impl When {
 
 /// How long something lasted: no less than the one, and no more than the other, as far as is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Lasted {
+pub(crate) struct DurationBounds {
     pub(crate) least: Duration,
     pub(crate) most: Option<Duration>,
 }
 
-impl Lasted {
+impl DurationBounds {
     pub(crate) fn text(self) -> String {
         let (least, most) = (format::span(self.least), self.most.map(format::span));
         match most {
@@ -128,25 +128,25 @@ mod tests {
 
     #[test]
     fn what_is_known_to_the_second_is_no_outage() {
-        let end = When::in_second(at(5000));
-        let gap = |next: When| end.until(next).text();
-        assert_eq!(gap(When::in_second(at(5000))), "< 1 s");
-        assert_eq!(gap(When::at(at(5900))), "< 900.0 ms");
-        assert_eq!(gap(When::in_second(at(6000))), "< 2 s");
-        assert_eq!(gap(When::in_second(at(8000))), "2 s to 4 s");
-        assert_eq!(gap(When::at(at(4000))), "0.0 ms", "the clocks of two differ");
-        assert_eq!(When::at(at(0)).until(When::at(at(3))).text(), "3.0 ms");
+        let end = TimeBounds::in_second(at(5000));
+        let gap = |next: TimeBounds| end.until(next).text();
+        assert_eq!(gap(TimeBounds::in_second(at(5000))), "< 1 s");
+        assert_eq!(gap(TimeBounds::at(at(5900))), "< 900.0 ms");
+        assert_eq!(gap(TimeBounds::in_second(at(6000))), "< 2 s");
+        assert_eq!(gap(TimeBounds::in_second(at(8000))), "2 s to 4 s");
+        assert_eq!(gap(TimeBounds::at(at(4000))), "0.0 ms", "the clocks of two differ");
+        assert_eq!(TimeBounds::at(at(0)).until(TimeBounds::at(at(3))).text(), "3.0 ms");
     }
 
     #[test]
     fn an_end_that_was_not_seen_bounds_what_came_before_it_and_after_it() {
-        let began = When::at(at(0));
-        assert_eq!(began.until(When::by(at(9000))).text(), "< 9 s");
-        assert_eq!(When::by(at(9000)).until(When::at(at(9000))).text(), "unknown");
-        let silent = When::between(at(5000), at(20_000));
-        assert_eq!(silent.until(When::at(at(21_000))).text(), "1 s to 16 s");
-        assert_eq!(silent.until(When::at(at(19_000))).text(), "< 14 s");
-        assert_eq!(When::by(at(0)).text(), "before 2026-09-21T14:13:20Z");
+        let began = TimeBounds::at(at(0));
+        assert_eq!(began.until(TimeBounds::by(at(9000))).text(), "< 9 s");
+        assert_eq!(TimeBounds::by(at(9000)).until(TimeBounds::at(at(9000))).text(), "unknown");
+        let silent = TimeBounds::between(at(5000), at(20_000));
+        assert_eq!(silent.until(TimeBounds::at(at(21_000))).text(), "1 s to 16 s");
+        assert_eq!(silent.until(TimeBounds::at(at(19_000))).text(), "< 14 s");
+        assert_eq!(TimeBounds::by(at(0)).text(), "before 2026-09-21T14:13:20Z");
         assert_eq!(silent.words(|at| at.to_string()[17..19].to_owned()), "25 to 40");
     }
 }

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 
 /// How a change is made, or only tried.
 #[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Consent {
+pub(crate) struct Confirmation {
     /// Do not ask; without a terminal nothing is asked
     #[arg(short, long)]
     yes: bool,
@@ -13,7 +13,7 @@ pub(crate) struct Consent {
     pub(crate) dry_run: bool,
 }
 
-impl Consent {
+impl Confirmation {
     /// Says what will be done, and asks at a terminal whether it shall.
     pub(crate) fn given(&self, what: &str) -> io::Result<bool> {
         let mut stderr = io::stderr().lock();

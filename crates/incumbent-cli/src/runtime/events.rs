@@ -9,7 +9,7 @@ use incumbent::requests::Requests;
 use serde_json::Value;
 
 use crate::model::event::at;
-use crate::model::time_bounds::When;
+use crate::model::time_bounds::TimeBounds;
 
 /// What electors said of `lock`, newest last. The API server keeps Events for an hour or so.
 pub(crate) async fn of(client: &kube::Client, lock: &Lock) -> anyhow::Result<Vec<Value>> {
@@ -24,7 +24,7 @@ pub(crate) async fn of(client: &kube::Client, lock: &Lock) -> anyhow::Result<Vec
     let list = answer.outcome.map_err(|failure| failure.into_error(lock, "list"));
     let mut list = list.context("cannot read Events")?;
     let Value::Array(mut events) = list["items"].take() else { return Ok(Vec::new()) };
-    events.sort_by_key(|event| at(event).map(When::mostly));
+    events.sort_by_key(|event| at(event).map(TimeBounds::mostly));
     Ok(events)
 }
 

@@ -8,7 +8,7 @@ use incumbent::{Error, Identity, Steer};
 use crate::flags::cluster::Operator;
 use crate::flags::lock::lock_text;
 use crate::model::format;
-use crate::runtime::confirm::Consent;
+use crate::runtime::confirm::Confirmation;
 use crate::runtime::{exit, output};
 
 #[derive(Debug, clap::Args)]
@@ -38,7 +38,7 @@ struct Request {
     #[arg(value_parser = lock_text)]
     lock: String,
     #[command(flatten)]
-    consent: Consent,
+    confirmation: Confirmation,
     #[command(flatten)]
     operator: Operator,
 }
@@ -85,10 +85,10 @@ impl Request {
         what: &str,
         ask: impl AsyncFnOnce(Steer) -> Result<LockView, Error>,
     ) -> anyhow::Result<ExitCode> {
-        if !self.consent.given(what)? {
+        if !self.confirmation.given(what)? {
             return Ok(ExitCode::from(exit::NO));
         }
-        let steer = Steer::new(client, view.lock.clone())?.dry_run(self.consent.dry_run);
+        let steer = Steer::new(client, view.lock.clone())?.dry_run(self.confirmation.dry_run);
         let view = self.operator.within(ask(steer)).await?;
         let state = match view.cordoned.as_slice() {
             [] => "nobody is paused".to_owned(),

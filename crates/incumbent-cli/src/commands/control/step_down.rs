@@ -15,9 +15,9 @@ use crate::flags::cluster::Operator;
 use crate::flags::duration::duration;
 use crate::flags::lock::lock_text;
 use crate::model::format;
-use crate::model::lock_status::Standing;
-use crate::model::term_history::{Chronicle, Turn};
-use crate::runtime::confirm::Consent;
+use crate::model::lock_status::LockStatus;
+use crate::model::term_history::{TermHistory, Turn};
+use crate::runtime::confirm::Confirmation;
 use crate::runtime::{exit, output};
 
 #[derive(Debug, clap::Args)]
@@ -42,7 +42,7 @@ pub(crate) struct StepDown {
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     timeout: Duration,
     #[command(flatten)]
-    consent: Consent,
+    confirmation: Confirmation,
     #[command(flatten)]
     operator: Operator,
 }
@@ -67,9 +67,9 @@ pub(crate) async fn run(args: StepDown) -> anyhow::Result<ExitCode> {
     let (client, lock) = args.operator.lock(&args.lock).await?;
     let mut survey = args.operator.survey(client.clone(), lock.clone()).await?;
     let sighted = survey.get(&lock).ok_or_else(|| args.operator.missing(&lock))?;
-    let steer = Steer::new(client.clone(), lock.clone())?.dry_run(args.consent.dry_run);
+    let steer = Steer::new(client.clone(), lock.clone())?.dry_run(args.confirmation.dry_run);
     if args.cancel {
-        if args.consent.given(&format!("{lock}: the request to hand over is taken back"))? {
+        if args.confirmation.given(&format!("{lock}: the request to hand over is taken back"))? {
             args.operator.within(steer.stay()).await?;
         }
         return Ok(ExitCode::SUCCESS);
@@ -89,15 +89,17 @@ pub(crate) async fn run(args: StepDown) -> anyhow::Result<ExitCode> {
         Some(pod) => format!("{}\nPod {} will be evicted", plan.what, pod.name),
         None => plan.what,
     };
-    if !args.consent.given(&what)? {
+    if !args.confirmation.given(&what)? {
         return Ok(ExitCode::from(exit::NO));
     }
     match (&plan.request, &pod) {
         (Some(request), _) => drop(args.operator.within(steer.hand_over(request)).await?),
-        (None, Some(pod)) => pod.evict(&client, lock.namespace(), args.consent.dry_run).await?,
+        (None, Some(pod)) => {
+            pod.evict(&client, lock.namespace(), args.confirmation.dry_run).await?
+        }
         (None, None) => {}
     }
-    match args.wait && !args.consent.dry_run {
+    match args.wait && !args.confirmation.dry_run {
         true => follow(&mut survey, &sighted, args.timeout).await,
         false => Ok(ExitCode::SUCCESS),
     }
@@ -135,7 +137,7 @@ fn plan(sighted: &Sighted, to: Option<&str>, via: Via) -> Result<Plan, Refusal> 
                 "take the claim off with: incumbent claim LOCK --identity NAME --release",
             );
         }
-        (_, State::Expired, _) if Standing::of(sighted, Timestamp::now()).is_surely_free() => {
+        (_, State::Expired, _) if LockStatus::of(sighted, Timestamp::now()).is_surely_free() => {
             return refuse(
                 format!("the term of {name} has expired; nobody leads"),
                 "whoever is alive takes over by itself",
@@ -285,13 +287,13 @@ async fn follow(
     timeout: Duration,
 ) -> anyhow::Result<ExitCode> {
     let lock = &before.view.lock;
-    let mut chronicle = Chronicle::default();
-    chronicle.begin(Timestamp::now(), before);
+    let mut term_history = TermHistory::default();
+    term_history.begin(Timestamp::now(), before);
     let next = async {
         loop {
             let change = survey.next().await;
             let sighted = survey.get(lock);
-            let turn = chronicle.note(Timestamp::now(), &change, sighted.as_ref());
+            let turn = term_history.note(Timestamp::now(), &change, sighted.as_ref());
             if let Some(Turn::Leads { term, gap }) = turn {
                 return (term, gap);
             }

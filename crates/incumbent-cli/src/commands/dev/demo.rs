@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use self::candidates::{Candidates, Printed};
-use self::register::{Register, Reign};
+use self::register::{ObservedTerm, Register};
 use self::report::{Report, Step, millis, overlap};
 use crate::commands::dev::dev_server;
 use crate::dashboard;
@@ -135,7 +135,7 @@ impl Playground {
             self.short_outage().await?,
             self.long_outage().await?,
         ];
-        Ok(Report::new(steps, &self.register.reigns()))
+        Ok(Report::new(steps, &self.register.terms()))
     }
 
     async fn graceful_stop(&mut self) -> anyhow::Result<Step> {
@@ -217,7 +217,7 @@ impl Playground {
         let (token, old) = self.leader()?;
         self.head("5/5", "the API server is away for 6 s, longer than the lease")?;
         let cut_at = self.outage(Duration::from_secs(6)).await?;
-        let stopped = self.register.reigns()[&token].last_belief.saturating_sub(cut_at);
+        let stopped = self.register.terms()[&token].last_belief.saturating_sub(cut_at);
         self.tell(&format!(
             "{:<6} stopped by its own clock {:.1} s after the server went away",
             old.identity,
@@ -278,16 +278,16 @@ impl Playground {
         sleep(Duration::from_millis(1500)).await;
     }
 
-    fn leader(&self) -> anyhow::Result<(u64, Reign)> {
+    fn leader(&self) -> anyhow::Result<(u64, ObservedTerm)> {
         self.register.newest().context("nobody has led yet")
     }
 
     /// Waits for a leader with a token above `token` to write.
-    async fn next_leader(&self, token: u64) -> anyhow::Result<(u64, Reign)> {
+    async fn next_leader(&self, token: u64) -> anyhow::Result<(u64, ObservedTerm)> {
         let newer = async {
             loop {
                 match self.register.newest() {
-                    Some((newest, reign)) if newest > token => return (newest, reign),
+                    Some((newest, term)) if newest > token => return (newest, term),
                     _ => sleep(Duration::from_millis(2)).await,
                 }
             }
@@ -311,8 +311,8 @@ impl Playground {
     }
 
     fn step(&self, name: &'static str, token: u64, new_token: u64) -> Step {
-        let reigns = self.register.reigns();
-        let (old, new) = (&reigns[&token], &reigns[&new_token]);
+        let terms = self.register.terms();
+        let (old, new) = (&terms[&token], &terms[&new_token]);
         let gap = (token != new_token)
             .then(|| Some(new.first_write?.saturating_sub(old.last_write?)))
             .flatten();
@@ -328,7 +328,7 @@ impl Playground {
         }
     }
 
-    fn tell_leader(&self, new: &Reign, step: &Step, why: &str) -> io::Result<()> {
+    fn tell_leader(&self, new: &ObservedTerm, step: &Step, why: &str) -> io::Result<()> {
         let gap = Duration::from_secs_f64(step.gap_ms.unwrap_or(0.0) / 1e3);
         let gap = match gap < Duration::from_secs(1) {
             true => format!("{:.1} ms", millis(gap)),

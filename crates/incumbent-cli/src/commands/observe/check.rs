@@ -12,7 +12,7 @@ use crate::flags::cluster::Operator;
 use crate::flags::duration::duration;
 use crate::flags::lock::lock_text;
 use crate::model::format;
-use crate::model::lock_status::Standing;
+use crate::model::lock_status::LockStatus;
 use crate::runtime::{exit, output};
 
 #[derive(Debug, clap::Args)]
@@ -81,18 +81,18 @@ fn judge(
     max_age: Option<Duration>,
     now: Timestamp,
 ) -> (u8, String) {
-    let standing = Standing::of(sighted, now);
+    let lock_status = LockStatus::of(sighted, now);
     let holder = sighted.view.holder.as_deref().unwrap_or_default();
-    let age = standing.age.filter(|_| standing.state != State::Claimed);
-    let sentence = standing.sentence();
+    let age = lock_status.age.filter(|_| lock_status.state != State::Claimed);
+    let sentence = lock_status.sentence();
     match max_age {
-        _ if standing.state == State::Unknown => (exit::UNREACHABLE, sentence),
-        _ if !standing.is_led() => (exit::NO, sentence),
+        _ if lock_status.state == State::Unknown => (exit::UNREACHABLE, sentence),
+        _ if !lock_status.is_led() => (exit::NO, sentence),
         _ if wanted.is_some_and(|wanted| wanted != holder) => (exit::NO, sentence),
         Some(most) if age.is_none_or(|age| age > most) => {
             let ago =
                 age.map_or_else(|| "never".to_owned(), |age| format!("{} ago", format::age(age)));
-            let (name, mark) = (format::name(holder), standing.mark());
+            let (name, mark) = (format::name(holder), lock_status.mark());
             (exit::NO, format!("{name} renewed {ago}{mark}"))
         }
         _ => (0, sentence),

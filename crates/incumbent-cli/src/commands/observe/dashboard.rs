@@ -9,9 +9,9 @@ use jiff::Timestamp;
 
 use crate::dashboard::actions::Steering;
 use crate::dashboard::{self, MODE, Setting};
-use crate::flags::cluster::{Many, Operator, Wanted};
+use crate::flags::cluster::{LockSelection, Operator, Wanted};
 use crate::http::access::Access;
-use crate::http::listener::{self, Door, Listen};
+use crate::http::listener::{self, ListenAddress, Listener};
 use crate::runtime::output;
 use crate::runtime::signals::shutdown_signal;
 
@@ -19,7 +19,7 @@ use crate::runtime::signals::shutdown_signal;
 pub(crate) struct Dashboard {
     /// Where the page is: ADDRESS:PORT, or unix:PATH; port 0 takes a free one
     #[arg(long, value_name = "WHERE", default_value = "127.0.0.1:8088", value_parser = listener::place)]
-    listen: Listen,
+    listen: ListenAddress,
     /// Let the page ask a leader to hand over, and pause and resume elections
     #[arg(long)]
     allow_steer: bool,
@@ -33,7 +33,7 @@ pub(crate) struct Dashboard {
     #[arg(long, value_name = "FILE", requires = "allow_steer")]
     token_file: Option<PathBuf>,
     #[command(flatten)]
-    many: Many,
+    selection: LockSelection,
     #[command(flatten)]
     operator: Operator,
 }
@@ -41,20 +41,20 @@ pub(crate) struct Dashboard {
 pub(crate) async fn run(args: Dashboard) -> anyhow::Result<ExitCode> {
     let access = args.access()?;
     let (client, namespace) = args.operator.connect().await?;
-    let Wanted { scope, locks, .. } = args.many.wanted(&namespace)?;
+    let Wanted { scope, locks, .. } = args.selection.wanted(&namespace)?;
     let setting = Setting {
         server: args.operator.address().await?,
         place: args.place(&namespace, &locks),
-        has_namespaces: args.many.all_namespaces,
+        has_namespaces: args.selection.all_namespaces,
         started: Timestamp::now(),
         steering: args.allow_steer.then(|| Steering::new(args.token_file.is_some())),
         client,
     };
-    let door = Door::open(&args.listen, MODE).await?;
-    output::line(&door.place()?)?;
+    let listener = Listener::open(&args.listen, MODE).await?;
+    output::line(&listener.place()?)?;
     let shown = tokio::select! {
         () = shutdown_signal() => return Ok(ExitCode::SUCCESS),
-        outcome = dashboard::show(setting, (args.many, scope), namespace, door, access) => outcome,
+        outcome = dashboard::show(setting, (args.selection, scope), namespace, listener, access) => outcome,
     };
     let Err(error) = shown;
     Err(error)
@@ -63,8 +63,8 @@ pub(crate) async fn run(args: Dashboard) -> anyhow::Result<ExitCode> {
 impl Dashboard {
     fn access(&self) -> anyhow::Result<Access> {
         let access = match &self.listen {
-            Listen::Unix(_) => Access::Socket,
-            Listen::Tcp(address) => {
+            ListenAddress::Unix(_) => Access::Socket,
+            ListenAddress::Tcp(address) => {
                 let is_remote = !address.ip().is_loopback();
                 if is_remote && !self.allow_remote {
                     bail!(Error::Invalid {
@@ -88,7 +88,7 @@ impl Dashboard {
     }
 
     fn place(&self, namespace: &str, locks: &[Lock]) -> String {
-        let place = match self.many.all_namespaces {
+        let place = match self.selection.all_namespaces {
             true => "all namespaces".to_owned(),
             false => format!("namespace {namespace}"),
         };

@@ -10,7 +10,7 @@ use incumbent::survey::{Change, Sighted, State, Survey};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::flags::cluster::{Many, Operator, Wanted};
+use crate::flags::cluster::{LockSelection, Operator, Wanted};
 use crate::model::format;
 use crate::model::lock_row;
 use crate::model::lock_row::Columns;
@@ -44,7 +44,7 @@ pub(crate) struct Get {
     #[arg(long)]
     no_headers: bool,
     #[command(flatten)]
-    many: Many,
+    selection: LockSelection,
     #[command(flatten)]
     operator: Operator,
 }
@@ -63,7 +63,7 @@ watches instead: for renewals that come in, or do not.";
 
 pub(crate) async fn run(args: Get) -> anyhow::Result<ExitCode> {
     let (client, namespace) = args.operator.connect().await?;
-    let Wanted { scope, locks, place } = args.many.wanted(&namespace)?;
+    let Wanted { scope, locks, place } = args.selection.wanted(&namespace)?;
     let mut survey = args.operator.within(Survey::start(client, &scope)).await?;
     if args.watch {
         return watch(&args, &mut survey).await;
@@ -98,13 +98,13 @@ impl Get {
     fn shown(&self, survey: &Survey) -> (Vec<Sighted>, usize) {
         let now = Timestamp::now();
         let (shown, left_over): (Vec<_>, Vec<_>) =
-            survey.locks().partition(|sighted| self.many.shows(&sighted.view, now));
+            survey.locks().partition(|sighted| self.selection.shows(&sighted.view, now));
         (shown, left_over.len())
     }
 
     fn columns(&self) -> Columns {
         let is_wide = self.output == Format::Wide;
-        Columns { has_namespace: self.many.all_namespaces, is_wide }
+        Columns { has_namespace: self.selection.all_namespaces, is_wide }
     }
 
     fn printed(&self, found: &[Sighted], has_heads: bool) -> anyhow::Result<String> {

@@ -10,9 +10,9 @@ use crate::flags::duration::duration;
 use crate::flags::lock::lock_text;
 use crate::flags::output_format::OutputFormat;
 use crate::model::format::{self, or_none};
-use crate::model::lock_status::Standing;
-use crate::model::term_history::{Chronicle, Term};
-use crate::model::time_bounds::{Lasted, When};
+use crate::model::lock_status::LockStatus;
+use crate::model::term_history::{Term, TermHistory};
+use crate::model::time_bounds::{DurationBounds, TimeBounds};
 use crate::runtime::events;
 use crate::runtime::output;
 
@@ -44,24 +44,24 @@ pub(crate) async fn run(args: History) -> anyhow::Result<ExitCode> {
     let (client, lock) = args.operator.lock(&args.lock).await?;
     let survey = args.operator.survey(client.clone(), lock.clone()).await?;
     let sighted = survey.get(&lock).ok_or_else(|| args.operator.missing(&lock))?;
-    let (now, mut chronicle) = (Timestamp::now(), Chronicle::default());
-    let standing = Standing::of(&sighted, now);
-    chronicle.begin(now, &sighted);
-    chronicle.recall(&lock, &events::of(&client, &lock).await?);
-    let all: Vec<_> = chronicle.terms(&lock).collect();
+    let (now, mut term_history) = (Timestamp::now(), TermHistory::default());
+    let lock_status = LockStatus::of(&sighted, now);
+    term_history.begin(now, &sighted);
+    term_history.recall(&lock, &events::of(&client, &lock).await?);
+    let all: Vec<_> = term_history.terms(&lock).collect();
     let is_recent = |term: &Term| {
-        let ended = term.end.map_or_else(|| When::at(now), |end| end.when);
-        args.since.is_none_or(|since| ended.until(When::at(now)).least <= since)
+        let ended = term.end.map_or_else(|| TimeBounds::at(now), |end| end.when);
+        args.since.is_none_or(|since| ended.until(TimeBounds::at(now)).least <= since)
     };
     let gap_before = |place: usize| Some(all[..place].last()?.end?.when.until(all[place].began));
     let shown: Vec<_> = (0..all.len()).filter(|place| is_recent(all[*place])).collect();
     if args.output == OutputFormat::Json {
         let terms = shown.iter().map(|place| {
-            let mut term = all[*place].json(now, standing.is_led());
-            term["gapBeforeMs"] = gap_before(*place).map(Lasted::json).into();
+            let mut term = all[*place].json(now, lock_status.is_led());
+            term["gapBeforeMs"] = gap_before(*place).map(DurationBounds::json).into();
             term
         });
-        let mut page = standing.json(&sighted.view);
+        let mut page = lock_status.json(&sighted.view);
         page["lock"] = lock.to_string().into();
         page["namespace"] = lock.namespace().into();
         page["terms"] = terms.collect();
@@ -69,7 +69,7 @@ pub(crate) async fn run(args: History) -> anyhow::Result<ExitCode> {
     } else if shown.is_empty() {
         eprintln!("nothing is known of {lock}'s terms");
     } else {
-        let cells = |place: &usize| cells(all[*place], gap_before(*place), &standing, now);
+        let cells = |place: &usize| cells(all[*place], gap_before(*place), &lock_status, now);
         let rows: Vec<_> = shown.iter().map(cells).collect();
         output::line(&format::table(&HEADS, &rows))?;
     }
@@ -78,17 +78,22 @@ pub(crate) async fn run(args: History) -> anyhow::Result<ExitCode> {
 
 const HEADS: [&str; 5] = ["BEGAN", "LASTED", "HOLDER", "ENDED", "GAP"];
 
-fn cells(term: &Term, gap: Option<Lasted>, standing: &Standing, now: Timestamp) -> Vec<String> {
+fn cells(
+    term: &Term,
+    gap: Option<DurationBounds>,
+    lock_status: &LockStatus,
+    now: Timestamp,
+) -> Vec<String> {
     vec![
         term.began.text(),
-        term.lasted(now, standing.is_led()).text(),
+        term.lasted(now, lock_status.is_led()).text(),
         format::short(&format::name(&term.holder)),
-        ended(term, standing),
-        or_none(gap.map(Lasted::text)),
+        ended(term, lock_status),
+        or_none(gap.map(DurationBounds::text)),
     ]
 }
 
 /// How a term ended; of the one that has no end, what is true of the lock.
-pub(crate) fn ended(term: &Term, standing: &Standing) -> String {
-    term.end.map_or_else(|| standing.word(), |end| end.how.word().to_owned())
+pub(crate) fn ended(term: &Term, lock_status: &LockStatus) -> String {
+    term.end.map_or_else(|| lock_status.word(), |end| end.how.word().to_owned())
 }

@@ -16,9 +16,9 @@ use crate::model::event;
 use crate::model::format::{self, age, name};
 use crate::model::lock_row;
 use crate::model::lock_row::asked_for;
-use crate::model::lock_status::Standing;
-use crate::model::term_history::{Chronicle, Term};
-use crate::model::time_bounds::When;
+use crate::model::lock_status::LockStatus;
+use crate::model::term_history::{Term, TermHistory};
+use crate::model::time_bounds::TimeBounds;
 use crate::runtime::events;
 use crate::runtime::output;
 
@@ -44,32 +44,32 @@ pub(crate) async fn run(args: Status) -> anyhow::Result<ExitCode> {
         get::make_sure(&mut survey).await;
     }
     let sighted = survey.get(&lock).ok_or_else(|| args.operator.missing(&lock))?;
-    let (now, mut chronicle) = (Timestamp::now(), Chronicle::default());
-    let standing = Standing::of(&sighted, now);
-    chronicle.begin(now, &sighted);
+    let (now, mut term_history) = (Timestamp::now(), TermHistory::default());
+    let lock_status = LockStatus::of(&sighted, now);
+    term_history.begin(now, &sighted);
     let events = events::of(&client, &lock).await;
     if let Ok(events) = &events {
-        chronicle.recall(&lock, events);
+        term_history.recall(&lock, events);
     }
-    let terms: Vec<_> = chronicle.terms(&lock).cloned().collect();
+    let terms: Vec<_> = term_history.terms(&lock).cloned().collect();
     let ten_minutes_ago = now - jiff::SignedDuration::from_mins(10);
     let concerns = concerns(&Circumstances {
         sighted: &sighted,
         now,
-        recent_changes: chronicle.changes(&lock, ten_minutes_ago),
+        recent_changes: term_history.changes(&lock, ten_minutes_ago),
         asked_since: None,
     });
     if args.output == OutputFormat::Json {
         let mut page = lock_row::json(&sighted, now);
-        page["terms"] = terms.iter().map(|term| term.json(now, standing.is_led())).collect();
+        page["terms"] = terms.iter().map(|term| term.json(now, lock_status.is_led())).collect();
         let at = sighted.at.since_start();
         page["needs"] = concerns.iter().map(|concern| concern.json(at)).collect();
         output::line(&format::printable_json(&serde_json::to_string_pretty(&page)?))?;
         return Ok(ExitCode::SUCCESS);
     }
-    output::line(&facts(&sighted, &standing, &terms, now))?;
+    output::line(&facts(&sighted, &lock_status, &terms, now))?;
     output::line(&line(&sighted))?;
-    output::line(&history(&terms, &standing, now))?;
+    output::line(&history(&terms, &lock_status, now))?;
     match &events {
         Ok(events) => output::line(&told(events, now))?,
         Err(error) => {
@@ -81,14 +81,14 @@ pub(crate) async fn run(args: Status) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn facts(sighted: &Sighted, standing: &Standing, terms: &[Term], now: Timestamp) -> String {
+fn facts(sighted: &Sighted, lock_status: &LockStatus, terms: &[Term], now: Timestamp) -> String {
     let view = &*sighted.view;
     let mut facts = vec![
         ("Lock", format!("{} in namespace {}", view.lock, view.lock.namespace())),
-        ("Leader", standing.who()),
-        ("State", state(sighted, standing)),
+        ("Leader", lock_status.who()),
+        ("State", state(sighted, lock_status)),
     ];
-    if let Some(term) = terms.last().filter(|term| standing.is_led() && term.end.is_none()) {
+    if let Some(term) = terms.last().filter(|term| lock_status.is_led() && term.end.is_none()) {
         facts.push(("Since", since(term, now)));
     }
     if let Some(token) = view.token {
@@ -129,11 +129,12 @@ fn since(term: &Term, now: Timestamp) -> String {
     }
 }
 
-fn state(sighted: &Sighted, standing: &Standing) -> String {
-    let left = standing.expires_in.filter(|_| standing.is_led());
+fn state(sighted: &Sighted, lock_status: &LockStatus) -> String {
+    let left = lock_status.expires_in.filter(|_| lock_status.is_led());
     let left = left.map(|left| format!(", expires in {}", age(left))).unwrap_or_default();
-    let hint = if sighted.is_certain || standing.mark().is_empty() { "" } else { " (see --sure)" };
-    format!("{}: {}{left}{hint}", standing.word(), standing.basis())
+    let hint =
+        if sighted.is_certain || lock_status.mark().is_empty() { "" } else { " (see --sure)" };
+    format!("{}: {}{left}{hint}", lock_status.word(), lock_status.basis())
 }
 
 fn line(sighted: &Sighted) -> String {
@@ -152,9 +153,9 @@ fn line(sighted: &Sighted) -> String {
 }
 
 /// The last few terms, the newest first.
-fn history(terms: &[Term], standing: &Standing, now: Timestamp) -> String {
+fn history(terms: &[Term], lock_status: &LockStatus, now: Timestamp) -> String {
     let rows = terms.iter().rev().take(FEW).map(|term| {
-        let (end, lasted) = (ended(term, standing), term.lasted(now, standing.is_led()));
+        let (end, lasted) = (ended(term, lock_status), term.lasted(now, lock_status.is_led()));
         let holder = format::short(&name(&term.holder));
         format!("{}  {:>8}  {holder}  ({end})", term.began.text(), lasted.text())
     });
@@ -163,7 +164,7 @@ fn history(terms: &[Term], standing: &Standing, now: Timestamp) -> String {
 
 fn told(events: &[Value], now: Timestamp) -> String {
     let rows = events.iter().rev().take(FEW).map(|event| {
-        let at = event::at(event).map(When::mostly);
+        let at = event::at(event).map(TimeBounds::mostly);
         let ago = at.map(|at| format!("{} ago", age(now.duration_since(at).unsigned_abs())));
         let message = event["message"].as_str().unwrap_or_default();
         format!("{:>8}  {}", format::or_none(ago), name(message))

@@ -11,7 +11,7 @@ use crate::commands::observe::get;
 use crate::flags::cluster::Operator;
 use crate::flags::duration::duration;
 use crate::flags::lock::lock_text;
-use crate::model::lock_status::Standing;
+use crate::model::lock_status::LockStatus;
 use crate::runtime::preflight::patiently;
 use crate::runtime::{exit, output};
 
@@ -91,7 +91,7 @@ pub(crate) async fn run(args: Wait) -> anyhow::Result<ExitCode> {
     };
     match tokio::time::timeout(patience.saturating_sub(started.elapsed()), came).await {
         Ok(sighted) => {
-            let told = sighted.map(|sighted| standing(&sighted).sentence());
+            let told = sighted.map(|sighted| lock_status(&sighted).sentence());
             let told = told.unwrap_or_else(|| "it does not exist".to_owned());
             output::line(&format!("{lock}: {told}"))?;
             Ok(ExitCode::SUCCESS)
@@ -103,16 +103,16 @@ pub(crate) async fn run(args: Wait) -> anyhow::Result<ExitCode> {
 /// As it was seen, not as wall clocks say.
 fn is_met(condition: &Condition, sighted: Option<&Sighted>, first: Option<&LockView>) -> bool {
     let Some(sighted) = sighted else { return *condition == Condition::Released };
-    let standing = standing(sighted);
-    let is_led = standing.is_surely_led();
+    let lock_status = lock_status(sighted);
+    let is_led = lock_status.is_surely_led();
     match condition {
         Condition::Leader => is_led,
         Condition::Holder(id) => is_led && sighted.view.holder.as_ref() == Some(id),
         Condition::Change => is_led && first.is_none_or(|first| !first.is_same_term(&sighted.view)),
-        Condition::Released => standing.is_surely_free(),
+        Condition::Released => lock_status.is_surely_free(),
     }
 }
 
-fn standing(sighted: &Sighted) -> Standing {
-    Standing::of(sighted, Timestamp::now())
+fn lock_status(sighted: &Sighted) -> LockStatus {
+    LockStatus::of(sighted, Timestamp::now())
 }

@@ -7,14 +7,14 @@ use incumbent::survey::{Change, LockView, Sighted, State, Survey};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::flags::cluster::{Many, Operator};
+use crate::flags::cluster::{LockSelection, Operator};
 use crate::flags::output_format::OutputFormat;
 use crate::model::format;
 use crate::model::format::name;
 use crate::model::lock_row;
-use crate::model::lock_status::Standing;
-use crate::model::term_history::{Chronicle, Turn};
-use crate::model::time_bounds::Lasted;
+use crate::model::lock_status::LockStatus;
+use crate::model::term_history::{TermHistory, Turn};
+use crate::model::time_bounds::DurationBounds;
 use crate::runtime::output;
 use crate::runtime::preflight::patiently;
 
@@ -25,7 +25,7 @@ pub(crate) struct Watch {
     #[arg(short, long, value_enum, default_value = "text")]
     output: OutputFormat,
     #[command(flatten)]
-    many: Many,
+    selection: LockSelection,
     #[command(flatten)]
     operator: Operator,
 }
@@ -36,20 +36,20 @@ holder and of this machine: until a renewal comes in, a leader that has died loo
 
 pub(crate) async fn run(args: Watch) -> anyhow::Result<ExitCode> {
     let (client, namespace) = args.operator.connect().await?;
-    let scope = args.many.wanted(&namespace)?.scope;
+    let scope = args.selection.wanted(&namespace)?.scope;
     let start = async || args.operator.within(Survey::start(client.clone(), &scope)).await;
     let mut survey = patiently("all", start).await?;
-    let mut chronicle = Chronicle::default();
+    let mut term_history = TermHistory::default();
     for sighted in survey.locks() {
-        chronicle.begin(Timestamp::now(), &sighted);
-        if args.many.shows(&sighted.view, Timestamp::now()) {
+        term_history.begin(Timestamp::now(), &sighted);
+        if args.selection.shows(&sighted.view, Timestamp::now()) {
             args.tell_now("now", &sighted)?;
         }
     }
     loop {
         let change = survey.next().await;
         if change == Change::Sight {
-            args.tell_sight(&survey, &mut chronicle)?;
+            args.tell_sight(&survey, &mut term_history)?;
         }
         let (Change::Leader(lock)
         | Change::Renewed(lock)
@@ -59,7 +59,7 @@ pub(crate) async fn run(args: Watch) -> anyhow::Result<ExitCode> {
             continue;
         };
         let sighted = survey.get(lock);
-        match (chronicle.note(Timestamp::now(), &change, sighted.as_ref()), &sighted) {
+        match (term_history.note(Timestamp::now(), &change, sighted.as_ref()), &sighted) {
             (None, _) => {}
             (Some(Turn::Leads { gap, .. }), Some(sighted)) => args.tell_turn(sighted, gap)?,
             (Some(Turn::Released { holder }), Some(sighted)) => {
@@ -77,23 +77,23 @@ pub(crate) async fn run(args: Watch) -> anyhow::Result<ExitCode> {
 impl Watch {
     /// What is known of a lock at this moment.
     fn tell_now(&self, event: &str, sighted: &Sighted) -> anyhow::Result<()> {
-        let standing = Standing::of(sighted, Timestamp::now());
-        let token = token(&sighted.view).filter(|_| standing.is_led()).unwrap_or_default();
-        let text = standing.sentence() + &token;
+        let lock_status = LockStatus::of(sighted, Timestamp::now());
+        let token = token(&sighted.view).filter(|_| lock_status.is_led()).unwrap_or_default();
+        let text = lock_status.sentence() + &token;
         self.tell(&sighted.view.lock, event, &text, now_json(sighted))
     }
 
-    fn tell_turn(&self, sighted: &Sighted, gap: Option<Lasted>) -> anyhow::Result<()> {
-        let standing = Standing::of(sighted, Timestamp::now());
-        let event = match standing.state {
+    fn tell_turn(&self, sighted: &Sighted, gap: Option<DurationBounds>) -> anyhow::Result<()> {
+        let lock_status = LockStatus::of(sighted, Timestamp::now());
+        let event = match lock_status.state {
             State::Claimed => "claimed",
             State::Held => "leads",
             _ => "now",
         };
         let led = gap.map(|gap| format!("; nobody led for {}", gap.text())).unwrap_or_default();
-        let text = standing.sentence() + &token(&sighted.view).unwrap_or_default() + &led;
+        let text = lock_status.sentence() + &token(&sighted.view).unwrap_or_default() + &led;
         let mut more = now_json(sighted);
-        more["gapMs"] = gap.map(Lasted::json).into();
+        more["gapMs"] = gap.map(DurationBounds::json).into();
         self.tell(&sighted.view.lock, event, &text, more)
     }
 
@@ -109,7 +109,7 @@ impl Watch {
             lock_row::add(&mut line, more);
             return Ok(output::line(&format::printable_json(&line.to_string()))?);
         }
-        let name = match self.many.all_namespaces {
+        let name = match self.selection.all_namespaces {
             true => format!("{}/{lock}", lock.namespace()),
             false => lock.to_string(),
         };
@@ -117,14 +117,14 @@ impl Watch {
     }
 
     /// That something cannot be seen is news of each lock that this is about.
-    fn tell_sight(&self, survey: &Survey, chronicle: &mut Chronicle) -> anyhow::Result<()> {
+    fn tell_sight(&self, survey: &Survey, term_history: &mut TermHistory) -> anyhow::Result<()> {
         let now = Timestamp::now();
         for (_, message) in survey.blind() {
             eprintln!("{now:.3}  cannot see: {}", format::printable(&message));
         }
         for sighted in survey.locks() {
             let is_seen = sighted.unseen_for.is_none();
-            if chronicle.sight(now, &sighted.view.lock, is_seen) {
+            if term_history.sight(now, &sighted.view.lock, is_seen) {
                 self.tell_now(if is_seen { "seen" } else { "unknown" }, &sighted)?;
             }
         }
@@ -134,7 +134,7 @@ impl Watch {
 
 fn now_json(sighted: &Sighted) -> Value {
     let view: &LockView = &sighted.view;
-    let mut more = Standing::of(sighted, Timestamp::now()).json(view);
+    let mut more = LockStatus::of(sighted, Timestamp::now()).json(view);
     more["token"] = view.token.map(|token| token.0).into();
     more
 }

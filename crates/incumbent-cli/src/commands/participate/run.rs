@@ -32,8 +32,8 @@ use crate::http::metrics::Exporter;
 use crate::runtime::descendants::adopt_orphans;
 use crate::runtime::exit;
 use crate::runtime::preflight;
-use child::{Handle, Ward};
-use containment::Means;
+use child::{GuardedChild, Handle};
+use containment::Containment;
 pub(crate) use containment::look as look_at_reach;
 use deadlines::{Deadlines, Moment};
 pub(crate) use guardian::become_helper;
@@ -104,7 +104,7 @@ pub(crate) struct Runner {
     signals: Signals,
     policy: Policy,
     current: Current,
-    means: Means,
+    containment: Containment,
     /// How often to look whether the term was renewed.
     tick: Duration,
     /// Then one that only tries gives up for a sign of life, not for a name.
@@ -124,7 +124,7 @@ impl Runner {
         // Before anything else: from here on a signal ends this process in order.
         let mut signals = Signals::listen()?;
         adopt_orphans()?;
-        let (means, gaps) = containment::look(args.allow_privilege_escalation);
+        let (containment, gaps) = containment::look(args.allow_privilege_escalation);
         for gap in gaps {
             tracing::warn!("{}; {}", gap.what, gap.hint);
         }
@@ -169,7 +169,16 @@ impl Runner {
             restarts: 0,
         };
         let tick = timing.renew_interval() / 4;
-        Ok(Ok(Self { args, candidate, signals, policy, current, means, tick, holder_seems_dead }))
+        Ok(Ok(Self {
+            args,
+            candidate,
+            signals,
+            policy,
+            current,
+            containment,
+            tick,
+            holder_seems_dead,
+        }))
     }
 
     pub(crate) fn identity(&self) -> &str {
@@ -211,7 +220,7 @@ impl Runner {
         let lock = self.candidate.lock().to_string();
         notify::tell(&format!("READY=1\nSTATUS=waiting to lead {lock}"));
         let mut standby =
-            Standby::new(self.args.on_follower.clone(), self.variables(None), self.means);
+            Standby::new(self.args.on_follower.clone(), self.variables(None), self.containment);
         let wait = self.wait_beside(&mut standby).await;
         standby.end(self.args.kill_after).await;
         wait
@@ -275,19 +284,24 @@ impl Runner {
     ) -> anyhow::Result<(Cause, End)> {
         let variables = self.variables(Some(leadership.fencing_token().0));
         let deadlines = deadlines(leadership);
-        let mut ward = Ward::start(&self.args.command, &variables, self.means, deadlines)?;
-        self.current.set(Some(ward.handle()));
-        let (cause, end) = self.accompany(leadership, &mut ward).await;
+        let mut guarded =
+            GuardedChild::start(&self.args.command, &variables, self.containment, deadlines)?;
+        self.current.set(Some(guarded.handle()));
+        let (cause, end) = self.accompany(leadership, &mut guarded).await;
         self.current.set(None);
         // Its guardian has found the term over before it has started anything.
         let cause = cause.or_lost_if(end == End::Unstarted(exit::LOST));
-        let told_to_stop = ward.was_told_to_stop();
+        let told_to_stop = guarded.was_told_to_stop();
         tracing::info!(?cause, ?end, told_to_stop, "the command has ended");
         Ok((cause, end))
     }
 
     /// Hands on what comes until the command has ended.
-    async fn accompany(&mut self, leadership: &Leadership, ward: &mut Ward) -> (Cause, End) {
+    async fn accompany(
+        &mut self,
+        leadership: &Leadership,
+        guarded: &mut GuardedChild,
+    ) -> (Cause, End) {
         let mut cause = Cause::ByItself;
         let (mut is_lost, mut is_killed) = (false, false);
         let mut told = deadlines(leadership);
@@ -297,34 +311,34 @@ impl Runner {
             let may_go_on = cause == Cause::ByItself;
             tokio::select! {
                 biased;
-                end = ward.end() => return (cause.or_lost_if(ward.was_told_to_stop()), end),
+                end = guarded.end() => return (cause.or_lost_if(guarded.was_told_to_stop()), end),
                 _ = leadership.lost(), if !is_lost => {
                     is_lost = true;
                     // Who was asked to end, ends so, though its time is shorter now.
                     cause = if may_go_on { Cause::LostLeadership } else { cause };
-                    ward.stop(told.kill_at);
+                    guarded.stop(told.kill_at);
                 }
                 _ = leadership.asked_to_hand_over(), if may_go_on => {
                     cause = Cause::LostLeadership;
-                    ward.stop(after(self.args.kill_after));
+                    guarded.stop(after(self.args.kill_after));
                 }
                 signal = self.signals.next() => {
-                    ward.signal(signal);
+                    guarded.signal(signal);
                     if signals::asks_to_end(signal) {
                         cause = Cause::Asked;
-                        ward.bound(after(self.args.kill_after));
+                        guarded.bound(after(self.args.kill_after));
                     }
                 }
                 // The guardian has killed it by now, unless it stands still itself.
                 () = tokio::time::sleep(left_until(told.kill_at) + A_MOMENT), if is_lost && !is_killed => {
                     is_killed = true;
-                    ward.handle().kill();
+                    guarded.handle().kill();
                 }
                 () = tokio::time::sleep(patience), if !is_lost => {
                     let renewed = deadlines(leadership);
                     if renewed.stop_at > told.stop_at {
                         told = renewed;
-                        ward.extend(told);
+                        guarded.extend(told);
                     }
                 }
             }

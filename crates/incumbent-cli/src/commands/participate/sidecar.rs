@@ -22,12 +22,12 @@ use tokio::sync::mpsc;
 use self::answers::Answers;
 use self::args::Sidecar;
 use self::hooks::Hooks;
-use self::leader_loop::Keeper;
+use self::leader_loop::LeaderLoop;
 use self::lifeline::Lifelines;
 use self::routes::Routes;
 use self::status_file::StatusFile;
 use crate::http::access::Access;
-use crate::http::listener::{Door, Listen};
+use crate::http::listener::{ListenAddress, Listener};
 use crate::http::metrics::Exporter;
 use crate::runtime::preflight::look_before;
 use crate::runtime::signals::shutdown_signal;
@@ -39,9 +39,9 @@ pub(crate) async fn run(args: Sidecar) -> anyhow::Result<ExitCode> {
     let (client, namespace) = args.cluster.connect().await?;
     let lock = crate::flags::lock::parse(&namespace, &args.lock)?;
     let access = access(&args)?;
-    let door = Door::open(&args.listen, args.socket_mode).await?;
+    let listener = Listener::open(&args.listen, args.socket_mode).await?;
     let probes = match args.probe_addr {
-        Some(address) => Some(Door::open(&Listen::Tcp(address), 0).await?),
+        Some(address) => Some(Listener::open(&ListenAddress::Tcp(address), 0).await?),
         None => None,
     };
 
@@ -64,16 +64,16 @@ pub(crate) async fn run(args: Sidecar) -> anyhow::Result<ExitCode> {
         let file = StatusFile::create(path, args.status_mode, &answers)?;
         parts.spawn(file.keep(answers.clone(), tick));
     }
-    stderr::say(&format!("sidecar: {}", door.place()?));
+    stderr::say(&format!("sidecar: {}", listener.place()?));
     if let Some(probes) = probes {
         stderr::say(&format!("probes: {}", probes.place()?));
         tokio::spawn(probes.keep(routes.clone().with(Access::Probes)));
     }
-    parts.spawn(door.keep(routes.with(access)));
+    parts.spawn(listener.keep(routes.with(access)));
     tokio::spawn(answers.clone().follow());
 
     let hooks = hooks(&args, &candidate);
-    let keeper = Keeper {
+    let leader_loop = LeaderLoop {
         candidate,
         answers: answers.clone(),
         lifelines,
@@ -88,7 +88,7 @@ pub(crate) async fn run(args: Sidecar) -> anyhow::Result<ExitCode> {
         () = &mut shutdown => return Ok(ExitCode::SUCCESS),
         looked = look(client, &lock, &answers) => looked?,
     }
-    let outcome = keeper.run(&mut shutdown).await;
+    let outcome = leader_loop.run(&mut shutdown).await;
     parts.shutdown().await;
     outcome?;
     Ok(ExitCode::SUCCESS)
@@ -141,8 +141,8 @@ fn report(overrun: Overrun) {
 
 fn access(args: &Sidecar) -> anyhow::Result<Access> {
     let access = match &args.listen {
-        Listen::Unix(_) => Access::Socket,
-        Listen::Tcp(address) => {
+        ListenAddress::Unix(_) => Access::Socket,
+        ListenAddress::Tcp(address) => {
             if !address.ip().is_loopback() && !args.allow_remote {
                 bail!(Error::Invalid {
                     what: format!("{address} can be reached from other machines"),

@@ -78,31 +78,31 @@ fn an_event_that_stands_for_many_tells_of_the_first_and_the_last() {
 
 #[test]
 fn what_could_not_be_seen_is_known_as_such() {
-    let (mut chronicle, lock) = (Chronicle::default(), Lock::lease("prod", "scanner"));
-    chronicle.sight(at(0), &lock, true);
-    assert_eq!(chronicle.unseen(&lock).count(), 0);
+    let (mut term_history, lock) = (TermHistory::default(), Lock::lease("prod", "scanner"));
+    term_history.sight(at(0), &lock, true);
+    assert_eq!(term_history.unseen(&lock).count(), 0);
     for (second, is_seen) in [(1, false), (2, false), (5, true), (6, true), (9, false)] {
-        chronicle.sight(at(second), &lock, is_seen);
+        term_history.sight(at(second), &lock, is_seen);
     }
-    let spans: Vec<_> = chronicle.unseen(&lock).copied().collect();
+    let spans: Vec<_> = term_history.unseen(&lock).copied().collect();
     let closed = Span { from: at(1), to: Some(at(5)) };
     assert_eq!(spans, [closed, Span { from: at(9), to: None }]);
 }
 
 #[test]
 fn the_first_term_that_is_known_is_no_change() {
-    let (mut chronicle, lock) = (Chronicle::default(), Lock::lease("prod", "scanner"));
-    assert_eq!(chronicle.changes(&lock, at(0)), 0);
+    let (mut term_history, lock) = (TermHistory::default(), Lock::lease("prod", "scanner"));
+    assert_eq!(term_history.changes(&lock, at(0)), 0);
     let events = ["john", "jane", "jack"];
     let event = |(n, who)| event(10 * n, &format!("{who} became leader"));
     let events: Vec<_> = (0_i64..).zip(events).map(event).collect();
-    chronicle.recall(&lock, &events);
-    assert_eq!(chronicle.changes(&lock, at(-5)), 2);
-    assert_eq!(chronicle.changes(&lock, at(5)), 2);
-    assert_eq!(chronicle.changes(&lock, at(15)), 1);
-    assert_eq!(chronicle.changes(&lock, at(25)), 0);
-    chronicle.retain(|_| false);
-    assert_eq!(chronicle.terms(&lock).count(), 0);
+    term_history.recall(&lock, &events);
+    assert_eq!(term_history.changes(&lock, at(-5)), 2);
+    assert_eq!(term_history.changes(&lock, at(5)), 2);
+    assert_eq!(term_history.changes(&lock, at(15)), 1);
+    assert_eq!(term_history.changes(&lock, at(25)), 0);
+    term_history.retain(|_| false);
+    assert_eq!(term_history.terms(&lock).count(), 0);
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn looked_at(kind: &str, object: Value) -> Sighted {
 
 #[test]
 fn a_first_look_invents_neither_the_beginning_of_a_claim_nor_the_end_of_a_term() {
-    let (now, mut chronicle) = (Timestamp::now(), Chronicle::default());
+    let (now, mut term_history) = (Timestamp::now(), TermHistory::default());
     let claim = looked_at(
         "configmap/board",
         json!({
@@ -174,9 +174,9 @@ fn a_first_look_invents_neither_the_beginning_of_a_claim_nor_the_end_of_a_term()
             "metadata": { "name": "board", "namespace": "default" }, "data": { "leader": "jane" },
         }),
     );
-    chronicle.begin(now, &claim);
-    let term = chronicle.terms(&claim.view.lock).next().unwrap();
-    assert_eq!((term.began, term.end), (When::by(now), None));
+    term_history.begin(now, &claim);
+    let term = term_history.terms(&claim.view.lock).next().unwrap();
+    assert_eq!((term.began, term.end), (TimeBounds::by(now), None));
     assert_eq!(term.lasted(now, true).text(), "unknown");
 
     let ago = |seconds| now.checked_sub(Duration::from_secs(seconds)).unwrap();
@@ -189,10 +189,11 @@ fn a_first_look_invents_neither_the_beginning_of_a_claim_nor_the_end_of_a_term()
                 "acquireTime": format!("{:.6}", ago(100)), "renewTime": format!("{:.6}", ago(40)) },
         }),
     );
-    chronicle.begin(now, &silent);
-    let end = chronicle.terms(&silent.view.lock).next().unwrap().end.unwrap();
+    term_history.begin(now, &silent);
+    let end = term_history.terms(&silent.view.lock).next().unwrap().end.unwrap();
     assert_eq!(end.how, How::Silent);
-    let spans = (end.when.until(When::at(now)).least, end.when.until(When::at(now)).most);
+    let spans =
+        (end.when.until(TimeBounds::at(now)).least, end.when.until(TimeBounds::at(now)).most);
     let close =
         |span: Duration, seconds: u64| span.abs_diff(Duration::from_secs(seconds)).as_millis() < 2;
     assert!(close(spans.0, 25) && close(spans.1.unwrap(), 40), "{spans:?}");

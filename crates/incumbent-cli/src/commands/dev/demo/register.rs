@@ -40,7 +40,7 @@ pub(crate) async fn write(
 
 /// What the register saw of one term.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Reign {
+pub(crate) struct ObservedTerm {
     pub(crate) identity: String,
     /// When its leader first and last believed to lead, on the clock that all processes share.
     pub(crate) first_belief: Duration,
@@ -57,7 +57,7 @@ pub(crate) struct Reign {
 #[derive(Clone, Default)]
 pub(crate) struct Register {
     /// By token. A plain mutex: nobody waits for anything while holding it.
-    reigns: Arc<Mutex<BTreeMap<u64, Reign>>>,
+    terms: Arc<Mutex<BTreeMap<u64, ObservedTerm>>>,
     /// How long each write takes at least, in microseconds.
     pace: Arc<AtomicU64>,
 }
@@ -88,13 +88,13 @@ impl Register {
     }
 
     /// All terms, by token.
-    pub(crate) fn reigns(&self) -> BTreeMap<u64, Reign> {
+    pub(crate) fn terms(&self) -> BTreeMap<u64, ObservedTerm> {
         self.lock().clone()
     }
 
     /// The newest term that has written, with its token.
-    pub(crate) fn newest(&self) -> Option<(u64, Reign)> {
-        self.lock().last_key_value().map(|(token, reign)| (*token, reign.clone()))
+    pub(crate) fn newest(&self) -> Option<(u64, ObservedTerm)> {
+        self.lock().last_key_value().map(|(token, term)| (*token, term.clone()))
     }
 
     fn serve(&self, stream: &TcpStream) -> io::Result<()> {
@@ -118,27 +118,27 @@ impl Register {
         };
         let asked_at = Duration::from_nanos(asked_at);
         let now = Clock::system().instant().since_start();
-        let mut reigns = self.lock();
-        let is_current = reigns.last_key_value().is_none_or(|(newest, _)| token >= *newest);
-        let reign = reigns.entry(token).or_insert_with(|| Reign {
+        let mut terms = self.lock();
+        let is_current = terms.last_key_value().is_none_or(|(newest, _)| token >= *newest);
+        let term = terms.entry(token).or_insert_with(|| ObservedTerm {
             identity: identity.to_owned(),
             first_belief: asked_at,
-            ..Reign::default()
+            ..ObservedTerm::default()
         });
-        reign.last_belief = reign.last_belief.max(asked_at);
+        term.last_belief = term.last_belief.max(asked_at);
         match is_current {
             true => {
-                reign.accepted += 1;
-                reign.first_write.get_or_insert(now);
-                reign.last_write = Some(now);
+                term.accepted += 1;
+                term.first_write.get_or_insert(now);
+                term.last_write = Some(now);
             }
-            false => reign.refused += 1,
+            false => term.refused += 1,
         }
         is_current
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Reign>> {
-        self.reigns.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, ObservedTerm>> {
+        self.terms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -157,10 +157,10 @@ mod tests {
         assert!(register.take("5 2000 alpha"));
         assert!(register.take("9 3000 beta"));
         assert!(!register.take("5 2500 alpha"));
-        let reigns = register.reigns();
-        assert_eq!((reigns[&5].accepted, reigns[&5].refused), (2, 1));
-        assert_eq!(reigns[&5].last_belief, Duration::from_nanos(2500));
-        assert_eq!((reigns[&9].accepted, reigns[&9].refused), (1, 0));
+        let terms = register.terms();
+        assert_eq!((terms[&5].accepted, terms[&5].refused), (2, 1));
+        assert_eq!(terms[&5].last_belief, Duration::from_nanos(2500));
+        assert_eq!((terms[&9].accepted, terms[&9].refused), (1, 0));
     }
 
     #[test]
@@ -169,6 +169,6 @@ mod tests {
         for line in ["", "x", "1", "1 2", "-1 2 alpha", "99999999999999999999 1 alpha"] {
             assert!(!register.take(line), "{line:?}");
         }
-        assert!(register.reigns().is_empty());
+        assert!(register.terms().is_empty());
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::register::Reign;
+use super::register::ObservedTerm;
 
 /// What one step did to the election.
 #[derive(Debug, Serialize)]
@@ -38,32 +38,32 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(steps: Vec<Step>, reigns: &BTreeMap<u64, Reign>) -> Self {
+    pub(crate) fn new(steps: Vec<Step>, terms: &BTreeMap<u64, ObservedTerm>) -> Self {
         let mut violations: Vec<_> =
             steps.iter().filter_map(|step| step.violation.clone()).collect();
-        let overlap = total_overlap(reigns);
+        let overlap = total_overlap(terms);
         if !overlap.is_zero() {
             violations.push(format!("two believed to lead at once for {:.1} ms", millis(overlap)));
         }
         Self {
             pass: violations.is_empty(),
             steps,
-            terms: reigns.len(),
+            terms: terms.len(),
             overlap_ms: millis(overlap),
-            writes: reigns.values().map(|reign| reign.accepted).sum(),
-            refused: reigns.values().map(|reign| reign.refused).sum(),
+            writes: terms.values().map(|term| term.accepted).sum(),
+            refused: terms.values().map(|term| term.refused).sum(),
             violations,
         }
     }
 }
 
 /// For how long the leader of one term still believed to lead when that of a newer term did.
-pub(crate) fn overlap(older: &Reign, newer: &Reign) -> Duration {
+pub(crate) fn overlap(older: &ObservedTerm, newer: &ObservedTerm) -> Duration {
     older.last_belief.saturating_sub(newer.first_belief)
 }
 
-pub(crate) fn total_overlap(reigns: &BTreeMap<u64, Reign>) -> Duration {
-    let terms: Vec<_> = reigns.values().collect();
+pub(crate) fn total_overlap(terms: &BTreeMap<u64, ObservedTerm>) -> Duration {
+    let terms: Vec<_> = terms.values().collect();
     terms.windows(2).map(|pair| overlap(pair[0], pair[1])).sum()
 }
 
@@ -75,19 +75,19 @@ pub(crate) fn millis(duration: Duration) -> f64 {
 mod tests {
     use super::*;
 
-    fn reign(first: u64, last: u64) -> Reign {
-        Reign {
+    fn term(first: u64, last: u64) -> ObservedTerm {
+        ObservedTerm {
             first_belief: Duration::from_millis(first),
             last_belief: Duration::from_millis(last),
-            ..Reign::default()
+            ..ObservedTerm::default()
         }
     }
 
     #[test]
     fn an_overlap_fails_the_run_and_is_said_in_words() {
-        let apart = BTreeMap::from([(3, reign(0, 100)), (7, reign(110, 200))]);
+        let apart = BTreeMap::from([(3, term(0, 100)), (7, term(110, 200))]);
         assert!(Report::new(Vec::new(), &apart).pass);
-        let overlapping = BTreeMap::from([(3, reign(0, 100)), (7, reign(90, 200))]);
+        let overlapping = BTreeMap::from([(3, term(0, 100)), (7, term(90, 200))]);
         let report = Report::new(Vec::new(), &overlapping);
         assert!(!report.pass);
         assert_eq!(report.violations, ["two believed to lead at once for 10.0 ms"]);

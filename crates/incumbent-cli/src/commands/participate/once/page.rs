@@ -106,11 +106,11 @@ impl Page {
         for _ in 0..MOST_TRIES {
             let sight = self.read().await?;
             let Some(mut object) = sight.object else { return Ok(()) };
-            if capacity::Room::of(&object).has_place_for(longest) {
+            if capacity::Capacity::of(&object).has_room_for(longest) {
                 return Ok(());
             }
             capacity::sweep(&mut object, self.lock.key().unwrap_or_default());
-            if !capacity::Room::of(&object).has_place_for(longest) {
+            if !capacity::Capacity::of(&object).has_room_for(longest) {
                 return Err(Trouble::Lasting(self.full("it is too large for another record")));
             }
             if self.write(object).await? {

@@ -10,13 +10,13 @@ use rustix::process;
 
 /// The group of one command.
 #[derive(Debug)]
-pub(crate) struct Group {
+pub(crate) struct Cgroup {
     folder: PathBuf,
     /// Open from the start: when it is needed, there may be no more files.
     kill: File,
 }
 
-impl Group {
+impl Cgroup {
     /// Makes one inside of the group of this process, where that is allowed.
     pub(crate) fn create(name: &str) -> io::Result<Self> {
         let own = own_group()?;

@@ -16,35 +16,35 @@ use rustix::process::{self, Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_sign
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 
-use super::cgroup::Group;
-use super::containment::Means;
+use super::cgroup::Cgroup;
+use super::containment::Containment;
 use super::deadlines::{Deadlines, Moment};
 use super::guardian::{GUARD, now};
-use super::kernel_timer::Alarm;
-use super::kill_backoff::Hunt;
+use super::kernel_timer::KernelTimer;
+use super::kill_backoff::KillBackoff;
 use super::launch::{SELF, Start};
 use super::protocol::{self, End, Order, Report};
 use crate::runtime::descendants::{self, Survivor};
 
 /// A command under guard. It is gone when [`end`](Self::end) says so, and not before.
-pub(crate) struct Ward {
+pub(crate) struct GuardedChild {
     control: UnixStream,
     read: Vec<u8>,
     handle: Handle,
     was_told_to_stop: bool,
     /// For when this process is stopped and has to do what its guardian cannot.
-    wake: Option<Alarm>,
+    wake: Option<KernelTimer>,
     /// Whether it gets the terminal that this process has, if any.
     is_in_front: bool,
 }
 
-/// What is needed to end a ward by force, from any thread.
+/// What is needed to end a guarded command by force, from any thread.
 #[derive(Clone)]
 pub(crate) struct Handle {
     guardian: Arc<(Pid, OwnedFd)>,
     /// Once it was started.
     command: Arc<OnceLock<Commanded>>,
-    group: Option<Arc<Group>>,
+    group: Option<Arc<Cgroup>>,
 }
 
 /// A command, which is also the number of its process group.
@@ -55,43 +55,44 @@ struct Commanded {
     pidfd: OwnedFd,
 }
 
-impl Ward {
+impl GuardedChild {
     /// Starts the command with these variables beside those of this process.
     pub(crate) fn start(
         command: &[OsString],
         variables: &[(&str, String)],
-        means: Means,
+        containment: Containment,
         deadlines: Deadlines,
     ) -> io::Result<Self> {
-        let mut ward = Self::launch(command, variables, means, deadlines, io::stdin().as_fd())?;
-        ward.is_in_front = io::stdin().is_terminal();
-        Ok(ward)
+        let mut guarded =
+            Self::launch(command, variables, containment, deadlines, io::stdin().as_fd())?;
+        guarded.is_in_front = io::stdin().is_terminal();
+        Ok(guarded)
     }
 
     /// Starts a program that has no term. Standard input and the terminal are left to the command.
     pub(crate) fn start_aside(
         program: &OsString,
         variables: &[(&str, String)],
-        means: Means,
+        containment: Containment,
     ) -> io::Result<Self> {
         let input = File::open("/dev/null")?;
         let command = std::slice::from_ref(program);
-        Self::launch(command, variables, means, Deadlines::NONE, input.as_fd())
+        Self::launch(command, variables, containment, Deadlines::NONE, input.as_fd())
     }
 
     fn launch(
         command: &[OsString],
         variables: &[(&str, String)],
-        means: Means,
+        containment: Containment,
         deadlines: Deadlines,
         input: BorrowedFd<'_>,
     ) -> io::Result<Self> {
         let (near, far) = StdStream::pair()?;
         near.set_nonblocking(true)?;
         let control = UnixStream::from_std(near)?;
-        let group = make_group(means).map(Arc::new);
+        let group = make_group(containment).map(Arc::new);
         let folder = group.as_ref().map(|group| group.folder().to_owned());
-        let start = Start { is_confined: means.is_confined, group: folder };
+        let start = Start { is_confined: containment.is_confined, group: folder };
         let mut guardian = Command::new(SELF);
         guardian.arg0("incumbent-guardian").arg(GUARD).args(start.arguments()).args(command);
         guardian
@@ -101,12 +102,13 @@ impl Ward {
         let child = Pid::from_child(&guardian.stdin(Stdio::from(OwnedFd::from(far))).spawn()?);
         let pidfd = pidfd_open(child, PidfdFlags::empty())?;
         let handle = Handle { guardian: Arc::new((child, pidfd)), command: Arc::default(), group };
-        let (read, wake, was_told_to_stop) = (Vec::new(), Alarm::that_wakes(), false);
-        let mut ward = Self { control, read, handle, was_told_to_stop, wake, is_in_front: false };
-        ward.wake_at(deadlines);
+        let (read, wake, was_told_to_stop) = (Vec::new(), KernelTimer::that_wakes(), false);
+        let mut guarded =
+            Self { control, read, handle, was_told_to_stop, wake, is_in_front: false };
+        guarded.wake_at(deadlines);
         // It starts the command when it gets this, and ends if it does not: what failed until here has started nothing.
-        pass_input(&ward.control, input, Order::Extend(deadlines))?;
-        Ok(ward)
+        pass_input(&guarded.control, input, Order::Extend(deadlines))?;
+        Ok(guarded)
     }
 
     pub(crate) fn handle(&self) -> Handle {
@@ -198,13 +200,13 @@ impl Ward {
 
     /// Kills until this process has no child.
     async fn kill_all(&self) {
-        let mut hunt = Hunt::start(now());
+        let mut backoff = KillBackoff::start(now());
         self.handle.kill();
         while !descendants::is_childless() {
             let survivors = descendants::kill_children(None);
             self.handle.kill_group();
-            complain(&mut hunt, &survivors);
-            tokio::time::sleep(hunt.pause()).await;
+            complain(&mut backoff, &survivors);
+            tokio::time::sleep(backoff.pause()).await;
         }
         if let Some(group) = &self.handle.group {
             group.remove();
@@ -250,15 +252,15 @@ impl Handle {
 }
 
 /// A control group for one command; none where it is not needed, or cannot be had, which was said at the start.
-fn make_group(means: Means) -> Option<Group> {
+fn make_group(containment: Containment) -> Option<Cgroup> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let name = format!("incumbent-{}-{number}", std::process::id());
-    means.is_grouped.then(|| Group::create(&name).ok()).flatten()
+    containment.is_grouped.then(|| Cgroup::create(&name).ok()).flatten()
 }
 
-fn complain(hunt: &mut Hunt, survivors: &[Survivor]) {
-    if let Some(complaint) = hunt.complaint(now(), survivors) {
+fn complain(backoff: &mut KillBackoff, survivors: &[Survivor]) {
+    if let Some(complaint) = backoff.complaint(now(), survivors) {
         tracing::error!("{complaint}");
     }
 }

@@ -2,8 +2,8 @@
 
 use rustix::thread::{CapabilitySet, capabilities};
 
-use super::cgroup::Group;
-use super::kernel_timer::Alarm;
+use super::cgroup::Cgroup;
+use super::kernel_timer::KernelTimer;
 
 /// What this process may do.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +20,7 @@ struct Powers {
 
 /// How a command is kept within reach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Means {
+pub(crate) struct Containment {
     /// Programs that it runs gain no rights by being setuid (`no_new_privs`), so that all stay this user's.
     pub(crate) is_confined: bool,
     /// It gets a control group.
@@ -35,14 +35,14 @@ pub(crate) struct Gap {
 }
 
 /// Looks at what this process may do.
-pub(crate) fn look(allows_escalation: bool) -> (Means, Vec<Gap>) {
+pub(crate) fn look(allows_escalation: bool) -> (Containment, Vec<Gap>) {
     // A process that may not even read this counts as one without power.
     let own = capabilities(None).map(|sets| (sets.effective, sets.permitted));
     let (effective, permitted) = own.unwrap_or((CapabilitySet::empty(), CapabilitySet::SETUID));
     let powers = Powers {
         kills_all_users: effective.contains(CapabilitySet::KILL),
         becomes_any_user: permitted.contains(CapabilitySet::SETUID),
-        has_alarms: Alarm::that_wakes().is_some(),
+        has_alarms: KernelTimer::that_wakes().is_some(),
         has_group: false,
     };
     let needs_group = plan(powers, allows_escalation).0.is_grouped;
@@ -51,26 +51,26 @@ pub(crate) fn look(allows_escalation: bool) -> (Means, Vec<Gap>) {
 
 fn can_have_a_group() -> bool {
     let name = format!("incumbent-probe-{}", std::process::id());
-    Group::create(&name).is_ok_and(|group| {
+    Cgroup::create(&name).is_ok_and(|group| {
         group.remove();
         true
     })
 }
 
-fn plan(powers: Powers, allows_escalation: bool) -> (Means, Vec<Gap>) {
+fn plan(powers: Powers, allows_escalation: bool) -> (Containment, Vec<Gap>) {
     let mut gaps = Vec::new();
-    let mut means = Means::default();
+    let mut containment = Containment::default();
     if !powers.kills_all_users {
-        means.is_confined = !allows_escalation;
-        means.is_grouped = allows_escalation || powers.becomes_any_user;
-        if means.is_grouped && !powers.has_group {
+        containment.is_confined = !allows_escalation;
+        containment.is_grouped = allows_escalation || powers.becomes_any_user;
+        if containment.is_grouped && !powers.has_group {
             gaps.push(if powers.becomes_any_user { CHANGES_USER } else { GAINS_RIGHTS });
         }
     }
     if !powers.has_alarms {
         gaps.push(NO_ALARMS);
     }
-    (means, gaps)
+    (containment, gaps)
 }
 
 const CHANGES_USER: Gap = Gap {
@@ -101,7 +101,7 @@ mod tests {
         has_alarms: true,
         has_group: false,
     };
-    const CONFINED: Means = Means { is_confined: true, is_grouped: false };
+    const CONFINED: Containment = Containment { is_confined: true, is_grouped: false };
 
     #[test]
     fn what_a_user_starts_stays_that_users() {
@@ -111,17 +111,23 @@ mod tests {
     #[test]
     fn who_may_kill_everybody_needs_nothing() {
         let root = Powers { kills_all_users: true, becomes_any_user: true, ..USER };
-        assert_eq!(plan(root, false), (Means::default(), Vec::new()));
+        assert_eq!(plan(root, false), (Containment::default(), Vec::new()));
     }
 
     #[test]
     fn what_may_become_another_user_needs_a_control_group() {
-        let (means, gaps) = plan(USER, true);
-        assert_eq!((means.is_confined, means.is_grouped, gaps), (false, true, vec![GAINS_RIGHTS]));
+        let (containment, gaps) = plan(USER, true);
+        assert_eq!(
+            (containment.is_confined, containment.is_grouped, gaps),
+            (false, true, vec![GAINS_RIGHTS])
+        );
         assert!(plan(Powers { has_group: true, ..USER }, true).1.is_empty());
         let container = Powers { becomes_any_user: true, ..USER };
-        let (means, gaps) = plan(container, false);
-        assert_eq!((means.is_confined, means.is_grouped, gaps), (true, true, vec![CHANGES_USER]));
+        let (containment, gaps) = plan(container, false);
+        assert_eq!(
+            (containment.is_confined, containment.is_grouped, gaps),
+            (true, true, vec![CHANGES_USER])
+        );
         assert!(plan(Powers { has_group: true, ..container }, false).1.is_empty());
     }
 

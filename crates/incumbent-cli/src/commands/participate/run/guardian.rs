@@ -30,10 +30,10 @@ use rustix::time::{
     timerfd_create, timerfd_settime,
 };
 
-use super::cgroup::Group;
+use super::cgroup::Cgroup;
 use super::deadlines::{Deadlines, Guard, Input, Moment, Output};
-use super::kernel_timer::Alarm;
-use super::kill_backoff::Hunt;
+use super::kernel_timer::KernelTimer;
+use super::kill_backoff::KillBackoff;
 use super::launch::{LAUNCH, SELF, Start, failed, launch};
 use super::protocol::{self, End, Order, Report};
 use crate::runtime::descendants::{self, Survivor};
@@ -145,9 +145,9 @@ struct Guardian {
     signals: UnixStream,
     timer: OwnedFd,
     /// For when this process is stopped.
-    wake: Option<Alarm>,
-    last_resort: Option<Alarm>,
-    group: Option<Group>,
+    wake: Option<KernelTimer>,
+    last_resort: Option<KernelTimer>,
+    group: Option<Cgroup>,
     terminal: OwnedFd,
     /// The process group that the terminal goes back to.
     shell: Option<Pid>,
@@ -165,9 +165,9 @@ impl Guardian {
             read: Vec::new(),
             signals,
             timer: timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC)?,
-            wake: Alarm::that_wakes(),
-            last_resort: Alarm::that_kills(),
-            group: group.map(Group::open).transpose()?,
+            wake: KernelTimer::that_wakes(),
+            last_resort: KernelTimer::that_kills(),
+            group: group.map(Cgroup::open).transpose()?,
             terminal: input.try_clone()?,
             shell: None,
         };
@@ -275,7 +275,7 @@ impl Guardian {
     /// Kills all there is, until nothing is left. The command is buried last but for what it leaves behind, so that
     /// its number stays its own.
     fn kill(&mut self, child: Pid) -> End {
-        let mut hunt = Hunt::start(now());
+        let mut backoff = KillBackoff::start(now());
         let end = loop {
             let mut survivors = vec![descendants::kill(child)];
             let _ = process::kill_process_group(child, Signal::KILL);
@@ -286,7 +286,7 @@ impl Guardian {
             if let Some(end) = ended(child) {
                 break end;
             }
-            self.await_death(&mut hunt, &survivors);
+            self.await_death(&mut backoff, &survivors);
         };
         self.give_terminal_back(child);
         let _ = process::waitpid(Some(child), WaitOptions::empty());
@@ -294,7 +294,7 @@ impl Guardian {
         // death.
         while !descendants::is_childless() {
             let survivors = descendants::kill_children(None);
-            self.await_death(&mut hunt, &survivors);
+            self.await_death(&mut backoff, &survivors);
         }
         if let Some(group) = &self.group {
             group.remove();
@@ -303,11 +303,11 @@ impl Guardian {
     }
 
     /// Waits until a child has died, or a moment. The alarm goes on waking this process while it kills.
-    fn await_death(&mut self, hunt: &mut Hunt, survivors: &[Survivor]) {
-        if let Some(complaint) = hunt.complaint(now(), survivors) {
+    fn await_death(&mut self, backoff: &mut KillBackoff, survivors: &[Survivor]) {
+        if let Some(complaint) = backoff.complaint(now(), survivors) {
             stderr::say(&format!("error: {complaint}"));
         }
-        let pause = hunt.pause();
+        let pause = backoff.pause();
         self.set_alarms(now().saturating_add(STOPPED_WHILE_IT_KILLS));
         await_any(&mut [PollFd::new(&self.signals, PollFlags::IN)], Some(pause));
         self.hear_signals();

@@ -11,9 +11,9 @@ use nix::time::ClockId;
 use super::deadlines::Moment;
 
 /// Sends this very process a signal at a moment of the boot-time clock. Ends when it is dropped.
-pub(crate) struct Alarm(Timer);
+pub(crate) struct KernelTimer(Timer);
 
-impl Alarm {
+impl KernelTimer {
     /// Wakes this process if it is stopped then; again and again, in case it is stopped again.
     pub(crate) fn that_wakes() -> Option<Self> {
         Self::new(Signal::SIGCONT)

@@ -7,13 +7,13 @@ use crate::runtime::descendants::Survivor;
 
 /// How often to kill again, and when to say that it takes long: without a clock of its own.
 #[derive(Debug)]
-pub(crate) struct Hunt {
+pub(crate) struct KillBackoff {
     pause: Duration,
     /// When something is said next.
     speak_at: Moment,
 }
 
-impl Hunt {
+impl KillBackoff {
     pub(crate) fn start(now: Moment) -> Self {
         Self { pause: SHORTEST, speak_at: now.saturating_add(PATIENCE) }
     }
@@ -64,9 +64,9 @@ mod tests {
     fn what_lives_after_a_second_is_told_of_every_ten() {
         let pid = Pid::from_raw(4711).unwrap();
         let survivors = [Survivor { pid, is_out_of_reach: true }];
-        let mut hunt = Hunt::start(0);
+        let mut backoff = KillBackoff::start(0);
         let mut spoke = |second: Moment, survivors: &[Survivor]| {
-            hunt.complaint(second * 1_000_000_000, survivors).is_some()
+            backoff.complaint(second * 1_000_000_000, survivors).is_some()
         };
         assert!(!spoke(0, &survivors));
         assert!(!spoke(2, &[]), "there is nothing to say of what is dead");
@@ -77,8 +77,8 @@ mod tests {
 
     #[test]
     fn the_pauses_grow_and_have_an_end() {
-        let mut hunt = Hunt::start(0);
-        let pauses: Vec<_> = (0..12).map(|_| hunt.pause()).collect();
+        let mut backoff = KillBackoff::start(0);
+        let pauses: Vec<_> = (0..12).map(|_| backoff.pause()).collect();
         assert_eq!((pauses[0], pauses[1], pauses[11]), (SHORTEST, SHORTEST * 2, LONGEST));
     }
 }

@@ -7,24 +7,24 @@ use std::io;
 use std::time::Duration;
 
 use super::after;
-use super::child::Ward;
-use super::containment::Means;
+use super::child::GuardedChild;
+use super::containment::Containment;
 use super::signals;
 
 pub(crate) struct Standby {
     program: Option<OsString>,
     variables: Vec<(&'static str, String)>,
-    means: Means,
-    ward: Option<Ward>,
+    containment: Containment,
+    guarded: Option<GuardedChild>,
 }
 
 impl Standby {
     pub(crate) fn new(
         program: Option<OsString>,
         variables: Vec<(&'static str, String)>,
-        means: Means,
+        containment: Containment,
     ) -> Self {
-        Self { program, variables, means, ward: None }
+        Self { program, variables, containment, guarded: None }
     }
 
     /// Whether it shall run as soon as somebody else leads: it is started one time in each wait.
@@ -35,26 +35,27 @@ impl Standby {
     pub(crate) fn start(&mut self) -> io::Result<()> {
         if let Some(program) = self.program.take() {
             tracing::info!(program = %program.display(), "somebody else leads");
-            self.ward = Some(Ward::start_aside(&program, &self.variables, self.means)?);
+            self.guarded =
+                Some(GuardedChild::start_aside(&program, &self.variables, self.containment)?);
         }
         Ok(())
     }
 
     /// Waits until it has ended by itself, where it runs. May be dropped and called again.
     pub(crate) async fn ended(&mut self) {
-        let Some(ward) = &mut self.ward else { return std::future::pending().await };
-        let end = ward.end().await;
+        let Some(guarded) = &mut self.guarded else { return std::future::pending().await };
+        let end = guarded.end().await;
         tracing::info!(?end, "the program of --on-follower has ended, and is not started again");
-        self.ward = None;
+        self.guarded = None;
     }
 
     /// Says whether the signal ends the wait; if not, it is handed on.
     pub(crate) fn ends_the_wait(&self, signal: i32) -> bool {
-        match &self.ward {
+        match &self.guarded {
             None => signals::ends_by_default(signal),
             Some(_) if signals::asks_to_end(signal) => true,
-            Some(ward) => {
-                ward.signal(signal);
+            Some(guarded) => {
+                guarded.signal(signal);
                 false
             }
         }
@@ -62,9 +63,9 @@ impl Standby {
 
     /// Tells it to stop, and waits until nothing of it is left.
     pub(crate) async fn end(mut self, kill_after: Duration) {
-        if let Some(ward) = &mut self.ward {
-            ward.stop(after(kill_after));
-            let end = ward.end().await;
+        if let Some(guarded) = &mut self.guarded {
+            guarded.stop(after(kill_after));
+            let end = guarded.end().await;
             tracing::info!(?end, "the program of --on-follower has been stopped");
         }
     }

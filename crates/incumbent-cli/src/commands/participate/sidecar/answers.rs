@@ -1,7 +1,7 @@
 //! Who leads, as an application is told: each answer says for how long it is good.
 //!
 //! Whoever is told that this candidate leads may act on it until the answer runs out, and needs a moment to
-//! stop then. So it is noted here for how long work may run that rests on an answer: the keeper gives the
+//! stop then. So it is noted here for how long work may run that rests on an answer: the leader loop gives the
 //! leadership back no sooner, unless it is told that the work has stopped.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,16 +26,16 @@ struct Inner {
     stop_budget: Duration,
     /// Distinguishes the numbers of changes of this process from those of its predecessor.
     start: String,
-    door: Mutex<Door>,
+    disclosure: Mutex<Disclosure>,
     changes: watch::Sender<Change>,
     was_reached: AtomicBool,
 }
 
 /// Whether the application may be told that it leads.
 #[derive(Debug, Default)]
-struct Door {
+struct Disclosure {
     is_open: bool,
-    /// The keeper has a leadership.
+    /// The leader loop has a leadership.
     is_held: bool,
     /// Until when, on the boot-time clock, work may run that rests on an answer of this term.
     work_until: Duration,
@@ -107,7 +107,7 @@ impl Answers {
             identity: candidate.identity().to_owned(),
             stop_budget: timing.stop_deadline().saturating_sub(timing.renew_deadline()),
             start: format!("{:x}", boot_time().as_millis()),
-            door: Mutex::default(),
+            disclosure: Mutex::default(),
             changes: watch::Sender::default(),
             was_reached: AtomicBool::new(false),
         }))
@@ -117,14 +117,14 @@ impl Answers {
     pub(crate) fn ask(&self, asker: Asker) -> Answer {
         // Read before, so that a pause between the two makes the answer good for less, not for more.
         let now = boot_time();
-        let mut door = self.door();
-        let (truth, valid_for) = self.look(&door);
+        let mut disclosure = self.disclosure();
+        let (truth, valid_for) = self.look(&disclosure);
         if truth.is_self && asker == Asker::Application {
             let work_until =
                 boot_time().saturating_add(valid_for).saturating_add(self.0.stop_budget);
-            door.work_until = door.work_until.max(work_until);
+            disclosure.work_until = disclosure.work_until.max(work_until);
         }
-        drop(door);
+        drop(disclosure);
         let stop_within = match truth.is_self {
             true => valid_for.saturating_add(self.0.stop_budget),
             false => Duration::ZERO,
@@ -153,9 +153,9 @@ impl Answers {
         }
     }
 
-    fn look(&self, door: &Door) -> (Truth, Duration) {
+    fn look(&self, disclosure: &Disclosure) -> (Truth, Duration) {
         let reign = self.0.standing.reign();
-        if let (true, Some(reign)) = (door.is_open, reign)
+        if let (true, Some(reign)) = (disclosure.is_open, reign)
             && reign.valid_for >= SHORTEST
         {
             let address = match self.0.observer.leader() {
@@ -188,34 +188,35 @@ impl Answers {
 
     /// A term has begun: the application may be told so.
     pub(crate) fn open(&self) {
-        *self.door() = Door { is_open: true, is_held: true, work_until: Duration::ZERO };
+        *self.disclosure() =
+            Disclosure { is_open: true, is_held: true, work_until: Duration::ZERO };
         self.refresh();
     }
 
     /// Nobody is told any more that this candidate leads.
     pub(crate) fn close(&self) {
-        self.door().is_open = false;
+        self.disclosure().is_open = false;
         self.refresh();
     }
 
     /// The leadership is given back.
     pub(crate) fn given_back(&self) {
-        self.door().is_held = false;
+        self.disclosure().is_held = false;
     }
 
     /// Whether there is a leadership to give back.
     pub(crate) fn is_held(&self) -> bool {
-        self.door().is_held
+        self.disclosure().is_held
     }
 
     /// For how long work may still run that rests on an answer.
     pub(crate) fn work_may_run_for(&self) -> Duration {
-        self.door().work_until.saturating_sub(boot_time())
+        self.disclosure().work_until.saturating_sub(boot_time())
     }
 
     /// Looks again, and tells those who wait if something else is true.
     pub(crate) fn refresh(&self) {
-        let truth = self.look(&self.door()).0;
+        let truth = self.look(&self.disclosure()).0;
         if truth.state != State::Unknown {
             self.reached();
         }
@@ -257,8 +258,8 @@ impl Answers {
         self.0.was_reached.load(Ordering::Relaxed)
     }
 
-    fn door(&self) -> MutexGuard<'_, Door> {
-        self.0.door.lock().unwrap_or_else(PoisonError::into_inner)
+    fn disclosure(&self) -> MutexGuard<'_, Disclosure> {
+        self.0.disclosure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::flags::duration::duration;
 use crate::flags::lock::lock_text;
 use crate::flags::socket_address;
 use crate::flags::timing::TimingArgs;
-use crate::http::listener::{self, Listen};
+use crate::http::listener::{self, ListenAddress};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Sidecar {
@@ -23,7 +23,7 @@ pub(crate) struct Sidecar {
     pub(crate) identity: Option<String>,
     /// Where the application asks: ADDRESS:PORT, or unix:PATH; port 0 takes a free one
     #[arg(long, env = "INCUMBENT_LISTEN", value_name = "WHERE", default_value = "127.0.0.1:4040", value_parser = listener::place)]
-    pub(crate) listen: Listen,
+    pub(crate) listen: ListenAddress,
     /// Allow an address that other machines can reach
     #[arg(long)]
     pub(crate) allow_remote: bool,

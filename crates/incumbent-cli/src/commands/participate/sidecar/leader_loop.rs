@@ -10,7 +10,7 @@ use super::args::{Lifeline, OnTerm};
 use super::hooks::Hooks;
 use super::lifeline::Lifelines;
 
-pub(crate) struct Keeper {
+pub(crate) struct LeaderLoop {
     pub(crate) candidate: Candidate,
     pub(crate) answers: Answers,
     pub(crate) lifelines: Lifelines,
@@ -43,7 +43,7 @@ enum Cause {
     Lost,
 }
 
-impl Keeper {
+impl LeaderLoop {
     /// Takes part until `shutdown`, and leaves nothing behind in the lock.
     pub(crate) async fn run(
         mut self,

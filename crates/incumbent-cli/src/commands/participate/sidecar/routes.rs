@@ -55,7 +55,7 @@ const READ: &[Method] = &[Method::GET, Method::HEAD];
 const PROBES: [&str; 6] = ["/leader", "/livez", "/healthz", "/readyz", "/startupz", "/metrics"];
 
 impl Routes {
-    /// What answers at a door with these rules.
+    /// What answers at a listener with these rules.
     pub(crate) fn with(
         self,
         access: Access,

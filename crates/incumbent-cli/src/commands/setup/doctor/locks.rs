@@ -8,7 +8,7 @@ use incumbent::survey::{LockView, Registration};
 
 use super::Finding;
 use super::facts::{Facts, LockFacts, Rehearsal};
-use crate::model::capacity::Room;
+use crate::model::capacity::Capacity;
 use crate::model::format::printable;
 use crate::model::format::{duration, name, quoted};
 use crate::model::lock_status::is_left_over;
@@ -56,7 +56,7 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
 fn rooms<'a>(views: impl Iterator<Item = &'a LockView>) -> Vec<Finding> {
     let views = views.filter(|view| view.lock.key().is_some());
     let by_name: BTreeMap<_, _> = views.map(|view| (view.lock.name(), view)).collect();
-    let rooms = by_name.into_iter().map(|(name, view)| (name, view, Room::of(&view.object)));
+    let rooms = by_name.into_iter().map(|(name, view)| (name, view, Capacity::of(&view.object)));
     let full = rooms.filter(|(.., room)| room.records > 0 && room.percent() >= NEARLY_FULL);
     full.map(|(name, view, room)| {
         let message = format!(
