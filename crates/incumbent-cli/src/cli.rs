@@ -29,61 +29,77 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Take part in elections, and print what happens as one JSON object a line
+    Elect(elect::Elect),
+    /// Run a command only while this process leads
+    #[cfg(target_os = "linux")]
+    Run(run::args::Run),
+    /// Run a command once across many replicas; the others learn how it ended
+    #[cfg(target_os = "linux")]
+    Once(once::args::Once),
+    /// Take part for a program in any language, which asks over HTTP on loopback who leads
+    #[cfg(unix)]
+    Sidecar(sidecar::args::Sidecar),
+    /// List locks: who holds each, and whether the holder still renews
+    Get(get::Get),
+    /// Show one lock on a page: leader, waitlist, past terms, what needs attention
+    Status(status::Status),
+    /// Tell scripts and probes by the exit code whether there is a leader
+    Check(check::Check),
+    /// Wait until there is a leader, another leader, or none
+    Wait(wait::Wait),
+    /// Print a line for each change of a leader, as it happens
+    Watch(watch::Watch),
+    /// List past terms, as far as Events tell
+    History(history::History),
+    /// Serve a live web page of every election: the leader, its health, and what needs attention
+    #[cfg(unix)]
+    Dashboard(dashboard::Dashboard),
+    /// Ask the leader to hand over
+    StepDown(step_down::StepDown),
+    /// Keep candidates from leading: all of them, or some
+    Pause(pause::Pause),
+    /// Let paused candidates lead again
+    Resume(pause::Resume),
+    /// Write a name on a blackboard, if it is free: first come, first served
+    Claim(claim::Claim),
+    /// Print what a workload needs in the cluster: account, least rights, and a Deployment
+    Manifests(manifests::Wanted),
+    /// Check what elections rest on: rights, latency, clocks, names, leftovers
+    Doctor(doctor::Doctor),
+    /// Show what a timing tolerates and costs: outages, crashes, slow work
+    Timings(timings::Timings),
+    /// Print the completion script of a shell
+    Completion(completion::Completion),
+    /// Write the manual, one page for each command
+    Man(man::Manual),
     /// Show an election on this machine, break it in five ways, and measure what happens
     Demo(demo::Demo),
     /// Run a small Kubernetes API server for development; not for production
     DevServer(dev_server::DevServer),
-    /// Show elections on a page that goes on as they do: who leads, what needs attention, and why
-    #[cfg(unix)]
-    Dashboard(dashboard::Dashboard),
-    /// Take part in elections until SIGTERM or SIGINT, one JSON object a line
-    Elect(elect::Elect),
-    #[cfg(unix)]
-    /// Take part for an application of any language, and tell it who leads, over HTTP on loopback
-    Sidecar(sidecar::args::Sidecar),
-    /// Run a command only while this process leads
-    #[cfg(target_os = "linux")]
-    Run(run::args::Run),
-    /// Run a command once, however many come to run it; everybody else learns what became of it
-    #[cfg(target_os = "linux")]
-    Once(once::args::Once),
-    /// Write a name on the blackboard, if none stands there: first come, first served
-    Claim(claim::Claim),
-    /// Show locks, who holds each, and whether it is fresh
-    Get(get::Get),
-    /// One page about one lock: who leads, since when, who waits, what happened, what to do
-    Status(status::Status),
-    /// Say by the exit code whether somebody leads, for scripts and probes
-    Check(check::Check),
-    /// Wait until somebody leads, somebody else does, or nobody
-    Wait(wait::Wait),
-    /// Print a line for each change of a leader, as it happens
-    Watch(watch::Watch),
-    /// Show the terms of the past, as far as Events tell
-    History(history::History),
-    /// Ask the leader to hand over
-    StepDown(step_down::StepDown),
-    /// Keep candidates from leading, all of them or some
-    Pause(pause::Pause),
-    /// Let them lead again
-    Resume(pause::Resume),
-    /// Print what a workload needs in the cluster: account, least rights, and a Deployment
-    Manifests(manifests::Wanted),
-    /// Show what a timing tolerates: outages, crashes, slow work; and what it costs
-    Timings(timings::Timings),
-    /// Look at all that an election rests on: rights, latency, clocks, names, leftovers
-    Doctor(doctor::Doctor),
-    /// Print what a shell needs to complete commands, flags and the names of locks
-    Completion(completion::Completion),
-    /// Write the manual, a page for each command
-    #[command(hide = true)]
-    Man(man::Manual),
 }
+
+/// The commands as the help lists them.
+const GROUPS: [(&str, &[&str]); 5] = [
+    ("Take part", &["elect", "run", "once", "sidecar"]),
+    ("See", &["get", "status", "check", "wait", "watch", "history", "dashboard"]),
+    ("Steer", &["step-down", "pause", "resume", "claim"]),
+    ("Set up", &["manifests", "doctor", "timings", "completion", "man"]),
+    ("Try", &["demo", "dev-server"]),
+];
 
 /// The command line of this process. Ends it where there is nothing to run: for help, or a mistake.
 pub(crate) fn parse() -> Args {
     let command = Args::command().bin_name(Name::of_this_process().typed());
-    let command = help::fit(command, help::width());
+    let width = help::width();
+    let command = help::fit(command, width);
+    let commands = help::grouped(&command, &GROUPS, width);
+    let head = command.get_styles().get_header();
+    let template = format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{commands}\n\n\
+         {head}Options:{head:#}\n{{options}}{{after-help}}"
+    );
+    let command = command.help_template(template);
     let matches = command.try_get_matches().unwrap_or_else(|error| end(&error));
     Args::from_arg_matches(&matches).unwrap_or_else(|error| end(&error))
 }
@@ -126,6 +142,39 @@ impl Command {
             Self::Doctor(args) => doctor::run(args).await,
             Self::Completion(args) => completion::run(&args),
             Self::Man(args) => man::run(&args, Args::command()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_command_is_in_one_group() {
+        let whole = Args::command();
+        let mut commands: Vec<_> = whole.get_subcommands().map(clap::Command::get_name).collect();
+        let mut grouped: Vec<_> = GROUPS.iter().flat_map(|(_, names)| *names).copied().collect();
+        grouped.retain(|name| cfg!(target_os = "linux") || commands.contains(name));
+        commands.sort_unstable();
+        grouped.sort_unstable();
+        assert_eq!(grouped, commands);
+    }
+
+    #[test]
+    fn each_command_has_two_examples_that_are_understood() {
+        for command in Args::command().get_subcommands() {
+            let name = command.get_name();
+            let notes = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples: Vec<_> =
+                notes.lines().filter_map(|line| line.trim_start().strip_prefix("$ ")).collect();
+            assert_eq!(examples.len(), 2, "{name}");
+            for example in examples {
+                let typed = &example[example.find("incumbent ").unwrap()..];
+                let typed = typed.split([')', '|', '&']).next().unwrap().split_whitespace();
+                let parsed = Args::try_parse_from(typed);
+                assert!(parsed.is_ok(), "{example}: {}", parsed.unwrap_err());
+            }
         }
     }
 }

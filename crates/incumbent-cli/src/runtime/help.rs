@@ -13,6 +13,21 @@ pub(crate) fn fit(command: Command, width: usize) -> Command {
         .fold(command, |command, name| command.mut_subcommand(name, |one| fit(one, width)))
 }
 
+/// The list of all commands, in these groups: a heading, and the names of its commands.
+pub(crate) fn grouped(command: &Command, groups: &[(&str, &[&str])], width: usize) -> String {
+    let head = command.get_styles().get_header();
+    let longest = command.get_subcommands().map(|one| one.get_name().len()).max().unwrap_or(0);
+    let row = |name: &&str| {
+        let about = command.find_subcommand(name).and_then(Command::get_about)?;
+        Some(laid_out(&format!("  {name:longest$}  {about}"), width))
+    };
+    let group = |(title, names): &(&str, &[&str])| {
+        let rows: Vec<_> = names.iter().filter_map(row).collect();
+        format!("{head}{title}:{head:#}\n{}", rows.join("\n"))
+    };
+    groups.iter().map(group).collect::<Vec<_>>().join("\n\n")
+}
+
 fn lay_out_notes(command: Command, width: usize) -> Command {
     let lay_out = |notes: &StyledStr| laid_out(&notes.to_string(), width);
     let short = command.get_after_help().map(lay_out);
@@ -30,7 +45,7 @@ pub(crate) fn width() -> usize {
 }
 
 /// Each line broken where it has to be. What comes after two spaces stands in a column of its own, and the rest of
-/// such a row continues there.
+/// such a row continues there. An example, which begins with `$`, stays one line, to be copied.
 pub(crate) fn laid_out(text: &str, width: usize) -> String {
     let mut whole: Vec<String> = Vec::new();
     for line in text.lines() {
@@ -39,13 +54,24 @@ pub(crate) fn laid_out(text: &str, width: usize) -> String {
         match whole
             .last_mut()
             .filter(|row| indent > 0 && column(row) == indent && column(line) == indent)
+            .filter(|row| !is_example(row) && !is_example(line))
         {
             Some(row) => *row += &format!(" {}", line.trim_start()),
             None => whole.push(line.to_owned()),
         }
     }
-    let lines: Vec<_> = whole.iter().map(|line| broken(line, width)).collect();
+    let lines: Vec<_> = whole
+        .iter()
+        .map(|line| match is_example(line) {
+            true => line.clone(),
+            false => broken(line, width),
+        })
+        .collect();
     lines.join("\n")
+}
+
+fn is_example(line: &str) -> bool {
+    line.trim_start().starts_with("$ ")
 }
 
 fn broken(line: &str, width: usize) -> String {
@@ -97,6 +123,8 @@ mod tests {
         assert_eq!(laid_out(text, 20), laid);
         assert_eq!(laid_out(text, 80), text);
         assert_eq!(laid_out("  a  one\n     two\n  b  three", 80), "  a  one two\n  b  three");
+        let examples = "  Say this:\n    $ one two three\n  And that:\n    $ four";
+        assert_eq!(laid_out(examples, 14), examples, "an example is not broken");
         assert_eq!(laid_out("a-word-that-is-far-too-long x", 10), "a-word-that-is-far-too-long\nx");
     }
 }

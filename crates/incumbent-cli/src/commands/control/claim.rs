@@ -10,6 +10,7 @@ use crate::model::format;
 use crate::runtime::{exit, output};
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub(crate) struct Claim {
     /// Which blackboard: configmap/NAME[:KEY]
     #[arg(value_parser = blackboard_text)]
@@ -26,6 +27,13 @@ pub(crate) struct Claim {
     #[command(flatten)]
     operator: Operator,
 }
+
+const HELP: &str = "\
+Examples:
+  Write a name on a blackboard:
+    $ incumbent claim configmap/blackboard --identity john
+  Take it off again:
+    $ incumbent claim configmap/blackboard --identity john --release";
 
 pub(crate) async fn run(args: Claim) -> anyhow::Result<ExitCode> {
     let (client, namespace) = args.operator.connect().await?;

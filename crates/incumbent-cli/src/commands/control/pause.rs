@@ -12,7 +12,7 @@ use crate::runtime::confirm::Confirmation;
 use crate::runtime::{exit, output};
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = HELP)]
+#[command(after_help = PAUSE_HELP)]
 pub(crate) struct Pause {
     /// Keep only this one from leading; may be given many times
     #[arg(long = "candidate", value_name = "ID")]
@@ -22,7 +22,7 @@ pub(crate) struct Pause {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = HELP)]
+#[command(after_help = RESUME_HELP)]
 pub(crate) struct Resume {
     /// Let only this one lead again; may be given many times [default: all]
     #[arg(long = "candidate", value_name = "ID")]
@@ -43,10 +43,23 @@ struct Request {
     operator: Operator,
 }
 
-const HELP: &str = "\
+const PAUSE_HELP: &str = "\
+Examples:
+  Pause an election: nobody leads until it is resumed:
+    $ incumbent pause scanner
+  Keep one candidate from leading:
+    $ incumbent pause scanner --candidate scanner-1
+
 A leader that is paused stops its work and gives the lock back. A candidate that is paused does not acquire it, \
 also when nobody leads, until somebody resumes the election. A pause binds by name: a Pod that is started again \
 has another name, unless you gave it one. Other programs' candidates do not know of a pause, and continue.";
+
+const RESUME_HELP: &str = "\
+Examples:
+  Let all candidates lead again:
+    $ incumbent resume scanner
+  Let one candidate lead again:
+    $ incumbent resume scanner --candidate scanner-1";
 
 pub(crate) async fn run(args: Pause) -> anyhow::Result<ExitCode> {
     let everybody = || vec![Identity::new("*").expect("it is a name")];

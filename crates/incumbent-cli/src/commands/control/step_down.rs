@@ -54,6 +54,12 @@ enum Via {
 }
 
 const HELP: &str = "\
+Examples:
+  Hand over to the next candidate, and wait until it leads:
+    $ incumbent step-down scanner --wait
+  Hand over to a certain candidate:
+    $ incumbent step-down scanner --to scanner-1
+
 The leader finishes its work and gives the lock back, and the next in line leads. Nobody is deposed, so two never \
 lead. Other programs' candidates do not know of such a request. Do not clear or delete their lock by hand, because \
 the old leader would continue: end its process, or let --via evict-pod do so.

@@ -28,6 +28,7 @@ use crate::runtime::signals::shutdown_signal;
 use crate::runtime::{exit, output};
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub(crate) struct Demo {
     /// Leave the playground running at the end, and say how to look at it
     #[arg(long)]
@@ -36,6 +37,13 @@ pub(crate) struct Demo {
     #[arg(short, long, value_enum, default_value = "text")]
     output: OutputFormat,
 }
+
+const HELP: &str = "\
+Examples:
+  See five failures and how long each takes:
+    $ incumbent demo
+  Keep the election running at the end, with a page that shows it:
+    $ incumbent demo --keep";
 
 pub(crate) const LOCK: &str = "lease/demo";
 

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = Fault::SYNTAX)]
+#[command(after_help = HELP, after_long_help = format!("{HELP}\n\n{}", Fault::SYNTAX))]
 pub(crate) struct DevServer {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
@@ -33,6 +33,13 @@ pub(crate) struct DevServer {
     #[command(flatten)]
     faults: Faults,
 }
+
+const HELP: &str = "\
+Examples:
+  Start a server, and write a kubeconfig for it:
+    $ incumbent dev-server --kubeconfig /tmp/kubeconfig
+  Start one that is slow and fails at times:
+    $ incumbent dev-server --latency 50ms..200ms --error-rate 5%";
 
 /// As kube-apiserver's flag of the same name.
 fn feature_gate(text: &str) -> Result<bool, String> {

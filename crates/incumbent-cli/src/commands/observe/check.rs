@@ -41,6 +41,12 @@ pub(crate) struct Check {
 }
 
 const HELP: &str = "\
+Examples:
+  Ask in a probe whether this Pod leads:
+    $ incumbent check scanner --self --quiet
+  Ask whether a leader has renewed within a minute:
+    $ incumbent check scanner --max-age 1m
+
 Exit codes:
   0  yes
   1  no: nobody leads, another does, or its last renewal is too old

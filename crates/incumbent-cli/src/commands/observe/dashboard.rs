@@ -16,6 +16,7 @@ use crate::runtime::output;
 use crate::runtime::signals::shutdown_signal;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub(crate) struct Dashboard {
     /// Where the page is: ADDRESS:PORT, or unix:PATH; port 0 takes a free one
     #[arg(long, value_name = "WHERE", default_value = "127.0.0.1:8088", value_parser = listener::place)]
@@ -37,6 +38,13 @@ pub(crate) struct Dashboard {
     #[command(flatten)]
     operator: Operator,
 }
+
+const HELP: &str = "\
+Examples:
+  Show every election of the cluster at http://127.0.0.1:8088:
+    $ incumbent dashboard --all-namespaces
+  Let the page hand over, pause and resume:
+    $ incumbent dashboard -n prod --allow-steer";
 
 pub(crate) async fn run(args: Dashboard) -> anyhow::Result<ExitCode> {
     let access = args.access()?;

@@ -50,6 +50,12 @@ pub(crate) struct Get {
 }
 
 const HELP: &str = "\
+Examples:
+  List the locks of a namespace:
+    $ incumbent get -n prod
+  Watch the elections of the whole cluster:
+    $ incumbent get --all-namespaces --watch
+
 States:
   Held      its holder renews
   Late      its holder has not renewed for two thirds of its term

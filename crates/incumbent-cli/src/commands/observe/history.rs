@@ -33,6 +33,12 @@ pub(crate) struct History {
 }
 
 const HELP: &str = "\
+Examples:
+  Show the terms that are known:
+    $ incumbent history scanner
+  Print those of the last hour for a program:
+    $ incumbent history scanner --since 1h -o json
+
 A lock remembers its present term alone. Earlier ones are known from the Events that candidates write where \
 asked to (--events), and client-go's by default; the API server keeps them for an hour or so.
 

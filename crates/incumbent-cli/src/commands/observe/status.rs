@@ -23,6 +23,7 @@ use crate::runtime::events;
 use crate::runtime::output;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub(crate) struct Status {
     /// Which lock: NAME for a Lease, lease/NAME or configmap/NAME[:KEY]
     #[arg(value_parser = lock_text)]
@@ -36,6 +37,13 @@ pub(crate) struct Status {
     #[command(flatten)]
     operator: Operator,
 }
+
+const HELP: &str = "\
+Examples:
+  Show one election:
+    $ incumbent status scanner
+  Watch until the state is certain, and print it for a program:
+    $ incumbent status lease/scanner --sure -o json";
 
 pub(crate) async fn run(args: Status) -> anyhow::Result<ExitCode> {
     let (client, lock) = args.operator.lock(&args.lock).await?;

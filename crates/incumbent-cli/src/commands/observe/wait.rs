@@ -32,6 +32,12 @@ pub(crate) struct Wait {
 }
 
 const HELP: &str = "\
+Examples:
+  Wait for a leader, for a minute at most:
+    $ incumbent wait scanner --timeout 1m
+  Wait until nobody leads:
+    $ incumbent wait scanner --for released
+
 Conditions:
   leader       a leader has been seen to renew
   holder=ID    this one has

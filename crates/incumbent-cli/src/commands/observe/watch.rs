@@ -31,6 +31,12 @@ pub(crate) struct Watch {
 }
 
 const HELP: &str = "\
+Examples:
+  Follow the elections of a namespace:
+    $ incumbent watch -n prod
+  Follow all elections of the cluster in a program:
+    $ incumbent watch --all-namespaces -o json
+
 The first line of each lock says what a first look can tell. ~ marks what rests on the wall clocks of the \
 holder and of this machine: until a renewal comes in, a leader that has died looks like one that lives.";
 

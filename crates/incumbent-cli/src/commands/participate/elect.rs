@@ -25,6 +25,7 @@ use crate::runtime::preflight::look_patiently;
 use crate::runtime::signals::shutdown_signal;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub(crate) struct Elect {
     /// What to compete for: lease/NAME or configmap/NAME[:KEY]; may be given many times
     #[arg(long = "lock", value_name = "LOCK", required = true, value_parser = lock_text)]
@@ -45,6 +46,13 @@ pub(crate) struct Elect {
     #[command(flatten)]
     cluster: Cluster,
 }
+
+const HELP: &str = "\
+Examples:
+  Take part, and print what happens as one JSON object a line:
+    $ incumbent elect --lock lease/scanner
+  Try a lock with three candidates, whose leader reports each second:
+    $ incumbent elect --lock lease/try --candidates 3 --act-every 1s";
 
 pub(crate) async fn run(args: Elect) -> anyhow::Result<ExitCode> {
     let timing = args.timing.timing()?;

@@ -24,6 +24,12 @@ pub(crate) struct Completion {
 }
 
 const HELP: &str = "\
+Examples:
+  Complete in this session of bash:
+    $ source <(incumbent completion bash)
+  Complete in this session of fish:
+    $ incumbent completion fish | source
+
 For this session, and for those to come:
   source <(incumbent completion bash)    in ~/.bashrc
   source <(incumbent completion zsh)     in ~/.zshrc

@@ -1,6 +1,6 @@
 //! `incumbent doctor`: looks at all that an election rests on, changes nothing, and says what to do.
 //!
-//! `ask` gets the facts and judges nothing; `judge` and `locks` turn them into findings and ask nobody.
+//! `probe` gets the facts and judges nothing; `rules` and `locks` turn them into findings and ask nobody.
 
 mod facts;
 mod locks;
@@ -36,6 +36,12 @@ pub(crate) struct Doctor {
 }
 
 const HELP: &str = "\
+Examples:
+  Check a namespace:
+    $ incumbent doctor -n prod
+  Check one lock with the rights of a workload:
+    $ incumbent doctor --lock lease/scanner --as system:serviceaccount:prod:scanner
+
 OK    as it should be
 WARN  works, but look at it
 FAIL  an election cannot work like this; the exit code is 1

@@ -11,10 +11,18 @@ use clap_mangen::Man;
 use crate::runtime::help;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub(crate) struct Manual {
     /// The folder to write them to, as incumbent.1, incumbent-get.1, ...
     folder: PathBuf,
 }
+
+const HELP: &str = "\
+Examples:
+  Write the manual to this folder, and read a page:
+    $ incumbent man man1 && man -l man1/incumbent-get.1
+  Write it for all users:
+    $ incumbent man /usr/local/share/man/man1";
 
 pub(crate) fn run(args: &Manual, whole: Command) -> anyhow::Result<ExitCode> {
     let folder = &args.folder;

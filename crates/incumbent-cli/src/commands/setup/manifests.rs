@@ -19,6 +19,7 @@ const IMAGE: &str = concat!("ghcr.io/incumbent-dev/incumbent:", env!("CARGO_PKG_
 
 /// What is asked for.
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub(crate) struct Wanted {
     /// What to compete for: lease/NAME or configmap/NAME[:KEY]
     #[arg(long, value_name = "LOCK", required_unless_present = "write_deploy", value_parser = crate::flags::lock::lock_text)]
@@ -73,6 +74,13 @@ pub(crate) struct Wanted {
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
+
+const HELP: &str = "\
+Examples:
+  Print the least rights for a program that uses the library:
+    $ incumbent manifests --lock lease/scanner
+  Print those and a Deployment that runs any program under an election:
+    $ incumbent manifests --lock lease/scanner --for run --image app:1 -- ./scanner";
 
 pub(crate) fn run(wanted: &Wanted) -> anyhow::Result<ExitCode> {
     if let Some(folder) = &wanted.write_deploy {

@@ -12,6 +12,7 @@ use crate::model::format;
 use crate::runtime::output;
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub(crate) struct Timings {
     /// For how many candidates to count requests; one of them leads
     #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..))]
@@ -22,6 +23,13 @@ pub(crate) struct Timings {
     #[command(flatten)]
     timing: TimingArgs,
 }
+
+const HELP: &str = "\
+Examples:
+  Show what the default timing tolerates:
+    $ incumbent timings
+  Show what a lease of 30 seconds costs with ten candidates:
+    $ incumbent timings --lease-duration 30s --candidates 10";
 
 pub(crate) fn run(args: &Timings) -> anyhow::Result<ExitCode> {
     let timing = args.timing.timing()?;

@@ -84,6 +84,12 @@ pub(crate) enum Settle {
 }
 
 const HELP: &str = "\
+Examples:
+  Run a migration once across all replicas, and wait until it is done:
+    $ incumbent once configmap/tasks:migrate-42 --wait -- ./migrate
+  Its runner crashed, and you found that the migration is done:
+    $ incumbent once configmap/tasks:migrate-42 --settle done
+
 At most once, by default: a command that was begun is never begun again by itself. If its runner dies in the middle, \
 the task is in doubt, until somebody looks and settles it.
 

@@ -71,6 +71,12 @@ pub(crate) enum Restart {
 
 /// The exit codes of `run`, which has to leave the low numbers to its command.
 const HELP: &str = "\
+Examples:
+  Run a program in one replica at a time:
+    $ incumbent run --lock lease/scanner -- ./scanner
+  Start nothing where another replica leads, as in a cron job:
+    $ incumbent run --lock lease/backup --try -- ./backup
+
 Exit codes:
   the command's own, or 128 plus the number of the signal that ended it; and
      2  usage, before anything was started

@@ -14,6 +14,7 @@ use crate::flags::timing::TimingArgs;
 use crate::http::listener::{self, ListenAddress};
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub(crate) struct Sidecar {
     /// What to compete for: lease/NAME or configmap/NAME[:KEY]
     #[arg(long, env = "INCUMBENT_LOCK", value_name = "LOCK", value_parser = lock_text)]
@@ -80,6 +81,13 @@ pub(crate) struct Sidecar {
     #[command(flatten)]
     pub(crate) cluster: Cluster,
 }
+
+const HELP: &str = "\
+Examples:
+  Answer on loopback who leads:
+    $ incumbent sidecar --lock lease/scanner
+  Answer on a Unix socket, and serve probes and metrics on a port:
+    $ incumbent sidecar --lock lease/scanner --listen unix:/run/lead --probe-addr 9090";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Lifeline {
