@@ -237,8 +237,11 @@ fn under_nohup_a_hangup_ends_neither_a_candidate_nor_what_it_runs() {
             let command = cluster.command(arguments);
             let mut command = if is_under_nohup { nohup(&command) } else { command };
             let mut child = command.stdout(Stdio::null()).spawn().unwrap();
-            let (ignored, handled) = until("it handles SIGTERM", || {
-                signals(child.id()).filter(|(_, handled)| handled & 1 << 14 != 0)
+            let (ignored, handled) = until("it handles its signals", || {
+                let is_ready = |(ignored, handled): &(u64, u64)| {
+                    handled & 1 << 14 != 0 && (ignored | handled) & 1 == 1
+                };
+                signals(child.id()).filter(is_ready)
             });
             let wanted = if is_under_nohup { (1, 0) } else { (0, 1) };
             assert_eq!((ignored & 1, handled & 1), wanted, "{arguments}");

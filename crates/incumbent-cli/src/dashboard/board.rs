@@ -9,12 +9,13 @@ use incumbent::Lock;
 use incumbent::survey::{Sighted, State};
 use jiff::Timestamp;
 
-use crate::chronicle::Chronicle;
-use crate::concern::{Circumstances, Concern, Weight, concerns};
-use crate::output::printable;
-use crate::row::{self, name};
-use crate::standing::{Evidence, Standing, expires};
-use crate::when::When;
+use crate::model::diagnosis::{Circumstances, Concern, Weight, concerns};
+use crate::model::format::name;
+use crate::model::format::printable;
+use crate::model::lock_row;
+use crate::model::lock_status::{Evidence, LockStatus, expires};
+use crate::model::term_history::TermHistory;
+use crate::model::time_bounds::TimeBounds;
 
 /// What is known at one moment.
 pub(crate) struct Known<'a> {
@@ -26,7 +27,7 @@ pub(crate) struct Known<'a> {
     /// How many locks are not shown, because they seem to be unused.
     pub(crate) left_over: usize,
     pub(crate) blind: Vec<(Duration, String)>,
-    pub(crate) chronicle: &'a Chronicle,
+    pub(crate) term_history: &'a TermHistory,
     /// Since when each request to hand over stands.
     pub(crate) asked: &'a BTreeMap<Lock, Duration>,
 }
@@ -44,7 +45,7 @@ pub(crate) struct Board {
     pub(crate) left_over: usize,
     /// What needs attention most comes first.
     pub(crate) rows: Vec<Row>,
-    pub(crate) chronicle: Chronicle,
+    pub(crate) term_history: TermHistory,
 }
 
 /// One election.
@@ -54,16 +55,16 @@ pub(crate) struct Row {
     pub(crate) sighted: Sighted,
 }
 
-/// A face and how it is written, shared for as long as it stays the same.
+/// A row and its HTML, shared for as long as it stays the same.
 #[derive(Debug)]
 pub(crate) struct Shown {
-    pub(crate) face: Face,
+    pub(crate) row_view: RowView,
     pub(crate) html: OnceLock<Arc<str>>,
 }
 
 /// What a row of the table shows: moments, not spans, so that it changes only when something happens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Face {
+pub(crate) struct RowView {
     /// Its row has this, and the table is in this order.
     pub(crate) id: String,
     pub(crate) lock: Lock,
@@ -77,7 +78,7 @@ pub(crate) struct Face {
     /// Since when it cannot be seen.
     pub(crate) unseen_at: Option<Duration>,
     /// Since when the term goes on, by a wall clock.
-    pub(crate) since: Option<When>,
+    pub(crate) since: Option<TimeBounds>,
     pub(crate) changes: usize,
     /// How many take part, as far as the lock tells.
     pub(crate) candidates: String,
@@ -89,18 +90,18 @@ impl Board {
     /// What `known` comes to. What is the same as on the board before, is shared with it.
     pub(crate) fn of(known: Known<'_>, before: &Self) -> Self {
         let old: BTreeMap<_, _> =
-            before.rows.iter().map(|row| (&row.shown.face.lock, &row.shown)).collect();
-        let shown = |face: Face| match old.get(&face.lock) {
-            Some(shown) if shown.face == face => Arc::clone(shown),
-            _ => Arc::new(Shown { face, html: OnceLock::new() }),
+            before.rows.iter().map(|row| (&row.shown.row_view.lock, &row.shown)).collect();
+        let shown = |row_view: RowView| match old.get(&row_view.lock) {
+            Some(shown) if shown.row_view == row_view => Arc::clone(shown),
+            _ => Arc::new(Shown { row_view, html: OnceLock::new() }),
         };
-        let Known { at, now, chronicle, asked, left_over, .. } = known;
+        let Known { at, now, term_history, asked, left_over, .. } = known;
         let row = |sighted: Sighted| {
-            let face = face(&sighted, now, chronicle, asked);
-            Row { shown: shown(face), sighted }
+            let row_view = row_view(&sighted, now, term_history, asked);
+            Row { shown: shown(row_view), sighted }
         };
         let mut rows: Vec<_> = known.sighted.into_iter().map(row).collect();
-        rows.sort_by_cached_key(|row| (Reverse(row.face().rank()), row.face().id.clone()));
+        rows.sort_by_cached_key(|row| (Reverse(row.view().rank()), row.view().id.clone()));
         // Leases and ConfigMaps are watched apart; what cuts off one mostly cuts off both.
         let mut blind: Vec<(Duration, String)> = Vec::new();
         for (span, why) in known.blind {
@@ -110,29 +111,29 @@ impl Board {
                 None => blind.push((since, why)),
             }
         }
-        let chronicle = chronicle.clone();
-        Self { at, now, has_looked: true, blind, left_over, rows, chronicle }
+        let term_history = term_history.clone();
+        Self { at, now, has_looked: true, blind, left_over, rows, term_history }
     }
 
     /// How many elections need attention.
     pub(crate) fn needy(&self) -> usize {
-        self.rows.iter().filter(|row| row.face().rank() > 0).count()
+        self.rows.iter().filter(|row| row.view().rank() > 0).count()
     }
 
     pub(crate) fn row(&self, lock: &Lock) -> Option<&Row> {
-        self.rows.iter().find(|row| row.face().lock == *lock)
+        self.rows.iter().find(|row| row.view().lock == *lock)
     }
 
     /// When the next term is over, unless it is renewed: then this board says too much.
     pub(crate) fn next_expiry(&self) -> Option<Duration> {
-        let running = self.rows.iter().filter(|row| row.face().may_lead());
-        running.filter_map(|row| row.face().expires_at).min()
+        let running = self.rows.iter().filter(|row| row.view().may_lead());
+        running.filter_map(|row| row.view().expires_at).min()
     }
 }
 
 impl Row {
-    pub(crate) fn face(&self) -> &Face {
-        &self.shown.face
+    pub(crate) fn view(&self) -> &RowView {
+        &self.shown.row_view
     }
 
     /// The same at a later moment, for programs.
@@ -153,7 +154,7 @@ impl Row {
     }
 }
 
-impl Face {
+impl RowView {
     /// How much it needs attention.
     pub(crate) fn rank(&self) -> u8 {
         match self.concerns.first().map(|concern| concern.weight) {
@@ -181,39 +182,39 @@ impl Face {
     }
 }
 
-fn face(
+fn row_view(
     sighted: &Sighted,
     now: Timestamp,
-    chronicle: &Chronicle,
+    term_history: &TermHistory,
     asked: &BTreeMap<Lock, Duration>,
-) -> Face {
+) -> RowView {
     let (view, at) = (&*sighted.view, sighted.at.since_start());
     let lock = &view.lock;
-    let standing = Standing::of(sighted, now);
-    let since = chronicle.terms(lock).next_back().filter(|term| term.end.is_none());
+    let lock_status = LockStatus::of(sighted, now);
+    let since = term_history.terms(lock).next_back().filter(|term| term.end.is_none());
     let hours_ago = |hours: f64| {
         now.checked_sub(Duration::from_secs_f64(hours * 3600.0)).unwrap_or(Timestamp::MIN)
     };
     let seen = Circumstances {
         sighted,
         now,
-        recent_changes: chronicle.changes(lock, hours_ago(1.0 / 6.0)),
+        recent_changes: term_history.changes(lock, hours_ago(1.0 / 6.0)),
         asked_since: asked.get(lock).copied(),
     };
-    Face {
+    RowView {
         id: format!("{}/{lock}", lock.namespace()),
         lock: lock.clone(),
-        state: standing.state,
-        evidence: standing.evidence,
+        state: lock_status.state,
+        evidence: lock_status.evidence,
         beat_at: sighted.beat_age.map(|age| at.saturating_sub(age)),
         expires_at: expires_at(sighted).filter(|_| expires(view)),
         lease: view.lease_duration,
         unseen_at: sighted.unseen_for.map(|span| at.saturating_sub(span)),
-        since: since.filter(|_| standing.is_led()).map(|term| term.began),
-        holder: standing.holder,
-        changes: chronicle.changes(lock, hours_ago(1.0)),
-        candidates: row::candidates(view),
-        client: if view.holder.is_some() { name(&row::client(view)) } else { String::new() },
+        since: since.filter(|_| lock_status.is_led()).map(|term| term.began),
+        holder: lock_status.holder,
+        changes: term_history.changes(lock, hours_ago(1.0)),
+        candidates: lock_row::candidates(view),
+        client: if view.holder.is_some() { name(&lock_row::client(view)) } else { String::new() },
         concerns: concerns(&seen),
     }
 }

@@ -6,17 +6,17 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 use serde_json::Value;
 
+use super::actions::{Action, Steering, is_paused};
 use super::board::{Board, Row};
-use super::commands::commands;
-use super::lanes::{Timeline, Window, clock, colour};
+use super::command_lines::commands;
 use super::page::{Ages, Frame, Part, badge, bar, holder, watch, what, windows};
-use super::steering::{Steering, Wish, is_paused};
-use super::{Setting, timeline};
-use crate::chronicle::Term;
-use crate::events;
-use crate::output::printable_json;
-use crate::row::{self, name};
-use crate::when::When;
+use super::timeline::{Timeline, Window, clock, colour};
+use super::{Setting, timeline_svg};
+use crate::model::event;
+use crate::model::format::printable_json;
+use crate::model::format::{self, name};
+use crate::model::term_history::Term;
+use crate::model::time_bounds::TimeBounds;
 
 /// What Events there are on it, or why they cannot be had.
 pub(crate) type Events = anyhow::Result<Vec<Value>>;
@@ -28,10 +28,10 @@ pub(crate) fn page(
     window: Window,
     told: &Events,
 ) -> String {
-    let (face, ages) = (row.face(), Ages::of(board));
+    let (row_view, ages) = (row.view(), Ages::of(board));
     let main = html! {
         nav .crumbs { a href="/" { "All elections" } }
-        h1 { (face.lock) " " small { (face.lock.namespace()) } }
+        h1 { (row_view.lock) " " small { (row_view.lock.namespace()) } }
         (now(board, row, ages))
         div .columns {
             (line(setting, row))
@@ -44,8 +44,8 @@ pub(crate) fn page(
         }
         (record(&row.sighted.view))
     };
-    let source = format!("/events?window={}&lock={}", window.word(), face.id);
-    let title = format!("{} · incumbent", face.lock);
+    let source = format!("/events?window={}&lock={}", window.word(), row_view.id);
+    let title = format!("{} · incumbent", row_view.lock);
     Frame { title: &title, events: &source, setting, board }.around(&main)
 }
 
@@ -73,27 +73,27 @@ pub(crate) fn parts(setting: &Setting, board: &Board, lock: &Lock, window: Windo
 }
 
 fn now(board: &Board, row: &Row, ages: Ages) -> Markup {
-    let (face, view) = (row.face(), &*row.sighted.view);
+    let (row_view, view) = (row.view(), &*row.sighted.view);
     let time = |time: Option<Timestamp>| time.map(|time| format!("{time:.0}"));
     let changes =
-        format!("{} by the record, {} seen in the last hour", view.transitions, face.changes);
+        format!("{} by the record, {} seen in the last hour", view.transitions, row_view.changes);
     html! {
         section .now id="now" aria-label="Now" data-testid="now"
-            data-state=(format!("{:?}", face.state))
-            data-holder=(face.holder.as_deref().unwrap_or("")) {
+            data-state=(format!("{:?}", row_view.state))
+            data-holder=(row_view.holder.as_deref().unwrap_or("")) {
             dl .facts {
-                div .who { dt { "Leader" } dd { (holder(face)) } }
-                div .state { dt { "State" } dd { (badge(face, ages)) } }
+                div .who { dt { "Leader" } dd { (holder(row_view)) } }
+                div .state { dt { "State" } dd { (badge(row_view, ages)) } }
                 div .bar { dt { "Until it expires" } dd {
-                    @if face.may_lead() { (bar(face, ages)) } @else { "–" }
+                    @if row_view.may_lead() { (bar(row_view, ages)) } @else { "–" }
                 } }
                 div { (watch(board, ages)) }
-                div { dt { "Last sign of life" } dd { @match face.beat_at {
+                div { dt { "Last sign of life" } dd { @match row_view.beat_at {
                     Some(at) => { (ages.since(at)) " ago" }
                     None => "none seen yet",
                 } } }
-                div { dt { "Since" } dd { @match face.since {
-                    Some(When { earliest: Some(since), .. }) => {
+                div { dt { "Since" } dd { @match row_view.since {
+                    Some(TimeBounds { earliest: Some(since), .. }) => {
                         (clock(since)) " UTC, " (ages.since_wall(since))
                     }
                     Some(since) => { (since.words(clock)) " UTC" }
@@ -101,15 +101,15 @@ fn now(board: &Board, row: &Row, ages: Ages) -> Markup {
                 } } }
                 (fact("Fencing token", view.token.map(|token| token.to_string())))
                 (fact("Address", view.address.as_deref().map(name)))
-                (fact("Lease duration", view.lease_duration.map(row::age)))
+                (fact("Lease duration", view.lease_duration.map(format::age)))
                 (fact("Changes of leader", Some(changes)))
-                (fact("Client", Some(face.client.clone())))
+                (fact("Client", Some(row_view.client.clone())))
                 (fact("Renewed, by its own clock", time(view.renewed)))
                 (fact("Lock made", time(view.created)))
             }
-            @if !face.concerns.is_empty() {
+            @if !row_view.concerns.is_empty() {
                 ul .concerns {
-                    @for concern in &face.concerns {
+                    @for concern in &row_view.concerns {
                         li class=(concern.weight.word()) data-testid="concern"
                             data-kind=(concern.kind) {
                             span .mark { (concern.weight.word()) }
@@ -138,7 +138,7 @@ fn line(setting: &Setting, row: &Row) -> Markup {
                     @let full = name(waiter.identity.as_str());
                     @let is_cordoned = view.is_cordoned(waiter.identity.as_str());
                     li data-testid="waiter" {
-                        span title=(full) { (row::short(&full)) }
+                        span title=(full) { (format::short(&full)) }
                         @if waiter.priority != 0 { " " small { "priority " (waiter.priority) } }
                         @if is_cordoned { " " small .cut { "cordoned" } }
                     }
@@ -185,29 +185,30 @@ fn steering(setting: &Setting, row: &Row) -> Markup {
         };
     };
     let next = view.line.iter().find(|waiter| !view.is_cordoned(waiter.identity.as_str()));
-    let leader = view.holder.as_deref().map(|holder| row::short(&name(holder))).unwrap_or_default();
+    let leader =
+        view.holder.as_deref().map(|holder| format::short(&name(holder))).unwrap_or_default();
     let asks = format!("Asks {leader} to stop its work and hand over.");
-    let button = |wish: &Wish, to: &str, label: &str, effect: String| {
-        offer(steering, row, wish, to, label, &effect)
+    let button = |action: &Action, to: &str, label: &str, effect: String| {
+        offer(steering, row, action, to, label, &effect)
     };
     html! {
         div .steer data-testid="steer" {
-            @if let Some(why) = Wish::HandOver(HandOver::ToNext).why_not(row) { p .readonly { (why) } }
+            @if let Some(why) = Action::HandOver(HandOver::ToNext).why_not(row) { p .readonly { (why) } }
             @else if let Some(next) = next {
-                @let next_name = row::short(&name(next.identity.as_str()));
+                @let next_name = format::short(&name(next.identity.as_str()));
                 @let effect = format!("{asks} {next_name} is next.");
-                (button(&Wish::HandOver(HandOver::ToNext), "", "Hand over to the next", effect))
+                (button(&Action::HandOver(HandOver::ToNext), "", "Hand over to the next", effect))
             }
             @for waiter in view.line.iter().skip(1) {
                 @let to = waiter.identity.as_str();
-                @let shown = row::short(&name(to));
-                @let wish = Wish::HandOver(HandOver::To(waiter.identity.clone()));
+                @let shown = format::short(&name(to));
+                @let action = Action::HandOver(HandOver::To(waiter.identity.clone()));
                 @let effect = format!("{asks} {shown} goes to the head of the line.");
-                (button(&wish, to, &format!("Hand over to {shown}"), effect))
+                (button(&action, to, &format!("Hand over to {shown}"), effect))
             }
-            (button(&Wish::Stay, "", "Take the request back", format!("{leader} goes on leading.")))
-            (button(&Wish::Pause, "", "Pause", PAUSES.to_owned()))
-            (button(&Wish::Resume, "", "Resume", "The first in line leads at once.".to_owned()))
+            (button(&Action::Stay, "", "Take the request back", format!("{leader} goes on leading.")))
+            (button(&Action::Pause, "", "Pause", PAUSES.to_owned()))
+            (button(&Action::Resume, "", "Resume", "The first in line leads at once.".to_owned()))
         }
     }
 }
@@ -216,19 +217,19 @@ fn steering(setting: &Setting, row: &Row) -> Markup {
 fn offer(
     steering: &Steering,
     row: &Row,
-    wish: &Wish,
+    action: &Action,
     to: &str,
     label: &str,
     effect: &str,
 ) -> Markup {
-    if wish.why_not(row).is_some() {
+    if action.why_not(row).is_some() {
         return html! {};
     }
-    let (action, view) = (wish.word(), &*row.sighted.view);
+    let (action, view) = (action.word(), &*row.sighted.view);
     html! {
         details data-testid=(action) {
             summary { (label) "…" }
-            form method="post" action=(row.face().path()) {
+            form method="post" action=(row.view().path()) {
                 p { (effect) }
                 input type="hidden" name="action" value=(action);
                 input type="hidden" name="to" value=(to);
@@ -246,11 +247,11 @@ fn offer(
 
 fn terms(setting: &Setting, board: &Board, row: &Row, window: Window, ages: Ages) -> Markup {
     let drawn = Timeline::of_one(board, row, window, setting.started);
-    let terms: Vec<_> = board.chronicle.terms(&row.face().lock).rev().take(MOST_TERMS).collect();
+    let terms: Vec<_> = board.term_history.terms(&row.view().lock).rev().take(MOST_TERMS).collect();
     html! {
         section .timeline id="terms" aria-labelledby="terms-head" {
-            div .head { h2 id="terms-head" { "Terms" } (windows(window, &row.face().path())) }
-            (timeline::draw(&drawn, false))
+            div .head { h2 id="terms-head" { "Terms" } (windows(window, &row.view().path())) }
+            (timeline_svg::draw(&drawn, false))
             table .plain {
                 thead { tr {
                     th scope="col" { "Leader" }
@@ -261,7 +262,7 @@ fn terms(setting: &Setting, board: &Board, row: &Row, window: Window, ages: Ages
                     th .more scope="col" { "Ended by" }
                 } }
                 tbody {
-                    @for term in &terms { (tr(term, board.now, row.face().is_led(), ages)) }
+                    @for term in &terms { (tr(term, board.now, row.view().is_led(), ages)) }
                 }
             }
             @if terms.is_empty() { p .calm { "None known." } }
@@ -279,7 +280,7 @@ fn tr(term: &Term, now: Timestamp, is_led: bool, ages: Ages) -> Markup {
         tr data-testid="term" {
             td .holder {
                 i class=(format!("dot c{}", colour(&term.holder))) {}
-                (row::short(&name(&term.holder)))
+                (format::short(&name(&term.holder)))
             }
             td { (term.began.words(clock)) }
             @match (term.end, is_led, term.began.earliest) {
@@ -309,7 +310,7 @@ fn events_told(told: &Events, now: Timestamp) -> Markup {
             Ok(events) if events.is_empty() => p .calm { "None on this object." },
             Ok(events) => ul .log { @for event in events.iter().rev().take(MOST_EVENTS) {
                 li {
-                    time { (events::at(event).map(|at| at.words(clock)).unwrap_or_default()) }
+                    time { (event::at(event).map(|at| at.words(clock)).unwrap_or_default()) }
                     span { (name(event["message"].as_str().unwrap_or_default())) }
                     small { (name(event["reason"].as_str().unwrap_or_default())) }
                 }
@@ -336,7 +337,7 @@ fn record(view: &LockView) -> Markup {
     }
 }
 
-impl Wish {
+impl Action {
     fn word(&self) -> &'static str {
         match self {
             Self::HandOver(_) => "hand-over",

@@ -7,13 +7,13 @@ use jiff::Timestamp;
 use maud::{DOCTYPE, Markup, html};
 
 use super::Setting;
-use super::board::{Board, Face};
-use super::lanes::{Timeline, Window, colour};
-use super::timeline;
-use crate::concern::Concern;
-use crate::row;
-use crate::standing::Evidence;
-use crate::when::When;
+use super::board::{Board, RowView};
+use super::timeline::{Timeline, Window, colour};
+use super::timeline_svg;
+use crate::model::diagnosis::Concern;
+use crate::model::format;
+use crate::model::lock_status::Evidence;
+use crate::model::time_bounds::TimeBounds;
 
 /// Whether ages are written out: in a page yes, for it may be read without a script; in what a script swaps
 /// in no, so that it stays the same for as long as nothing happens.
@@ -31,7 +31,7 @@ impl Ages {
     /// How long ago a moment on the clock of the survey was.
     pub(crate) fn since(self, moment: Duration) -> Markup {
         let text = match self {
-            Self::At { at, .. } => row::age(at.saturating_sub(moment)),
+            Self::At { at, .. } => format::age(at.saturating_sub(moment)),
             Self::Scripted => String::new(),
         };
         html! { span .age data-at=(moment.as_millis()) { (text) } }
@@ -41,7 +41,7 @@ impl Ages {
     pub(crate) fn since_wall(self, moment: Timestamp) -> Markup {
         let text = match self {
             Self::At { now, .. } => {
-                row::age(Duration::try_from(now.duration_since(moment)).unwrap_or_default())
+                format::age(Duration::try_from(now.duration_since(moment)).unwrap_or_default())
             }
             Self::Scripted => String::new(),
         };
@@ -109,7 +109,7 @@ impl Frame<'_> {
 /// The page of all elections.
 pub(crate) fn front(setting: &Setting, board: &Board, window: Window, filter: &str) -> String {
     let ages = Ages::of(board);
-    let shown = board.rows.iter().filter(|row| row.face().is_about(filter));
+    let shown = board.rows.iter().filter(|row| row.view().is_about(filter));
     let main = html! {
         (strip(setting, board, ages))
         (attention(board, ages))
@@ -138,7 +138,7 @@ pub(crate) fn front(setting: &Setting, board: &Board, window: Window, filter: &s
                     th .more .client scope="col" { "Client" }
                 } }
                 tbody id="rows" {
-                    @for row in shown { (tr(row.face(), setting.has_namespaces, ages)) }
+                    @for row in shown { (tr(row.view(), setting.has_namespaces, ages)) }
                 }
             }
             p .empty id="empty" hidden[!board.rows.is_empty()] { "There are no elections here yet." }
@@ -205,9 +205,9 @@ fn attention(board: &Board, ages: Ages) -> Markup {
     let needs = board
         .rows
         .iter()
-        .flat_map(|row| row.face().concerns.iter().map(move |concern| (row.face(), concern)));
+        .flat_map(|row| row.view().concerns.iter().map(move |concern| (row.view(), concern)));
     let count = needs.clone().count();
-    let unseen = board.rows.iter().filter(|row| row.face().unseen_at.is_some()).count();
+    let unseen = board.rows.iter().filter(|row| row.view().unseen_at.is_some()).count();
     html! {
         section .attention id="attention" aria-labelledby="attention-head" {
             h2 id="attention-head" { "Needs attention" }
@@ -225,7 +225,7 @@ fn attention(board: &Board, ages: Ages) -> Markup {
                         }
                     }
                 }
-                @for (face, concern) in needs.take(MOST_CONCERNS) { (item(face, concern, ages)) }
+                @for (row_view, concern) in needs.take(MOST_CONCERNS) { (item(row_view, concern, ages)) }
             }
             @if count > MOST_CONCERNS {
                 p .rest { "and " (count - MOST_CONCERNS) " more, marked in the table" }
@@ -242,12 +242,12 @@ fn unseen_elections(count: usize) -> String {
     }
 }
 
-fn item(face: &Face, concern: &Concern, ages: Ages) -> Markup {
+fn item(row_view: &RowView, concern: &Concern, ages: Ages) -> Markup {
     html! {
         li class=(concern.weight.word()) data-testid="concern" data-kind=(concern.kind) {
             span .mark { (concern.weight.word()) }
             div {
-                p { a href=(face.path()) { (face.lock.name()) } " " (what(concern, ages)) }
+                p { a href=(row_view.path()) { (row_view.lock.name()) } " " (what(concern, ages)) }
                 p .todo { (concern.to_do) }
             }
         }
@@ -259,36 +259,36 @@ pub(crate) fn what(concern: &Concern, ages: Ages) -> Markup {
 }
 
 /// A row of the table.
-pub(crate) fn tr(face: &Face, has_namespaces: bool, ages: Ages) -> Markup {
-    let namespace = has_namespaces.then(|| face.lock.namespace());
-    let kind = face.lock.key().map(|_| "configmap");
+pub(crate) fn tr(row_view: &RowView, has_namespaces: bool, ages: Ages) -> Markup {
+    let namespace = has_namespaces.then(|| row_view.lock.namespace());
+    let kind = row_view.lock.key().map(|_| "configmap");
     let place: Vec<_> = namespace.into_iter().chain(kind).collect();
     html! {
-        tr id=(face.id) data-testid="election" data-lock=(face.lock)
-            data-namespace=(face.lock.namespace())
-            data-holder=(face.holder.as_deref().unwrap_or("")) data-state=(format!("{:?}", face.state))
-            data-rank=(face.rank()) {
+        tr id=(row_view.id) data-testid="election" data-lock=(row_view.lock)
+            data-namespace=(row_view.lock.namespace())
+            data-holder=(row_view.holder.as_deref().unwrap_or("")) data-state=(format!("{:?}", row_view.state))
+            data-rank=(row_view.rank()) {
             th scope="row" {
-                a href=(face.path()) { (face.lock.name()) @if let Some(key) = key(face) { ":" (key) } }
+                a href=(row_view.path()) { (row_view.lock.name()) @if let Some(key) = key(row_view) { ":" (key) } }
                 @if !place.is_empty() { " " small { (place.join(" · ")) } }
             }
-            td .holder { (holder(face)) }
-            td .state { (badge(face, ages)) }
-            td .bar { (bar(face, ages)) }
-            td .more { @if let Some(since) = face.since { (began(since, ages)) } }
-            td .more .num { (face.changes) }
-            td .more .num { (face.candidates) }
-            td .more .client { (face.client) }
+            td .holder { (holder(row_view)) }
+            td .state { (badge(row_view, ages)) }
+            td .bar { (bar(row_view, ages)) }
+            td .more { @if let Some(since) = row_view.since { (began(since, ages)) } }
+            td .more .num { (row_view.changes) }
+            td .more .num { (row_view.candidates) }
+            td .more .client { (row_view.client) }
         }
     }
 }
 
-fn key(face: &Face) -> Option<&str> {
-    face.lock.key().filter(|_| face.lock.to_string().contains(':'))
+fn key(row_view: &RowView) -> Option<&str> {
+    row_view.lock.key().filter(|_| row_view.lock.to_string().contains(':'))
 }
 
 /// How long a term still lasts, where that is known.
-fn began(since: When, ages: Ages) -> Markup {
+fn began(since: TimeBounds, ages: Ages) -> Markup {
     match since.earliest {
         Some(since) => ages.since_wall(since),
         None => html! { span title=(since.text()) { "unknown" } },
@@ -296,34 +296,36 @@ fn began(since: When, ages: Ages) -> Markup {
 }
 
 /// The holder. A name that is not known to lead is not shown as a leader.
-pub(crate) fn holder(face: &Face) -> Markup {
-    let is_past = matches!(face.state, State::Expired | State::Vacant | State::Unknown);
+pub(crate) fn holder(row_view: &RowView) -> Markup {
+    let is_past = matches!(row_view.state, State::Expired | State::Vacant | State::Unknown);
     html! {
-        @match &face.holder {
+        @match &row_view.holder {
             Some(holder) => {
                 i class=(format!("dot c{}", colour(holder))) aria-hidden="true" {}
-                span .past[is_past] title=(holder) { (row::short(holder)) }
-                @if face.state == State::Unknown { " " small { "by the record" } }
+                span .past[is_past] title=(holder) { (format::short(holder)) }
+                @if row_view.state == State::Unknown { " " small { "by the record" } }
             }
-            None if face.state == State::Unknown => span .none { "unknown" },
+            None if row_view.state == State::Unknown => span .none { "unknown" },
             None => span .none { "nobody" },
         }
     }
 }
 
-pub(crate) fn badge(face: &Face, ages: Ages) -> Markup {
-    let state = format!("{:?}", face.state);
-    let mark = if face.evidence == Evidence::Clocks { "~" } else { "" };
+pub(crate) fn badge(row_view: &RowView, ages: Ages) -> Markup {
+    let state = format!("{:?}", row_view.state);
+    let mark = if row_view.evidence == Evidence::Clocks { "~" } else { "" };
     html! {
-        span .badge title=(face.evidence.basis()) { (state) (mark) }
-        @if let Some(since) = face.unseen_at { " " small { "for " (ages.since(since)) } }
+        span .badge title=(row_view.evidence.basis()) { (state) (mark) }
+        @if let Some(since) = row_view.unseen_at { " " small { "for " (ages.since(since)) } }
     }
 }
 
 /// What is left of the term, if no renewal comes in.
-pub(crate) fn bar(face: &Face, ages: Ages) -> Markup {
-    let (Some(expiry), Some(lease)) = (face.expires_at, face.lease) else { return html! {} };
-    if !face.may_lead() {
+pub(crate) fn bar(row_view: &RowView, ages: Ages) -> Markup {
+    let (Some(expiry), Some(lease)) = (row_view.expires_at, row_view.lease) else {
+        return html! {};
+    };
+    if !row_view.may_lead() {
         return html! {};
     }
     let left = match ages {
@@ -346,7 +348,7 @@ fn lanes(setting: &Setting, board: &Board, window: Window) -> Markup {
                 (windows(window, ""))
             }
             @if drawn.lanes.is_empty() { p .calm { "None yet." } }
-            @else { (timeline::draw(&drawn, true)) }
+            @else { (timeline_svg::draw(&drawn, true)) }
             @if drawn.left_out > 0 {
                 p .rest { "and " (drawn.left_out) " with less to tell, each on its own page" }
             }
@@ -373,7 +375,7 @@ pub(crate) fn windows(window: Window, path: &str) -> Markup {
     }
 }
 
-impl Face {
+impl RowView {
     /// Whether somebody who looks for this text means it.
     pub(crate) fn is_about(&self, text: &str) -> bool {
         let state = format!("{:?}", self.state);

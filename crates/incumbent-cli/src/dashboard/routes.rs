@@ -12,15 +12,15 @@ use incumbent::{Clock, Lock};
 use maud::html;
 use tokio::sync::watch;
 
+use super::actions::Form;
 use super::board::Board;
-use super::lanes::Window;
 use super::page::Frame;
-use super::steering::Form;
 use super::stream::{Subject, stream};
-use super::{Setting, lock_page, page, state};
-use crate::events;
-use crate::web::access::{Access, Refusal};
-use crate::web::answer::{Body, JSON, event_stream, guard, of_type, plain};
+use super::timeline::Window;
+use super::{Setting, json, lock_page, page};
+use crate::http::access::{Access, Refusal};
+use crate::http::response::{Body, JSON, event_stream, guard, of_type, plain};
+use crate::runtime::events;
 
 /// What the routes know.
 #[derive(Clone)]
@@ -63,10 +63,10 @@ impl Routes {
         let at = Clock::system().instant().since_start();
         match path.as_str() {
             "/" if wants_json(request.headers()) => {
-                Ok(self.json(state::all(&self.setting, &board, at)))
+                Ok(self.json(json::all(&self.setting, &board, at)))
             }
             "/" => Ok(self.html(page::front(&self.setting, &board, query.window, &query.filter))),
-            "/api/state" => Ok(self.json(state::all(&self.setting, &board, at))),
+            "/api/state" => Ok(self.json(json::all(&self.setting, &board, at))),
             "/events" => self.events(&request, query),
             "/style.css" => {
                 Ok(of_type(StatusCode::OK, "text/css; charset=utf-8", STYLE.to_owned()))
@@ -94,7 +94,7 @@ impl Routes {
                 }
                 let Some(row) = board.row(&lock) else { return Ok(self.no_lock(&board, &lock)) };
                 if is_api || wants_json(request.headers()) {
-                    return Ok(self.json(state::one(&board, row, at)));
+                    return Ok(self.json(json::one(&board, row, at)));
                 }
                 let events = events::of(&self.setting.client, &lock).await;
                 Ok(self.html(lock_page::page(&self.setting, &board, row, query.window, &events)))
@@ -140,17 +140,18 @@ impl Routes {
         // What is true now, not when the request came in.
         let board = self.boards.borrow().clone();
         let row = board.row(lock).ok_or((StatusCode::NOT_FOUND, "the lock is gone\n"))?;
-        let outcome = match form.wish(row) {
-            Ok(wish) => {
-                tracing::info!(%lock, wish = form.action, to = form.to, "asked by the page");
+        let outcome = match form.action(row) {
+            Ok(action) => {
+                tracing::info!(%lock, action = form.action, to = form.to, "asked by the page");
                 let client = self.setting.client.clone();
-                wish.ask(client, &row.sighted.view)
+                action
+                    .ask(client, &row.sighted.view)
                     .await
                     .map_err(|why| (StatusCode::BAD_GATEWAY, why))
             }
             Err((status, why)) => Err((status, why.to_owned())),
         };
-        let path = row.face().path();
+        let path = row.view().path();
         match outcome {
             Ok(()) => {
                 let mut response = plain(StatusCode::SEE_OTHER, "asked\n");
@@ -167,7 +168,7 @@ impl Routes {
     fn refused(&self, board: &Board, status: StatusCode, why: &str, path: &str) -> Response<Body> {
         let main = html! {
             h1 { "It was not asked" }
-            p data-testid="refused" { (crate::output::printable(why.trim_end())) }
+            p data-testid="refused" { (crate::model::format::printable(why.trim_end())) }
             p { a href=(path) { "Back" } }
         };
         let (title, events) = ("It was not asked · incumbent", "");
@@ -220,7 +221,7 @@ impl Query {
                     query.lock = Some(lock.ok_or_else(|| wrong("lock is NAMESPACE/KIND/NAME\n"))?);
                 }
                 "q" => {
-                    let text = super::steering::decoded(value);
+                    let text = super::actions::decoded(value);
                     query.filter = text.ok_or_else(|| wrong("q is some text\n"))?;
                 }
                 // Whoever links here may add what they like.

@@ -9,10 +9,10 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::board::{Board, Shown};
-use super::lanes::Window;
 use super::page::{Ages, tr};
+use super::timeline::Window;
 use super::{Setting, lock_page, page};
-use crate::web::answer::Body;
+use crate::http::response::Body;
 
 /// Which page.
 #[derive(Clone, Debug)]
@@ -38,7 +38,7 @@ async fn feed(
     subject: Subject,
     mut sender: Sender<hyper::body::Bytes>,
 ) {
-    let mut told = Told::default();
+    let mut told = Sent::default();
     let hello = format!("retry: {RETRY_MS}\n: news of elections\n\n");
     if sender.send_data(hello.into()).await.is_err() {
         return;
@@ -49,7 +49,7 @@ async fn feed(
         if sender.send_data(event.into()).await.is_err() {
             return;
         }
-        // A board comes each second, so this is for a keeper that hangs, which must not look like news.
+        // A board comes each second, so this is for a collector that hangs, which must not look like news.
         if boards.changed().await.is_err() {
             return;
         }
@@ -58,12 +58,12 @@ async fn feed(
 
 /// What this listener knows.
 #[derive(Default)]
-struct Told {
+struct Sent {
     parts: HashMap<&'static str, String>,
     rows: HashMap<String, Arc<Shown>>,
 }
 
-impl Told {
+impl Sent {
     /// What it does not know yet, and what time it is on the clocks that the page counts by.
     fn news(&mut self, setting: &Setting, board: &Board, subject: &Subject) -> String {
         let parts = match &subject.lock {
@@ -97,7 +97,7 @@ impl Told {
     fn rows(&mut self, setting: &Setting, board: &Board) -> (Vec<Arc<str>>, Vec<String>) {
         let (mut changed, mut there) = (Vec::new(), HashSet::new());
         for row in &board.rows {
-            let id = row.face().id.clone();
+            let id = row.view().id.clone();
             let is_known = self.rows.get(&id).is_some_and(|known| Arc::ptr_eq(known, &row.shown));
             if !is_known {
                 changed.push(written(&row.shown, setting));
@@ -113,7 +113,7 @@ impl Told {
 
 /// A row is written once, for all who listen.
 fn written(shown: &Shown, setting: &Setting) -> Arc<str> {
-    let write = || tr(&shown.face, setting.has_namespaces, Ages::Scripted).into_string().into();
+    let write = || tr(&shown.row_view, setting.has_namespaces, Ages::Scripted).into_string().into();
     shown.html.get_or_init(write).clone()
 }
 

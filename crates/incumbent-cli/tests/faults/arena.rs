@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use super::LEASE;
 use super::namespace::{Bridge, Network};
-use super::register::{Register, Reign};
+use super::register::{ObservedTerm, Register};
 use super::support::proxy::Proxy;
 use super::support::{Candidate, Cluster, peers};
 
@@ -111,18 +111,18 @@ impl Arena {
     /// Waits until somebody acts, and returns its name.
     pub(crate) fn leader(&mut self) -> String {
         self.wait("nobody leads", |arena| {
-            let (token, reign) = arena.register.newest()?;
+            let (token, term) = arena.register.newest()?;
             std::thread::sleep(Duration::from_millis(20));
             let (later, again) = arena.register.newest()?;
-            (later == token && again.accepted > reign.accepted).then_some(again.identity)
+            (later == token && again.accepted > term.accepted).then_some(again.identity)
         })
     }
 
     /// Waits until somebody else acts.
     pub(crate) fn next_after(&mut self, name: &str) -> String {
         self.wait("nobody took over", |arena| {
-            let (_, reign) = arena.register.newest()?;
-            (reign.identity != name).then_some(reign.identity)
+            let (_, term) = arena.register.newest()?;
+            (term.identity != name).then_some(term.identity)
         })
     }
 
@@ -134,7 +134,7 @@ impl Arena {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        panic!("{}: {what}: {:#?}", self.fault, self.register.reigns());
+        panic!("{}: {what}: {:#?}", self.fault, self.register.terms());
     }
 
     fn member(&mut self, name: &str) -> &mut Member {
@@ -198,8 +198,8 @@ impl Arena {
     }
 
     fn report(&self, runs: u64, seed: u64) {
-        let reigns = self.register.reigns();
-        let terms: Vec<&Reign> = reigns.values().collect();
+        let terms = self.register.terms();
+        let terms: Vec<&ObservedTerm> = terms.values().collect();
         let pairs = || terms.windows(2).map(|pair| (pair[0], pair[1]));
         let overlap: Duration =
             pairs().map(|(old, new)| old.last_belief.saturating_sub(new.first_belief)).sum();
@@ -209,8 +209,8 @@ impl Arena {
         gaps.sort_unstable();
         let (median, longest) = (gaps.get(gaps.len() / 2), gaps.last());
         let shown = |gap: Option<&Duration>| gap.map_or(0, Duration::as_millis);
-        let accepted: u64 = terms.iter().map(|reign| reign.accepted).sum();
-        let refused: u64 = terms.iter().map(|reign| reign.refused).sum();
+        let accepted: u64 = terms.iter().map(|term| term.accepted).sum();
+        let refused: u64 = terms.iter().map(|term| term.refused).sum();
         println!(
             "{:16} {runs:4} runs {:4} terms  overlap {} ms  gap median {} ms, longest {} ms  {accepted} \
              writes, {refused} old ones refused  seed {seed}",
@@ -221,7 +221,7 @@ impl Arena {
             shown(longest),
         );
         let _ = std::io::stdout().flush();
-        assert_eq!(overlap, Duration::ZERO, "{}, seed {seed}: {reigns:#?}", self.fault);
+        assert_eq!(overlap, Duration::ZERO, "{}, seed {seed}: {terms:#?}", self.fault);
     }
 }
 

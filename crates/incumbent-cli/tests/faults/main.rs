@@ -6,7 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-#[path = "../../src/demo/register.rs"]
+#[path = "../../src/commands/dev/demo/register.rs"]
 #[allow(dead_code, reason = "the writing half is the candidates'")]
 mod register;
 

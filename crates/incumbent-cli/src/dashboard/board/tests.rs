@@ -45,14 +45,14 @@ fn board_with(sighted: Vec<Sighted>, before: &Board, asked_for: Duration) -> Boa
     let at = sighted[0].at.since_start();
     let asked = at.saturating_sub(asked_for);
     let asked = sighted.iter().map(|one| (one.view.lock.clone(), asked)).collect();
-    let (chronicle, now) = (Chronicle::default(), Timestamp::now());
+    let (term_history, now) = (TermHistory::default(), Timestamp::now());
     let known = Known {
         at,
         now,
         sighted,
         left_over: 0,
         blind: Vec::new(),
-        chronicle: &chronicle,
+        term_history: &term_history,
         asked: &asked,
     };
     Board::of(known, before)
@@ -60,7 +60,7 @@ fn board_with(sighted: Vec<Sighted>, before: &Board, asked_for: Duration) -> Boa
 
 fn kinds(edit: impl FnOnce(&mut Sighted, &mut LockView)) -> Vec<&'static str> {
     let board = board_with(vec![sighted(edit)], &Board::default(), Duration::from_secs(20));
-    board.rows[0].face().concerns.iter().map(|concern| concern.kind).collect()
+    board.rows[0].view().concerns.iter().map(|concern| concern.kind).collect()
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn what_needs_attention_most_comes_first() {
         named("e", State::Unknown),
     ];
     let board = board(all, &Board::default());
-    let order: Vec<_> = board.rows.iter().map(|row| row.face().lock.name()).collect();
+    let order: Vec<_> = board.rows.iter().map(|row| row.view().lock.name()).collect();
     assert_eq!(order, ["d", "b", "e", "a", "c"]);
     assert_eq!(board.needy(), 3);
 }
@@ -159,7 +159,7 @@ fn a_row_is_another_only_when_something_happens() {
 fn nobody_is_said_to_lead_past_the_end_of_the_term() {
     let board = board(vec![sighted(|_, _| {})], &Board::default());
     let row = &board.rows[0];
-    let expiry = row.face().expires_at.unwrap();
+    let expiry = row.view().expires_at.unwrap();
     assert_eq!(board.next_expiry(), Some(expiry));
     let before = row.aged(expiry.saturating_sub(Duration::from_millis(1)));
     assert_eq!((before.state, before.is_certain), (State::Held, true));

@@ -1,0 +1,135 @@
+//! `incumbent pause` and `resume`: who shall not lead.
+
+use std::process::ExitCode;
+
+use incumbent::survey::{LockView, Registration};
+use incumbent::{Error, Identity, Steer};
+
+use crate::flags::cluster::Operator;
+use crate::flags::lock::lock_text;
+use crate::model::format;
+use crate::runtime::confirm::Confirmation;
+use crate::runtime::{exit, output};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = PAUSE_HELP)]
+pub(crate) struct Pause {
+    /// Keep only this one from leading; may be given many times
+    #[arg(long = "candidate", value_name = "ID")]
+    candidates: Vec<String>,
+    #[command(flatten)]
+    request: Request,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = RESUME_HELP)]
+pub(crate) struct Resume {
+    /// Let only this one lead again; may be given many times [default: all]
+    #[arg(long = "candidate", value_name = "ID")]
+    candidates: Vec<String>,
+    #[command(flatten)]
+    request: Request,
+}
+
+/// What both have in common.
+#[derive(Debug, clap::Args)]
+struct Request {
+    /// Which lock: NAME for a Lease, lease/NAME or configmap/NAME[:KEY]
+    #[arg(value_parser = lock_text)]
+    lock: String,
+    #[command(flatten)]
+    confirmation: Confirmation,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+const PAUSE_HELP: &str = "\
+Examples:
+  Pause an election: nobody leads until it is resumed:
+    $ incumbent pause scanner
+  Keep one candidate from leading:
+    $ incumbent pause scanner --candidate scanner-1
+
+A leader that is paused stops its work and gives the lock back. A candidate that is paused does not acquire it, \
+also when nobody leads, until somebody resumes the election. A pause binds by name: a Pod that is started again \
+has another name, unless you gave it one. Other programs' candidates do not know of a pause, and continue.";
+
+const RESUME_HELP: &str = "\
+Examples:
+  Let all candidates lead again:
+    $ incumbent resume scanner
+  Let one candidate lead again:
+    $ incumbent resume scanner --candidate scanner-1";
+
+pub(crate) async fn run(args: Pause) -> anyhow::Result<ExitCode> {
+    let everybody = || vec![Identity::new("*").expect("it is a name")];
+    let request = args.request;
+    let (client, view) = request.operator.look(&request.lock).await?;
+    let names = named(&args.candidates, everybody);
+    let what = what_a_pause_does(&view, &names);
+    request.send(client, &view, &what, async |steer| steer.cordon(&names).await).await
+}
+
+pub(crate) async fn resume(args: Resume) -> anyhow::Result<ExitCode> {
+    let request = args.request;
+    let (client, view) = request.operator.look(&request.lock).await?;
+    let names = named(&args.candidates, || view.cordoned.clone());
+    let what = match view.cordoned.as_slice() {
+        [] => format!("{}: nobody is paused", view.lock),
+        _ => format!("{}: {} may lead again", view.lock, listed(&names)),
+    };
+    request.send(client, &view, &what, async |steer| steer.uncordon(&names).await).await
+}
+
+/// Those that were named; else those that `unnamed` says.
+fn named(candidates: &[String], unnamed: impl FnOnce() -> Vec<Identity>) -> Vec<Identity> {
+    match candidates {
+        [] => unnamed(),
+        names => names.iter().filter_map(Identity::new).collect(),
+    }
+}
+
+impl Request {
+    /// Says what will happen, asks, does it, and says what is so now.
+    async fn send(
+        &self,
+        client: kube::Client,
+        view: &LockView,
+        what: &str,
+        ask: impl AsyncFnOnce(Steer) -> Result<LockView, Error>,
+    ) -> anyhow::Result<ExitCode> {
+        if !self.confirmation.given(what)? {
+            return Ok(ExitCode::from(exit::NO));
+        }
+        let steer = Steer::new(client, view.lock.clone())?.dry_run(self.confirmation.dry_run);
+        let view = self.operator.within(ask(steer)).await?;
+        let state = match view.cordoned.as_slice() {
+            [] => "nobody is paused".to_owned(),
+            names => format!("paused: {}", listed(names)),
+        };
+        output::line(&format!("{}: {state}", view.lock))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn what_a_pause_does(view: &LockView, names: &[Identity]) -> String {
+    let is_meant =
+        |holder: &String| names.iter().any(|name| name.as_str() == "*" || name.as_str() == holder);
+    let leader = view.holder.as_ref().filter(|holder| is_meant(holder));
+    let then = match (leader.map(|name| format::name(name)), view.registration) {
+        (Some(holder), Registration::Term) => {
+            format!("; {holder} stops its work and gives the lock back")
+        }
+        (Some(holder), _) => format!("; {holder} does not know of that, and goes on"),
+        (None, _) => String::new(),
+    };
+    format!("{}: {} shall not lead{then}", view.lock, listed(names))
+}
+
+fn listed(names: &[Identity]) -> String {
+    let names = names.iter().map(|name| match name.as_str() {
+        "*" => "everybody".to_owned(),
+        name => format::name(name),
+    });
+    names.collect::<Vec<_>>().join(", ")
+}

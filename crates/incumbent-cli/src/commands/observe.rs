@@ -1,0 +1,10 @@
+//! Commands that look at elections and change nothing.
+
+pub(crate) mod check;
+#[cfg(unix)]
+pub(crate) mod dashboard;
+pub(crate) mod get;
+pub(crate) mod history;
+pub(crate) mod status;
+pub(crate) mod wait;
+pub(crate) mod watch;

@@ -1,0 +1,106 @@
+//! `incumbent check`: an exit code that says whether somebody leads.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use incumbent::survey::{Sighted, State};
+use jiff::Timestamp;
+
+use crate::commands::observe::get;
+use crate::flags::cluster::Operator;
+use crate::flags::duration::duration;
+use crate::flags::lock::lock_text;
+use crate::model::format;
+use crate::model::lock_status::LockStatus;
+use crate::runtime::{exit, output};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(crate) struct Check {
+    /// Which lock: NAME for a Lease, lease/NAME or configmap/NAME[:KEY]
+    #[arg(value_parser = lock_text)]
+    lock: String,
+    /// That this one leads
+    #[arg(long, value_name = "ID", conflicts_with = "is_self")]
+    holder: Option<String>,
+    /// That this Pod leads: INCUMBENT_IDENTITY, or else the default identity, POD_NAME and POD_UID
+    #[arg(long = "self")]
+    is_self: bool,
+    /// That it renewed no longer ago than this
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    max_age: Option<Duration>,
+    /// Look until it was seen to be true: for a renewal, or for as long as the term lasts
+    #[arg(long)]
+    sure: bool,
+    /// Print nothing
+    #[arg(short, long)]
+    quiet: bool,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+const HELP: &str = "\
+Examples:
+  Ask in a probe whether this Pod leads:
+    $ incumbent check scanner --self --quiet
+  Ask whether a leader has renewed within a minute:
+    $ incumbent check scanner --max-age 1m
+
+Exit codes:
+  0  yes
+  1  no: nobody leads, another does, or its last renewal is too old
+  3  unknown: the API server cannot be reached, or the record does not say
+  4  a permission is missing
+  5  the lock does not exist
+
+What one look can tell rests on wall clocks, and is marked with ~. It is no reason to act as a leader: for that, ask \
+a sidecar, or take part.";
+
+pub(crate) async fn run(args: Check) -> anyhow::Result<ExitCode> {
+    let wanted = if args.is_self { Some(own_identity()?) } else { args.holder.clone() };
+    let (client, lock) = args.operator.lock(&args.lock).await?;
+    let mut survey = args.operator.survey(client, lock.clone()).await?;
+    if args.sure {
+        get::make_sure(&mut survey).await;
+    }
+    let sighted = survey.get(&lock).ok_or_else(|| args.operator.missing(&lock))?;
+    let (code, words) = judge(&sighted, wanted.as_deref(), args.max_age, Timestamp::now());
+    if !args.quiet {
+        output::line(&format!("{lock}: {words}"))?;
+    }
+    Ok(ExitCode::from(code))
+}
+
+fn own_identity() -> anyhow::Result<String> {
+    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let of_pod = || Some(format!("{}_{}", set("POD_NAME")?, set("POD_UID")?));
+    set("INCUMBENT_IDENTITY").or_else(of_pod).context(
+        "nothing says who this is: set INCUMBENT_IDENTITY, or POD_NAME and POD_UID as the Pod's \
+         manifest can",
+    )
+}
+
+fn judge(
+    sighted: &Sighted,
+    wanted: Option<&str>,
+    max_age: Option<Duration>,
+    now: Timestamp,
+) -> (u8, String) {
+    let lock_status = LockStatus::of(sighted, now);
+    let holder = sighted.view.holder.as_deref().unwrap_or_default();
+    let age = lock_status.age.filter(|_| lock_status.state != State::Claimed);
+    let sentence = lock_status.sentence();
+    match max_age {
+        _ if lock_status.state == State::Unknown => (exit::UNREACHABLE, sentence),
+        _ if !lock_status.is_led() => (exit::NO, sentence),
+        _ if wanted.is_some_and(|wanted| wanted != holder) => (exit::NO, sentence),
+        Some(most) if age.is_none_or(|age| age > most) => {
+            let ago =
+                age.map_or_else(|| "never".to_owned(), |age| format!("{} ago", format::age(age)));
+            let (name, mark) = (format::name(holder), lock_status.mark());
+            (exit::NO, format!("{name} renewed {ago}{mark}"))
+        }
+        _ => (0, sentence),
+    }
+}

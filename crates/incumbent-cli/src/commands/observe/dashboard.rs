@@ -1,0 +1,109 @@
+//! `incumbent dashboard`: the arguments, and what they allow.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::bail;
+use incumbent::{Error, Lock};
+use jiff::Timestamp;
+
+use crate::dashboard::actions::Steering;
+use crate::dashboard::{self, MODE, Setting};
+use crate::flags::cluster::{LockSelection, Operator, Wanted};
+use crate::http::access::Access;
+use crate::http::listener::{self, ListenAddress, Listener};
+use crate::runtime::output;
+use crate::runtime::signals::shutdown_signal;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(crate) struct Dashboard {
+    /// Where the page is: ADDRESS:PORT, or unix:PATH; port 0 takes a free one
+    #[arg(long, value_name = "WHERE", default_value = "127.0.0.1:8088", value_parser = listener::place)]
+    listen: ListenAddress,
+    /// Let the page ask a leader to hand over, and pause and resume elections
+    #[arg(long)]
+    allow_steer: bool,
+    /// Allow an address that other machines can reach; to steer there needs --token-file
+    #[arg(long)]
+    allow_remote: bool,
+    /// Answer to this name in the Host header too; may be given many times
+    #[arg(long = "allow-host", value_name = "NAME")]
+    hosts: Vec<String>,
+    /// A file with the secret that steering asks for, 16 characters at least
+    #[arg(long, value_name = "FILE", requires = "allow_steer")]
+    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    selection: LockSelection,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+const HELP: &str = "\
+Examples:
+  Show every election of the cluster at http://127.0.0.1:8088:
+    $ incumbent dashboard --all-namespaces
+  Let the page hand over, pause and resume:
+    $ incumbent dashboard -n prod --allow-steer";
+
+pub(crate) async fn run(args: Dashboard) -> anyhow::Result<ExitCode> {
+    let access = args.access()?;
+    let (client, namespace) = args.operator.connect().await?;
+    let Wanted { scope, locks, .. } = args.selection.wanted(&namespace)?;
+    let setting = Setting {
+        server: args.operator.address().await?,
+        place: args.place(&namespace, &locks),
+        has_namespaces: args.selection.all_namespaces,
+        started: Timestamp::now(),
+        steering: args.allow_steer.then(|| Steering::new(args.token_file.is_some())),
+        client,
+    };
+    let listener = Listener::open(&args.listen, MODE).await?;
+    output::line(&listener.place()?)?;
+    let shown = tokio::select! {
+        () = shutdown_signal() => return Ok(ExitCode::SUCCESS),
+        outcome = dashboard::show(setting, (args.selection, scope), namespace, listener, access) => outcome,
+    };
+    let Err(error) = shown;
+    Err(error)
+}
+
+impl Dashboard {
+    fn access(&self) -> anyhow::Result<Access> {
+        let access = match &self.listen {
+            ListenAddress::Unix(_) => Access::Socket,
+            ListenAddress::Tcp(address) => {
+                let is_remote = !address.ip().is_loopback();
+                if is_remote && !self.allow_remote {
+                    bail!(Error::Invalid {
+                        what: format!("{address} can be reached from other machines"),
+                        hint: "add --allow-remote, or listen on 127.0.0.1".to_owned(),
+                    });
+                }
+                if is_remote && self.allow_steer && self.token_file.is_none() {
+                    bail!(Error::Invalid {
+                        what: "whoever reaches the page from another machine could steer"
+                            .to_owned(),
+                        hint: "add --token-file, leave out --allow-steer, or listen on 127.0.0.1"
+                            .to_owned(),
+                    });
+                }
+                Access::Tcp { hosts: self.hosts.clone(), token_file: self.token_file.clone() }
+            }
+        };
+        access.check()?;
+        Ok(access)
+    }
+
+    fn place(&self, namespace: &str, locks: &[Lock]) -> String {
+        let place = match self.selection.all_namespaces {
+            true => "all namespaces".to_owned(),
+            false => format!("namespace {namespace}"),
+        };
+        match locks.len() {
+            0 => place,
+            1 => format!("{}, {place}", locks[0]),
+            count => format!("{count} locks, {place}"),
+        }
+    }
+}

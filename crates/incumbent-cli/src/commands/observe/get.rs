@@ -1,0 +1,242 @@
+//! `incumbent get`: locks, who holds each, and whether it is fresh.
+
+use clap::ValueEnum;
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use incumbent::Lock;
+use incumbent::survey::{Change, Sighted, State, Survey};
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::flags::cluster::{LockSelection, Operator, Wanted};
+use crate::model::format;
+use crate::model::lock_row;
+use crate::model::lock_row::Columns;
+use crate::runtime::{exit, output};
+
+/// How to print what a command has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Table,
+    /// A table with more columns, and whole names
+    Wide,
+    Json,
+    Yaml,
+    /// The names alone
+    Name,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(crate) struct Get {
+    /// How to print them
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Format,
+    /// Go on showing what changes
+    #[arg(short, long)]
+    watch: bool,
+    /// Look until each state was seen to be true: for a renewal, or for as long as the term lasts
+    #[arg(long, conflicts_with = "watch")]
+    sure: bool,
+    /// Print no heads
+    #[arg(long)]
+    no_headers: bool,
+    #[command(flatten)]
+    selection: LockSelection,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+const HELP: &str = "\
+Examples:
+  List the locks of a namespace:
+    $ incumbent get -n prod
+  Watch the elections of the whole cluster:
+    $ incumbent get --all-namespaces --watch
+
+States:
+  Held      its holder renews
+  Late      its holder has not renewed for two thirds of its term
+  Expired   its holder did not renew for a whole term, and nobody has taken over
+  Vacant    nobody holds it
+  Claimed   a name that does not expire, as on a blackboard
+  Unknown   it cannot be seen
+
+~ marks what rests on the wall clocks of the holder and of this machine. With --watch or --sure the command \
+watches instead: for renewals that come in, or do not.";
+
+pub(crate) async fn run(args: Get) -> anyhow::Result<ExitCode> {
+    let (client, namespace) = args.operator.connect().await?;
+    let Wanted { scope, locks, place } = args.selection.wanted(&namespace)?;
+    let mut survey = args.operator.within(Survey::start(client, &scope)).await?;
+    if args.watch {
+        return watch(&args, &mut survey).await;
+    }
+    if args.sure {
+        make_sure(&mut survey).await;
+    }
+    tell_blind(&survey);
+    let missing: Vec<_> = locks.iter().filter(|lock| survey.get(lock).is_none()).collect();
+    let (found, left_over) = args.shown(&survey);
+    if !found.is_empty() || (args.output == Format::Json && missing.is_empty()) {
+        output::line(&args.printed(&found, !args.no_headers)?)?;
+    } else if missing.is_empty() && left_over == 0 {
+        eprintln!("no locks in {place}");
+    }
+    tell_left_over(left_over);
+    Ok(missing
+        .into_iter()
+        .fold(ExitCode::SUCCESS, |_, lock| exit::report(&args.operator.missing(lock).into())))
+}
+
+/// What is not shown is said.
+fn tell_left_over(count: usize) {
+    let (locks, were) = if count == 1 { ("lock", "was") } else { ("locks", "were") };
+    if count > 0 {
+        eprintln!("{count} vacant {locks} that {were} not used in the last hour: see --all");
+    }
+}
+
+impl Get {
+    /// The locks to show, and how many are not.
+    fn shown(&self, survey: &Survey) -> (Vec<Sighted>, usize) {
+        let now = Timestamp::now();
+        let (shown, left_over): (Vec<_>, Vec<_>) =
+            survey.locks().partition(|sighted| self.selection.shows(&sighted.view, now));
+        (shown, left_over.len())
+    }
+
+    fn columns(&self) -> Columns {
+        let is_wide = self.output == Format::Wide;
+        Columns { has_namespace: self.selection.all_namespaces, is_wide }
+    }
+
+    fn printed(&self, found: &[Sighted], has_heads: bool) -> anyhow::Result<String> {
+        let now = Timestamp::now();
+        Ok(match self.output {
+            Format::Json => {
+                let items: Value =
+                    found.iter().map(|sighted| lock_row::json(sighted, now)).collect();
+                format::printable_json(&serde_json::to_string_pretty(&items)?)
+            }
+            Format::Yaml => {
+                let objects: Vec<_> = found.iter().map(|sighted| &sighted.view.object).collect();
+                let texts = objects.into_iter().map(serde_saphyr::to_string);
+                texts.collect::<Result<Vec<_>, _>>()?.join("---\n").trim_end().to_owned()
+            }
+            Format::Name => {
+                let names = found.iter().map(|sighted| sighted.view.lock.to_string());
+                names.collect::<Vec<_>>().join("\n")
+            }
+            Format::Table | Format::Wide => {
+                let columns = self.columns();
+                let rows: Vec<_> =
+                    found.iter().map(|sighted| columns.cells(sighted, now)).collect();
+                let table = format::table(&columns.heads(), &rows);
+                match has_heads {
+                    true => table,
+                    false => table.split_once('\n').map_or("", |(_, rows)| rows).to_owned(),
+                }
+            }
+        })
+    }
+}
+
+/// What could not be looked at is said, and the rest is shown.
+pub(crate) fn tell_blind(survey: &Survey) {
+    for (_, message) in survey.blind() {
+        eprintln!("warning: {}", format::printable_text(&message));
+    }
+}
+
+/// Looks until each state was seen to be true, or cannot be.
+pub(crate) async fn make_sure(survey: &mut Survey) {
+    let is_open = |sighted: &Sighted| !sighted.is_certain;
+    let longest = survey.locks().filter(is_open).filter_map(|sighted| sighted.expires_in).max();
+    let patience = longest.unwrap_or_default() + Duration::from_secs(3);
+    let settled = async {
+        while survey.locks().any(|sighted| is_open(&sighted)) {
+            survey.next().await;
+        }
+    };
+    let _ = tokio::time::timeout(patience, settled).await;
+}
+
+/// On a terminal the table stands still and changes; elsewhere each change is a line more.
+async fn watch(args: &Get, survey: &mut Survey) -> anyhow::Result<ExitCode> {
+    let is_table = matches!(args.output, Format::Table | Format::Wide);
+    if is_table && io::stdout().is_terminal() {
+        return repaint(args, survey).await;
+    }
+    tell_blind(survey);
+    let (first, left_over) = args.shown(survey);
+    tell_left_over(left_over);
+    match args.output {
+        Format::Json => first.iter().try_for_each(line_of_json)?,
+        _ if first.is_empty() && is_table => output::line(&args.columns().heads().join("   "))?,
+        _ => output::line(&args.printed(&first, !args.no_headers)?)?,
+    }
+    loop {
+        let change = survey.next().await;
+        let changed: Vec<_> = match &change {
+            Change::Leader(lock) | Change::Edited(lock) | Change::Expired(lock) => {
+                survey.get(lock).into_iter().collect()
+            }
+            Change::Gone(lock) => {
+                gone(args, lock)?;
+                continue;
+            }
+            Change::Sight => {
+                tell_blind(survey);
+                survey.locks().filter(|sighted| sighted.state == State::Unknown).collect()
+            }
+            _ => continue,
+        };
+        match args.output {
+            Format::Json => changed.iter().try_for_each(line_of_json)?,
+            _ if changed.is_empty() => {}
+            _ => output::line(&args.printed(&changed, false)?)?,
+        }
+    }
+}
+
+fn gone(args: &Get, lock: &Lock) -> anyhow::Result<()> {
+    match args.output {
+        Format::Json => {
+            let gone = serde_json::json!({
+                "lock": lock.to_string(), "namespace": lock.namespace(), "state": "gone",
+            });
+            Ok(output::line(&gone.to_string())?)
+        }
+        Format::Yaml => Ok(()),
+        Format::Name => Ok(output::line(&lock.to_string())?),
+        Format::Table | Format::Wide => Ok(output::line(&format!("{lock}   <gone>"))?),
+    }
+}
+
+fn line_of_json(sighted: &Sighted) -> io::Result<()> {
+    output::line(&format::printable_json(&lock_row::json(sighted, Timestamp::now()).to_string()))
+}
+
+async fn repaint(args: &Get, survey: &mut Survey) -> anyhow::Result<ExitCode> {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    let mut height = 0;
+    loop {
+        let (found, _) = args.shown(survey);
+        let mut table = args.printed(&found, !args.no_headers)?;
+        for (since, message) in survey.blind() {
+            let message = format::printable(&message);
+            table.push_str(&format!("\ncannot see for {}: {message}", format::age(since)));
+        }
+        // To where the last one began, and away with the rest of it.
+        let back = if height == 0 { String::new() } else { format!("\x1b[{height}F\x1b[J") };
+        height = table.lines().count();
+        output::line(&format!("{back}{table}"))?;
+        tokio::select! {
+            _ = tick.tick() => {}
+            _ = survey.next() => {}
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! `incumbent wait`: until somebody leads, somebody else does, or nobody.
+
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
+
+use incumbent::survey::{LockView, Sighted};
+use jiff::Timestamp;
+
+use crate::commands::observe::get;
+use crate::flags::cluster::Operator;
+use crate::flags::duration::duration;
+use crate::flags::lock::lock_text;
+use crate::model::lock_status::LockStatus;
+use crate::runtime::preflight::patiently;
+use crate::runtime::{exit, output};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(crate) struct Wait {
+    /// Which lock: NAME for a Lease, lease/NAME or configmap/NAME[:KEY]
+    #[arg(value_parser = lock_text)]
+    lock: String,
+    /// What for: leader, holder=ID, change, or released
+    #[arg(long = "for", value_name = "CONDITION", default_value = "leader")]
+    condition: Condition,
+    /// Give up after this [default: never]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    timeout: Option<Duration>,
+    #[command(flatten)]
+    operator: Operator,
+}
+
+const HELP: &str = "\
+Examples:
+  Wait for a leader, for a minute at most:
+    $ incumbent wait scanner --timeout 1m
+  Wait until nobody leads:
+    $ incumbent wait scanner --for released
+
+Conditions:
+  leader       a leader has been seen to renew
+  holder=ID    this one has
+  change       another term has begun than was running when the command started
+  released     nobody leads: the lock is vacant, or its term is over
+
+Exit codes:
+  0  it came
+  1  it did not come in time
+  others as of incumbent";
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Condition {
+    Leader,
+    Holder(String),
+    Change,
+    Released,
+}
+
+impl FromStr for Condition {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            None if text == "leader" => Ok(Self::Leader),
+            None if text == "change" => Ok(Self::Change),
+            None if text == "released" => Ok(Self::Released),
+            Some(("holder", id)) if !id.is_empty() => Ok(Self::Holder(id.to_owned())),
+            _ => Err("it is one of leader, holder=ID, change, released".to_owned()),
+        }
+    }
+}
+
+pub(crate) async fn run(args: Wait) -> anyhow::Result<ExitCode> {
+    let (client, lock) = args.operator.lock(&args.lock).await?;
+    let started = tokio::time::Instant::now();
+    let never = Duration::MAX;
+    let patience = args.timeout.unwrap_or(never);
+    let start = async || args.operator.survey(client.clone(), lock.clone()).await;
+    let late = || {
+        eprintln!("{lock}: not within {patience:?}");
+        Ok(ExitCode::from(exit::NO))
+    };
+    let survey = tokio::time::timeout(patience, patiently(&lock.to_string(), start)).await;
+    let Ok(survey) = survey else { return late() };
+    let mut survey = survey?;
+    get::tell_blind(&survey);
+    let first = survey.get(&lock).map(|sighted| sighted.view);
+    let came = async {
+        loop {
+            let sighted = survey.get(&lock);
+            if is_met(&args.condition, sighted.as_ref(), first.as_deref()) {
+                return sighted;
+            }
+            survey.next().await;
+        }
+    };
+    match tokio::time::timeout(patience.saturating_sub(started.elapsed()), came).await {
+        Ok(sighted) => {
+            let told = sighted.map(|sighted| lock_status(&sighted).sentence());
+            let told = told.unwrap_or_else(|| "it does not exist".to_owned());
+            output::line(&format!("{lock}: {told}"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(_) => late(),
+    }
+}
+
+/// As it was seen, not as wall clocks say.
+fn is_met(condition: &Condition, sighted: Option<&Sighted>, first: Option<&LockView>) -> bool {
+    let Some(sighted) = sighted else { return *condition == Condition::Released };
+    let lock_status = lock_status(sighted);
+    let is_led = lock_status.is_surely_led();
+    match condition {
+        Condition::Leader => is_led,
+        Condition::Holder(id) => is_led && sighted.view.holder.as_ref() == Some(id),
+        Condition::Change => is_led && first.is_none_or(|first| !first.is_same_term(&sighted.view)),
+        Condition::Released => lock_status.is_surely_free(),
+    }
+}
+
+fn lock_status(sighted: &Sighted) -> LockStatus {
+    LockStatus::of(sighted, Timestamp::now())
+}

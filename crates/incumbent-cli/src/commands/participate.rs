@@ -1,0 +1,9 @@
+//! Commands that take part in an election.
+
+pub(crate) mod elect;
+#[cfg(target_os = "linux")]
+pub(crate) mod once;
+#[cfg(target_os = "linux")]
+pub(crate) mod run;
+#[cfg(unix)]
+pub(crate) mod sidecar;

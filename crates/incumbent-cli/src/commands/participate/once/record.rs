@@ -1,0 +1,282 @@
+//! What is known of a task, and what may be written over it: pure.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::runtime::exit;
+
+/// As it stands in the ConfigMap, in JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Record {
+    pub(super) state: State,
+    /// Who ran it.
+    by: String,
+    /// The fencing token under which.
+    pub(super) token: u64,
+    since: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    until: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exit_code: Option<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum State {
+    /// A runner has begun, and has not recorded the end.
+    Running,
+    /// It ended with 0.
+    Done,
+    /// It ended with another code.
+    Failed,
+    /// The runner died in the middle: nobody knows how far it came.
+    InDoubt,
+}
+
+/// What the flags say.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Rules {
+    pub(super) at_least_once: bool,
+    /// Counted by the wall clocks of the process that wrote the record and of the one that reads it.
+    pub(super) ttl: Option<Duration>,
+}
+
+/// The term of the process that judges, as far as it knows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Term<'a> {
+    pub(super) token: u64,
+    /// By the clock, after the record was read.
+    pub(super) is_valid: bool,
+    /// The token that the election shows in the very object that the record was read from.
+    pub(super) newest: u64,
+    /// What this process has tried to write, in this term or earlier ones, without starting the command.
+    pub(super) unbegun: &'a [Record],
+}
+
+/// What the leader does about a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Mark it as running, and then run it.
+    Begin,
+    /// Its runner has died: write this.
+    Doubt(Record),
+    /// Leave it; this is the exit code.
+    Over(u8),
+    /// Write nothing: the term is over, or a newer leader has been here.
+    Stop,
+}
+
+impl Rules {
+    /// The exit code for a task that is not run again, whoever leads.
+    pub(super) fn over(&self, record: Option<&Record>) -> Option<u8> {
+        let record = record?;
+        match record.state {
+            _ if self.is_old(record) => None,
+            State::Done => Some(0),
+            _ if self.at_least_once => None,
+            State::Failed => Some(exit::FAILED_BEFORE),
+            State::InDoubt => Some(exit::IN_DOUBT),
+            State::Running => None,
+        }
+    }
+
+    fn is_old(&self, record: &Record) -> bool {
+        let age = record.until.map(|until| Timestamp::now().duration_since(until));
+        self.ttl.zip(age).is_some_and(|(ttl, age)| age.is_positive() && age.unsigned_abs() >= ttl)
+    }
+
+    /// What a leader may do about what it has read. The write has to replace exactly that version.
+    ///
+    /// A record under a higher token was written by a newer leader, and is never overwritten. So is one under
+    /// the same token that is not this process's own: then a token was given twice.
+    pub(super) fn step(&self, record: Option<&Record>, term: Term<'_>) -> Step {
+        if !term.is_valid {
+            return Step::Stop;
+        }
+        if term.newest > term.token {
+            return Step::Stop;
+        }
+        let Some(record) = record else { return Step::Begin };
+        let is_unbegun = term.unbegun.iter().any(|mark| mark.is_open_in(Some(record)));
+        if is_unbegun && record.token <= term.token {
+            // It was marked, and never started, so there is nothing to doubt.
+            return Step::Begin;
+        }
+        match self.over(Some(record)) {
+            Some(code) => Step::Over(code),
+            None if record.token >= term.token => Step::Stop,
+            None if record.state == State::Running && !self.at_least_once => {
+                Step::Doubt(Record { state: State::InDoubt, ..record.clone() })
+            }
+            None => Step::Begin,
+        }
+    }
+}
+
+impl Record {
+    pub(super) fn running(by: &str, token: u64) -> Self {
+        let since = Timestamp::now();
+        let by = by.to_owned();
+        Self { state: State::Running, by, token, since, until: None, exit_code: None }
+    }
+
+    pub(super) fn ended(self, code: u8) -> Self {
+        let state = if code == 0 { State::Done } else { State::Failed };
+        Self { state, until: Some(Timestamp::now()), exit_code: Some(code), ..self }
+    }
+
+    pub(super) fn settled_as_done(self) -> Self {
+        let until = self.until.or_else(|| Some(Timestamp::now()));
+        Self { state: State::Done, until, ..self }
+    }
+
+    /// Whether both speak of one run of the command.
+    fn is_same_run(&self, other: &Self) -> bool {
+        (&self.by, self.token, self.since) == (&other.by, other.token, other.since)
+    }
+
+    /// Whether the runner of `self` may still say how its run ended: nobody has begun another run since, and
+    /// no person has settled it. A newer leader that found it as `running` may have put it in doubt.
+    pub(super) fn is_open_in(&self, stored: Option<&Self>) -> bool {
+        stored.is_some_and(|stored| {
+            self.is_same_run(stored) && matches!(stored.state, State::Running | State::InDoubt)
+        })
+    }
+
+    /// As it is stored: what is running is padded to the length of the longest record that may take its place,
+    /// so that there is always room to say how it ended.
+    pub(super) fn to_text(&self) -> String {
+        let text = self.to_line();
+        match self.state {
+            State::Running => format!("{text:<width$}", width = text.len() + LONGEST_END),
+            _ => text,
+        }
+    }
+
+    /// As it is printed: the record in one line of JSON, which escapes what others have written.
+    pub(super) fn to_line(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// `,"until":"2026-11-28T15:20:00.123456789Z","exitCode":255`
+const LONGEST_END: usize = 57;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONCE: Rules = Rules { at_least_once: false, ttl: None };
+    const AGAIN: Rules = Rules { at_least_once: true, ttl: None };
+
+    fn term(token: u64) -> Term<'static> {
+        Term { token, is_valid: true, newest: token, unbegun: &[] }
+    }
+
+    /// One of each state, written under this token.
+    fn records(token: u64) -> [Record; 4] {
+        let running = Record::running("john", token);
+        let doubt = Record { state: State::InDoubt, ..running.clone() };
+        [running.clone(), running.clone().ended(0), running.ended(3), doubt]
+    }
+
+    #[test]
+    fn what_was_done_is_done_until_its_time_is_over() {
+        assert_eq!(ONCE.over(None), None);
+        let mut done = Record::running("john", 7).ended(0);
+        assert_eq!(AGAIN.over(Some(&done)), Some(0));
+        let hour = Rules { ttl: Some(Duration::from_secs(3600)), ..ONCE };
+        assert_eq!(hour.over(Some(&done)), Some(0));
+        done.until = Some(Timestamp::now() - Duration::from_secs(3601));
+        assert_eq!(hour.over(Some(&done)), None);
+        assert_eq!(hour.step(Some(&done), term(8)), Step::Begin);
+    }
+
+    #[test]
+    fn a_leader_judges_what_older_leaders_have_left() {
+        let [running, done, failed, doubt] = records(7);
+        let step = |rules: Rules, record: &Record| rules.step(Some(record), term(8));
+        assert_eq!(step(ONCE, &running), Step::Doubt(doubt.clone()));
+        assert_eq!(step(ONCE, &done), Step::Over(0));
+        assert_eq!(step(ONCE, &failed), Step::Over(exit::FAILED_BEFORE));
+        assert_eq!(step(ONCE, &doubt), Step::Over(exit::IN_DOUBT));
+        assert_eq!(step(AGAIN, &done), Step::Over(0));
+        for record in [running, failed, doubt.clone()] {
+            assert_eq!(step(AGAIN, &record), Step::Begin);
+        }
+        assert_eq!(step(AGAIN, &doubt.settled_as_done()), Step::Over(0));
+    }
+
+    /// What needs no write is told all the same: it is true whoever leads.
+    #[test]
+    fn what_a_newer_leader_wrote_is_never_overwritten() {
+        let long_ago = Some(Timestamp::now() - Duration::from_secs(2));
+        let second = Some(Duration::from_secs(1));
+        for token in [8, 9] {
+            let [running, done, failed, doubt] = records(token);
+            let step = |rules: Rules, record: &Record| rules.step(Some(record), term(8));
+            for rules in [ONCE, AGAIN] {
+                assert_eq!(step(rules, &running), Step::Stop);
+                assert_eq!(step(rules, &done), Step::Over(0));
+                let old = Record { until: long_ago, ..done.clone() };
+                assert_eq!(step(Rules { ttl: second, ..rules }, &old), Step::Stop);
+            }
+            assert_eq!(step(ONCE, &failed), Step::Over(exit::FAILED_BEFORE));
+            assert_eq!(step(ONCE, &doubt), Step::Over(exit::IN_DOUBT));
+            assert_eq!(step(AGAIN, &failed), Step::Stop);
+            assert_eq!(step(AGAIN, &doubt), Step::Stop);
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_once_the_term_is_over_or_the_election_shows_a_newer_one() {
+        let over = Term { is_valid: false, ..term(8) };
+        let superseded = Term { newest: 9, ..term(8) };
+        let [running, done, failed, doubt] = records(7).map(Some);
+        for record in [None, running, done, failed, doubt] {
+            for rules in [ONCE, AGAIN] {
+                assert_eq!(rules.step(record.as_ref(), over), Step::Stop);
+                assert_eq!(rules.step(record.as_ref(), superseded), Step::Stop);
+            }
+        }
+    }
+
+    #[test]
+    fn what_this_process_has_marked_and_not_started_is_begun() {
+        let [marked, _, _, doubt] = records(7);
+        for rules in [ONCE, AGAIN] {
+            for token in [7, 8] {
+                let term = Term { unbegun: std::slice::from_ref(&marked), ..term(token) };
+                assert_eq!(rules.step(Some(&marked), term), Step::Begin);
+                assert_eq!(rules.step(Some(&doubt), term), Step::Begin);
+            }
+        }
+        let other = Record { since: marked.since + Duration::from_secs(1), ..marked.clone() };
+        let term = Term { unbegun: std::slice::from_ref(&marked), ..term(8) };
+        assert!(matches!(ONCE.step(Some(&other), term), Step::Doubt(_)));
+    }
+
+    #[test]
+    fn a_runner_says_how_its_own_run_ended_also_where_it_was_put_in_doubt() {
+        let [running, done, failed, doubt] = records(7);
+        assert!(running.is_open_in(Some(&running)) && running.is_open_in(Some(&doubt)));
+        let [later, ..] = records(8);
+        let settled = doubt.settled_as_done();
+        for stored in [Some(&done), Some(&failed), Some(&later), Some(&settled), None] {
+            assert!(!running.is_open_in(stored), "{stored:?}");
+        }
+    }
+
+    #[test]
+    fn there_is_room_for_the_end_before_it_begins() {
+        let [running, ..] = records(u64::MAX);
+        let mut ended = running.clone().ended(255);
+        ended.until = Some("2026-11-28T15:20:00.123456789Z".parse().unwrap());
+        assert!(ended.to_text().len() <= running.to_text().len());
+        let read: Record = serde_json::from_str(&running.to_text()).unwrap();
+        assert_eq!(read, running);
+    }
+}

@@ -1,0 +1,431 @@
+//! `incumbent run`: runs a command only while this process leads.
+//!
+//! The command is under a guardian, a process of its own: it ends the command before anybody else may lead,
+//! whatever becomes of this process. The lock is given back only when nothing of the command is left.
+
+pub(crate) mod args;
+mod cgroup;
+mod child;
+mod containment;
+mod deadlines;
+mod guardian;
+mod kernel_timer;
+mod kill_backoff;
+mod launch;
+mod notify;
+mod policy;
+mod protocol;
+mod signals;
+mod standby;
+
+use std::pin::pin;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use incumbent::survey::LockView;
+use incumbent::{Candidate, Clock, Error, Leader, Leadership, Observer, Overrun};
+use jiff::Timestamp;
+
+use crate::flags::lock;
+use crate::http::metrics::Exporter;
+use crate::runtime::descendants::adopt_orphans;
+use crate::runtime::exit;
+use crate::runtime::preflight;
+use child::{GuardedChild, Handle};
+use containment::Containment;
+pub(crate) use containment::look as look_at_reach;
+use deadlines::{Deadlines, Moment};
+pub(crate) use guardian::become_helper;
+pub(crate) use policy::Cause;
+use policy::{Next, Policy};
+pub(crate) use protocol::End;
+use signals::Signals;
+use standby::Standby;
+
+pub(crate) async fn run(args: args::Run) -> ExitCode {
+    match try_run(args).await {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => exit::report_as_wrapper(&error),
+    }
+}
+
+async fn try_run(args: args::Run) -> anyhow::Result<u8> {
+    let mut runner = match Runner::prepare(args).await? {
+        Ok(runner) => runner,
+        Err(code) => return Ok(code),
+    };
+    let outcome = runner.take_part().await;
+    runner.leave().await;
+    outcome
+}
+
+/// Waits for a signal that ends a program, and returns the exit code that it stands for.
+async fn told_to_end(signals: &mut Signals) -> u8 {
+    loop {
+        let signal = signals.next().await;
+        if signals::ends_by_default(signal) {
+            return End::Signalled(signal).code();
+        }
+    }
+}
+
+/// The command that runs now, for the watchdog: where all else has failed, it ends it at the end of the lease.
+#[derive(Clone, Default)]
+struct Current(Arc<Mutex<Option<Handle>>>);
+
+impl Current {
+    fn set(&self, handle: Option<Handle>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = handle;
+    }
+
+    /// Says whether there was one.
+    fn kill(&self) -> bool {
+        let handle = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        handle.inspect(Handle::kill).is_some()
+    }
+
+    fn action(&self) -> impl Fn(Overrun) + Send + Sync + 'static {
+        let current = self.clone();
+        move |overrun| {
+            // It is killed before it is told of: the words need more than the deed.
+            if current.kill() {
+                let lock = &overrun.lock;
+                tracing::error!(%lock, "the command still ran at the end of its lease: killed it");
+            }
+        }
+    }
+}
+
+/// Runs a command while it leads.
+pub(crate) struct Runner {
+    args: args::Run,
+    candidate: Candidate,
+    signals: Signals,
+    policy: Policy,
+    current: Current,
+    containment: Containment,
+    /// How often to look whether the term was renewed.
+    tick: Duration,
+    /// Then one that only tries gives up for a sign of life, not for a name.
+    holder_seems_dead: bool,
+}
+
+/// How the wait for a term ended.
+pub(crate) enum Wait {
+    Leads(Leadership),
+    /// Without one, and this is the exit code.
+    Over(u8),
+}
+
+impl Runner {
+    /// Connects, and takes part as one that only follows; or what a signal meant that came meanwhile.
+    pub(crate) async fn prepare(mut args: args::Run) -> anyhow::Result<Result<Self, u8>> {
+        // Before anything else: from here on a signal ends this process in order.
+        let mut signals = Signals::listen()?;
+        adopt_orphans()?;
+        let (containment, gaps) = containment::look(args.allow_privilege_escalation);
+        for gap in gaps {
+            tracing::warn!("{}; {}", gap.what, gap.hint);
+        }
+        let timing = args.timing.timing()?;
+        let began = Instant::now();
+        let set_up = async {
+            let (client, namespace) = args.cluster.connect().await?;
+            let lock = lock::parse(&namespace, &args.lock)?;
+            let looking = async {
+                match args.only_try {
+                    true => preflight::look_before(client.clone(), &lock).await,
+                    false => preflight::look_patiently(client.clone(), &lock).await,
+                }
+            };
+            let in_time =
+                tokio::time::timeout(args.timeout.unwrap_or(Duration::MAX), looking).await;
+            let late = |_| Err(Error::Unreachable { message: "not within --timeout".to_owned() });
+            let view = in_time.unwrap_or_else(late)?;
+            Ok::<_, Error>((client, lock, view.is_some_and(|view| seems_dead(&view))))
+        };
+        let (client, lock, holder_seems_dead) = tokio::select! {
+            outcome = set_up => outcome?,
+            code = told_to_end(&mut signals) => return Ok(Err(code)),
+        };
+        // The wait that follows has what is left.
+        args.timeout = args.timeout.map(|patience| patience.saturating_sub(began.elapsed()));
+        let current = Current::default();
+        let builder = Candidate::builder(client, lock).timing(timing);
+        let mut builder = args.candidacy.apply(builder).on_overrun(current.action());
+        let exporter = Exporter::at(args.candidacy.metrics_addr).await?;
+        if let Some(exporter) = &exporter {
+            builder = builder.metrics(exporter.clone());
+        }
+        let candidate = builder.build()?;
+        if let Some(exporter) = &exporter {
+            exporter.show(&candidate);
+        }
+        let policy = Policy {
+            on_loss: args.on_loss,
+            restart: args.restart,
+            max_restarts: args.max_restarts,
+            restarts: 0,
+        };
+        let tick = timing.renew_interval() / 4;
+        Ok(Ok(Self {
+            args,
+            candidate,
+            signals,
+            policy,
+            current,
+            containment,
+            tick,
+            holder_seems_dead,
+        }))
+    }
+
+    pub(crate) fn identity(&self) -> &str {
+        self.candidate.identity()
+    }
+
+    pub(crate) fn kill_after(&self) -> Duration {
+        self.args.kill_after
+    }
+
+    /// Waits for a signal that ends a program, and returns the exit code that it stands for.
+    pub(crate) async fn told_to_end(&mut self) -> u8 {
+        told_to_end(&mut self.signals).await
+    }
+
+    pub(crate) async fn leave(self) {
+        notify::tell("STOPPING=1");
+        self.candidate.leave().await;
+    }
+
+    /// Takes part until there is an exit code.
+    async fn take_part(&mut self) -> anyhow::Result<u8> {
+        loop {
+            let leadership = match self.wait().await? {
+                Wait::Leads(leadership) => leadership,
+                Wait::Over(code) => return Ok(code),
+            };
+            let next = self.lead(&leadership).await;
+            // Nothing of the command is left, or it could not be started.
+            leadership.release().await;
+            if let Next::Exit(code) = next? {
+                return Ok(code);
+            }
+        }
+    }
+
+    /// Waits for a term. When this returns, nothing of what runs beside the wait is left.
+    pub(crate) async fn wait(&mut self) -> anyhow::Result<Wait> {
+        let lock = self.candidate.lock().to_string();
+        notify::tell(&format!("READY=1\nSTATUS=waiting to lead {lock}"));
+        let mut standby =
+            Standby::new(self.args.on_follower.clone(), self.variables(None), self.containment);
+        let wait = self.wait_beside(&mut standby).await;
+        standby.end(self.args.kill_after).await;
+        wait
+    }
+
+    async fn wait_beside(&mut self, standby: &mut Standby) -> anyhow::Result<Wait> {
+        let mut observer = self.candidate.observe();
+        let mut of_standby = self.candidate.observe();
+        let only_try = self.args.only_try;
+        let patience = self.args.timeout;
+        let holder_seems_dead = self.holder_seems_dead;
+        let own = &self.candidate.identity().to_owned();
+        let mut give_up = pin!(async {
+            match (only_try, patience) {
+                (true, _) if holder_seems_dead => somebody_lives(&observer, own).await,
+                (true, _) => somebody_else_leads(&mut observer, own).await,
+                (false, Some(patience)) => tokio::time::sleep(patience).await,
+                (false, None) => std::future::pending().await,
+            }
+        });
+        let mut campaign = pin!(self.candidate.campaign());
+        loop {
+            tokio::select! {
+                biased;
+                leadership = &mut campaign => return Ok(Wait::Leads(leadership?)),
+                signal = self.signals.next() => {
+                    if standby.ends_the_wait(signal) {
+                        return Ok(Wait::Over(End::Signalled(signal).code()));
+                    }
+                }
+                () = &mut give_up => return Ok(Wait::Over(self.args.conflict_exit_code)),
+                () = somebody_else_leads(&mut of_standby, own), if standby.is_due() => standby.start()?,
+                () = standby.ended() => {}
+            }
+        }
+    }
+
+    /// Runs the command for as long as this process leads; when it returns, nothing of it is left.
+    async fn lead(&mut self, leadership: &Leadership) -> anyhow::Result<Next> {
+        let token = leadership.fencing_token().0;
+        let lock = self.candidate.lock().to_string();
+        tracing::info!(lock, token, "leading");
+        notify::tell(&format!("STATUS=leading {lock}, token {token}"));
+        // What ran beside the wait may have taken long to end.
+        while leadership.is_valid() {
+            let start = Instant::now();
+            let (cause, end) = self.run_command(leadership).await?;
+            match self.policy.next(cause, end, start.elapsed()) {
+                Next::Restart => {}
+                next => return Ok(next),
+            }
+        }
+        Ok(Next::Campaign)
+    }
+
+    /// Runs the command one time. When this returns, nothing of it is left. Where it fails, nothing was
+    /// started.
+    pub(crate) async fn run_command(
+        &mut self,
+        leadership: &Leadership,
+    ) -> anyhow::Result<(Cause, End)> {
+        let variables = self.variables(Some(leadership.fencing_token().0));
+        let deadlines = deadlines(leadership);
+        let mut guarded =
+            GuardedChild::start(&self.args.command, &variables, self.containment, deadlines)?;
+        self.current.set(Some(guarded.handle()));
+        let (cause, end) = self.accompany(leadership, &mut guarded).await;
+        self.current.set(None);
+        // Its guardian has found the term over before it has started anything.
+        let cause = cause.or_lost_if(end == End::Unstarted(exit::LOST));
+        let told_to_stop = guarded.was_told_to_stop();
+        tracing::info!(?cause, ?end, told_to_stop, "the command has ended");
+        Ok((cause, end))
+    }
+
+    /// Hands on what comes until the command has ended.
+    async fn accompany(
+        &mut self,
+        leadership: &Leadership,
+        guarded: &mut GuardedChild,
+    ) -> (Cause, End) {
+        let mut cause = Cause::ByItself;
+        let (mut is_lost, mut is_killed) = (false, false);
+        let mut told = deadlines(leadership);
+        loop {
+            let patience =
+                self.tick.min(left_until(told.stop_at) / 2).max(Duration::from_millis(5));
+            let may_go_on = cause == Cause::ByItself;
+            tokio::select! {
+                biased;
+                end = guarded.end() => return (cause.or_lost_if(guarded.was_told_to_stop()), end),
+                _ = leadership.lost(), if !is_lost => {
+                    is_lost = true;
+                    // Who was asked to end, ends so, though its time is shorter now.
+                    cause = if may_go_on { Cause::LostLeadership } else { cause };
+                    guarded.stop(told.kill_at);
+                }
+                _ = leadership.asked_to_hand_over(), if may_go_on => {
+                    cause = Cause::LostLeadership;
+                    guarded.stop(after(self.args.kill_after));
+                }
+                signal = self.signals.next() => {
+                    guarded.signal(signal);
+                    if signals::asks_to_end(signal) {
+                        cause = Cause::Asked;
+                        guarded.bound(after(self.args.kill_after));
+                    }
+                }
+                // The guardian has killed it by now, unless it stands still itself.
+                () = tokio::time::sleep(left_until(told.kill_at) + A_MOMENT), if is_lost && !is_killed => {
+                    is_killed = true;
+                    guarded.handle().kill();
+                }
+                () = tokio::time::sleep(patience), if !is_lost => {
+                    let renewed = deadlines(leadership);
+                    if renewed.stop_at > told.stop_at {
+                        told = renewed;
+                        guarded.extend(told);
+                    }
+                }
+            }
+        }
+    }
+
+    fn variables(&self, token: Option<u64>) -> Vec<(&'static str, String)> {
+        let lock = self.candidate.lock();
+        let mut variables = vec![
+            ("INCUMBENT_LOCK", lock.to_string()),
+            ("INCUMBENT_NAMESPACE", lock.namespace().to_owned()),
+            ("INCUMBENT_IDENTITY", self.candidate.identity().to_owned()),
+        ];
+        variables.extend(token.map(|token| ("INCUMBENT_TOKEN", token.to_string())));
+        variables
+    }
+}
+
+/// By when a command has to stop, and is killed: early enough that it is gone at the stop deadline.
+fn deadlines(leadership: &Leadership) -> Deadlines {
+    // The clock is read first: a pause before the next line makes the deadlines earlier, not later.
+    let now = guardian::now();
+    let (valid_for, stop_within) = (leadership.valid_for(), leadership.stop_within());
+    let margin = (stop_within.saturating_sub(valid_for) / 4).min(LONGEST_KILL);
+    Deadlines {
+        stop_at: now.saturating_add(nanos(valid_for)),
+        kill_at: now.saturating_add(nanos(stop_within.saturating_sub(margin))),
+    }
+}
+
+/// More than it takes to kill anything that can be killed, on a machine that is busy.
+const LONGEST_KILL: Duration = Duration::from_millis(500);
+
+/// What a guardian that is well may need to kill what it guards, and to say so.
+const A_MOMENT: Duration = Duration::from_millis(10);
+
+fn nanos(duration: Duration) -> Moment {
+    u64::try_from(duration.as_nanos()).unwrap_or(Moment::MAX)
+}
+
+fn after(duration: Duration) -> Moment {
+    guardian::now().saturating_add(nanos(duration))
+}
+
+fn left_until(moment: Moment) -> Duration {
+    Duration::from_nanos(moment.saturating_sub(guardian::now()))
+}
+
+/// One's own write may be seen before its answer comes: that is nobody else's.
+async fn somebody_else_leads(observer: &mut Observer, own: &str) {
+    loop {
+        if observer.leader().identity().is_some_and(|leader| leader.as_str() != own) {
+            return;
+        }
+        if observer.changed().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// By wall clocks, which decide no more than whether it is worth it to wait: a lease at most.
+fn seems_dead(view: &LockView) -> bool {
+    let age = view.renewed.map(|renewed| Timestamp::now().duration_since(renewed));
+    let age = age.and_then(|age| Duration::try_from(age).ok());
+    age.zip(view.lease_duration).is_some_and(|(age, lease_duration)| age > lease_duration)
+}
+
+/// Waits until whoever leads renews its term, or another's begins.
+async fn somebody_lives(observer: &Observer, own: &str) {
+    let mut first = None;
+    loop {
+        // A claim is valid for ever: only this kind of moment has a "never".
+        if let Leader::Known { identity, token, valid_for, .. } = observer.leader()
+            && identity.as_str() != own
+        {
+            let (term, until) = ((identity, token), Clock::system().instant() + valid_for);
+            let (known, end) = first.get_or_insert_with(|| (term.clone(), until));
+            if *known != term || until > *end + MORE_THAN_ROUNDING {
+                return;
+            }
+        }
+        tokio::time::sleep(OFTEN_ENOUGH).await;
+    }
+}
+
+/// A renewal gives more, for nobody renews that often.
+const MORE_THAN_ROUNDING: Duration = Duration::from_millis(20);
+
+/// To notice a renewal before the next one comes.
+const OFTEN_ENOUGH: Duration = Duration::from_millis(50);

@@ -1,0 +1,175 @@
+//! `incumbent sidecar`: takes part for an application of any language, and tells it who leads.
+//!
+//! It cannot stop the application: that asks, and what it is told runs out by itself. So the leadership is
+//! given back when the application says that it has stopped, or is gone, or no answer to it is valid any more.
+
+pub(crate) mod answers;
+pub(crate) mod args;
+mod events;
+mod hooks;
+mod leader_loop;
+mod lifeline;
+mod routes;
+mod status_file;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::bail;
+use incumbent::{Candidate, Error, Lock, Overrun, Route, Timing};
+use tokio::sync::mpsc;
+
+use self::answers::Answers;
+use self::args::Sidecar;
+use self::hooks::Hooks;
+use self::leader_loop::LeaderLoop;
+use self::lifeline::Lifelines;
+use self::routes::Routes;
+use self::status_file::StatusFile;
+use crate::http::access::Access;
+use crate::http::listener::{ListenAddress, Listener};
+use crate::http::metrics::Exporter;
+use crate::runtime::preflight::look_before;
+use crate::runtime::signals::shutdown_signal;
+use crate::runtime::stderr;
+
+pub(crate) async fn run(args: Sidecar) -> anyhow::Result<ExitCode> {
+    let mut shutdown = Box::pin(shutdown_signal());
+    let timing = args.timing.timing()?;
+    let (client, namespace) = args.cluster.connect().await?;
+    let lock = crate::flags::lock::parse(&namespace, &args.lock)?;
+    let access = access(&args)?;
+    let listener = Listener::open(&args.listen, args.socket_mode).await?;
+    let probes = match args.probe_addr {
+        Some(address) => Some(Listener::open(&ListenAddress::Tcp(address), 0).await?),
+        None => None,
+    };
+
+    let exporter = Exporter::new();
+    let candidate = candidate(&args, timing, client.clone(), lock.clone(), &exporter)?;
+    let answers = Answers::new(&candidate, &timing);
+    let tick = timing.renew_interval().div_f64(2.0).min(LONGEST_SILENCE);
+    let (step_downs, requests) = mpsc::channel(1);
+    let lifelines = Lifelines::default();
+    let routes = Routes {
+        answers: answers.clone(),
+        lifelines: lifelines.clone(),
+        exporter,
+        step_downs,
+        tick,
+    };
+    // Both end with this function, and take their files along.
+    let mut parts = tokio::task::JoinSet::new();
+    if let Some(path) = args.status_file.clone() {
+        let file = StatusFile::create(path, args.status_mode, &answers)?;
+        parts.spawn(file.keep(answers.clone(), tick));
+    }
+    stderr::say(&format!("sidecar: {}", listener.place()?));
+    if let Some(probes) = probes {
+        stderr::say(&format!("probes: {}", probes.place()?));
+        tokio::spawn(probes.keep(routes.clone().with(Access::Probes)));
+    }
+    parts.spawn(listener.keep(routes.with(access)));
+    tokio::spawn(answers.clone().follow());
+
+    let hooks = hooks(&args, &candidate);
+    let leader_loop = LeaderLoop {
+        candidate,
+        answers: answers.clone(),
+        lifelines,
+        hooks,
+        requests,
+        lifeline: args.lifeline,
+        on_term: args.on_term,
+        stay_away: timing.lease_duration(),
+    };
+    tokio::select! {
+        biased;
+        () = &mut shutdown => return Ok(ExitCode::SUCCESS),
+        looked = look(client, &lock, &answers) => looked?,
+    }
+    let outcome = leader_loop.run(&mut shutdown).await;
+    parts.shutdown().await;
+    outcome?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says at once what will not get better by itself; an API server that is away may come back.
+async fn look(client: kube::Client, lock: &Lock, answers: &Answers) -> Result<(), Error> {
+    match look_before(client, lock).await {
+        Ok(_) => answers.reached(),
+        Err(error) if error.is_passing() => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+fn candidate(
+    args: &Sidecar,
+    timing: Timing,
+    client: kube::Client,
+    lock: Lock,
+    exporter: &Exporter,
+) -> Result<Candidate, Error> {
+    let mut builder = Candidate::builder(client, lock)
+        .timing(timing)
+        .token_floor(args.token_floor)
+        .priority(args.priority)
+        // Its own container can end while the application beside it works on.
+        .container(None)
+        .events(args.events)
+        .metrics(exporter.clone())
+        .on_overrun(report);
+    if let Some(identity) = &args.identity {
+        builder = builder.identity(identity);
+    }
+    if let Some(address) = &args.address {
+        builder = builder.address(address);
+    }
+    if args.label {
+        builder = builder.route(Route::label());
+    }
+    let candidate = builder.build()?;
+    exporter.show(&candidate);
+    Ok(candidate)
+}
+
+/// The work is in another process, which was told in time when to stop: there is nothing to end here.
+fn report(overrun: Overrun) {
+    tracing::warn!(lock = %overrun.lock, token = %overrun.token, "the term is over");
+}
+
+fn access(args: &Sidecar) -> anyhow::Result<Access> {
+    let access = match &args.listen {
+        ListenAddress::Unix(_) => Access::Socket,
+        ListenAddress::Tcp(address) => {
+            if !address.ip().is_loopback() && !args.allow_remote {
+                bail!(Error::Invalid {
+                    what: format!("{address} can be reached from other machines"),
+                    hint: "add --allow-remote, or listen on 127.0.0.1".to_owned(),
+                });
+            }
+            Access::Tcp { hosts: args.hosts.clone(), token_file: args.token_file.clone() }
+        }
+    };
+    access.check()?;
+    Ok(access)
+}
+
+fn hooks(args: &Sidecar, candidate: &Candidate) -> Hooks {
+    let lock = candidate.lock();
+    Hooks {
+        elected: args.on_elected.clone(),
+        lost: args.on_lost.clone(),
+        timeout: args.hook_timeout,
+        environment: vec![
+            ("INCUMBENT_LOCK", lock.to_string()),
+            ("INCUMBENT_NAMESPACE", lock.namespace().to_owned()),
+            ("INCUMBENT_IDENTITY", candidate.identity().to_owned()),
+        ],
+        running: None,
+    }
+}
+
+/// How long a stream of events says nothing at most: what is in between must not take it for dead.
+const LONGEST_SILENCE: Duration = Duration::from_secs(10);

@@ -1,0 +1,236 @@
+//! `incumbent manifests`: what a workload needs in the cluster, as YAML to read and to apply. Talks to nobody.
+
+mod model;
+mod tree;
+mod yaml;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::builder::NonEmptyStringValueParser;
+use incumbent::{Error, Lock};
+
+use crate::runtime::output;
+use model::{Usage, documents};
+use yaml::{Decision, Form, Switch};
+
+/// The image of this version.
+const IMAGE: &str = concat!("ghcr.io/incumbent-dev/incumbent:", env!("CARGO_PKG_VERSION"));
+
+/// What is asked for.
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(crate) struct Wanted {
+    /// What to compete for: lease/NAME or configmap/NAME[:KEY]
+    #[arg(long, value_name = "LOCK", required_unless_present = "write_deploy", value_parser = crate::flags::lock::lock_text)]
+    lock: Option<String>,
+    /// How the workload takes part
+    #[arg(long = "for", value_enum, value_name = "USAGE", default_value = "library")]
+    usage: Usage,
+    /// The name of the Role, the account and the Deployment [default: that of the lock]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// The namespace of all of it
+    #[arg(short, long, value_name = "NAME", default_value = "default")]
+    namespace: String,
+    /// Bind this account, which exists, instead of making one
+    #[arg(long, value_name = "NAME")]
+    service_account: Option<String>,
+    /// The image of the application; without one, no Deployment is printed
+    #[arg(long, value_name = "IMAGE", value_parser = NonEmptyStringValueParser::new())]
+    image: Option<String>,
+    /// The image of the sidecar
+    #[arg(long, value_name = "IMAGE", default_value = IMAGE, value_parser = NonEmptyStringValueParser::new())]
+    incumbent_image: String,
+    /// How many Pods
+    #[arg(long, value_name = "N", default_value = "2")]
+    replicas: u16,
+    /// Print the lock itself, so that nobody needs the right to create it
+    #[arg(long)]
+    pre_create: bool,
+    /// Leave out the right to watch: who waits then asks again and again
+    #[arg(long)]
+    no_watch: bool,
+    /// Grant Events on the lock
+    #[arg(long)]
+    events: bool,
+    /// Grant a look at the Pods, to take over as soon as the kubelet reports a leader's end; not for sidecars
+    /// or Pods that share a PID namespace
+    #[arg(long)]
+    kubelet_reports: bool,
+    /// Grant a label on the leader's Pod
+    #[arg(long)]
+    label: bool,
+    /// Grant the EndpointSlice SERVICE-leader, with the leader's address
+    #[arg(long, value_name = "SERVICE")]
+    endpoint_slice: Option<String>,
+    /// Print a FlowSchema and a priority level of its own, which an admin of the cluster has to apply
+    #[arg(long)]
+    flow_schema: bool,
+    /// Write the kustomize component and the chart of the repository into this folder
+    #[arg(long, value_name = "DIR", hide = true)]
+    write_deploy: Option<PathBuf>,
+    /// The command of the application, after --
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+const HELP: &str = "\
+Examples:
+  Print the least rights for a program that uses the library:
+    $ incumbent manifests --lock lease/scanner
+  Print those and a Deployment that runs any program under an election:
+    $ incumbent manifests --lock lease/scanner --for run --image app:1 -- ./scanner";
+
+pub(crate) fn run(wanted: &Wanted) -> anyhow::Result<ExitCode> {
+    if let Some(folder) = &wanted.write_deploy {
+        tree::write(folder)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let settings = Settings::new(wanted)?;
+    let there = documents(wanted.usage, &wanted.command).into_iter().filter(|document| {
+        document.only.is_none_or(|switch| matches!(settings.decide(switch), Decision::There))
+    });
+    let texts: Vec<_> = there.map(|document| yaml::write(&document.object, &settings)).collect();
+    output::line(texts.join("---\n").trim_end())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is asked for, with all defaults, and all names known to be good ones.
+#[derive(Debug)]
+struct Settings {
+    lock: Lock,
+    name: String,
+    account: String,
+    image: Option<String>,
+    makes_account: bool,
+    has_namespace: bool,
+    incumbent_image: String,
+    replicas: u16,
+    pre_create: bool,
+    watch: bool,
+    events: bool,
+    kubelet_reports: bool,
+    label: bool,
+    endpoint_slice: Option<String>,
+    flow_schema: bool,
+}
+
+impl Settings {
+    fn new(wanted: &Wanted) -> Result<Self, Error> {
+        let lock = crate::flags::lock::parse(
+            &wanted.namespace,
+            wanted.lock.as_deref().unwrap_or_default(),
+        )?;
+        let name = wanted.name.clone().unwrap_or_else(|| lock.name().to_owned());
+        let account = wanted.service_account.clone().unwrap_or_else(|| name.clone());
+        check_name("--name", &name, 63)?;
+        check_name("--service-account", &account, 253)?;
+        if let Some(service) = &wanted.endpoint_slice {
+            check_name("--endpoint-slice", service, 63)?;
+        }
+        if wanted.image.is_some() && wanted.usage == Usage::Run && wanted.command.is_empty() {
+            return Err(invalid("incumbent run needs a command", "write it at the end, after --"));
+        }
+        if wanted.image.is_none() && !wanted.command.is_empty() {
+            return Err(invalid("a command without --image is for no Deployment", "add --image"));
+        }
+        let is_sidecar = wanted.usage == Usage::Sidecar && wanted.image.is_some();
+        if is_sidecar && wanted.kubelet_reports {
+            return Err(invalid(
+                "the end of a sidecar proves nothing about the application beside it",
+                "leave --kubelet-reports out; --for run and --for library can use it",
+            ));
+        }
+        let shows = match wanted.usage {
+            Usage::Library => "",
+            Usage::Sidecar if wanted.endpoint_slice.is_some() => "EndpointSlice",
+            Usage::Run if wanted.label || wanted.endpoint_slice.is_some() => {
+                "label or EndpointSlice"
+            }
+            Usage::Run | Usage::Sidecar => "",
+        };
+        if !shows.is_empty() {
+            let hint = "leave the flag out, or use --for library";
+            return Err(invalid(format!("this command writes no {shows}"), hint));
+        }
+        Ok(Self {
+            lock,
+            name,
+            account,
+            image: wanted.image.clone(),
+            makes_account: wanted.service_account.is_none(),
+            has_namespace: true,
+            incumbent_image: wanted.incumbent_image.clone(),
+            replicas: wanted.replicas,
+            pre_create: wanted.pre_create,
+            watch: !wanted.no_watch,
+            events: wanted.events,
+            kubelet_reports: wanted.kubelet_reports,
+            label: wanted.label,
+            endpoint_slice: wanted.endpoint_slice.clone(),
+            flow_schema: wanted.flow_schema,
+        })
+    }
+}
+
+fn invalid(what: impl Into<String>, hint: &str) -> Error {
+    Error::Invalid { what: what.into(), hint: hint.to_owned() }
+}
+
+/// Names end up in paths and labels, so they are those of DNS.
+fn check_name(flag: &str, name: &str, longest: usize) -> Result<(), Error> {
+    let fits =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
+    let ends_well = |end: Option<char>| end.is_some_and(|end| end.is_ascii_alphanumeric());
+    let ends = ends_well(name.chars().next()) && ends_well(name.chars().next_back());
+    if name.len() <= longest && name.bytes().all(fits) && ends {
+        return Ok(());
+    }
+    let hint = format!("lower case letters, digits, '-' and '.', at most {longest} characters");
+    Err(invalid(format!("{name:?} is no name for {flag}"), &hint))
+}
+
+impl Form for Settings {
+    fn decide(&self, switch: Switch) -> Decision {
+        let is_lease = self.lock.key().is_none();
+        let is_there = match switch {
+            Switch::Lease => is_lease,
+            Switch::ConfigMap => !is_lease,
+            Switch::CreateLease => is_lease && !self.pre_create,
+            Switch::CreateConfigMap => !is_lease && !self.pre_create,
+            Switch::PreCreate => self.pre_create,
+            Switch::Namespace => self.has_namespace,
+            Switch::Watch => self.watch,
+            Switch::Events => self.events,
+            Switch::KubeletReports => self.kubelet_reports,
+            Switch::Label => self.label,
+            Switch::Pods => self.label || self.kubelet_reports,
+            Switch::EndpointSlice => self.endpoint_slice.is_some(),
+            Switch::FlowSchema => self.flow_schema,
+            Switch::Account => self.makes_account,
+            Switch::Workload => self.image.is_some(),
+        };
+        if is_there { Decision::There } else { Decision::Absent }
+    }
+
+    fn word(&self, word: &str) -> String {
+        match word {
+            "name" => self.name.clone(),
+            "namespace" => self.lock.namespace().to_owned(),
+            "account" => self.account.clone(),
+            "lock" => self.lock.name().to_owned(),
+            "kind" => if self.lock.key().is_none() { "lease" } else { "configmap" }.to_owned(),
+            "key" => match self.lock.key() {
+                None | Some("leader") => String::new(),
+                Some(key) => format!(":{key}"),
+            },
+            "service" => self.endpoint_slice.clone().unwrap_or_default(),
+            "flow" => format!("{}-{}", self.lock.namespace(), self.name),
+            "replicas" => self.replicas.to_string(),
+            "image" => self.image.clone().unwrap_or_default(),
+            "incumbent" => self.incumbent_image.clone(),
+            _ => unreachable!("no form knows the word {word}"),
+        }
+    }
+}

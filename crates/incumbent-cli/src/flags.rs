@@ -1,0 +1,9 @@
+//! Flags that several commands parse.
+
+pub(crate) mod candidacy;
+pub(crate) mod cluster;
+pub(crate) mod duration;
+pub(crate) mod lock;
+pub(crate) mod output_format;
+pub(crate) mod socket_address;
+pub(crate) mod timing;

@@ -1,0 +1,27 @@
+//! A lock on the command line.
+
+use incumbent::{Error, Lock};
+
+/// Reads a lock; a bare name is a Lease.
+pub(crate) fn parse(namespace: &str, text: &str) -> Result<Lock, Error> {
+    match text.contains('/') {
+        true => Lock::parse(namespace, text),
+        false => Lock::parse(namespace, &format!("lease/{text}")),
+    }
+}
+
+/// The text of a lock that can be read as one: what cannot is a mistake on the command line.
+pub(crate) fn lock_text(text: &str) -> Result<String, Error> {
+    parse("default", text).map(|_| text.to_owned())
+}
+
+/// The same, where it has to be a ConfigMap.
+pub(crate) fn blackboard_text(text: &str) -> Result<String, Error> {
+    match Lock::parse("default", text)?.key() {
+        Some(_) => Ok(text.to_owned()),
+        None => Err(Error::Invalid {
+            what: "a Lease is no blackboard".to_owned(),
+            hint: "use configmap/NAME[:KEY]".to_owned(),
+        }),
+    }
+}
