@@ -131,10 +131,8 @@ pub(crate) fn read_follows_unknown(operation: &Operation, last_is_unknown: bool)
     })
 }
 
-const STOPS_FOR_ANOTHER_HOLDER: Property = Property {
-    name: "stops-for-another-holder",
-    source: "invariant 7; C4 (kubernetes#44887)",
-};
+const STOPS_FOR_ANOTHER_HOLDER: Property =
+    Property { name: "stops-for-another-holder", source: "invariant 7; C4 (kubernetes#44887)" };
 
 /// A candidate stops leading when it knows that the record belongs to another, or that there is no
 /// record.
@@ -144,10 +142,8 @@ pub(crate) fn stops_for_another_holder(term: Option<Term>, knows_own: bool) -> V
     })
 }
 
-const DEADLINE_COUNTS_FROM_SENDING: Property = Property {
-    name: "deadline-counts-from-sending",
-    source: "invariant 3; C1; yugabyte-db#16",
-};
+const DEADLINE_COUNTS_FROM_SENDING: Property =
+    Property { name: "deadline-counts-from-sending", source: "invariant 3; C1; yugabyte-db#16" };
 
 /// A term is valid for a renew deadline after its last write was sent. Its work must stop within
 /// the lease duration minus the clock error.
@@ -174,10 +170,8 @@ pub(crate) fn stops_by_its_deadline(now: Instant, term: Option<Term>) -> Verdict
     require(&STOPS_BY_ITS_DEADLINE, !over, || format!("leads at {now}: {term:?}"))
 }
 
-const RELEASE_COMES_LAST: Property = Property {
-    name: "release-comes-last",
-    source: "invariant 8; C2; kubernetes#139991; KEP-5366",
-};
+const RELEASE_COMES_LAST: Property =
+    Property { name: "release-comes-last", source: "invariant 8; C2; kubernetes#139991; KEP-5366" };
 
 /// A candidate neither releases nor acquires the lock while its own work still runs.
 pub(crate) fn release_comes_last(operation: &Operation, leads: bool, work_runs: bool) -> Verdict {
