@@ -431,8 +431,8 @@ impl TimingArgs {
 /// Reads a lock; a bare name is a Lease.
 pub(crate) fn lock(namespace: &str, text: &str) -> Result<Lock, Error> {
     match text.contains('/') {
-        true => Lock::parse(namespace, text),
-        false => Lock::parse(namespace, &format!("lease/{text}")),
+        true => Lock::parse(namespace, text).map_err(Error::from),
+        false => Lock::parse(namespace, &format!("lease/{text}")).map_err(Error::from),
     }
 }
 
@@ -445,10 +445,7 @@ pub(crate) fn lock_text(text: &str) -> Result<String, Error> {
 fn board_text(text: &str) -> Result<String, Error> {
     match Lock::parse("default", text)?.key() {
         Some(_) => Ok(text.to_owned()),
-        None => Err(Error::Invalid {
-            what: "a Lease is no blackboard".to_owned(),
-            hint: "use configmap/NAME[:KEY]".to_owned(),
-        }),
+        None => Err(incumbent::InvalidSetting::Blackboard.into()),
     }
 }
 

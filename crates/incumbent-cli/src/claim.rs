@@ -8,7 +8,8 @@ use crate::{args, exit, output, row};
 
 pub(crate) async fn run(args: args::Claim) -> anyhow::Result<ExitCode> {
     let (client, namespace) = args.operator.connect().await?;
-    let lock = incumbent::Lock::parse(&namespace, &args.blackboard)?;
+    let lock =
+        incumbent::Lock::parse(&namespace, &args.blackboard).map_err(incumbent::Error::from)?;
     let blackboard = Blackboard::on(client, lock.clone());
     if args.release {
         let other = blackboard.release(&args.identity).await?;

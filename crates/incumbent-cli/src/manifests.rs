@@ -165,7 +165,8 @@ impl Settings {
 }
 
 fn invalid(what: impl Into<String>, hint: &str) -> Error {
-    Error::Invalid { what: what.into(), hint: hint.to_owned() }
+    let (what, hint) = (what.into(), hint.to_owned());
+    Error::Invalid(incumbent::InvalidSetting::Program { what, hint })
 }
 
 /// Names end up in paths and labels, so they are those of DNS.

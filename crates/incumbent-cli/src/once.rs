@@ -35,7 +35,7 @@ async fn try_run(mut args: args::Once) -> anyhow::Result<u8> {
     let settle = args.settle;
     let rules = Rules { at_least_once: args.at_least_once, ttl: args.ttl };
     let (client, namespace) = args.cluster.connect().await?;
-    let page = Page::new(client, Lock::parse(&namespace, &args.key)?)?;
+    let page = Page::new(client, Lock::parse(&namespace, &args.key).map_err(Error::from)?)?;
     if let Some(settle) = settle {
         return Ok(page.settle(settle).await?);
     }

@@ -89,7 +89,6 @@
 
 mod abort;
 mod answer;
-mod api;
 mod blackboard;
 mod candidate;
 mod clock;
@@ -103,12 +102,13 @@ mod fence;
 mod follow;
 mod gate;
 mod identity;
+mod invalid;
 mod leadership;
 mod limiter;
 mod lock;
+mod lock_api;
 mod metrics;
 mod observer;
-mod plugin;
 mod proof;
 mod report;
 #[doc(hidden)]
@@ -123,6 +123,7 @@ mod stored;
 mod stream;
 pub mod survey;
 mod term;
+mod view;
 mod watchdog;
 
 pub use blackboard::{Blackboard, BlackboardObserver, Claim, Member, MembersObserver, Membership};
@@ -138,8 +139,9 @@ pub use incumbent_core::{
     Asked, Container, ContainerReport, ContainerStart, FencingToken, HandOver, Identity, Instant,
     Loss, Mark, Release, Session, Timing, TimingError, Waiter,
 };
+pub use invalid::InvalidSetting;
 pub use leadership::Leadership;
-pub use lock::Lock;
+pub use lock::{InvalidLock, Lock, LockKind, Resource};
 pub use metrics::{Exchange, Metrics};
 pub use observer::{Leader, Observer};
 pub use route::Route;

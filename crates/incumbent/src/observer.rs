@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use incumbent_core::{Elector, FencingToken, Identity, Instant, Sighting};
+use incumbent_core::{FencingToken, Identity, Instant, Sighting};
 use tokio::sync::watch;
 
 use crate::candidate::Candidate;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::lock::Lock;
+use crate::view::View;
 
 /// Who leads, as far as is known now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,29 +40,6 @@ impl Leader {
         match self {
             Self::Known { identity, .. } => Some(identity),
             Self::Unknown | Self::Nobody => None,
-        }
-    }
-}
-
-/// What the driver publishes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct View {
-    sighting: Sighting,
-    address: Option<String>,
-    line: Vec<Identity>,
-}
-
-impl View {
-    pub(crate) const UNKNOWN: Self =
-        Self { sighting: Sighting::Unknown, address: None, line: Vec::new() };
-
-    pub(crate) fn of(elector: &Elector) -> Self {
-        let record = elector.record();
-        let waiters = record.iter().flat_map(|record| record.waitlist.waiters());
-        Self {
-            sighting: elector.sighting(),
-            address: record.and_then(|record| record.card.address.clone()),
-            line: waiters.map(|waiter| waiter.identity.clone()).collect(),
         }
     }
 }
@@ -104,6 +82,13 @@ pub struct Observer {
 /// What distinguishes one leader from the next, from none, and from nobody knows.
 type Distinct = (bool, Option<(Identity, Option<FencingToken>)>);
 
+impl Candidate {
+    /// Follows who leads, also while this candidate does not campaign.
+    pub fn observe(&self) -> Observer {
+        Observer::of(self.views.clone(), self.clock)
+    }
+}
+
 impl Observer {
     /// Follows `lock` without taking part. The account needs the verb `get`, and `watch` so that following costs
     /// no requests.
@@ -135,7 +120,7 @@ impl Observer {
         Ok(Self { _follower: Some(Arc::new(follower)), ..observer })
     }
 
-    pub(crate) fn of(views: watch::Receiver<View>, clock: Clock) -> Self {
+    fn of(views: watch::Receiver<View>, clock: Clock) -> Self {
         let last = distinct(&as_of(&views.borrow(), clock.instant()));
         let last_line = views.borrow().line.clone();
         Self { views, clock, last, last_line, _follower: None }

@@ -12,11 +12,11 @@ use incumbent_core::{Card, Container, Elector, Input, Session, Sighting};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::api::Api;
+use crate::lock_api::LockApi;
 
 /// Looks for proofs about whoever holds the lock, on behalf of a driver.
 pub(crate) struct Proofs {
-    api: Api,
+    api: LockApi,
     own: Option<Container>,
     heeds_kubelet: bool,
     /// The process that was last shown to have ended.
@@ -40,7 +40,7 @@ struct Inquiry {
 }
 
 impl Proofs {
-    pub(crate) fn new(api: Api, card: &Card, heeds_kubelet: bool) -> Self {
+    pub(crate) fn new(api: LockApi, card: &Card, heeds_kubelet: bool) -> Self {
         let (sender, found) = mpsc::channel(4);
         let own = card.container.clone();
         if let Some(claimed) = own.clone().filter(|own| heeds_kubelet && own.report.is_none()) {

@@ -5,9 +5,9 @@ use incumbent_core::{HandOver, Identity};
 use serde_json::json;
 
 use crate::answer::Why;
-use crate::api::Api;
 use crate::error::Error;
 use crate::lock::{Altered, CORDON, HAND_OVER_TO, Lock, annotation_pointer};
+use crate::lock_api::LockApi;
 use crate::survey::LockView;
 
 /// Asks the candidates of one election for something: to hand over, or to stay away.
@@ -16,7 +16,7 @@ use crate::survey::LockView;
 /// candidates of this project heed them, others do not. The account needs the verbs `get` and `patch`.
 #[derive(Clone, Debug)]
 pub struct Steer {
-    api: Api,
+    api: LockApi,
     is_dry_run: bool,
 }
 
@@ -26,7 +26,7 @@ impl Steer {
     /// # Errors
     /// Where Kubernetes would refuse a name.
     pub fn new(client: kube::Client, lock: Lock) -> Result<Self, Error> {
-        Ok(Self { api: Api::new(client, lock.checked_for_election()?), is_dry_run: false })
+        Ok(Self { api: LockApi::new(client, lock.checked_for_election()?), is_dry_run: false })
     }
 
     /// Lets the API server check each request and store none.

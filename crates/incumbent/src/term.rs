@@ -9,7 +9,7 @@ use incumbent_core::{Asked, FencingToken, Instant, Loss, Release, Term};
 use tokio::sync::watch;
 
 use crate::abort::abort;
-use crate::clock::Clock;
+use crate::clock::{Clock, instant, nanos};
 use crate::dead_man::Deadline;
 use crate::lock::Lock;
 
@@ -353,14 +353,6 @@ impl fmt::Debug for TermState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TermState").field("lock", &self.lock).field("token", &self.token).finish()
     }
-}
-
-pub(crate) fn nanos(moment: Instant) -> u64 {
-    u64::try_from(moment.since_start().as_nanos()).unwrap_or(u64::MAX)
-}
-
-pub(crate) fn instant(nanos: u64) -> Instant {
-    Instant::new(Duration::from_nanos(nanos))
 }
 
 #[cfg(test)]

@@ -8,10 +8,11 @@ use tokio::time::Instant;
 use incumbent_core::{Reply, Session};
 use serde_json::Value;
 
-use super::roll::{Entry, Roll, Sign, Witness, checked_address, checked_name};
+use super::roll::{Entry, LONGEST_ADDRESS, Roll, Sign, Witness, checked_name};
 use super::{Blackboard, trouble};
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::invalid::checked_address;
 
 /// Who is registered on a [`Blackboard`], and where it can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +46,7 @@ impl Blackboard {
     /// Outside of a tokio runtime.
     pub async fn register(&self, name: &str, address: &str) -> Result<Membership, Error> {
         checked_name(name)?;
-        checked_address(address)?;
+        checked_address(address, LONGEST_ADDRESS)?;
         let mut keeper = Keeper {
             blackboard: self.clone(),
             name: name.to_owned(),

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::error::Error;
+use crate::invalid::InvalidSetting;
 use crate::lock::{Altered, annotation_pointer, escaped_pointer};
 
 /// The registrations on one version of the object.
@@ -185,24 +186,11 @@ impl Witness {
 }
 
 /// The name, if the object has room for it as a key.
-pub(super) fn checked_name(name: &str) -> Result<(), Error> {
+pub(super) fn checked_name(name: &str) -> Result<(), InvalidSetting> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     match !name.is_empty() && name.len() <= LONGEST_NAME && name.bytes().all(fits) {
         true => Ok(()),
-        false => Err(Error::invalid(
-            format!("{name:?} cannot be the name of a member"),
-            "it has 1 to 200 letters, digits, '-', '_' and '.': a Pod's name, say",
-        )),
-    }
-}
-
-pub(super) fn checked_address(address: &str) -> Result<(), Error> {
-    match address.len() <= LONGEST_ADDRESS && !address.chars().any(char::is_control) {
-        true => Ok(()),
-        false => Err(Error::invalid(
-            format!("{address:?} cannot be an address"),
-            "it has at most 256 bytes, and no control characters",
-        )),
+        false => Err(InvalidSetting::MemberName(name.to_owned())),
     }
 }
 
@@ -250,7 +238,7 @@ const SHORTEST: Duration = Duration::from_secs(15);
 const LONGEST: Duration = Duration::from_secs(3600);
 
 const LONGEST_NAME: usize = 200;
-const LONGEST_ADDRESS: usize = 256;
+pub(super) const LONGEST_ADDRESS: usize = 256;
 
 /// Kubernetes' own: of all values under `data`, and of all annotations.
 const DATA_LIMIT: usize = 1 << 20;

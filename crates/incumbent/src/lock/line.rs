@@ -4,7 +4,8 @@
 use incumbent_core::{HandOver, Identity, Record, Session, Waiter, Waitlist};
 use serde_json::{Value, json};
 
-use super::{Lock, annotate, text_annotation};
+use super::Lock;
+use super::codec::{annotate, text_annotation};
 
 /// The line: `[{"identity":"jane","session":"…"},"jack"]`. A bare name is whoever bears it.
 pub(super) const WAITLIST: &str = "incumbent.dev/waitlist";
