@@ -4,8 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use incumbent::{
-    Candidate, Ending, Exchange, FencingToken, Leader, Lock, Loss, Metrics, Observer, Release,
-    Standing,
+    Candidate, Ending, Exchange, FencingToken, Leader, LeadershipStatus, Lock, Metrics, Observer,
 };
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -34,7 +33,7 @@ struct Inner {
 /// One candidate of each lock.
 #[derive(Debug)]
 struct Source {
-    standing: Standing,
+    status: LeadershipStatus,
     observer: Observer,
 }
 
@@ -104,10 +103,10 @@ impl Exporter {
     /// Shows the state of this candidate; of several for one lock, the last one's.
     pub(crate) fn show(&self, candidate: &Candidate) {
         self.0.counts.start_at_zero(&election(candidate.lock()));
-        let (standing, observer) = (candidate.standing(), candidate.observe());
+        let (status, observer) = (candidate.leadership_status(), candidate.observe());
         let mut sources = self.sources();
-        sources.retain(|source| source.standing.lock() != candidate.lock());
-        sources.push(Source { standing, observer });
+        sources.retain(|source| source.status.lock() != candidate.lock());
+        sources.push(Source { status, observer });
     }
 
     /// All of it, in the text format of OpenMetrics.
@@ -144,7 +143,7 @@ impl Metrics for Exporter {
     }
 
     fn term_ended(&self, lock: &Lock, ending: &Ending) {
-        let of_reason = OfReason { election: election(lock), reason: reason(ending) };
+        let of_reason = OfReason { election: election(lock), reason: ending.reason() };
         self.0.counts.ends.get_or_create(&of_reason).inc();
     }
 
@@ -243,15 +242,15 @@ impl States {
     }
 
     fn ask(&self, source: &Source) {
-        let (election, reign) = (election(source.standing.lock()), source.standing.reign());
-        let valid_for = reign.map_or(0.0, |reign| reign.valid_for.as_secs_f64());
-        let token = reign.map_or(0, |reign| reign.fencing_token.0);
+        let (election, active_term) = (election(source.status.lock()), source.status.active_term());
+        let valid_for = active_term.map_or(0.0, |active_term| active_term.valid_for.as_secs_f64());
+        let token = active_term.map_or(0, |active_term| active_term.fencing_token.0);
         let is_known = matches!(source.observer.leader(), Leader::Known { .. });
-        self.leads.get_or_create(&election).set(reign.is_some().into());
+        self.leads.get_or_create(&election).set(active_term.is_some().into());
         self.valid.get_or_create(&election).set(valid_for);
         self.token.get_or_create(&election).set(i64::try_from(token).unwrap_or(i64::MAX));
         self.leader_known.get_or_create(&election).set(is_known.into());
-        let waiting = source.observer.line().len();
+        let waiting = source.observer.waitlist().len();
         self.waiting.get_or_create(&election).set(i64::try_from(waiting).unwrap_or(i64::MAX));
     }
 }
@@ -284,18 +283,7 @@ fn code(code: Option<u16>) -> &'static str {
     }
 }
 
-fn reason(ending: &Ending) -> &'static str {
-    match ending {
-        Ending::Released(Release::Done) => "released",
-        Ending::Released(_) => "left-to-expire",
-        Ending::Lost(Loss::DeadlinePassed) => "deadline-passed",
-        Ending::Lost(Loss::RecordChanged { .. }) => "record-changed",
-        Ending::Lost(Loss::LockGone) => "lock-gone",
-        _ => "other",
-    }
-}
-
-/// All that [`reason`] can say of what there is today.
+/// All that [`Ending::reason`] can say of what there is today.
 const REASONS: [&str; 5] =
     ["released", "left-to-expire", "deadline-passed", "record-changed", "lock-gone"];
 

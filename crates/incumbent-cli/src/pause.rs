@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use incumbent::survey::{LockView, Registration};
-use incumbent::{Identity, Steer};
+use incumbent::{ElectionControl, Identity};
 
 use crate::args::lock_text;
 use crate::cluster::Operator;
@@ -55,26 +55,26 @@ pub(crate) async fn run(args: Pause) -> anyhow::Result<ExitCode> {
     if !args.consent.given(&what_a_pause_does(&view, &names))? {
         return Ok(ExitCode::from(exit::NO));
     }
-    let steer = Steer::new(client, view.lock.clone())?.dry_run(args.consent.dry_run);
-    let view = args.operator.within(steer.cordon(&names)).await?;
+    let control = ElectionControl::new(client, view.lock.clone())?.dry_run(args.consent.dry_run);
+    let view = args.operator.within(control.pause(&names)).await?;
     tell(&view)
 }
 
 pub(crate) async fn resume(args: Resume) -> anyhow::Result<ExitCode> {
     let (client, view) = args.operator.look(&args.lock).await?;
     let names: Vec<_> = match args.candidates.as_slice() {
-        [] => view.cordoned.clone(),
+        [] => view.paused.clone(),
         names => names.iter().filter_map(Identity::new).collect(),
     };
-    let what = match view.cordoned.as_slice() {
+    let what = match view.paused.as_slice() {
         [] => format!("{}: nobody is paused", view.lock),
         _ => format!("{}: {} may lead again", view.lock, listed(&names)),
     };
     if !args.consent.given(&what)? {
         return Ok(ExitCode::from(exit::NO));
     }
-    let steer = Steer::new(client, view.lock.clone())?.dry_run(args.consent.dry_run);
-    let view = args.operator.within(steer.uncordon(&names)).await?;
+    let control = ElectionControl::new(client, view.lock.clone())?.dry_run(args.consent.dry_run);
+    let view = args.operator.within(control.resume(&names)).await?;
     tell(&view)
 }
 
@@ -101,7 +101,7 @@ fn listed(names: &[Identity]) -> String {
 }
 
 fn tell(view: &LockView) -> anyhow::Result<ExitCode> {
-    let state = match view.cordoned.as_slice() {
+    let state = match view.paused.as_slice() {
         [] => "nobody is paused".to_owned(),
         names => format!("paused: {}", listed(names)),
     };

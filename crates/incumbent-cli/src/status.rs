@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use incumbent::survey::{Registration, Sighted};
+use incumbent::survey::{LockStatus, Registration};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -76,7 +76,7 @@ pub(crate) async fn run(args: Status) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn facts(sighted: &Sighted, standing: &Standing, terms: &[Term], now: Timestamp) -> String {
+fn facts(sighted: &LockStatus, standing: &Standing, terms: &[Term], now: Timestamp) -> String {
     let view = &*sighted.view;
     let mut facts = vec![
         ("Lock", format!("{} in namespace {}", view.lock, view.lock.namespace())),
@@ -105,8 +105,8 @@ fn facts(sighted: &Sighted, standing: &Standing, terms: &[Term], now: Timestamp)
     if let Some(request) = &view.hand_over {
         facts.push(("Asked to", format!("hand over to {}", name(asked_for(request)))));
     }
-    if !view.cordoned.is_empty() {
-        let names: Vec<_> = view.cordoned.iter().map(|identity| name(identity.as_str())).collect();
+    if !view.paused.is_empty() {
+        let names: Vec<_> = view.paused.iter().map(|identity| name(identity.as_str())).collect();
         facts.push(("Cordoned", names.join(", ")));
     }
     let rows = facts.iter().map(|(what, value)| format!("{what:<13}{value}"));
@@ -124,15 +124,15 @@ fn since(term: &Term, now: Timestamp) -> String {
     }
 }
 
-fn state(sighted: &Sighted, standing: &Standing) -> String {
+fn state(sighted: &LockStatus, standing: &Standing) -> String {
     let left = standing.expires_in.filter(|_| standing.is_led());
     let left = left.map(|left| format!(", expires in {}", age(left))).unwrap_or_default();
     let hint = if sighted.is_certain || standing.mark().is_empty() { "" } else { " (see --sure)" };
     format!("{}: {}{left}{hint}", standing.word(), standing.basis())
 }
 
-fn line(sighted: &Sighted) -> String {
-    let waiters = sighted.view.line.iter().enumerate().map(|(place, waiter)| {
+fn line(sighted: &LockStatus) -> String {
+    let waiters = sighted.view.waitlist.iter().enumerate().map(|(place, waiter)| {
         let priority = match waiter.priority {
             0 => String::new(),
             priority => format!("   priority {priority}"),

@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::ValueEnum;
 use http::Method;
 use incumbent::requests::{Failure, Requests, Why};
-use incumbent::survey::{LockView, Registration, Sighted, State, Survey};
-use incumbent::{Error, HandOver, Identity, Steer};
+use incumbent::survey::{LockStatus, LockView, Registration, State, Survey};
+use incumbent::{ElectionControl, Error, HandOver, Identity};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -65,10 +65,10 @@ pub(crate) async fn run(args: StepDown) -> anyhow::Result<ExitCode> {
     let (client, lock) = args.operator.lock(&args.lock).await?;
     let mut survey = args.operator.survey(client.clone(), lock.clone()).await?;
     let sighted = survey.get(&lock).ok_or_else(|| args.operator.missing(&lock))?;
-    let steer = Steer::new(client.clone(), lock.clone())?.dry_run(args.consent.dry_run);
+    let control = ElectionControl::new(client.clone(), lock.clone())?.dry_run(args.consent.dry_run);
     if args.cancel {
         if args.consent.given(&format!("{lock}: the request to hand over is taken back"))? {
-            args.operator.within(steer.stay()).await?;
+            args.operator.within(control.cancel_hand_over()).await?;
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -91,7 +91,7 @@ pub(crate) async fn run(args: StepDown) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(exit::NO));
     }
     match (&plan.request, &pod) {
-        (Some(request), _) => drop(args.operator.within(steer.hand_over(request)).await?),
+        (Some(request), _) => drop(args.operator.within(control.hand_over(request)).await?),
         (None, Some(pod)) => pod.evict(&client, lock.namespace(), args.consent.dry_run).await?,
         (None, None) => {}
     }
@@ -116,7 +116,7 @@ struct Refusal {
     hint: String,
 }
 
-fn plan(sighted: &Sighted, to: Option<&str>, via: Via) -> Result<Plan, Refusal> {
+fn plan(sighted: &LockStatus, to: Option<&str>, via: Via) -> Result<Plan, Refusal> {
     let view = &*sighted.view;
     let refuse = |why: String, hint: &str| Err(Refusal { why, hint: hint.to_owned() });
     let Some(holder) = view.holder.as_deref() else {
@@ -151,7 +151,7 @@ fn plan(sighted: &Sighted, to: Option<&str>, via: Via) -> Result<Plan, Refusal> 
         }
         _ => {}
     }
-    let line: Vec<_> = view.line.iter().map(|waiter| waiter.identity.as_str()).collect();
+    let line: Vec<_> = view.waitlist.iter().map(|waiter| waiter.identity.as_str()).collect();
     let request = match to.and_then(Identity::new) {
         None => HandOver::ToNext,
         Some(to) if to.as_str() == holder => {
@@ -171,7 +171,7 @@ fn plan(sighted: &Sighted, to: Option<&str>, via: Via) -> Result<Plan, Refusal> 
                 &waiting,
             );
         }
-        Some(to) if view.is_cordoned(to.as_str()) => {
+        Some(to) if view.is_paused(to.as_str()) => {
             let to = row::name(to.as_str());
             return refuse(format!("{to} is cordoned"), "let it lead again with: incumbent resume");
         }
@@ -265,7 +265,7 @@ fn about_pods(failure: Failure, verb: &str, name: &str) -> anyhow::Error {
 /// Waits for the next term, and says how it went.
 async fn follow(
     survey: &mut Survey,
-    before: &Sighted,
+    before: &LockStatus,
     timeout: Duration,
 ) -> anyhow::Result<ExitCode> {
     let lock = &before.view.lock;

@@ -18,7 +18,7 @@ use crate::lock_api::{Answer, LockApi};
 use crate::requests::WATCH_LIFETIME;
 
 mod members;
-mod roll;
+mod registry;
 
 pub use members::{Member, MembersObserver, Membership};
 

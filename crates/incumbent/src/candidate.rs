@@ -4,15 +4,15 @@ use std::future::{Future, pending};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
-use incumbent_core::{Identity, Release};
+use incumbent_core::{Identity, Loss, Release};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::error::{BoxError, Error};
 use crate::gate::WriteGate;
 use crate::leadership::{Command, Leadership, await_release};
+use crate::leadership_status::LeadershipStatus;
 use crate::lock::Lock;
-use crate::standing::Standing;
 use crate::term::CurrentTerm;
 use crate::view::View;
 
@@ -60,8 +60,8 @@ impl Candidate {
     }
 
     /// Whether this candidate leads, to ask from anywhere.
-    pub fn standing(&self) -> Standing {
-        Standing::new(self.lock.clone(), self.current.clone())
+    pub fn leadership_status(&self) -> LeadershipStatus {
+        LeadershipStatus::new(self.lock.clone(), self.current.clone())
     }
 
     /// Waits until this candidate leads.
@@ -161,8 +161,9 @@ impl Candidate {
                 (Some(Err(error)), None) => return Err(Error::Work(error)),
                 _ if end == End::Shutdown => return Ok(None),
                 (outcome, loss) => {
-                    let error = outcome.and_then(Result::err);
-                    tracing::debug!(lock = %self.lock, ?end, ?loss, ?error, "campaigning again");
+                    let error = outcome.and_then(Result::err).map(tracing::field::display);
+                    let reason = loss.as_ref().map_or("handed-over", Loss::reason);
+                    tracing::debug!(lock = %self.lock, %reason, error, "campaigning again");
                 }
             }
         }
@@ -182,7 +183,7 @@ impl Candidate {
             outcome = &mut work => return (outcome, End::OfItself),
             _ = leadership.lost() => return (None, End::OfItself),
             asked = leadership.asked_to_hand_over() => {
-                tracing::debug!(lock = %self.lock, ?asked, "handing over");
+                tracing::debug!(lock = %self.lock, reason = %asked.reason(), "handing over");
                 End::HandOver
             }
             () = self.health_is(false) => {

@@ -179,7 +179,7 @@ impl Driver {
                 drop(self.announcer.term_ended(lock, ending, self.stored.as_ref()));
             }
             Change::Released(release) => {
-                tracing::debug!(%lock, ?release, "released");
+                tracing::debug!(%lock, reason = %release.reason(), "released");
                 self.terms.revoke();
                 let ending = Ending::Released(release);
                 let told = self.announcer.term_ended(lock, ending, self.stored.as_ref());
@@ -269,7 +269,7 @@ impl Driver {
             self.watch.learn(snapshot.version.revision, self.clock.instant());
         }
         // A candidate can lead without a place on the waitlist, but not without the right to acquire.
-        let is_hint = self.elector.is_editing_the_line();
+        let is_hint = self.elector.is_editing_the_waitlist();
         let kind = if is_hint { JOINING } else { answer.verb };
         if is_success && answer.altered.is_none() {
             self.troubles.forget(kind);
@@ -298,7 +298,7 @@ impl Driver {
 
     /// What never worked and will not by itself ends the campaign. Anything else is retried.
     fn on_trouble(&mut self, verb: &'static str, kind: &'static str, trouble: Trouble) {
-        // A place in line is a hint: only what would also refuse the acquire ends the campaign.
+        // A place on the waitlist is a hint: only what would also refuse the acquire ends the campaign.
         let is_of_account =
             matches!(*trouble.error, Error::Forbidden { .. } | Error::Unauthorized { .. });
         let ends_it = trouble.lasts && (kind != JOINING || is_of_account);
@@ -338,7 +338,7 @@ impl Driver {
                 Some(Input::Follow(Follow::Poll))
             }
             // Reads once. A candidate that wants to lead asks by itself when the lease is over; one that only
-            // follows, or is cordoned, would believe a silent watch for as long as the watch lives.
+            // follows, or is paused, would believe a silent watch for as long as the watch lives.
             Some(Silence::Doubted) => {
                 self.watch.doubt(now);
                 self.follow_up = Some(Input::Follow(Follow::Watch));

@@ -229,7 +229,7 @@ impl Hall {
         }
     }
 
-    /// Whether the last watch was distrusted. If so, the next must not go on where that one ended. Asked
+    /// Whether the last watch was distrusted. If so, the next must not go on where that one ended. HandOverReason
     /// before the next is asked for, so that a distrust which comes later is not forgotten.
     fn takes_distrust(&self) -> bool {
         std::mem::take(&mut self.audience().is_distrusted)
@@ -309,7 +309,8 @@ async fn watch(api: LockApi, is_shared: bool, hall: Arc<Hall>) {
         after = after.filter(|_| !is_distrusted);
         let pause = match api.requests().watch(&collection, &filter, after.as_deref()).await {
             Ok(events) => {
-                tracing::trace!(lock = %api.lock(), is_shared, ?after, "watching");
+                let from = after.as_deref().map(tracing::field::display);
+                tracing::trace!(lock = %api.lock(), is_shared, from, "watching");
                 let opened_at = api.clock().instant();
                 hall.opened(after.as_deref());
                 let end = forward(events, &hall, api.clock()).await;

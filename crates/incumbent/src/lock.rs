@@ -7,13 +7,13 @@ use thiserror::Error as ThisError;
 mod altered;
 mod codec;
 mod container;
-mod line;
+mod waitlist;
 
 pub(crate) use altered::{Altered, annotation as annotation_pointer, escaped as escaped_pointer};
 pub(crate) use codec::{
     HIGHEST_FLOOR, KEYED_RECORD_ANNOTATION, RECORD_ANNOTATION, TERM_ANNOTATION, version,
 };
-pub(crate) use line::{CORDON, HAND_OVER_TO};
+pub(crate) use waitlist::{HAND_OVER_TO, PAUSED};
 
 /// The Kubernetes object that candidates compete for. Ordered by namespace, kind and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

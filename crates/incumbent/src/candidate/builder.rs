@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use incumbent_core::{
-    Card, Config, Container, Elector, FencingToken, Session, Timing, TimingError,
+    Config, Container, Elector, FencingToken, HolderInfo, Session, Timing, TimingError,
 };
 use tokio::sync::{mpsc, watch};
 
@@ -260,7 +260,7 @@ impl Builder {
             Some(limiter) => self.api.limited(limiter.share(self.clock, retry_period)),
             None => self.api,
         };
-        let address = config.card.address.as_deref();
+        let address = config.holder_info.address.as_deref();
         let routes = self.routes.into_iter().map(|route| route.start(&api, address));
         let routes = routes.collect::<Result<Vec<_>, _>>()?;
         let identity = config.identity.clone();
@@ -268,7 +268,7 @@ impl Builder {
         let (publish, views) = watch::channel(View::UNKNOWN);
         let current = CurrentTerm::default();
         let events = self.has_events.then(|| Events::new(api.clone(), identity.clone()));
-        let proofs = Proofs::new(api.clone(), &config.card, self.kubelet_reports);
+        let proofs = Proofs::new(api.clone(), &config.holder_info, self.kubelet_reports);
         let feed = self.feed.unwrap_or_else(|| Feed::of_one(api.clone()));
         let news = feed.subscribe(&lock, retry_period, self.clock);
         let driver = Driver::new(
@@ -309,7 +309,10 @@ impl Builder {
             session,
             token_floor: self.token_floor,
             priority: self.priority,
-            card: Card { address: self.address.clone(), container: self.container.clone() },
+            holder_info: HolderInfo {
+                address: self.address.clone(),
+                container: self.container.clone(),
+            },
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Telling others what becomes of the election: followers, the log, metrics, Events and routes.
 
-use incumbent_core::{Elector, FencingToken, Identity, Sighting};
+use incumbent_core::{Elector, FencingToken, Identity, Observed};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -66,7 +66,7 @@ impl Announcer {
     /// Tells that the term has ended; not a second time where it was lost and is then given back.
     pub(super) fn tell_end(&mut self, lock: &Lock, ending: Ending) -> bool {
         let Some(token) = self.untold.take() else { return false };
-        tracing::info!(%lock, %token, ?ending, "no longer leading");
+        tracing::info!(%lock, %token, reason = %ending.reason(), "no longer leading");
         self.meter.tell(lock, Event::TermEnded(ending));
         true
     }
@@ -84,12 +84,12 @@ impl Announcer {
 
     /// Tells who leads instead of this candidate, once.
     fn tell_leader(&mut self, lock: &Lock, elector: &Elector) {
-        match elector.sighting() {
-            Sighting::Unknown => {}
-            Sighting::Vacant | Sighting::Held { holder: None, .. } => self.followed = None,
+        match elector.observed() {
+            Observed::Unknown => {}
+            Observed::Vacant | Observed::Held { holder: None, .. } => self.followed = None,
             // Its own term is told when it begins, and one that it left to expire is no news.
-            Sighting::Held { holder: Some(holder), .. } if holder == elector.config().identity => {}
-            Sighting::Held { holder: Some(leader), token, .. } => {
+            Observed::Held { holder: Some(holder), .. } if holder == elector.config().identity => {}
+            Observed::Held { holder: Some(leader), token, .. } => {
                 let told = self.followed.as_ref().map(|(leader, token)| (leader, *token));
                 if told != Some((&leader, token)) {
                     let known = token.map(tracing::field::display);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use incumbent_core::{Asked, FencingToken, Loss, Release, Term};
+use incumbent_core::{FencingToken, HandOverReason, Loss, Release, Term};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -122,7 +122,7 @@ impl Terms {
         self.term.as_ref().is_some_and(|term| term.token() == token)
     }
 
-    pub(super) fn ask(&self, asked: Option<Asked>) {
+    pub(super) fn ask(&self, asked: Option<HandOverReason>) {
         if let Some(term) = &self.term {
             term.ask(asked);
         }

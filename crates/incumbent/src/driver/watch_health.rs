@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use incumbent_core::{Elector, Follow, Instant, Sighting};
+use incumbent_core::{Elector, Follow, Instant, Observed};
 
 use crate::follow::{News, Subscription};
 use crate::lock::Lock;
@@ -71,9 +71,9 @@ impl WatchHealth {
     /// leader's term is over. A vacant lock stays silent, and is read once in each lease duration.
     fn silent_since(&self, elector: &Elector) -> Option<Instant> {
         let silent_at = self.heard? + elector.config().timing.lease_duration();
-        let silent_at = match elector.sighting() {
-            Sighting::Held { expires_at, .. } => silent_at.max(expires_at),
-            Sighting::Unknown | Sighting::Vacant => silent_at,
+        let silent_at = match elector.observed() {
+            Observed::Held { expires_at, .. } => silent_at.max(expires_at),
+            Observed::Unknown | Observed::Vacant => silent_at,
         };
         elector.term().is_none().then_some(silent_at)
     }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use incumbent_core::{
-    Card, FencingToken, Identity, Record, Session, Snapshot, Stamp, Uid, Version, Waitlist,
+    FencingToken, HolderInfo, Identity, Record, Session, Snapshot, Stamp, Uid, Version, Waitlist,
     WallTime,
 };
 use serde_json::{Map, Value, json};
@@ -57,10 +57,10 @@ impl Lock {
     pub(crate) fn edit(&self, object: &Value, record: &Record) -> Value {
         let before = self.decode(object).map(|known| known.record).unwrap_or_default();
         let mut edited = object.clone();
-        if !is_edit_of_the_line(&before, record) {
+        if !is_edit_of_the_waitlist(&before, record) {
             self.write_record(&mut edited, record);
         }
-        self.write_line(&mut edited, &before, record);
+        self.write_waitlist(&mut edited, &before, record);
         edited
     }
 
@@ -123,9 +123,9 @@ impl Lock {
         record.session = term.session_of(&record);
         record.last_token = term.token;
         if record.session.is_some() {
-            record.card = term.card;
+            record.holder_info = term.holder_info;
         }
-        self.read_line(object, &mut record);
+        self.read_waitlist(object, &mut record);
         Ok(Snapshot { version, record })
     }
 }
@@ -224,7 +224,7 @@ struct Term {
     session: Option<Session>,
     renewed: Option<Stamp>,
     token: FencingToken,
-    card: Card,
+    holder_info: HolderInfo,
 }
 
 impl Term {
@@ -236,7 +236,7 @@ impl Term {
             session: session.map(Session),
             renewed: stamp(&from["renewTime"]),
             token: FencingToken(token.unwrap_or(0)),
-            card: Card {
+            holder_info: HolderInfo {
                 address: from["address"].as_str().map(str::to_owned),
                 container: container::read(&from["container"]),
             },
@@ -255,7 +255,7 @@ impl Term {
 // Writing.
 
 /// Whether `record` is `before` but for who waits.
-fn is_edit_of_the_line(before: &Record, record: &Record) -> bool {
+fn is_edit_of_the_waitlist(before: &Record, record: &Record) -> bool {
     let without_line = |record: &Record| Record { waitlist: Waitlist::default(), ..record.clone() };
     without_line(before) == without_line(record)
 }
@@ -291,7 +291,7 @@ fn write_term(into: &mut Map<String, Value>, record: &Record) {
             into.insert("session".to_owned(), format!("{session:032x}").into());
             let renewed = record.renewed.as_ref().map_or(Value::Null, stamp_text);
             into.insert("renewTime".to_owned(), renewed);
-            write_card(into, &record.card);
+            write_holder_info(into, &record.holder_info);
         }
         _ => {
             for field in ["identity", "session", "renewTime", "address", "container"] {
@@ -301,9 +301,9 @@ fn write_term(into: &mut Map<String, Value>, record: &Record) {
     }
 }
 
-fn write_card(into: &mut Map<String, Value>, card: &Card) {
-    let address = card.address.as_deref().map(Value::from);
-    let container = card.container.as_ref().map(container::written);
+fn write_holder_info(into: &mut Map<String, Value>, holder_info: &HolderInfo) {
+    let address = holder_info.address.as_deref().map(Value::from);
+    let container = holder_info.container.as_ref().map(container::written);
     for (field, value) in [("address", address), ("container", container)] {
         match value {
             Some(value) => into.insert(field.to_owned(), value),

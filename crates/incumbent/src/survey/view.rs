@@ -38,11 +38,11 @@ pub struct LockView {
     /// Where the holder says that it can be reached.
     pub address: Option<String>,
     /// Who waits, the next one first. At most sixteen have a place.
-    pub line: Vec<Waiter>,
+    pub waitlist: Vec<Waiter>,
     /// Whom the leader is asked to hand over to, as long as it has not.
     pub hand_over: Option<HandOver>,
     /// Who shall not lead; `*` is everybody.
-    pub cordoned: Vec<Identity>,
+    pub paused: Vec<Identity>,
     /// When the object was made, by the API server's clock.
     pub created: Option<jiff::Timestamp>,
     /// Which program wrote the record last, as the API server heard it: the first word of its user agent.
@@ -123,10 +123,10 @@ impl LockView {
             transitions: record.transitions,
             holder: record.holder.map(|holder| holder.to_string()),
             session: record.session,
-            address: record.card.address,
-            line: record.waitlist.waiters().to_vec(),
+            address: record.holder_info.address,
+            waitlist: record.waitlist.waiters().to_vec(),
             hand_over: record.hand_over,
-            cordoned: record.cordoned,
+            paused: record.paused,
             created: created.and_then(|text| text.parse().ok()),
             written_by: last_writer(object),
             object: bare,
@@ -152,8 +152,8 @@ impl LockView {
     }
 
     /// Whether `identity` shall not lead.
-    pub fn is_cordoned(&self, identity: &str) -> bool {
-        self.cordoned.iter().any(|name| name.as_str() == identity || name.as_str() == "*")
+    pub fn is_paused(&self, identity: &str) -> bool {
+        self.paused.iter().any(|name| name.as_str() == identity || name.as_str() == "*")
     }
 }
 

@@ -18,7 +18,7 @@ use crate::lock_api::LockApi;
 /// # Errors
 /// [`Error::Altered`] where something else would be stored than was written: then no candidate leads. Otherwise what a
 /// candidate would be told.
-pub async fn rehearse(client: kube::Client, lock: Lock, timing: Timing) -> Result<(), Error> {
+pub async fn dry_run_write(client: kube::Client, lock: Lock, timing: Timing) -> Result<(), Error> {
     let api = LockApi::new(client, lock.checked_for_election()?);
     for _ in 0..MOST_TRIES {
         let object = api.object().await?;
