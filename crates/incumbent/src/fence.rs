@@ -355,3 +355,6 @@ const MARK: &str = "incumbent.dev/fenced-write";
 const ATTEMPTS: u32 = 10;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;
