@@ -11,6 +11,7 @@ mod line;
 mod network;
 mod node;
 mod trouble;
+mod words;
 mod work;
 
 use std::cmp::Ordering;
