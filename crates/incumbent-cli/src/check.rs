@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use incumbent::survey::{LockStatus, State};
+use incumbent::survey::{ObservedLock, State};
 use jiff::Timestamp;
 
 use crate::args::{duration, lock_text};
@@ -73,7 +73,7 @@ fn own_identity() -> anyhow::Result<String> {
 }
 
 fn judge(
-    sighted: &LockStatus,
+    sighted: &ObservedLock,
     wanted: Option<&str>,
     max_age: Option<Duration>,
     now: Timestamp,

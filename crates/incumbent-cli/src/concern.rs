@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use incumbent::HandOver;
-use incumbent::survey::{LockStatus, LockView, Registration, State};
+use incumbent::survey::{LockView, ObservedLock, Registration, State};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -45,7 +45,7 @@ impl Weight {
 
 /// What the rules go by.
 pub(crate) struct Circumstances<'a> {
-    pub(crate) sighted: &'a LockStatus,
+    pub(crate) sighted: &'a ObservedLock,
     /// This machine's wall clock.
     pub(crate) now: Timestamp,
     /// Changes of leader in the last ten minutes.

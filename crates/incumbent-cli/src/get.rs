@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use incumbent::Lock;
-use incumbent::survey::{Change, LockStatus, State, Survey};
+use incumbent::survey::{Change, ObservedLock, State, Survey};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -80,7 +80,7 @@ fn tell_left_over(count: usize) {
 
 impl Get {
     /// The locks to show, and how many are not.
-    fn shown(&self, survey: &Survey) -> (Vec<LockStatus>, usize) {
+    fn shown(&self, survey: &Survey) -> (Vec<ObservedLock>, usize) {
         let now = Timestamp::now();
         let (shown, left_over): (Vec<_>, Vec<_>) =
             survey.locks().partition(|sighted| self.many.shows(&sighted.view, now));
@@ -92,7 +92,7 @@ impl Get {
         Columns { has_namespace: self.many.all_namespaces, is_wide }
     }
 
-    fn printed(&self, found: &[LockStatus], has_heads: bool) -> anyhow::Result<String> {
+    fn printed(&self, found: &[ObservedLock], has_heads: bool) -> anyhow::Result<String> {
         let now = Timestamp::now();
         Ok(match self.output {
             Format::Json => {
@@ -131,7 +131,7 @@ pub(crate) fn tell_blind(survey: &Survey) {
 
 /// Looks until each state was seen to be true, or cannot be.
 pub(crate) async fn make_sure(survey: &mut Survey) {
-    let is_open = |sighted: &LockStatus| !sighted.is_certain;
+    let is_open = |sighted: &ObservedLock| !sighted.is_certain;
     let longest = survey.locks().filter(is_open).filter_map(|sighted| sighted.expires_in).max();
     let patience = longest.unwrap_or_default() + Duration::from_secs(3);
     let settled = async {
@@ -194,7 +194,7 @@ fn gone(args: &Get, lock: &Lock) -> anyhow::Result<()> {
     }
 }
 
-fn line_of_json(sighted: &LockStatus) -> io::Result<()> {
+fn line_of_json(sighted: &ObservedLock) -> io::Result<()> {
     output::line(&output::printable_json(&row::json(sighted, Timestamp::now()).to_string()))
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use incumbent::HandOver;
-use incumbent::survey::{LockStatus, LockView, Registration};
+use incumbent::survey::{LockView, ObservedLock, Registration};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -37,7 +37,7 @@ impl Columns {
         namespace.into_iter().chain(HEADS).chain(wide.iter().copied()).collect()
     }
 
-    pub(crate) fn cells(self, sighted: &LockStatus, now: Timestamp) -> Vec<String> {
+    pub(crate) fn cells(self, sighted: &ObservedLock, now: Timestamp) -> Vec<String> {
         let (view, standing) = (&*sighted.view, Standing::of(sighted, now));
         let name = |name: &str| match self.is_wide {
             true => output::printable(name),
@@ -183,7 +183,7 @@ pub(crate) fn millis(duration: Duration) -> u64 {
 }
 
 /// All that is known of a lock, for programs.
-pub(crate) fn json(sighted: &LockStatus, now: Timestamp) -> Value {
+pub(crate) fn json(sighted: &ObservedLock, now: Timestamp) -> Value {
     let view = &*sighted.view;
     let line = view
         .waitlist

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use incumbent::survey::{LockStatus, LockView, Registration, State};
+use incumbent::survey::{LockView, ObservedLock, Registration, State};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -36,7 +36,7 @@ pub(crate) enum Evidence {
 }
 
 impl Standing {
-    pub(crate) fn of(sighted: &LockStatus, now: Timestamp) -> Self {
+    pub(crate) fn of(sighted: &ObservedLock, now: Timestamp) -> Self {
         let view = &*sighted.view;
         let by_clock = || view.renewed.map(|renewed| since(renewed, now));
         let (evidence, age) = match (sighted.state, sighted.is_certain) {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use incumbent::survey::{LockStatus, Registration};
+use incumbent::survey::{ObservedLock, Registration};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -76,7 +76,7 @@ pub(crate) async fn run(args: Status) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn facts(sighted: &LockStatus, standing: &Standing, terms: &[Term], now: Timestamp) -> String {
+fn facts(sighted: &ObservedLock, standing: &Standing, terms: &[Term], now: Timestamp) -> String {
     let view = &*sighted.view;
     let mut facts = vec![
         ("Lock", format!("{} in namespace {}", view.lock, view.lock.namespace())),
@@ -124,14 +124,14 @@ fn since(term: &Term, now: Timestamp) -> String {
     }
 }
 
-fn state(sighted: &LockStatus, standing: &Standing) -> String {
+fn state(sighted: &ObservedLock, standing: &Standing) -> String {
     let left = standing.expires_in.filter(|_| standing.is_led());
     let left = left.map(|left| format!(", expires in {}", age(left))).unwrap_or_default();
     let hint = if sighted.is_certain || standing.mark().is_empty() { "" } else { " (see --sure)" };
     format!("{}: {}{left}{hint}", standing.word(), standing.basis())
 }
 
-fn line(sighted: &LockStatus) -> String {
+fn line(sighted: &ObservedLock) -> String {
     let waiters = sighted.view.waitlist.iter().enumerate().map(|(place, waiter)| {
         let priority = match waiter.priority {
             0 => String::new(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use http::Method;
 use incumbent::requests::{Failure, Requests, Why};
-use incumbent::survey::{LockStatus, LockView, Registration, State, Survey};
+use incumbent::survey::{LockView, ObservedLock, Registration, State, Survey};
 use incumbent::{ElectionControl, Error, HandOver, Identity};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -116,7 +116,7 @@ struct Refusal {
     hint: String,
 }
 
-fn plan(sighted: &LockStatus, to: Option<&str>, via: Via) -> Result<Plan, Refusal> {
+fn plan(sighted: &ObservedLock, to: Option<&str>, via: Via) -> Result<Plan, Refusal> {
     let view = &*sighted.view;
     let refuse = |why: String, hint: &str| Err(Refusal { why, hint: hint.to_owned() });
     let Some(holder) = view.holder.as_deref() else {
@@ -265,7 +265,7 @@ fn about_pods(failure: Failure, verb: &str, name: &str) -> anyhow::Error {
 /// Waits for the next term, and says how it went.
 async fn follow(
     survey: &mut Survey,
-    before: &LockStatus,
+    before: &ObservedLock,
     timeout: Duration,
 ) -> anyhow::Result<ExitCode> {
     let lock = &before.view.lock;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
-use incumbent::survey::{LockStatus, LockView};
+use incumbent::survey::{LockView, ObservedLock};
 use jiff::Timestamp;
 
 use crate::args::{duration, lock_text};
@@ -99,7 +99,7 @@ pub(crate) async fn run(args: Wait) -> anyhow::Result<ExitCode> {
 }
 
 /// As it was seen, not as wall clocks say.
-fn is_met(condition: &Condition, sighted: Option<&LockStatus>, first: Option<&LockView>) -> bool {
+fn is_met(condition: &Condition, sighted: Option<&ObservedLock>, first: Option<&LockView>) -> bool {
     let Some(sighted) = sighted else { return *condition == Condition::Released };
     let standing = standing(sighted);
     let is_led = standing.is_surely_led();
@@ -111,6 +111,6 @@ fn is_met(condition: &Condition, sighted: Option<&LockStatus>, first: Option<&Lo
     }
 }
 
-fn standing(sighted: &LockStatus) -> Standing {
+fn standing(sighted: &ObservedLock) -> Standing {
     Standing::of(sighted, Timestamp::now())
 }

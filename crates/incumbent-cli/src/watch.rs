@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use incumbent::Lock;
-use incumbent::survey::{Change, LockStatus, LockView, State, Survey};
+use incumbent::survey::{Change, LockView, ObservedLock, State, Survey};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -73,14 +73,14 @@ pub(crate) async fn run(args: Watch) -> anyhow::Result<ExitCode> {
 
 impl Watch {
     /// What is known of a lock at this moment.
-    fn tell_now(&self, event: &str, sighted: &LockStatus) -> anyhow::Result<()> {
+    fn tell_now(&self, event: &str, sighted: &ObservedLock) -> anyhow::Result<()> {
         let standing = Standing::of(sighted, Timestamp::now());
         let token = token(&sighted.view).filter(|_| standing.is_led()).unwrap_or_default();
         let text = standing.sentence() + &token;
         self.tell(&sighted.view.lock, event, &text, now_json(sighted))
     }
 
-    fn tell_turn(&self, sighted: &LockStatus, gap: Option<Lasted>) -> anyhow::Result<()> {
+    fn tell_turn(&self, sighted: &ObservedLock, gap: Option<Lasted>) -> anyhow::Result<()> {
         let standing = Standing::of(sighted, Timestamp::now());
         let event = match standing.state {
             State::Claimed => "claimed",
@@ -129,7 +129,7 @@ impl Watch {
     }
 }
 
-fn now_json(sighted: &LockStatus) -> Value {
+fn now_json(sighted: &ObservedLock) -> Value {
     let view: &LockView = &sighted.view;
     let mut more = Standing::of(sighted, Timestamp::now()).json(view);
     more["token"] = view.token.map(|token| token.0).into();

@@ -81,7 +81,7 @@ pub enum Change {
 /// One lock, as it is known at one moment.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct LockStatus {
+pub struct ObservedLock {
     /// What it says.
     pub view: Arc<LockView>,
     /// What of that is true.
@@ -172,13 +172,13 @@ impl Survey {
     }
 
     /// All locks, in order, as they are known now.
-    pub fn locks(&self) -> impl Iterator<Item = LockStatus> + '_ {
+    pub fn locks(&self) -> impl Iterator<Item = ObservedLock> + '_ {
         let (now, wall) = (self.clock.instant(), self.clock.timestamp());
         self.rows.values().map(move |row| self.sighted(row, now, wall))
     }
 
     /// One of them.
-    pub fn get(&self, lock: &Lock) -> Option<LockStatus> {
+    pub fn get(&self, lock: &Lock) -> Option<ObservedLock> {
         let (now, wall) = (self.clock.instant(), self.clock.timestamp());
         self.rows.get(lock).map(|row| self.sighted(row, now, wall))
     }
@@ -325,12 +325,12 @@ impl Survey {
         }
     }
 
-    fn sighted(&self, row: &Row, now: Instant, wall: jiff::Timestamp) -> LockStatus {
+    fn sighted(&self, row: &Row, now: Instant, wall: jiff::Timestamp) -> ObservedLock {
         let since = |moment| now.saturating_since(moment);
         let blind = self.lookouts[row.lookout].blind.as_ref();
         let (state, is_certain) =
             if blind.is_some() { (State::Unknown, false) } else { row.state(now, wall) };
-        LockStatus {
+        ObservedLock {
             view: row.view.clone(),
             state,
             is_certain,

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use incumbent::survey::{Change, LockStatus, Registration, Scope, State, Survey};
+use incumbent::survey::{Change, ObservedLock, Registration, Scope, State, Survey};
 use incumbent::{Blackboard, Candidate, Clock, ElectionControl, Error, HandOver, Identity, Lock};
 use incumbent_apiserver::{ApiServer, Verb};
 use serde_json::json;
@@ -16,7 +16,7 @@ async fn survey(client: kube::Client, scope: &Scope) -> Survey {
     Survey::start_with(client, scope, Clock::tokio()).await.unwrap()
 }
 
-fn one(survey: &Survey) -> LockStatus {
+fn one(survey: &Survey) -> ObservedLock {
     survey.get(&lease()).expect("the lock is known")
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use incumbent::Lock;
-use incumbent::survey::{LockStatus, State};
+use incumbent::survey::{ObservedLock, State};
 use jiff::Timestamp;
 
 use crate::chronicle::Chronicle;
@@ -22,7 +22,7 @@ pub(crate) struct Known<'a> {
     pub(crate) at: Duration,
     /// The same on the wall clock of this machine, for people.
     pub(crate) now: Timestamp,
-    pub(crate) sighted: Vec<LockStatus>,
+    pub(crate) sighted: Vec<ObservedLock>,
     /// How many locks are not shown, because they seem to be unused.
     pub(crate) left_over: usize,
     pub(crate) blind: Vec<(Duration, String)>,
@@ -51,7 +51,7 @@ pub(crate) struct Board {
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) shown: Arc<Shown>,
-    pub(crate) sighted: LockStatus,
+    pub(crate) sighted: ObservedLock,
 }
 
 /// A face and how it is written, shared for as long as it stays the same.
@@ -95,7 +95,7 @@ impl Board {
             _ => Arc::new(Shown { face, html: OnceLock::new() }),
         };
         let Known { at, now, chronicle, asked, left_over, .. } = known;
-        let row = |sighted: LockStatus| {
+        let row = |sighted: ObservedLock| {
             let face = face(&sighted, now, chronicle, asked);
             Row { shown: shown(face), sighted }
         };
@@ -136,7 +136,7 @@ impl Row {
     }
 
     /// The same at a later moment, for programs.
-    pub(crate) fn aged(&self, at: Duration) -> LockStatus {
+    pub(crate) fn aged(&self, at: Duration) -> ObservedLock {
         let span = at.saturating_sub(self.sighted.at.since_start());
         let mut sighted = self.sighted.clone();
         for age in [&mut sighted.beat_age, &mut sighted.unseen_for] {
@@ -182,7 +182,7 @@ impl Face {
 }
 
 fn face(
-    sighted: &LockStatus,
+    sighted: &ObservedLock,
     now: Timestamp,
     chronicle: &Chronicle,
     asked: &BTreeMap<Lock, Duration>,
@@ -220,7 +220,7 @@ fn face(
 
 /// When the term is over unless it is renewed. What was only read counts from the first look: no renewal
 /// can have come in before.
-fn expires_at(sighted: &LockStatus) -> Option<Duration> {
+fn expires_at(sighted: &ObservedLock) -> Option<Duration> {
     let at = sighted.at.since_start();
     let over_at = sighted.over_for.map(|span| at.saturating_sub(span));
     over_at.or_else(|| Some(at + sighted.expires_in?))

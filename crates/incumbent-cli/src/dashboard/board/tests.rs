@@ -8,7 +8,7 @@ use serde_json::json;
 use super::*;
 
 /// A lock that a candidate of ours holds, as a survey shows it; `edit` makes another case of it.
-fn sighted(edit: impl FnOnce(&mut LockStatus, &mut LockView)) -> LockStatus {
+fn sighted(edit: impl FnOnce(&mut ObservedLock, &mut LockView)) -> ObservedLock {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut sighted = runtime.block_on(async {
         let server = ApiServer::new();
@@ -36,12 +36,12 @@ fn waiter(name: &str) -> Waiter {
     Waiter { identity: Identity::new(name).unwrap(), session: None, priority: 0 }
 }
 
-fn board(sighted: Vec<LockStatus>, before: &Board) -> Board {
+fn board(sighted: Vec<ObservedLock>, before: &Board) -> Board {
     board_with(sighted, before, Duration::ZERO)
 }
 
 /// What is shown when the request to hand over, if there is one, stands for so long.
-fn board_with(sighted: Vec<LockStatus>, before: &Board, asked_for: Duration) -> Board {
+fn board_with(sighted: Vec<ObservedLock>, before: &Board, asked_for: Duration) -> Board {
     let at = sighted[0].at.since_start();
     let asked = at.saturating_sub(asked_for);
     let asked = sighted.iter().map(|one| (one.view.lock.clone(), asked)).collect();
@@ -58,7 +58,7 @@ fn board_with(sighted: Vec<LockStatus>, before: &Board, asked_for: Duration) -> 
     Board::of(known, before)
 }
 
-fn kinds(edit: impl FnOnce(&mut LockStatus, &mut LockView)) -> Vec<&'static str> {
+fn kinds(edit: impl FnOnce(&mut ObservedLock, &mut LockView)) -> Vec<&'static str> {
     let board = board_with(vec![sighted(edit)], &Board::default(), Duration::from_secs(20));
     board.rows[0].face().concerns.iter().map(|concern| concern.kind).collect()
 }
@@ -72,34 +72,34 @@ fn each_reason_to_look_is_found_and_nothing_else() {
     assert_eq!(kinds(|sighted, _| sighted.state = State::Expired), ["expired"]);
     assert_eq!(kinds(|sighted, _| sighted.state = State::Vacant), [""; 0]);
     assert_eq!(kinds(|sighted, _| sighted.state = State::Unknown), [""; 0]);
-    let late = |sighted: &mut LockStatus, view: &mut LockView| {
+    let late = |sighted: &mut ObservedLock, view: &mut LockView| {
         sighted.state = State::Late;
         view.waitlist = line();
     };
     assert_eq!(kinds(late), ["late"]);
-    let paused = |sighted: &mut LockStatus, view: &mut LockView| {
+    let paused = |sighted: &mut ObservedLock, view: &mut LockView| {
         (sighted.state, view.holder) = (State::Vacant, None);
         view.paused = everybody();
     };
     assert_eq!(kinds(paused), ["paused"]);
-    let unwilling = |_: &mut LockStatus, view: &mut LockView| {
+    let unwilling = |_: &mut ObservedLock, view: &mut LockView| {
         (view.waitlist, view.paused) = (line(), everybody());
     };
     assert_eq!(kinds(unwilling), ["cordoned"]);
-    let asked = |_: &mut LockStatus, view: &mut LockView| {
+    let asked = |_: &mut ObservedLock, view: &mut LockView| {
         (view.waitlist, view.hand_over) = (line(), Some(HandOver::ToNext));
     };
     assert_eq!(kinds(asked), ["unheeded"]);
-    let foreign = |_: &mut LockStatus, view: &mut LockView| {
+    let foreign = |_: &mut ObservedLock, view: &mut LockView| {
         (view.waitlist, view.registration) = (line(), Registration::Foreign);
     };
     assert_eq!(kinds(foreign), ["foreign"]);
-    let claimed = |sighted: &mut LockStatus, view: &mut LockView| {
+    let claimed = |sighted: &mut ObservedLock, view: &mut LockView| {
         (sighted.state, view.registration) = (State::Claimed, Registration::Claim);
     };
     assert_eq!(kinds(claimed), ["claimed"]);
     for seconds in [0, 86_400] {
-        let absurd = |_: &mut LockStatus, view: &mut LockView| {
+        let absurd = |_: &mut ObservedLock, view: &mut LockView| {
             (view.waitlist, view.lease_duration) = (line(), Some(Duration::from_secs(seconds)));
         };
         assert_eq!(kinds(absurd), ["lease-duration"], "{seconds}");
