@@ -168,8 +168,8 @@ impl Builder {
     /// Sets what is done about work that still runs when others may lead. Default: [`Overrun::abort`].
     ///
     /// The action has to end the work: kill a child process, say. When it returns, the work can do no more
-    /// harm, and nothing more is done about it, whether its [`Leadership`] is dropped or not. So end the
-    /// work first, and log after that: a log that blocks may be why the work hangs.
+    /// harm, and nothing more is done about it, whether its [`Leadership`](crate::Leadership) is dropped or
+    /// not. So end the work first, and log after that: a log that blocks may be why the work hangs.
     ///
     /// Each overrun has a thread of its own. An action that panics, that does not return within five
     /// seconds, or for which there is no thread, ends the process.
@@ -181,7 +181,7 @@ impl Builder {
     /// Takes part only while `health` says true: what is unhealthy does not campaign, and
     /// [`Candidate::run`] drops its work and hands over.
     ///
-    /// A [`Leadership`] from [`Candidate::campaign`] is yours to drop.
+    /// A [`Leadership`](crate::Leadership) from [`Candidate::campaign`] is yours to drop.
     pub fn health(mut self, health: watch::Receiver<bool>) -> Self {
         self.health = Some(health);
         self
