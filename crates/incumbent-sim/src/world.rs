@@ -11,7 +11,6 @@ mod line;
 mod network;
 mod node;
 mod trouble;
-mod words;
 mod work;
 
 use std::cmp::Ordering;

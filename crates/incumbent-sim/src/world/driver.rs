@@ -1,13 +1,12 @@
 //! The code around an elector. It works like `driver.rs` and `follow.rs` of the adapter.
 
 use incumbent_core::{
-    Change, Follow, Input, Instant, Loss, Observation, Operation, Output, Release, Reply, Request,
-    Snapshot, Window,
+    Change, Follow, Input, Instant, Loss, Observation, Operation, Output, Record, Release, Reply,
+    Request, Snapshot, Window,
 };
 
 use super::network::{Answer, News};
 use super::node::Flight;
-use super::words::{tell_change, tell_input, tell_operation};
 use super::{Event, World};
 use crate::clock::micros;
 use crate::properties;
@@ -369,3 +368,76 @@ impl super::node::Node {
 
 /// Later than the end of any run. "Never" is not put on the agenda.
 const FAR_AWAY: Instant = Instant::new(std::time::Duration::from_secs(1 << 31));
+
+// Text for the trace.
+
+fn tell_input(input: &Input) -> String {
+    match input {
+        Input::Reply(Reply::Found(snapshot)) => format!("found {}", tell_snapshot(snapshot)),
+        Input::Reply(Reply::Written(snapshot)) => format!("written {}", tell_snapshot(snapshot)),
+        Input::Observed(Observation::Present(snapshot)) => {
+            format!("saw {}", tell_snapshot(snapshot))
+        }
+        other => format!("{other:?}").to_lowercase(),
+    }
+}
+
+pub(super) fn tell_operation(operation: &Operation) -> String {
+    match operation {
+        Operation::Read => "read".to_owned(),
+        Operation::Create(_) => "create".to_owned(),
+        Operation::Replace { base, record } => {
+            let version =
+                incumbent_core::Version { uid: base.uid.clone(), revision: base.revision };
+            let snapshot = Snapshot { version, record: record.clone() };
+            format!("replace {}", tell_snapshot(&snapshot))
+        }
+    }
+}
+
+pub(super) fn tell_snapshot(snapshot: &Snapshot) -> String {
+    let Snapshot { version, record } = snapshot;
+    let holder = record.holder.as_ref().map_or("-", |holder| holder.as_str());
+    let session = record.session.map_or_else(|| "-".to_owned(), |session| session.0.to_string());
+    let (uid, revision, token) = (&version.uid.0, version.revision, record.last_token);
+    let seconds = record.lease_duration.map_or(0, |duration| duration.as_secs());
+    let beat = match &record.renewed {
+        Some(incumbent_core::Stamp::At(wall)) => wall.unix_micros() % 1_000_000_000_000,
+        _ => 0,
+    };
+    format!(
+        "{uid}@{revision} holder {holder} session {session} token {token} for {seconds}s beat {beat}{}",
+        tell_line(record)
+    )
+}
+
+/// The waiting sessions, and the requests to the leader.
+fn tell_line(record: &Record) -> String {
+    let waiters = record.waitlist.waiters().iter();
+    let waiters: Vec<String> = waiters
+        .map(|waiter| match waiter.session {
+            Some(session) => session.0.to_string(),
+            None => waiter.identity.to_string(),
+        })
+        .collect();
+    let mut line = match waiters.is_empty() {
+        true => String::new(),
+        false => format!(" line {}", waiters.join(",")),
+    };
+    if let Some(wish) = &record.hand_over {
+        line.push_str(&format!(" asked {wish:?}"));
+    }
+    if !record.paused.is_empty() {
+        line.push_str(&format!(" paused {:?}", record.paused));
+    }
+    line
+}
+
+fn tell_change(change: &Change) -> &'static str {
+    match change {
+        Change::Started(_) => "LEADS",
+        Change::Renewed(_) => "renewed",
+        Change::Lost(_) => "LOST",
+        Change::Released(_) => "released",
+    }
+}

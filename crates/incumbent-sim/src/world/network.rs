@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use incumbent_core::{Observation, Operation, Record, Reply};
 
+use super::driver::{tell_operation, tell_snapshot};
 use super::node::Watch;
-use super::words::{tell_operation, tell_snapshot};
 use super::{Event, World};
 use crate::clock::{Micros, micros};
 use crate::plan::LONGEST_PATIENCE;
