@@ -12,7 +12,7 @@ use crate::clock::Micros;
 pub struct Property {
     /// The name that mutants and reports use.
     pub name: &'static str,
-    /// The rule, paper or issue behind it; `design.md` is in `docs/`.
+    /// The rule, paper or issue behind it.
     pub source: &'static str,
 }
 
@@ -52,7 +52,7 @@ pub const TABLE: [&Property; 19] = [
 
 const AT_MOST_ONE_LEADER: Property = Property {
     name: "at-most-one-leader",
-    source: "design.md invariants 3 and 4; Gray & Cheriton 1989; kubernetes#23731, cilium#42920",
+    source: "DESIGN §5.3-5.4; Gray & Cheriton 1989; kubernetes#23731, cilium#42920",
 };
 
 /// At true time, the work of two candidates never runs at once. `beside` is another candidate whose
@@ -66,7 +66,7 @@ pub(crate) fn at_most_one_leader(starter: usize, beside: Option<usize>) -> Verdi
 
 const TOKENS_RISE: Property = Property {
     name: "tokens-rise",
-    source: "design.md invariant 5; Chubby (Burrows 2006) §2.4; kubernetes#41956",
+    source: "DESIGN §5.5; Chubby (Burrows 2006) §2.4; kubernetes#41956",
 };
 
 /// Each grant has a higher token than all earlier grants. `forgotten` means that history went back,
@@ -79,7 +79,7 @@ pub(crate) fn tokens_rise(token: u64, highest: u64, forgotten: bool) -> Verdict 
 
 const STORE_KEEPS_THE_ORDER: Property = Property {
     name: "store-keeps-the-order",
-    source: "design.md goal 2; Kleppmann 2016 (fencing); Jepsen etcd 3.4.3",
+    source: "DESIGN §2.2; Kleppmann 2016 (fencing); Jepsen etcd 3.4.3",
 };
 
 /// A store that compares tokens never accepts a write of an earlier grant after a write of a later
@@ -92,7 +92,7 @@ pub(crate) fn store_keeps_the_order(grant: u64, latest: u64) -> Verdict {
 
 const WRITES_CARRY_A_VERSION: Property = Property {
     name: "writes-carry-a-version",
-    source: "design.md invariant 2; the fine print of PUT on Leases and ConfigMaps",
+    source: "DESIGN §5.2; the fine print of PUT on Leases and ConfigMaps",
 };
 
 /// Every write names the version that it replaces, and a create makes no candidate the holder.
@@ -107,7 +107,7 @@ pub(crate) fn writes_carry_a_version(operation: &Operation) -> Verdict {
 
 const ONE_CAUSE_TO_LEAD: Property = Property {
     name: "one-cause-to-lead",
-    source: "design.md invariants 1, 6 and 14; etcd#20418 (stale reads)",
+    source: "DESIGN §5.1, §5.6, §5.14; etcd#20418 (stale reads)",
 };
 
 /// A term begins only with the answer to the candidate's own acquiring write.
@@ -120,7 +120,7 @@ pub(crate) fn one_cause_to_lead(change: Option<&Change>, answers_a_write: bool) 
 
 const READ_FOLLOWS_UNKNOWN: Property = Property {
     name: "read-follows-unknown",
-    source: "design.md invariant 6; kubernetes#112022, client-go#1417",
+    source: "DESIGN §5.6; kubernetes#112022, client-go#1417",
 };
 
 /// If a candidate does not know whether its write was applied, its next request is a read.
@@ -133,7 +133,7 @@ pub(crate) fn read_follows_unknown(operation: &Operation, last_is_unknown: bool)
 
 const STOPS_FOR_ANOTHER_HOLDER: Property = Property {
     name: "stops-for-another-holder",
-    source: "design.md invariant 7 and C4 (kubernetes#44887)",
+    source: "DESIGN §5.7; client-go A3.4 (kubernetes#44887)",
 };
 
 /// A candidate stops leading when it knows that the record belongs to another, or that there is no
@@ -146,7 +146,7 @@ pub(crate) fn stops_for_another_holder(term: Option<Term>, knows_own: bool) -> V
 
 const DEADLINE_COUNTS_FROM_SENDING: Property = Property {
     name: "deadline-counts-from-sending",
-    source: "design.md invariant 3 and C1; yugabyte-db#16",
+    source: "DESIGN §5.3; client-go A3.1; yugabyte-db#16",
 };
 
 /// A term is valid for a renew deadline after its last write was sent. Its work must stop within
@@ -165,7 +165,7 @@ pub(crate) fn deadline_counts_from_sending(
 
 const STOPS_BY_ITS_DEADLINE: Property = Property {
     name: "stops-by-its-deadline",
-    source: "design.md invariants 3 and 13; kubernetes#65090, controller-runtime#1760",
+    source: "DESIGN §5.3, §5.13; kubernetes#65090, controller-runtime#1760",
 };
 
 /// No elector reports that it leads at or after `valid_until`, and the work gets no other deadline.
@@ -176,7 +176,7 @@ pub(crate) fn stops_by_its_deadline(now: Instant, term: Option<Term>) -> Verdict
 
 const RELEASE_COMES_LAST: Property = Property {
     name: "release-comes-last",
-    source: "design.md invariant 8 and C2; kubernetes#139991; KEP-5366",
+    source: "DESIGN §5.8; client-go A3.2; kubernetes#139991; KEP-5366",
 };
 
 /// A candidate neither releases nor acquires the lock while its own work still runs.
@@ -192,7 +192,7 @@ pub(crate) fn release_comes_last(operation: &Operation, leads: bool, work_runs: 
 
 const NOBODY_IS_OVERWRITTEN: Property = Property {
     name: "nobody-is-overwritten",
-    source: "design.md invariant 8 and C3 (kubernetes#132849); kubert's vacate",
+    source: "DESIGN §5.8; client-go A3.3 (kubernetes#132849); kubert's vacate",
 };
 
 /// A candidate releases only its own record.
@@ -205,7 +205,7 @@ pub(crate) fn nobody_is_overwritten(replaced: &Record, written: &Record, own: Se
 
 const OTHERS_CONTENT_STAYS: Property = Property {
     name: "others-content-stays",
-    source: "design.md invariant 10; KEP-4355 (strategy, preferredHolder)",
+    source: "DESIGN §5.10; KEP-4355 (strategy, preferredHolder)",
 };
 
 /// A write keeps the labels and annotations of other programs as they were in the version that it
@@ -219,7 +219,7 @@ pub(crate) fn others_content_stays(replaced: u32, written: u32) -> Verdict {
 
 const LINE_IS_ONLY_A_HINT: Property = Property {
     name: "line-is-only-a-hint",
-    source: "design.md invariant 15; Kubernetes KEP-4355 (candidates apart from the lease)",
+    source: "DESIGN §6; Kubernetes KEP-4355 (candidates apart from the lease)",
 };
 
 /// A candidate that joins or leaves the waitlist changes nothing else: not the holder, not the time
@@ -254,7 +254,7 @@ fn others_in_line<'a>(record: &'a Record, own: &Identity) -> Vec<&'a Waiter> {
 
 const FIRST_COME_FIRST_SERVED: Property = Property {
     name: "first-come-first-served",
-    source: "design.md goal 4 and invariant 16; etcd's concurrency.Election (lowest create revision)",
+    source: "DESIGN §2.4, §6; etcd's concurrency.Election (lowest create revision)",
 };
 
 /// If nothing goes wrong, no candidate acquires before another one that is ahead of it in the
@@ -285,7 +285,7 @@ pub(crate) fn proof_implies_a_death(
 
 const RECOVERS_AFTER_HEALING: Property = Property {
     name: "recovers-after-healing",
-    source: "TigerBeetle's VOPR, openraft's tests-turmoil; docs/timing.md",
+    source: "DESIGN §9 (VOPR, openraft tests-turmoil); docs/timing.md",
 };
 
 /// Once all faults are over, a candidate leads within the bound that `Plan::recovery_bound`
@@ -314,7 +314,7 @@ pub(crate) fn no_busy_loop(sent: u32, limit: u32) -> Verdict {
 }
 
 const NO_PANIC: Property =
-    Property { name: "no-panic", source: "the elector's own assertions (design.md, invariants)" };
+    Property { name: "no-panic", source: "the elector's own assertions (DESIGN §5)" };
 
 /// An elector panics if it finds its own invariants broken.
 pub(crate) fn no_panic(message: String) -> Violation {
