@@ -18,7 +18,8 @@ use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use incumbent::{
-    BoxError, Candidate, FencingToken, Leader, Lock, Observer, Standing, connect, shutdown_signal,
+    BoxError, Candidate, FencingToken, Leader, LeadershipStatus, Lock, Observer, connect,
+    shutdown_signal,
 };
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
@@ -41,7 +42,7 @@ async fn main() -> Result<(), BoxError> {
     let replica = Replica {
         address,
         notes: Api::default_namespaced(client),
-        standing: candidate.standing(),
+        status: candidate.leadership_status(),
         observer: candidate.observe(),
     };
     let routes = Router::new()
@@ -66,7 +67,7 @@ async fn main() -> Result<(), BoxError> {
 struct Replica {
     address: String,
     notes: Api<ConfigMap>,
-    standing: Standing,
+    status: LeadershipStatus,
     observer: Observer,
 }
 
@@ -88,8 +89,8 @@ async fn write(
     uri: Uri,
     note: String,
 ) -> Result<Response, Trouble> {
-    if let Some(reign) = replica.standing.reign() {
-        replica.store(&name, note, reign.fencing_token).await?;
+    if let Some(active_term) = replica.status.active_term() {
+        replica.store(&name, note, active_term.fencing_token).await?;
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     match replica.observer.leader() {

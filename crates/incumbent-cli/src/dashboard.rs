@@ -61,7 +61,7 @@ pub(crate) async fn show(
     outcome
 }
 
-/// The same for the demo: on loopback, with leave to steer. Returns where it is.
+/// The same for the demo: on loopback, with leave to control. Returns where it is.
 pub(crate) async fn start_beside(client: kube::Client, server: String) -> anyhow::Result<String> {
     let setting = Setting {
         server,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use divan::Bencher;
 use incumbent_core::{
-    Card, Config, Elector, FencingToken, Follow, Identity, Input, Instant, Now, Observation,
+    Config, Elector, FencingToken, Follow, HolderInfo, Identity, Input, Instant, Now, Observation,
     Operation, Output, Record, Reply, Session, Snapshot, Stamp, Timing, Uid, Version, WallTime,
 };
 
@@ -53,7 +53,7 @@ impl Candidate {
             session: Session(session),
             token_floor: FencingToken(0),
             priority: 0,
-            card: Card::default(),
+            holder_info: HolderInfo::default(),
         });
         Self { elector, millis: 1000, stored: None }
     }

@@ -11,7 +11,7 @@ mod write;
 use self::write::Purpose;
 use crate::identity::{Identity, Session};
 use crate::message::{Change, Follow, Input, Loss, Observation, Output, Release, Term};
-use crate::record::{Card, FencingToken, Stamp, Uid};
+use crate::record::{FencingToken, HolderInfo, Stamp, Uid};
 use crate::seen::{Observer, Origin, Seen};
 use crate::time::{Instant, Now, WallTime, Window};
 use crate::timing::Timing;
@@ -30,7 +30,7 @@ pub struct Config {
     /// A candidate with a higher one goes first on the waitlist, and a leader with a lower one hands over to it.
     pub priority: i32,
     /// What this candidate says of itself when it leads.
-    pub card: Card,
+    pub holder_info: HolderInfo,
 }
 
 /// One candidate's side of an election.
@@ -160,8 +160,8 @@ impl Elector {
                 self.seen.learn_ended(now.instant, session);
                 None
             }
-            Input::Introduce(card) => {
-                self.config.card = card;
+            Input::Introduce(holder_info) => {
+                self.config.holder_info = holder_info;
                 None
             }
         };

@@ -25,7 +25,7 @@
 //!     session: Session(1), // random in production
 //!     token_floor: FencingToken(0),
 //!     priority: 0,
-//!     card: Card::default(),
+//!     holder_info: HolderInfo::default(),
 //! });
 //!
 //! // 1. Say that we want to lead. The answer is a request: read the lock.
@@ -62,7 +62,7 @@ mod container;
 mod elector;
 mod identity;
 mod message;
-mod onlooker;
+mod observer_state;
 mod record;
 mod seen;
 mod time;
@@ -75,11 +75,11 @@ pub use container::{
 pub use elector::{Config, Elector};
 pub use identity::{Identity, Session};
 pub use message::{
-    Asked, Change, Follow, Input, Loss, Observation, Operation, Output, Release, Reply, Request,
-    Sighting, Term,
+    Change, Follow, HandOverReason, Input, Loss, Observation, Observed, Operation, Output, Release,
+    Reply, Request, Term,
 };
-pub use onlooker::Onlooker;
-pub use record::{Card, FencingToken, HandOver, Record, Snapshot, Stamp, Uid, Version};
+pub use observer_state::ObserverState;
+pub use record::{FencingToken, HandOver, HolderInfo, Record, Snapshot, Stamp, Uid, Version};
 pub use time::{Instant, Now, WallTime, Window};
 pub use timing::{Timing, TimingError};
 pub use waitlist::{Waiter, Waitlist};

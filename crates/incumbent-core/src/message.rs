@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::identity::{Identity, Session};
-use crate::record::{Card, FencingToken, Record, Snapshot, Version};
+use crate::record::{FencingToken, HolderInfo, Record, Snapshot, Version};
 use crate::time::{Instant, Window};
 
 /// Something that happened.
@@ -29,7 +29,7 @@ pub enum Input {
     /// Silence, unreadiness or absence is no proof.
     Ended(Session),
     /// What this candidate says of itself when it leads has changed. Its next write carries it.
-    Introduce(Card),
+    Introduce(HolderInfo),
 }
 
 /// The answer to a request.
@@ -137,7 +137,7 @@ pub struct Term {
 
 /// Who holds the lock, as far as this candidate knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sighting {
+pub enum Observed {
     /// It was not read yet.
     Unknown,
     /// It has no holder.
@@ -156,13 +156,13 @@ pub enum Sighting {
 /// Why a leader is asked to hand over. It may act until it has.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Asked {
+pub enum HandOverReason {
     /// A request asks for another leader: this one, or the next on the waitlist.
-    ByRequest(Option<Identity>),
-    /// The leader is cordoned.
-    Cordoned,
+    Requested(Option<Identity>),
+    /// The leader is paused.
+    Paused,
     /// A candidate with a higher priority waits.
-    ByPriority(Identity),
+    Priority(Identity),
 }
 
 /// Why a term is over.
@@ -192,4 +192,36 @@ pub enum Release {
     /// The lock was left to expire: the work had overrun, or the API server could not be reached in
     /// time.
     LeftToExpire,
+}
+
+impl HandOverReason {
+    /// The reason in one word, as logs write it.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Requested(_) => "requested",
+            Self::Paused => "paused",
+            Self::Priority(_) => "priority",
+        }
+    }
+}
+
+impl Loss {
+    /// The reason in one word, as logs and metrics write it.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::DeadlinePassed => "deadline-passed",
+            Self::RecordChanged { .. } => "record-changed",
+            Self::LockGone => "lock-gone",
+        }
+    }
+}
+
+impl Release {
+    /// How it ended in one word, as logs and metrics write it.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Done => "released",
+            Self::NotHeld | Self::LeftToExpire => "left-to-expire",
+        }
+    }
 }

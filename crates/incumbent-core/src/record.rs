@@ -62,18 +62,18 @@ pub struct Record {
     /// How often the holder has changed; for people, not a token.
     pub transitions: u32,
     /// What the holder says of itself.
-    pub card: Card,
+    pub holder_info: HolderInfo,
     /// The candidates that wait, in the order in which they take over.
     pub waitlist: Waitlist,
     /// A request to the leader to hand over.
     pub hand_over: Option<HandOver>,
     /// Candidates of these names do not lead, and a leader among them hands over. `*` means all.
-    pub cordoned: Vec<Identity>,
+    pub paused: Vec<Identity>,
 }
 
 /// What a holder says of itself to those that look for it. It decides nothing here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Card {
+pub struct HolderInfo {
     /// Where it can be reached: whatever its followers understand.
     pub address: Option<String>,
     /// Where its process runs, so that others can ask whether it still does.
@@ -104,12 +104,12 @@ impl Record {
     /// the one with the session `own`.
     pub fn other_holder(&self, own: Session) -> Option<(Session, &Container)> {
         let session = self.session.filter(|session| *session != own)?;
-        Some((session, self.card.container.as_ref()?))
+        Some((session, self.holder_info.container.as_ref()?))
     }
 
     /// Whether `identity` must not lead.
-    pub fn is_cordoned(&self, identity: &Identity) -> bool {
-        self.cordoned.iter().any(|name| name == identity || name.as_str() == "*")
+    pub fn is_paused(&self, identity: &Identity) -> bool {
+        self.paused.iter().any(|name| name == identity || name.as_str() == "*")
     }
 
     /// Whether `other` names the same process as holder.

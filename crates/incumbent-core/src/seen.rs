@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::identity::{Identity, Session};
-use crate::message::Sighting;
+use crate::message::Observed;
 use crate::record::{FencingToken, Record, Snapshot, Stamp, Uid};
 use crate::time::{Instant, WallTime};
 
@@ -50,7 +50,7 @@ struct Timer {
     /// The holder of an earlier version, who has not released it, may work until here.
     earlier_until: Instant,
     /// When a change of the waitlist was last received here.
-    line_changed_at: Instant,
+    waitlist_changed_at: Instant,
 }
 
 /// The candidate that reads a record: what it knows of itself, and assumes.
@@ -138,12 +138,12 @@ impl Seen {
             changed_at: now,
             patience: observer.patience_with(&new.record),
             earlier_until: Instant::START,
-            line_changed_at: now,
+            waitlist_changed_at: now,
         };
         let Some((old, before)) = self.predecessor_of(new) else { return new_timer };
         let mut timer = new_timer;
         if old.waitlist == new.record.waitlist {
-            timer.line_changed_at = before.line_changed_at;
+            timer.waitlist_changed_at = before.waitlist_changed_at;
         }
         if old.same_heartbeat(&new.record) {
             timer.changed_at = before.changed_at;
@@ -242,15 +242,15 @@ impl Seen {
     }
 
     /// Who holds the lock, as far as is known.
-    pub(crate) fn sighting(&self) -> Sighting {
+    pub(crate) fn observed(&self) -> Observed {
         match self.snapshot().map(|lock| &lock.record) {
-            None if !self.is_known() => Sighting::Unknown,
-            Some(record) if record.is_held() => Sighting::Held {
+            None if !self.is_known() => Observed::Unknown,
+            Some(record) if record.is_held() => Observed::Held {
                 holder: record.holder.clone(),
                 token: record.token(),
                 expires_at: self.expires_at(),
             },
-            _ => Sighting::Vacant,
+            _ => Observed::Vacant,
         }
     }
 
@@ -313,9 +313,9 @@ impl Seen {
     }
 
     /// Since when the waitlist has not changed.
-    pub(crate) fn line_changed_at(&self) -> Instant {
+    pub(crate) fn waitlist_changed_at(&self) -> Instant {
         match &self.lock {
-            Lock::Present { timer, .. } => timer.line_changed_at,
+            Lock::Present { timer, .. } => timer.waitlist_changed_at,
             Lock::Unknown | Lock::Missing { .. } => Instant::START,
         }
     }

@@ -284,7 +284,7 @@ fn with_line_of(old: &Record, record: Record) -> Record {
     Record {
         waitlist: old.waitlist.clone(),
         hand_over: old.hand_over.clone(),
-        cordoned: old.cordoned.clone(),
+        paused: old.paused.clone(),
         ..record
     }
 }

@@ -10,7 +10,7 @@ use http::Method;
 use serde_json::Value;
 
 use crate::error::Error;
-use crate::lock::Lock;
+use crate::lock::Resource;
 
 #[cfg(test)]
 mod tests;
@@ -80,6 +80,11 @@ impl Failure {
         matches!(self.why, Why::NoAnswer | Why::Busy | Why::NotKubernetes | Why::Conflict)
     }
 
+    /// Whether the account may not do it: to ask again soon is of no use.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        matches!(self.why, Why::NoPermission | Why::Denied)
+    }
+
     /// Whether the request, if it was a write, may have been applied or may be applied later. Otherwise it
     /// certainly was not and will not be.
     pub fn may_be_applied(&self) -> bool {
@@ -91,35 +96,36 @@ impl Failure {
         }
     }
 
-    /// The error that a caller of the library gets, about this lock.
-    pub fn into_error(self, lock: &Lock, verb: &'static str) -> Error {
+    /// The error that a caller of the library gets, about this lock or list of locks.
+    pub fn into_error(self, resource: impl Into<Resource>, verb: &'static str) -> Error {
         let Self { why, code, message, .. } = self;
-        let (lock, code) = (lock.clone(), code.unwrap_or_default());
+        let (resource, code) = (resource.into(), code.unwrap_or_default());
+        let namespace = || resource.namespace().unwrap_or_default().to_owned();
         match why {
             Why::NoAnswer => Error::Unreachable { message },
             Why::Busy => Error::Unavailable { code, message },
             Why::NotKubernetes => Error::NotKubernetes { code, message },
             Why::Unauthorized => Error::Unauthorized { message },
-            Why::NoPermission => Error::Forbidden { lock, verb, message },
-            Why::Denied => Error::Denied { lock, verb, message },
-            Why::Terminating => Error::Terminating { namespace: lock.namespace().into(), message },
+            Why::NoPermission => Error::Forbidden { resource, verb, message },
+            Why::Denied => Error::Denied { resource, verb, message },
+            Why::Terminating => Error::Terminating { namespace: namespace(), message },
             Why::NoNamespace => Error::Missing {
-                what: format!("namespace {}", lock.namespace()),
-                hint: format!("kubectl create namespace {}", lock.namespace()),
+                what: format!("namespace {}", namespace()),
+                hint: format!("kubectl create namespace {}", namespace()),
             },
             Why::NoQuota => Error::Full {
-                what: format!("namespace {} has no room for {lock}: {message}", lock.namespace()),
+                what: format!("namespace {} has no room for {resource}: {message}", namespace()),
                 hint: format!(
                     "raise the quota, or delete what is not needed: kubectl describe quota --namespace {}",
-                    lock.namespace()
+                    namespace()
                 ),
             },
             Why::TooLarge => Error::Full {
-                what: format!("{lock} has no room for more: {message}"),
+                what: format!("{resource} has no room for more: {message}"),
                 hint: "remove what others have written into the object, or use another".to_owned(),
             },
             Why::Gone | Why::Conflict | Why::Invalid => {
-                Error::Rejected { lock, verb, code, message }
+                Error::Rejected { resource, verb, code, message }
             }
         }
     }

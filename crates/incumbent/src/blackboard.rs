@@ -11,12 +11,14 @@ use futures_util::StreamExt;
 use incumbent_core::Reply;
 use serde_json::{Value, json};
 
-use crate::api::{Answer, Api, WATCH_LIFETIME};
 use crate::error::Error;
+use crate::invalid::InvalidSetting;
 use crate::lock::{Altered, Lock, escaped_pointer};
+use crate::lock_api::{Answer, LockApi};
+use crate::requests::WATCH_LIFETIME;
 
 mod members;
-mod roll;
+mod registry;
 
 pub use members::{Member, MembersObserver, Membership};
 
@@ -24,7 +26,7 @@ pub use members::{Member, MembersObserver, Membership};
 /// they are.
 #[derive(Clone, Debug)]
 pub struct Blackboard {
-    api: Api,
+    api: LockApi,
 }
 
 /// What came of a claim.
@@ -63,7 +65,7 @@ impl Blackboard {
     ///
     /// A Lease has no place for a name without expiry: each call then fails as [`Error::Invalid`].
     pub fn on(client: kube::Client, lock: Lock) -> Self {
-        Self { api: Api::new(client, lock) }
+        Self { api: LockApi::new(client, lock) }
     }
 
     /// The same blackboard under another key.
@@ -101,10 +103,7 @@ impl Blackboard {
         // Without one, or with 0, a ConfigMap would be replaced whatever it says.
         let is_version = based_on.bytes().all(|byte| byte.is_ascii_digit());
         if !is_version || based_on.is_empty() || based_on.starts_with('0') {
-            return Err(Error::invalid(
-                format!("{based_on:?} is no resourceVersion"),
-                "it is the number that metadata.resourceVersion shows",
-            ));
+            return Err(InvalidSetting::ResourceVersion(based_on.to_owned()).into());
         }
         let seen = self.read().await?;
         if seen.version.0 == based_on
@@ -228,10 +227,7 @@ impl Blackboard {
 
     fn key_or_error(&self) -> Result<&str, Error> {
         self.api.lock().clone().checked()?;
-        self.api
-            .lock()
-            .key()
-            .ok_or_else(|| Error::invalid("a Lease is no blackboard", "use configmap/NAME[:KEY]"))
+        self.api.lock().key().ok_or_else(|| InvalidSetting::Blackboard.into())
     }
 
     fn missing(&self) -> Error {
@@ -303,7 +299,7 @@ fn resource_version(object: &Value) -> String {
     object["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned()
 }
 
-fn trouble(trouble: Option<crate::api::Trouble>) -> Error {
+fn trouble(trouble: Option<crate::lock_api::Trouble>) -> Error {
     let unexpected = || Error::NotKubernetes { code: 200, message: "it makes no sense".to_owned() };
     trouble.map_or_else(unexpected, |trouble| *trouble.error)
 }

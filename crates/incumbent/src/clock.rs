@@ -136,6 +136,15 @@ impl Default for Clock {
     }
 }
 
+/// Nanoseconds on the clock, for an atomic.
+pub(crate) fn nanos(moment: Instant) -> u64 {
+    u64::try_from(moment.since_start().as_nanos()).unwrap_or(u64::MAX)
+}
+
+pub(crate) fn instant(nanos: u64) -> Instant {
+    Instant::new(Duration::from_nanos(nanos))
+}
+
 const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// 2026-01-01T00:00:00Z: a test's wall clock starts where a reader can follow it.

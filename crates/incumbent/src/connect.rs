@@ -2,6 +2,7 @@
 
 mod credentials;
 mod kubeconfig;
+mod plugin;
 mod proxy;
 mod transport;
 
@@ -12,15 +13,13 @@ use std::time::Duration;
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use serde_json::Value;
 
-pub(crate) use self::credentials::{Token, WithToken, bearer};
-pub(crate) use self::kubeconfig::without_text;
 pub(crate) use self::transport::Through;
 
-use self::credentials::TokenFile;
+use self::credentials::{TokenFile, WithToken, bearer};
 use self::kubeconfig::Files;
 use self::proxy::Proxy;
 use crate::error::Error;
-use crate::plugin;
+use crate::invalid::InvalidSetting;
 
 /// Where to find the API server and who to be there.
 ///
@@ -273,14 +272,9 @@ fn for_elections(mut config: kube::Config) -> kube::Config {
 
 fn address(server: &str) -> Result<http::Uri, Error> {
     let address: Option<http::Uri> = server.parse().ok();
-    address.filter(|address| address.scheme().is_some() && address.host().is_some()).ok_or_else(
-        || {
-            Error::invalid(
-                format!("{server:?} is no address of an API server"),
-                "write it like https://10.0.0.1:6443",
-            )
-        },
-    )
+    address
+        .filter(|address| address.scheme().is_some() && address.host().is_some())
+        .ok_or_else(|| InvalidSetting::Server(server.to_owned()).into())
 }
 
 /// What a client is made of.
@@ -321,8 +315,10 @@ fn service_account(folder: &Path) -> Result<kube::Config, Error> {
         })
     };
     let token = folder.join("token");
-    bearer(text("token")?.trim(), &token.display().to_string())
-        .map_err(|error| Error::invalid(error.to_string(), error.hint()))?;
+    bearer(text("token")?.trim()).map_err(|why| InvalidSetting::PodToken {
+        file: token.display().to_string(),
+        why: why.as_str(),
+    })?;
     let namespace = text("namespace")?;
     text("ca.crt")?;
     let mut config = kube::Config::new(address(&format!("https://{host}:{port}"))?);

@@ -15,8 +15,7 @@ use std::time::Duration;
 
 use incumbent_core::Instant;
 
-use crate::clock::Clock;
-use crate::term::nanos;
+use crate::clock::{Clock, nanos};
 
 /// All deadlines of this process.
 static DEADLINES: OnceLock<Box<Slot>> = OnceLock::new();

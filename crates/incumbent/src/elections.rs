@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::api::Api;
 use crate::candidate::{Builder, Candidate};
 use crate::follow::Feed;
 use crate::limiter::Limiter;
 use crate::lock::Lock;
+use crate::lock_api::LockApi;
 
 /// Elections that share what they can: one client, and one watch for all locks of a kind in a namespace.
 ///
@@ -52,7 +52,7 @@ impl Elections {
 
     /// Starts to describe a candidate for `lock`, as [`Candidate::builder`] does.
     pub fn candidate(&self, lock: Lock) -> Builder {
-        let api = Api::new(self.client.clone(), lock.clone());
+        let api = LockApi::new(self.client.clone(), lock.clone());
         let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
         let feed = feeds.entry(lock.collection_path()).or_insert_with(|| Feed::of_all(api));
         Candidate::builder(self.client.clone(), lock).shared(feed.clone(), self.limiter.clone())

@@ -5,7 +5,8 @@ use std::fmt;
 
 use thiserror::Error as ThisError;
 
-use crate::lock::{Altered, Lock};
+use crate::invalid::InvalidSetting;
+use crate::lock::{Altered, InvalidLock, Lock, Resource};
 
 /// Any error, as the work of [`Candidate::run`](crate::Candidate::run) may return it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -31,18 +32,13 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[non_exhaustive]
 pub enum Error {
     /// A name, an identity or a timing that cannot work.
-    #[error("{what}")]
-    Invalid {
-        /// What is wrong.
-        what: String,
-        /// What to do about it.
-        hint: String,
-    },
+    #[error(transparent)]
+    Invalid(#[from] InvalidSetting),
     /// The account lacks a permission.
-    #[error("not allowed to {verb} {} in {}: {message}", subject(lock, verb), place(lock))]
+    #[error("not allowed to {verb} {resource} in {}: {message}", place(resource))]
     Forbidden {
-        /// On which lock.
-        lock: Lock,
+        /// On what.
+        resource: Resource,
         /// RBAC's verb.
         verb: &'static str,
         /// The API server's words.
@@ -71,10 +67,10 @@ pub enum Error {
         hint: String,
     },
     /// A rule of the cluster refuses it: an admission webhook, policy or plugin. No permission helps.
-    #[error("a rule of the cluster refuses to {verb} {lock}: {message}")]
+    #[error("a rule of the cluster refuses to {verb} {resource}: {message}")]
     Denied {
-        /// On which lock.
-        lock: Lock,
+        /// On what.
+        resource: Resource,
         /// What was asked.
         verb: &'static str,
         /// The API server's words.
@@ -103,10 +99,10 @@ pub enum Error {
         stored: String,
     },
     /// The API server refuses the request as such.
-    #[error("the API server refuses to {verb} {lock}: {message} (HTTP {code})")]
+    #[error("the API server refuses to {verb} {resource}: {message} (HTTP {code})")]
     Rejected {
-        /// On which lock.
-        lock: Lock,
+        /// On what.
+        resource: Resource,
         /// What was asked.
         verb: &'static str,
         /// The HTTP status.
@@ -192,10 +188,6 @@ impl Error {
         Self::Configuration { what: what.into(), hint: hint.into() }
     }
 
-    pub(crate) fn invalid(what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::Invalid { what: what.into(), hint: hint.into() }
-    }
-
     pub(crate) fn altered(object: impl fmt::Display, altered: Altered) -> Self {
         let Altered { field, wrote, stored } = altered;
         Self::Altered { object: object.to_string(), field, wrote, stored }
@@ -220,87 +212,48 @@ impl Error {
 
     /// What to do about it, in a sentence or a piece of YAML.
     pub fn hint(&self) -> String {
-        match self {
-            Self::Invalid { hint, .. }
-            | Self::Missing { hint, .. }
+        let hint = match self {
+            Self::Invalid(setting) => return setting.hint(),
+            Self::Missing { hint, .. }
             | Self::Full { hint, .. }
-            | Self::Configuration { hint, .. } => hint.clone(),
-            Self::Forbidden { lock, verb: "create", .. } => format!(
-                "make the object beforehand, or let the account do it: {}",
-                missing_rule(lock, "create")
-            ),
-            Self::Forbidden { lock, verb: "list", .. } if lock.namespace().is_empty() => {
-                format!("name a namespace with -n, or {}", missing_rule(lock, "list"))
-            }
-            Self::Forbidden { lock, verb: "list", .. } => {
-                format!("name the locks, or {}", missing_rule(lock, "list"))
-            }
-            Self::Forbidden { lock, verb, .. } => missing_rule(lock, verb),
+            | Self::Configuration { hint, .. } => hint,
+            Self::Forbidden { resource, verb, .. } => return hint_of_forbidden(resource, verb),
             Self::Unauthorized { .. } => {
                 "renew the token or certificate; a Pod's token is renewed in its file by the kubelet"
-                    .to_owned()
             }
             Self::Denied { .. } => {
                 "no permission helps: exempt the object from the webhook or policy that the message names, or \
                  change that"
-                    .to_owned()
             }
             Self::Terminating { .. } => {
-                "use another namespace, or wait until this one is gone and make it again".to_owned()
+                "use another namespace, or wait until this one is gone and make it again"
             }
-            Self::Altered { object, .. } => format!(
-                "find out what changes {object}: kubectl get mutatingwebhookconfigurations,\
-                 mutatingadmissionpolicies; or a proxy on the way"
-            ),
-            Self::Unavailable { message, .. } if message.contains("failed calling webhook") => {
-                "a webhook that has to agree does not answer: mend it, or its failurePolicy".to_owned()
+            Self::Altered { object, .. } => {
+                return format!(
+                    "find out what changes {object}: kubectl get mutatingwebhookconfigurations,\
+                     mutatingadmissionpolicies; or a proxy on the way"
+                );
             }
-            Self::Unavailable { .. } => {
-                "try again; if it lasts, ask the server what it misses: kubectl get --raw '/readyz?verbose'"
-                    .to_owned()
-            }
+            Self::Unavailable { message, .. } => hint_of_unavailable(message),
             Self::NotKubernetes { .. } => {
                 "a proxy, a load balancer or another server has answered: check the server's address in the \
                  kubeconfig, and HTTPS_PROXY"
-                    .to_owned()
             }
-            Self::Rejected { .. } => "the object or the request breaks a rule of the API".to_owned(),
-            Self::Unreachable { message } if message.contains("certificate") => {
-                "the kubeconfig's certificate-authority (or ca.crt) is not that of this server: was \
-                 it made anew since?"
-                    .to_owned()
-            }
-            Self::Unreachable { message } if message.starts_with("the proxy ") => {
-                "check the kubeconfig's proxy-url, or without one HTTPS_PROXY; NO_PROXY names the servers that are \
-                 asked without a proxy"
-                    .to_owned()
-            }
-            Self::Unreachable { .. } => {
-                "check the server's address in the kubeconfig (or KUBERNETES_SERVICE_HOST and _PORT), \
-                 and that it is up"
-                    .to_owned()
-            }
-            Self::NotConfigured { .. } => {
-                "set KUBECONFIG, or run in a Pod with a service account".to_owned()
-            }
-            Self::Plugin { hint, .. } => {
-                let by_hand = "run it by hand, with the arguments and the environment that \
-                               users[].user.exec of the kubeconfig names: it may wait for a sign-in, or for a \
-                               server that is away"
-                    .to_owned();
-                if hint.is_empty() { by_hand } else { format!("{by_hand}\n{hint}") }
-            }
+            Self::Rejected { .. } => "the object or the request breaks a rule of the API",
+            Self::Unreachable { message } => hint_of_unreachable(message),
+            Self::NotConfigured { .. } => "set KUBECONFIG, or run in a Pod with a service account",
+            Self::Plugin { hint, .. } => return hint_of_plugin(hint),
             Self::NoWatchdog { .. } => {
                 "it needs two threads and one file descriptor: raise the limit on the Pod's processes, or on \
                  open files (ulimit -n)"
-                    .to_owned()
             }
             Self::DuplicateIdentity { .. } => {
-                "give each replica its own identity, for example its Pod's name and uid".to_owned()
+                "give each replica its own identity, for example its Pod's name and uid"
             }
-            Self::Work(_) => "the lock was given back; the error is the work's own".to_owned(),
-            Self::Stopped { .. } => "start a new candidate".to_owned(),
-        }
+            Self::Work(_) => "the lock was given back; the error is the work's own",
+            Self::Stopped { .. } => "start a new candidate",
+        };
+        hint.to_owned()
     }
 }
 
@@ -332,45 +285,97 @@ pub(crate) fn print_with_hint(
     Ok(())
 }
 
+/// The root of the trouble, because "error sending request" does not help.
+pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
 impl From<incumbent_core::TimingError> for Error {
     fn from(error: incumbent_core::TimingError) -> Self {
-        Self::invalid(error.to_string(), "one number scales all: set only the lease duration")
+        Self::Invalid(error.into())
     }
 }
 
-/// What the verb was tried on: a list has no name.
-fn subject(lock: &Lock, verb: &str) -> String {
-    match verb {
-        "list" => lock.resource().1.to_owned(),
-        _ => lock.to_string(),
+impl From<InvalidLock> for Error {
+    fn from(error: InvalidLock) -> Self {
+        Self::Invalid(error.into())
     }
 }
 
 /// Where; a list of all namespaces is of none.
-fn place(lock: &Lock) -> String {
-    match lock.namespace() {
-        "" => "all namespaces".to_owned(),
-        namespace => format!("namespace {namespace}"),
+fn place(resource: &Resource) -> String {
+    match resource.namespace() {
+        None => "all namespaces".to_owned(),
+        Some(namespace) => format!("namespace {namespace}"),
+    }
+}
+
+fn hint_of_forbidden(resource: &Resource, verb: &str) -> String {
+    let rule = missing_rule(resource, verb);
+    match (resource, verb) {
+        (Resource::All { namespace: None, .. }, "list") => {
+            format!("name a namespace with -n, or {rule}")
+        }
+        (Resource::All { .. }, "list") => format!("name the locks, or {rule}"),
+        (_, "create") => {
+            format!("make the object beforehand, or let the account do it: {rule}")
+        }
+        _ => rule,
     }
 }
 
 /// The rule that would allow it, as YAML to put into a Role.
 ///
 /// RBAC cannot restrict `create` to a name.
-fn missing_rule(lock: &Lock, verb: &str) -> String {
-    let (group, resource) = lock.resource();
-    let names = match verb {
-        "create" | "list" => String::new(),
-        _ => format!("\n  resourceNames: [\"{}\"]", lock.name()),
+fn missing_rule(resource: &Resource, verb: &str) -> String {
+    let (group, plural) = resource.kind().group_and_plural();
+    let names = match resource {
+        Resource::Lock(lock) if verb != "create" && verb != "list" => {
+            format!("\n  resourceNames: [\"{}\"]", lock.name())
+        }
+        _ => String::new(),
     };
-    let role = match lock.namespace() {
-        "" => "ClusterRole".to_owned(),
-        namespace => format!("Role of namespace {namespace}"),
+    let role = match resource.namespace() {
+        None => "ClusterRole".to_owned(),
+        Some(namespace) => format!("Role of namespace {namespace}"),
     };
     format!(
         "the account needs this rule in a {role}:\n\
-         - apiGroups: [\"{group}\"]\n  resources: [\"{resource}\"]{names}\n  verbs: [\"{verb}\"]"
+         - apiGroups: [\"{group}\"]\n  resources: [\"{plural}\"]{names}\n  verbs: [\"{verb}\"]"
     )
+}
+
+fn hint_of_unavailable(message: &str) -> &'static str {
+    match message.contains("failed calling webhook") {
+        true => "a webhook that has to agree does not answer: mend it, or its failurePolicy",
+        false => {
+            "try again; if it lasts, ask the server what it misses: kubectl get --raw '/readyz?verbose'"
+        }
+    }
+}
+
+fn hint_of_unreachable(message: &str) -> &'static str {
+    if message.contains("certificate") {
+        "the kubeconfig's certificate-authority (or ca.crt) is not that of this server: was it made anew since?"
+    } else if message.starts_with("the proxy ") {
+        "check the kubeconfig's proxy-url, or without one HTTPS_PROXY; NO_PROXY names the servers that are \
+         asked without a proxy"
+    } else {
+        "check the server's address in the kubeconfig (or KUBERNETES_SERVICE_HOST and _PORT), and that it is up"
+    }
+}
+
+fn hint_of_plugin(install: &str) -> String {
+    let by_hand = "run it by hand, with the arguments and the environment that users[].user.exec of the \
+                   kubeconfig names: it may wait for a sign-in, or for a server that is away";
+    match install.is_empty() {
+        true => by_hand.to_owned(),
+        false => format!("{by_hand}\n{install}"),
+    }
 }
 
 #[cfg(test)]
@@ -387,7 +392,8 @@ mod tests {
         );
         let caused = Error::Work(Box::new(Error::Work("it rains".into())));
         assert!(format!("{caused:?}").contains(": it rains: it rains\n"), "{caused:?}");
-        let boxed: Box<dyn std::error::Error> = Box::new(Error::invalid("a", "first\nsecond"));
+        let boxed: Box<dyn std::error::Error> =
+            Box::new(Error::configuration("a", "first\nsecond"));
         assert_eq!(format!("{boxed:?}"), "a\n  hint: first\n        second");
     }
 }

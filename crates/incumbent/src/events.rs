@@ -9,20 +9,20 @@ use incumbent_core::Identity;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::api::Api;
+use crate::lock_api::LockApi;
 use crate::stored::Stored;
 
 /// Writes Events in the background. An election never waits for one, and none is tried twice.
 #[derive(Clone)]
 pub(crate) struct Events {
-    api: Api,
+    api: LockApi,
     identity: Identity,
     /// Whoever turned Events on wants to know, once, that they cannot be written.
     has_warned: Arc<AtomicBool>,
 }
 
 impl Events {
-    pub(crate) fn new(api: Api, identity: Identity) -> Self {
+    pub(crate) fn new(api: LockApi, identity: Identity) -> Self {
         Self { api, identity, has_warned: Arc::default() }
     }
 

@@ -13,11 +13,12 @@ use incumbent_core::{Follow, Observation};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
-use crate::api::{Api, WATCH_LIFETIME, only};
 use crate::clock::Clock;
 use crate::lock::Lock;
+use crate::lock_api::LockApi;
+use crate::requests::{WATCH_LIFETIME, only};
 use crate::stored::Stored;
-use crate::stream::{Seen, Shown};
+use crate::stream::{Seen, Shown, WatchError};
 
 #[cfg(test)]
 mod tests;
@@ -34,7 +35,7 @@ pub(crate) enum News {
 pub(crate) struct Feed(Arc<Inner>);
 
 struct Inner {
-    api: Api,
+    api: LockApi,
     /// Whether it shows all objects of the kind and namespace, or the one.
     is_shared: bool,
     hall: Arc<Hall>,
@@ -86,16 +87,16 @@ pub(crate) struct Subscription {
 
 impl Feed {
     /// A watch of the lock's object alone.
-    pub(crate) fn of_one(api: Api) -> Self {
+    pub(crate) fn of_one(api: LockApi) -> Self {
         Self::new(api, false)
     }
 
     /// A watch of all objects of the lock's kind in its namespace.
-    pub(crate) fn of_all(api: Api) -> Self {
+    pub(crate) fn of_all(api: LockApi) -> Self {
         Self::new(api, true)
     }
 
-    fn new(api: Api, is_shared: bool) -> Self {
+    fn new(api: LockApi, is_shared: bool) -> Self {
         let (hall, task) = (Arc::default(), Mutex::default());
         Self(Arc::new(Inner { api, is_shared, hall, task }))
     }
@@ -228,7 +229,7 @@ impl Hall {
         }
     }
 
-    /// Whether the last watch was distrusted. If so, the next must not go on where that one ended. Asked
+    /// Whether the last watch was distrusted. If so, the next must not go on where that one ended. HandOverReason
     /// before the next is asked for, so that a distrust which comes later is not forgotten.
     fn takes_distrust(&self) -> bool {
         std::mem::take(&mut self.audience().is_distrusted)
@@ -297,7 +298,7 @@ impl Audience {
 }
 
 /// Watches for as long as the feed exists.
-async fn watch(api: Api, is_shared: bool, hall: Arc<Hall>) {
+async fn watch(api: LockApi, is_shared: bool, hall: Arc<Hall>) {
     let collection = api.lock().collection_path();
     let filter = if is_shared { String::new() } else { only(api.lock().name()) };
     let mut after: Option<String> = None;
@@ -306,9 +307,10 @@ async fn watch(api: Api, is_shared: bool, hall: Arc<Hall>) {
         let retry_period = hall.audience().retry_period.unwrap_or(OPEN_TIMEOUT);
         let is_distrusted = hall.takes_distrust();
         after = after.filter(|_| !is_distrusted);
-        let pause = match api.watch_in(&collection, &filter, after.as_deref()).await {
+        let pause = match api.requests().watch(&collection, &filter, after.as_deref()).await {
             Ok(events) => {
-                tracing::trace!(lock = %api.lock(), is_shared, ?after, "watching");
+                let from = after.as_deref().map(tracing::field::display);
+                tracing::trace!(lock = %api.lock(), is_shared, from, "watching");
                 let opened_at = api.clock().instant();
                 hall.opened(after.as_deref());
                 let end = forward(events, &hall, api.clock()).await;
@@ -320,12 +322,12 @@ async fn watch(api: Api, is_shared: bool, hall: Arc<Hall>) {
                 }
                 pause
             }
-            Err(trouble) if trouble.error.is_forbidden() => {
-                tracing::debug!(lock = %api.lock(), error = %trouble.error, "polling: no watch");
+            Err(failure) if failure.is_forbidden() => {
+                tracing::debug!(lock = %api.lock(), error = failure.message, "polling: no watch");
                 WITHOUT_PERMISSION
             }
-            Err(trouble) => {
-                tracing::debug!(lock = %api.lock(), error = %trouble.error, "cannot watch");
+            Err(failure) => {
+                tracing::debug!(lock = %api.lock(), error = failure.message, "cannot watch");
                 after = None;
                 retry_period
             }
@@ -360,7 +362,7 @@ impl End {
 
 /// Passes on what the watch shows until it ends, or nobody wants it any more.
 async fn forward(
-    events: impl Stream<Item = Result<Seen, String>>,
+    events: impl Stream<Item = Result<Seen, WatchError>>,
     hall: &Hall,
     clock: Clock,
 ) -> End {
@@ -389,7 +391,7 @@ async fn forward(
             Some(Ok(Seen::Bookmark(revision))) => end.resume_after = Some(revision),
             Some(Ok(Seen::Expired)) => return End { expired: true, ..End::default() },
             Some(Err(error)) => {
-                tracing::debug!(error, "the watch broke");
+                tracing::debug!(%error, "the watch broke");
                 return End { failed: true, expired: true, ..End::default() };
             }
             None => return end,

@@ -5,7 +5,7 @@ use std::env;
 use incumbent_core::{Identity, Session};
 
 use crate::clock::Clock;
-use crate::error::Error;
+use crate::invalid::InvalidSetting;
 
 /// The Pod's name and uid where the downward API gives them, else the host's name and a random number.
 ///
@@ -19,31 +19,23 @@ pub(crate) fn default() -> Identity {
 }
 
 /// The identity, if people can read it on a terminal.
-pub(crate) fn checked(identity: String) -> Result<Identity, Error> {
+pub(crate) fn checked(identity: String) -> Result<Identity, InvalidSetting> {
     let readable = !identity.chars().any(char::is_control) && identity.trim() == identity;
     let identity_or_nobody = Identity::new(identity.clone());
     match identity_or_nobody {
         Some(named) if readable && identity.len() <= LONGEST => Ok(named),
-        _ => Err(Error::invalid(
-            format!("{identity:?} cannot be an identity"),
-            "it has 1 to 253 bytes, no control characters, and no space at its ends",
-        )),
+        _ => Err(InvalidSetting::Identity(identity)),
     }
 }
 
 /// A number that no other process start has. Under a test's clock it is drawn from this thread's generator, so
 /// that the test's seed decides it.
-pub(crate) fn session(clock: Clock) -> Result<Session, Error> {
+pub(crate) fn session(clock: Clock) -> Result<Session, InvalidSetting> {
     if clock.is_tokio() {
         return Ok(Session(fastrand::u128(..)));
     }
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| {
-        Error::invalid(
-            format!("no random number can be had: {error}"),
-            "without one, two processes of one name could not be told apart",
-        )
-    })?;
+    getrandom::fill(&mut bytes).map_err(|error| InvalidSetting::Random(error.to_string()))?;
     Ok(Session(u128::from_le_bytes(bytes)))
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use incumbent_core::{Asked, FencingToken, Identity, Loss, Release};
+use incumbent_core::{FencingToken, HandOverReason, Identity, Loss, Release};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::Error;
@@ -152,12 +152,12 @@ impl Leadership {
         self.term.refused_a_piece()
     }
 
-    /// Waits until somebody wants another leader, and says why: a request or a cordon that stands in the
+    /// Waits until somebody wants another leader, and says why: a request or a pause that stands in the
     /// lock, or a candidate of a higher priority.
     ///
     /// It is a request, and this process leads on until it has stopped its work and given the leadership
     /// back. [`Candidate::run`](crate::Candidate::run) does that by itself.
-    pub async fn asked_to_hand_over(&self) -> Asked {
+    pub async fn asked_to_hand_over(&self) -> HandOverReason {
         self.term.asked().await
     }
 
@@ -176,11 +176,11 @@ impl Leadership {
         await_release(&commands).await
     }
 
-    /// Gives the leadership back with the wish that `to` is next: it comes to the head of the line, whether
+    /// Gives the leadership back with the wish that `to` is next: it comes to the head of the waitlist, whether
     /// it waits there or not. Call it when the work has stopped.
     ///
     /// Who is asked for and does not come within 100 ms has missed its turn, and the next one leads. A
-    /// candidate of another program, which knows of no line, may be quicker than all of them.
+    /// candidate of another program, which knows of no waitlist, may be quicker than all of them.
     pub async fn hand_over_to(self, to: Identity) -> Release {
         let commands = self.commands.clone();
         self.term.work_ended();
@@ -307,17 +307,17 @@ struct ComingFrom;
 /// }
 /// ```
 ///
-/// A standing is no leadership: it is made by asking, and nothing that takes a leadership takes it.
+/// A status is no leadership: it is made by asking, and nothing that takes a leadership takes it.
 /// ```compile_fail,E0639
-/// # use incumbent::{FencingToken, Reign, Standing};
-/// fn reign(_standing: &Standing) -> Option<Reign> {
-///     Some(Reign { fencing_token: FencingToken(1), valid_for: std::time::Duration::MAX })
+/// # use incumbent::{FencingToken, ActiveTerm, LeadershipStatus};
+/// fn active_term(_status: &LeadershipStatus) -> Option<ActiveTerm> {
+///     Some(ActiveTerm { fencing_token: FencingToken(1), valid_for: std::time::Duration::MAX })
 /// }
 /// ```
 /// ```
-/// # use incumbent::{FencingToken, Reign, Standing};
-/// fn reign(standing: &Standing) -> Option<Reign> {
-///     standing.reign()
+/// # use incumbent::{FencingToken, ActiveTerm, LeadershipStatus};
+/// fn active_term(status: &LeadershipStatus) -> Option<ActiveTerm> {
+///     status.active_term()
 /// }
 /// ```
 #[cfg(doctest)]

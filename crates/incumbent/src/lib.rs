@@ -89,11 +89,11 @@
 
 mod abort;
 mod answer;
-mod api;
 mod blackboard;
 mod candidate;
 mod clock;
 mod connect;
+mod control;
 mod dead_man;
 mod driver;
 mod elections;
@@ -103,12 +103,14 @@ mod fence;
 mod follow;
 mod gate;
 mod identity;
+mod invalid;
 mod leadership;
+mod leadership_status;
 mod limiter;
 mod lock;
+mod lock_api;
 mod metrics;
 mod observer;
-mod plugin;
 mod proof;
 mod report;
 #[doc(hidden)]
@@ -117,35 +119,35 @@ mod route;
 mod shutdown;
 #[cfg(test)]
 mod simulation;
-mod standing;
-mod steer;
 mod stored;
 mod stream;
 pub mod survey;
 mod term;
+mod view;
 mod watchdog;
 
 pub use blackboard::{Blackboard, BlackboardObserver, Claim, Member, MembersObserver, Membership};
 pub use candidate::{Builder, Candidate};
 pub use clock::Clock;
 pub use connect::{Connect, connect};
+pub use control::ElectionControl;
 pub use elections::Elections;
 pub use error::{BoxError, Error};
 pub use fence::{FenceError, Fenced};
 pub use gate::{Gated, NotLeading, WriteGate};
 #[doc(inline)]
 pub use incumbent_core::{
-    Asked, Container, ContainerReport, ContainerStart, FencingToken, HandOver, Identity, Instant,
-    Loss, Mark, Release, Session, Timing, TimingError, Waiter,
+    Container, ContainerReport, ContainerStart, FencingToken, HandOver, HandOverReason, Identity,
+    Instant, Loss, Mark, Release, Session, Timing, TimingError, Waiter,
 };
+pub use invalid::InvalidSetting;
 pub use leadership::Leadership;
-pub use lock::Lock;
+pub use leadership_status::{ActiveTerm, LeadershipStatus};
+pub use lock::{InvalidLock, Lock, LockKind, Resource};
 pub use metrics::{Exchange, Metrics};
 pub use observer::{Leader, Observer};
 pub use route::Route;
 pub use shutdown::shutdown_signal;
-pub use standing::{Reign, Standing};
-pub use steer::Steer;
 pub use term::{Ending, Overrun};
 
 /// The client that elections use, and the versions of Kubernetes' types that go with it: a program needs neither

@@ -1,26 +1,19 @@
-//! The lock: which Kubernetes object it is, and how a record is written into it.
-//!
-//! Objects are edited as JSON and never rebuilt from types: whatever else stands in them, now or in
-//! versions of Kubernetes to come, stays as it is.
+//! The lock: which Kubernetes object it is.
 
 use std::fmt;
-use std::str::FromStr;
-use std::time::Duration;
 
-use incumbent_core::{
-    Card, FencingToken, Identity, Record, Session, Snapshot, Stamp, Uid, Version, Waitlist,
-    WallTime,
-};
-use serde_json::{Map, Value, json};
-
-use crate::error::Error;
+use thiserror::Error as ThisError;
 
 mod altered;
+mod codec;
 mod container;
-mod line;
+mod waitlist;
 
 pub(crate) use altered::{Altered, annotation as annotation_pointer, escaped as escaped_pointer};
-pub(crate) use line::{CORDON, HAND_OVER_TO};
+pub(crate) use codec::{
+    HIGHEST_FLOOR, KEYED_RECORD_ANNOTATION, RECORD_ANNOTATION, TERM_ANNOTATION, version,
+};
+pub(crate) use waitlist::{HAND_OVER_TO, PAUSED};
 
 /// The Kubernetes object that candidates compete for. Ordered by namespace, kind and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,16 +29,52 @@ enum Kind {
     ConfigMap { key: String },
 }
 
-/// The annotation that says whose term it is, with its token. It counts only beside the holder and the
-/// renew time that it names, so that a foreign program, which leaves it as it is, is not taken for us.
-pub(crate) const TERM_ANNOTATION: &str = "incumbent.dev/term";
+/// Which kind of object a lock is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LockKind {
+    /// A Lease.
+    Lease,
+    /// A ConfigMap.
+    ConfigMap,
+}
 
-/// Where client-go's ConfigMap lock kept its record, and the Python, Java and C# clients still do.
-pub(crate) const RECORD_ANNOTATION: &str = "control-plane.alpha.kubernetes.io/leader";
+/// What a request is about: one lock, or all objects of its kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// One lock.
+    Lock(Lock),
+    /// All of a kind, in one namespace or in all.
+    All {
+        /// Which kind.
+        kind: LockKind,
+        /// In which namespace. `None` for all.
+        namespace: Option<String>,
+    },
+}
 
-/// The record of an election under another key than `leader`, of which the foreign clients know nothing:
-/// each key has an election of its own.
-pub(crate) const KEYED_RECORD_ANNOTATION: &str = "incumbent.dev/record";
+/// Why a lock cannot be named like this.
+#[derive(Clone, Debug, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+pub enum InvalidLock {
+    /// The text has no slash.
+    #[error("{0:?} names no lock")]
+    Form(String),
+    /// The text names another kind than Lease and ConfigMap.
+    #[error("{0:?} names no lock")]
+    Kind(String),
+    /// Kubernetes takes no such namespace.
+    #[error("{0:?} is no namespace that Kubernetes takes")]
+    Namespace(String),
+    /// Kubernetes takes no such name.
+    #[error("{0:?} is no name that Kubernetes takes")]
+    Name(String),
+    /// Kubernetes takes no such key.
+    #[error("{0:?} is no key of a ConfigMap")]
+    Key(String),
+    /// Annotations are named after the key, and cannot be named after this one.
+    #[error("{0:?} cannot be the key of an election")]
+    ElectionKey(String),
+}
 
 impl Lock {
     /// The Lease `name` in `namespace`: what client-go and most others use.
@@ -67,32 +96,27 @@ impl Lock {
         self
     }
 
-    pub(crate) fn with_name(mut self, name: &str) -> Self {
-        name.clone_into(&mut self.name);
-        self
-    }
-
-    pub(crate) fn with_namespace(mut self, namespace: &str) -> Self {
-        namespace.clone_into(&mut self.namespace);
-        self
+    pub(crate) fn of_kind(kind: LockKind, namespace: &str, name: &str) -> Self {
+        match kind {
+            LockKind::Lease => Self::lease(namespace, name),
+            LockKind::ConfigMap => Self::config_map(namespace, name),
+        }
     }
 
     /// Reads `lease/NAME` or `configmap/NAME[:KEY]`, as the command line writes it.
     ///
     /// # Errors
     /// Where the text has another form, or a name that Kubernetes would refuse.
-    pub fn parse(namespace: &str, text: &str) -> Result<Self, Error> {
-        let invalid = |hint: &str| Error::invalid(format!("{text:?} names no lock"), hint);
-        let (kind, name) = text
-            .split_once('/')
-            .ok_or_else(|| invalid("write lease/NAME or configmap/NAME[:KEY]"))?;
+    pub fn parse(namespace: &str, text: &str) -> Result<Self, InvalidLock> {
+        let (kind, name) =
+            text.split_once('/').ok_or_else(|| InvalidLock::Form(text.to_owned()))?;
         let lock = match kind {
             "lease" | "leases" => Self::lease(namespace, name),
             "configmap" | "configmaps" | "cm" => match name.split_once(':') {
                 Some((name, key)) => Self::config_map(namespace, name).with_key(key),
                 None => Self::config_map(namespace, name),
             },
-            _ => return Err(invalid("the kind is lease or configmap")),
+            _ => return Err(InvalidLock::Kind(text.to_owned())),
         };
         lock.checked()
     }
@@ -115,155 +139,107 @@ impl Lock {
         }
     }
 
-    pub(crate) fn checked(self) -> Result<Self, Error> {
-        let rule = "a name has lower case letters, digits, '-' and '.', and begins and ends with a \
-                    letter or digit";
-        check_name("namespace", &self.namespace, 63, rule)?;
-        check_name("name", &self.name, 253, rule)?;
+    /// The kind of the object.
+    pub fn kind(&self) -> LockKind {
+        match self.kind {
+            Kind::Lease => LockKind::Lease,
+            Kind::ConfigMap { .. } => LockKind::ConfigMap,
+        }
+    }
+
+    pub(crate) fn checked(self) -> Result<Self, InvalidLock> {
+        check_namespace(&self.namespace)?;
+        if !is_name(&self.name, 253) {
+            return Err(InvalidLock::Name(self.name));
+        }
         if let Some(key) = self.key() {
             let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
             if key.is_empty() || key.len() > 253 || !key.bytes().all(fits) {
-                return Err(Error::invalid(
-                    format!("{key:?} is no key of a ConfigMap"),
-                    "a key has letters, digits, '-', '_' and '.'",
-                ));
+                return Err(InvalidLock::Key(key.to_owned()));
             }
         }
         Ok(self)
     }
 
     /// Whether an election can be held under this key: its annotations are named after it.
-    pub(crate) fn checked_for_election(self) -> Result<Self, Error> {
+    pub(crate) fn checked_for_election(self) -> Result<Self, InvalidLock> {
         let lock = self.checked()?;
         let ends_well = |key: &str| key.ends_with(|last: char| last.is_ascii_alphanumeric());
         match lock.key() {
             Some(key) if key.len() > LONGEST_ELECTION_KEY || !ends_well(key) => {
-                Err(Error::invalid(
-                    format!("{key:?} cannot be the key of an election"),
-                    "it has at most 50 characters, and a letter or digit at its end",
-                ))
+                Err(InvalidLock::ElectionKey(key.to_owned()))
             }
             _ => Ok(lock),
         }
     }
 
-    /// The API group, empty for the core group, and the plural name, as RBAC rules write them.
-    pub(crate) fn resource(&self) -> (&'static str, &'static str) {
-        match self.kind {
-            Kind::Lease => ("coordination.k8s.io", "leases"),
-            Kind::ConfigMap { .. } => ("", "configmaps"),
-        }
-    }
-
     pub(crate) fn collection_path(&self) -> String {
-        format!("{}/namespaces/{}/{}", self.api_path(), self.namespace, self.resource().1)
-    }
-
-    /// All objects of the kind, in all namespaces.
-    pub(crate) fn cluster_path(&self) -> String {
-        format!("{}/{}", self.api_path(), self.resource().1)
-    }
-
-    fn api_path(&self) -> &'static str {
-        match self.kind {
-            Kind::Lease => "/apis/coordination.k8s.io/v1",
-            Kind::ConfigMap { .. } => "/api/v1",
-        }
+        self.kind().collection_path(Some(&self.namespace))
     }
 
     pub(crate) fn path(&self) -> String {
         format!("{}/{}", self.collection_path(), self.name)
     }
+}
 
-    /// A new object that says `record`.
-    pub(crate) fn create(&self, record: &Record) -> Value {
-        let (api_version, kind) = match self.kind {
-            Kind::Lease => ("coordination.k8s.io/v1", "Lease"),
-            Kind::ConfigMap { .. } => ("v1", "ConfigMap"),
-        };
-        let metadata = json!({ "name": self.name, "namespace": self.namespace });
-        let bare = json!({ "apiVersion": api_version, "kind": kind, "metadata": metadata });
-        self.edit(&bare, record)
-    }
+impl LockKind {
+    pub(crate) const ALL: [Self; 2] = [Self::Lease, Self::ConfigMap];
 
-    /// The object, edited so that it says `record`, with all else as it was: uid and resourceVersion
-    /// among it, which make the write of it a replace of exactly that version.
-    ///
-    /// Who joins or leaves the line writes nothing but the line. What somebody else's program wrote in its
-    /// own way stays as it is, to the letter.
-    pub(crate) fn edit(&self, object: &Value, record: &Record) -> Value {
-        let before = self.decode(object).map(|known| known.record).unwrap_or_default();
-        let mut edited = object.clone();
-        if !is_edit_of_the_line(&before, record) {
-            self.write_record(&mut edited, record);
+    /// The API group, empty for the core group, and the plural name, as RBAC rules write them.
+    pub(crate) fn group_and_plural(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Lease => ("coordination.k8s.io", "leases"),
+            Self::ConfigMap => ("", "configmaps"),
         }
-        self.write_line(&mut edited, &before, record);
-        edited
     }
 
-    fn write_record(&self, object: &mut Value, record: &Record) {
-        match &self.kind {
-            Kind::Lease => write_times(member(object, "spec"), record, "leaseTransitions"),
-            Kind::ConfigMap { key } => {
-                let holder = record.holder.as_ref().map_or("", Identity::as_str);
-                member(object, "data").insert(key.clone(), holder.into());
-                let mut old = text_annotation(object, &self.record_annotation());
-                write_times(as_map(&mut old), record, "leaderTransitions");
-                annotate(object, &self.record_annotation(), &old);
+    /// All objects of the kind, in this namespace or in all.
+    pub(crate) fn collection_path(self, namespace: Option<&str>) -> String {
+        let api = match self {
+            Self::Lease => "/apis/coordination.k8s.io/v1",
+            Self::ConfigMap => "/api/v1",
+        };
+        let plural = self.group_and_plural().1;
+        match namespace {
+            Some(namespace) => format!("{api}/namespaces/{namespace}/{plural}"),
+            None => format!("{api}/{plural}"),
+        }
+    }
+}
+
+impl Resource {
+    /// Its kind.
+    pub fn kind(&self) -> LockKind {
+        match self {
+            Self::Lock(lock) => lock.kind(),
+            Self::All { kind, .. } => *kind,
+        }
+    }
+
+    /// Its namespace. `None` for all namespaces.
+    pub fn namespace(&self) -> Option<&str> {
+        match self {
+            Self::Lock(lock) => Some(lock.namespace()),
+            Self::All { namespace, .. } => namespace.as_deref(),
+        }
+    }
+}
+
+impl InvalidLock {
+    /// What to do about it, in a sentence.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Form(_) => "write lease/NAME or configmap/NAME[:KEY]",
+            Self::Kind(_) => "the kind is lease or configmap",
+            Self::Namespace(_) | Self::Name(_) => {
+                "a name has lower case letters, digits, '-' and '.', and begins and ends with a \
+                 letter or digit"
+            }
+            Self::Key(_) => "a key has letters, digits, '-', '_' and '.'",
+            Self::ElectionKey(_) => {
+                "it has at most 50 characters, and a letter or digit at its end"
             }
         }
-        let mut term = text_annotation(object, &self.term_annotation());
-        write_term(as_map(&mut term), record);
-        annotate(object, &self.term_annotation(), &term);
-    }
-
-    fn term_annotation(&self) -> String {
-        self.annotation(TERM_ANNOTATION, TERM_ANNOTATION)
-    }
-
-    fn record_annotation(&self) -> String {
-        self.annotation(RECORD_ANNOTATION, KEYED_RECORD_ANNOTATION)
-    }
-
-    /// The annotation of the default key, or that of another.
-    pub(crate) fn annotation(&self, usual: &str, keyed: &str) -> String {
-        match self.key() {
-            None | Some(DEFAULT_KEY) => usual.to_owned(),
-            Some(key) => format!("{keyed}.{key}"),
-        }
-    }
-
-    /// Reads an object. Fields of foreign programs may be missing, null, empty or absurd; what cannot
-    /// be understood counts as not said.
-    ///
-    /// # Errors
-    /// Where the object has no uid or no numeric resourceVersion: then it is none of Kubernetes'.
-    pub(crate) fn decode(&self, object: &Value) -> Result<Snapshot, String> {
-        let version = version(object)?;
-        let term = Term::read(&text_annotation(object, &self.term_annotation()));
-        let mut record = match &self.kind {
-            Kind::Lease => read_times(&object["spec"], "leaseTransitions"),
-            Kind::ConfigMap { key } => {
-                let written = text_annotation(object, &self.record_annotation());
-                let record = match written.is_object() {
-                    true => read_times(&written, "leaderTransitions"),
-                    false => {
-                        unreadable(&object["metadata"]["annotations"][self.record_annotation()])
-                    }
-                };
-                match claim(object, key, &record, &term) {
-                    Some(claimed) => claimed,
-                    None => record,
-                }
-            }
-        };
-        record.session = term.session_of(&record);
-        record.last_token = term.token;
-        if record.session.is_some() {
-            record.card = term.card;
-        }
-        self.read_line(object, &mut record);
-        Ok(Snapshot { version, record })
     }
 }
 
@@ -277,253 +253,42 @@ impl fmt::Display for Lock {
     }
 }
 
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lock(lock) => write!(f, "{lock}"),
+            Self::All { kind, .. } => f.write_str(kind.group_and_plural().1),
+        }
+    }
+}
+
+impl From<&Lock> for Resource {
+    fn from(lock: &Lock) -> Self {
+        Self::Lock(lock.clone())
+    }
+}
+
 const DEFAULT_KEY: &str = "leader";
-
-const DURATION: &str = "leaseDurationSeconds";
-
-/// fabric8's name for the duration in a ConfigMap's record. It reads no record that has the usual name, and
-/// none that lacks its own.
-const FABRIC8_DURATION: &str = "leaseDuration";
-
-/// A token above this is none of ours. The rest of the range is left to rise in, so that an absurd number
-/// in an annotation cannot end the line of tokens.
-const HIGHEST_TOKEN: u64 = 1 << 62;
-
-/// What an operator may ask for: it leaves room for more tokens than will ever be given.
-pub(crate) const HIGHEST_FLOOR: u64 = HIGHEST_TOKEN / 2;
 
 /// The name of an annotation has at most 63 characters, of which `record.` takes some.
 const LONGEST_ELECTION_KEY: usize = 50;
 
-fn check_name(what: &str, name: &str, longest: usize, rule: &str) -> Result<(), Error> {
+pub(crate) fn check_namespace(namespace: &str) -> Result<(), InvalidLock> {
+    match is_name(namespace, 63) {
+        true => Ok(()),
+        false => Err(InvalidLock::Namespace(namespace.to_owned())),
+    }
+}
+
+fn is_name(name: &str, longest: usize) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    let fits = !name.is_empty()
+    !name.is_empty()
         && name.len() <= longest
         && name.split('.').all(|label| {
             label.bytes().all(|byte| inner(byte) || byte == b'-')
                 && label.bytes().next().is_some_and(inner)
                 && label.bytes().last().is_some_and(inner)
-        });
-    match fits {
-        true => Ok(()),
-        false => Err(Error::invalid(format!("{name:?} is no {what} that Kubernetes takes"), rule)),
-    }
-}
-
-// Reading.
-
-pub(crate) fn version(object: &Value) -> Result<Version, String> {
-    let metadata = &object["metadata"];
-    let uid = metadata["uid"].as_str().ok_or("the object has no uid")?;
-    let text = metadata["resourceVersion"].as_str().ok_or("the object has no resourceVersion")?;
-    let revision =
-        u64::from_str(text).map_err(|_| format!("resourceVersion {text:?} is no number"))?;
-    Ok(Version { uid: Uid(uid.to_owned()), revision })
-}
-
-fn read_times(from: &Value, transitions: &str) -> Record {
-    Record {
-        holder: from["holderIdentity"].as_str().and_then(Identity::new),
-        lease_duration: whole_seconds(&from[DURATION])
-            .or_else(|| iso_duration(&from[FABRIC8_DURATION])),
-        acquired: stamp(&from["acquireTime"]),
-        renewed: stamp(&from["renewTime"]),
-        transitions: number(&from[transitions])
-            .map_or(0, |count| count.clamp(0, i32::MAX.into()).unsigned_abs() as u32),
-        ..Record::default()
-    }
-}
-
-/// A record that cannot be understood may still be somebody's: it is waited out, and each change of it is
-/// a sign of life. No record at all, or an empty one, is nobody's.
-fn unreadable(annotation: &Value) -> Record {
-    match annotation.as_str().map(str::trim) {
-        None | Some("" | "null") => Record::default(),
-        Some(text) => Record {
-            holder: Identity::new("<unreadable record>"),
-            renewed: Some(Stamp::Text(text.to_owned())),
-            ..Record::default()
-        },
-    }
-}
-
-/// A name that somebody wrote into the key without a record of ours or of a foreign elector: it was
-/// claimed as on a blackboard, which has no expiry, so it is never taken over.
-fn claim(object: &Value, key: &str, record: &Record, term: &Term) -> Option<Record> {
-    let name = object["data"][key].as_str().filter(|name| !name.is_empty())?;
-    let is_left_over = term.identity.as_deref() == Some(name);
-    let is_holder = record.holder.as_ref().is_some_and(|holder| holder.as_str() == name);
-    (!is_left_over && !is_holder).then(|| Record {
-        holder: Identity::new(name),
-        lease_duration: Some(Duration::MAX),
-        ..Record::default()
-    })
-}
-
-/// Some programs write the number as text (Python's client does).
-fn number(value: &Value) -> Option<i64> {
-    value.as_i64().or_else(|| value.as_str()?.trim().parse().ok())
-}
-
-fn whole_seconds(value: &Value) -> Option<Duration> {
-    let seconds = number(value).filter(|seconds| *seconds > 0)?;
-    Some(Duration::from_secs(seconds.cast_unsigned()))
-}
-
-/// `PT15S`, rounded up: followers wait at least as long as the record says.
-fn iso_duration(value: &Value) -> Option<Duration> {
-    let duration: jiff::SignedDuration = value.as_str()?.parse().ok()?;
-    let duration = Duration::try_from(duration).ok().filter(|duration| !duration.is_zero())?;
-    Some(Duration::from_secs(duration.as_secs() + u64::from(duration.subsec_nanos() > 0)))
-}
-
-fn stamp(value: &Value) -> Option<Stamp> {
-    let text = value.as_str().filter(|text| !text.is_empty())?;
-    Some(match text.parse::<jiff::Timestamp>() {
-        Ok(time) => Stamp::At(WallTime::from_unix_micros(time.as_microsecond())),
-        Err(_) => Stamp::Text(text.to_owned()),
-    })
-}
-
-/// What the term annotation says.
-#[derive(Default)]
-struct Term {
-    identity: Option<String>,
-    session: Option<Session>,
-    renewed: Option<Stamp>,
-    token: FencingToken,
-    card: Card,
-}
-
-impl Term {
-    fn read(from: &Value) -> Self {
-        let session = from["session"].as_str().and_then(|hex| u128::from_str_radix(hex, 16).ok());
-        let token = from["token"].as_u64().filter(|token| *token <= HIGHEST_TOKEN);
-        Self {
-            identity: from["identity"].as_str().map(str::to_owned),
-            session: session.map(Session),
-            renewed: stamp(&from["renewTime"]),
-            token: FencingToken(token.unwrap_or(0)),
-            card: Card {
-                address: from["address"].as_str().map(str::to_owned),
-                container: container::read(&from["container"]),
-            },
-        }
-    }
-
-    /// The session of the term that `record` shows: one whose holder is named, or was taken out of the
-    /// record without being released.
-    fn session_of(&self, record: &Record) -> Option<Session> {
-        let holder = record.holder.as_ref().map(Identity::as_str);
-        let same_holder = holder.is_none() || holder == self.identity.as_deref();
-        self.session.filter(|_| same_holder && self.renewed == record.renewed)
-    }
-}
-
-// Writing.
-
-/// Whether `record` is `before` but for who waits.
-fn is_edit_of_the_line(before: &Record, record: &Record) -> bool {
-    let without_line = |record: &Record| Record { waitlist: Waitlist::default(), ..record.clone() };
-    without_line(before) == without_line(record)
-}
-
-fn write_times(into: &mut Map<String, Value>, record: &Record, transitions: &str) {
-    let holder = record.holder.as_ref().map_or("", Identity::as_str);
-    into.insert("holderIdentity".to_owned(), holder.into());
-    let seconds = record.lease_duration.map(|duration| duration.as_secs());
-    // A record that fabric8 made stays one that fabric8 can read.
-    let is_fabric8s = into.contains_key(FABRIC8_DURATION) && !into.contains_key(DURATION);
-    let duration = match is_fabric8s {
-        true => (FABRIC8_DURATION, seconds.map(|seconds| format!("PT{seconds}S").into())),
-        false => (DURATION, seconds.map(Value::from)),
-    };
-    for (field, value) in [
-        duration,
-        ("acquireTime", record.acquired.as_ref().map(stamp_text)),
-        ("renewTime", record.renewed.as_ref().map(stamp_text)),
-    ] {
-        match value {
-            Some(value) => into.insert(field.to_owned(), value),
-            None => into.remove(field),
-        };
-    }
-    into.insert(transitions.to_owned(), record.transitions.min(i32::MAX as u32).into());
-}
-
-fn write_term(into: &mut Map<String, Value>, record: &Record) {
-    into.insert("token".to_owned(), record.last_token.0.into());
-    match (&record.holder, record.session) {
-        (Some(holder), Some(Session(session))) => {
-            into.insert("identity".to_owned(), holder.as_str().into());
-            into.insert("session".to_owned(), format!("{session:032x}").into());
-            let renewed = record.renewed.as_ref().map_or(Value::Null, stamp_text);
-            into.insert("renewTime".to_owned(), renewed);
-            write_card(into, &record.card);
-        }
-        _ => {
-            for field in ["identity", "session", "renewTime", "address", "container"] {
-                into.remove(field);
-            }
-        }
-    }
-}
-
-fn write_card(into: &mut Map<String, Value>, card: &Card) {
-    let address = card.address.as_deref().map(Value::from);
-    let container = card.container.as_ref().map(container::written);
-    for (field, value) in [("address", address), ("container", container)] {
-        match value {
-            Some(value) => into.insert(field.to_owned(), value),
-            None => into.remove(field),
-        };
-    }
-}
-
-fn stamp_text(stamp: &Stamp) -> Value {
-    match stamp {
-        Stamp::Text(text) => text.as_str().into(),
-        Stamp::At(time) => time_text(*time).into(),
-    }
-}
-
-/// Exactly six digits, as Kubernetes' MicroTime wants them.
-pub(crate) fn time_text(time: WallTime) -> String {
-    match jiff::Timestamp::from_microsecond(time.unix_micros()) {
-        Ok(time) => format!("{time:.6}"),
-        Err(_) => "1970-01-01T00:00:00.000000Z".to_owned(),
-    }
-}
-
-// JSON.
-
-/// The JSON that an annotation holds as text; null where there is none that can be understood.
-fn text_annotation(object: &Value, name: &str) -> Value {
-    object["metadata"]["annotations"][name]
-        .as_str()
-        .and_then(|text| serde_json::from_str(text).ok())
-        .unwrap_or(Value::Null)
-}
-
-fn annotate(object: &mut Value, name: &str, content: &Value) {
-    let metadata = member(object, "metadata");
-    let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
-    as_map(annotations).insert(name.to_owned(), content.to_string().into());
-}
-
-fn member<'a>(object: &'a mut Value, name: &str) -> &'a mut Map<String, Value> {
-    as_map(as_map(object).entry(name).or_insert_with(|| json!({})))
-}
-
-/// The value as an object. What is none (null, as some programs write for "empty") becomes an empty one.
-fn as_map(value: &mut Value) -> &mut Map<String, Value> {
-    if !value.is_object() {
-        *value = json!({});
-    }
-    match value {
-        Value::Object(map) => map,
-        _ => unreachable!("it was made an object above"),
-    }
+        })
 }
 
 #[cfg(test)]

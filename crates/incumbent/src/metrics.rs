@@ -20,7 +20,7 @@ use crate::term::Ending;
 ///
 /// Only events are told. What is true *now* is there to be asked for when the numbers are read, and cannot
 /// be stale then: whether the candidate leads, with which token and for how long
-/// ([`Standing`](crate::Standing)), who leads and how many wait ([`Observer`](crate::Observer)).
+/// ([`LeadershipStatus`](crate::LeadershipStatus)), who leads and how many wait ([`Observer`](crate::Observer)).
 ///
 /// All methods are called one after the other, for all candidates of the process, on a thread that does
 /// nothing else. An implementation that is slow delays no election; while it is more than 1,024 events

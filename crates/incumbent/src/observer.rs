@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use incumbent_core::{Elector, FencingToken, Identity, Instant, Sighting};
+use incumbent_core::{FencingToken, Identity, Instant, Observed};
 use tokio::sync::watch;
 
 use crate::candidate::Candidate;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::lock::Lock;
+use crate::view::View;
 
 /// Who leads, as far as is known now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,29 +40,6 @@ impl Leader {
         match self {
             Self::Known { identity, .. } => Some(identity),
             Self::Unknown | Self::Nobody => None,
-        }
-    }
-}
-
-/// What the driver publishes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct View {
-    sighting: Sighting,
-    address: Option<String>,
-    line: Vec<Identity>,
-}
-
-impl View {
-    pub(crate) const UNKNOWN: Self =
-        Self { sighting: Sighting::Unknown, address: None, line: Vec::new() };
-
-    pub(crate) fn of(elector: &Elector) -> Self {
-        let record = elector.record();
-        let waiters = record.iter().flat_map(|record| record.waitlist.waiters());
-        Self {
-            sighting: elector.sighting(),
-            address: record.and_then(|record| record.card.address.clone()),
-            line: waiters.map(|waiter| waiter.identity.clone()).collect(),
         }
     }
 }
@@ -96,13 +74,20 @@ pub struct Observer {
     views: watch::Receiver<View>,
     clock: Clock,
     last: Distinct,
-    last_line: Vec<Identity>,
+    last_waitlist: Vec<Identity>,
     /// The task that looks at the lock, where this observer comes from no candidate. It never campaigns.
     _follower: Option<Arc<Candidate>>,
 }
 
 /// What distinguishes one leader from the next, from none, and from nobody knows.
 type Distinct = (bool, Option<(Identity, Option<FencingToken>)>);
+
+impl Candidate {
+    /// Follows who leads, also while this candidate does not campaign.
+    pub fn observe(&self) -> Observer {
+        Observer::of(self.views.clone(), self.clock)
+    }
+}
 
 impl Observer {
     /// Follows `lock` without taking part. The account needs the verb `get`, and `watch` so that following costs
@@ -135,10 +120,10 @@ impl Observer {
         Ok(Self { _follower: Some(Arc::new(follower)), ..observer })
     }
 
-    pub(crate) fn of(views: watch::Receiver<View>, clock: Clock) -> Self {
+    fn of(views: watch::Receiver<View>, clock: Clock) -> Self {
         let last = distinct(&as_of(&views.borrow(), clock.instant()));
-        let last_line = views.borrow().line.clone();
-        Self { views, clock, last, last_line, _follower: None }
+        let last_waitlist = views.borrow().waitlist.clone();
+        Self { views, clock, last, last_waitlist, _follower: None }
     }
 
     /// Who leads now. Turns to [`Leader::Unknown`] by itself rather than to repeat a stale answer.
@@ -148,19 +133,20 @@ impl Observer {
 
     /// Who waits to lead, the next one first, as far as is known. At most sixteen have a place; others may
     /// wait as well.
-    pub fn line(&self) -> Vec<Identity> {
-        self.views.borrow().line.clone()
+    pub fn waitlist(&self) -> Vec<Identity> {
+        self.views.borrow().waitlist.clone()
     }
 
-    /// Waits until the line is another one than this returned last (at first: than when the observer was
+    /// Waits until the waitlist is another one than this returned last (at first: than when the observer was
     /// made): somebody has joined or left it, or was served.
     ///
     /// `None` when the candidate that this observer came from is gone.
-    pub async fn line_changed(&mut self) -> Option<Vec<Identity>> {
-        let last = &self.last_line;
-        let line = self.views.wait_for(|view| view.line != *last).await.ok()?.line.clone();
-        self.last_line.clone_from(&line);
-        Some(line)
+    pub async fn waitlist_changed(&mut self) -> Option<Vec<Identity>> {
+        let last = &self.last_waitlist;
+        let differs = |view: &View| view.waitlist != *last;
+        let waitlist = self.views.wait_for(differs).await.ok()?.waitlist.clone();
+        self.last_waitlist.clone_from(&waitlist);
+        Some(waitlist)
     }
 
     /// Waits until something else is true than what it returned last (at first: than what was true when
@@ -169,9 +155,9 @@ impl Observer {
     /// `None` when the candidate that this observer came from is gone.
     pub async fn changed(&mut self) -> Option<Leader> {
         loop {
-            let expiry = match &self.views.borrow_and_update().sighting {
-                Sighting::Held { expires_at, .. } => *expires_at,
-                Sighting::Unknown | Sighting::Vacant => Instant::new(Duration::MAX),
+            let expiry = match &self.views.borrow_and_update().observed {
+                Observed::Held { expires_at, .. } => *expires_at,
+                Observed::Unknown | Observed::Vacant => Instant::new(Duration::MAX),
             };
             let now = self.leader();
             if distinct(&now) != self.last {
@@ -199,12 +185,12 @@ fn distinct(leader: &Leader) -> Distinct {
 }
 
 fn as_of(view: &View, now: Instant) -> Leader {
-    match &view.sighting {
-        Sighting::Unknown => Leader::Unknown,
-        Sighting::Vacant => Leader::Nobody,
-        Sighting::Held { expires_at, .. } if now >= *expires_at => Leader::Unknown,
-        Sighting::Held { holder: None, .. } => Leader::Nobody,
-        Sighting::Held { holder: Some(holder), token, expires_at } => Leader::Known {
+    match &view.observed {
+        Observed::Unknown => Leader::Unknown,
+        Observed::Vacant => Leader::Nobody,
+        Observed::Held { expires_at, .. } if now >= *expires_at => Leader::Unknown,
+        Observed::Held { holder: None, .. } => Leader::Nobody,
+        Observed::Held { holder: Some(holder), token, expires_at } => Leader::Known {
             identity: holder.clone(),
             token: *token,
             address: view.address.clone(),

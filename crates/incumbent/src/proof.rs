@@ -8,15 +8,15 @@
 mod container;
 mod kubelet;
 
-use incumbent_core::{Card, Container, Elector, Input, Session, Sighting};
+use incumbent_core::{Container, Elector, HolderInfo, Input, Observed, Session};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::api::Api;
+use crate::lock_api::LockApi;
 
 /// Looks for proofs about whoever holds the lock, on behalf of a driver.
 pub(crate) struct Proofs {
-    api: Api,
+    api: LockApi,
     own: Option<Container>,
     heeds_kubelet: bool,
     /// The process that was last shown to have ended.
@@ -30,7 +30,7 @@ pub(crate) struct Proofs {
 /// thousand channels.
 enum Found {
     Ended(Box<Session>),
-    Own(Box<Card>),
+    Own(Box<HolderInfo>),
 }
 
 /// A question that is open at the kubelet.
@@ -40,15 +40,15 @@ struct Inquiry {
 }
 
 impl Proofs {
-    pub(crate) fn new(api: Api, card: &Card, heeds_kubelet: bool) -> Self {
+    pub(crate) fn new(api: LockApi, holder_info: &HolderInfo, heeds_kubelet: bool) -> Self {
         let (sender, found) = mpsc::channel(4);
-        let own = card.container.clone();
+        let own = holder_info.container.clone();
         if let Some(claimed) = own.clone().filter(|own| heeds_kubelet && own.report.is_none()) {
-            let (api, card, sender) = (api.clone(), card.clone(), sender.clone());
+            let (api, holder_info, sender) = (api.clone(), holder_info.clone(), sender.clone());
             tokio::task::spawn_blocking(move || {
                 if let Some(container) = kubelet::introduce(&api, &claimed) {
-                    let card = Card { container: Some(container), ..card };
-                    let _ = sender.blocking_send(Found::Own(Box::new(card)));
+                    let holder_info = HolderInfo { container: Some(container), ..holder_info };
+                    let _ = sender.blocking_send(Found::Own(Box::new(holder_info)));
                 }
             });
         }
@@ -91,7 +91,7 @@ impl Proofs {
     pub(crate) async fn next(&mut self) -> Input {
         match self.found.recv().await.expect("a sender is kept here") {
             Found::Ended(session) => self.has_ended(*session),
-            Found::Own(card) => Input::Introduce(*card),
+            Found::Own(holder_info) => Input::Introduce(*holder_info),
         }
     }
 
@@ -115,6 +115,6 @@ pub(crate) fn own_container() -> Option<Container> {
 
 /// Whether it is this candidate's to ask. With a hundred that wait, two ask.
 fn is_next(elector: &Elector) -> bool {
-    let is_held = matches!(elector.sighting(), Sighting::Held { .. });
+    let is_held = matches!(elector.observed(), Observed::Held { .. });
     is_held && elector.is_campaigning() && elector.rank().is_some_and(|rank| rank < 2)
 }

@@ -15,8 +15,9 @@ use serde_json::Value;
 pub use crate::answer::{Failure, Why};
 use crate::answer::{Response, meaning};
 use crate::clock::Clock;
+use crate::error::root_cause;
 use crate::limiter::{Share, Turn, Wait};
-use crate::stream::{self, Seen, lines};
+use crate::stream::{self, Seen, WatchError, lines};
 
 /// What audit logs show, and up to the slash what `managedFields` names as the manager.
 const USER_AGENT: HeaderValue =
@@ -149,7 +150,7 @@ impl Requests {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Answered, Failure> {
-        let request = request(method.clone(), path, body).map_err(Failure::no_answer)?;
+        let request = request(method.clone(), path, body)?;
         let response = self.client.send(request).await;
         let (head, body) = response.map_err(|error| no_answer(&error))?.into_parts();
         let (code, body) = (head.status.as_u16(), whole(body).await?);
@@ -158,12 +159,40 @@ impl Requests {
         Ok(Answered { outcome: meaning(&method, path, said), code: Some(code), date })
     }
 
-    /// Opens a watch. What it shows comes for as long as the server lets it.
+    /// Reads one page of a list.
+    pub(crate) async fn list(&self, path: &str) -> Result<Value, Failure> {
+        let list = self.read(path).await?;
+        match list["kind"].as_str().is_some_and(|kind| kind.ends_with("List")) {
+            true => Ok(list),
+            false => Err(Failure::nonsense(200, "it is no list")),
+        }
+    }
+
+    /// Opens a watch of a collection, or of what `filter` leaves of it, from `after` on or from the present
+    /// state. What it shows comes for as long as the server lets it.
     pub(crate) async fn watch(
         &self,
+        collection: &str,
+        filter: &str,
+        after: Option<&str>,
+    ) -> Result<impl Stream<Item = Result<Seen, WatchError>> + use<>, Failure> {
+        let mut path = format!(
+            "{collection}?watch=1&allowWatchBookmarks=true&timeoutSeconds={}{filter}",
+            WATCH_LIFETIME.as_secs()
+        );
+        // What a server sends as a version may be anything; only a number fits into an address.
+        if let Some(after) = after.filter(|after| after.bytes().all(|byte| byte.is_ascii_digit())) {
+            path.push_str("&resourceVersion=");
+            path.push_str(after);
+        }
+        self.open_watch(&path).await
+    }
+
+    async fn open_watch(
+        &self,
         path: &str,
-    ) -> Result<impl Stream<Item = Result<Seen, String>> + use<>, Failure> {
-        let request = request(Method::GET, path, None).map_err(Failure::no_answer)?;
+    ) -> Result<impl Stream<Item = Result<Seen, WatchError>> + use<>, Failure> {
+        let request = request(Method::GET, path, None)?;
         let opening = async {
             let response = self.client.send(request).await;
             let response = response.map_err(|error| no_answer(&error))?;
@@ -189,7 +218,7 @@ impl std::fmt::Debug for Requests {
     }
 }
 
-fn request(method: Method, path: &str, body: Option<&Value>) -> Result<Request<Body>, String> {
+fn request(method: Method, path: &str, body: Option<&Value>) -> Result<Request<Body>, Failure> {
     let content = match method {
         Method::PATCH => "application/merge-patch+json",
         _ => "application/json",
@@ -197,7 +226,9 @@ fn request(method: Method, path: &str, body: Option<&Value>) -> Result<Request<B
     let bytes = body.map_or_else(Vec::new, |body| body.to_string().into_bytes());
     let mut request = Request::new(Body::from(bytes));
     *request.method_mut() = method;
-    *request.uri_mut() = path.parse().map_err(|error| format!("{path:?} is no path: {error}"))?;
+    *request.uri_mut() = path
+        .parse()
+        .map_err(|error| Failure::no_answer(format!("{path:?} is no path: {error}")))?;
     let headers = request.headers_mut();
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     headers.insert(header::USER_AGENT, USER_AGENT);
@@ -225,13 +256,9 @@ fn no_answer(error: &dyn std::error::Error) -> Failure {
     Failure::no_answer(root_cause(error))
 }
 
-/// The root of the trouble, because "error sending request" does not help.
-pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
+/// The filter of a collection that leaves the object of this name.
+pub(crate) fn only(name: &str) -> String {
+    format!("&fieldSelector=metadata.name%3D{name}")
 }
 
 /// Several times what a page of a list has, so that no answer can fill the memory.
@@ -242,3 +269,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where a server asks to be asked again at once.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// A watch is opened anew this often, which costs one request in a quarter of an hour and bounds how
+/// long a connection is trusted.
+pub(crate) const WATCH_LIFETIME: Duration = Duration::from_secs(900);

@@ -6,24 +6,24 @@
 
 use std::time::Duration;
 
-use http::Method;
 use incumbent_core::FencingToken;
-use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::answer::Why;
-use crate::api::Api;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::identity::host_name;
-use crate::lock::{Altered, Lock};
+use crate::invalid::InvalidSetting;
+use crate::lock::Lock;
+use crate::lock_api::LockApi;
 
 mod endpoint_slice;
 mod label;
+mod marked;
 
 use endpoint_slice::Slice;
 use label::Label;
+use marked::{Marked, Trouble};
 
 /// How the rest of the cluster finds the leader; see [`Builder::route`](crate::Builder::route).
 ///
@@ -83,7 +83,7 @@ impl Route {
 
     /// # Errors
     /// Where there is no Pod or no address, or the lock's name does not fit into a label.
-    pub(crate) fn start(self, api: &Api, address: Option<&str>) -> Result<Routing, Error> {
+    pub(crate) fn start(self, api: &LockApi, address: Option<&str>) -> Result<Routing, Error> {
         let key = self.key.unwrap_or_else(|| key_for(api.lock()));
         checked_key(&key)?;
         let (namespace, pod) = match self.pod {
@@ -92,7 +92,7 @@ impl Route {
         };
         let target = match self.target {
             Target::Label => {
-                let pod = pod.ok_or_else(no_pod)?;
+                let pod = pod.ok_or(InvalidSetting::RoutePod)?;
                 Lock::lease(namespace.as_str(), pod.as_str()).checked()?;
                 Shown::Label(Label::new(api.clone(), key, namespace, pod))
             }
@@ -100,7 +100,7 @@ impl Route {
                 let own = || std::env::var("POD_IP").ok();
                 let address = address.map(str::to_owned).or_else(own);
                 let address = address.as_deref().and_then(endpoint_slice::ip);
-                let place = (address.ok_or_else(no_address)?, port);
+                let place = (address.ok_or(InvalidSetting::RouteAddress)?, port);
                 Lock::lease(namespace.as_str(), service.as_str()).checked()?;
                 Shown::Slice(Slice::new(api.clone(), key, &namespace, service, place))
             }
@@ -116,17 +116,10 @@ enum Shown {
 }
 
 impl Shown {
-    fn lock(&self) -> &Lock {
+    fn marked(&self) -> &Marked {
         match self {
-            Self::Label(label) => label.lock(),
-            Self::Slice(slice) => slice.lock(),
-        }
-    }
-
-    fn clock(&self) -> Clock {
-        match self {
-            Self::Label(label) => label.clock(),
-            Self::Slice(slice) => slice.clock(),
+            Self::Label(label) => &label.marked,
+            Self::Slice(slice) => &slice.marked,
         }
     }
 
@@ -194,7 +187,7 @@ async fn keep(mut shown: Shown, mut goals: watch::Receiver<Goal>, settle: watch:
     let mut told = String::new();
     let mut failures = 0;
     let mut is_closed = false;
-    let clock = shown.clock();
+    let clock = shown.marked().clock();
     let mut gives_up_at = clock.instant();
     loop {
         let mut goal = *goals.borrow_and_update();
@@ -225,7 +218,7 @@ async fn keep(mut shown: Shown, mut goals: watch::Receiver<Goal>, settle: watch:
                 let is_news = told != trouble.message && (!trouble.is_race || failures == 5);
                 if is_news {
                     let (error, hint) = (&trouble.message, trouble.hint);
-                    tracing::warn!(lock = %shown.lock(), error, hint, "cannot route to the leader");
+                    tracing::warn!(lock = %shown.marked().lock(), error, hint, "cannot route to the leader");
                     told.clone_from(&trouble.message);
                 }
                 failures = (failures + 1).min(6);
@@ -257,108 +250,6 @@ async fn until(clock: Clock, pause: Option<Duration>) {
     }
 }
 
-/// Why a route could not be written. All of it is retried.
-#[derive(Debug)]
-struct Trouble {
-    message: String,
-    hint: &'static str,
-    is_race: bool,
-}
-
-impl Trouble {
-    /// Somebody else wrote in between: look again.
-    fn race() -> Self {
-        let (message, hint) = ("others write all the time".to_owned(), "it is tried again");
-        Self { message, hint, is_race: true }
-    }
-
-    /// It may hide that a newer leader was there.
-    fn unreadable(object: &str, annotation: &str, value: &str) -> Self {
-        let message = format!(
-            "{object} is left alone: its annotation {annotation} is {value:?}, no fencing token"
-        );
-        Self { message, hint: "find out who wrote it, and remove the annotation", is_race: false }
-    }
-
-    fn pause(&self, failures: u32) -> Duration {
-        let step =
-            if self.is_race { Duration::from_millis(20) } else { Duration::from_millis(500) };
-        (step * 2_u32.pow(failures)).min(LOOK_PERIOD).mul_f64(0.5 + fastrand::f64() / 2.0)
-    }
-}
-
-/// What a leader does about a token that is higher than its own: it leaves the object alone, and says so.
-#[derive(Debug, Default)]
-struct Overtaken {
-    /// Our token, and the highest of those above it that were told of. Each is told of once.
-    told: Option<(FencingToken, FencingToken)>,
-}
-
-impl Overtaken {
-    fn tell(&mut self, lock: &Lock, object: &str, ours: FencingToken, seen: FencingToken) {
-        if self.told.is_some_and(|(by, highest)| by == ours && highest >= seen) {
-            return;
-        }
-        self.told = Some((ours, seen));
-        let hint = "a newer leader has written it; if there is none, the lock was restored or moved: raise the \
-                    token floor above this token, or remove the annotation";
-        tracing::warn!(
-            %lock, object, token = %ours, seen = %seen, hint,
-            "a route shows a higher token than this leader's: it is left alone"
-        );
-    }
-}
-
-/// Sends a request. `None` where there is no such object.
-async fn ask(
-    api: &Api,
-    method: Method,
-    path: &str,
-    body: Option<&Value>,
-    rule: &'static str,
-) -> Result<Option<Value>, Trouble> {
-    match api.requests().send(method, path, body).await {
-        Ok(object) => Ok(Some(object)),
-        Err(failure) => match failure.why {
-            Why::Gone => Ok(None),
-            Why::Conflict => Err(Trouble::race()),
-            _ => {
-                let code = failure.code.map(|code| format!(" (HTTP {code})")).unwrap_or_default();
-                let (message, hint) = (format!("{}{code}", failure.message), failure.hint(rule));
-                Err(Trouble { message, hint, is_race: false })
-            }
-        },
-    }
-}
-
-/// Sends a write, and compares what is stored at these places with what was written.
-async fn write(
-    api: &Api,
-    (method, path): (Method, &str),
-    body: &Value,
-    places: &[String],
-    rule: &'static str,
-) -> Result<(), Trouble> {
-    let stored = ask(api, method, path, Some(body), rule).await?;
-    let differs = |stored: &Value| places.iter().find_map(|at| Altered::at(at, body, stored));
-    match stored.as_ref().and_then(differs) {
-        None => Ok(()),
-        Some(altered) => {
-            let message = Error::altered(path, altered).to_string();
-            let hint = "an admission webhook or a proxy changes it: exempt the object";
-            Err(Trouble { message, hint, is_race: false })
-        }
-    }
-}
-
-/// The token that an annotation shows, as the text that is no token where it is none.
-fn token(object: &Value, annotation: &str) -> Result<Option<FencingToken>, String> {
-    let Some(text) = object["metadata"]["annotations"][annotation].as_str() else {
-        return Ok(None);
-    };
-    text.parse().map(|token| Some(FencingToken(token))).map_err(|_| text.to_owned())
-}
-
 fn key_for(lock: &Lock) -> String {
     match lock.key() {
         None | Some("leader") => format!("incumbent.dev/leader-of.{}", lock.name()),
@@ -366,7 +257,7 @@ fn key_for(lock: &Lock) -> String {
     }
 }
 
-fn checked_key(key: &str) -> Result<(), Error> {
+fn checked_key(key: &str) -> Result<(), InvalidSetting> {
     let name = key.rsplit('/').next().unwrap_or_default();
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     let ends_well = |end: Option<char>| end.is_some_and(|end| end.is_ascii_alphanumeric());
@@ -378,10 +269,7 @@ fn checked_key(key: &str) -> Result<(), Error> {
         && key.matches('/').count() <= 1;
     match is_good {
         true => Ok(()),
-        false => Err(Error::invalid(
-            format!("{key:?} cannot be a label"),
-            "after the slash it has at most 63 letters, digits, '-', '_' and '.': set Route::key",
-        )),
+        false => Err(InvalidSetting::RouteKey(key.to_owned())),
     }
 }
 
@@ -389,27 +277,13 @@ fn set(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-fn own_namespace(api: &Api) -> String {
-    set("POD_NAMESPACE").unwrap_or_else(|| api.own_namespace().to_owned())
+fn own_namespace(api: &LockApi) -> String {
+    set("POD_NAMESPACE").unwrap_or_else(|| api.requests().own_namespace().to_owned())
 }
 
 /// A Pod's host has the Pod's name, unless it is told otherwise.
 fn own_pod() -> Option<String> {
     set("POD_NAME").or_else(|| set("HOSTNAME")).or_else(host_name)
-}
-
-fn no_pod() -> Error {
-    Error::invalid(
-        "no Pod is known to label",
-        "set POD_NAME and POD_NAMESPACE by the downward API, or name it by Route::pod",
-    )
-}
-
-fn no_address() -> Error {
-    Error::invalid(
-        "no IP address is known for the EndpointSlice",
-        "set POD_IP by the downward API, or an IP with or without a port by Builder::address",
-    )
 }
 
 /// A late write of an older leader, or a change by hand, stands for no longer than this.

@@ -10,8 +10,9 @@ use kube::client::Body;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use thiserror::Error as ThisError;
 
-use crate::requests::root_cause;
+use crate::error::root_cause;
 
 /// What a watch shows.
 pub(crate) enum Seen {
@@ -33,14 +34,32 @@ pub(crate) struct Shown {
 }
 
 impl Shown {
-    pub(crate) fn object(&self) -> Result<Value, String> {
-        serde_json::from_str(self.text.get()).map_err(|error| error.to_string())
+    pub(crate) fn object(&self) -> Result<Value, WatchError> {
+        Ok(serde_json::from_str(self.text.get())?)
     }
 }
 
+/// Why a watch shows nothing more.
+#[derive(Debug, ThisError)]
+pub(crate) enum WatchError {
+    #[error(transparent)]
+    NoEvent(#[from] serde_json::Error),
+    #[error("a watch event of kind {0:?}")]
+    UnknownKind(String),
+    #[error("resourceVersion {0:?} is no number")]
+    VersionIsNoNumber(String),
+    #[error("a line without an end")]
+    LineTooLong,
+    /// The server says so.
+    #[error("{0}")]
+    Refused(String),
+    #[error("{0}")]
+    Broken(String),
+}
+
 /// Reads a line of a watch.
-pub(crate) fn seen(line: &[u8]) -> Result<Seen, String> {
-    let event: Event<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+pub(crate) fn seen(line: &[u8]) -> Result<Seen, WatchError> {
+    let event: Event<'_> = serde_json::from_slice(line)?;
     match &*event.kind {
         "ADDED" | "MODIFIED" => Ok(Seen::Present(shown(event.object)?)),
         "DELETED" => Ok(Seen::Gone(shown(event.object)?)),
@@ -49,10 +68,13 @@ pub(crate) fn seen(line: &[u8]) -> Result<Seen, String> {
             let status: Value = serde_json::from_str(event.object.get()).unwrap_or_default();
             match status["code"].as_i64() {
                 Some(410) => Ok(Seen::Expired),
-                _ => Err(status["message"].as_str().unwrap_or("the watch failed").to_owned()),
+                _ => {
+                    let message = status["message"].as_str().unwrap_or("the watch failed");
+                    Err(WatchError::Refused(message.to_owned()))
+                }
             }
         }
-        kind => Err(format!("a watch event of kind {kind:?}")),
+        kind => Err(WatchError::UnknownKind(kind.to_owned())),
     }
 }
 
@@ -78,21 +100,21 @@ struct Head<'a> {
     resource_version: Cow<'a, str>,
 }
 
-fn head(object: &RawValue) -> Result<Head<'_>, String> {
-    let object: Result<Object<'_>, _> = serde_json::from_str(object.get());
-    object.map(|object| object.metadata).map_err(|error| error.to_string())
+fn head(object: &RawValue) -> Result<Head<'_>, WatchError> {
+    let object: Object<'_> = serde_json::from_str(object.get())?;
+    Ok(object.metadata)
 }
 
-fn shown(object: &RawValue) -> Result<Shown, String> {
+fn shown(object: &RawValue) -> Result<Shown, WatchError> {
     let head = head(object)?;
     let version = &*head.resource_version;
     let revision =
-        u64::from_str(version).map_err(|_| format!("resourceVersion {version:?} is no number"))?;
+        u64::from_str(version).map_err(|_| WatchError::VersionIsNoNumber(version.to_owned()))?;
     Ok(Shown { name: head.name.into_owned(), revision, text: object.to_owned() })
 }
 
 /// The lines of a body, without empty ones.
-pub(crate) fn lines(body: Body) -> impl Stream<Item = Result<Vec<u8>, String>> {
+pub(crate) fn lines(body: Body) -> impl Stream<Item = Result<Vec<u8>, WatchError>> {
     let state = (Box::pin(body), Vec::new());
     unfold(state, |(mut body, mut read): (_, Vec<u8>)| async move {
         let mut searched = 0;
@@ -108,11 +130,14 @@ pub(crate) fn lines(body: Body) -> impl Stream<Item = Result<Vec<u8>, String>> {
             }
             searched = read.len();
             if searched > LONGEST_LINE {
-                return Some((Err("a line without an end".to_owned()), (body, Vec::new())));
+                return Some((Err(WatchError::LineTooLong), (body, Vec::new())));
             }
             match body.frame().await? {
                 Ok(frame) => read.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data)),
-                Err(error) => return Some((Err(root_cause(&error)), (body, Vec::new()))),
+                Err(error) => {
+                    let error = WatchError::Broken(root_cause(&error));
+                    return Some((Err(error), (body, Vec::new())));
+                }
             }
         }
     })
@@ -127,7 +152,7 @@ mod tests {
 
     use super::*;
 
-    async fn lines_of(text: &str) -> Vec<Result<Vec<u8>, String>> {
+    async fn lines_of(text: &str) -> Vec<Result<Vec<u8>, WatchError>> {
         lines(Body::from(text.as_bytes().to_vec())).collect().await
     }
 
@@ -141,7 +166,7 @@ mod tests {
     #[tokio::test]
     async fn a_line_without_an_end_is_an_error_before_it_fills_the_memory() {
         let lines = lines_of(&"x".repeat(LONGEST_LINE + 1)).await;
-        assert!(matches!(&lines[..], [Err(message)] if message == "a line without an end"));
+        assert!(matches!(&lines[..], [Err(WatchError::LineTooLong)]));
     }
 
     #[test]
@@ -161,7 +186,7 @@ mod tests {
         let gone = br#"{"type":"ERROR","object":{"kind":"Status","code":410}}"#;
         assert!(matches!(seen(gone), Ok(Seen::Expired)));
         let other = br#"{"type":"ERROR","object":{"kind":"Status","code":500,"message":"oh"}}"#;
-        assert!(matches!(seen(other), Err(message) if message == "oh"));
+        assert!(matches!(seen(other), Err(error) if error.to_string() == "oh"));
         let bookmark =
             br#"{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"9","name":""}}}"#;
         assert!(matches!(seen(bookmark), Ok(Seen::Bookmark(version)) if version == "9"));

@@ -8,20 +8,20 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use incumbent_core::{Instant, Observation, Onlooker, Sighting, Snapshot};
+use incumbent_core::{Instant, Observation, Observed, ObserverState, Snapshot};
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::lock::Lock;
 
+mod dry_run;
 mod look;
-mod rehearsal;
 mod scope;
 mod view;
 
+pub use dry_run::dry_run_write;
 use look::{Found, Heard, Lookout};
-pub use rehearsal::rehearse;
 pub use scope::Scope;
 use view::is_late;
 pub use view::{LockView, Registration};
@@ -41,7 +41,7 @@ pub struct Survey {
 #[derive(Debug)]
 struct Row {
     view: Arc<LockView>,
-    onlooker: Onlooker,
+    observer_state: ObserverState,
     /// Which of the lookouts sees it.
     lookout: usize,
     /// When the last read was sent that showed it.
@@ -75,13 +75,13 @@ pub enum Change {
     /// It was deleted, or is no lock any more.
     Gone(Lock),
     /// Something can no longer be seen, or can be seen again: see [`Survey::blind`].
-    Sight,
+    Visibility,
 }
 
 /// One lock, as it is known at one moment.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Sighted {
+pub struct ObservedLock {
     /// What it says.
     pub view: Arc<LockView>,
     /// What of that is true.
@@ -172,13 +172,13 @@ impl Survey {
     }
 
     /// All locks, in order, as they are known now.
-    pub fn locks(&self) -> impl Iterator<Item = Sighted> + '_ {
+    pub fn locks(&self) -> impl Iterator<Item = ObservedLock> + '_ {
         let (now, wall) = (self.clock.instant(), self.clock.timestamp());
         self.rows.values().map(move |row| self.sighted(row, now, wall))
     }
 
     /// One of them.
-    pub fn get(&self, lock: &Lock) -> Option<Sighted> {
+    pub fn get(&self, lock: &Lock) -> Option<ObservedLock> {
         let (now, wall) = (self.clock.instant(), self.clock.timestamp());
         self.rows.get(lock).map(|row| self.sighted(row, now, wall))
     }
@@ -218,7 +218,7 @@ impl Survey {
                 // Report first what changed in the meantime, because it is unknown when it changed.
                 self.read(number, sent_at, found);
                 if was_blind {
-                    self.changes.push_back(Change::Sight);
+                    self.changes.push_back(Change::Visibility);
                 }
             }
             Heard::Alive { number, at } => self.lookouts[number].heard_at = at,
@@ -235,7 +235,7 @@ impl Survey {
                 let blind = &mut self.lookouts[number].blind;
                 let since = blind.as_ref().map_or(at, |(since, _)| *since);
                 if blind.replace((since, message)).is_none() {
-                    self.changes.push_back(Change::Sight);
+                    self.changes.push_back(Change::Visibility);
                     // What cuts off one of them mostly cuts off all, and a quiet one would not notice.
                     let seeing = self.lookouts.iter().filter(|lookout| lookout.blind.is_none());
                     seeing.for_each(Lookout::look_again);
@@ -274,17 +274,18 @@ impl Survey {
     ) {
         let lock = view.lock.clone();
         let row = self.rows.entry(lock.clone()).or_insert_with(|| Row::new(&view, number));
-        let (version, beat) = (row.onlooker.version().cloned(), row.onlooker.last_beat());
+        let (version, beat) =
+            (row.observer_state.version().cloned(), row.observer_state.last_beat());
         match read_at {
-            Some(_) => row.onlooker.find(now, snapshot),
-            None => row.onlooker.observe(now, Observation::Present(snapshot)),
+            Some(_) => row.observer_state.find(now, snapshot),
+            None => row.observer_state.observe(now, Observation::Present(snapshot)),
         }
         row.read_at = row.read_at.max(read_at);
-        if row.onlooker.version() == version.as_ref() {
+        if row.observer_state.version() == version.as_ref() {
             return;
         }
         let before = std::mem::replace(&mut row.view, Arc::new(view));
-        let has_beaten = row.onlooker.last_beat() != beat;
+        let has_beaten = row.observer_state.last_beat() != beat;
         if has_beaten {
             row.end = End::Ahead;
         }
@@ -324,19 +325,19 @@ impl Survey {
         }
     }
 
-    fn sighted(&self, row: &Row, now: Instant, wall: jiff::Timestamp) -> Sighted {
+    fn sighted(&self, row: &Row, now: Instant, wall: jiff::Timestamp) -> ObservedLock {
         let since = |moment| now.saturating_since(moment);
         let blind = self.lookouts[row.lookout].blind.as_ref();
         let (state, is_certain) =
             if blind.is_some() { (State::Unknown, false) } else { row.state(now, wall) };
-        Sighted {
+        ObservedLock {
             view: row.view.clone(),
             state,
             is_certain,
-            beat_age: row.onlooker.last_beat().map(since),
+            beat_age: row.observer_state.last_beat().map(since),
             expires_in: row.expires_at().map(|expiry| expiry.saturating_since(now)),
             over_for: row.expires_at().filter(|expiry| now >= *expiry).map(since),
-            looked_for: row.onlooker.looking_since().map(since).unwrap_or_default(),
+            looked_for: row.observer_state.looking_since().map(since).unwrap_or_default(),
             unseen_for: blind.map(|(blind_since, _)| since(*blind_since)),
             heard_age: since(self.lookouts[row.lookout].heard_at),
             at: now,
@@ -346,14 +347,20 @@ impl Survey {
 
 impl Row {
     fn new(view: &LockView, lookout: usize) -> Self {
-        let onlooker = Onlooker::new(DEFAULT_TERM);
-        Self { view: Arc::new(view.clone()), onlooker, lookout, read_at: None, end: End::Ahead }
+        let observer_state = ObserverState::new(DEFAULT_TERM);
+        Self {
+            view: Arc::new(view.clone()),
+            observer_state,
+            lookout,
+            read_at: None,
+            end: End::Ahead,
+        }
     }
 
     /// When the term is over, where one is running that can be.
     fn expires_at(&self) -> Option<Instant> {
-        match self.onlooker.sighting() {
-            Sighting::Held { expires_at, .. } if self.view.registration != Registration::Claim => {
+        match self.observer_state.observed() {
+            Observed::Held { expires_at, .. } if self.view.registration != Registration::Claim => {
                 Some(expires_at)
             }
             _ => None,
@@ -368,7 +375,7 @@ impl Row {
                 _ => (State::Vacant, true),
             };
         };
-        match (self.end, self.onlooker.last_beat()) {
+        match (self.end, self.observer_state.last_beat()) {
             (End::Certain, _) => (State::Expired, true),
             _ if now >= expiry => (State::Unknown, false),
             (_, Some(beat)) => {

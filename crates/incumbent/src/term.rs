@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use incumbent_core::{Asked, FencingToken, Instant, Loss, Release, Term};
+use incumbent_core::{FencingToken, HandOverReason, Instant, Loss, Release, Term};
 use tokio::sync::watch;
 
 use crate::abort::abort;
-use crate::clock::Clock;
+use crate::clock::{Clock, instant, nanos};
 use crate::dead_man::Deadline;
 use crate::lock::Lock;
 
@@ -28,7 +28,7 @@ pub(crate) struct TermState {
     working: AtomicBool,
     ended: watch::Sender<Option<Loss>>,
     /// Somebody wants another leader.
-    asked: watch::Sender<Option<Asked>>,
+    asked: watch::Sender<Option<HandOverReason>>,
     pieces: watch::Sender<Pieces>,
     on_overrun: OnOverrun,
     /// Set while the watchdog guards the term: the process ends if the watchdog does not act in time.
@@ -88,6 +88,17 @@ pub enum Ending {
     Lost(Loss),
     /// The work had stopped, and the leadership was given back.
     Released(Release),
+}
+
+impl Ending {
+    /// Why the term ended, in one word, as logs and metrics write it: `released`, `left-to-expire`,
+    /// `deadline-passed`, `record-changed` or `lock-gone`. There may be more of them later.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Lost(loss) => loss.reason(),
+            Self::Released(release) => release.reason(),
+        }
+    }
 }
 
 impl Overrun {
@@ -220,7 +231,7 @@ impl TermState {
         }
     }
 
-    pub(crate) fn ask(&self, asked: Option<Asked>) {
+    pub(crate) fn ask(&self, asked: Option<HandOverReason>) {
         self.asked.send_if_modified(|known| {
             let differs = *known != asked;
             *known = asked;
@@ -229,7 +240,7 @@ impl TermState {
     }
 
     /// Waits until this leader is asked to hand over.
-    pub(crate) async fn asked(&self) -> Asked {
+    pub(crate) async fn asked(&self) -> HandOverReason {
         let mut asked = self.asked.subscribe();
         loop {
             if let Some(asked) = asked.borrow_and_update().clone() {
@@ -353,14 +364,6 @@ impl fmt::Debug for TermState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TermState").field("lock", &self.lock).field("token", &self.token).finish()
     }
-}
-
-pub(crate) fn nanos(moment: Instant) -> u64 {
-    u64::try_from(moment.since_start().as_nanos()).unwrap_or(u64::MAX)
-}
-
-pub(crate) fn instant(nanos: u64) -> Instant {
-    Instant::new(Duration::from_nanos(nanos))
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::Method;
-use incumbent::survey::{LockView, rehearse};
-use incumbent::{Blackboard, Error, FenceError, HandOver, Lock, Steer, Timing};
+use incumbent::survey::{LockView, dry_run_write};
+use incumbent::{Blackboard, ElectionControl, Error, FenceError, HandOver, Lock, Timing};
 use incumbent_apiserver::{ApiServer, Verb};
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::json;
@@ -67,7 +67,7 @@ async fn a_lock_whose_token_leaves_no_room_is_warned_of_and_no_loop() {
     assert!(writes <= 31, "{writes} writes in a minute");
     let warnings = log.take();
     assert!(warnings.len() == 1 && warnings[0].contains("incumbent.dev/term"), "{warnings:#?}");
-    let tried = rehearse(support::client(&server), lease(), Timing::standard()).await;
+    let tried = dry_run_write(support::client(&server), lease(), Timing::standard()).await;
     assert!(matches!(tried, Ok(()) | Err(Error::Altered { .. })), "{tried:?}");
 }
 
@@ -195,8 +195,8 @@ async fn a_request_to_hand_over_that_is_not_stored_is_an_error() {
     let mut john = candidate(&server, "john");
     let _leadership = john.campaign().await.unwrap();
     let rule = replacing("incumbent.dev/hand-over-to", "example.com/hand-over-to");
-    let steer = Steer::new(client(&server, rule), lease()).unwrap();
-    let error = steer.hand_over(&HandOver::ToNext).await.unwrap_err();
+    let control = ElectionControl::new(client(&server, rule), lease()).unwrap();
+    let error = control.hand_over(&HandOver::ToNext).await.unwrap_err();
     assert!(matches!(error, Error::Altered { .. }), "{error}");
 }
 
@@ -232,10 +232,12 @@ async fn a_rehearsal_stores_nothing_and_names_what_would_be_stored_otherwise() {
                 false => None,
             };
             let rule = |passing: &Passing| Fate::Forward(passing.body.clone());
-            let tried = rehearse(client(&server, rule), lock.clone(), Timing::standard()).await;
+            let tried =
+                dry_run_write(client(&server, rule), lock.clone(), Timing::standard()).await;
             assert!(tried.is_ok(), "{lock} {is_held}: {tried:?}");
             let rule = replacing("incumbent.dev/term", "example.com/term");
-            let tried = rehearse(client(&server, rule), lock.clone(), Timing::standard()).await;
+            let tried =
+                dry_run_write(client(&server, rule), lock.clone(), Timing::standard()).await;
             assert!(matches!(tried, Err(Error::Altered { .. })), "{lock} {is_held}: {tried:?}");
             if let Some(leadership) = leadership {
                 assert!(leadership.is_valid());

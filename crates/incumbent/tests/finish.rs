@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use incumbent::{BoxError, HandOver, Leader, Leadership, Observer, Steer};
+use incumbent::{BoxError, ElectionControl, HandOver, Leader, Leadership, Observer};
 use incumbent_apiserver::ApiServer;
 use support::{Line, State, builder, candidate, client, client_on, lease, seconds};
 use tokio::time::{Instant, sleep};
@@ -64,7 +64,11 @@ async fn a_request_to_hand_over_waits_for_the_piece_that_runs() {
         (jane, leadership)
     });
     seconds(1.0).await;
-    Steer::new(client(&server), lease()).unwrap().hand_over(&HandOver::ToNext).await.unwrap();
+    ElectionControl::new(client(&server), lease())
+        .unwrap()
+        .hand_over(&HandOver::ToNext)
+        .await
+        .unwrap();
     let asked = Instant::now();
     let (_jane, _leadership) = waits.await.unwrap();
     let waited = asked.elapsed().as_secs_f64();
@@ -137,7 +141,7 @@ async fn an_observer_follows_without_a_candidate_and_takes_nothing() {
     drop(observer);
     leadership.release().await;
     while again.changed().await != Some(Leader::Nobody) {}
-    assert!(again.line().is_empty());
+    assert!(again.waitlist().is_empty());
     drop(again);
     while server.open_watches() > 1 {
         seconds(1.0).await;

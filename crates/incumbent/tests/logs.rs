@@ -29,10 +29,7 @@ async fn info_is_for_changes_of_the_leader_and_nothing_else() {
     );
 
     first.release().await;
-    assert_eq!(
-        log.take(),
-        [format!("INFO no longer leading {at} token={token} ending=Released(Done)")]
-    );
+    assert_eq!(log.take(), [format!("INFO no longer leading {at} token={token} reason=released")]);
 
     let second = jane.campaign().await.unwrap();
     seconds(1.0).await;
@@ -49,10 +46,7 @@ async fn info_is_for_changes_of_the_leader_and_nothing_else() {
     second.lost().await;
     drop(second);
     seconds(1.0).await;
-    assert_eq!(
-        log.take(),
-        [format!("INFO no longer leading {at} token={token} ending=Lost(LockGone)")]
-    );
+    assert_eq!(log.take(), [format!("INFO no longer leading {at} token={token} reason=lock-gone")]);
 
     // He is asked to hand over by his own health: the reasons are for those who debug.
     let work = tokio::spawn(async move {
@@ -64,7 +58,7 @@ async fn info_is_for_changes_of_the_leader_and_nothing_else() {
     let lines = log.take();
     assert_eq!(lines.len(), 3, "{lines:#?}");
     assert!(lines[0].starts_with("INFO leading") && lines[1].starts_with("INFO following"));
-    assert!(lines[2].ends_with("ending=Released(Done)"), "{lines:#?}");
+    assert!(lines[2].ends_with("reason=released"), "{lines:#?}");
 
     // Trouble is one warning, however often it is retried.
     line.set(State::Silent);

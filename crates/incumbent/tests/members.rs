@@ -86,7 +86,7 @@ async fn a_member_stands_there_with_its_address_as_the_page_shows_it_until_it_le
 
     seconds(3600.0).await;
     assert_eq!(names(&board.members().await.unwrap()), ["jane", "john"]);
-    assert!(jane.is_standing() && john.is_standing());
+    assert!(jane.is_registered() && john.is_registered());
     john.leave().await;
     jane.leave().await;
     assert_eq!(data(&server).await, json!({ "leader": "jane", "other": "kept" }));
@@ -121,7 +121,7 @@ async fn who_died_is_seen_to_be_dead_and_taken_off_and_comes_back_when_it_was_on
 
     line.set(State::Whole);
     until_they_are(&mut observer, &["jane", "john"]).await;
-    assert!(john.is_standing());
+    assert!(john.is_registered());
 }
 
 #[tokio::test(start_paused = true)]
@@ -149,7 +149,7 @@ async fn who_was_taken_for_dead_learns_it_and_does_not_overwrite_its_successor()
     let new = blackboard(&server).register("web-0", "b:1").await.unwrap();
     line.set(State::Whole);
     timeout(secs(60), old.lost()).await.unwrap();
-    assert!(!old.is_standing() && new.is_standing());
+    assert!(!old.is_registered() && new.is_registered());
     old.leave().await;
     seconds(60.0).await;
     assert_eq!(data(&server).await, json!({ "member.web-0": "b:1" }));
@@ -176,7 +176,7 @@ async fn an_annotation_that_somebody_spoilt_is_mended() {
         let jane = board.register("jane", "a:1").await.unwrap();
         annotate(&server, "incumbent.dev/members", spoilt.clone()).await;
         seconds(6.0).await;
-        assert!(jane.is_standing(), "{spoilt}");
+        assert!(jane.is_registered(), "{spoilt}");
         let found = board.find("jane").await.unwrap().unwrap();
         assert_eq!(found.lasts, Some(secs(15)), "{spoilt}");
     }
@@ -226,7 +226,7 @@ async fn a_hundred_that_start_at_once_are_all_registered_and_write_twice_a_secon
     assert!(after.total() - before.total() < 1000);
     let members = blackboard(&server).members().await.unwrap();
     assert_eq!(members.len(), 100);
-    assert!(memberships.iter().all(Membership::is_standing));
+    assert!(memberships.iter().all(Membership::is_registered));
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,8 +4,8 @@ mod support;
 
 use std::time::Duration;
 
-use incumbent::survey::{Change, Registration, Scope, Sighted, State, Survey};
-use incumbent::{Blackboard, Candidate, Clock, Error, HandOver, Identity, Lock, Steer};
+use incumbent::survey::{Change, ObservedLock, Registration, Scope, State, Survey};
+use incumbent::{Blackboard, Candidate, Clock, ElectionControl, Error, HandOver, Identity, Lock};
 use incumbent_apiserver::{ApiServer, Verb};
 use serde_json::json;
 use support::{
@@ -16,7 +16,7 @@ async fn survey(client: kube::Client, scope: &Scope) -> Survey {
     Survey::start_with(client, scope, Clock::tokio()).await.unwrap()
 }
 
-fn one(survey: &Survey) -> Sighted {
+fn one(survey: &Survey) -> ObservedLock {
     survey.get(&lease()).expect("the lock is known")
 }
 
@@ -117,12 +117,12 @@ async fn what_cannot_be_seen_is_unknown_until_it_can_be_seen_again() {
     follow(&mut survey, 6.0).await;
     line.set(support::State::Silent);
     let changes = follow(&mut survey, 60.0).await;
-    assert_eq!(changes.last(), Some(&Change::Sight));
+    assert_eq!(changes.last(), Some(&Change::Visibility));
     assert_eq!((one(&survey).state, survey.blind().len()), (State::Unknown, 1));
 
     line.set(support::State::Whole);
     let changes = follow(&mut survey, 20.0).await;
-    assert!(changes.contains(&Change::Sight), "{changes:?}");
+    assert!(changes.contains(&Change::Visibility), "{changes:?}");
     assert_eq!((one(&survey).state, survey.blind().len()), (State::Held, 0));
     drop(leadership);
 }
@@ -139,7 +139,7 @@ async fn a_change_of_leader_a_deletion_and_a_lock_that_comes_are_told() {
     let waiting = tokio::spawn(async move { (jane.campaign().await.unwrap(), jane) });
     // Jane stands in line, if not at once: her write may meet a renewal of john's, and is tried again.
     until(&mut survey, &Change::Edited(lease()), 1).await;
-    assert_eq!(one(&survey).view.line[0].identity.as_str(), "jane");
+    assert_eq!(one(&survey).view.waitlist[0].identity.as_str(), "jane");
 
     leadership.release().await;
     until(&mut survey, &Change::Leader(lease()), 2).await; // nobody, then jane
@@ -239,14 +239,15 @@ async fn a_request_to_hand_over_moves_the_leader_and_a_dry_run_nothing() {
     let leadership = john.campaign().await.unwrap();
     let waiting = tokio::spawn(async move { (jane.campaign().await.unwrap(), jane) });
     seconds(1.0).await;
-    let steer = Steer::new(client(&server), lease()).unwrap();
+    let control = ElectionControl::new(client(&server), lease()).unwrap();
 
-    let would = steer.clone().dry_run(true).hand_over(&HandOver::To(named("jane"))).await.unwrap();
+    let would =
+        control.clone().dry_run(true).hand_over(&HandOver::To(named("jane"))).await.unwrap();
     assert_eq!(would.hand_over, Some(HandOver::To(named("jane"))));
     seconds(30.0).await;
     assert!(leadership.is_valid() && !waiting.is_finished());
 
-    steer.hand_over(&HandOver::ToNext).await.unwrap();
+    control.hand_over(&HandOver::ToNext).await.unwrap();
     leadership.asked_to_hand_over().await;
     leadership.release().await;
     let (second, _jane) = waiting.await.unwrap();
@@ -258,13 +259,13 @@ async fn names_are_added_to_a_cordon_and_taken_from_it() {
     let server = ApiServer::new();
     let mut john = candidate(&server, "john");
     let leadership = john.campaign().await.unwrap();
-    let steer = Steer::new(client(&server), lease()).unwrap();
-    steer.cordon(&[named("jack")]).await.unwrap();
-    let view = steer.cordon(&[named("jane"), named("jack")]).await.unwrap();
-    assert_eq!(view.cordoned, [named("jack"), named("jane")]);
+    let control = ElectionControl::new(client(&server), lease()).unwrap();
+    control.pause(&[named("jack")]).await.unwrap();
+    let view = control.pause(&[named("jane"), named("jack")]).await.unwrap();
+    assert_eq!(view.paused, [named("jack"), named("jane")]);
     assert!(leadership.is_valid(), "john is not among them");
-    let view = steer.uncordon(&[named("jack"), named("jane")]).await.unwrap();
-    assert!(view.cordoned.is_empty());
+    let view = control.resume(&[named("jack"), named("jane")]).await.unwrap();
+    assert!(view.paused.is_empty());
     assert!(view.object["metadata"]["annotations"].get("incumbent.dev/cordon").is_none());
     assert_eq!(view.holder.as_deref(), Some("john"));
 }
@@ -272,8 +273,8 @@ async fn names_are_added_to_a_cordon_and_taken_from_it() {
 #[tokio::test(start_paused = true)]
 async fn a_request_about_nothing_is_an_error_and_creates_nothing() {
     let server = ApiServer::new();
-    let steer = Steer::new(client(&server), lease()).unwrap();
-    let error = steer.hand_over(&HandOver::ToNext).await.unwrap_err();
+    let control = ElectionControl::new(client(&server), lease()).unwrap();
+    let error = control.hand_over(&HandOver::ToNext).await.unwrap_err();
     assert!(matches!(error, Error::Missing { .. }), "{error}");
     assert!(support::leases(&server).await.is_empty());
 }
@@ -284,13 +285,13 @@ async fn a_request_does_not_touch_what_was_written_since_it_read() {
     let line = Line::to(&server);
     let mut john = candidate(&server, "john");
     let _leadership = john.campaign().await.unwrap();
-    let steer = Steer::new(client_on(&server, &line), lease()).unwrap();
+    let control = ElectionControl::new(client_on(&server, &line), lease()).unwrap();
     line.set(support::State::WritesConflict);
-    let error = steer.stay().await.unwrap_err();
+    let error = control.cancel_hand_over().await.unwrap_err();
     assert!(matches!(error, Error::Rejected { code: 409, .. }), "{error}");
     line.set(support::State::Whole);
     patch(&server, json!({ "metadata": { "annotations": { "mine": "too" } } })).await;
-    let view = steer.cordon(&[named("*")]).await.unwrap();
+    let view = control.pause(&[named("*")]).await.unwrap();
     assert_eq!(view.object["metadata"]["annotations"]["mine"], "too");
 }
 
@@ -299,12 +300,12 @@ async fn of_two_requests_at_a_time_both_count() {
     let server = ApiServer::new();
     let mut john = candidate(&server, "john");
     let _leadership = john.campaign().await.unwrap();
-    let steer = Steer::new(client(&server), lease()).unwrap();
+    let control = ElectionControl::new(client(&server), lease()).unwrap();
     // Both have read before either writes.
     server.faults().add("verb=patch,latency=1s..1s".parse().unwrap());
     let names = [[named("jane")], [named("jack")]];
-    let (one, other) = tokio::join!(steer.cordon(&names[0]), steer.cordon(&names[1]));
-    let longest = [one.unwrap().cordoned, other.unwrap().cordoned].map(|names| names.len());
+    let (one, other) = tokio::join!(control.pause(&names[0]), control.pause(&names[1]));
+    let longest = [one.unwrap().paused, other.unwrap().paused].map(|names| names.len());
     assert_eq!(longest.into_iter().max(), Some(2));
 }
 
@@ -319,8 +320,8 @@ async fn another_key_of_a_config_map_has_requests_of_its_own() {
         .build()
         .unwrap();
     let leadership = john.campaign().await.unwrap();
-    let steer = Steer::new(client, lock).unwrap();
-    let view = steer.hand_over(&HandOver::ToNext).await.unwrap();
+    let control = ElectionControl::new(client, lock).unwrap();
+    let view = control.hand_over(&HandOver::ToNext).await.unwrap();
     assert_eq!(view.object["metadata"]["annotations"]["incumbent.dev/hand-over-to.backup"], "*");
     leadership.asked_to_hand_over().await;
 }

@@ -5,7 +5,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use incumbent::{Asked, Candidate, Error, Identity, Leader, Leadership};
+use incumbent::{Candidate, Error, HandOverReason, Identity, Leader, Leadership};
 use incumbent_apiserver::{ApiServer, Verb};
 use serde_json::json;
 use support::{Line, State, builder, candidate, client, client_on, patch, seconds, stored};
@@ -139,10 +139,11 @@ async fn whoever_no_longer_wants_to_lead_leaves_the_line() {
     let minute = Duration::from_secs(60);
     tokio::select! {
         _ = tokio::time::timeout(minute, jane.campaign()) => panic!("she does not stand in line"),
-        line = observer.line_changed() => assert_eq!(names(&line.unwrap()), ["jane"]),
+        line = observer.waitlist_changed() => assert_eq!(names(&line.unwrap()), ["jane"]),
     }
     jane.leave().await;
-    let left = tokio::time::timeout(minute, observer.line_changed()).await.expect("she leaves it");
+    let left =
+        tokio::time::timeout(minute, observer.waitlist_changed()).await.expect("she leaves it");
     assert_eq!(names(&left.unwrap()), [""; 0]);
     assert_eq!(line(&stored(&server).await), "");
 }
@@ -218,7 +219,7 @@ async fn who_is_preferred_comes_back_to_lead_once_the_term_is_a_lease_old() {
     let _jane = tokio::spawn(work_for_ever(preferred));
     let before = Instant::now();
     let asked = leadership.asked_to_hand_over().await;
-    assert_eq!(asked, Asked::ByPriority(Identity::new("jane").unwrap()));
+    assert_eq!(asked, HandOverReason::Priority(Identity::new("jane").unwrap()));
     assert!((14.0..20.0).contains(&before.elapsed().as_secs_f64()), "{:?}", before.elapsed());
     assert!(leadership.is_valid(), "it is a request");
     leadership.release().await;

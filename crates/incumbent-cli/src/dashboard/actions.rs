@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header};
 use incumbent::survey::{LockView, Registration, State};
-use incumbent::{Error, HandOver, Identity, Steer};
+use incumbent::{ElectionControl, Error, HandOver, Identity};
 use subtle::ConstantTimeEq;
 
 use super::board::Row;
@@ -94,7 +94,7 @@ impl Form {
         let action = match self.action.as_str() {
             "hand-over" if self.to.is_empty() => Action::HandOver(HandOver::ToNext),
             "hand-over" => {
-                match view.line.iter().find(|waiter| waiter.identity.as_str() == self.to) {
+                match view.waitlist.iter().find(|waiter| waiter.identity.as_str() == self.to) {
                     Some(waiter) => Action::HandOver(HandOver::To(waiter.identity.clone())),
                     None => {
                         return Err((StatusCode::CONFLICT, "it does not stand in line any more\n"));
@@ -136,7 +136,7 @@ impl Action {
             Self::HandOver(_) if !row.view().may_lead() => {
                 Some("Nobody leads who could hand over.\n")
             }
-            Self::HandOver(HandOver::ToNext) if view.line.is_empty() => {
+            Self::HandOver(HandOver::ToNext) if view.waitlist.is_empty() => {
                 Some("Nobody stands in line: the same candidate would lead again.\n")
             }
             Self::Stay if view.hand_over.is_none() => Some("No such request stands.\n"),
@@ -149,12 +149,12 @@ impl Action {
     pub(crate) async fn ask(&self, client: kube::Client, view: &LockView) -> Result<(), String> {
         let everybody = || Identity::new("*").into_iter().collect::<Vec<_>>();
         let work = async {
-            let steer = Steer::new(client, view.lock.clone())?;
+            let control = ElectionControl::new(client, view.lock.clone())?;
             match self {
-                Self::HandOver(to) => steer.hand_over(to).await,
-                Self::Stay => steer.stay().await,
-                Self::Pause => steer.cordon(&everybody()).await,
-                Self::Resume => steer.uncordon(&everybody()).await,
+                Self::HandOver(to) => control.hand_over(to).await,
+                Self::Stay => control.cancel_hand_over().await,
+                Self::Pause => control.pause(&everybody()).await,
+                Self::Resume => control.resume(&everybody()).await,
             }
         };
         let outcome: Result<Result<LockView, Error>, _> =
@@ -171,7 +171,7 @@ impl Action {
 }
 
 pub(crate) fn is_paused(view: &LockView) -> bool {
-    view.is_cordoned("*")
+    view.is_paused("*")
 }
 
 pub(crate) fn decoded(text: &str) -> Option<String> {

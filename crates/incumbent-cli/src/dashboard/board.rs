@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use incumbent::Lock;
-use incumbent::survey::{Sighted, State};
+use incumbent::survey::{ObservedLock, State};
 use jiff::Timestamp;
 
 use crate::model::diagnosis::{Circumstances, Concern, Weight, concerns};
@@ -23,7 +23,7 @@ pub(crate) struct Known<'a> {
     pub(crate) at: Duration,
     /// The same on the wall clock of this machine, for people.
     pub(crate) now: Timestamp,
-    pub(crate) sighted: Vec<Sighted>,
+    pub(crate) sighted: Vec<ObservedLock>,
     /// How many locks are not shown, because they seem to be unused.
     pub(crate) left_over: usize,
     pub(crate) blind: Vec<(Duration, String)>,
@@ -52,7 +52,7 @@ pub(crate) struct Board {
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) shown: Arc<Shown>,
-    pub(crate) sighted: Sighted,
+    pub(crate) sighted: ObservedLock,
 }
 
 /// A row and its HTML, shared for as long as it stays the same.
@@ -96,7 +96,7 @@ impl Board {
             _ => Arc::new(Shown { row_view, html: OnceLock::new() }),
         };
         let Known { at, now, term_history, asked, left_over, .. } = known;
-        let row = |sighted: Sighted| {
+        let row = |sighted: ObservedLock| {
             let row_view = row_view(&sighted, now, term_history, asked);
             Row { shown: shown(row_view), sighted }
         };
@@ -137,7 +137,7 @@ impl Row {
     }
 
     /// The same at a later moment, for programs.
-    pub(crate) fn aged(&self, at: Duration) -> Sighted {
+    pub(crate) fn aged(&self, at: Duration) -> ObservedLock {
         let span = at.saturating_sub(self.sighted.at.since_start());
         let mut sighted = self.sighted.clone();
         for age in [&mut sighted.beat_age, &mut sighted.unseen_for] {
@@ -183,7 +183,7 @@ impl RowView {
 }
 
 fn row_view(
-    sighted: &Sighted,
+    sighted: &ObservedLock,
     now: Timestamp,
     term_history: &TermHistory,
     asked: &BTreeMap<Lock, Duration>,
@@ -221,7 +221,7 @@ fn row_view(
 
 /// When the term is over unless it is renewed. What was only read counts from the first look: no renewal
 /// can have come in before.
-fn expires_at(sighted: &Sighted) -> Option<Duration> {
+fn expires_at(sighted: &ObservedLock) -> Option<Duration> {
     let at = sighted.at.since_start();
     let over_at = sighted.over_for.map(|span| at.saturating_sub(span));
     over_at.or_else(|| Some(at + sighted.expires_in?))

@@ -128,7 +128,7 @@ impl Collector {
     fn take(&mut self, change: &Change) {
         let now = Timestamp::now();
         match change {
-            Change::Sight => self.note_sight(now),
+            Change::Visibility => self.note_sight(now),
             Change::Leader(lock)
             | Change::Renewed(lock)
             | Change::Edited(lock)

@@ -46,7 +46,7 @@ fn heeded(row: &Row) -> Vec<Command> {
 
 fn hand_over(view: &LockView) -> Vec<Command> {
     let step_down = ours("step-down", view);
-    let other = view.line.get(1).or_else(|| view.line.first());
+    let other = view.waitlist.get(1).or_else(|| view.waitlist.first());
     let other = other.and_then(|waiter| format::quoted(waiter.identity.as_str()));
     let (kubectl, request) = (kubectl("annotate", view), annotation("hand-over-to", view));
     let to_next = ("Hand over to the next", step_down.clone());

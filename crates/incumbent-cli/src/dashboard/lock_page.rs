@@ -132,11 +132,11 @@ fn line(setting: &Setting, row: &Row) -> Markup {
     html! {
         section .line id="line" aria-labelledby="line-head" {
             h2 id="line-head" { "Line of candidates" }
-            @if view.line.is_empty() { p .calm { (nobody_waits(view)) } }
+            @if view.waitlist.is_empty() { p .calm { (nobody_waits(view)) } }
             ol {
-                @for waiter in &view.line {
+                @for waiter in &view.waitlist {
                     @let full = name(waiter.identity.as_str());
-                    @let is_cordoned = view.is_cordoned(waiter.identity.as_str());
+                    @let is_cordoned = view.is_paused(waiter.identity.as_str());
                     li data-testid="waiter" {
                         span title=(full) { (format::short(&full)) }
                         @if waiter.priority != 0 { " " small { "priority " (waiter.priority) } }
@@ -144,7 +144,7 @@ fn line(setting: &Setting, row: &Row) -> Markup {
                     }
                 }
             }
-            @if !view.cordoned.is_empty() {
+            @if !view.paused.is_empty() {
                 p .asked { strong { "Cordoned: " }
                     @if is_paused(view) { "everybody. The election is paused." }
                     @else { (listed(view)) }
@@ -164,7 +164,7 @@ fn line(setting: &Setting, row: &Row) -> Markup {
 }
 
 fn listed(view: &LockView) -> String {
-    let names: Vec<_> = view.cordoned.iter().map(|cordoned| name(cordoned.as_str())).collect();
+    let names: Vec<_> = view.paused.iter().map(|cordoned| name(cordoned.as_str())).collect();
     names.join(", ")
 }
 
@@ -184,7 +184,7 @@ fn steering(setting: &Setting, row: &Row) -> Markup {
             p .readonly { "This page changes nothing (" code { "--allow-steer" } " would let it)." }
         };
     };
-    let next = view.line.iter().find(|waiter| !view.is_cordoned(waiter.identity.as_str()));
+    let next = view.waitlist.iter().find(|waiter| !view.is_paused(waiter.identity.as_str()));
     let leader =
         view.holder.as_deref().map(|holder| format::short(&name(holder))).unwrap_or_default();
     let asks = format!("Asks {leader} to stop its work and hand over.");
@@ -199,7 +199,7 @@ fn steering(setting: &Setting, row: &Row) -> Markup {
                 @let effect = format!("{asks} {next_name} is next.");
                 (button(&Action::HandOver(HandOver::ToNext), "", "Hand over to the next", effect))
             }
-            @for waiter in view.line.iter().skip(1) {
+            @for waiter in view.waitlist.iter().skip(1) {
                 @let to = waiter.identity.as_str();
                 @let shown = format::short(&name(to));
                 @let action = Action::HandOver(HandOver::To(waiter.identity.clone()));

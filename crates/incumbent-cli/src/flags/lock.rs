@@ -5,8 +5,8 @@ use incumbent::{Error, Lock};
 /// Reads a lock; a bare name is a Lease.
 pub(crate) fn parse(namespace: &str, text: &str) -> Result<Lock, Error> {
     match text.contains('/') {
-        true => Lock::parse(namespace, text),
-        false => Lock::parse(namespace, &format!("lease/{text}")),
+        true => Lock::parse(namespace, text).map_err(Error::from),
+        false => Lock::parse(namespace, &format!("lease/{text}")).map_err(Error::from),
     }
 }
 
@@ -19,9 +19,9 @@ pub(crate) fn lock_text(text: &str) -> Result<String, Error> {
 pub(crate) fn blackboard_text(text: &str) -> Result<String, Error> {
     match Lock::parse("default", text)?.key() {
         Some(_) => Ok(text.to_owned()),
-        None => Err(Error::Invalid {
+        None => Err(Error::Invalid(incumbent::InvalidSetting::Program {
             what: "a Lease is no blackboard".to_owned(),
             hint: "use configmap/NAME[:KEY]".to_owned(),
-        }),
+        })),
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use incumbent::{
-    Candidate, Ending, Exchange, FencingToken, Leader, Lock, Loss, Metrics, Observer, Release,
-    Standing,
+    Candidate, Ending, Exchange, FencingToken, Leader, LeadershipStatus, Lock, Loss, Metrics,
+    Observer, Release,
 };
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -33,7 +33,7 @@ struct Inner {
 /// One candidate of each lock.
 #[derive(Debug)]
 struct Source {
-    standing: Standing,
+    standing: LeadershipStatus,
     observer: Observer,
 }
 
@@ -103,7 +103,7 @@ impl Exporter {
     /// Shows the state of this candidate; of several for one lock, the last one's.
     pub(crate) fn show(&self, candidate: &Candidate) {
         self.0.counts.start_at_zero(&election(candidate.lock()));
-        let (standing, observer) = (candidate.standing(), candidate.observe());
+        let (standing, observer) = (candidate.leadership_status(), candidate.observe());
         let mut sources = self.sources();
         sources.retain(|source| source.standing.lock() != candidate.lock());
         sources.push(Source { standing, observer });
@@ -242,15 +242,16 @@ impl States {
     }
 
     fn ask(&self, source: &Source) {
-        let (election, reign) = (election(source.standing.lock()), source.standing.reign());
-        let valid_for = reign.map_or(0.0, |reign| reign.valid_for.as_secs_f64());
-        let token = reign.map_or(0, |reign| reign.fencing_token.0);
+        let (election, active_term) =
+            (election(source.standing.lock()), source.standing.active_term());
+        let valid_for = active_term.map_or(0.0, |active_term| active_term.valid_for.as_secs_f64());
+        let token = active_term.map_or(0, |active_term| active_term.fencing_token.0);
         let is_known = matches!(source.observer.leader(), Leader::Known { .. });
-        self.leads.get_or_create(&election).set(reign.is_some().into());
+        self.leads.get_or_create(&election).set(active_term.is_some().into());
         self.valid.get_or_create(&election).set(valid_for);
         self.token.get_or_create(&election).set(i64::try_from(token).unwrap_or(i64::MAX));
         self.leader_known.get_or_create(&election).set(is_known.into());
-        let waiting = source.observer.line().len();
+        let waiting = source.observer.waitlist().len();
         self.waiting.get_or_create(&election).set(i64::try_from(waiting).unwrap_or(i64::MAX));
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use incumbent::HandOver;
-use incumbent::survey::{LockView, Registration, Sighted, State};
+use incumbent::survey::{LockView, ObservedLock, Registration, State};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -45,7 +45,7 @@ impl Weight {
 
 /// What the rules go by.
 pub(crate) struct Circumstances<'a> {
-    pub(crate) sighted: &'a Sighted,
+    pub(crate) sighted: &'a ObservedLock,
     /// This machine's wall clock.
     pub(crate) now: Timestamp,
     /// Changes of leader in the last ten minutes.
@@ -118,7 +118,7 @@ fn expired(seen: &Circumstances<'_>) -> Found {
             true => format!("Nobody leads: {holder} fell silent, and nobody has taken over"),
             false => format!("Nobody seems to lead: by its own clock, {holder} is silent for long"),
         },
-        to_do: match seen.view().line.len() {
+        to_do: match seen.view().waitlist.len() {
             0 => "No candidate waits. Start one, or look at the log of its Pods.".to_owned(),
             1 => "One candidate stands in line: look at its log.".to_owned(),
             count => format!("{count} candidates stand in line: look at their logs."),
@@ -140,9 +140,9 @@ fn late(seen: &Circumstances<'_>) -> Found {
 }
 
 fn paused(seen: &Circumstances<'_>) -> Found {
-    let is_everybody = seen.view().is_cordoned("*");
+    let is_everybody = seen.view().is_paused("*");
     let leader = seen.view().holder.as_deref().filter(|_| seen.may_lead());
-    let is_leader = leader.is_some_and(|leader| seen.view().is_cordoned(leader));
+    let is_leader = leader.is_some_and(|leader| seen.view().is_paused(leader));
     if is_everybody && leader.is_none() {
         return Some(Concern {
             weight: Weight::Bad,
@@ -199,7 +199,7 @@ fn unheeded(seen: &Circumstances<'_>) -> Found {
 
 fn foreign(seen: &Circumstances<'_>) -> Found {
     let is_foreign = seen.view().registration == Registration::Foreign && seen.may_lead();
-    (is_foreign && !seen.view().line.is_empty()).then(|| Concern {
+    (is_foreign && !seen.view().waitlist.is_empty()).then(|| Concern {
         weight: Weight::Warning,
         kind: "foreign",
         what: format!("{} is a candidate of another program, and ours wait", seen.holder()),
@@ -211,7 +211,7 @@ fn foreign(seen: &Circumstances<'_>) -> Found {
 
 fn alone(seen: &Circumstances<'_>) -> Found {
     let is_ours = seen.view().registration == Registration::Term && seen.may_lead();
-    (is_ours && seen.view().line.is_empty()).then(|| Concern {
+    (is_ours && seen.view().waitlist.is_empty()).then(|| Concern {
         weight: Weight::Note,
         kind: "no-standby",
         what: format!("Nobody stands in line behind {}", seen.holder()),
@@ -236,7 +236,8 @@ fn skewed(seen: &Circumstances<'_>) -> Found {
 /// A name that does not expire, where there was an election.
 fn stuck_claim(seen: &Circumstances<'_>) -> Found {
     let view = seen.view();
-    let is_election = view.lock.key().is_none() || !view.line.is_empty() || view.transitions > 0;
+    let is_election =
+        view.lock.key().is_none() || !view.waitlist.is_empty() || view.transitions > 0;
     (seen.sighted.state == State::Claimed && is_election).then(|| Concern {
         weight: Weight::Warning,
         kind: "claimed",

@@ -1,7 +1,7 @@
 //! A lock as people and programs read it: as the row of a table, and as JSON.
 
 use incumbent::HandOver;
-use incumbent::survey::{LockView, Registration, Sighted};
+use incumbent::survey::{LockView, ObservedLock, Registration};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ impl Columns {
         namespace.into_iter().chain(HEADS).chain(wide.iter().copied()).collect()
     }
 
-    pub(crate) fn cells(self, sighted: &Sighted, now: Timestamp) -> Vec<String> {
+    pub(crate) fn cells(self, sighted: &ObservedLock, now: Timestamp) -> Vec<String> {
         let (view, lock_status) = (&*sighted.view, LockStatus::of(sighted, now));
         let name = |name: &str| match self.is_wide {
             true => printable(name),
@@ -79,8 +79,8 @@ fn expires_in(lock_status: &LockStatus) -> String {
 pub(crate) fn candidates(view: &LockView) -> String {
     let leads = usize::from(view.holder.is_some());
     match view.registration {
-        Registration::Foreign => format!("{}+", leads + view.line.len()),
-        _ => (leads + view.line.len()).to_string(),
+        Registration::Foreign => format!("{}+", leads + view.waitlist.len()),
+        _ => (leads + view.waitlist.len()).to_string(),
     }
 }
 
@@ -99,10 +99,10 @@ pub(crate) fn client(view: &LockView) -> String {
 }
 
 /// All that is known of a lock, for programs.
-pub(crate) fn json(sighted: &Sighted, now: Timestamp) -> Value {
+pub(crate) fn json(sighted: &ObservedLock, now: Timestamp) -> Value {
     let view = &*sighted.view;
     let line = view
-        .line
+        .waitlist
         .iter()
         .map(|waiter| json!({ "identity": waiter.identity.as_str(), "priority": waiter.priority }));
     let mut all = json!({
@@ -113,7 +113,7 @@ pub(crate) fn json(sighted: &Sighted, now: Timestamp) -> Value {
         "client": client(view),
         "line": line.collect::<Value>(),
         "handOverTo": view.hand_over.as_ref().map(asked_for),
-        "cordoned": view.cordoned.iter().map(|name| name.as_str()).collect::<Value>(),
+        "cordoned": view.paused.iter().map(|name| name.as_str()).collect::<Value>(),
         "acquireTime": view.acquired.map(|time| time.to_string()),
         "renewTime": view.renewed.map(|time| time.to_string()),
         "leaseDurationSeconds": view.lease_duration.map(|duration| duration.as_secs()),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use incumbent::survey::{LockView, Registration, Sighted, State};
+use incumbent::survey::{LockView, ObservedLock, Registration, State};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -36,7 +36,7 @@ pub(crate) enum Evidence {
 }
 
 impl LockStatus {
-    pub(crate) fn of(sighted: &Sighted, now: Timestamp) -> Self {
+    pub(crate) fn of(sighted: &ObservedLock, now: Timestamp) -> Self {
         let view = &*sighted.view;
         let by_clock = || view.renewed.map(|renewed| since(renewed, now));
         let (evidence, age) = match (sighted.state, sighted.is_certain) {
@@ -173,8 +173,8 @@ pub(crate) fn expires(view: &LockView) -> bool {
 /// it: what `once` and workers that have ended leave behind. A lock that was never held is none.
 pub(crate) fn is_left_over(view: &LockView, now: Timestamp) -> bool {
     view.registration == Registration::Vacant
-        && view.line.is_empty()
-        && view.cordoned.is_empty()
+        && view.waitlist.is_empty()
+        && view.paused.is_empty()
         && view.hand_over.is_none()
         && view.renewed.is_some_and(|renewed| since(renewed, now) > LEFT)
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use incumbent::Lock;
-use incumbent::survey::{Change, LockView, Sighted, State};
+use incumbent::survey::{Change, LockView, ObservedLock, State};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -107,7 +107,7 @@ const MOST_TERMS: usize = 200;
 
 impl TermHistory {
     /// A lock as it is when one begins to look.
-    pub(crate) fn begin(&mut self, now: Timestamp, sighted: &Sighted) {
+    pub(crate) fn begin(&mut self, now: Timestamp, sighted: &ObservedLock) {
         let view = &*sighted.view;
         let history = self.history(&view.lock);
         history.look_at(now, view);
@@ -123,7 +123,7 @@ impl TermHistory {
         &mut self,
         now: Timestamp,
         change: &Change,
-        sighted: Option<&Sighted>,
+        sighted: Option<&ObservedLock>,
     ) -> Option<Turn> {
         match (change, sighted) {
             (Change::Leader(lock), Some(sighted)) => self.turn(lock, now, sighted),
@@ -152,7 +152,7 @@ impl TermHistory {
         }
     }
 
-    fn turn(&mut self, lock: &Lock, now: Timestamp, sighted: &Sighted) -> Option<Turn> {
+    fn turn(&mut self, lock: &Lock, now: Timestamp, sighted: &ObservedLock) -> Option<Turn> {
         let (view, moment) = (&*sighted.view, self.moment(now, lock));
         // What was never seen to change may be as old as it says.
         let began = if sighted.beat_age.is_some() { moment } else { began(now, view) };

@@ -148,7 +148,10 @@ mod tests {
             (Error::Unreachable { message: message() }, UNREACHABLE),
             (Error::Unavailable { code: 503, message: message() }, UNREACHABLE),
             (Error::NotKubernetes { code: 404, message: message() }, UNREACHABLE),
-            (Error::Denied { lock: lock(), verb: "update", message: message() }, FORBIDDEN),
+            (
+                Error::Denied { resource: (&lock()).into(), verb: "update", message: message() },
+                FORBIDDEN,
+            ),
             (Error::Terminating { namespace: "a".to_owned(), message: message() }, MISSING),
         ] {
             assert_eq!(code(&error), expected, "{error}");

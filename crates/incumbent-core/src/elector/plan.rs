@@ -41,9 +41,8 @@ impl Elector {
 
     fn plan_campaign(&self) -> Option<(Window, Purpose)> {
         let poll = (self.follow == Follow::Poll).then_some((self.next_poll, Purpose::Read));
-        let is_cordoned =
-            self.record().is_some_and(|record| record.is_cordoned(&self.config.identity));
-        let plans = match is_cordoned {
+        let is_paused = self.record().is_some_and(|record| record.is_paused(&self.config.identity));
+        let plans = match is_paused {
             true => [poll, self.plan_to_leave(), None],
             false => {
                 let (window, purpose) = self.plan_to_acquire();
@@ -87,7 +86,7 @@ impl Elector {
         if !is_led || self.rank().is_some() || !line.has_room_for(self.config.priority) {
             return None;
         }
-        let changed_at = self.seen.line_changed_at();
+        let changed_at = self.seen.waitlist_changed_at();
         let most = self.config.timing.retry_period() * count(line.waiters().len());
         let delay = most / 1024 * jitter(self.config.session, changed_at, 1024);
         Some((Window::at((changed_at + delay).max(self.line_pause)), Purpose::Join))

@@ -1,7 +1,7 @@
 //! What a candidate knows of the election, for its caller.
 
 use super::{Config, Elector, State};
-use crate::message::{Asked, Sighting, Term};
+use crate::message::{HandOverReason, Observed, Term};
 use crate::record::{HandOver, Record, Version};
 
 impl Elector {
@@ -19,8 +19,8 @@ impl Elector {
     }
 
     /// Who holds the lock, as far as this candidate knows.
-    pub fn sighting(&self) -> Sighting {
-        self.seen.sighting()
+    pub fn observed(&self) -> Observed {
+        self.seen.observed()
     }
 
     /// Whether this candidate wants to lead, and does not.
@@ -30,7 +30,7 @@ impl Elector {
 
     /// Whether the request in flight only joins or leaves the waitlist. Its refusal does not keep this candidate from
     /// leading.
-    pub fn is_editing_the_line(&self) -> bool {
+    pub fn is_editing_the_waitlist(&self) -> bool {
         self.in_flight.as_ref().is_some_and(|sent| sent.purpose.is_of_waitlist())
     }
 
@@ -49,22 +49,22 @@ impl Elector {
     ///
     /// A higher priority counts only once a term is a lease duration old, so that a candidate which keeps
     /// failing does not take the lead away from others more often than that.
-    pub fn asked_to_hand_over(&self) -> Option<Asked> {
+    pub fn asked_to_hand_over(&self) -> Option<HandOverReason> {
         let State::Leading(active) = &self.state else { return None };
         let (record, identity) = (self.record()?, &self.config.identity);
         match &record.hand_over {
             Some(HandOver::To(to)) if to == identity => {}
-            Some(HandOver::To(to)) => return Some(Asked::ByRequest(Some(to.clone()))),
-            Some(HandOver::ToNext) => return Some(Asked::ByRequest(None)),
+            Some(HandOver::To(to)) => return Some(HandOverReason::Requested(Some(to.clone()))),
+            Some(HandOver::ToNext) => return Some(HandOverReason::Requested(None)),
             None => {}
         }
-        if record.is_cordoned(identity) {
-            return Some(Asked::Cordoned);
+        if record.is_paused(identity) {
+            return Some(HandOverReason::Paused);
         }
         let is_settled = self.latest >= active.since + self.config.timing.lease_duration();
         let head = record.waitlist.waiters().first().filter(|_| is_settled)?;
         let goes_before = head.priority > self.config.priority;
-        goes_before.then(|| Asked::ByPriority(head.identity.clone()))
+        goes_before.then(|| HandOverReason::Priority(head.identity.clone()))
     }
 
     /// The newest known version of the lock: the one that the next replace will be based on.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Elector, InFlight, State, observer};
 use crate::message::{Operation, Request};
-use crate::record::{Card, FencingToken, HandOver, Record, Snapshot, Stamp};
+use crate::record::{FencingToken, HandOver, HolderInfo, Record, Snapshot, Stamp};
 use crate::time::{Instant, Now, WallTime};
 use crate::waitlist::{Waiter, Waitlist};
 
@@ -98,10 +98,10 @@ impl Elector {
             acquired: Some(Stamp::At(stamp)),
             renewed: Some(Stamp::At(stamp)),
             transitions: transitions.min(MOST_TRANSITIONS),
-            card: self.config.card.clone(),
+            holder_info: self.config.holder_info.clone(),
             waitlist: self.line_behind(&lock.record),
             hand_over: None,
-            cordoned: lock.record.cordoned.clone(),
+            paused: lock.record.paused.clone(),
         }
     }
 
@@ -132,8 +132,8 @@ impl Elector {
     fn renewed_record(&self, before: &Record, stamp: WallTime) -> Record {
         let own_name = Some(HandOver::To(self.config.identity.clone()));
         let hand_over = before.hand_over.clone().filter(|_| before.hand_over != own_name);
-        let card = self.config.card.clone();
-        Record { renewed: Some(Stamp::At(stamp)), hand_over, card, ..before.clone() }
+        let holder_info = self.config.holder_info.clone();
+        Record { renewed: Some(Stamp::At(stamp)), hand_over, holder_info, ..before.clone() }
     }
 
     /// The vacant lock. The last token stays, so that the next one is higher.
@@ -147,10 +147,10 @@ impl Elector {
             acquired: before.map(|_| Stamp::At(stamp)),
             renewed: before.map(|_| Stamp::At(stamp)),
             transitions: before.map_or(0, |record| record.transitions),
-            card: Card::default(),
+            holder_info: HolderInfo::default(),
             waitlist: before.map(|record| self.line_after_release(record)).unwrap_or_default(),
             hand_over: None,
-            cordoned: before.map(|record| record.cordoned.clone()).unwrap_or_default(),
+            paused: before.map(|record| record.paused.clone()).unwrap_or_default(),
         }
     }
 

@@ -7,8 +7,8 @@ pub(crate) mod script;
 use std::time::Duration;
 
 use incumbent_core::{
-    Card, Config, Elector, FencingToken, Identity, Instant, Now, Record, Session, Snapshot, Stamp,
-    Timing, Uid, Version, WallTime,
+    Config, Elector, FencingToken, HolderInfo, Identity, Instant, Now, Record, Session, Snapshot,
+    Stamp, Timing, Uid, Version, WallTime,
 };
 
 pub(crate) const OWN: Session = Session(1);
@@ -21,7 +21,7 @@ pub(crate) fn elector(identity: &str, timing: Timing) -> Elector {
         session: OWN,
         token_floor: FencingToken(0),
         priority: 0,
-        card: Card::default(),
+        holder_info: HolderInfo::default(),
     })
 }
 

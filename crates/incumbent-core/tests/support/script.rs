@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use incumbent_core::{
-    Card, Change, Config, Elector, FencingToken, Follow, HandOver, Identity, Input, Instant, Now,
-    Observation, Operation, Output, Record, Reply, Session, Snapshot, Stamp, Timing, Uid, Version,
-    Waiter, Waitlist, WallTime,
+    Change, Config, Elector, FencingToken, Follow, HandOver, HolderInfo, Identity, Input, Instant,
+    Now, Observation, Operation, Output, Record, Reply, Session, Snapshot, Stamp, Timing, Uid,
+    Version, Waiter, Waitlist, WallTime,
 };
 
 /// Plays one scenario.
@@ -74,7 +74,7 @@ impl Script {
                 session: Session(1),
                 token_floor,
                 priority,
-                card: Card::default(),
+                holder_info: HolderInfo::default(),
             }),
             sent: Record::default(),
             sent_before: Record::default(),
@@ -199,7 +199,7 @@ impl Script {
                 "for" => record.lease_duration = Some(duration(words.next().unwrap())),
                 "line" => record.waitlist = line_of(words),
                 "asked" => record.hand_over = Some(asked(words.next().unwrap())),
-                "cordon" => record.cordoned = vec![Identity::new(words.next().unwrap()).unwrap()],
+                "cordon" => record.paused = vec![Identity::new(words.next().unwrap()).unwrap()],
                 "unstated" => record.lease_duration = None,
                 "acquired" => {
                     record.acquired = Some(Stamp::Text(words.next().unwrap().to_owned()));

@@ -61,8 +61,8 @@ fn describe_waitlist(record: &Record) -> String {
     if let Some(wish) = &record.hand_over {
         line.push_str(&format!(" asked {wish:?}"));
     }
-    if !record.cordoned.is_empty() {
-        line.push_str(&format!(" cordoned {:?}", record.cordoned));
+    if !record.paused.is_empty() {
+        line.push_str(&format!(" cordoned {:?}", record.paused));
     }
     line
 }

@@ -5,7 +5,8 @@
 //! proves a death. This module checks the decision against the true state of the process.
 
 use incumbent_core::{
-    Card, Container, ContainerReport, Input, Mark, MessageFile, Session, Surroundings, Termination,
+    Container, ContainerReport, HolderInfo, Input, Mark, MessageFile, Session, Surroundings,
+    Termination,
 };
 
 use super::{Event, World};
@@ -159,7 +160,7 @@ impl Cluster {
     }
 
     /// What a process reports about itself when it starts.
-    fn card(&mut self, index: usize, now: Micros) -> Card {
+    fn holder_info(&mut self, index: usize, now: Micros) -> HolderInfo {
         let shape = self.shape;
         let container = self.container_of(index);
         let mark = Mark(u128::from(self.chance.below(u64::MAX)));
@@ -189,7 +190,7 @@ impl Cluster {
         // counts.
         let report = Some(ContainerReport { namespace, pod, mark });
         let container = Container::seen(shown).map(|seen| Container { report, ..seen });
-        Card { address: None, container }
+        HolderInfo { address: None, container }
     }
 
     /// A container has ended. The kubelet reports that, and will start the container again.
@@ -237,8 +238,8 @@ impl World {
     /// A process starts, and learns where it runs.
     pub(super) fn introduce(&mut self, index: usize) {
         if self.plan.has(Fault::EndProven) {
-            let card = self.cluster.card(index, self.now);
-            self.step(index, Input::Introduce(card), 0);
+            let holder_info = self.cluster.holder_info(index, self.now);
+            self.step(index, Input::Introduce(holder_info), 0);
         }
     }
 
@@ -312,7 +313,7 @@ impl World {
     pub(super) fn conclude_end(&mut self, index: usize) -> Option<Input> {
         let (session, holder) = self.other_holder(index)?;
         let node = &self.nodes[index];
-        let own = node.elector.config().card.container.as_ref()?;
+        let own = node.elector.config().holder_info.container.as_ref()?;
         let is_news = node.told_ended != Some(session);
         (is_news && own.succeeds(&holder)).then(|| {
             self.tally.outcome(Outcome::LaterStart);

@@ -1,7 +1,7 @@
 //! One of our candidates: a process on a machine, and its parts.
 
 use incumbent_core::{
-    Card, Config, Elector, FencingToken, Identity, Instant, Session, Timing, Version,
+    Config, Elector, FencingToken, HolderInfo, Identity, Instant, Session, Timing, Version,
 };
 
 use crate::chance::Chance;
@@ -176,8 +176,15 @@ impl Node {
 fn elector(timing: Timing, name: usize, priority: i32, life: u32) -> Elector {
     let session = Session(u128::from(life));
     let token_floor = FencingToken(0);
-    let card = Card::default();
-    Elector::new(Config { timing, identity: identity(name), session, token_floor, priority, card })
+    let holder_info = HolderInfo::default();
+    Elector::new(Config {
+        timing,
+        identity: identity(name),
+        session,
+        token_floor,
+        priority,
+        holder_info,
+    })
 }
 
 pub(super) fn identity(name: usize) -> Identity {

@@ -333,7 +333,7 @@ impl World {
         self.is_healed = true;
         self.note("sim", "heals", String::new);
         let now = self.now;
-        self.server.edit_line(now, |record| record.cordoned.clear());
+        self.server.edit_line(now, |record| record.paused.clear());
         self.spread();
         self.server.away_until = now;
         self.server.conflicts_until = now;

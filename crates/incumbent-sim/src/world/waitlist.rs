@@ -119,7 +119,7 @@ impl World {
             1 => Identity::new("*").into_iter().collect(),
             _ => vec![self.somebody()],
         };
-        self.server.edit_line(self.now, |record| record.cordoned = names);
+        self.server.edit_line(self.now, |record| record.paused = names);
     }
 
     /// Edits the annotation by hand: adds a name, removes one, reverses the order, or writes

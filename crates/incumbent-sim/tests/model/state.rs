@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use incumbent_core::{
-    Card, Config, Elector, FencingToken, Identity, Instant, Operation, Reply, Session, Timing,
+    Config, Elector, FencingToken, HolderInfo, Identity, Instant, Operation, Reply, Session, Timing,
 };
 
 use crate::register::Register;
@@ -93,7 +93,7 @@ impl Node {
             session,
             token_floor: FencingToken(0),
             priority: 0,
-            card: Card::default(),
+            holder_info: HolderInfo::default(),
         };
         Self {
             elector: Elector::new(config),

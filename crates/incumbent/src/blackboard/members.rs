@@ -8,10 +8,11 @@ use tokio::time::Instant;
 use incumbent_core::{Reply, Session};
 use serde_json::Value;
 
-use super::roll::{Entry, Roll, Sign, Witness, checked_address, checked_name};
+use super::registry::{Entry, LONGEST_ADDRESS, Registry, Sign, Witness, checked_name};
 use super::{Blackboard, trouble};
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::invalid::checked_address;
 
 /// Who is registered on a [`Blackboard`], and where it can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +46,7 @@ impl Blackboard {
     /// Outside of a tokio runtime.
     pub async fn register(&self, name: &str, address: &str) -> Result<Membership, Error> {
         checked_name(name)?;
-        checked_address(address)?;
+        checked_address(address, LONGEST_ADDRESS)?;
         let mut keeper = Keeper {
             blackboard: self.clone(),
             name: name.to_owned(),
@@ -89,8 +90,8 @@ impl Blackboard {
     ///
     /// [`observe_members`]: Self::observe_members
     pub async fn members(&self) -> Result<Vec<Member>, Error> {
-        let roll = Roll::read(&self.read().await?.object);
-        Ok(roll.entries().map(Member::of).collect())
+        let registry = Registry::read(&self.read().await?.object);
+        Ok(registry.entries().map(Member::of).collect())
     }
 
     /// Follows who is registered and gives signs of life.
@@ -137,7 +138,7 @@ impl Membership {
     /// Whether it is kept alive still: nobody else was found to have taken the name.
     ///
     /// That says nothing of whether the API server can be reached now.
-    pub fn is_standing(&self) -> bool {
+    pub fn is_registered(&self) -> bool {
         *self.stands.borrow() && self.stands.has_changed().is_ok()
     }
 
@@ -179,10 +180,10 @@ impl MembersObserver {
         loop {
             tokio::time::sleep_until(self.next_look).await;
             self.next_look = Instant::now() + SHORTEST_PERIOD;
-            let roll = Roll::read(&self.blackboard.read().await?.object);
+            let registry = Registry::read(&self.blackboard.read().await?.object);
             let now = Instant::now();
-            self.witness.note(&roll, now);
-            let living = roll.entries().filter(|(name, _)| !self.witness.is_dead(name, now));
+            self.witness.note(&registry, now);
+            let living = registry.entries().filter(|(name, _)| !self.witness.is_dead(name, now));
             let living: Vec<_> = living.map(Member::of).collect();
             self.next_look = now + jittered(period(living.len()));
             let is_known = self.known.as_ref().is_some_and(|known| {
@@ -246,7 +247,7 @@ impl Keeper {
                 Err(error) => self.tell(&error),
             };
         };
-        let patience = Roll::default().duration_of_a_sign();
+        let patience = Registry::default().duration_of_a_sign();
         let _ = tokio::time::timeout(patience, self.remove()).await;
         if let Some(done) = done {
             let _ = done.send(());
@@ -257,22 +258,22 @@ impl Keeper {
     /// who were seen to be dead.
     async fn attempt(&mut self) -> Result<Outcome, Error> {
         let object = self.blackboard.read_or_create().await?.object;
-        let (mut roll, now) = (Roll::read(&object), Instant::now());
-        self.witness.note(&roll, now);
-        if let Some(other) = roll.get(&self.name).filter(|entry| !self.is_mine(entry)) {
+        let (mut registry, now) = (Registry::read(&object), Instant::now());
+        self.witness.note(&registry, now);
+        if let Some(other) = registry.get(&self.name).filter(|entry| !self.is_mine(entry)) {
             let is_for_good = other.sign.is_none() || self.witness.is_alive(&self.name);
             match self.witness.dies_at(&self.name) {
                 Some(end) if now >= end => {}
                 end => return Ok(Outcome::Taken(end.filter(|_| !is_for_good))),
             }
         }
-        roll.retain(|name| name == self.name || !self.witness.is_dead(name, now));
+        registry.retain(|name| name == self.name || !self.witness.is_dead(name, now));
         self.beat += 1;
-        roll.put(&self.name, Entry { address: self.address.clone(), sign: None });
-        let lasts = roll.duration_of_a_sign();
+        registry.put(&self.name, Entry { address: self.address.clone(), sign: None });
+        let lasts = registry.duration_of_a_sign();
         let sign = Some(Sign::new(self.session, self.beat, lasts));
-        roll.put(&self.name, Entry { address: self.address.clone(), sign });
-        Ok(match self.swap(&roll.write(&object)?).await? {
+        registry.put(&self.name, Entry { address: self.address.clone(), sign });
+        Ok(match self.swap(&registry.write(&object)?).await? {
             true => Outcome::Kept(jittered(lasts / 3)),
             false => Outcome::Raced(self.back_off()),
         })
@@ -296,12 +297,12 @@ impl Keeper {
 
     async fn try_remove(&mut self) -> Result<bool, Error> {
         let Some(seen) = self.blackboard.try_read().await? else { return Ok(true) };
-        let mut roll = Roll::read(&seen.object);
-        if !roll.get(&self.name).is_some_and(|entry| entry.is_of(self.session)) {
+        let mut registry = Registry::read(&seen.object);
+        if !registry.get(&self.name).is_some_and(|entry| entry.is_of(self.session)) {
             return Ok(true);
         }
-        roll.remove(&self.name);
-        self.swap(&roll.write(&seen.object)?).await
+        registry.remove(&self.name);
+        self.swap(&registry.write(&seen.object)?).await
     }
 
     /// Replaces the version that `object` shows. Where the answer never came, one reads: a replace that is
@@ -313,7 +314,7 @@ impl Keeper {
             Reply::Written(_) => {
                 self.races = 0;
                 let (stored, lock) = (answer.object.unwrap_or_default(), blackboard.api.lock());
-                let altered = super::roll::altered(&self.name, object, &stored);
+                let altered = super::registry::altered(&self.name, object, &stored);
                 altered.map_or(Ok(true), |altered| Err(Error::altered(lock, altered)))
             }
             Reply::Conflict | Reply::Missing | Reply::Unknown => Ok(false),

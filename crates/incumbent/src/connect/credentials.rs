@@ -48,7 +48,7 @@ pub(super) fn check(user: &AuthInfo, name: &str) -> Result<(), Error> {
         ));
     }
     if let Some(token) = &user.token {
-        bearer(token.expose_secret(), &of("token"))?;
+        bearer(token.expose_secret()).map_err(|error| error.in_place(&of("token")))?;
     }
     for (field, data, file) in [
         ("client-certificate", user.client_certificate_data.as_deref(), &user.client_certificate),
@@ -67,17 +67,38 @@ pub(super) fn check(user: &AuthInfo, name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// What shows this token. `of` is for people: where it is from.
-pub(crate) fn bearer(token: &str, of: &str) -> Result<HeaderValue, Error> {
-    let header = HeaderValue::try_from(format!("Bearer {token}"));
-    let fits = !token.is_empty() && !token.chars().any(|c| c.is_whitespace() || c.is_control());
-    let mut header = header.ok().filter(|_| fits).ok_or_else(|| {
-        let why = if token.is_empty() { "is empty" } else { "holds a line break or a space" };
+/// Why no server takes a text as a token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum NoToken {
+    Empty,
+    WithSpace,
+}
+
+impl NoToken {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Empty => "is empty",
+            Self::WithSpace => "holds a line break or a space",
+        }
+    }
+
+    /// The error about a token that stands in `place`.
+    pub(crate) fn in_place(self, place: &str) -> Error {
         Error::configuration(
-            format!("{of} {why}: no server takes that as a token"),
+            format!("{place} {}: no server takes that as a token", self.as_str()),
             "write the token and nothing else: printf %s \"$TOKEN\"",
         )
-    })?;
+    }
+}
+
+/// The header that shows this token.
+pub(crate) fn bearer(token: &str) -> Result<HeaderValue, NoToken> {
+    if token.is_empty() {
+        return Err(NoToken::Empty);
+    }
+    let header = HeaderValue::try_from(format!("Bearer {token}"));
+    let fits = !token.chars().any(|c| c.is_whitespace() || c.is_control());
+    let mut header = header.ok().filter(|_| fits).ok_or(NoToken::WithSpace)?;
     header.set_sensitive(true);
     Ok(header)
 }
@@ -137,7 +158,9 @@ impl TokenFile {
     /// another token may stand beside it.
     pub(super) fn read(file: PathBuf, otherwise: Option<&SecretString>) -> Result<Self, Error> {
         let header = match (token_in(&file), otherwise) {
-            (Err(_), Some(token)) => bearer(token.expose_secret(), "the token")?,
+            (Err(_), Some(token)) => {
+                bearer(token.expose_secret()).map_err(|error| error.in_place("the token"))?
+            }
             (header, _) => header?,
         };
         let read = Mutex::new(Read { header, next: Instant::now() + REREAD });
@@ -148,7 +171,8 @@ impl TokenFile {
 fn token_in(file: &Path) -> Result<HeaderValue, Error> {
     let bytes = contents(file, "tokenFile")?;
     let text = String::from_utf8_lossy(&bytes);
-    bearer(text.trim(), &format!("the token in {}", file.display()))
+    let place = || format!("the token in {}", file.display());
+    bearer(text.trim()).map_err(|error| error.in_place(&place()))
 }
 
 impl Token for TokenFile {
@@ -203,9 +227,9 @@ mod tests {
     #[test]
     fn what_no_server_takes_as_a_token_is_refused_where_it_enters() {
         for wrong in ["", "a\n", "a b", "a\0", "\u{7f}"] {
-            let error = bearer(wrong, "the token of jane").unwrap_err();
+            let error = bearer(wrong).unwrap_err().in_place("the token of jane");
             assert!(error.to_string().starts_with("the token of jane "), "{error}");
         }
-        assert!(bearer("a.b-c_d~e+f/g=", "").unwrap().is_sensitive());
+        assert!(bearer("a.b-c_d~e+f/g=").unwrap().is_sensitive());
     }
 }

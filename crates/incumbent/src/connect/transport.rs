@@ -16,8 +16,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::proxy::Proxy;
+use crate::error::root_cause;
 use crate::error::{BoxError, Error};
-use crate::requests::root_cause;
 
 /// A client as `kube` makes it, but with the connections of this module, and without retries.
 pub(super) fn client(config: &kube::Config, proxy: Option<&Proxy>) -> Result<kube::Client, Error> {

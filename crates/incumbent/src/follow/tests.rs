@@ -15,7 +15,7 @@ fn feed() -> Feed {
     let server = ApiServer::new();
     server.faults().add("drop=everything".parse().unwrap());
     let client = kube::Client::new(server.service(), "default");
-    Feed::of_all(Api::new(client, lock(NAMES[0])))
+    Feed::of_all(LockApi::new(client, lock(NAMES[0])))
 }
 
 fn subscribe(feed: &Feed, name: &str) -> Subscription {

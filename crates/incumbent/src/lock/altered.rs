@@ -3,7 +3,7 @@
 use incumbent_core::Record;
 use serde_json::Value;
 
-use super::{HAND_OVER_TO, Kind, Lock, line};
+use super::{HAND_OVER_TO, Kind, Lock, waitlist};
 
 /// A field that is stored otherwise than it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl Lock {
                 vec![format!("/data/{}", escaped(key)), annotation(&self.record_annotation())]
             }
         };
-        let beside = [line::WAITLIST, HAND_OVER_TO, line::CORDON];
+        let beside = [waitlist::WAITLIST, HAND_OVER_TO, waitlist::PAUSED];
         let beside = beside.map(|name| annotation(&self.annotation(name, name)));
         fields.into_iter().chain([annotation(&self.term_annotation())]).chain(beside).collect()
     }

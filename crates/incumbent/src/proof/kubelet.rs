@@ -9,17 +9,18 @@ use incumbent_core::{Container, ContainerReport, Termination};
 use serde_json::Value;
 
 use super::container;
-use crate::api::{Api, only};
-use crate::error::Error;
+use crate::answer::Failure;
 use crate::identity;
+use crate::lock_api::LockApi;
+use crate::requests::only;
 use crate::stream::Seen;
 
 /// Waits until the kubelet has reported that this start of a container has terminated; for ever, where it
 /// never does.
-pub(super) async fn has_terminated(api: &Api, container: &Container, report: &ContainerReport) {
+pub(super) async fn has_terminated(api: &LockApi, container: &Container, report: &ContainerReport) {
     loop {
         let pods = format!("/api/v1/namespaces/{}/pods", report.namespace);
-        match api.watch_in(&pods, &only(&report.pod), None).await {
+        match api.requests().watch(&pods, &only(&report.pod), None).await {
             Ok(events) => {
                 let mut events = pin!(events);
                 while let Some(Ok(event)) = events.next().await {
@@ -30,7 +31,7 @@ pub(super) async fn has_terminated(api: &Api, container: &Container, report: &Co
                     }
                 }
             }
-            Err(trouble) => give_up_if_forbidden(api, &trouble.error).await,
+            Err(failure) => give_up_if_forbidden(api, &failure).await,
         }
         api.clock().sleep(PAUSE.mul_f64(1.0 + fastrand::f64())).await;
     }
@@ -64,7 +65,7 @@ fn statuses(pod: &Value) -> impl Iterator<Item = &Value> {
 ///
 /// Blocks, because it writes to a file. `None` where process 1 is not the container's own, or where
 /// `claimed` was not found out by this process itself.
-pub(super) fn introduce(api: &Api, claimed: &Container) -> Option<Container> {
+pub(super) fn introduce(api: &LockApi, claimed: &Container) -> Option<Container> {
     let own = container::own().filter(|own| own.container == *claimed)?;
     if own.container.start.is_none() {
         let hint = "hostPID, shareProcessNamespace or hostIPC, or process 1 is another user's: followers \
@@ -78,19 +79,21 @@ pub(super) fn introduce(api: &Api, claimed: &Container) -> Option<Container> {
 }
 
 /// A Pod's host has the Pod's name, unless it is told otherwise; then the uid does not match.
-fn own_pod(api: &Api) -> Option<(String, String)> {
+fn own_pod(api: &LockApi) -> Option<(String, String)> {
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let namespace = set("POD_NAMESPACE").unwrap_or_else(|| api.own_namespace().to_owned());
+    let namespace =
+        set("POD_NAMESPACE").unwrap_or_else(|| api.requests().own_namespace().to_owned());
     let pod = set("POD_NAME").or_else(|| set("HOSTNAME")).or_else(identity::host_name)?;
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);
     let fits = [&namespace, &pod].into_iter().all(|name| name.bytes().all(is_plain));
     fits.then_some((namespace, pod))
 }
 
-async fn give_up_if_forbidden(api: &Api, error: &Error) {
-    if error.is_forbidden() {
+async fn give_up_if_forbidden(api: &LockApi, failure: &Failure) {
+    if failure.is_forbidden() {
         let hint = "the account needs watch on pods; or leave kubelet_reports off";
-        tracing::warn!(lock = %api.lock(), %error, hint, "no early takeover by the kubelet's report");
+        let error = &failure.message;
+        tracing::warn!(lock = %api.lock(), error, hint, "no early takeover by the kubelet's report");
         pending().await
     }
 }

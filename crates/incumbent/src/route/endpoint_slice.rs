@@ -6,10 +6,8 @@ use http::Method;
 use incumbent_core::FencingToken;
 use serde_json::{Value, json};
 
-use super::{Overtaken, Trouble, ask, token, write};
-use crate::api::Api;
-use crate::clock::Clock;
-use crate::lock::{Lock, annotation_pointer};
+use super::marked::{Marked, Trouble};
+use crate::lock_api::LockApi;
 
 /// The slice of one Service, as one candidate writes it: with its own address while it leads, and empty
 /// when its term has ended.
@@ -17,34 +15,24 @@ use crate::lock::{Lock, annotation_pointer};
 /// Each write creates the object or replaces the version that was read, and leaves the token in an
 /// annotation. So one that is still on its way is refused as soon as another has been applied.
 pub(super) struct Slice {
-    api: Api,
-    annotation: String,
+    pub(super) marked: Marked,
     slices: String,
     service: String,
     address: IpAddr,
     port: u16,
-    overtaken: Overtaken,
 }
 
 impl Slice {
     pub(super) fn new(
-        api: Api,
+        api: LockApi,
         annotation: String,
         namespace: &str,
         service: String,
         (address, port): (IpAddr, u16),
     ) -> Self {
         let slices = format!("/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices");
-        let overtaken = Overtaken::default();
-        Self { api, annotation, slices, service, address, port, overtaken }
-    }
-
-    pub(super) fn lock(&self) -> &Lock {
-        self.api.lock()
-    }
-
-    pub(super) fn clock(&self) -> Clock {
-        self.api.clock()
+        let marked = Marked::new(api, annotation, RULE);
+        Self { marked, slices, service, address, port }
     }
 
     pub(super) async fn show(&mut self, ours: FencingToken) -> Result<(), Trouble> {
@@ -54,7 +42,7 @@ impl Slice {
         }]);
         if let Some(seen) = self.write(ours, leader).await? {
             let slice = format!("endpointslice/{}", self.name());
-            self.overtaken.tell(self.api.lock(), &slice, ours, seen);
+            self.marked.tell_of_higher(&slice, ours, seen);
         }
         Ok(())
     }
@@ -72,7 +60,7 @@ impl Slice {
         endpoints: Value,
     ) -> Result<Option<FencingToken>, Trouble> {
         let path = format!("{}/{}", self.slices, self.name());
-        let seen = ask(&self.api, Method::GET, &path, None, RULE).await?;
+        let seen = self.marked.read(&path).await?;
         let Some(mut slice) = seen else {
             let slice = self.create(ours, endpoints);
             return self.send((Method::POST, &self.slices), &slice).await.map(|()| None);
@@ -83,10 +71,8 @@ impl Slice {
         if slice["addressType"] != self.address_type() {
             return Err(self.foreign("its addresses are of another type"));
         }
-        let seen = token(&slice, &self.annotation).map_err(|value| {
-            let slice = format!("endpointslice/{}", self.name());
-            Trouble::unreadable(&slice, &self.annotation, &value)
-        })?;
+        let seen = self.marked.token(&slice);
+        let seen = seen.map_err(|error| error.on(&format!("endpointslice/{}", self.name())))?;
         if seen.is_some_and(|seen| seen > ours) {
             return Ok(seen);
         }
@@ -96,7 +82,7 @@ impl Slice {
         if !slice["metadata"]["annotations"].is_object() {
             slice["metadata"]["annotations"] = json!({});
         }
-        slice["metadata"]["annotations"][&self.annotation] = ours.to_string().into();
+        slice["metadata"]["annotations"][self.marked.annotation()] = ours.to_string().into();
         slice["endpoints"] = endpoints;
         slice["ports"] = self.ports();
         self.send((Method::PUT, &path), &slice).await.map(|()| None)
@@ -109,7 +95,7 @@ impl Slice {
             "metadata": {
                 "name": self.name(),
                 "labels": { "kubernetes.io/service-name": self.service, MANAGED_BY: MANAGER },
-                "annotations": { &self.annotation: ours.to_string() },
+                "annotations": { self.marked.annotation(): ours.to_string() },
             },
             "addressType": self.address_type(),
             "endpoints": endpoints,
@@ -136,12 +122,8 @@ impl Slice {
     }
 
     async fn send(&self, to: (Method, &str), slice: &Value) -> Result<(), Trouble> {
-        let places = [
-            "/endpoints/0/addresses".to_owned(),
-            "/endpoints/1/addresses".to_owned(),
-            annotation_pointer(&self.annotation),
-        ];
-        write(&self.api, to, slice, &places, RULE).await
+        let places = [0, 1].map(|number| format!("/endpoints/{number}/addresses"));
+        self.marked.write(to, slice, &places).await
     }
 }
 

@@ -4,10 +4,9 @@ use http::Method;
 use incumbent_core::FencingToken;
 use serde_json::{Value, json};
 
-use super::{Overtaken, Trouble, ask, token, write};
-use crate::api::Api;
-use crate::clock::Clock;
-use crate::lock::{Lock, annotation_pointer, escaped_pointer};
+use super::marked::{Marked, Trouble};
+use crate::lock::escaped_pointer;
+use crate::lock_api::LockApi;
 
 /// The label of one election, as one Pod sets and heals it.
 ///
@@ -15,26 +14,21 @@ use crate::lock::{Lock, annotation_pointer, escaped_pointer};
 /// annotation stays when the label goes. So each write changes the Pod, and one that is still on its
 /// way is refused, for it names an older resourceVersion.
 pub(super) struct Label {
-    api: Api,
-    key: String,
+    pub(super) marked: Marked,
     pods: String,
     pod: String,
     has_warned: bool,
-    overtaken: Overtaken,
 }
 
 impl Label {
-    pub(super) fn new(api: Api, key: String, namespace: String, pod: String) -> Self {
+    pub(super) fn new(api: LockApi, key: String, namespace: String, pod: String) -> Self {
         let pods = format!("/api/v1/namespaces/{namespace}/pods");
-        Self { api, key, pods, pod, has_warned: false, overtaken: Overtaken::default() }
+        Self { marked: Marked::new(api, key, RULE), pods, pod, has_warned: false }
     }
 
-    pub(super) fn lock(&self) -> &Lock {
-        self.api.lock()
-    }
-
-    pub(super) fn clock(&self) -> Clock {
-        self.api.clock()
+    /// The key of the label, and of the annotation with the token.
+    fn key(&self) -> &str {
+        self.marked.annotation()
     }
 
     /// Takes the label from those who have it from older terms, and sets it on one's own Pod.
@@ -46,18 +40,18 @@ impl Label {
     }
 
     async fn heal(&mut self, ours: FencingToken) -> Result<(), Trouble> {
-        let selector = self.key.replace('/', "%2F");
+        let selector = self.key().replace('/', "%2F");
         let path = format!("{}?labelSelector={selector}", self.pods);
-        let list = self.read(&path).await?.unwrap_or_default();
+        let list = self.marked.read(&path).await?.unwrap_or_default();
         for pod in list["items"].as_array().into_iter().flatten() {
             let name = pod["metadata"]["name"].as_str().unwrap_or_default();
             if name == self.pod {
                 continue;
             }
-            match token(pod, &self.key) {
+            match self.marked.token(pod) {
                 Ok(None) | Err(_) => self.warn_of_a_foreign_label(name),
                 Ok(Some(theirs)) if theirs > ours => {
-                    self.tell_of_a_higher_token(name, ours, theirs)
+                    self.marked.tell_of_higher(&format!("pod/{name}"), ours, theirs);
                 }
                 Ok(Some(theirs)) => self.patch(pod, Value::Null, theirs).await?,
             }
@@ -70,7 +64,7 @@ impl Label {
             return Err(self.trouble("it does not exist"));
         };
         self.warn_of_readiness(&pod);
-        let has_label = !pod["metadata"]["labels"][&self.key].is_null();
+        let has_label = !pod["metadata"]["labels"][self.key()].is_null();
         match self.token(&pod)? {
             None if has_label => {
                 self.warn_of_a_foreign_label(&self.pod.clone());
@@ -78,7 +72,7 @@ impl Label {
             }
             // A later term, of another process in this Pod.
             Some(seen) if seen > ours => {
-                self.tell_of_a_higher_token(&self.pod.clone(), ours, seen);
+                self.marked.tell_of_higher(&format!("pod/{}", self.pod), ours, seen);
                 Ok(())
             }
             Some(seen) if seen == ours && has_label => Ok(()),
@@ -89,7 +83,7 @@ impl Label {
     /// Takes the label off one's own Pod, and makes sure that no write of this term comes after.
     pub(super) async fn clear(&mut self, ours: FencingToken) -> Result<(), Trouble> {
         let Some(pod) = self.own_pod().await? else { return Ok(()) };
-        let has_label = !pod["metadata"]["labels"][&self.key].is_null();
+        let has_label = !pod["metadata"]["labels"][self.key()].is_null();
         match self.token(&pod)? {
             None if has_label => Ok(()),
             // The next leader, of another process in this Pod, has been there already.
@@ -100,17 +94,11 @@ impl Label {
     }
 
     fn token(&self, pod: &Value) -> Result<Option<FencingToken>, Trouble> {
-        let unreadable =
-            |value: String| Trouble::unreadable(&format!("pod/{}", self.pod), &self.key, &value);
-        token(pod, &self.key).map_err(unreadable)
-    }
-
-    fn tell_of_a_higher_token(&mut self, pod: &str, ours: FencingToken, seen: FencingToken) {
-        self.overtaken.tell(self.api.lock(), &format!("pod/{pod}"), ours, seen);
+        self.marked.token(pod).map_err(|error| error.on(&format!("pod/{}", self.pod)))
     }
 
     async fn own_pod(&self) -> Result<Option<Value>, Trouble> {
-        self.read(&format!("{}/{}", self.pods, self.pod)).await
+        self.marked.read(&format!("{}/{}", self.pods, self.pod)).await
     }
 
     /// Changes exactly the version of `pod` that was read.
@@ -119,18 +107,13 @@ impl Label {
         let patch = json!({ "metadata": {
             "uid": metadata["uid"],
             "resourceVersion": metadata["resourceVersion"],
-            "labels": { &self.key: label },
-            "annotations": { &self.key: token.to_string() },
+            "labels": { self.key(): label },
+            "annotations": { self.key(): token.to_string() },
         }});
         let name = metadata["name"].as_str().unwrap_or_default();
         let path = format!("{}/{name}", self.pods);
-        let label = format!("/metadata/labels/{}", escaped_pointer(&self.key));
-        let places = [label, annotation_pointer(&self.key)];
-        write(&self.api, (Method::PATCH, &path), &patch, &places, RULE).await
-    }
-
-    async fn read(&self, path: &str) -> Result<Option<Value>, Trouble> {
-        ask(&self.api, Method::GET, path, None, RULE).await
+        let label = format!("/metadata/labels/{}", escaped_pointer(self.key()));
+        self.marked.write((Method::PATCH, &path), &patch, &[label]).await
     }
 
     fn trouble(&self, what: &str) -> Trouble {
@@ -155,7 +138,7 @@ impl Label {
 
     fn warn(&mut self, pod: &str, hint: &str, what: &str) {
         if !std::mem::replace(&mut self.has_warned, true) {
-            tracing::warn!(lock = %self.lock(), pod, key = self.key, hint, "{what}");
+            tracing::warn!(lock = %self.marked.lock(), pod, key = self.key(), hint, "{what}");
         }
     }
 }

@@ -11,20 +11,26 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use super::LockView;
-use crate::api::{Api, WATCH_LIFETIME, only};
 use crate::clock::Clock;
 use crate::error::Error;
-use crate::lock::Lock;
+use crate::lock::{Lock, LockKind, Resource};
+use crate::lock_api::LockApi;
+use crate::requests::{Requests, WATCH_LIFETIME, only};
 use crate::stream::Seen;
 
 /// What to read and to watch.
 #[derive(Clone, Debug)]
 pub(super) struct Look {
-    api: Api,
-    is_one: bool,
+    target: Target,
     collection: String,
     /// The rest of the query.
     filter: String,
+}
+
+#[derive(Clone, Debug)]
+enum Target {
+    One(LockApi),
+    All { requests: Requests, kind: LockKind, namespace: Option<String> },
 }
 
 type Views = Vec<(LockView, Snapshot)>;
@@ -66,39 +72,43 @@ pub(super) enum Heard {
 impl Look {
     pub(super) fn at_one(client: kube::Client, lock: Lock) -> Self {
         let (collection, filter) = (lock.collection_path(), only(lock.name()));
-        Self { api: Api::new(client, lock), is_one: true, collection, filter }
+        Self { target: Target::One(LockApi::new(client, lock)), collection, filter }
     }
 
-    /// All of the kind of `any`, in its namespace, or in all where it has none.
+    /// All of a kind, in one namespace or in all.
     pub(super) fn at_all(
         client: kube::Client,
-        any: Lock,
+        kind: LockKind,
+        namespace: Option<&str>,
         labels: Option<&str>,
         fields: Option<&str>,
     ) -> Self {
-        let collection = match any.namespace() {
-            "" => any.cluster_path(),
-            _ => any.collection_path(),
-        };
+        let collection = kind.collection_path(namespace);
         let labels = labels.map(|labels| format!("&labelSelector={}", encoded(labels)));
         let fields = fields.map(|fields| format!("&fieldSelector={}", encoded(fields)));
         let filter = labels.unwrap_or_default() + &fields.unwrap_or_default();
-        Self { api: Api::new(client, any), is_one: false, collection, filter }
+        let (requests, namespace) = (Requests::new(client), namespace.map(str::to_owned));
+        Self { target: Target::All { requests, kind, namespace }, collection, filter }
     }
 
     /// Reads what there is, page by page.
     pub(super) async fn now(&self) -> Result<Found, Error> {
-        if self.is_one {
-            let object = self.api.fetch(&self.api.lock().path()).await?;
-            let revision = object.as_ref().and_then(revision);
-            let views = object.iter().flat_map(|object| self.views(object)).collect();
-            return Ok(Found { views, revision });
-        }
+        let kind = match &self.target {
+            Target::One(api) => {
+                let object = api.object().await?;
+                let revision = object.as_ref().and_then(revision);
+                let views = object.iter().flat_map(|object| self.views(object)).collect();
+                return Ok(Found { views, revision });
+            }
+            Target::All { kind, .. } => kind,
+        };
+        let limit = match kind {
+            LockKind::Lease => MANY,
+            LockKind::ConfigMap => FEW,
+        };
         let (mut views, mut page) = (Vec::new(), String::new());
         loop {
-            let limit = if self.api.lock().key().is_some() { FEW } else { MANY };
-            let path = format!("{}?limit={limit}{}{page}", self.collection, self.filter);
-            let list = self.api.fetch(&path).await?.unwrap_or_default();
+            let list = self.list(limit, &page).await?;
             let items = list["items"].as_array();
             views.extend(items.into_iter().flatten().flat_map(|object| self.views(object)));
             match list["metadata"]["continue"].as_str().filter(|token| !token.is_empty()) {
@@ -108,18 +118,44 @@ impl Look {
         }
     }
 
+    async fn list(&self, limit: usize, page: &str) -> Result<Value, Error> {
+        let path = format!("{}?limit={limit}{}{page}", self.collection, self.filter);
+        let list = self.target.requests().list(&path).await;
+        list.map_err(|failure| failure.into_error(self.target.resource(), "list"))
+    }
+
     /// The locks in one object. A lock that was asked for by name is one also where nothing is written on it
     /// yet: an empty ConfigMap is a vacant blackboard.
     fn views(&self, object: &Value) -> Views {
-        match self.is_one {
-            true => LockView::with_snapshot(self.api.lock().clone(), object).into_iter().collect(),
-            false => LockView::all_of(self.api.lock(), object),
+        match &self.target {
+            Target::One(api) => {
+                LockView::with_snapshot(api.lock().clone(), object).into_iter().collect()
+            }
+            Target::All { kind, .. } => LockView::all_of(*kind, object),
         }
     }
 
     /// The least that shows that the API server still answers this.
     async fn probe(&self) -> Result<(), Error> {
-        self.api.fetch(&format!("{}?limit=1{}", self.collection, self.filter)).await.map(drop)
+        self.list(1, "").await.map(drop)
+    }
+}
+
+impl Target {
+    fn requests(&self) -> &Requests {
+        match self {
+            Self::One(api) => api.requests(),
+            Self::All { requests, .. } => requests,
+        }
+    }
+
+    fn resource(&self) -> Resource {
+        match self {
+            Self::One(api) => api.lock().into(),
+            Self::All { kind, namespace, .. } => {
+                Resource::All { kind: *kind, namespace: namespace.clone() }
+            }
+        }
     }
 }
 
@@ -229,10 +265,10 @@ impl Watcher {
     }
 
     async fn watch(&self, after: Option<&str>) -> End {
-        let Look { api, collection, filter, .. } = &self.look;
-        let events = match api.watch_in(collection, filter, after).await {
+        let Look { target, collection, filter } = &self.look;
+        let events = match target.requests().watch(collection, filter, after).await {
             Ok(events) => events,
-            Err(trouble) if trouble.error.is_forbidden() => return End::Refused,
+            Err(failure) if failure.is_forbidden() => return End::Refused,
             Err(_) => return End::Lost,
         };
         let mut events = pin!(events);
@@ -278,9 +314,11 @@ impl Watcher {
     async fn ask(&self) -> bool {
         let (number, at) = (self.number, self.clock.instant());
         // One lock is read as a whole; of many, that would be too much to ask.
-        let heard = match self.look.is_one {
-            true => self.look.now().await.map(|found| Heard::Read { number, sent_at: at, found }),
-            false => self.look.probe().await.map(|()| Heard::Alive { number, at }),
+        let heard = match self.look.target {
+            Target::One(_) => {
+                self.look.now().await.map(|found| Heard::Read { number, sent_at: at, found })
+            }
+            Target::All { .. } => self.look.probe().await.map(|()| Heard::Alive { number, at }),
         };
         match heard {
             Ok(heard) => {

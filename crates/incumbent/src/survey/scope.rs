@@ -2,7 +2,7 @@
 
 use super::look::Look;
 use crate::error::Error;
-use crate::lock::Lock;
+use crate::lock::{Lock, LockKind, check_namespace};
 
 /// Which locks to look at.
 #[derive(Clone, Debug)]
@@ -61,23 +61,16 @@ impl Scope {
         let look_at = |lock: Lock| Ok(Look::at_one(client.clone(), lock.checked()?));
         let namespace = match &self.place {
             Place::Locks(locks) => return locks.iter().cloned().map(look_at).collect(),
-            Place::Namespace(namespace) => namespace,
-            Place::Everywhere => "",
+            Place::Namespace(namespace) => Some(namespace.as_str()),
+            Place::Everywhere => None,
         };
-        let kinds = [Lock::lease("default", "any"), Lock::config_map("default", "any")];
+        namespace.map(check_namespace).transpose()?;
         let fields = match namespace {
-            "" if !self.has_nodes => Some("metadata.namespace!=kube-node-lease"),
+            None if !self.has_nodes => Some("metadata.namespace!=kube-node-lease"),
             _ => None,
         };
         let labels = self.selector.as_deref();
-        kinds
-            .into_iter()
-            .map(|any| {
-                let any = if namespace.is_empty() { any } else { any.with_namespace(namespace) };
-                let any = any.checked()?;
-                let any = if namespace.is_empty() { any.with_namespace("") } else { any };
-                Ok(Look::at_all(client.clone(), any, labels, fields))
-            })
-            .collect()
+        let look_at = |kind| Look::at_all(client.clone(), kind, namespace, labels, fields);
+        Ok(LockKind::ALL.map(look_at).into())
     }
 }

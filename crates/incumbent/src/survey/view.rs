@@ -6,9 +6,9 @@ use incumbent_core::{FencingToken, HandOver, Identity, Record, Session, Snapshot
 use serde_json::Value;
 
 use super::State;
-use crate::api::Api;
 use crate::error::Error;
-use crate::lock::{KEYED_RECORD_ANNOTATION, Lock, RECORD_ANNOTATION, TERM_ANNOTATION};
+use crate::lock::{KEYED_RECORD_ANNOTATION, Lock, LockKind, RECORD_ANNOTATION, TERM_ANNOTATION};
+use crate::lock_api::LockApi;
 
 /// What a lock says about itself.
 ///
@@ -38,11 +38,11 @@ pub struct LockView {
     /// Where the holder says that it can be reached.
     pub address: Option<String>,
     /// Who waits, the next one first. At most sixteen have a place.
-    pub line: Vec<Waiter>,
+    pub waitlist: Vec<Waiter>,
     /// Whom the leader is asked to hand over to, as long as it has not.
     pub hand_over: Option<HandOver>,
     /// Who shall not lead; `*` is everybody.
-    pub cordoned: Vec<Identity>,
+    pub paused: Vec<Identity>,
     /// When the object was made, by the API server's clock.
     pub created: Option<jiff::Timestamp>,
     /// Which program wrote the record last, as the API server heard it: the first word of its user agent.
@@ -71,12 +71,12 @@ impl LockView {
     /// # Errors
     /// Where it does not exist, may not be read, or cannot be reached.
     pub async fn read(client: kube::Client, lock: Lock) -> Result<Self, Error> {
-        Self::read_by(&Api::new(client, lock.checked()?)).await
+        Self::read_by(&LockApi::new(client, lock.checked()?)).await
     }
 
-    pub(crate) async fn read_by(api: &Api) -> Result<Self, Error> {
+    pub(crate) async fn read_by(api: &LockApi) -> Result<Self, Error> {
         let lock = api.lock().clone();
-        let object = api.fetch(&lock.path()).await?;
+        let object = api.object().await?;
         let object = object.ok_or_else(|| Error::Missing {
             what: format!("{lock} in namespace {}", lock.namespace()),
             hint: "list what there is with: incumbent get".to_owned(),
@@ -84,11 +84,12 @@ impl LockView {
         Self::of(lock, &object)
     }
 
-    /// The locks that an object carries, with what each says. What is none of Kubernetes' carries none.
-    pub(super) fn all_of(any: &Lock, object: &Value) -> Vec<(Self, Snapshot)> {
+    /// The locks that an object of this kind carries, with what each says. What is none of Kubernetes' carries
+    /// none.
+    pub(super) fn all_of(kind: LockKind, object: &Value) -> Vec<(Self, Snapshot)> {
         let metadata = &object["metadata"];
         let text = |field: &str| metadata[field].as_str().unwrap_or_default();
-        let lock = any.clone().with_name(text("name")).with_namespace(text("namespace"));
+        let lock = Lock::of_kind(kind, text("namespace"), text("name"));
         let locks = locks_in(lock, object).into_iter();
         locks.filter_map(|lock| Self::with_snapshot(lock, object)).collect()
     }
@@ -101,7 +102,8 @@ impl LockView {
 
     pub(crate) fn of(lock: Lock, object: &Value) -> Result<Self, Error> {
         let snapshot = lock.decode(object);
-        let snapshot = snapshot.map_err(|message| Error::NotKubernetes { code: 200, message })?;
+        let snapshot = snapshot
+            .map_err(|error| Error::NotKubernetes { code: 200, message: error.to_string() })?;
         Ok(Self::new(lock, object, snapshot.record))
     }
 
@@ -121,10 +123,10 @@ impl LockView {
             transitions: record.transitions,
             holder: record.holder.map(|holder| holder.to_string()),
             session: record.session,
-            address: record.card.address,
-            line: record.waitlist.waiters().to_vec(),
+            address: record.holder_info.address,
+            waitlist: record.waitlist.waiters().to_vec(),
             hand_over: record.hand_over,
-            cordoned: record.cordoned,
+            paused: record.paused,
             created: created.and_then(|text| text.parse().ok()),
             written_by: last_writer(object),
             object: bare,
@@ -150,8 +152,8 @@ impl LockView {
     }
 
     /// Whether `identity` shall not lead.
-    pub fn is_cordoned(&self, identity: &str) -> bool {
-        self.cordoned.iter().any(|name| name.as_str() == identity || name.as_str() == "*")
+    pub fn is_paused(&self, identity: &str) -> bool {
+        self.paused.iter().any(|name| name.as_str() == identity || name.as_str() == "*")
     }
 }
 

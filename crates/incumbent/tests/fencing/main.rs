@@ -15,4 +15,5 @@ mod postgresql;
 mod program;
 mod redis;
 mod rule;
+mod sql;
 mod sqlite;

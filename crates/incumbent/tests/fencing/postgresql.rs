@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rustix::process::{Signal, geteuid};
 
-use crate::page::{snippet, snippet_without};
+use crate::page::snippet;
 use crate::program::{Server, Session, find, run};
-use crate::rule::{Race, history, is_obeyed};
+use crate::sql::{self, Database as _, transact};
 
 /// A database with the tables of the page, and a history of what is written into them.
 struct Database {
@@ -15,7 +15,11 @@ struct Database {
     name: String,
 }
 
-impl Database {
+impl sql::Database for Database {
+    const BEGIN: &'static str = "BEGIN";
+    const NOTHING: &'static str = "SELECT";
+    const ANY_VALUE: &'static str = "pg_backend_pid()";
+
     fn create() -> Option<Self> {
         static LATEST: AtomicU64 = AtomicU64::new(0);
         let server = server()?;
@@ -43,11 +47,7 @@ impl Database {
         Some(database)
     }
 
-    /// One connection, to which the statements of the page are known as `raise`, `hold` and `row`.
-    fn connect(&self) -> Session {
-        self.connect_with(&snippet("raise"))
-    }
-
+    /// The statements of the page are known to it as `raise`, `hold` and `row`.
     fn connect_with(&self, raise: &str) -> Session {
         let mut session = session(&self.server, &self.name);
         let (hold, row) = (snippet("postgresql-hold"), snippet("row"));
@@ -56,6 +56,14 @@ impl Database {
         ));
         assert_eq!(prepared, "");
         session
+    }
+
+    fn raise(_: &str, token: u64) -> String {
+        format!("EXECUTE raise('scanner', {token});")
+    }
+
+    fn row(token: u64, value: &str) -> String {
+        format!("EXECUTE row('mode', '{value}', {token});")
     }
 }
 
@@ -104,22 +112,6 @@ fn program(name: &str) -> Option<String> {
     Some(find(name, "apt-get install postgresql", &folders)?.to_str().unwrap().to_owned())
 }
 
-/// One transaction as the page says: raise, go on only if a row comes back.
-fn transact(session: &mut Session, token: u64, change: &str) -> bool {
-    let raised = session.ask(&format!("BEGIN; EXECUTE raise('scanner', {token});"));
-    let is_ours = raised == token.to_string();
-    assert!(is_ours || raised.is_empty(), "{raised}");
-    let end = if is_ours { format!("{change}; COMMIT;") } else { "ROLLBACK;".to_owned() };
-    assert_eq!(session.ask(&end), "");
-    is_ours
-}
-
-fn write_row(session: &mut Session, token: u64, value: &str) -> bool {
-    let written = session.ask(&format!("EXECUTE row('mode', '{value}', {token});"));
-    assert!(written.is_empty() || written == token.to_string(), "{written}");
-    !written.is_empty()
-}
-
 /// Waits until this many sessions wait for a lock.
 fn until_waiting(session: &mut Session, waiting: &str) {
     let ask = "SELECT count(*) FROM pg_stat_activity \
@@ -129,57 +121,29 @@ fn until_waiting(session: &mut Session, waiting: &str) {
 
 #[test]
 fn a_transaction_that_raises_the_fence_obeys_the_rule() {
-    let Some(database) = Database::create() else { return };
-    let (mut writer, mut reader) = (database.connect(), database.connect());
-    is_obeyed(
-        |token, value| transact(&mut writer, token, &format!("UPDATE plan SET value = '{value}'")),
-        || Some(reader.ask("SELECT value FROM plan;")).filter(|value| !value.is_empty()),
-    );
+    sql::a_transaction_that_raises_the_fence_obeys_the_rule::<Database>();
 }
 
 #[test]
 fn a_row_with_a_token_obeys_the_rule() {
-    let Some(database) = Database::create() else { return };
-    let (mut writer, mut reader) = (database.connect(), database.connect());
-    is_obeyed(
-        |token, value| write_row(&mut writer, token, value),
-        || Some(reader.ask("SELECT value FROM setting;")).filter(|value| !value.is_empty()),
-    );
+    sql::a_row_with_a_token_obeys_the_rule::<Database>();
 }
 
 #[test]
 fn the_history_of_many_who_write_at_once_never_falls() {
-    let Some(database) = Database::create() else { return };
-    let sessions = || (0..6).map(|_| database.connect());
-    let mut reader = database.connect();
-    let mut history = |source| {
-        let ask = format!("SELECT token FROM history WHERE source = '{source}' ORDER BY at;");
-        history(&reader.ask(&ask))
-    };
-
-    let change = "UPDATE plan SET value = pg_backend_pid()";
-    let writers = sessions().map(|mut session| move |token| transact(&mut session, token, change));
-    Race::run(40, writers.collect()).went_well(&history("fence"));
-    let writers = sessions().map(|mut session| move |token| write_row(&mut session, token, "x"));
-    Race::run(40, writers.collect()).went_well(&history("setting"));
+    sql::the_history_of_many_who_write_at_once_never_falls::<Database>();
 }
 
 #[test]
 fn without_its_condition_the_history_falls() {
-    let Some(database) = Database::create() else { return };
-    let careless = snippet_without("raise", "WHERE", "WHERE");
-    let sessions = (0..3).map(|_| database.connect_with(&careless));
-    let writers = sessions.map(|mut session| move |token| transact(&mut session, token, "SELECT"));
-    let race = Race::run(40, writers.collect());
-    let mut reader = database.connect_with(&careless);
-    race.went_wrong(&history(&reader.ask("SELECT token FROM history ORDER BY at;")));
+    sql::without_its_condition_the_history_falls::<Database>();
 }
 
 #[test]
 fn who_waits_for_a_newer_leader_finds_its_token_at_each_level_of_isolation() {
     let Some(database) = Database::create() else { return };
     let [mut newer, mut older, mut looker] = [(); 3].map(|()| database.connect());
-    assert!(transact(&mut newer, 10, "SELECT"));
+    assert!(transact::<Database>(&mut newer, 10, "SELECT"));
     let levels = [
         ("READ COMMITTED", ""),
         ("REPEATABLE READ", "could not serialize access due to concurrent update"),
@@ -214,7 +178,7 @@ fn a_newer_leader_waits_for_what_is_under_way_and_then_sees_it() {
 fn a_leader_holds_its_fence_in_many_transactions_until_a_newer_one_raises_it() {
     let Some(database) = Database::create() else { return };
     let [mut newer, mut first, mut second, mut looker] = [(); 4].map(|()| database.connect());
-    assert!(transact(&mut first, 7, "SELECT"));
+    assert!(transact::<Database>(&mut first, 7, "SELECT"));
     for session in [&mut first, &mut second] {
         assert_eq!(session.ask("BEGIN; EXECUTE hold('scanner', 7);"), "7", "none waits");
     }

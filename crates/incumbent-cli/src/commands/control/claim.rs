@@ -37,7 +37,8 @@ Examples:
 
 pub(crate) async fn run(args: Claim) -> anyhow::Result<ExitCode> {
     let (client, namespace) = args.operator.connect().await?;
-    let lock = incumbent::Lock::parse(&namespace, &args.blackboard)?;
+    let lock =
+        incumbent::Lock::parse(&namespace, &args.blackboard).map_err(incumbent::Error::from)?;
     let blackboard = Blackboard::on(client, lock.clone());
     if args.release {
         let other = blackboard.release(&args.identity).await?;

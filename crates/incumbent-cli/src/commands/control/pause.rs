@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use incumbent::survey::{LockView, Registration};
-use incumbent::{Error, Identity, Steer};
+use incumbent::{ElectionControl, Error, Identity};
 
 use crate::flags::cluster::Operator;
 use crate::flags::lock::lock_text;
@@ -67,18 +67,18 @@ pub(crate) async fn run(args: Pause) -> anyhow::Result<ExitCode> {
     let (client, view) = request.operator.look(&request.lock).await?;
     let names = named(&args.candidates, everybody);
     let what = what_a_pause_does(&view, &names);
-    request.send(client, &view, &what, async |steer| steer.cordon(&names).await).await
+    request.send(client, &view, &what, async |control| control.pause(&names).await).await
 }
 
 pub(crate) async fn resume(args: Resume) -> anyhow::Result<ExitCode> {
     let request = args.request;
     let (client, view) = request.operator.look(&request.lock).await?;
-    let names = named(&args.candidates, || view.cordoned.clone());
-    let what = match view.cordoned.as_slice() {
+    let names = named(&args.candidates, || view.paused.clone());
+    let what = match view.paused.as_slice() {
         [] => format!("{}: nobody is paused", view.lock),
         _ => format!("{}: {} may lead again", view.lock, listed(&names)),
     };
-    request.send(client, &view, &what, async |steer| steer.uncordon(&names).await).await
+    request.send(client, &view, &what, async |control| control.resume(&names).await).await
 }
 
 /// Those that were named; else those that `unnamed` says.
@@ -96,14 +96,15 @@ impl Request {
         client: kube::Client,
         view: &LockView,
         what: &str,
-        ask: impl AsyncFnOnce(Steer) -> Result<LockView, Error>,
+        ask: impl AsyncFnOnce(ElectionControl) -> Result<LockView, Error>,
     ) -> anyhow::Result<ExitCode> {
         if !self.confirmation.given(what)? {
             return Ok(ExitCode::from(exit::NO));
         }
-        let steer = Steer::new(client, view.lock.clone())?.dry_run(self.confirmation.dry_run);
-        let view = self.operator.within(ask(steer)).await?;
-        let state = match view.cordoned.as_slice() {
+        let control =
+            ElectionControl::new(client, view.lock.clone())?.dry_run(self.confirmation.dry_run);
+        let view = self.operator.within(ask(control)).await?;
+        let state = match view.paused.as_slice() {
             [] => "nobody is paused".to_owned(),
             names => format!("paused: {}", listed(names)),
         };

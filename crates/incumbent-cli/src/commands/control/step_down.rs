@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::ValueEnum;
 use http::Method;
 use incumbent::requests::{Failure, Requests, Why};
-use incumbent::survey::{LockView, Registration, Sighted, State, Survey};
-use incumbent::{Error, HandOver, Identity, Steer};
+use incumbent::survey::{LockView, ObservedLock, Registration, State, Survey};
+use incumbent::{ElectionControl, Error, HandOver, Identity};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -73,10 +73,11 @@ pub(crate) async fn run(args: StepDown) -> anyhow::Result<ExitCode> {
     let (client, lock) = args.operator.lock(&args.lock).await?;
     let mut survey = args.operator.survey(client.clone(), lock.clone()).await?;
     let sighted = survey.get(&lock).ok_or_else(|| args.operator.missing(&lock))?;
-    let steer = Steer::new(client.clone(), lock.clone())?.dry_run(args.confirmation.dry_run);
+    let control =
+        ElectionControl::new(client.clone(), lock.clone())?.dry_run(args.confirmation.dry_run);
     if args.cancel {
         if args.confirmation.given(&format!("{lock}: the request to hand over is taken back"))? {
-            args.operator.within(steer.stay()).await?;
+            args.operator.within(control.cancel_hand_over()).await?;
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -99,7 +100,7 @@ pub(crate) async fn run(args: StepDown) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(exit::NO));
     }
     match (&plan.request, &pod) {
-        (Some(request), _) => drop(args.operator.within(steer.hand_over(request)).await?),
+        (Some(request), _) => drop(args.operator.within(control.hand_over(request)).await?),
         (None, Some(pod)) => {
             pod.evict(&client, lock.namespace(), args.confirmation.dry_run).await?
         }
@@ -130,7 +131,7 @@ fn refuse<T>(why: String, hint: &str) -> Result<T, Refusal> {
     Err(Refusal { why, hint: hint.to_owned() })
 }
 
-fn plan(sighted: &Sighted, to: Option<&str>, via: Via) -> Result<Plan, Refusal> {
+fn plan(sighted: &ObservedLock, to: Option<&str>, via: Via) -> Result<Plan, Refusal> {
     let view = &*sighted.view;
     let Some(holder) = view.holder.as_deref() else {
         return refuse("nobody leads".to_owned(), "see who waits with: incumbent status");
@@ -164,7 +165,7 @@ fn plan(sighted: &Sighted, to: Option<&str>, via: Via) -> Result<Plan, Refusal> 
         }
         _ => {}
     }
-    let line: Vec<_> = view.line.iter().map(|waiter| waiter.identity.as_str()).collect();
+    let line: Vec<_> = view.waitlist.iter().map(|waiter| waiter.identity.as_str()).collect();
     let request = request(view, holder, &line, to)?;
     let next = match (&request, line.first()) {
         (HandOver::To(to), _) => format!("{} leads next", format::name(to.as_str())),
@@ -204,7 +205,7 @@ fn request(
                 &waiting,
             );
         }
-        Some(to) if view.is_cordoned(to.as_str()) => {
+        Some(to) if view.is_paused(to.as_str()) => {
             let to = format::name(to.as_str());
             return refuse(format!("{to} is cordoned"), "let it lead again with: incumbent resume");
         }
@@ -289,7 +290,7 @@ fn about_pods(failure: Failure, verb: &str, name: &str) -> anyhow::Error {
 /// Waits for the next term, and says how it went.
 async fn follow(
     survey: &mut Survey,
-    before: &Sighted,
+    before: &ObservedLock,
     timeout: Duration,
 ) -> anyhow::Result<ExitCode> {
     let lock = &before.view.lock;

@@ -88,11 +88,11 @@ fn error_rate(percent: &str) -> Result<Fault, FaultError> {
 
 pub(crate) async fn run(args: DevServer) -> anyhow::Result<ExitCode> {
     if !args.listen.ip().is_loopback() && !args.allow_remote {
-        return Err(Error::Invalid {
+        return Err(Error::Invalid(incumbent::InvalidSetting::Program {
             what: format!("{} can be reached from other machines", args.listen),
             hint: "this server is for development: add --allow-remote if that is what you want"
                 .to_owned(),
-        }
+        })
         .into());
     }
     let transport = if args.http { Transport::Http } else { Transport::Https };
@@ -138,10 +138,10 @@ fn spare_others(file: &std::path::Path) -> Result<(), Error> {
         .is_ok_and(|content| !content.is_empty() && !content.starts_with(MARK));
     match is_others {
         false => Ok(()),
-        true => Err(Error::Invalid {
+        true => Err(Error::Invalid(incumbent::InvalidSetting::Program {
             what: format!("{} exists, and dev-server did not write it", file.display()),
             hint: "name another file, or remove this one".to_owned(),
-        }),
+        })),
     }
 }
 

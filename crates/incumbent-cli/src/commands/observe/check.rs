@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use incumbent::survey::{Sighted, State};
+use incumbent::survey::{ObservedLock, State};
 use jiff::Timestamp;
 
 use crate::commands::observe::get;
@@ -82,7 +82,7 @@ fn own_identity() -> anyhow::Result<String> {
 }
 
 fn judge(
-    sighted: &Sighted,
+    sighted: &ObservedLock,
     wanted: Option<&str>,
     max_age: Option<Duration>,
     now: Timestamp,

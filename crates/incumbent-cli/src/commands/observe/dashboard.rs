@@ -75,18 +75,18 @@ impl Dashboard {
             ListenAddress::Tcp(address) => {
                 let is_remote = !address.ip().is_loopback();
                 if is_remote && !self.allow_remote {
-                    bail!(Error::Invalid {
+                    bail!(Error::Invalid(incumbent::InvalidSetting::Program {
                         what: format!("{address} can be reached from other machines"),
                         hint: "add --allow-remote, or listen on 127.0.0.1".to_owned(),
-                    });
+                    }));
                 }
                 if is_remote && self.allow_steer && self.token_file.is_none() {
-                    bail!(Error::Invalid {
+                    bail!(Error::Invalid(incumbent::InvalidSetting::Program {
                         what: "whoever reaches the page from another machine could steer"
                             .to_owned(),
                         hint: "add --token-file, leave out --allow-steer, or listen on 127.0.0.1"
                             .to_owned(),
-                    });
+                    }));
                 }
                 Access::Tcp { hosts: self.hosts.clone(), token_file: self.token_file.clone() }
             }

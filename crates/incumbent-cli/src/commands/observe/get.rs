@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use incumbent::Lock;
-use incumbent::survey::{Change, Sighted, State, Survey};
+use incumbent::survey::{Change, ObservedLock, State, Survey};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -101,7 +101,7 @@ fn tell_left_over(count: usize) {
 
 impl Get {
     /// The locks to show, and how many are not.
-    fn shown(&self, survey: &Survey) -> (Vec<Sighted>, usize) {
+    fn shown(&self, survey: &Survey) -> (Vec<ObservedLock>, usize) {
         let now = Timestamp::now();
         let (shown, left_over): (Vec<_>, Vec<_>) =
             survey.locks().partition(|sighted| self.selection.shows(&sighted.view, now));
@@ -113,7 +113,7 @@ impl Get {
         Columns { has_namespace: self.selection.all_namespaces, is_wide }
     }
 
-    fn printed(&self, found: &[Sighted], has_heads: bool) -> anyhow::Result<String> {
+    fn printed(&self, found: &[ObservedLock], has_heads: bool) -> anyhow::Result<String> {
         let now = Timestamp::now();
         Ok(match self.output {
             Format::Json => {
@@ -153,7 +153,7 @@ pub(crate) fn tell_blind(survey: &Survey) {
 
 /// Looks until each state was seen to be true, or cannot be.
 pub(crate) async fn make_sure(survey: &mut Survey) {
-    let is_open = |sighted: &Sighted| !sighted.is_certain;
+    let is_open = |sighted: &ObservedLock| !sighted.is_certain;
     let longest = survey.locks().filter(is_open).filter_map(|sighted| sighted.expires_in).max();
     let patience = longest.unwrap_or_default() + Duration::from_secs(3);
     let settled = async {
@@ -188,7 +188,7 @@ async fn watch(args: &Get, survey: &mut Survey) -> anyhow::Result<ExitCode> {
                 gone(args, lock)?;
                 continue;
             }
-            Change::Sight => {
+            Change::Visibility => {
                 tell_blind(survey);
                 survey.locks().filter(|sighted| sighted.state == State::Unknown).collect()
             }
@@ -216,7 +216,7 @@ fn gone(args: &Get, lock: &Lock) -> anyhow::Result<()> {
     }
 }
 
-fn line_of_json(sighted: &Sighted) -> io::Result<()> {
+fn line_of_json(sighted: &ObservedLock) -> io::Result<()> {
     output::line(&format::printable_json(&lock_row::json(sighted, Timestamp::now()).to_string()))
 }
 

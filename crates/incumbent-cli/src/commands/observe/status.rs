@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use incumbent::survey::{Registration, Sighted};
+use incumbent::survey::{ObservedLock, Registration};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -89,7 +89,12 @@ pub(crate) async fn run(args: Status) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn facts(sighted: &Sighted, lock_status: &LockStatus, terms: &[Term], now: Timestamp) -> String {
+fn facts(
+    sighted: &ObservedLock,
+    lock_status: &LockStatus,
+    terms: &[Term],
+    now: Timestamp,
+) -> String {
     let view = &*sighted.view;
     let mut facts = vec![
         ("Lock", format!("{} in namespace {}", view.lock, view.lock.namespace())),
@@ -118,8 +123,8 @@ fn facts(sighted: &Sighted, lock_status: &LockStatus, terms: &[Term], now: Times
     if let Some(request) = &view.hand_over {
         facts.push(("Asked to", format!("hand over to {}", name(asked_for(request)))));
     }
-    if !view.cordoned.is_empty() {
-        let names: Vec<_> = view.cordoned.iter().map(|identity| name(identity.as_str())).collect();
+    if !view.paused.is_empty() {
+        let names: Vec<_> = view.paused.iter().map(|identity| name(identity.as_str())).collect();
         facts.push(("Cordoned", names.join(", ")));
     }
     let rows = facts.iter().map(|(what, value)| format!("{what:<13}{value}"));
@@ -137,7 +142,7 @@ fn since(term: &Term, now: Timestamp) -> String {
     }
 }
 
-fn state(sighted: &Sighted, lock_status: &LockStatus) -> String {
+fn state(sighted: &ObservedLock, lock_status: &LockStatus) -> String {
     let left = lock_status.expires_in.filter(|_| lock_status.is_led());
     let left = left.map(|left| format!(", expires in {}", age(left))).unwrap_or_default();
     let hint =
@@ -145,8 +150,8 @@ fn state(sighted: &Sighted, lock_status: &LockStatus) -> String {
     format!("{}: {}{left}{hint}", lock_status.word(), lock_status.basis())
 }
 
-fn line(sighted: &Sighted) -> String {
-    let waiters = sighted.view.line.iter().enumerate().map(|(place, waiter)| {
+fn line(sighted: &ObservedLock) -> String {
+    let waiters = sighted.view.waitlist.iter().enumerate().map(|(place, waiter)| {
         let priority = match waiter.priority {
             0 => String::new(),
             priority => format!("   priority {priority}"),

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
-use incumbent::survey::{LockView, Sighted};
+use incumbent::survey::{LockView, ObservedLock};
 use jiff::Timestamp;
 
 use crate::commands::observe::get;
@@ -107,7 +107,7 @@ pub(crate) async fn run(args: Wait) -> anyhow::Result<ExitCode> {
 }
 
 /// As it was seen, not as wall clocks say.
-fn is_met(condition: &Condition, sighted: Option<&Sighted>, first: Option<&LockView>) -> bool {
+fn is_met(condition: &Condition, sighted: Option<&ObservedLock>, first: Option<&LockView>) -> bool {
     let Some(sighted) = sighted else { return *condition == Condition::Released };
     let lock_status = lock_status(sighted);
     let is_led = lock_status.is_surely_led();
@@ -119,6 +119,6 @@ fn is_met(condition: &Condition, sighted: Option<&Sighted>, first: Option<&LockV
     }
 }
 
-fn lock_status(sighted: &Sighted) -> LockStatus {
+fn lock_status(sighted: &ObservedLock) -> LockStatus {
     LockStatus::of(sighted, Timestamp::now())
 }

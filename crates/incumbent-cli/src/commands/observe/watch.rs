@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use incumbent::Lock;
-use incumbent::survey::{Change, LockView, Sighted, State, Survey};
+use incumbent::survey::{Change, LockView, ObservedLock, State, Survey};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -54,7 +54,7 @@ pub(crate) async fn run(args: Watch) -> anyhow::Result<ExitCode> {
     }
     loop {
         let change = survey.next().await;
-        if change == Change::Sight {
+        if change == Change::Visibility {
             args.tell_sight(&survey, &mut term_history)?;
         }
         let (Change::Leader(lock)
@@ -82,14 +82,14 @@ pub(crate) async fn run(args: Watch) -> anyhow::Result<ExitCode> {
 
 impl Watch {
     /// What is known of a lock at this moment.
-    fn tell_now(&self, event: &str, sighted: &Sighted) -> anyhow::Result<()> {
+    fn tell_now(&self, event: &str, sighted: &ObservedLock) -> anyhow::Result<()> {
         let lock_status = LockStatus::of(sighted, Timestamp::now());
         let token = token(&sighted.view).filter(|_| lock_status.is_led()).unwrap_or_default();
         let text = lock_status.sentence() + &token;
         self.tell(&sighted.view.lock, event, &text, now_json(sighted))
     }
 
-    fn tell_turn(&self, sighted: &Sighted, gap: Option<DurationBounds>) -> anyhow::Result<()> {
+    fn tell_turn(&self, sighted: &ObservedLock, gap: Option<DurationBounds>) -> anyhow::Result<()> {
         let lock_status = LockStatus::of(sighted, Timestamp::now());
         let event = match lock_status.state {
             State::Claimed => "claimed",
@@ -138,7 +138,7 @@ impl Watch {
     }
 }
 
-fn now_json(sighted: &Sighted) -> Value {
+fn now_json(sighted: &ObservedLock) -> Value {
     let view: &LockView = &sighted.view;
     let mut more = LockStatus::of(sighted, Timestamp::now()).json(view);
     more["token"] = view.token.map(|token| token.0).into();

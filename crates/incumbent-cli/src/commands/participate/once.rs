@@ -37,7 +37,7 @@ async fn try_run(mut args: args::Once) -> anyhow::Result<u8> {
     let settle = args.settle;
     let rules = Rules { at_least_once: args.at_least_once, ttl: args.ttl };
     let (client, namespace) = args.cluster.connect().await?;
-    let page = Page::new(client, Lock::parse(&namespace, &args.key)?)?;
+    let page = Page::new(client, Lock::parse(&namespace, &args.key).map_err(Error::from)?)?;
     if let Some(settle) = settle {
         return Ok(page.settle(settle).await?);
     }
@@ -243,17 +243,12 @@ impl Task {
     async fn conclude(&self, runner: &mut Runner, running: &Record, code: u8) -> u8 {
         let ended = running.clone().ended(code);
         let patience = runner.kill_after();
-        let failure = tokio::select! {
-            biased;
-            said = self.page.conclude(running, &ended) => match said {
-                Ok(()) => return code,
-                Err(why) => why,
-            },
-            () = tokio::time::sleep(PATIENCE) => "the API server did not take it".to_owned(),
-            () = async {
-                runner.told_to_end().await;
-                tokio::time::sleep(patience).await;
-            } => "this program was told to end".to_owned(),
+        let told_to_end = async {
+            runner.told_to_end().await;
+            tokio::time::sleep(patience).await;
+        };
+        let Err(failure) = in_time(self.page.conclude(running, &ended), told_to_end).await else {
+            return code;
         };
         stderr::say(&format!(
             "error: the command has ended with {code}, which is not recorded: {failure}"
@@ -373,6 +368,19 @@ impl Page {
     }
 }
 
+/// Waits for the end of a command to be recorded, or says why it is not.
+async fn in_time(
+    recorded: impl Future<Output = Result<(), String>>,
+    told_to_end: impl Future<Output = ()>,
+) -> Result<(), String> {
+    tokio::select! {
+        biased;
+        outcome = recorded => outcome,
+        () = tokio::time::sleep(PATIENCE) => Err("the API server did not take it".to_owned()),
+        () = told_to_end => Err("this program was told to end".to_owned()),
+    }
+}
+
 /// Half of what elections take for a token. A record above it was written by hand, and stays as it is.
 const HIGHEST_FLOOR: u64 = 1 << 61;
 
@@ -387,3 +395,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// After a failure that passes.
 const AFTER_TROUBLE: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests;

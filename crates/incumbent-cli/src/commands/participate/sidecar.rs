@@ -144,10 +144,10 @@ fn access(args: &Sidecar) -> anyhow::Result<Access> {
         ListenAddress::Unix(_) => Access::Socket,
         ListenAddress::Tcp(address) => {
             if !address.ip().is_loopback() && !args.allow_remote {
-                bail!(Error::Invalid {
+                bail!(Error::Invalid(incumbent::InvalidSetting::Program {
                     what: format!("{address} can be reached from other machines"),
                     hint: "add --allow-remote, or listen on 127.0.0.1".to_owned(),
-                });
+                }));
             }
             Access::Tcp { hosts: args.hosts.clone(), token_file: args.token_file.clone() }
         }

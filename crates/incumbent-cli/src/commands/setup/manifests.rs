@@ -175,7 +175,7 @@ impl Settings {
 }
 
 fn invalid(what: impl Into<String>, hint: &str) -> Error {
-    Error::Invalid { what: what.into(), hint: hint.to_owned() }
+    Error::Invalid(incumbent::InvalidSetting::Program { what: what.into(), hint: hint.to_owned() })
 }
 
 /// Names end up in paths and labels, so they are those of DNS.

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::*;
 
 /// A lock that a candidate of ours holds, as a survey shows it; `edit` makes another case of it.
-fn sighted(edit: impl FnOnce(&mut Sighted, &mut LockView)) -> Sighted {
+fn sighted(edit: impl FnOnce(&mut ObservedLock, &mut LockView)) -> ObservedLock {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut sighted = runtime.block_on(async {
         let server = ApiServer::new();
@@ -36,12 +36,12 @@ fn waiter(name: &str) -> Waiter {
     Waiter { identity: Identity::new(name).unwrap(), session: None, priority: 0 }
 }
 
-fn board(sighted: Vec<Sighted>, before: &Board) -> Board {
+fn board(sighted: Vec<ObservedLock>, before: &Board) -> Board {
     board_with(sighted, before, Duration::ZERO)
 }
 
 /// What is shown when the request to hand over, if there is one, stands for so long.
-fn board_with(sighted: Vec<Sighted>, before: &Board, asked_for: Duration) -> Board {
+fn board_with(sighted: Vec<ObservedLock>, before: &Board, asked_for: Duration) -> Board {
     let at = sighted[0].at.since_start();
     let asked = at.saturating_sub(asked_for);
     let asked = sighted.iter().map(|one| (one.view.lock.clone(), asked)).collect();
@@ -58,7 +58,7 @@ fn board_with(sighted: Vec<Sighted>, before: &Board, asked_for: Duration) -> Boa
     Board::of(known, before)
 }
 
-fn kinds(edit: impl FnOnce(&mut Sighted, &mut LockView)) -> Vec<&'static str> {
+fn kinds(edit: impl FnOnce(&mut ObservedLock, &mut LockView)) -> Vec<&'static str> {
     let board = board_with(vec![sighted(edit)], &Board::default(), Duration::from_secs(20));
     board.rows[0].view().concerns.iter().map(|concern| concern.kind).collect()
 }
@@ -67,40 +67,40 @@ fn kinds(edit: impl FnOnce(&mut Sighted, &mut LockView)) -> Vec<&'static str> {
 fn each_reason_to_look_is_found_and_nothing_else() {
     let line = || vec![waiter("jane")];
     let everybody = || vec![Identity::new("*").unwrap()];
-    assert_eq!(kinds(|_, view| view.line = line()), [""; 0], "all is well");
+    assert_eq!(kinds(|_, view| view.waitlist = line()), [""; 0], "all is well");
     assert_eq!(kinds(|_, _| {}), ["no-standby"]);
     assert_eq!(kinds(|sighted, _| sighted.state = State::Expired), ["expired"]);
     assert_eq!(kinds(|sighted, _| sighted.state = State::Vacant), [""; 0]);
     assert_eq!(kinds(|sighted, _| sighted.state = State::Unknown), [""; 0]);
-    let late = |sighted: &mut Sighted, view: &mut LockView| {
+    let late = |sighted: &mut ObservedLock, view: &mut LockView| {
         sighted.state = State::Late;
-        view.line = line();
+        view.waitlist = line();
     };
     assert_eq!(kinds(late), ["late"]);
-    let paused = |sighted: &mut Sighted, view: &mut LockView| {
+    let paused = |sighted: &mut ObservedLock, view: &mut LockView| {
         (sighted.state, view.holder) = (State::Vacant, None);
-        view.cordoned = everybody();
+        view.paused = everybody();
     };
     assert_eq!(kinds(paused), ["paused"]);
-    let unwilling = |_: &mut Sighted, view: &mut LockView| {
-        (view.line, view.cordoned) = (line(), everybody());
+    let unwilling = |_: &mut ObservedLock, view: &mut LockView| {
+        (view.waitlist, view.paused) = (line(), everybody());
     };
     assert_eq!(kinds(unwilling), ["cordoned"]);
-    let asked = |_: &mut Sighted, view: &mut LockView| {
-        (view.line, view.hand_over) = (line(), Some(HandOver::ToNext));
+    let asked = |_: &mut ObservedLock, view: &mut LockView| {
+        (view.waitlist, view.hand_over) = (line(), Some(HandOver::ToNext));
     };
     assert_eq!(kinds(asked), ["unheeded"]);
-    let foreign = |_: &mut Sighted, view: &mut LockView| {
-        (view.line, view.registration) = (line(), Registration::Foreign);
+    let foreign = |_: &mut ObservedLock, view: &mut LockView| {
+        (view.waitlist, view.registration) = (line(), Registration::Foreign);
     };
     assert_eq!(kinds(foreign), ["foreign"]);
-    let claimed = |sighted: &mut Sighted, view: &mut LockView| {
+    let claimed = |sighted: &mut ObservedLock, view: &mut LockView| {
         (sighted.state, view.registration) = (State::Claimed, Registration::Claim);
     };
     assert_eq!(kinds(claimed), ["claimed"]);
     for seconds in [0, 86_400] {
-        let absurd = |_: &mut Sighted, view: &mut LockView| {
-            (view.line, view.lease_duration) = (line(), Some(Duration::from_secs(seconds)));
+        let absurd = |_: &mut ObservedLock, view: &mut LockView| {
+            (view.waitlist, view.lease_duration) = (line(), Some(Duration::from_secs(seconds)));
         };
         assert_eq!(kinds(absurd), ["lease-duration"], "{seconds}");
     }
@@ -109,7 +109,7 @@ fn each_reason_to_look_is_found_and_nothing_else() {
 #[test]
 fn a_request_is_given_the_time_of_a_lease() {
     let asked = sighted(|_, view| {
-        (view.line, view.hand_over) = (vec![waiter("jane")], Some(HandOver::ToNext));
+        (view.waitlist, view.hand_over) = (vec![waiter("jane")], Some(HandOver::ToNext));
     });
     let soon = board_with(vec![asked], &Board::default(), Duration::from_secs(14));
     assert_eq!(soon.needy(), 0);
@@ -119,7 +119,7 @@ fn a_request_is_given_the_time_of_a_lease() {
 fn what_needs_attention_most_comes_first() {
     let named = |name: &str, state| {
         sighted(|sighted, view| {
-            (sighted.state, view.line) = (state, vec![waiter("jane")]);
+            (sighted.state, view.waitlist) = (state, vec![waiter("jane")]);
             view.lock = Lock::lease("default", name);
         })
     };

@@ -152,7 +152,7 @@ fn a_leader_whose_clock_is_behind_leaves_no_end_untold_and_no_outage() {
 }
 
 /// What a first look finds of a lock.
-fn looked_at(kind: &str, object: Value) -> Sighted {
+fn looked_at(kind: &str, object: Value) -> ObservedLock {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let server = ApiServer::new();

@@ -42,10 +42,10 @@ impl Page {
     /// The record of the task that `lock` names.
     pub(super) fn new(client: kube::Client, lock: Lock) -> Result<Self, Error> {
         let Some(key) = lock.key().map(capacity::record_key) else {
-            return Err(Error::Invalid {
+            return Err(Error::Invalid(incumbent::InvalidSetting::Program {
                 what: format!("{lock} has no room for a record"),
                 hint: "use configmap/NAME:KEY".to_owned(),
-            });
+            }));
         };
         Ok(Self { requests: Requests::new(client), lock, key })
     }
@@ -70,14 +70,14 @@ impl Page {
         let text = object["data"][&self.key].as_str().filter(|text| !text.is_empty());
         let record = text.map(serde_json::from_str).transpose();
         let record = record.map_err(|error| {
-            Trouble::Lasting(Error::Invalid {
+            Trouble::Lasting(Error::Invalid(incumbent::InvalidSetting::Program {
                 what: format!(
                     "{} of configmap/{} is no record of incumbent once: {error}",
                     self.key,
                     self.lock.name()
                 ),
                 hint: "choose another key, or mend or remove what stands there".to_owned(),
-            })
+            }))
         })?;
         Ok(Sight { record, object: Some(object) })
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use incumbent::{Candidate, Clock, Identity, Leader, Observer, Standing, Timing};
+use incumbent::{Candidate, Clock, Identity, Leader, LeadershipStatus, Observer, Timing};
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -20,7 +20,7 @@ pub(crate) struct Answers(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    standing: Standing,
+    standing: LeadershipStatus,
     observer: Observer,
     identity: String,
     stop_budget: Duration,
@@ -102,7 +102,7 @@ pub(crate) struct Answer {
 impl Answers {
     pub(crate) fn new(candidate: &Candidate, timing: &Timing) -> Self {
         Self(Arc::new(Inner {
-            standing: candidate.standing(),
+            standing: candidate.leadership_status(),
             observer: candidate.observe(),
             identity: candidate.identity().to_owned(),
             stop_budget: timing.stop_deadline().saturating_sub(timing.renew_deadline()),
@@ -154,24 +154,24 @@ impl Answers {
     }
 
     fn look(&self, disclosure: &Disclosure) -> (Truth, Duration) {
-        let reign = self.0.standing.reign();
-        if let (true, Some(reign)) = (disclosure.is_open, reign)
-            && reign.valid_for >= SHORTEST
+        let active_term = self.0.standing.active_term();
+        if let (true, Some(active_term)) = (disclosure.is_open, active_term)
+            && active_term.valid_for >= SHORTEST
         {
             let address = match self.0.observer.leader() {
                 Leader::Known { identity, address, .. } if self.is_own(&identity) => address,
                 _ => None,
             };
-            let leader = (self.0.identity.clone(), Some(reign.fencing_token.0), address);
+            let leader = (self.0.identity.clone(), Some(active_term.fencing_token.0), address);
             let truth = Truth { state: State::Leader, leader: Some(leader), is_self: true };
-            return (truth, reign.valid_for);
+            return (truth, active_term.valid_for);
         }
         let nothing = |state| (Truth { state, ..Truth::default() }, Duration::ZERO);
         match self.0.observer.leader() {
             Leader::Nobody => nothing(State::Nobody),
             Leader::Known { identity, .. } if self.is_own(&identity) => {
                 // It holds the lock and does not lead: just not yet, or no longer; or it cannot tell.
-                nothing(if reign.is_some() { State::Nobody } else { State::Unknown })
+                nothing(if active_term.is_some() { State::Nobody } else { State::Unknown })
             }
             Leader::Known { identity, token, address, valid_for, .. } if valid_for >= SHORTEST => {
                 let leader = (identity.to_string(), token.map(|token| token.0), address);

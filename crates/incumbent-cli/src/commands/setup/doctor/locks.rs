@@ -198,7 +198,7 @@ fn duplicates(lock: &LockFacts) -> Option<Finding> {
     let view = &lock.view;
     let holder = view.holder.as_deref().zip(view.session);
     let waiting =
-        view.line.iter().filter_map(|waiter| Some((waiter.identity.as_str(), waiter.session?)));
+        view.waitlist.iter().filter_map(|waiter| Some((waiter.identity.as_str(), waiter.session?)));
     let mut sessions: BTreeMap<&str, BTreeSet<u128>> = BTreeMap::new();
     for (identity, session) in holder.into_iter().chain(waiting) {
         sessions.entry(identity).or_default().insert(session.0);
@@ -220,7 +220,7 @@ fn duplicates(lock: &LockFacts) -> Option<Finding> {
 fn strangers(lock: &LockFacts) -> Option<Finding> {
     let view = &lock.view;
     let identities = view.holder.as_deref().into_iter();
-    let identities = identities.chain(view.line.iter().map(|waiter| waiter.identity.as_str()));
+    let identities = identities.chain(view.waitlist.iter().map(|waiter| waiter.identity.as_str()));
     let identities = identities.chain(lock.led_earlier.iter().map(String::as_str));
     let workloads: BTreeSet<_> = identities.filter_map(workload).collect();
     (workloads.len() > 1).then(|| {
@@ -293,7 +293,7 @@ fn request(facts: &Facts, lock: &LockFacts) -> Option<Finding> {
 
 fn cordon(facts: &Facts, lock: &LockFacts) -> Option<Finding> {
     let view = &lock.view;
-    if view.cordoned.is_empty() {
+    if view.paused.is_empty() {
         return None;
     }
     let hint = format!(
@@ -301,16 +301,16 @@ fn cordon(facts: &Facts, lock: &LockFacts) -> Option<Finding> {
         annotate(view),
         key_suffix(view)
     );
-    if view.cordoned.iter().any(|name| name.as_str() == "*") {
+    if view.paused.iter().any(|name| name.as_str() == "*") {
         let message = "the election is paused: everybody is kept from leading";
         return Some(Finding::warn("cordon", message).hint(hint));
     }
     let takes_part = |name: &str| {
         view.holder.as_deref() == Some(name)
-            || view.line.iter().any(|waiter| waiter.identity.as_str() == name)
+            || view.waitlist.iter().any(|waiter| waiter.identity.as_str() == name)
     };
     let runs = |name: &str| facts.pods.as_ref().is_some_and(|pods| pods.contains_key(pod_of(name)));
-    let names = view.cordoned.iter().map(|name| name.as_str());
+    let names = view.paused.iter().map(|name| name.as_str());
     let nobody: Vec<_> = names.filter(|name| !takes_part(name) && !runs(name)).map(name).collect();
     let meaning = match facts.pods {
         Some(_) => "no Pod of that name runs, and nobody takes part under it",

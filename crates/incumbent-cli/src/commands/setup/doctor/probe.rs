@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 use incumbent::requests::{Requests, Why};
-use incumbent::survey::{LockView, Registration, Scope, Survey, rehearse};
+use incumbent::survey::{LockView, Registration, Scope, Survey, dry_run_write};
 use incumbent::{Error, Lock, Timing};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -78,7 +78,7 @@ async fn rehearsed(client: kube::Client, view: &LockView, timing: Timing) -> Reh
     if view.registration == Registration::Claim {
         return Rehearsal::Untried;
     }
-    match rehearse(client, view.lock.clone(), timing).await {
+    match dry_run_write(client, view.lock.clone(), timing).await {
         Ok(()) => Rehearsal::Stored,
         Err(Error::Altered { field, wrote, stored, .. }) => {
             Rehearsal::Altered { field, wrote, stored }

@@ -172,12 +172,12 @@ fn a_clock_that_is_off_is_no_danger_and_is_said_to_be_none() {
 fn one_name_under_two_sessions_is_seen() {
     let mut john = lock("john", "2026-11-28T07:59:57Z");
     john.view.session = Some(Session(1));
-    john.view.line = vec![waiter("jane", 2), waiter("jack", 3)];
+    john.view.waitlist = vec![waiter("jane", 2), waiter("jack", 3)];
     assert_eq!(of_lock(healthy(), john.clone()), []);
-    john.view.line.push(waiter("john", 4));
+    john.view.waitlist.push(waiter("john", 4));
     let findings = of_lock(healthy(), john.clone());
     assert!(findings[0].2.starts_with("john takes part under two sessions"), "{findings:?}");
-    john.view.line = vec![waiter("jane", 2), waiter("jane", 3)];
+    john.view.waitlist = vec![waiter("jane", 2), waiter("jane", 3)];
     let findings = of_lock(healthy(), john);
     assert!(findings[0].2.starts_with("jane takes part under two sessions"), "{findings:?}");
 }
@@ -198,7 +198,8 @@ fn elections_that_collide_are_seen() {
     assert_eq!(of(&named, "collision").len(), 1);
 
     let mut web = lock("web-7d9f8c6b5-x2x4z_1f", "2026-11-28T07:59:57Z");
-    web.view.line = vec![waiter("web-7d9f8c6b5-q8w7r_2e", 2), waiter("web-6c5f4b7d9-bbbbb_3d", 3)];
+    web.view.waitlist =
+        vec![waiter("web-7d9f8c6b5-q8w7r_2e", 2), waiter("web-6c5f4b7d9-bbbbb_3d", 3)];
     assert_eq!(of_lock(healthy(), web.clone()), [], "a rolling update is no stranger");
     web.led_earlier = vec!["db-0_4c".to_owned()];
     let findings = of_lock(healthy(), web);
@@ -230,7 +231,7 @@ fn a_cordon_is_seen_where_it_keeps_all_or_nobody() {
     let cordoned = |names: &[&str], facts: Facts| {
         let mut john = lock("john", "2026-11-28T07:59:57Z");
         let names = names.iter().map(|name| incumbent::Identity::new(*name).unwrap());
-        john.view.cordoned = names.collect();
+        john.view.paused = names.collect();
         of_lock(facts, john)
     };
     assert_eq!(cordoned(&["john"], healthy()), [], "he holds it");
@@ -306,7 +307,7 @@ fn a_lock_that_is_being_deleted_is_a_finding_that_names_what_it_waits_for() {
 #[test]
 fn what_others_wrote_does_not_move_the_terminal_and_eighty_columns_are_enough() {
     let mut red = lock("\u{1b}[31mred", "2020-01-01T00:00:00Z");
-    red.view.cordoned = vec![incumbent::Identity::new("\u{202e}backwards").unwrap()];
+    red.view.paused = vec![incumbent::Identity::new("\u{202e}backwards").unwrap()];
     let facts = Facts { locks: Ok(vec![red]), clock: None, ..without(&["watch leases/scanner"]) };
     let text = to_text(&rules::findings(&facts));
     assert!(text.chars().all(|c| c == '\n' || !c.is_control() && c != '\u{202e}'), "{text}");

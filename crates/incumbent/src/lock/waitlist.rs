@@ -4,7 +4,8 @@
 use incumbent_core::{HandOver, Identity, Record, Session, Waiter, Waitlist};
 use serde_json::{Value, json};
 
-use super::{Lock, annotate, text_annotation};
+use super::Lock;
+use super::codec::{annotate, text_annotation};
 
 /// The line: `[{"identity":"jane","session":"…"},"jack"]`. A bare name is whoever bears it.
 pub(super) const WAITLIST: &str = "incumbent.dev/waitlist";
@@ -13,11 +14,11 @@ pub(super) const WAITLIST: &str = "incumbent.dev/waitlist";
 pub(crate) const HAND_OVER_TO: &str = "incumbent.dev/hand-over-to";
 
 /// The names of those who shall not lead, with commas or spaces between them; `*` is everybody.
-pub(crate) const CORDON: &str = "incumbent.dev/cordon";
+pub(crate) const PAUSED: &str = "incumbent.dev/cordon";
 
 impl Lock {
     /// Adds to `record` what the annotations of `object` say.
-    pub(super) fn read_line(&self, object: &Value, record: &mut Record) {
+    pub(super) fn read_waitlist(&self, object: &Value, record: &mut Record) {
         let text = |name| object["metadata"]["annotations"][self.annotation(name, name)].as_str();
         let line = text_annotation(object, &self.annotation(WAITLIST, WAITLIST));
         let waiters = line.as_array().into_iter().flatten().filter_map(waiter);
@@ -26,13 +27,13 @@ impl Lock {
             "" | "*" => HandOver::ToNext,
             name => Identity::new(name).map_or(HandOver::ToNext, HandOver::To),
         });
-        let names = text(CORDON).unwrap_or_default();
+        let names = text(PAUSED).unwrap_or_default();
         let names = names.split([',', ' ', '\n']).map(str::trim);
-        record.cordoned = names.filter_map(Identity::new).collect();
+        record.paused = names.filter_map(Identity::new).collect();
     }
 
     /// Writes the line where it has changed, and takes out a request that was met. Nothing else is ours.
-    pub(super) fn write_line(&self, object: &mut Value, before: &Record, record: &Record) {
+    pub(super) fn write_waitlist(&self, object: &mut Value, before: &Record, record: &Record) {
         let waitlist = self.annotation(WAITLIST, WAITLIST);
         if record.waitlist.waiters().is_empty() && before.waitlist != record.waitlist {
             take_out(object, &waitlist);

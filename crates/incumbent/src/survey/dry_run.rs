@@ -5,10 +5,10 @@ use incumbent_core::{FencingToken, Identity, Record, Session, Snapshot, Stamp, T
 use serde_json::Value;
 
 use crate::answer::Why;
-use crate::api::Api;
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::lock::Lock;
+use crate::lock_api::LockApi;
 
 /// Sends the write of a candidate as a dry run, which the API server checks, lets webhooks change, and does not store.
 /// A lock that is held is renewed in its holder's name, and any other is acquired.
@@ -18,10 +18,10 @@ use crate::lock::Lock;
 /// # Errors
 /// [`Error::Altered`] where something else would be stored than was written: then no candidate leads. Otherwise what a
 /// candidate would be told.
-pub async fn rehearse(client: kube::Client, lock: Lock, timing: Timing) -> Result<(), Error> {
-    let api = Api::new(client, lock.checked_for_election()?);
+pub async fn dry_run_write(client: kube::Client, lock: Lock, timing: Timing) -> Result<(), Error> {
+    let api = LockApi::new(client, lock.checked_for_election()?);
     for _ in 0..MOST_TRIES {
-        let object = api.fetch(&api.lock().path()).await?;
+        let object = api.object().await?;
         if try_write(&api, object, timing).await? {
             return Ok(());
         }
@@ -30,7 +30,7 @@ pub async fn rehearse(client: kube::Client, lock: Lock, timing: Timing) -> Resul
 }
 
 /// Says whether no other write came first.
-async fn try_write(api: &Api, object: Option<Value>, timing: Timing) -> Result<bool, Error> {
+async fn try_write(api: &LockApi, object: Option<Value>, timing: Timing) -> Result<bool, Error> {
     let lock = api.lock();
     let known = object.as_ref().and_then(|object| lock.decode(object).ok());
     let record = written(known.as_ref(), timing);
@@ -51,7 +51,8 @@ async fn try_write(api: &Api, object: Option<Value>, timing: Timing) -> Result<b
         metadata["resourceVersion"] = "1".into();
     }
     let decoded = lock.decode(&stored);
-    let decoded = decoded.map_err(|message| Error::NotKubernetes { code: 200, message })?;
+    let decoded =
+        decoded.map_err(|error| Error::NotKubernetes { code: 200, message: error.to_string() })?;
     let altered = lock.altered((&sent, &record), (&stored, &decoded.record));
     altered.map_or(Ok(true), |altered| Err(Error::altered(lock, altered)))
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::identity::{Identity, Session};
-use crate::message::{Observation, Sighting};
+use crate::message::{Observation, Observed};
 use crate::record::{Record, Snapshot, Version};
 use crate::seen::{Observer, Origin, Seen};
 use crate::time::Instant;
@@ -13,7 +13,7 @@ use crate::time::Instant;
 /// It sends no requests, and nothing that it knows makes a process leader. The caller passes it what
 /// reads and watches show, each with the moment at which the answer came in.
 #[derive(Clone, Debug)]
-pub struct Onlooker {
+pub struct ObserverState {
     seen: Seen,
     nobody: Identity,
     default_patience: Duration,
@@ -21,7 +21,7 @@ pub struct Onlooker {
     last_beat: Option<Instant>,
 }
 
-impl Onlooker {
+impl ObserverState {
     /// An observer that has seen nothing yet. `default_patience` is the lease duration of records that do
     /// not state one.
     pub fn new(default_patience: Duration) -> Self {
@@ -70,8 +70,8 @@ impl Onlooker {
     }
 
     /// Who holds the lock, as far as an observer can know.
-    pub fn sighting(&self) -> Sighting {
-        self.seen.sighting()
+    pub fn observed(&self) -> Observed {
+        self.seen.observed()
     }
 
     /// The newest version known, with what it says.
@@ -119,47 +119,47 @@ mod tests {
         Snapshot { version: Version { uid: Uid("u".to_owned()), revision }, record }
     }
 
-    fn expiry(onlooker: &Onlooker) -> Instant {
-        match onlooker.sighting() {
-            Sighting::Held { expires_at, .. } => expires_at,
+    fn expiry(observer_state: &ObserverState) -> Instant {
+        match observer_state.observed() {
+            Observed::Held { expires_at, .. } => expires_at,
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn the_first_look_proves_nothing_and_a_change_does() {
-        let mut onlooker = Onlooker::new(Duration::from_secs(15));
-        assert_eq!(onlooker.sighting(), Sighting::Unknown);
-        onlooker.find(at(100), lock(5, "john", 1));
-        assert_eq!((onlooker.last_beat(), expiry(&onlooker)), (None, at(115)));
-        onlooker.observe(at(103), Observation::Present(lock(6, "john", 2)));
-        assert_eq!((onlooker.last_beat(), expiry(&onlooker)), (Some(at(103)), at(118)));
+        let mut observer_state = ObserverState::new(Duration::from_secs(15));
+        assert_eq!(observer_state.observed(), Observed::Unknown);
+        observer_state.find(at(100), lock(5, "john", 1));
+        assert_eq!((observer_state.last_beat(), expiry(&observer_state)), (None, at(115)));
+        observer_state.observe(at(103), Observation::Present(lock(6, "john", 2)));
+        assert_eq!((observer_state.last_beat(), expiry(&observer_state)), (Some(at(103)), at(118)));
     }
 
     #[test]
     fn an_edit_of_something_else_is_no_sign_of_life() {
-        let mut onlooker = Onlooker::new(Duration::from_secs(15));
-        onlooker.find(at(100), lock(5, "john", 1));
-        onlooker.observe(at(110), Observation::Present(lock(6, "john", 1)));
-        assert_eq!((onlooker.last_beat(), expiry(&onlooker)), (None, at(115)));
-        assert_eq!(onlooker.version().map(|version| version.revision), Some(6));
+        let mut observer_state = ObserverState::new(Duration::from_secs(15));
+        observer_state.find(at(100), lock(5, "john", 1));
+        observer_state.observe(at(110), Observation::Present(lock(6, "john", 1)));
+        assert_eq!((observer_state.last_beat(), expiry(&observer_state)), (None, at(115)));
+        assert_eq!(observer_state.version().map(|version| version.revision), Some(6));
     }
 
     #[test]
     fn an_event_of_the_past_counts_for_nothing_and_a_read_that_went_back_does() {
-        let mut onlooker = Onlooker::new(Duration::from_secs(15));
-        onlooker.find(at(100), lock(7, "john", 3));
-        onlooker.observe(at(101), Observation::Present(lock(6, "jane", 2)));
-        assert_eq!(onlooker.version().map(|version| version.revision), Some(7));
-        onlooker.find(at(102), lock(6, "jane", 2));
-        assert_eq!(onlooker.version().map(|version| version.revision), Some(6));
+        let mut observer_state = ObserverState::new(Duration::from_secs(15));
+        observer_state.find(at(100), lock(7, "john", 3));
+        observer_state.observe(at(101), Observation::Present(lock(6, "jane", 2)));
+        assert_eq!(observer_state.version().map(|version| version.revision), Some(7));
+        observer_state.find(at(102), lock(6, "jane", 2));
+        assert_eq!(observer_state.version().map(|version| version.revision), Some(6));
     }
 
     #[test]
     fn a_lock_that_is_gone_is_nobodys() {
-        let mut onlooker = Onlooker::new(Duration::from_secs(15));
-        onlooker.find(at(100), lock(5, "john", 1));
-        onlooker.observe(at(101), Observation::Gone { revision: 8 });
-        assert_eq!((onlooker.sighting(), onlooker.record()), (Sighting::Vacant, None));
+        let mut observer_state = ObserverState::new(Duration::from_secs(15));
+        observer_state.find(at(100), lock(5, "john", 1));
+        observer_state.observe(at(101), Observation::Gone { revision: 8 });
+        assert_eq!((observer_state.observed(), observer_state.record()), (Observed::Vacant, None));
     }
 }

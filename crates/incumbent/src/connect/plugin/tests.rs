@@ -1,7 +1,6 @@
 use std::path::Path;
 
 use super::*;
-use crate::connect::Token as _;
 
 fn plugin(script: &str, patience: Duration) -> Plugin {
     let exec = json!({

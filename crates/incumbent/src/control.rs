@@ -5,9 +5,9 @@ use incumbent_core::{HandOver, Identity};
 use serde_json::json;
 
 use crate::answer::Why;
-use crate::api::Api;
 use crate::error::Error;
-use crate::lock::{Altered, CORDON, HAND_OVER_TO, Lock, annotation_pointer};
+use crate::lock::{Altered, HAND_OVER_TO, Lock, PAUSED, annotation_pointer};
+use crate::lock_api::LockApi;
 use crate::survey::LockView;
 
 /// Asks the candidates of one election for something: to hand over, or to stay away.
@@ -15,18 +15,18 @@ use crate::survey::LockView;
 /// These are requests, written as annotations; no record is touched and nothing is taken from anybody. The
 /// candidates of this project heed them, others do not. The account needs the verbs `get` and `patch`.
 #[derive(Clone, Debug)]
-pub struct Steer {
-    api: Api,
+pub struct ElectionControl {
+    api: LockApi,
     is_dry_run: bool,
 }
 
-impl Steer {
+impl ElectionControl {
     /// Requests to those who take part in `lock`.
     ///
     /// # Errors
     /// Where Kubernetes would refuse a name.
     pub fn new(client: kube::Client, lock: Lock) -> Result<Self, Error> {
-        Ok(Self { api: Api::new(client, lock.checked_for_election()?), is_dry_run: false })
+        Ok(Self { api: LockApi::new(client, lock.checked_for_election()?), is_dry_run: false })
     }
 
     /// Lets the API server check each request and store none.
@@ -51,7 +51,7 @@ impl Steer {
     ///
     /// # Errors
     /// Those of [`hand_over`](Self::hand_over).
-    pub async fn stay(&self) -> Result<LockView, Error> {
+    pub async fn cancel_hand_over(&self) -> Result<LockView, Error> {
         self.edit(HAND_OVER_TO, |_| None).await
     }
 
@@ -60,10 +60,10 @@ impl Steer {
     ///
     /// # Errors
     /// Those of [`hand_over`](Self::hand_over).
-    pub async fn cordon(&self, names: &[Identity]) -> Result<LockView, Error> {
-        self.edit(CORDON, |view| {
-            let new = names.iter().filter(|name| !view.cordoned.contains(name));
-            written(view.cordoned.iter().chain(new))
+    pub async fn pause(&self, names: &[Identity]) -> Result<LockView, Error> {
+        self.edit(PAUSED, |view| {
+            let new = names.iter().filter(|name| !view.paused.contains(name));
+            written(view.paused.iter().chain(new))
         })
         .await
     }
@@ -72,8 +72,8 @@ impl Steer {
     ///
     /// # Errors
     /// Those of [`hand_over`](Self::hand_over).
-    pub async fn uncordon(&self, names: &[Identity]) -> Result<LockView, Error> {
-        self.edit(CORDON, |view| written(view.cordoned.iter().filter(|name| !names.contains(name))))
+    pub async fn resume(&self, names: &[Identity]) -> Result<LockView, Error> {
+        self.edit(PAUSED, |view| written(view.paused.iter().filter(|name| !names.contains(name))))
             .await
     }
 

@@ -21,7 +21,8 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::connect::{WithToken, bearer, without_text};
+use super::credentials::{Token as BearerToken, WithToken, bearer};
+use super::kubeconfig::without_text;
 use crate::error::{BoxError, Error};
 use crate::report;
 
@@ -227,7 +228,7 @@ struct Token {
 
 impl Token {
     fn new(plugin: &Plugin, token: &str, expires: Option<jiff::Timestamp>) -> Result<Self, Error> {
-        let header = bearer(token, "it")
+        let header = bearer(token)
             .map_err(|_| plugin.failed("made a token that fits in no header".to_owned()))?;
         Ok(Self { header, expires, made: Instant::now() })
     }
@@ -307,7 +308,7 @@ impl Tokens {
     }
 }
 
-impl crate::connect::Token for Tokens {
+impl BearerToken for Tokens {
     async fn header(self: &Arc<Self>) -> Result<HeaderValue, BoxError> {
         loop {
             let mut running = {

@@ -13,11 +13,12 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::error::Error;
+use crate::invalid::InvalidSetting;
 use crate::lock::{Altered, annotation_pointer, escaped_pointer};
 
 /// The registrations on one version of the object.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Roll {
+pub(super) struct Registry {
     entries: BTreeMap<String, Entry>,
 }
 
@@ -36,7 +37,7 @@ pub(super) struct Sign {
     seconds: u32,
 }
 
-impl Roll {
+impl Registry {
     pub(super) fn read(object: &Value) -> Self {
         let signs = object["metadata"]["annotations"][MEMBERS_ANNOTATION].as_str();
         let mut signs: HashMap<String, Value> =
@@ -105,7 +106,7 @@ impl Roll {
 
 /// What of the entry of `name` is stored otherwise than it was written.
 pub(super) fn altered(name: &str, wrote: &Value, stored: &Value) -> Option<Altered> {
-    if Roll::read(wrote).get(name) == Roll::read(stored).get(name) {
+    if Registry::read(wrote).get(name) == Registry::read(stored).get(name) {
         return None;
     }
     let address = format!("/data/{}", escaped_pointer(&format!("{KEY_PREFIX}{name}")));
@@ -135,11 +136,11 @@ impl Sign {
 /// duration; no clock of another machine is ever read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Witness {
-    sightings: HashMap<String, Sighting>,
+    seen: HashMap<String, SeenSign>,
 }
 
 #[derive(Clone, Debug)]
-struct Sighting {
+struct SeenSign {
     sign: Sign,
     /// When this sign was seen first.
     since: Instant,
@@ -149,20 +150,20 @@ struct Sighting {
 
 impl Witness {
     /// Takes in what was read at `now`.
-    pub(super) fn note(&mut self, roll: &Roll, now: Instant) {
-        self.sightings.retain(|name, _| roll.get(name).is_some_and(|entry| entry.sign.is_some()));
-        for (name, entry) in roll.entries() {
+    pub(super) fn note(&mut self, registry: &Registry, now: Instant) {
+        self.seen.retain(|name, _| registry.get(name).is_some_and(|entry| entry.sign.is_some()));
+        for (name, entry) in registry.entries() {
             let Some(sign) = &entry.sign else { continue };
-            match self.sightings.get_mut(name) {
+            match self.seen.get_mut(name) {
                 Some(seen) if seen.sign == *sign => {}
                 Some(seen) => {
                     let lasts = sign.lasts().max(seen.sign.lasts());
-                    *seen = Sighting { sign: sign.clone(), since: now, has_changed: true, lasts };
+                    *seen = SeenSign { sign: sign.clone(), since: now, has_changed: true, lasts };
                 }
                 None => {
                     let (sign, lasts) = (sign.clone(), sign.lasts());
-                    let new = Sighting { sign, since: now, has_changed: false, lasts };
-                    self.sightings.insert(name.clone(), new);
+                    let new = SeenSign { sign, since: now, has_changed: false, lasts };
+                    self.seen.insert(name.clone(), new);
                 }
             }
         }
@@ -175,34 +176,21 @@ impl Witness {
 
     /// When it is dead, if it does not change before.
     pub(super) fn dies_at(&self, name: &str) -> Option<Instant> {
-        self.sightings.get(name).map(|seen| seen.since + seen.lasts)
+        self.seen.get(name).map(|seen| seen.since + seen.lasts)
     }
 
     /// Whether it was seen to change.
     pub(super) fn is_alive(&self, name: &str) -> bool {
-        self.sightings.get(name).is_some_and(|seen| seen.has_changed)
+        self.seen.get(name).is_some_and(|seen| seen.has_changed)
     }
 }
 
 /// The name, if the object has room for it as a key.
-pub(super) fn checked_name(name: &str) -> Result<(), Error> {
+pub(super) fn checked_name(name: &str) -> Result<(), InvalidSetting> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     match !name.is_empty() && name.len() <= LONGEST_NAME && name.bytes().all(fits) {
         true => Ok(()),
-        false => Err(Error::invalid(
-            format!("{name:?} cannot be the name of a member"),
-            "it has 1 to 200 letters, digits, '-', '_' and '.': a Pod's name, say",
-        )),
-    }
-}
-
-pub(super) fn checked_address(address: &str) -> Result<(), Error> {
-    match address.len() <= LONGEST_ADDRESS && !address.chars().any(char::is_control) {
-        true => Ok(()),
-        false => Err(Error::invalid(
-            format!("{address:?} cannot be an address"),
-            "it has at most 256 bytes, and no control characters",
-        )),
+        false => Err(InvalidSetting::MemberName(name.to_owned())),
     }
 }
 
@@ -250,7 +238,7 @@ const SHORTEST: Duration = Duration::from_secs(15);
 const LONGEST: Duration = Duration::from_secs(3600);
 
 const LONGEST_NAME: usize = 200;
-const LONGEST_ADDRESS: usize = 256;
+pub(super) const LONGEST_ADDRESS: usize = 256;
 
 /// Kubernetes' own: of all values under `data`, and of all annotations.
 const DATA_LIMIT: usize = 1 << 20;

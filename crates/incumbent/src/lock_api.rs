@@ -1,10 +1,10 @@
-//! The requests of an election, and what their answers mean for it.
+//! The requests about one lock, and what their answers mean for its election.
 
-use std::time::Duration;
+use std::borrow::Cow;
 
 use futures_util::Stream;
 use http::Method;
-use incumbent_core::{Operation, Record, Reply};
+use incumbent_core::{Operation, Record, Reply, Snapshot};
 use serde_json::Value;
 
 use crate::answer::{Failure, Why};
@@ -12,16 +12,16 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::limiter::{Share, Turn, Wait};
 use crate::lock::{Altered, Lock, version};
-use crate::requests::Requests;
+use crate::requests::{Requests, only};
 use crate::stored::Stored;
-use crate::stream::Seen;
+use crate::stream::{Seen, WatchError};
 
 #[cfg(test)]
 mod tests;
 
 /// One lock behind one API server.
 #[derive(Clone, Debug)]
-pub(crate) struct Api {
+pub(crate) struct LockApi {
     requests: Requests,
     lock: Lock,
 }
@@ -56,7 +56,7 @@ pub(crate) struct Trouble {
     pub(crate) lasts: bool,
 }
 
-impl Api {
+impl LockApi {
     pub(crate) fn new(client: kube::Client, lock: Lock) -> Self {
         Self { requests: Requests::new(client), lock }
     }
@@ -126,54 +126,26 @@ impl Api {
         self.ask("update", Method::PUT, &self.lock.path(), Some(object)).await
     }
 
-    /// Reads the lock's object, or the list at `path`; `None` where the object does not exist.
-    pub(crate) async fn fetch(&self, path: &str) -> Result<Option<Value>, Error> {
-        let is_one = path == self.lock.path();
-        let read = match self.requests.read(path).await {
-            Err(failure) if failure.why == Why::Gone && is_one => return Ok(None),
-            Ok(value) => match is_one {
-                true => version(&value).map(drop).map(|()| value),
-                false if is_list(&value) => Ok(value),
-                false => Err("it is no list".to_owned()),
-            }
-            .map_err(|message| Failure::nonsense(200, message)),
+    /// The lock's object, where it exists.
+    pub(crate) async fn object(&self) -> Result<Option<Value>, Error> {
+        let read = match self.requests.read(&self.lock.path()).await {
+            Err(failure) if failure.why == Why::Gone => return Ok(None),
+            Ok(object) => match version(&object) {
+                Ok(_) => Ok(object),
+                Err(error) => Err(Failure::nonsense(200, error.to_string())),
+            },
             Err(failure) => Err(failure),
         };
-        let verb = if is_one { "get" } else { "list" };
-        read.map(Some).map_err(|failure| failure.into_error(&self.lock, verb))
-    }
-
-    /// The namespace that the client is in: in a Pod, the Pod's.
-    pub(crate) fn own_namespace(&self) -> &str {
-        self.requests.own_namespace()
+        read.map(Some).map_err(|failure| failure.into_error(&self.lock, "get"))
     }
 
     /// Opens a watch of the lock's object, from `after` on or from its present state.
     pub(crate) async fn watch(
         &self,
         after: Option<&str>,
-    ) -> Result<impl Stream<Item = Result<Seen, String>> + use<>, Trouble> {
-        self.watch_in(&self.lock.collection_path(), &only(self.lock.name()), after).await
-    }
-
-    /// Opens a watch of a collection, or of what `filter` leaves of it, from `after` on or from the present
-    /// state.
-    pub(crate) async fn watch_in(
-        &self,
-        collection: &str,
-        filter: &str,
-        after: Option<&str>,
-    ) -> Result<impl Stream<Item = Result<Seen, String>> + use<>, Trouble> {
-        let mut path = format!(
-            "{collection}?watch=1&allowWatchBookmarks=true&timeoutSeconds={}{filter}",
-            WATCH_LIFETIME.as_secs()
-        );
-        // What a server sends as a version may be anything; only a number fits into an address.
-        if let Some(after) = after.filter(|after| after.bytes().all(|byte| byte.is_ascii_digit())) {
-            path.push_str("&resourceVersion=");
-            path.push_str(after);
-        }
-        self.requests.watch(&path).await.map_err(|failure| self.trouble("watch", failure))
+    ) -> Result<impl Stream<Item = Result<Seen, WatchError>> + use<>, Failure> {
+        let filter = only(self.lock.name());
+        self.requests.watch(&self.lock.collection_path(), &filter, after).await
     }
 
     fn replacement(
@@ -221,16 +193,7 @@ impl Api {
 
     /// `sent` is what was to replace the version that it shows.
     fn success(&self, verb: &'static str, object: Value, sent: Option<&Value>) -> Answer {
-        let snapshot = self.lock.decode(&object).and_then(|snapshot| match sent.map(version) {
-            Some(Ok(base)) if base.uid != snapshot.version.uid => {
-                Err("it shows another object than the one that was written".to_owned())
-            }
-            Some(Ok(base)) if base.revision > snapshot.version.revision => {
-                Err("it shows an older version than the one that was replaced".to_owned())
-            }
-            _ => Ok(snapshot),
-        });
-        match snapshot {
+        match self.judged(&object, sent) {
             Ok(snapshot) => {
                 let reply = match verb {
                     "get" => Reply::Found(snapshot),
@@ -242,6 +205,20 @@ impl Api {
                 let trouble = Some(self.trouble(verb, Failure::nonsense(200, message)));
                 Answer { trouble, ..Answer::plain(verb, Reply::Unknown) }
             }
+        }
+    }
+
+    /// What the object says. An answer to a write shows the object that was written, at a newer version.
+    fn judged(&self, object: &Value, sent: Option<&Value>) -> Result<Snapshot, Cow<'static, str>> {
+        let snapshot = self.lock.decode(object).map_err(|error| error.to_string())?;
+        match sent.map(version) {
+            Some(Ok(base)) if base.uid != snapshot.version.uid => {
+                Err("it shows another object than the one that was written".into())
+            }
+            Some(Ok(base)) if base.revision > snapshot.version.revision => {
+                Err("it shows an older version than the one that was replaced".into())
+            }
+            _ => Ok(snapshot),
         }
     }
 
@@ -271,11 +248,6 @@ impl Answer {
     }
 }
 
-/// The filter of a collection that leaves the object of this name.
-pub(crate) fn only(name: &str) -> String {
-    format!("&fieldSelector=metadata.name%3D{name}")
-}
-
 /// RBAC's verb for an operation.
 pub(crate) fn verb(operation: &Operation) -> &'static str {
     match operation {
@@ -284,11 +256,3 @@ pub(crate) fn verb(operation: &Operation) -> &'static str {
         Operation::Replace { .. } => "update",
     }
 }
-
-fn is_list(value: &Value) -> bool {
-    value["kind"].as_str().is_some_and(|kind| kind.ends_with("List"))
-}
-
-/// A watch is opened anew this often, which costs one request in a quarter of an hour and bounds how
-/// long a connection is trusted.
-pub(crate) const WATCH_LIFETIME: Duration = Duration::from_secs(900);

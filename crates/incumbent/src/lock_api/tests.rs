@@ -1,13 +1,15 @@
+use std::time::Duration;
+
 use incumbent_apiserver::{ApiServer, Verb};
 use incumbent_core::{Uid, Version};
 
 use super::*;
 
 /// The server, its lock as it was made, and a way to it.
-async fn lock() -> (ApiServer, Stored, Api) {
+async fn lock() -> (ApiServer, Stored, LockApi) {
     let server = ApiServer::new();
     let client = kube::Client::new(server.service(), "default");
-    let api = Api::new(client, Lock::lease("default", "lock"));
+    let api = LockApi::new(client, Lock::lease("default", "lock"));
     let answer = api.send(Operation::Create(Record::default()), None).await;
     (server, answer.object.and_then(Stored::new).unwrap(), api)
 }

@@ -22,8 +22,8 @@ use crate::term::CurrentTerm;
 /// # let client = kube::Client::new(server.service(), "default");
 /// # let lock = Lock::lease("default", "scanner");
 /// let mut candidate = Candidate::builder(client, lock).clock(Clock::tokio()).build()?;
-/// let standing = candidate.standing();
-/// let ready = move || if standing.is_leading() { 200 } else { 503 }; // a handler, in its own task
+/// let status = candidate.leadership_status();
+/// let ready = move || if status.is_leading() { 200 } else { 503 }; // a handler, in its own task
 ///
 /// assert_eq!(ready(), 503);
 /// let leadership = candidate.campaign().await?;
@@ -34,7 +34,7 @@ use crate::term::CurrentTerm;
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Standing {
+pub struct LeadershipStatus {
     lock: Lock,
     current: CurrentTerm,
 }
@@ -42,14 +42,14 @@ pub struct Standing {
 /// A term that was valid when it was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Reign {
+pub struct ActiveTerm {
     /// Its fencing token.
     pub fencing_token: FencingToken,
     /// For how long it is valid if nothing is renewed; more than zero.
     pub valid_for: Duration,
 }
 
-impl Standing {
+impl LeadershipStatus {
     pub(crate) fn new(lock: Lock, current: CurrentTerm) -> Self {
         Self { lock, current }
     }
@@ -61,13 +61,13 @@ impl Standing {
 
     /// Whether the candidate leads now.
     pub fn is_leading(&self) -> bool {
-        self.reign().is_some()
+        self.active_term().is_some()
     }
 
     /// The term in which the candidate leads now, if it does.
-    pub fn reign(&self) -> Option<Reign> {
+    pub fn active_term(&self) -> Option<ActiveTerm> {
         let term = self.current.get()?;
         let valid_for = term.valid_for();
-        (!valid_for.is_zero()).then(|| Reign { fencing_token: term.token(), valid_for })
+        (!valid_for.is_zero()).then(|| ActiveTerm { fencing_token: term.token(), valid_for })
     }
 }

@@ -1,0 +1,24 @@
+use std::future::{pending, ready};
+
+use tokio::time::Instant;
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_command_is_tried_to_be_recorded_for_five_minutes_and_no_longer() {
+    let began = Instant::now();
+    let given_up = tokio::time::timeout(Duration::from_secs(3600), in_time(pending(), pending()));
+    let failure = given_up.await.expect("it does not wait for ever").unwrap_err();
+    assert_eq!(
+        (failure.as_str(), began.elapsed().as_secs()),
+        ("the API server did not take it", 300)
+    );
+
+    let recorded_late = async {
+        tokio::time::sleep(Duration::from_secs(299)).await;
+        Ok(())
+    };
+    assert_eq!(in_time(recorded_late, pending()).await, Ok(()));
+    let failure = in_time(pending(), ready(())).await.unwrap_err();
+    assert_eq!(failure, "this program was told to end");
+}
