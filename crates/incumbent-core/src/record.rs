@@ -135,7 +135,7 @@ impl Record {
 }
 
 /// The uid that the API server gave to an object. A lock that is deleted and created again has another.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Uid(pub String);
 
 /// One version of the lock: which object, and which write to it.
