@@ -48,7 +48,12 @@ impl Default for SeatInfo {
 impl SeatInfo {
     /// Whether this member no longer runs `task` as of the revocation that replaced version `revoked` of `page`, and
     /// will not start it again in this term (G3a, G3a').
-    pub(crate) fn has_released(&self, page: PageIndex, task: &TaskName, revoked: Option<u64>) -> bool {
+    pub(crate) fn has_released(
+        &self,
+        page: PageIndex,
+        task: &TaskName,
+        revoked: Option<u64>,
+    ) -> bool {
         if self.released.exceptions.contains(task) {
             return false;
         }
