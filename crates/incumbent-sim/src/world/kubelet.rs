@@ -189,7 +189,7 @@ impl Cluster {
         // counts.
         let report = Some(ContainerReport { namespace, pod, mark });
         let container = Container::seen(shown).map(|seen| Container { report, ..seen });
-        Card { address: None, container }
+        Card { address: None, container, seat: None }
     }
 
     /// A container has ended. The kubelet reports that, and will start the container again.
