@@ -51,6 +51,8 @@ pub struct Allocator {
     read_of_first: BTreeMap<PageIndex, u64>,
     /// Pages to read, because a write to them did not succeed.
     doubtful: BTreeSet<PageIndex>,
+    /// Seats to read by name, because a write to them did not succeed.
+    doubtful_seats: BTreeSet<Identity>,
     in_flight: Option<InFlight>,
     /// Nothing is sent before this, after a failure.
     pause: Instant,
@@ -110,6 +112,7 @@ impl Allocator {
             list: None,
             read_of_first: BTreeMap::new(),
             doubtful: BTreeSet::new(),
+            doubtful_seats: BTreeSet::new(),
             in_flight: None,
             pause: Instant::START,
             active_since: Instant::START,

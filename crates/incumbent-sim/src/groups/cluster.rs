@@ -21,7 +21,10 @@ pub(super) enum Name {
 
 #[derive(Clone, Debug)]
 pub(super) enum Content {
-    Lease { record: Record, has_label: bool },
+    Lease {
+        record: Record,
+        has_label: bool,
+    },
     /// `None` where the text is not as an allocator wrote it.
     Page(Option<Page>),
 }
@@ -144,7 +147,8 @@ impl Cluster {
     pub(super) fn delete(&mut self, name: Name) {
         if let Some(before) = self.objects.remove(&name) {
             self.revision += 1;
-            let change = Change { revision: self.revision, name, object: None, before: Some(before) };
+            let change =
+                Change { revision: self.revision, name, object: None, before: Some(before) };
             self.log.push(change);
         }
     }

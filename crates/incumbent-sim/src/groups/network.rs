@@ -48,7 +48,12 @@ impl World {
         }
         let changes = self.cluster.log().len();
         let response = self.cluster.apply(&call, &number);
-        self.trace(format_args!("server: n{} {} → {}", address.node, brief(&call), result(&response)));
+        self.trace(format_args!(
+            "server: n{} {} → {}",
+            address.node,
+            brief(&call),
+            result(&response)
+        ));
         self.count(&call, &response, address);
         if self.cluster.log().len() > changes {
             self.wake_watches();
@@ -163,14 +168,16 @@ impl World {
         if self.process(node, life).is_none() {
             return;
         }
-        let watch = &mut self.nodes[node].process.as_mut().expect("checked").watches[stream as usize];
+        let watch =
+            &mut self.nodes[node].process.as_mut().expect("checked").watches[stream as usize];
         watch.is_scheduled = false;
         if breaks {
             self.break_watch(node, stream);
             return;
         }
         // The watch may have been opened again since this was due.
-        let Some(change) = self.cluster.log().get(watch.position).filter(|_| watch.is_open).cloned()
+        let Some(change) =
+            self.cluster.log().get(watch.position).filter(|_| watch.is_open).cloned()
         else {
             return;
         };
@@ -204,8 +211,8 @@ impl World {
             self.at(after, Happens::Relist { node, life, stream });
             return;
         }
-        let is_stale = self.draws(GroupFault::StaleList)
-            && matches!(stream, Stream::Pages | Stream::Seats);
+        let is_stale =
+            self.draws(GroupFault::StaleList) && matches!(stream, Stream::Pages | Stream::Seats);
         let newest = self.cluster.revision();
         let behind = if is_stale { self.chance.below(40) } else { 0 };
         let revision = newest.saturating_sub(behind);
@@ -265,9 +272,7 @@ impl World {
                 let is_shown = change.object.as_ref().is_some_and(|object| object.has_label());
                 let was_shown = change.before.as_ref().is_some_and(|object| object.has_label());
                 let seen = match &change.object {
-                    Some(object) if is_shown => {
-                        object.snapshot().map(Observation::Present)
-                    }
+                    Some(object) if is_shown => object.snapshot().map(Observation::Present),
                     _ if was_shown => Some(Observation::Gone { revision: change.revision }),
                     _ => None,
                 };
@@ -306,7 +311,8 @@ fn brief(call: &Call) -> String {
             let entries: Vec<String> = page
                 .entries()
                 .map(|(term, _, task, given)| {
-                    let revoked = given.revoked.map_or(String::new(), |at| format!(" revoked {at}"));
+                    let revoked =
+                        given.revoked.map_or(String::new(), |at| format!(" revoked {at}"));
                     format!("{task}={}@{}#{}{revoked}", term.member, term.token, given.token)
                 })
                 .collect();
@@ -323,7 +329,8 @@ fn operation_brief(operation: &incumbent_core::Operation) -> String {
         Operation::Read => "read".to_owned(),
         Operation::Create(_) => "create".to_owned(),
         Operation::Replace { base, record } => {
-            let holder = record.holder.as_ref().map_or("vacant".to_owned(), |name| name.to_string());
+            let holder =
+                record.holder.as_ref().map_or("vacant".to_owned(), |name| name.to_string());
             let released = record.card.seat.as_ref().map_or(String::new(), |info| {
                 let pages: Vec<_> =
                     info.released.pages.iter().map(|(i, v)| format!("{}:{v}", i.0)).collect();

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use incumbent_core::group::{Allocator, Member, SeatInfo, Settings, TaskName, Wishes};
-use incumbent_core::{
-    Card, Config, Elector, FencingToken, Identity, Instant, Session, Uid,
-};
+use incumbent_core::{Card, Config, Elector, FencingToken, Identity, Instant, Session, Uid};
 
 use super::plan::GroupPlan;
 use crate::clock::{Clock, Micros};
@@ -82,7 +80,13 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn new(plan: &GroupPlan, name: usize, session: u64, version: u64, clock: Clock) -> Self {
+    pub(super) fn new(
+        plan: &GroupPlan,
+        name: usize,
+        session: u64,
+        version: u64,
+        clock: Clock,
+    ) -> Self {
         let identity = identity(name);
         let info = SeatInfo { version: format!("v{version}"), ..SeatInfo::default() };
         let card = Card { seat: Some(info.clone()), ..Card::default() };

@@ -45,6 +45,10 @@ impl GroupPlan {
             let drawn = chance.between(5, 100) as u16;
             *rate = if on && !calm { drawn } else { 0 };
         }
+        // After it, safety is not judged.
+        if !chance.permille(100) {
+            rates[GroupFault::PageOldCopy as usize] = 0;
+        }
         // To delete the Lease with seats and pages is not guaranteed: members must be stopped first.
         if rates[GroupFault::LockDeleted as usize] > 0 {
             rates[GroupFault::SeatDeleted as usize] = 0;

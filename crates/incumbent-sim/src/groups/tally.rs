@@ -124,6 +124,8 @@ counted! {
 pub struct GroupTally {
     faults: [u64; GroupFault::TABLE.len()],
     steps: [u64; Step::TABLE.len()],
+    /// How often an old copy of a page excused something.
+    pub excused: u64,
     /// Simulated events.
     pub events: u64,
 }
@@ -146,6 +148,7 @@ impl GroupTally {
             *sum += count;
         }
         self.events += other.events;
+        self.excused += other.excused;
     }
 
     /// The faults that happened, with how often.

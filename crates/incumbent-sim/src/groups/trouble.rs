@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use incumbent_core::group::{Event, Kind, Page, PageIndex, Place, Shape};
 use incumbent_core::Record;
+use incumbent_core::group::{Event, Kind, Page, PageIndex, Place, Shape};
 
 use super::cluster::{Content, Name};
 use super::node::{Node, Stream};
@@ -19,7 +19,11 @@ impl World {
         self.at(self.now + gap, Happens::Trouble);
         let weights: Vec<u64> = GroupFault::TABLE
             .iter()
-            .map(|(fault, _)| if is_random_event(*fault) { u64::from(self.plan.rate(*fault)) } else { 0 })
+            .map(
+                |(fault, _)| {
+                    if is_random_event(*fault) { u64::from(self.plan.rate(*fault)) } else { 0 }
+                },
+            )
             .collect();
         let sum: u64 = weights.iter().sum();
         let mut drawn = self.chance.below(sum);
@@ -144,7 +148,8 @@ impl World {
     }
 
     fn pick(&mut self, is_meant: impl Fn(Name) -> bool) -> Option<Name> {
-        let names: Vec<Name> = self.cluster.names().into_iter().filter(|name| is_meant(*name)).collect();
+        let names: Vec<Name> =
+            self.cluster.names().into_iter().filter(|name| is_meant(*name)).collect();
         let drawn = self.chance.below(names.len() as u64) as usize;
         names.get(drawn).copied()
     }
@@ -160,7 +165,9 @@ impl World {
 
     fn take_label(&mut self) -> bool {
         let Some(name) = self.pick(|name| matches!(name, Name::Seat(_))) else { return false };
-        let Some(record) = self.cluster.get(name).and_then(|seat| seat.snapshot()) else { return false };
+        let Some(record) = self.cluster.get(name).and_then(|seat| seat.snapshot()) else {
+            return false;
+        };
         let content = Content::Lease { record: record.record, has_label: false };
         self.cluster.replace(name, content);
         true
@@ -198,6 +205,7 @@ impl World {
         let drawn = self.chance.below(old.len() as u64) as usize;
         let Some(page) = old.into_iter().nth(drawn) else { return false };
         self.trace(format_args!("{name:?} gets an old copy"));
+        self.judge.has_old_copy = true;
         self.cluster.replace(name, Content::Page(Some(page)));
         true
     }
@@ -252,7 +260,14 @@ fn is_random_event(fault: GroupFault) -> bool {
     use GroupFault as F;
     !matches!(
         fault,
-        F::RequestLost | F::RequestLate | F::Refused | F::WatchBroken | F::StaleList | F::WatchLag
-            | F::SlowStop | F::StuckWork | F::ClockRates
+        F::RequestLost
+            | F::RequestLate
+            | F::Refused
+            | F::WatchBroken
+            | F::StaleList
+            | F::WatchLag
+            | F::SlowStop
+            | F::StuckWork
+            | F::ClockRates
     )
 }

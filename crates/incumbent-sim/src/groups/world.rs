@@ -27,17 +27,45 @@ pub(super) struct Address {
 
 /// What happens at a moment.
 pub(super) enum Happens {
-    Arrive { address: Address, call: Call, is_answered: bool },
+    Arrive {
+        address: Address,
+        call: Call,
+        is_answered: bool,
+    },
     Answer(Address, Response),
     Timeout(Address),
-    Wake { node: usize, life: u64, machine: Machine },
-    Watch { node: usize, life: u64, stream: Stream },
-    Relist { node: usize, life: u64, stream: Stream },
-    Stopped { node: usize, life: u64, task: TaskName, token: FencingToken },
+    Wake {
+        node: usize,
+        life: u64,
+        machine: Machine,
+    },
+    Watch {
+        node: usize,
+        life: u64,
+        stream: Stream,
+    },
+    Relist {
+        node: usize,
+        life: u64,
+        stream: Stream,
+    },
+    Stopped {
+        node: usize,
+        life: u64,
+        task: TaskName,
+        token: FencingToken,
+    },
     /// The watchdog looks whether the work of a lost term has stopped.
-    Kill { node: usize, life: u64, losses: u64 },
+    Kill {
+        node: usize,
+        life: u64,
+        losses: u64,
+    },
     Start(usize),
-    Wishes { node: usize, life: u64 },
+    Wishes {
+        node: usize,
+        life: u64,
+    },
     Trouble,
     Heal,
     Judge,
@@ -108,7 +136,8 @@ impl World {
                 break;
             }
         }
-        let Self { plan, tally, judge, trace, .. } = self;
+        let Self { plan, mut tally, judge, trace, .. } = self;
+        tally.excused = judge.excused;
         GroupRun { plan, tally, broken: judge.broken, trace: trace.unwrap_or_default() }
     }
 
@@ -223,9 +252,9 @@ impl World {
 
     fn wakes(&mut self, node: usize, life: u64, machine: Machine) {
         let now = self.now;
-        let is_due = self.process(node, life).is_some_and(|process| {
-            process.wakes[machine as usize] == Some(now)
-        });
+        let is_due = self
+            .process(node, life)
+            .is_some_and(|process| process.wakes[machine as usize] == Some(now));
         if !is_due {
             return;
         }
@@ -329,7 +358,8 @@ impl World {
 
     pub(super) fn let_allocator_rest(&mut self, node: usize) {
         let process = self.nodes[node].process.as_ref();
-        let leads = process.is_some_and(|process| process.is_rogue || process.lock.term().is_some());
+        let leads =
+            process.is_some_and(|process| process.is_rogue || process.lock.term().is_some());
         self.step_allocator(node, Happening::Active(leads));
     }
 
@@ -420,9 +450,9 @@ impl World {
     }
 
     pub(super) fn stopped(&mut self, node: usize, life: u64, task: TaskName, token: FencingToken) {
-        let runs = self.process(node, life).is_some_and(|process| {
-            process.work.get(&task).is_some_and(|work| work.token == token)
-        });
+        let runs = self
+            .process(node, life)
+            .is_some_and(|process| process.work.get(&task).is_some_and(|work| work.token == token));
         if runs {
             self.trace(format_args!("n{node} has stopped {task}"));
             self.tally.step(Step::Stopped);

@@ -43,7 +43,8 @@ impl Allocator {
         }
         let mut earliest = Earliest::default();
         let ask = self
-            .keep_pages()
+            .look_again()
+            .or_else(|| self.keep_pages())
             .or_else(|| self.vacate(now.wall, &mut earliest))
             .or_else(|| self.look_for_seats(&mut earliest))
             .or_else(|| self.list_seats())
@@ -73,11 +74,14 @@ impl Allocator {
 
     // What it sends.
 
+    /// Reads what a write that did not succeed was based on.
+    fn look_again(&self) -> Option<Ask> {
+        let page = self.doubtful.first().map(|index| Ask::ReadPage(*index));
+        page.or_else(|| self.doubtful_seats.first().cloned().map(Ask::ReadSeat))
+    }
+
     /// Creates what is missing, empties what cannot be read, and deletes what belongs to another table (G9).
     fn keep_pages(&self) -> Option<Ask> {
-        if let Some(index) = self.doubtful.first() {
-            return Some(Ask::ReadPage(*index));
-        }
         let Some(first) = self.pages.present(PageIndex::FIRST) else {
             let has_tasks = !self.wishes.tasks.is_empty();
             let page = Page::empty(Place::First(self.shape_of_a_new_table()));
@@ -215,17 +219,20 @@ impl Allocator {
                 self.learn_seat(member, seat, view, Origin::Event);
             }
             (Ask::ReadSeat(member), Answer::Seat(seat)) => {
+                self.doubtful_seats.remove(&member);
                 let origin = Origin::Read { known: sent.known };
                 self.learn_seat(member, seat, View::ReadAt(self.latest), origin);
             }
             (Ask::ReadSeat(member), Answer::Missing) => self.unseen(&member),
-            // The seat exists, or is not what was known: it is read by name next.
-            (Ask::CreateSeat(member), Answer::Conflict) => self.read_next(member),
+            // The seat exists, or is not what was known.
+            (Ask::CreateSeat(member), Answer::Conflict) => {
+                self.doubtful_seats.insert(member);
+            }
             (
                 Ask::VacateSeat { member, .. },
                 Answer::Conflict | Answer::Missing | Answer::Unknown,
             ) => {
-                self.read_next(member);
+                self.doubtful_seats.insert(member);
             }
             (Ask::ListSeats, Answer::Seats(list)) => {
                 self.list = Some(FullList {
@@ -271,20 +278,11 @@ impl Allocator {
     }
 
     fn unseen(&mut self, member: &Identity) {
+        self.doubtful_seats.remove(member);
         if let Some(seat) = self.seats.get_mut(member) {
             seat.view = View::Unseen;
         }
         self.pause = self.latest + self.settings.retry_period / 8;
-    }
-
-    /// What is known of the seat is too old to act on.
-    fn read_next(&mut self, member: Identity) {
-        let seat = self.seats.entry(member).or_insert(super::Seat {
-            seen: crate::seen::Seen::NOTHING,
-            view: View::Unseen,
-            known_since: self.latest,
-        });
-        seat.view = View::ReadAt(Instant::START);
     }
 }
 
