@@ -10,8 +10,10 @@
 //! A member holds its *seat*, a lock of its own with an ordinary term. The *table* is a number of [`Page`]s, which name
 //! an owner for each task by the seat and the term that it holds. `docs/design.md` states the invariants, G1 to G10.
 
+mod balance;
 mod seat;
 mod table;
 
+pub use balance::{Task, Worker, balance};
 pub use seat::{Released, SeatInfo};
 pub use table::{Assignment, Kind, Order, Page, PageIndex, Place, SeatTerm, Shape, TaskName};
