@@ -55,10 +55,10 @@ impl Default for Task {
 /// - a member has too much: more than 1.10 of its fair share, and also more than that share without the lightest of its
 ///   tasks; or too little: less than 0.90 of its share, and also less than that share with one more task. A fair share
 ///   goes by capacity. Then tasks move from the most loaded to the least loaded, as few as possible. Each move makes
-///   the loads more even, so that the result of a call is left as it is by the next one.
+///   the loads more even, and a second call with the result changes nothing.
 ///
-/// A member whose pinned tasks alone exceed its share keeps those, and the others share the rest. With tasks of
-/// different weights, no order of moves may reach the lower bound; the moves end when no single one is an improvement.
+/// A member whose pinned tasks alone exceed its share keeps those, and the others share the rest. Where tasks have
+/// different weights, the lower bound may be out of reach: then the moves end when no single one is an improvement.
 ///
 /// While members of two versions take tasks, only a task without an owner, or whose owner takes none, gets a new one: a
 /// member of the newer version, where it is not pinned. The newer version is the one whose earliest member joined last,
@@ -67,8 +67,8 @@ impl Default for Task {
 ///
 /// If `may_move` is false, only tasks without an owner are placed.
 ///
-/// A task is missing from the result if it has no owner and no member takes tasks. Tasks of draining members stay until
-/// somebody takes them.
+/// A task is missing from the result if it has no owner and no member takes tasks. Tasks of a draining member stay with
+/// it until another member takes tasks.
 pub fn balance(
     workers: &[Worker],
     tasks: &BTreeMap<TaskName, Task>,
@@ -131,7 +131,7 @@ struct Crew<'a> {
     workers: Vec<&'a Worker>,
     /// Those that may be given any task.
     takers: BTreeSet<usize>,
-    /// Those of them to whom a task goes that has no owner.
+    /// The takers that are given tasks without an owner: those of the newer version.
     receivers: Vec<usize>,
     /// Whether the takers run more than one version.
     is_mixed: bool,

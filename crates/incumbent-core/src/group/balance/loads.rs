@@ -71,8 +71,8 @@ impl<'a> Loads<'a> {
         }
     }
 
-    /// Gives each task a member: those that have too little first, and then whichever lacks the most of its share. So
-    /// no member gets more than one task above its share.
+    /// Gives each task a member: the members that have too little come first, and then the one that lacks most of its
+    /// share. So a new task never lifts a member above its share by more than that task.
     pub(super) fn place(&mut self, tasks: &[(&'a TaskName, u32)]) -> Vec<(&'a TaskName, usize)> {
         self.share_out(tasks);
         let place = |&(task, weight): &(&'a TaskName, u32)| {
@@ -120,7 +120,8 @@ impl<'a> Loads<'a> {
         }
     }
 
-    /// The member to take a task from for one with this surplus: one that has too much, or whichever has most.
+    /// The member from which one with this surplus gets a task: one that has too much if there is one, otherwise the
+    /// most loaded.
     fn donor_for(&self, receiver: i128) -> Option<usize> {
         let helps = |surplus: &i128| *surplus - receiver > self.lightest * self.unit;
         let in_order = self
