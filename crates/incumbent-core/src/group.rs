@@ -13,7 +13,9 @@
 mod balance;
 mod seat;
 mod table;
+mod text;
 
 pub use balance::{Task, Worker, balance};
 pub use seat::{Released, SeatInfo};
 pub use table::{Assignment, Kind, Order, Page, PageIndex, Place, SeatTerm, Shape, TaskName};
+pub use text::{Fault, PageText, Part, Unreadable};
