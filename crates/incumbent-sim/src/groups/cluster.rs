@@ -192,6 +192,9 @@ impl Cluster {
             },
             Ask::ReplacePage { index, base, page } => {
                 self.if_unchanged(Name::Page(*index), base, |cluster, name| {
+                    let text = page.to_text(*index, "group", Some(&base.uid));
+                    let read = text.parse(*index, "group", &base.uid);
+                    assert_eq!(read.as_ref(), Ok(page), "what is stored can be read");
                     let stored = cluster.replace(name, Content::Page(Some(page.clone())));
                     Answer::Page(stored.and_then(|stored| stored.page()).expect("a page"))
                 })
