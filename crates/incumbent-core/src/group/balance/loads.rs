@@ -91,33 +91,21 @@ impl<'a> Loads<'a> {
     /// members nearer to each other, so this ends. Returns the tasks that moved.
     pub(super) fn even_out(&mut self) -> BTreeMap<&'a TaskName, usize> {
         let mut moved = BTreeMap::new();
-        // Members that no move could help. A later move may change that.
-        let mut stuck = BTreeSet::new();
-        let mut moved_before = 0;
-        let mut moves = 0;
-        loop {
-            if let Some(&(surplus, receiver)) = self.under.first() {
-                match self.donor_for(surplus) {
-                    Some(donor) => moved.extend([self.shift(donor, receiver)]),
-                    None => {
-                        self.under.remove(&(surplus, receiver));
-                        stuck.insert(receiver);
-                        continue;
-                    }
-                }
-            } else if let Some(&(_, donor)) = self.over.last() {
-                let (_, receiver) = *self.by_surplus.first().expect("the donor");
-                moved.extend([self.shift(donor, receiver)]);
-            } else if moves > moved_before {
-                moved_before = moves;
-                stuck.iter().for_each(|member| self.change(*member, |_| ()));
-                stuck.clear();
-                continue;
-            } else {
-                return moved;
-            }
-            moves += 1;
+        while let Some((donor, receiver)) = self.next_move() {
+            moved.extend([self.shift(donor, receiver)]);
         }
+        moved
+    }
+
+    /// From which member a task moves next, and to which.
+    fn next_move(&self) -> Option<(usize, usize)> {
+        if let Some(&(surplus, receiver)) = self.under.first() {
+            // What cannot help the member that lacks most helps no other: the difference to a donor is smaller there.
+            return Some((self.donor_for(surplus)?, receiver));
+        }
+        let (_, donor) = self.over.last()?;
+        let (_, receiver) = self.by_surplus.first()?;
+        Some((*donor, *receiver))
     }
 
     /// The member from which one with this surplus gets a task: one that has too much if there is one, otherwise the
