@@ -84,9 +84,15 @@ impl Allocator {
         let workers: Vec<Worker> = hands.values().map(|hand| hand.worker.clone()).collect();
         let entries = self.pages.readable().flat_map(|(_, _, page)| page.entries());
         let current = entries
-            .filter(|(_, _, _, assignment)| assignment.revoked.is_none())
+            .filter(|(term, _, _, assignment)| assignment.revoked.is_none() && !self.leaves(term))
             .map(|(term, _, task, _)| (task.clone(), term.member.clone()));
         balance(&workers, &self.wishes.tasks, &current.collect(), may_move)
+    }
+
+    /// Whether the member leaves: its tasks go to others, also while nothing else moves.
+    fn leaves(&self, term: &SeatTerm) -> bool {
+        let info = self.seats.get(&term.member).and_then(|seat| seat.info_of(term));
+        info.is_some_and(|info| info.is_leaving)
     }
 
     /// A table without entries waits until nobody joins any more, but not for long.
