@@ -130,7 +130,7 @@ impl Member {
     }
 
     /// What the seat is to say when the next term begins.
-    pub fn info(&self) -> &SeatInfo {
+    pub fn published(&self) -> &SeatInfo {
         &self.published
     }
 

@@ -69,6 +69,7 @@ pub struct Sought {
 
 /// A request to the API server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::large_enum_variant, reason = "there is never more than one of them about")]
 pub enum Ask {
     /// Create this page.
     CreatePage(PageIndex, Page),
@@ -110,6 +111,7 @@ pub enum Ask {
 
 /// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::large_enum_variant, reason = "there is never more than one of them about")]
 pub enum Answer {
     /// The page, as it was read, or as it is stored after the create or replace.
     Page(PageVersion),
