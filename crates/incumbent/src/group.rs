@@ -90,11 +90,14 @@ impl Group {
     ///
     /// # Errors
     /// Those of [`next_task`](Self::next_task).
-    pub async fn run_until(
+    pub async fn run_until<F>(
         mut self,
         shutdown: impl Future,
-        work: impl AsyncFn(Arc<Task>) -> Result<(), BoxError>,
-    ) -> Result<(), Error> {
+        work: impl Fn(Arc<Task>) -> F,
+    ) -> Result<(), Error>
+    where
+        F: Future<Output = Result<(), BoxError>>,
+    {
         let mut shutdown = pin!(shutdown);
         let mut running = FuturesUnordered::new();
         let mut failures = HashMap::new();
@@ -159,13 +162,16 @@ impl Group {
 }
 
 /// Runs the work of one task until the task is over, and says how often in a row it has failed.
-async fn run(
+async fn run<F>(
     clock: Clock,
     group: String,
     task: Arc<Task>,
-    work: &impl AsyncFn(Arc<Task>) -> Result<(), BoxError>,
+    work: &impl Fn(Arc<Task>) -> F,
     mut failed: u32,
-) -> (String, u32) {
+) -> (String, u32)
+where
+    F: Future<Output = Result<(), BoxError>>,
+{
     let name = task.name().to_owned();
     loop {
         let began = clock.instant();
