@@ -43,6 +43,29 @@ async fn members_share_and_a_leaving_member_gives_its_tasks_to_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_member_that_joins_gets_its_share() {
+    let server = ApiServer::new();
+    let register = Register::default();
+    let names = ["t1", "t2", "t3", "t4", "t5", "t6"];
+    let john = Running::start(&server, "john", &register, &names);
+    seconds(5.0).await;
+    assert_eq!(register.loads(), [("john", 6)].into());
+    let jane = Running::start(&server, "jane", &register, &names);
+    let jack = Running::start(&server, "jack", &register, &names);
+    seconds(5.0).await;
+    assert_eq!(register.loads(), [("jack", 2), ("jane", 2), ("john", 2)].into());
+    john.leave().await;
+    seconds(1.0).await;
+    assert_eq!(register.loads(), [("jack", 3), ("jane", 3)].into());
+    let john = Running::start(&server, "john", &register, &names);
+    seconds(5.0).await;
+    assert_eq!(register.loads(), [("jack", 2), ("jane", 2), ("john", 2)].into());
+    for member in [jane, jack, john] {
+        member.leave().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_member_that_dies_is_replaced_within_its_lease() {
     let server = ApiServer::new();
     let register = Register::default();
