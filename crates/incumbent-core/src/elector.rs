@@ -54,6 +54,10 @@ pub struct Elector {
     /// The renew times of the last successful write, and of later writes whose outcome is unknown.
     /// A record with another one is not ours. They rise, so that each write is a change.
     own_renew_times: Vec<WallTime>,
+    /// What the next write says for the first time is not to wait for the next renewal.
+    is_urgent: bool,
+    /// The table that the lock is to name. `None` where it keeps the one that it names.
+    table: Option<Uid>,
     latest: Instant,
 }
 
@@ -102,6 +106,8 @@ struct InFlight {
     stamp: WallTime,
     /// The token that an acquiring write carries.
     token: Option<FencingToken>,
+    /// Whether it says something that others wait for.
+    is_urgent: bool,
 }
 
 impl Elector {
@@ -120,6 +126,8 @@ impl Elector {
             line_pause: Instant::START,
             next_poll: Window::at(Instant::START),
             own_renew_times: Vec::new(),
+            is_urgent: false,
+            table: None,
             latest: Instant::START,
         }
     }
@@ -162,6 +170,16 @@ impl Elector {
             }
             Input::Introduce(holder_info) => {
                 self.config.holder_info = holder_info;
+                None
+            }
+            Input::Publish(holder_info) => {
+                self.config.holder_info = holder_info;
+                self.is_urgent = true;
+                None
+            }
+            Input::Name(table) => {
+                self.is_urgent |= self.table.as_ref() != Some(&table);
+                self.table = Some(table);
                 None
             }
         };

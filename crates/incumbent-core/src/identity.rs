@@ -6,7 +6,7 @@ use std::fmt;
 ///
 /// It decides nothing by itself: two processes may be given the same one by mistake. What decides is
 /// the [`Session`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity(String);
 
 impl Identity {

@@ -60,6 +60,7 @@
 
 mod container;
 mod elector;
+pub mod group;
 mod identity;
 mod message;
 mod observer_state;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::identity::{Identity, Session};
-use crate::record::{FencingToken, HolderInfo, Record, Snapshot, Version};
+use crate::record::{FencingToken, HolderInfo, Record, Snapshot, Uid, Version};
 use crate::time::{Instant, Window};
 
 /// Something that happened.
@@ -30,6 +30,10 @@ pub enum Input {
     Ended(Session),
     /// What this candidate says of itself when it leads has changed. Its next write carries it.
     Introduce(HolderInfo),
+    /// The same, and others wait for it: a leader renews at once.
+    Publish(HolderInfo),
+    /// The table of the group whose allocators share this lock. A leader renews at once to name it.
+    Name(Uid),
 }
 
 /// The answer to a request.

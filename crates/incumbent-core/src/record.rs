@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::container::Container;
+use crate::group::SeatInfo;
 use crate::identity::{Identity, Session};
 use crate::time::WallTime;
 use crate::waitlist::Waitlist;
@@ -69,6 +70,8 @@ pub struct Record {
     pub hand_over: Option<HandOver>,
     /// Candidates of these names do not lead, and a leader among them hands over. `*` means all.
     pub paused: Vec<Identity>,
+    /// The table of the group whose allocators share this lock: the uid of its page 0. It outlives terms.
+    pub table: Option<Uid>,
 }
 
 /// What a holder says of itself to those that look for it. It decides nothing here.
@@ -78,6 +81,8 @@ pub struct HolderInfo {
     pub address: Option<String>,
     /// Where its process runs, so that others can ask whether it still does.
     pub container: Option<Container>,
+    /// What a member of a group says, where the lock is its seat.
+    pub seat: Option<SeatInfo>,
 }
 
 /// A request to hand over, from outside the election.
@@ -105,6 +110,21 @@ impl Record {
     pub fn other_holder(&self, own: Session) -> Option<(Session, &Container)> {
         let session = self.session.filter(|session| *session != own)?;
         Some((session, self.holder_info.container.as_ref()?))
+    }
+
+    /// The vacant record that follows this one. The last token stays, so that the next one is higher.
+    pub(crate) fn vacated(&self, stamp: Stamp) -> Self {
+        Self {
+            holder: None,
+            session: None,
+            // As client-go releases: candidates that wait out even a vacant lock wait for a second.
+            lease_duration: Some(Duration::from_secs(1)),
+            acquired: Some(stamp.clone()),
+            renewed: Some(stamp),
+            holder_info: HolderInfo::default(),
+            hand_over: None,
+            ..self.clone()
+        }
     }
 
     /// Whether `identity` must not lead.
@@ -135,7 +155,7 @@ impl Record {
 }
 
 /// The uid that the API server gave to an object. A lock that is deleted and created again has another.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Uid(pub String);
 
 /// One version of the lock: which object, and which write to it.

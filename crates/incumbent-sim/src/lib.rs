@@ -10,6 +10,7 @@
 
 mod chance;
 mod clock;
+pub mod groups;
 mod plan;
 pub mod properties;
 mod server;

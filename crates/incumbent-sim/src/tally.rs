@@ -97,7 +97,7 @@ impl Fault {
         (Self::BackupRestored, "backup restored"),
         (Self::LineEdited, "line edited"),
         (Self::HandOverAsked, "hand-over asked"),
-        (Self::Cordoned, "cordoned"),
+        (Self::Cordoned, "paused"),
         (Self::ForeignCandidate, "foreign candidate"),
         (Self::Namesake, "namesake"),
         (Self::PollingOnly, "polling only"),

@@ -4,7 +4,8 @@ use std::future::{Future, pending};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
-use incumbent_core::{Identity, Loss, Release};
+use incumbent_core::group::SeatInfo;
+use incumbent_core::{Identity, Loss, Release, Uid};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
@@ -210,12 +211,33 @@ impl Candidate {
         }
     }
 
+    /// Says what a member says in its seat, at once if it leads.
+    pub(crate) fn publisher(&self) -> Publisher {
+        Publisher(self.commands.clone())
+    }
+
     /// Leaves the election, and waits until nothing of this candidate's is left in the lock.
     ///
     /// A campaign that was dropped may have a request on its way that still acquires the lock; a process
     /// that exits without waiting would leave it to expire.
     pub async fn leave(self) -> Release {
         await_release(&self.commands).await
+    }
+}
+
+/// Writes into the lock what a group needs there.
+#[derive(Debug)]
+pub(crate) struct Publisher(mpsc::UnboundedSender<Command>);
+
+impl Publisher {
+    /// Says this in the seat, at once during a term.
+    pub(crate) fn publish(&self, info: SeatInfo) {
+        let _ = self.0.send(Command::Publish(Box::new(info)));
+    }
+
+    /// Names the table of the group.
+    pub(crate) fn name(&self, table: Uid) {
+        let _ = self.0.send(Command::Name(table));
     }
 }
 

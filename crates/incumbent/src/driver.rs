@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use incumbent_core::{
-    Change, Elector, Follow, Input, Instant, Loss, Output, Reply, Request, Term, Window,
+    Change, Elector, Follow, HolderInfo, Input, Instant, Loss, Output, Reply, Request, Term, Window,
 };
 use tokio::sync::mpsc;
 
@@ -226,13 +226,24 @@ impl Driver {
                     Some(self.on_answer(left_at, answer))
                 }
                 news = self.watch.next() => Some(self.on_news(news)),
-                found = self.proofs.next() => Some(found),
+                found = self.proofs.next() => Some(self.with_seat(found)),
                 () = self.terms.withdrawn() => self.withdraw(),
                 () = until(self.clock, alarm) => self.on_alarm(wake),
             };
             if let Some(input) = input {
                 return input;
             }
+        }
+    }
+
+    /// What a member says in its seat stays as it is when its container becomes known.
+    fn with_seat(&self, found: Input) -> Input {
+        match found {
+            Input::Introduce(info) => {
+                let seat = self.elector.config().holder_info.seat.clone();
+                Input::Introduce(HolderInfo { seat, ..info })
+            }
+            other => other,
         }
     }
 
@@ -249,6 +260,11 @@ impl Driver {
             Some(Command::HandOver(token, to)) => {
                 self.terms.is_current(token).then_some(Input::HandOver(*to))
             }
+            Some(Command::Publish(info)) => {
+                let known = self.elector.config().holder_info.clone();
+                Some(Input::Publish(HolderInfo { seat: Some(*info), ..known }))
+            }
+            Some(Command::Name(table)) => Some(Input::Name(table)),
             Some(Command::AwaitRelease(waiting)) => {
                 self.terms.await_release(waiting, self.elector.is_idle());
                 None

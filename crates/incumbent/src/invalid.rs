@@ -43,6 +43,18 @@ pub enum InvalidSetting {
     /// A claim was to replace a version that no object can have.
     #[error("{0:?} is no resourceVersion")]
     ResourceVersion(String),
+    /// A group's name is no DNS label.
+    #[error("{0:?} cannot be the name of a group")]
+    GroupName(String),
+    /// A member's lease is too long.
+    #[error("the lease of a member is too long")]
+    GroupLease,
+    /// A table cannot store the name of a task.
+    #[error("{0:?} cannot be the name of a task")]
+    TaskName(String),
+    /// A group has too many named tasks.
+    #[error("{0} tasks are too many")]
+    TooManyTasks(usize),
     /// The system gives no random numbers.
     #[error("no random number can be had: {0}")]
     Random(String),
@@ -96,6 +108,12 @@ impl InvalidSetting {
                 "the floor is a little above the last token that was given elsewhere"
             }
             Self::ResourceVersion(_) => "it is the number that metadata.resourceVersion shows",
+            Self::GroupName(_) => {
+                "it has lower case letters, digits and '-', and at most 63 of them"
+            }
+            Self::GroupLease => "it has at most 60 s",
+            Self::TaskName(_) => "it has 1 to 253 visible ASCII characters",
+            Self::TooManyTasks(_) => "a group has at most 10000: let a task be a range of keys",
             Self::Random(_) => "without one, two processes of one name could not be told apart",
             Self::Server(_) => "write it like https://10.0.0.1:6443",
             Self::PodToken { .. } => "write the token and nothing else: printf %s \"$TOKEN\"",

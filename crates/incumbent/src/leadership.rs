@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use incumbent_core::{FencingToken, HandOverReason, Identity, Loss, Release};
+use incumbent_core::group::SeatInfo;
+use incumbent_core::{FencingToken, HandOverReason, Identity, Loss, Release, Uid};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::Error;
@@ -206,6 +207,10 @@ pub(crate) enum Command {
     /// The same, with a wish who leads next.
     /// Boxed, because a channel has room for thirty-two of the largest.
     HandOver(FencingToken, Box<Identity>),
+    /// Say this in the seat at once: others wait for it.
+    Publish(Box<SeatInfo>),
+    /// Name this table in the lock.
+    Name(Uid),
     /// Say how the release went, as soon as there is nothing (more) to release.
     AwaitRelease(oneshot::Sender<Release>),
 }

@@ -102,6 +102,7 @@ mod events;
 mod fence;
 mod follow;
 mod gate;
+mod group;
 mod identity;
 mod invalid;
 mod leadership;
@@ -135,6 +136,7 @@ pub use elections::Elections;
 pub use error::{BoxError, Error};
 pub use fence::{FenceError, Fenced};
 pub use gate::{Gated, NotLeading, WriteGate};
+pub use group::{Group, GroupBuilder, GroupMember, Owner, Task, Tasks};
 #[doc(inline)]
 pub use incumbent_core::{
     Container, ContainerReport, ContainerStart, FencingToken, HandOver, HandOverReason, Identity,

@@ -7,6 +7,7 @@ use thiserror::Error as ThisError;
 mod altered;
 mod codec;
 mod container;
+mod seat;
 mod waitlist;
 
 pub(crate) use altered::{Altered, annotation as annotation_pointer, escaped as escaped_pointer};
@@ -21,6 +22,8 @@ pub struct Lock {
     namespace: String,
     kind: Kind,
     name: String,
+    /// The group that it belongs to. Each write of a record puts the group's label on the object.
+    group: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,13 +82,13 @@ pub enum InvalidLock {
 impl Lock {
     /// The Lease `name` in `namespace`: what client-go and most others use.
     pub fn lease(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { kind: Kind::Lease, namespace: namespace.into(), name: name.into() }
+        Self { kind: Kind::Lease, namespace: namespace.into(), name: name.into(), group: None }
     }
 
     /// The ConfigMap `name` in `namespace`, with the holder's name under `data.leader`.
     pub fn config_map(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         let kind = Kind::ConfigMap { key: DEFAULT_KEY.to_owned() };
-        Self { kind, namespace: namespace.into(), name: name.into() }
+        Self { kind, namespace: namespace.into(), name: name.into(), group: None }
     }
 
     /// The same ConfigMap, with the holder's name under `data.<key>`. Does nothing to a Lease.
@@ -94,6 +97,11 @@ impl Lock {
             *old = key.into();
         }
         self
+    }
+
+    /// The same, as a part of this group.
+    pub(crate) fn of_group(self, group: &str) -> Self {
+        Self { group: Some(group.to_owned()), ..self }
     }
 
     pub(crate) fn of_kind(kind: LockKind, namespace: &str, name: &str) -> Self {
@@ -267,6 +275,9 @@ impl From<&Lock> for Resource {
         Self::Lock(lock.clone())
     }
 }
+
+/// The label of all objects that belong to a group.
+pub(crate) const GROUP_LABEL: &str = "incumbent.dev/group";
 
 const DEFAULT_KEY: &str = "leader";
 

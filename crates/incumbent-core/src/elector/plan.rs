@@ -21,6 +21,7 @@ impl Elector {
                 Follow::Watch => return None,
             },
             State::Campaigning { .. } => return self.plan_campaign(),
+            State::Leading(_) if self.is_urgent => (at_once, Purpose::Renew),
             State::Leading(active) => (self.renewal_of(active), Purpose::Renew),
             State::Releasing { .. } if self.is_ours() => (at_once, Purpose::Release),
             State::Releasing { .. } => (at_once, Purpose::Leave),

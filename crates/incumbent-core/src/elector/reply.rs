@@ -13,6 +13,8 @@ use crate::time::{Instant, Window};
 impl Elector {
     pub(super) fn on_reply(&mut self, now: Instant, reply: Reply) -> Option<Change> {
         let sent = self.in_flight.take()?;
+        // Where it may not have been stored, it is still to be said.
+        self.is_urgent |= sent.is_urgent && !matches!(reply, Reply::Written(_));
         let change = self.on_reply_to(now, &sent, reply);
         // A place that stays behind costs the next handover one short step, and no more.
         let has_left =

@@ -59,7 +59,10 @@ impl Elector {
             _ => None,
         };
         let known = self.seen.revision();
-        self.in_flight = Some(InFlight { purpose, sent_at: now.instant, known, stamp, token });
+        let says_all = matches!(purpose, Purpose::Acquire | Purpose::Renew);
+        let is_urgent = says_all && std::mem::take(&mut self.is_urgent);
+        let sent_at = now.instant;
+        self.in_flight = Some(InFlight { purpose, sent_at, known, stamp, token, is_urgent });
         let latest = self.horizon().unwrap_or(Instant::new(Duration::MAX));
         let deadline = (now.instant + self.config.timing.request_timeout()).min(latest);
         Some(Request { operation, deadline })
@@ -102,6 +105,7 @@ impl Elector {
             waitlist: self.line_behind(&lock.record),
             hand_over: None,
             paused: lock.record.paused.clone(),
+            table: self.table.clone().or_else(|| lock.record.table.clone()),
         }
     }
 
@@ -133,7 +137,8 @@ impl Elector {
         let own_name = Some(HandOver::To(self.config.identity.clone()));
         let hand_over = before.hand_over.clone().filter(|_| before.hand_over != own_name);
         let holder_info = self.config.holder_info.clone();
-        Record { renewed: Some(Stamp::At(stamp)), hand_over, holder_info, ..before.clone() }
+        let table = self.table.clone().or_else(|| before.table.clone());
+        Record { renewed: Some(Stamp::At(stamp)), hand_over, holder_info, table, ..before.clone() }
     }
 
     /// The vacant lock. The last token stays, so that the next one is higher.
@@ -151,6 +156,7 @@ impl Elector {
             waitlist: before.map(|record| self.line_after_release(record)).unwrap_or_default(),
             hand_over: None,
             paused: before.map(|record| record.paused.clone()).unwrap_or_default(),
+            table: before.and_then(|record| record.table.clone()),
         }
     }
 

@@ -190,7 +190,7 @@ impl Cluster {
         // counts.
         let report = Some(ContainerReport { namespace, pod, mark });
         let container = Container::seen(shown).map(|seen| Container { report, ..seen });
-        HolderInfo { address: None, container }
+        HolderInfo { address: None, container, seat: None }
     }
 
     /// A container has ended. The kubelet reports that, and will start the container again.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use incumbent_core::group::SeatInfo;
 use incumbent_core::{
     Config, Container, Elector, FencingToken, HolderInfo, Session, Timing, TimingError,
 };
@@ -42,6 +43,7 @@ pub struct Builder {
     address: Option<String>,
     container: Option<Container>,
     kubelet_reports: bool,
+    seat: Option<SeatInfo>,
     feed: Option<Feed>,
     session: Option<Session>,
     limiter: Option<Limiter>,
@@ -64,6 +66,7 @@ impl Builder {
             address: None,
             container: proof::own_container(),
             kubelet_reports: false,
+            seat: None,
             feed: None,
             session: None,
             limiter: None,
@@ -145,6 +148,11 @@ impl Builder {
     pub fn kubelet_reports(mut self, on: bool) -> Self {
         self.kubelet_reports = on;
         self
+    }
+
+    /// The lock is the seat of a member of a group, who says this.
+    pub(crate) fn seat(self, info: SeatInfo) -> Self {
+        Self { seat: Some(info), ..self }
     }
 
     /// Learns of changes from this watch, instead of one of its own, and keeps pace with others.
@@ -312,6 +320,7 @@ impl Builder {
             holder_info: HolderInfo {
                 address: self.address.clone(),
                 container: self.container.clone(),
+                seat: self.seat.clone(),
             },
         })
     }

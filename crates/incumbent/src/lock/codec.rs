@@ -13,7 +13,7 @@ use incumbent_core::{
 use serde_json::{Map, Value, json};
 use thiserror::Error as ThisError;
 
-use super::{DEFAULT_KEY, Kind, Lock, container};
+use super::{DEFAULT_KEY, GROUP_LABEL, Kind, Lock, container, seat};
 
 /// The annotation that says whose term it is, with its token. It counts only beside the holder and the
 /// renew time that it names, so that a foreign program, which leaves it as it is, is not taken for us.
@@ -78,6 +78,10 @@ impl Lock {
         let mut term = text_annotation(object, &self.term_annotation());
         write_term(as_map(&mut term), record);
         annotate(object, &self.term_annotation(), &term);
+        if let Some(group) = &self.group {
+            let labels = member(object, "metadata").entry("labels").or_insert_with(|| json!({}));
+            as_map(labels).insert(GROUP_LABEL.to_owned(), group.as_str().into());
+        }
     }
 
     pub(super) fn term_annotation(&self) -> String {
@@ -122,6 +126,7 @@ impl Lock {
         };
         record.session = term.session_of(&record);
         record.last_token = term.token;
+        record.table = term.table;
         if record.session.is_some() {
             record.holder_info = term.holder_info;
         }
@@ -224,6 +229,7 @@ struct Term {
     session: Option<Session>,
     renewed: Option<Stamp>,
     token: FencingToken,
+    table: Option<Uid>,
     holder_info: HolderInfo,
 }
 
@@ -236,9 +242,11 @@ impl Term {
             session: session.map(Session),
             renewed: stamp(&from["renewTime"]),
             token: FencingToken(token.unwrap_or(0)),
+            table: from["table"].as_str().map(|uid| Uid(uid.to_owned())),
             holder_info: HolderInfo {
                 address: from["address"].as_str().map(str::to_owned),
                 container: container::read(&from["container"]),
+                seat: seat::read(&from["seat"]),
             },
         }
     }
@@ -285,6 +293,9 @@ fn write_times(into: &mut Map<String, Value>, record: &Record, transitions: &str
 
 fn write_term(into: &mut Map<String, Value>, record: &Record) {
     into.insert("token".to_owned(), record.last_token.0.into());
+    if let Some(Uid(table)) = &record.table {
+        into.insert("table".to_owned(), table.as_str().into());
+    }
     match (&record.holder, record.session) {
         (Some(holder), Some(Session(session))) => {
             into.insert("identity".to_owned(), holder.as_str().into());
@@ -294,7 +305,7 @@ fn write_term(into: &mut Map<String, Value>, record: &Record) {
             write_holder_info(into, &record.holder_info);
         }
         _ => {
-            for field in ["identity", "session", "renewTime", "address", "container"] {
+            for field in ["identity", "session", "renewTime", "address", "container", "seat"] {
                 into.remove(field);
             }
         }
@@ -304,7 +315,8 @@ fn write_term(into: &mut Map<String, Value>, record: &Record) {
 fn write_holder_info(into: &mut Map<String, Value>, holder_info: &HolderInfo) {
     let address = holder_info.address.as_deref().map(Value::from);
     let container = holder_info.container.as_ref().map(container::written);
-    for (field, value) in [("address", address), ("container", container)] {
+    let seat = holder_info.seat.as_ref().map(seat::written);
+    for (field, value) in [("address", address), ("container", container), ("seat", seat)] {
         match value {
             Some(value) => into.insert(field.to_owned(), value),
             None => into.remove(field),

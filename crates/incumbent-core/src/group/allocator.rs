@@ -1,0 +1,286 @@
+//! The allocator: what to write into the table, and on which evidence.
+//!
+//! Read [`Allocator::step`] first, then `plan.rs`, which says what it wants to send next. `evidence.rs` says when a task
+//! has no owner any more (G3), `opening.rs` when a page may begin to assign (G8), and `content.rs` what a page says next.
+
+mod content;
+mod evidence;
+mod message;
+mod opening;
+mod plan;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+pub use self::message::{Answer, Ask, Happening, HeldSeat, SeatList, Sought, Wishes};
+
+use self::plan::InFlight;
+use super::known::KnownPages;
+use super::table::{PageIndex, SeatTerm};
+use crate::identity::{Identity, Session};
+use crate::message::Observation;
+use crate::record::{Snapshot, Uid};
+use crate::seen::{Observer, Origin, Seen};
+use crate::time::{Instant, Now};
+
+/// Durations that an allocator keeps to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Settings {
+    /// How long to wait for an answer.
+    pub request_timeout: Duration,
+    /// How long to wait after a failure, and between two reads of a seat that no watch shows.
+    pub retry_period: Duration,
+    /// The longest lease that a member of any version may have: how long work may continue unseen (G8c).
+    pub longest_lease: Duration,
+}
+
+/// One allocator: it knows all seats and pages, and while it is active it writes the table.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Allocator {
+    settings: Settings,
+    is_active: bool,
+    wishes: Wishes,
+    pages: KnownPages,
+    /// Whether the pages were listed, so that one that is not known is missing.
+    has_listed_pages: bool,
+    /// Whether the seats were listed, so that one that is not known has to be looked for.
+    has_listed_seats: bool,
+    seats: BTreeMap<Identity, Seat>,
+    /// The table that the allocators' Lease names.
+    named_table: Option<Uid>,
+    list: Option<FullList>,
+    /// The versions of all pages that were known when the last read of page 0 was sent.
+    read_of_first: BTreeMap<PageIndex, u64>,
+    /// Pages to read, because a write to them did not succeed.
+    doubtful: BTreeSet<PageIndex>,
+    /// Seats to read by name, because a write to them did not succeed.
+    doubtful_seats: BTreeSet<Identity>,
+    in_flight: Option<InFlight>,
+    /// Nothing is sent before this, after a failure.
+    pause: Instant,
+    /// When it became active.
+    active_since: Instant,
+    /// When a member last joined.
+    joined_at: Instant,
+    /// No page is written for the sake of balance alone before this, so that watches can follow.
+    next_move: Instant,
+    /// Before this, nothing but an event asks for something to be sent.
+    idle_until: Option<Instant>,
+    latest: Instant,
+}
+
+/// The seat of one member, as far as this allocator knows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Seat {
+    seen: Seen,
+    view: View,
+    /// When an object of the present uid first became known under this name.
+    known_since: Instant,
+}
+
+/// How a seat is known at present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum View {
+    /// A watch shows it.
+    Watched,
+    /// No watch shows it: its label may be missing. It was read by name at that moment.
+    ReadAt(Instant),
+    /// No watch shows it. It may be gone, or have lost its label, or the watch is behind.
+    Unseen,
+}
+
+/// One list of all Leases of the namespace (G8).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct FullList {
+    /// The uid and version of each page that was known when the list was sent.
+    known: BTreeMap<PageIndex, (Uid, u64)>,
+    received: Instant,
+    held: Vec<HeldSeat>,
+    /// The allocators' Lease exists and has never named a table: no page has ever been open.
+    is_before_any_table: bool,
+}
+
+impl Allocator {
+    /// An allocator that knows nothing yet and is not active.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            is_active: false,
+            wishes: Wishes::default(),
+            pages: KnownPages::default(),
+            has_listed_pages: false,
+            has_listed_seats: false,
+            seats: BTreeMap::new(),
+            named_table: None,
+            list: None,
+            read_of_first: BTreeMap::new(),
+            doubtful: BTreeSet::new(),
+            doubtful_seats: BTreeSet::new(),
+            in_flight: None,
+            pause: Instant::START,
+            active_since: Instant::START,
+            joined_at: Instant::START,
+            next_move: Instant::START,
+            idle_until: None,
+            latest: Instant::START,
+        }
+    }
+
+    /// Says what to do next. It cannot fail, and calling it early or twice is harmless.
+    ///
+    /// There is never more than one request in flight. An allocator that is not active learns and sends nothing.
+    pub fn step(&mut self, now: Now, happening: Happening) -> Sought {
+        let now = Now { instant: now.instant.max(self.latest), ..now };
+        self.latest = now.instant;
+        let is_news = self.on(happening);
+        if is_news || self.idle_until.is_none_or(|until| until <= now.instant) {
+            self.idle_until = None;
+        }
+        let (ask, wake) = match self.idle_until {
+            None => self.next_ask(now),
+            until => (None, until),
+        };
+        self.idle_until = wake.filter(|_| ask.is_none() && self.in_flight.is_none());
+        Sought { ask, wake, table: self.table_to_name() }
+    }
+
+    /// Returns whether it may change what to send.
+    fn on(&mut self, happening: Happening) -> bool {
+        match happening {
+            Happening::Wake => false,
+            Happening::Answer(answer) => {
+                self.on_answer(answer);
+                true
+            }
+            Happening::Page(index, page) => self.pages.learn(index, page),
+            Happening::PageGone(index, revision) => self.pages.learn_gone(index, revision),
+            Happening::PagesListed { revision, pages } => {
+                self.pages.learn_list(revision, pages)
+                    | !std::mem::replace(&mut self.has_listed_pages, true)
+            }
+            Happening::Seat(member, observation) => self.on_seat(member, observation),
+            Happening::SeatsListed(seats) => self.on_seats(seats),
+            Happening::Ended(member, session) => {
+                let seat = self.seats.get_mut(&member);
+                seat.is_some_and(|seat| {
+                    seat.seen.learn_ended(self.latest, session);
+                    true
+                })
+            }
+            Happening::Lease { table } => {
+                std::mem::replace(&mut self.named_table, table) != self.named_table
+            }
+            Happening::Wishes(wishes) => std::mem::replace(&mut self.wishes, wishes) != self.wishes,
+            Happening::Active(is_active) => self.on_active(is_active),
+        }
+    }
+
+    /// The table that the allocators' Lease should name and, as far as is known, does not.
+    fn table_to_name(&self) -> Option<Uid> {
+        let first = self.pages.present(PageIndex::FIRST).filter(|_| self.is_active)?;
+        let uid = &first.version.uid;
+        (self.named_table.as_ref() != Some(uid)).then(|| uid.clone())
+    }
+
+    fn on_active(&mut self, is_active: bool) -> bool {
+        let has_changed = self.is_active != is_active;
+        if has_changed && is_active {
+            self.active_since = self.latest;
+        }
+        self.is_active = is_active;
+        has_changed
+    }
+
+    fn on_seat(&mut self, member: Identity, observation: Observation) -> bool {
+        match observation {
+            Observation::Present(snapshot) => {
+                self.learn_seat(member, snapshot, View::Watched, Origin::Event)
+            }
+            // The label may have been taken away, and the seat be held: it is looked at by name.
+            Observation::Gone { revision } => self.lose_sight(&member, revision),
+        }
+    }
+
+    fn on_seats(&mut self, (revision, seats): (u64, Vec<(Identity, Snapshot)>)) -> bool {
+        let shown: BTreeSet<Identity> = seats.iter().map(|(member, _)| member.clone()).collect();
+        let unseen: Vec<_> =
+            self.seats.keys().filter(|seat| !shown.contains(seat)).cloned().collect();
+        let mut is_news = !std::mem::replace(&mut self.has_listed_seats, true);
+        for (member, snapshot) in seats {
+            is_news |= self.learn_seat(member, snapshot, View::Watched, Origin::Event);
+        }
+        for member in unseen {
+            is_news |= self.lose_sight(&member, revision);
+        }
+        is_news
+    }
+
+    fn lose_sight(&mut self, member: &Identity, revision: u64) -> bool {
+        let Some(seat) = self.seats.get_mut(member) else { return false };
+        let is_news = revision > seat.seen.revision() && seat.view == View::Watched;
+        if is_news {
+            seat.view = View::Unseen;
+        }
+        is_news
+    }
+
+    fn learn_seat(
+        &mut self,
+        member: Identity,
+        snapshot: Snapshot,
+        view: View,
+        origin: Origin,
+    ) -> bool {
+        let now = self.latest;
+        let seat = self.seats.entry(member).or_insert(Seat {
+            seen: Seen::NOTHING,
+            view: View::Unseen,
+            known_since: now,
+        });
+        let before = seat.summary();
+        let old_uid = seat.seen.snapshot().map(|lock| lock.version.uid.clone());
+        let revision = seat.seen.revision();
+        seat.seen.learn(now, snapshot, origin, onlooker(&self.settings));
+        if seat.seen.revision() > revision || matches!(origin, Origin::Read { .. }) {
+            seat.view = view;
+        }
+        if seat.seen.snapshot().map(|lock| &lock.version.uid) != old_uid.as_ref() {
+            seat.known_since = now;
+        }
+        let after = seat.summary();
+        let has_joined = after
+            .as_ref()
+            .is_some_and(|(term, _)| before.as_ref().is_none_or(|(earlier, _)| earlier != term));
+        if has_joined {
+            self.joined_at = now;
+        }
+        before != after || matches!(origin, Origin::Read { .. })
+    }
+}
+
+impl Seat {
+    /// What decides about tasks: the term, and what the member says. A renewal alone changes nothing.
+    fn summary(&self) -> Option<(SeatTerm, crate::record::HolderInfo)> {
+        let lock = self.seen.snapshot()?;
+        let record = &lock.record;
+        let term = SeatTerm {
+            member: record.holder.clone()?,
+            seat: lock.version.uid.clone(),
+            token: record.token()?,
+        };
+        Some((term, record.holder_info.clone()))
+    }
+}
+
+/// An allocator times seats as any follower does, under no identity.
+fn onlooker(settings: &Settings) -> Observer<'static> {
+    Observer {
+        identity: &NO_IDENTITY,
+        session: Session(0),
+        own_renew_times: &[],
+        default_patience: settings.longest_lease,
+    }
+}
+
+static NO_IDENTITY: std::sync::LazyLock<Identity> =
+    std::sync::LazyLock::new(|| Identity::new("-").expect("it is a name"));

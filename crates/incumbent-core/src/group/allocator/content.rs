@@ -1,0 +1,192 @@
+//! What a page says next.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::evidence::Fate;
+use super::message::Ask;
+use super::plan::Earliest;
+use super::{Allocator, View};
+use crate::group::balance::{Worker, balance};
+use crate::group::table::{Assignment, Order, Page, PageIndex, SeatTerm, TaskName};
+use crate::identity::Identity;
+use crate::record::{FencingToken, Version};
+
+/// A member that may be given tasks, and the term that it would get them for.
+struct Hand {
+    worker: Worker,
+    term: SeatTerm,
+    lease_duration: Duration,
+    address: Option<String>,
+}
+
+impl Allocator {
+    /// Replaces a page whose tasks are not where they should be.
+    pub(super) fn change_a_page(&self, earliest: &mut Earliest) -> Option<Ask> {
+        let hands = self.hands();
+        let wanted = self.wanted(&hands, earliest);
+        let may_assign_at = self.settles_at();
+        let is_settled = may_assign_at <= self.latest;
+        if !is_settled {
+            earliest.at(may_assign_at);
+        }
+        let mut pages: Vec<_> = self.pages.readable().collect();
+        // Of two pages that wait, the one that was not just written.
+        pages.sort_by_key(|(index, version, _)| (version.revision, *index));
+        pages.into_iter().find_map(|(index, version, page)| {
+            let may_assign = is_settled && self.may_assign(index, version, page, earliest);
+            let next = self.next_content(index, version, page, &wanted, &hands, may_assign);
+            if next.orders == page.orders && next.is_open == page.is_open {
+                return None;
+            }
+            if self.next_move > self.latest && !gives(&next, page) {
+                earliest.at(self.next_move);
+                return None;
+            }
+            Some(Ask::ReplacePage { index, base: version.clone(), page: next })
+        })
+    }
+
+    /// Members that live, by name.
+    fn hands(&self) -> BTreeMap<Identity, Hand> {
+        let hands = self.seats.iter().filter_map(|(name, seat)| {
+            let lock = seat.seen.snapshot().filter(|_| seat.view != View::Unseen)?;
+            let is_alive = lock.record.is_held() && self.latest < seat.seen.expires_at();
+            let record = Some(&lock.record).filter(|_| is_alive)?;
+            let info = record.holder_info.seat.as_ref()?;
+            let (token, lease_duration) = (record.token()?, record.lease_duration?);
+            let term = SeatTerm { member: name.clone(), seat: lock.version.uid.clone(), token };
+            let worker = Worker {
+                name: name.clone(),
+                capacity: info.capacity,
+                version: info.version.clone(),
+                joined: token,
+                takes_tasks: !info.is_leaving && !info.is_draining,
+            };
+            let address = record.holder_info.address.clone();
+            Some((name.clone(), Hand { worker, term, lease_duration, address }))
+        });
+        hands.collect()
+    }
+
+    /// Who should run what.
+    fn wanted(
+        &self,
+        hands: &BTreeMap<Identity, Hand>,
+        earliest: &mut Earliest,
+    ) -> BTreeMap<TaskName, Identity> {
+        // A member that joins hardly ever joins alone.
+        let moves_at = self.joined_at + JOIN_WAIT;
+        let may_move = !self.wishes.is_frozen && moves_at <= self.latest;
+        if moves_at > self.latest {
+            earliest.at(moves_at);
+        }
+        let workers: Vec<Worker> = hands.values().map(|hand| hand.worker.clone()).collect();
+        let entries = self.pages.readable().flat_map(|(_, _, page)| page.entries());
+        let current = entries
+            .filter(|(term, _, _, assignment)| assignment.revoked.is_none() && !self.leaves(term))
+            .map(|(term, _, task, _)| (task.clone(), term.member.clone()));
+        balance(&workers, &self.wishes.tasks, &current.collect(), may_move)
+    }
+
+    /// Whether the member leaves: its tasks go to others, also while nothing else moves.
+    fn leaves(&self, term: &SeatTerm) -> bool {
+        let info = self.seats.get(&term.member).and_then(|seat| seat.info_of(term));
+        info.is_some_and(|info| info.is_leaving)
+    }
+
+    /// A table without entries waits until nobody joins any more, but not for long.
+    fn settles_at(&self) -> crate::time::Instant {
+        let has_entries = self.pages.readable().any(|(_, _, page)| !page.orders.is_empty());
+        let quiet = self.joined_at.max(self.active_since) + START_QUIET;
+        match has_entries {
+            true => crate::time::Instant::START,
+            false => quiet.min(self.active_since + START_WAIT),
+        }
+    }
+
+    fn next_content(
+        &self,
+        index: PageIndex,
+        version: &Version,
+        page: &Page,
+        wanted: &BTreeMap<TaskName, Identity>,
+        hands: &BTreeMap<Identity, Hand>,
+        may_assign: bool,
+    ) -> Page {
+        let mut next = Page { orders: BTreeMap::new(), replaces: version.revision, ..page.clone() };
+        for (term, order, task, assignment) in page.entries() {
+            if let Some(kept) = self.kept(index, version, (term, order, task, assignment), wanted) {
+                next.keep(term, order, task, kept);
+            }
+        }
+        if !may_assign {
+            return next;
+        }
+        next.is_open = true;
+        // One token for all that is given in one write (G5).
+        let token = FencingToken(version.revision.max(page.highest_token.0.saturating_add(1)));
+        let here = |task: &TaskName| {
+            self.pages.table().is_some_and(|(_, shape)| shape.page_of(task) == index)
+        };
+        let owned: std::collections::BTreeSet<TaskName> =
+            next.entries().map(|(_, _, task, _)| task.clone()).collect();
+        for (task, member) in wanted.iter().filter(|(task, _)| !owned.contains(task) && here(task))
+        {
+            let Some(hand) = hands.get(member) else { continue };
+            let order = next.orders.entry(hand.term.clone()).or_insert_with(|| Order {
+                lease_duration: hand.lease_duration,
+                address: hand.address.clone(),
+                tasks: BTreeMap::new(),
+            });
+            order.tasks.insert(task.clone(), Assignment { token, revoked: None });
+            next.highest_token = token;
+        }
+        next
+    }
+
+    /// What remains of an entry; `None` where its task has no owner any more.
+    fn kept(
+        &self,
+        index: PageIndex,
+        version: &Version,
+        (term, order, task, assignment): (&SeatTerm, &Order, &TaskName, Assignment),
+        wanted: &BTreeMap<TaskName, Identity>,
+    ) -> Option<Assignment> {
+        let is_over = self.fate_of(term, order.lease_duration) == Fate::Over;
+        // An entry on the wrong page was never obeyed.
+        let is_here = self.pages.table().is_some_and(|(_, shape)| shape.page_of(task) == index);
+        if !is_here || is_over || self.is_released(term, index, task, assignment) {
+            return None;
+        }
+        let is_to_stay = wanted.get(task) == Some(&term.member)
+            || (self.wishes.tasks.contains_key(task) && !wanted.contains_key(task));
+        let revoked = match assignment.revoked {
+            None if !is_to_stay => Some(version.revision),
+            known => known,
+        };
+        Some(Assignment { revoked, ..assignment })
+    }
+}
+
+impl Page {
+    fn keep(&mut self, term: &SeatTerm, order: &Order, task: &TaskName, assignment: Assignment) {
+        let empty = || Order { tasks: BTreeMap::new(), ..order.clone() };
+        let kept = self.orders.entry(term.clone()).or_insert_with(empty);
+        kept.tasks.insert(task.clone(), assignment);
+    }
+}
+
+/// Whether `next` gives a task to somebody that it has not on `page`.
+fn gives(next: &Page, page: &Page) -> bool {
+    next.highest_token > page.highest_token
+}
+
+/// How long tasks stay where they are after a member has joined.
+const JOIN_WAIT: Duration = Duration::from_secs(1);
+
+/// A new table waits until no member has joined for this long,
+const START_QUIET: Duration = Duration::from_millis(100);
+
+/// and no longer than this.
+const START_WAIT: Duration = Duration::from_secs(1);

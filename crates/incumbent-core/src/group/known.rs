@@ -1,0 +1,168 @@
+//! What one process knows of the table.
+
+use std::collections::BTreeMap;
+
+use super::table::{Page, PageIndex, Shape};
+use crate::record::{FencingToken, Uid, Version};
+
+/// One version of a page, as a read, a list or a watch shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PageVersion {
+    /// Which version.
+    pub version: Version,
+    /// What it says. `None` where it is not as an allocator wrote it.
+    pub page: Option<Page>,
+}
+
+/// The newest known version of each page.
+///
+/// For each name of a page, it never goes below the highest version that was seen, whatever the uid (G7). A deletion
+/// counts with its own version, and a page that a list lacks with that of the list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct KnownPages {
+    pages: BTreeMap<PageIndex, Known>,
+    /// The shape of the newest table. It never changes, so that it is known even if page 0 becomes unreadable.
+    shape: Option<(Uid, Shape)>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Known {
+    /// The highest version, of a content or of a deletion.
+    highest: u64,
+    /// The newest content. It stays when the page is gone: a member works by it until it sees a newer one.
+    content: Option<PageVersion>,
+    /// The version since which the page has assigned nothing.
+    closed_since: u64,
+    /// The highest token that any content stated, so that it survives a content that cannot be read.
+    highest_token: FencingToken,
+    is_gone: bool,
+}
+
+impl KnownPages {
+    /// Returns whether this was news.
+    pub(crate) fn learn(&mut self, index: PageIndex, new: PageVersion) -> bool {
+        let known = self.pages.entry(index).or_default();
+        if new.version.revision <= known.highest {
+            return false;
+        }
+        let PageVersion { version, page } = new;
+        let page = page.filter(|page| known.may_be_followed_by(&version.uid, page));
+        if let Some(shape) = page.as_ref().and_then(Page::shape) {
+            self.shape = Some((version.uid.clone(), shape));
+        }
+        let was_closed = known.content.as_ref().is_some_and(|old| {
+            old.version.uid == version.uid && old.page.as_ref().is_some_and(|page| !page.is_open)
+        });
+        if !was_closed {
+            known.closed_since = version.revision;
+        }
+        let stated = page.as_ref().map_or(FencingToken(0), |page| page.highest_token);
+        known.highest_token = known.highest_token.max(stated);
+        known.highest = version.revision;
+        known.is_gone = false;
+        known.content = Some(PageVersion { version, page });
+        true
+    }
+
+    /// The page was deleted at `revision`. Returns whether this was news.
+    pub(crate) fn learn_gone(&mut self, index: PageIndex, revision: u64) -> bool {
+        let known = self.pages.entry(index).or_default();
+        if revision <= known.highest {
+            return false;
+        }
+        known.highest = revision;
+        known.is_gone = true;
+        true
+    }
+
+    /// A list shows these pages and no others. Returns whether there was news.
+    pub(crate) fn learn_list(
+        &mut self,
+        revision: u64,
+        pages: Vec<(PageIndex, PageVersion)>,
+    ) -> bool {
+        let known: Vec<PageIndex> = self.pages.keys().copied().collect();
+        let shown: Vec<PageIndex> = pages.iter().map(|(index, _)| *index).collect();
+        let mut is_news = false;
+        for (index, page) in pages {
+            is_news |= self.learn(index, page);
+        }
+        for index in known.into_iter().filter(|index| !shown.contains(index)) {
+            is_news |= self.learn_gone(index, revision);
+        }
+        is_news
+    }
+
+    /// A read that was sent when `known` was the highest version found no such page. Returns whether this was news.
+    pub(crate) fn learn_missing(&mut self, index: PageIndex, known: u64) -> bool {
+        let page = self.pages.entry(index).or_default();
+        let is_news = page.highest == known && !page.is_gone;
+        page.is_gone |= is_news;
+        is_news
+    }
+
+    /// The highest version that was seen under this name.
+    pub(crate) fn highest(&self, index: PageIndex) -> u64 {
+        self.pages.get(&index).map_or(0, |known| known.highest)
+    }
+
+    /// The newest version of a page, also of one that is gone.
+    pub(crate) fn newest(&self, index: PageIndex) -> Option<&PageVersion> {
+        self.pages.get(&index)?.content.as_ref()
+    }
+
+    /// The newest version of a page that exists, as far as is known.
+    pub(crate) fn present(&self, index: PageIndex) -> Option<&PageVersion> {
+        let known = self.pages.get(&index)?;
+        known.content.as_ref().filter(|_| !known.is_gone)
+    }
+
+    /// The version since which this page has assigned nothing.
+    pub(crate) fn closed_since(&self, index: PageIndex) -> u64 {
+        self.pages.get(&index).map_or(0, |known| known.closed_since)
+    }
+
+    /// The highest token that any content of this page stated.
+    pub(crate) fn highest_token(&self, index: PageIndex) -> FencingToken {
+        self.pages.get(&index).map_or(FencingToken(0), |known| known.highest_token)
+    }
+
+    /// All pages that exist, as far as is known.
+    pub(crate) fn all_present(&self) -> impl Iterator<Item = (PageIndex, &PageVersion)> {
+        self.pages.keys().filter_map(|index| Some((*index, self.present(*index)?)))
+    }
+
+    /// The uid and the shape of the table: those of the newest page 0.
+    pub(crate) fn table(&self) -> Option<(&Uid, Shape)> {
+        let first = self.newest(PageIndex::FIRST)?;
+        let (uid, shape) = self.shape.as_ref()?;
+        (*uid == first.version.uid).then_some((uid, *shape))
+    }
+
+    /// The pages of the table that can be read, by their newest versions.
+    pub(crate) fn readable(&self) -> impl Iterator<Item = (PageIndex, &Version, &Page)> {
+        let table = self.table();
+        let pages = table.into_iter().flat_map(|(_, shape)| shape.pages());
+        pages.filter_map(move |index| {
+            let (uid, _) = table?;
+            let PageVersion { version, page } = self.newest(index)?;
+            let page = page.as_ref().filter(|page| page.is_of(&version.uid, uid))?;
+            Some((index, version, page))
+        })
+    }
+}
+
+impl Known {
+    /// Whether an allocator can have written `page` after what is known.
+    ///
+    /// An allocator replaces the newest version. A content that states an older one is a copy that somebody wrote back;
+    /// it would give tasks to terms that have released them.
+    fn may_be_followed_by(&self, uid: &Uid, page: &Page) -> bool {
+        let is_same = self
+            .content
+            .as_ref()
+            .is_some_and(|known| known.version.uid == *uid && known.page.as_ref() == Some(page));
+        let is_created = page.replaces == 0 && !page.is_open && page.orders.is_empty();
+        is_same || is_created || page.replaces >= self.highest
+    }
+}

@@ -1,0 +1,64 @@
+//! What a member says in its seat.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::table::{PageIndex, TaskName};
+
+/// What a member says of itself and of its work. It is part of the seat's record for as long as the term runs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SeatInfo {
+    /// How much it can do, compared with others. A preference, not a limit.
+    pub capacity: u32,
+    /// The version of the program that it runs. While two versions run, tasks move only if they must.
+    pub version: String,
+    /// Whether it wants no tasks for now, so that its own are moved to others.
+    pub is_draining: bool,
+    /// Whether it leaves: from then on it starts nothing in this term, so that each task that is not an exception can
+    /// be given to others. It is never taken back within a term.
+    pub is_leaving: bool,
+    /// What it has released.
+    pub released: Released,
+}
+
+/// *When this was written, the member acted on each of these pages as of that version or a newer one, and ran nothing,
+/// of any page or table, that the newest page did not give to this term under that very token, except the exceptions.*
+///
+/// It is replaced whole, from one moment, and never merged: a part of it from another moment would be untrue.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Released {
+    /// The version of each page.
+    pub pages: BTreeMap<PageIndex, u64>,
+    /// Tasks that still run although no page gives them to this term. One list for all pages: a task that runs by a
+    /// page of an earlier table would otherwise be looked for in the wrong one.
+    pub exceptions: BTreeSet<TaskName>,
+}
+
+impl Default for SeatInfo {
+    fn default() -> Self {
+        Self {
+            capacity: 1,
+            version: String::new(),
+            is_draining: false,
+            is_leaving: false,
+            released: Released::default(),
+        }
+    }
+}
+
+impl SeatInfo {
+    /// Whether this member no longer runs `task` as of the revocation that replaced version `revoked` of `page`, and
+    /// will not start it again in this term (G3a, G3a').
+    pub(crate) fn has_released(
+        &self,
+        page: PageIndex,
+        task: &TaskName,
+        revoked: Option<u64>,
+    ) -> bool {
+        if self.released.exceptions.contains(task) {
+            return false;
+        }
+        // A release of the version that was replaced says nothing about the one that revokes.
+        let is_above = |revoked| self.released.pages.get(&page).is_some_and(|seen| *seen > revoked);
+        self.is_leaving || revoked.is_some_and(is_above)
+    }
+}

@@ -1,0 +1,82 @@
+//! The choices that are drawn from a seed before anything happens.
+
+use std::time::Duration;
+
+use incumbent_core::Timing;
+
+use super::tally::GroupFault;
+use crate::chance::Chance;
+use crate::clock::Micros;
+
+/// One group: its members, and what may go wrong.
+#[derive(Clone, Debug)]
+pub struct GroupPlan {
+    /// Everything else follows from it.
+    pub seed: u64,
+    /// How many processes start.
+    pub members: usize,
+    /// How many tasks are listed at the start.
+    pub tasks: usize,
+    /// The durations of seats and of the allocators' Lease.
+    pub timing: Timing,
+    /// How long work may continue unseen, in any version of the program.
+    pub longest_lease: Duration,
+    /// The rate of each fault: in thousandths of messages, or as a weight among random events.
+    pub(crate) rates: [u16; GroupFault::TABLE.len()],
+    pub(crate) trouble_gap: Micros,
+    pub(crate) latency: Micros,
+    /// When everything heals.
+    pub(crate) heal_at: Micros,
+    /// When each task must run once.
+    pub(crate) judge_at: Micros,
+    /// When the run ends.
+    pub(crate) end_at: Micros,
+}
+
+impl GroupPlan {
+    /// Draws everything from `seed`. Each seed has a different set of faults, and some have none.
+    pub fn from_seed(seed: u64) -> Self {
+        let mut chance = Chance::new(seed ^ 0x6772_6f75_7073);
+        let calm = chance.permille(30);
+        let level = chance.below(3) as usize;
+        let mut rates = [0; GroupFault::TABLE.len()];
+        for rate in &mut rates {
+            let on = chance.permille([200, 350, 600][level]);
+            let drawn = chance.between(5, 100) as u16;
+            *rate = if on && !calm { drawn } else { 0 };
+        }
+        // After it, safety is not judged.
+        if !chance.permille(100) {
+            rates[GroupFault::PageOldCopy as usize] = 0;
+        }
+        // To delete the Lease with seats and pages is not guaranteed: members must be stopped first.
+        if rates[GroupFault::LockDeleted as usize] > 0 {
+            rates[GroupFault::SeatDeleted as usize] = 0;
+            rates[GroupFault::SeatByHand as usize] = 0;
+        }
+        let timing = if chance.permille(500) { Timing::standard() } else { Timing::fast() };
+        let lease = timing.lease_duration();
+        let longest_lease = lease * 2;
+        let second = 1_000_000;
+        let micros = |duration: Duration| duration.as_micros() as Micros;
+        let heal_at = if calm { second } else { micros(lease) * chance.between(8, 24) };
+        let judge_at = heal_at + micros(longest_lease) * 2 + micros(lease) * 4;
+        Self {
+            seed,
+            members: chance.between(1, 4) as usize,
+            tasks: chance.between(1, 5) as usize,
+            timing,
+            longest_lease,
+            rates,
+            trouble_gap: micros(lease) * chance.between(1, 20) / 10,
+            latency: [200, 2_000, 10_000, 50_000][chance.below(4) as usize],
+            heal_at,
+            judge_at,
+            end_at: judge_at + micros(lease) * 3,
+        }
+    }
+
+    pub(crate) fn rate(&self, fault: GroupFault) -> u16 {
+        self.rates[fault as usize]
+    }
+}

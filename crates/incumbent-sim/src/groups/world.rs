@@ -1,0 +1,506 @@
+//! The simulated world: its events, and the machines of each process.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::fmt;
+
+use incumbent_core::group::{Event, Happening, Orders, TaskName};
+use incumbent_core::{Change, FencingToken, HolderInfo, Input, Output, Window};
+
+use super::cluster::{Call, Cluster, Name, Response};
+use super::judge::{ALL_RUN, Judge, NO_BUSY_LOOP, NOTHING_MOVES};
+use super::node::{Machine, Node, Process, Stream, Work, wishes};
+use super::tally::{GroupFault, GroupTally, Step};
+use super::{GroupPlan, GroupRun};
+use crate::Trace;
+use crate::chance::Chance;
+use crate::clock::{Clock, Micros};
+
+/// Where an answer belongs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Address {
+    pub(super) node: usize,
+    pub(super) life: u64,
+    pub(super) machine: Machine,
+    pub(super) number: u64,
+}
+
+/// What happens at a moment.
+pub(super) enum Happens {
+    Arrive {
+        address: Address,
+        call: Call,
+        is_answered: bool,
+    },
+    Answer(Address, Response),
+    Timeout(Address),
+    Wake {
+        node: usize,
+        life: u64,
+        machine: Machine,
+    },
+    Watch {
+        node: usize,
+        life: u64,
+        stream: Stream,
+    },
+    Relist {
+        node: usize,
+        life: u64,
+        stream: Stream,
+    },
+    Stopped {
+        node: usize,
+        life: u64,
+        task: TaskName,
+        token: FencingToken,
+    },
+    /// The watchdog looks whether the work of a lost term has stopped.
+    Kill {
+        node: usize,
+        life: u64,
+        losses: u64,
+    },
+    Start(usize),
+    Wishes {
+        node: usize,
+        life: u64,
+    },
+    Trouble,
+    Heal,
+    Judge,
+    End,
+}
+
+pub(super) struct World {
+    pub(super) plan: GroupPlan,
+    pub(super) chance: Chance,
+    pub(super) now: Micros,
+    number: u64,
+    queue: BinaryHeap<Reverse<(Micros, u64)>>,
+    happenings: BTreeMap<u64, Happens>,
+    pub(super) cluster: Cluster,
+    pub(super) nodes: Vec<Node>,
+    pub(super) names: usize,
+    pub(super) away_until: Micros,
+    pub(super) listed: BTreeSet<usize>,
+    pub(super) judge: Judge,
+    pub(super) tally: GroupTally,
+    pub(super) is_healed: bool,
+    pub(super) version: u64,
+    has_ended: bool,
+    requests_at_judgement: u64,
+    trace: Option<Vec<String>>,
+}
+
+impl World {
+    pub(super) fn new(plan: GroupPlan, trace: Trace) -> Self {
+        let nodes = (0..plan.members).map(|name| Node::new(name)).collect();
+        Self {
+            chance: Chance::new(plan.seed),
+            now: 0,
+            number: 0,
+            queue: BinaryHeap::new(),
+            happenings: BTreeMap::new(),
+            cluster: Cluster::default(),
+            nodes,
+            names: plan.members,
+            away_until: 0,
+            listed: (0..plan.tasks).collect(),
+            judge: Judge::default(),
+            tally: GroupTally::default(),
+            is_healed: false,
+            version: 1,
+            has_ended: false,
+            requests_at_judgement: 0,
+            trace: (trace == Trace::On).then(Vec::new),
+            plan,
+        }
+    }
+
+    pub(super) fn run(mut self) -> GroupRun {
+        for node in 0..self.nodes.len() {
+            let at = self.chance.below(2_000_000);
+            self.at(at, Happens::Start(node));
+        }
+        self.at(self.plan.trouble_gap, Happens::Trouble);
+        self.at(self.plan.heal_at, Happens::Heal);
+        self.at(self.plan.judge_at, Happens::Judge);
+        self.at(self.plan.end_at, Happens::End);
+        while let Some(Reverse((at, number))) = self.queue.pop() {
+            let Some(happens) = self.happenings.remove(&number) else { continue };
+            self.now = at;
+            self.tally.events += 1;
+            self.happens(happens);
+            if self.judge.broken.is_some() || self.has_ended {
+                break;
+            }
+        }
+        let Self { plan, mut tally, judge, trace, .. } = self;
+        tally.excused = judge.excused;
+        GroupRun { plan, tally, broken: judge.broken, trace: trace.unwrap_or_default() }
+    }
+
+    pub(super) fn at(&mut self, at: Micros, happens: Happens) {
+        let number = self.next_number();
+        self.queue.push(Reverse((at.max(self.now), number)));
+        self.happenings.insert(number, happens);
+    }
+
+    pub(super) fn next_number(&mut self) -> u64 {
+        self.number += 1;
+        self.number
+    }
+
+    pub(super) fn trace(&mut self, line: fmt::Arguments<'_>) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{:>12.6}  {line}", self.now as f64 / 1e6));
+        }
+    }
+
+    /// Whether this fault happens now.
+    pub(super) fn draws(&mut self, fault: GroupFault) -> bool {
+        let happens = !self.is_healed && self.chance.permille(self.plan.rate(fault));
+        if happens {
+            self.tally.fault(fault);
+        }
+        happens
+    }
+
+    pub(super) fn process(&self, node: usize, life: u64) -> Option<&Process> {
+        let node = &self.nodes[node];
+        node.process.as_ref().filter(|_| node.life == life)
+    }
+
+    fn happens(&mut self, happens: Happens) {
+        match happens {
+            Happens::Arrive { address, call, is_answered } => {
+                self.arrives(address, call, is_answered);
+            }
+            Happens::Answer(address, response) => self.answers(address, response),
+            Happens::Timeout(address) => self.times_out(address),
+            Happens::Wake { node, life, machine } => self.wakes(node, life, machine),
+            Happens::Watch { node, life, stream } => self.delivers(node, life, stream),
+            Happens::Relist { node, life, stream } => self.relists(node, life, stream),
+            Happens::Stopped { node, life, task, token } => self.stopped(node, life, task, token),
+            Happens::Kill { node, life, losses } => self.kills(node, life, losses),
+            Happens::Start(node) => self.starts(node),
+            Happens::Wishes { node, life } => {
+                if self.process(node, life).is_some() {
+                    let wishes = wishes(self.listed.iter().copied());
+                    self.step_allocator(node, Happening::Wishes(wishes));
+                }
+            }
+            Happens::Trouble => self.trouble(),
+            Happens::Heal => self.heal(),
+            Happens::Judge => self.judge_liveness(),
+            Happens::End => self.judge_calm(),
+        }
+    }
+
+    // Processes.
+
+    fn starts(&mut self, node: usize) {
+        if self.nodes[node].process.is_some() {
+            return;
+        }
+        let rate = match self.draws(GroupFault::ClockRates) {
+            true => [990_100, 1_009_900][self.chance.below(2) as usize],
+            false => 1_000_000,
+        };
+        let clock = Clock::new(self.chance.below(1_000_000_000_000), rate, 0, 1);
+        let session = self.next_number();
+        let name = self.nodes[node].name;
+        let process = Process::new(&self.plan, name, session, self.version, clock);
+        self.nodes[node].life = session;
+        self.nodes[node].process = Some(process);
+        self.trace(format_args!("n{node} starts as m{name}"));
+        for stream in Stream::ALL {
+            let life = session;
+            let at = self.now + self.chance.below(20_000);
+            self.at(at, Happens::Relist { node, life, stream });
+        }
+        let wishes = wishes(self.listed.iter().copied());
+        self.step_allocator(node, Happening::Wishes(wishes));
+        self.step_seat(node, Input::Campaign);
+        self.step_lock(node, Input::Campaign);
+    }
+
+    /// The process is gone, and all of its work with it.
+    pub(super) fn ends(&mut self, node: usize, why: &str) {
+        if self.nodes[node].process.take().is_some() {
+            self.trace(format_args!("n{node} ends: {why}"));
+            self.judge.ends(self.now, node);
+            self.nodes[node].life = 0;
+            if self.nodes[node].restarts {
+                let longest = self.plan.timing.lease_duration().as_micros() as u64 * 2;
+                let after = self.chance.below(longest);
+                self.at(self.now + after, Happens::Start(node));
+            }
+        }
+    }
+
+    fn kills(&mut self, node: usize, life: u64, losses: u64) {
+        let is_late = self.process(node, life).is_some_and(|process| {
+            process.losses == losses && process.is_lost && !process.work.is_empty()
+        });
+        if is_late {
+            self.tally.step(Step::Killed);
+            self.ends(node, "its work did not stop in time");
+        }
+    }
+
+    fn wakes(&mut self, node: usize, life: u64, machine: Machine) {
+        let now = self.now;
+        let is_due = self
+            .process(node, life)
+            .is_some_and(|process| process.wakes[machine as usize] == Some(now));
+        if !is_due {
+            return;
+        }
+        self.nodes[node].process.as_mut().expect("checked").wakes[machine as usize] = None;
+        match machine {
+            Machine::Seat => self.step_seat(node, Input::Wake),
+            Machine::Lock => self.step_lock(node, Input::Wake),
+            Machine::Allocator => self.step_allocator(node, Happening::Wake),
+            Machine::Member => self.step_member(node, Event::Wake),
+        }
+    }
+
+    fn wake_at(&mut self, node: usize, machine: Machine, window: Option<Window>) {
+        let Some(window) = window else { return };
+        let share = self.chance.below(1000);
+        let life = self.nodes[node].life;
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let (first, last) =
+            (process.clock.when(window.earliest), process.clock.when(window.latest));
+        let at = (first + (last - first) / 1000 * share).max(self.now + 1);
+        process.wakes[machine as usize] = Some(at);
+        self.at(at, Happens::Wake { node, life, machine });
+    }
+
+    // The machines of a process.
+
+    pub(super) fn step_seat(&mut self, node: usize, input: Input) {
+        let (now, name) = (self.now, self.nodes[node].name);
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let output = process.seat.step(process.clock.now(now), input);
+        let Output { request, change, wake } = output;
+        if let Some(request) = request {
+            let call = Call::Lease(Name::Seat(name), request.operation);
+            self.send(node, Machine::Seat, call, request.deadline);
+        }
+        self.wake_at(node, Machine::Seat, wake);
+        if let Some(change) = change {
+            self.seat_changes(node, change);
+        }
+    }
+
+    fn seat_changes(&mut self, node: usize, change: Change) {
+        let life = self.nodes[node].life;
+        let now = self.now;
+        let Some(process) = &mut self.nodes[node].process else { return };
+        match change {
+            Change::Started(term) => {
+                process.stop_by = term.stop_by;
+                let seat = process.seat.version().expect("it leads").uid.clone();
+                let token = term.token;
+                self.trace(format_args!("n{node} holds its seat with token {token}"));
+                self.step_member(node, Event::Started { seat, token });
+            }
+            Change::Renewed(term) => process.stop_by = term.stop_by,
+            Change::Lost(loss) => {
+                process.losses += 1;
+                process.is_lost = true;
+                let losses = process.losses;
+                let at = process.clock.when(process.stop_by).max(now);
+                self.at(at, Happens::Kill { node, life, losses });
+                self.trace(format_args!("n{node} loses its seat: {loss:?}"));
+                self.step_member(node, Event::Over);
+            }
+            Change::Released(_) => {
+                process.is_lost = false;
+                if process.is_leaving {
+                    self.ends(node, "it has left");
+                } else {
+                    self.step_seat(node, Input::Campaign);
+                }
+            }
+        }
+    }
+
+    pub(super) fn step_lock(&mut self, node: usize, input: Input) {
+        let now = self.now;
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let output = process.lock.step(process.clock.now(now), input);
+        let table = process.lock.record().and_then(|record| record.table.clone());
+        let has_changed = process.told_table != table;
+        process.told_table.clone_from(&table);
+        let Output { request, change, wake } = output;
+        if let Some(request) = request {
+            let call = Call::Lease(Name::Lock, request.operation);
+            self.send(node, Machine::Lock, call, request.deadline);
+        }
+        self.wake_at(node, Machine::Lock, wake);
+        if has_changed {
+            self.step_allocator(node, Happening::Lease { table });
+        }
+        match change {
+            Some(Change::Started(_)) => self.step_allocator(node, Happening::Active(true)),
+            Some(Change::Lost(_)) => {
+                self.let_allocator_rest(node);
+                self.step_lock(node, Input::Release);
+            }
+            Some(Change::Released(_)) => self.step_lock(node, Input::Campaign),
+            Some(Change::Renewed(_)) | None => {}
+        }
+    }
+
+    pub(super) fn let_allocator_rest(&mut self, node: usize) {
+        let process = self.nodes[node].process.as_ref();
+        let leads =
+            process.is_some_and(|process| process.is_rogue || process.lock.term().is_some());
+        self.step_allocator(node, Happening::Active(leads));
+    }
+
+    pub(super) fn step_allocator(&mut self, node: usize, happening: Happening) {
+        let now = self.now;
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let sought = process.allocator.step(process.clock.now(now), happening);
+        let timeout = self.plan.timing.request_timeout();
+        let deadline = process.clock.instant(now) + timeout;
+        let names = sought.table.filter(|table| process.named_table.as_ref() != Some(table));
+        if names.is_some() {
+            process.named_table.clone_from(&names);
+        }
+        if let Some(ask) = sought.ask {
+            self.send(node, Machine::Allocator, Call::Group(ask), deadline);
+        }
+        let wake = sought.wake.map(|at| Window { earliest: at, latest: at });
+        self.wake_at(node, Machine::Allocator, wake);
+        if let Some(table) = names {
+            self.step_lock(node, Input::Name(table));
+        }
+    }
+
+    pub(super) fn step_member(&mut self, node: usize, event: Event) {
+        let now = self.now;
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let orders = process.member.step(process.clock.instant(now), event);
+        let Orders { stop, start, publish, wake } = orders;
+        for task in stop {
+            self.stop_work(node, task);
+        }
+        for (task, token) in start {
+            self.start_work(node, task, token);
+        }
+        if let Some(info) = publish {
+            if info.released.exceptions.is_empty() {
+                self.tally.step(Step::Released);
+            } else if info.is_leaving {
+                self.tally.step(Step::LeavingException);
+            } else {
+                self.tally.step(Step::Exception);
+            }
+            if let Some(process) = &mut self.nodes[node].process {
+                process.holder_info =
+                    HolderInfo { seat: Some(info), ..process.holder_info.clone() };
+                let holder_info = process.holder_info.clone();
+                self.step_seat(node, Input::Publish(holder_info));
+            }
+        }
+        let wake = wake.map(|at| Window { earliest: at, latest: at });
+        self.wake_at(node, Machine::Member, wake);
+        self.give_up_seat(node);
+    }
+
+    /// A seat is given up only when nothing runs any more.
+    fn give_up_seat(&mut self, node: usize) {
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let wants_out = process.is_lost || process.is_leaving;
+        if wants_out && process.member.is_idle() {
+            process.is_lost = false;
+            self.step_seat(node, Input::Release);
+        }
+    }
+
+    fn start_work(&mut self, node: usize, task: TaskName, token: FencingToken) {
+        self.trace(format_args!("n{node} starts {task} with token {token}"));
+        self.tally.step(Step::Started);
+        self.judge.starts(self.now, node, &task, token);
+        let process = self.nodes[node].process.as_mut().expect("it starts work");
+        process.work.insert(task, Work { token, is_stopping: false });
+    }
+
+    fn stop_work(&mut self, node: usize, task: TaskName) {
+        let is_stuck = self.draws(GroupFault::StuckWork);
+        let is_slow = self.draws(GroupFault::SlowStop);
+        let delay = match is_slow {
+            true => self.chance.below(30_000_000),
+            false => [0, self.chance.below(200_000)][self.chance.below(2) as usize],
+        };
+        let life = self.nodes[node].life;
+        let process = self.nodes[node].process.as_mut().expect("it stops work");
+        let Some(work) = process.work.get_mut(&task) else { return };
+        work.is_stopping = true;
+        let token = work.token;
+        self.trace(format_args!("n{node} is asked to stop {task}"));
+        if !is_stuck {
+            self.at(self.now + delay, Happens::Stopped { node, life, task, token });
+        }
+    }
+
+    pub(super) fn stopped(&mut self, node: usize, life: u64, task: TaskName, token: FencingToken) {
+        let runs = self
+            .process(node, life)
+            .is_some_and(|process| process.work.get(&task).is_some_and(|work| work.token == token));
+        if runs {
+            self.trace(format_args!("n{node} has stopped {task}"));
+            self.tally.step(Step::Stopped);
+            self.judge.stops(self.now, node, &task);
+            let process = self.nodes[node].process.as_mut().expect("checked");
+            process.work.remove(&task);
+            self.step_member(node, Event::Stopped(task));
+        }
+    }
+
+    // The second phase.
+
+    fn judge_liveness(&mut self) {
+        let listed: BTreeSet<TaskName> =
+            wishes(self.listed.iter().copied()).tasks.into_keys().collect();
+        let wrong: Vec<String> = self
+            .judge
+            .tasks()
+            .chain(&listed)
+            .filter(|task| self.judge.owners(task) != usize::from(listed.contains(task)))
+            .map(|task| format!("{task} has {} owners", self.judge.owners(task)))
+            .collect();
+        if !wrong.is_empty() {
+            self.judge.breaks(ALL_RUN, wrong.join(", "));
+        }
+        self.requests_at_judgement = self.nodes.iter().map(|node| node.requests).sum();
+    }
+
+    fn judge_calm(&mut self) {
+        self.has_ended = true;
+        if self.judge.last_change > self.plan.judge_at {
+            let at = self.judge.last_change as f64 / 1e6;
+            self.judge.breaks(NOTHING_MOVES, format!("something started or stopped at {at}"));
+        }
+        let requests: u64 = self.nodes.iter().map(|node| node.requests).sum();
+        let sent = requests - self.requests_at_judgement;
+        let renewals = (self.plan.end_at - self.plan.judge_at)
+            / (self.plan.timing.renew_interval().as_micros() as u64 * 8 / 10);
+        let most = (self.nodes.len() as u64 + 1) * (renewals + 4);
+        if sent > most {
+            self.judge.breaks(NO_BUSY_LOOP, format!("{sent} requests, at most {most} are needed"));
+        }
+    }
+}
+
+impl Node {
+    pub(super) fn new(name: usize) -> Self {
+        Self { name, life: 0, process: None, cut_until: 0, restarts: true, requests: 0 }
+    }
+}

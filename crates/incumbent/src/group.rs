@@ -1,0 +1,235 @@
+//! Groups: members that share tasks.
+
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use incumbent_core::group::TaskName;
+use tokio::sync::{mpsc, watch};
+
+use crate::clock::Clock;
+use crate::error::{BoxError, Error};
+
+mod builder;
+mod driver;
+mod seat;
+mod store;
+mod table;
+mod task;
+mod watching;
+
+pub use builder::{GroupBuilder, Tasks};
+pub use table::{GroupMember, Owner};
+pub use task::Task;
+
+use self::driver::Note;
+use self::table::Table;
+
+/// One member of a group: a process that shares the group's tasks with others, so that no task has two owners.
+///
+/// It holds a Lease of its own, its seat, and learns from the group's table which tasks are its own. Any member can
+/// write the table; one at a time does. A task moves only when its owner has stopped it, or can no longer run it.
+///
+/// A task on the current tokio runtime does the requests. It ends when the group and its tasks are gone.
+#[derive(Debug)]
+pub struct Group {
+    name: String,
+    member: String,
+    clock: Clock,
+    notes: Handle,
+    assigned: mpsc::UnboundedReceiver<Result<Task, Error>>,
+    table: watch::Receiver<Arc<Table>>,
+    ended: watch::Receiver<bool>,
+}
+
+impl Group {
+    /// Starts to describe a member of the group `name` in `namespace`.
+    ///
+    /// The name is a DNS label: lower case letters, digits and `-`. Each member's seat is the Lease `GROUP.MEMBER`.
+    pub fn builder(
+        client: kube::Client,
+        namespace: impl Into<String>,
+        name: impl Into<String>,
+    ) -> GroupBuilder {
+        GroupBuilder::new(client, namespace.into(), name.into())
+    }
+
+    /// The name of the group.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name of this member.
+    pub fn member(&self) -> &str {
+        &self.member
+    }
+
+    /// Waits for the next task that is this member's. Keep it as long as its work may run, and drop it when the work
+    /// has stopped: only then does another member get it.
+    ///
+    /// # Errors
+    /// Where it will not get better by itself: a missing permission, credentials that are not accepted, a namespace
+    /// that does not exist, or another living process of the same name.
+    pub async fn next_task(&mut self) -> Result<Task, Error> {
+        match self.assigned.recv().await {
+            Some(assigned) => assigned,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Runs `work` for each task while it is this member's, until `shutdown` is ready; then stops all work and leaves.
+    ///
+    /// The future of a task is polled only while the task is valid, and dropped at its next `.await` when the task is
+    /// revoked or lost. Work that returns `Ok` is done, and begins again only when the task is assigned again. Work
+    /// that fails is logged, and begins again after a pause that doubles from one second to a minute.
+    ///
+    /// # Errors
+    /// Those of [`next_task`](Self::next_task).
+    pub async fn run_until<F>(
+        mut self,
+        shutdown: impl Future,
+        work: impl Fn(Arc<Task>) -> F,
+    ) -> Result<(), Error>
+    where
+        F: Future<Output = Result<(), BoxError>>,
+    {
+        let mut shutdown = pin!(shutdown);
+        let mut running = FuturesUnordered::new();
+        let mut failures = HashMap::new();
+        let (clock, group, work) = (self.clock, self.name.clone(), &work);
+        let outcome = loop {
+            tokio::select! {
+                biased;
+                _ = &mut shutdown => break Ok(()),
+                assigned = self.next_task() => match assigned {
+                    Ok(task) => {
+                        let failed: u32 = failures.get(task.name()).copied().unwrap_or_default();
+                        running.push(run(clock, group.clone(), Arc::new(task), work, failed));
+                    }
+                    Err(error) => break Err(error),
+                },
+                Some((task, failed)) = running.next() => {
+                    let _ = match failed {
+                        0 => failures.remove(&task),
+                        failed => failures.insert(task, failed),
+                    };
+                }
+            }
+        };
+        // Dropping the futures stops the work.
+        drop(running);
+        self.leave().await;
+        outcome
+    }
+
+    /// Leaves the group, and waits until others have this member's tasks, or until they can take them: for ten
+    /// seconds at most. Drop all tasks before.
+    pub async fn leave(self) {
+        let Self { notes, mut ended, clock, .. } = self;
+        drop(notes);
+        let left = async { drop(ended.wait_for(|ended| *ended).await) };
+        let _ = clock.timeout(LEAVE_TIMEOUT, left).await;
+    }
+
+    /// Wants no tasks for now, so that others get those of this member; `false` wants them again.
+    pub fn drain(&self, wants_none: bool) {
+        let _ = self.notes.0.send(Note::Drain(wants_none));
+    }
+
+    /// Who owns `task`, as far as this member knows. `None` where nobody does, or nothing is known.
+    ///
+    /// What it says may be outdated by the time it is used: send the [token](Owner::fencing_token) along.
+    pub fn owner_of(&self, task: &str) -> Option<Owner> {
+        self.table.borrow().owner_of(&TaskName::new(task)?)
+    }
+
+    /// The members that own tasks, with their tasks, as far as this member knows.
+    pub fn members(&self) -> Vec<GroupMember> {
+        self.table.borrow().members()
+    }
+
+    /// Waits until the table has changed.
+    pub async fn changed(&mut self) {
+        if self.table.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
+/// Runs the work of one task until the task is over, and says how often in a row it has failed.
+async fn run<F>(
+    clock: Clock,
+    group: String,
+    task: Arc<Task>,
+    work: &impl Fn(Arc<Task>) -> F,
+    mut failed: u32,
+) -> (String, u32)
+where
+    F: Future<Output = Result<(), BoxError>>,
+{
+    let name = task.name().to_owned();
+    loop {
+        let began = clock.instant();
+        let outcome = while_valid(&task, work(Arc::clone(&task))).await;
+        match outcome {
+            None => return (name, failed),
+            Some(Ok(())) => {
+                task.revoked().await;
+                return (name, 0);
+            }
+            Some(Err(error)) => {
+                let is_first = clock.instant().saturating_since(began) > LONGEST_PAUSE;
+                failed = if is_first { 1 } else { failed.saturating_add(1) };
+                let pause = pause_after(failed);
+                tracing::warn!(%group, task = name, %error, ?pause, "the work of a task failed");
+                tokio::select! {
+                    biased;
+                    () = task.revoked() => return (name, failed),
+                    () = clock.sleep(pause) => {}
+                }
+            }
+        }
+    }
+}
+
+/// Polls the work only while the task is valid; nothing comes of it after that.
+async fn while_valid<T>(task: &Task, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    let mut revoked = pin!(task.revoked());
+    poll_fn(|context| {
+        if revoked.as_mut().poll(context).is_ready() || !task.is_valid() {
+            return Poll::Ready(None);
+        }
+        work.as_mut().poll(context).map(Some)
+    })
+    .await
+}
+
+fn pause_after(failed: u32) -> Duration {
+    let doubled = FIRST_PAUSE.saturating_mul(1 << failed.saturating_sub(1).min(6));
+    doubled.min(LONGEST_PAUSE)
+}
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Two requests, of which each may have to be repeated.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A group's end of the channel to its driver. Without it, the member leaves.
+#[derive(Debug)]
+struct Handle(mpsc::UnboundedSender<Note>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let _ = self.0.send(Note::Leave);
+    }
+}
+
+/// A future of any kind.
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;

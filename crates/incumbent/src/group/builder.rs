@@ -1,0 +1,301 @@
+//! How a member of a group is described, and started.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::sync::Arc;
+use std::time::Duration;
+
+use incumbent_core::group::{Allocator, Member, SeatInfo, Settings, Task, TaskName, Wishes};
+use incumbent_core::{Identity, Timing, TimingError};
+use serde_json::Value;
+use tokio::sync::{mpsc, watch};
+
+use super::driver::{Driver, State};
+use super::seat::{Wish, allocate, hold, look_at_lock};
+use super::store::Store;
+use super::table::Table;
+use super::{Group, Handle};
+use crate::candidate::Candidate;
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::identity::host_name;
+use crate::invalid::{InvalidSetting, checked_address};
+use crate::requests::Requests;
+
+/// The tasks of a group.
+#[derive(Clone, Debug)]
+pub struct Tasks(Source);
+
+/// Where the list of tasks comes from.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    /// The program names them. People may give weights and pins, and freeze the group.
+    Named { names: Vec<String>, config: BTreeMap<TaskName, Task>, is_frozen: bool },
+    /// People name them.
+    ConfigMap { config: BTreeMap<TaskName, Task>, is_frozen: bool },
+}
+
+impl Tasks {
+    /// Tasks of these names, each 1 to 253 visible ASCII characters. All members must name the same.
+    ///
+    /// Where the ConfigMap `GROUP.config` exists, its weights, pins and freeze apply; see
+    /// [`config_map`](Self::config_map).
+    pub fn named<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Self {
+        let names = names.into_iter().map(Into::into).collect();
+        Self(Source::Named { names, config: BTreeMap::new(), is_frozen: false })
+    }
+
+    /// The tasks that the ConfigMap `GROUP.config` lists, which people and other programs edit while tasks run. It
+    /// needs the label `incumbent.dev/group: GROUP`.
+    ///
+    /// Its key `tasks` has one task a line, each with what else is wanted: `eu`, `us weight=3`, `ap pin=worker-1`.
+    /// Its key `freeze`, if it is `true`, keeps each task where it is for as long as its owner lives. A text that
+    /// cannot be read changes nothing, and is logged.
+    pub fn config_map() -> Self {
+        Self(Source::ConfigMap { config: BTreeMap::new(), is_frozen: false })
+    }
+}
+
+impl Source {
+    pub(super) fn wishes(&self) -> Wishes {
+        match self {
+            Self::ConfigMap { config, is_frozen } => {
+                Wishes { tasks: config.clone(), is_frozen: *is_frozen }
+            }
+            Self::Named { names, config, is_frozen } => {
+                let names = names.iter().filter_map(TaskName::new);
+                let tasks = names.map(|name| {
+                    let task = config.get(&name).cloned().unwrap_or_default();
+                    (name, task)
+                });
+                Wishes { tasks: tasks.collect(), is_frozen: *is_frozen }
+            }
+        }
+    }
+
+    /// Takes on what `GROUP.config` says, or nothing of it.
+    pub(super) fn configure(&mut self, object: &Value) -> Result<(), String> {
+        let text = |key: &str| object["data"][key].as_str().unwrap_or_default();
+        let frozen = match text("freeze").trim() {
+            "" | "false" => false,
+            "true" => true,
+            other => return Err(format!("freeze: {other:?} is neither true nor false")),
+        };
+        let lines = text("tasks").lines().map(str::trim).filter(|line| !line.is_empty());
+        let read = lines.map(task).collect::<Result<BTreeMap<_, _>, _>>()?;
+        let (Self::Named { config, is_frozen, .. } | Self::ConfigMap { config, is_frozen }) = self;
+        (*config, *is_frozen) = (read, frozen);
+        Ok(())
+    }
+}
+
+/// One line of the list: `NAME [weight=N] [pin=MEMBER]`.
+fn task(line: &str) -> Result<(TaskName, Task), String> {
+    let mut words = line.split_whitespace();
+    let name = words.next().and_then(TaskName::new);
+    let name = name.ok_or_else(|| format!("{line:?} names no task that can be stored"))?;
+    let mut task = Task::default();
+    for word in words {
+        match word.split_once('=') {
+            Some(("weight", weight)) => {
+                let weight = weight.parse().ok().filter(|weight| *weight > 0);
+                task.weight = weight.ok_or_else(|| format!("{word:?}: not a number above zero"))?;
+            }
+            Some(("pin", member)) => task.pin = Identity::new(member),
+            _ => return Err(format!("{word:?} is neither weight=N nor pin=MEMBER")),
+        }
+    }
+    Ok((name, task))
+}
+
+/// Describes a member of a [`Group`].
+#[must_use]
+pub struct GroupBuilder {
+    client: kube::Client,
+    namespace: String,
+    group: String,
+    member: Option<String>,
+    tasks: Tasks,
+    address: Option<String>,
+    capacity: u32,
+    version: String,
+    timing: Result<Timing, TimingError>,
+    clock: Clock,
+}
+
+impl GroupBuilder {
+    pub(super) fn new(client: kube::Client, namespace: String, group: String) -> Self {
+        Self {
+            client,
+            namespace,
+            group,
+            member: None,
+            tasks: Tasks::config_map(),
+            address: None,
+            capacity: 1,
+            version: String::new(),
+            timing: Ok(Timing::default()),
+            clock: Clock::system(),
+        }
+    }
+
+    /// Sets the tasks. Default: those of the ConfigMap `GROUP.config`.
+    pub fn tasks(self, tasks: Tasks) -> Self {
+        Self { tasks, ..self }
+    }
+
+    /// Sets the name of this member, which is a part of its seat's name. Default: the Pod's name, else the host's name
+    /// and a random number.
+    ///
+    /// A process that starts again under the same name takes its own seat back, and gets the same tasks.
+    pub fn member(self, name: impl Into<String>) -> Self {
+        Self { member: Some(name.into()), ..self }
+    }
+
+    /// Publishes where this member can be reached, for [`Group::owner_of`].
+    pub fn address(self, address: impl Into<String>) -> Self {
+        Self { address: Some(address.into()), ..self }
+    }
+
+    /// Sets how much this member can do, compared with others: one of capacity 2 gets twice the tasks of one of
+    /// capacity 1. Default: 1. One of capacity 0 gets only tasks that are pinned to it.
+    pub fn capacity(self, capacity: u32) -> Self {
+        Self { capacity, ..self }
+    }
+
+    /// Sets the version of the program. While members of two versions run, tasks move only if they must, and then to
+    /// the newer one. Default: none.
+    pub fn version(self, version: impl Into<String>) -> Self {
+        Self { version: version.into(), ..self }
+    }
+
+    /// Sets all durations. Default: 15 s / 10 s / 2 s. The lease has at most 60 s.
+    pub fn timing(self, timing: Timing) -> Self {
+        Self { timing: Ok(timing), ..self }
+    }
+
+    /// Scales all durations to a lease of this many whole seconds, 60 s at most.
+    pub fn lease_duration(self, lease_duration: Duration) -> Self {
+        Self { timing: Timing::from_lease_duration(lease_duration), ..self }
+    }
+
+    /// Sets the clock; for tests under paused time.
+    pub fn clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Starts the member.
+    ///
+    /// # Errors
+    /// Where a name or a duration cannot work.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn build(self) -> Result<Group, Error> {
+        let (timing, member) = (self.timing.clone()?, self.checked()?);
+        let requests = Requests::new(self.client.clone()).timed(self.clock);
+        let store = Store::new(requests, self.namespace.clone(), self.group.clone());
+        let info = SeatInfo {
+            capacity: self.capacity,
+            version: self.version.clone(),
+            ..SeatInfo::default()
+        };
+        let candidate = |lock: crate::lock::Lock| {
+            let builder = Candidate::builder(self.client.clone(), lock);
+            builder.identity(member.as_str()).timing(timing).clock(self.clock)
+        };
+        let mut seat = candidate(store.seat(member.as_str())).seat(info.clone());
+        if let Some(address) = &self.address {
+            seat = seat.address(address);
+        }
+        let (seat, lock) = (seat.build()?, candidate(store.lock()).build()?);
+        let (sender, notes) = mpsc::unbounded_channel();
+        let (assign, assigned) = mpsc::unbounded_channel();
+        let (table, tables) = watch::channel(Arc::new(Table::default()));
+        let (wish, wishes) = watch::channel(Wish::Hold);
+        let (leave, leaves) = watch::channel(false);
+        let (end, ended) = watch::channel(false);
+        let settings = Settings {
+            request_timeout: timing.request_timeout(),
+            retry_period: timing.retry_period(),
+            longest_lease: LONGEST_LEASE,
+        };
+        let driver = Box::new(Driver {
+            member: Member::new(member.clone(), info),
+            allocator: Allocator::new(settings),
+            store,
+            clock: self.clock,
+            timing,
+            source: self.tasks.0,
+            notes,
+            sender: sender.clone(),
+            assigned: assign,
+            table,
+            seat: seat.publisher(),
+            lock: lock.publisher(),
+            wish,
+            leaves: leave,
+            state: State::default(),
+        });
+        let weak = sender.downgrade();
+        tokio::spawn(look_at_lock(lock.views.clone(), member.clone(), weak.clone()));
+        tokio::spawn(allocate(lock, leaves, weak.clone()));
+        tokio::spawn(hold(seat, wishes, weak));
+        tokio::spawn(async move {
+            driver.run().await;
+            let _ = end.send(true);
+        });
+        Ok(Group {
+            name: self.group,
+            member: member.to_string(),
+            clock: self.clock,
+            notes: Handle(sender),
+            assigned,
+            table: tables,
+            ended,
+        })
+    }
+
+    /// The name of the member, if everything can work.
+    fn checked(&self) -> Result<Identity, InvalidSetting> {
+        let is_label = !self.group.contains('.') && self.group.len() <= 63;
+        if !is_label {
+            return Err(InvalidSetting::GroupName(self.group.clone()));
+        }
+        if self.timing.as_ref().is_ok_and(|timing| timing.lease_duration() > LONGEST_LEASE) {
+            return Err(InvalidSetting::GroupLease);
+        }
+        if let Source::Named { names, .. } = &self.tasks.0 {
+            if let Some(wrong) = names.iter().find(|name| TaskName::new(name.as_str()).is_none()) {
+                return Err(InvalidSetting::TaskName(wrong.clone()));
+            }
+            if names.len() > MOST_TASKS {
+                return Err(InvalidSetting::TooManyTasks(names.len()));
+            }
+        }
+        if let Some(address) = &self.address {
+            checked_address(address, LONGEST_ADDRESS)?;
+        }
+        let name = self.member.clone().unwrap_or_else(default_member);
+        let seat = crate::lock::Lock::lease(&self.namespace, format!("{}.{name}", self.group));
+        seat.checked()?;
+        Identity::new(name.clone()).ok_or(InvalidSetting::Identity(name))
+    }
+}
+
+/// The Pod's name: a container that starts again takes its own seat back.
+fn default_member() -> String {
+    let set = |name: &str| env::var(name).ok().filter(|value| !value.trim().is_empty());
+    if let Some(pod) = set("POD_NAME") {
+        return pod;
+    }
+    let host = set("HOSTNAME").or_else(host_name).unwrap_or_else(|| "member".to_owned());
+    format!("{}-{:08x}", host.to_lowercase(), fastrand::u32(..))
+}
+
+/// The longest lease of a member of any version: how long work may go on unseen (G8).
+const LONGEST_LEASE: Duration = Duration::from_secs(60);
+
+const LONGEST_ADDRESS: usize = 1024;
+
+const MOST_TASKS: usize = 10_000;

@@ -1,0 +1,274 @@
+//! A group's objects behind the API server.
+
+use http::Method;
+use incumbent_core::group::{
+    Answer, Ask, HeldSeat, Page, PageIndex, PageText, PageVersion, SeatList, SeatTerm, Unreadable,
+};
+use incumbent_core::{Identity, Record, Snapshot};
+use serde_json::{Value, json};
+
+use crate::answer::{Failure, Why};
+use crate::lock::{GROUP_LABEL, Lock, LockKind, version};
+use crate::requests::Requests;
+use crate::stored::Stored;
+
+/// Where a group's objects are.
+#[derive(Clone)]
+pub(super) struct Store {
+    requests: Requests,
+    namespace: String,
+    group: String,
+}
+
+/// What came of a request.
+pub(super) struct Done {
+    pub(super) answer: Answer,
+    /// The page that the answer speaks of, to base the next write on.
+    pub(super) page: Option<(PageIndex, Stored)>,
+    /// Why it did not do what it should.
+    pub(super) trouble: Option<Failure>,
+}
+
+/// An object by its name.
+pub(super) enum Named {
+    Page(PageIndex),
+    Config,
+    Other,
+}
+
+impl Store {
+    pub(super) fn new(requests: Requests, namespace: String, group: String) -> Self {
+        Self { requests, namespace, group }
+    }
+
+    pub(super) fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
+    pub(super) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    pub(super) fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// The Lease that allocators compete for. It does not carry the group's label.
+    pub(super) fn lock(&self) -> Lock {
+        Lock::lease(&self.namespace, &self.group)
+    }
+
+    /// The seat of a member.
+    pub(super) fn seat(&self, member: &str) -> Lock {
+        Lock::lease(&self.namespace, format!("{}.{member}", self.group)).of_group(&self.group)
+    }
+
+    /// Which of the group's ConfigMaps has this name.
+    pub(super) fn named(&self, name: &str) -> Named {
+        let rest = name.strip_prefix(&self.group).and_then(|rest| rest.strip_prefix('.'));
+        match rest {
+            Some("config") => Named::Config,
+            Some("tasks") => Named::Page(PageIndex::FIRST),
+            Some(rest) => {
+                let index = rest.strip_prefix("tasks-").and_then(|index| index.parse().ok());
+                let is_further = |index: &u8| *index > 0 && format!("tasks-{index}") == rest;
+                match index.filter(is_further) {
+                    Some(index) => Named::Page(PageIndex(index)),
+                    None => Named::Other,
+                }
+            }
+            None => Named::Other,
+        }
+    }
+
+    fn page_name(&self, PageIndex(index): PageIndex) -> String {
+        match index {
+            0 => format!("{}.tasks", self.group),
+            index => format!("{}.tasks-{index}", self.group),
+        }
+    }
+
+    fn page_path(&self, index: PageIndex) -> String {
+        let collection = LockKind::ConfigMap.collection_path(Some(&self.namespace));
+        format!("{collection}/{}", self.page_name(index))
+    }
+
+    /// What a page's object says. The error says why it cannot be read.
+    pub(super) fn read_page(
+        &self,
+        index: PageIndex,
+        object: &Value,
+    ) -> Option<(PageVersion, Option<Unreadable>)> {
+        let version = version(object).ok()?;
+        let text = |key: &str| object["data"][key].as_str().unwrap_or_default().to_owned();
+        let text = PageText { table: text("table"), tasks: text("tasks") };
+        let (page, why) = match text.parse(index, &self.group, &version.uid) {
+            Ok(page) => (Some(page), None),
+            Err(why) => (None, Some(why)),
+        };
+        Some((PageVersion { version, page }, why))
+    }
+
+    /// The seat that a Lease is: whose, and what it says.
+    pub(super) fn read_seat(&self, object: &Value) -> Option<(Identity, Snapshot)> {
+        let name = object["metadata"]["name"].as_str()?;
+        let member = name.strip_prefix(&self.group)?.strip_prefix('.')?;
+        Some((Identity::new(member)?, self.seat(member).decode(object).ok()?))
+    }
+
+    /// Does what an allocator asks for. `current` is the newest known object of the page that is to be replaced.
+    pub(super) async fn send(&self, ask: Ask, current: Option<Stored>) -> Done {
+        match ask {
+            Ask::CreatePage(index, page) => {
+                let object = self.with_text(self.new_page(index), index, &page, None);
+                let path = LockKind::ConfigMap.collection_path(Some(&self.namespace));
+                self.on_page(index, Method::POST, &path, Some(&object)).await
+            }
+            Ask::ReplacePage { index, base, page } => {
+                // Not the version that was judged: read it again.
+                let Some(current) = current.filter(|current| *current.version() == base) else {
+                    return Done::plain(Answer::Conflict);
+                };
+                let object = self.with_text(current.object(), index, &page, Some(&base.uid));
+                self.on_page(index, Method::PUT, &self.page_path(index), Some(&object)).await
+            }
+            Ask::DeletePage { index, base } => {
+                let only = json!({
+                    "uid": base.uid.0, "resourceVersion": base.revision.to_string(),
+                });
+                let options = json!({
+                    "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": only,
+                });
+                let path = self.page_path(index);
+                let sent = self.requests.exchange(Method::DELETE, &path, Some(&options)).await;
+                match sent.outcome {
+                    Ok(_) => Done::plain(Answer::Deleted),
+                    Err(failure) => Done::failed(failure, true),
+                }
+            }
+            Ask::ReadPage(index) => {
+                self.on_page(index, Method::GET, &self.page_path(index), None).await
+            }
+            Ask::CreateSeat(member) => {
+                let seat = self.seat(member.as_str());
+                let object = seat.create(&Record::default());
+                self.on_seat(&seat, Method::POST, &seat.collection_path(), Some(&object)).await
+            }
+            Ask::ReadSeat(member) => {
+                let seat = self.seat(member.as_str());
+                self.on_seat(&seat, Method::GET, &seat.path(), None).await
+            }
+            Ask::VacateSeat { member, base, record } => {
+                let seat = self.seat(member.as_str());
+                let found = self.requests.exchange(Method::GET, &seat.path(), None).await;
+                match found.outcome {
+                    Ok(object) if version(&object).is_ok_and(|found| found == base) => {
+                        let vacant = seat.edit(&object, &record);
+                        self.on_seat(&seat, Method::PUT, &seat.path(), Some(&vacant)).await
+                    }
+                    Ok(_) => Done::plain(Answer::Conflict),
+                    Err(failure) => Done::failed(failure, false),
+                }
+            }
+            Ask::ListSeats => self.list_seats().await,
+        }
+    }
+
+    fn new_page(&self, index: PageIndex) -> Value {
+        json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": { "name": self.page_name(index), "namespace": self.namespace },
+        })
+    }
+
+    fn with_text(
+        &self,
+        mut object: Value,
+        index: PageIndex,
+        page: &Page,
+        own: Option<&incumbent_core::Uid>,
+    ) -> Value {
+        let PageText { table, tasks } = page.to_text(index, &self.group, own);
+        object["data"] = json!({ "table": table, "tasks": tasks });
+        object["metadata"]["labels"][GROUP_LABEL] = self.group.as_str().into();
+        object
+    }
+
+    async fn on_page(
+        &self,
+        index: PageIndex,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Done {
+        let is_write = method != Method::GET;
+        match self.requests.exchange(method, path, body).await.outcome {
+            Ok(object) => match self.read_page(index, &object) {
+                Some((page, _)) => Done {
+                    answer: Answer::Page(page),
+                    page: Stored::new(object).map(|stored| (index, stored)),
+                    trouble: None,
+                },
+                None => Done::failed(Failure::nonsense(200, "it shows no ConfigMap"), is_write),
+            },
+            Err(failure) => Done::failed(failure, is_write),
+        }
+    }
+
+    async fn on_seat(&self, seat: &Lock, method: Method, path: &str, body: Option<&Value>) -> Done {
+        let is_write = method != Method::GET;
+        match self.requests.exchange(method, path, body).await.outcome {
+            Ok(object) => match seat.decode(&object) {
+                Ok(snapshot) => Done::plain(Answer::Seat(snapshot)),
+                Err(error) => Done::failed(Failure::nonsense(200, error.to_string()), is_write),
+            },
+            Err(failure) => Done::failed(failure, is_write),
+        }
+    }
+
+    /// All Leases of the namespace, from the store itself: no selector, and no version.
+    async fn list_seats(&self) -> Done {
+        let path = LockKind::Lease.collection_path(Some(&self.namespace));
+        let list = match self.requests.exchange(Method::GET, &path, None).await.outcome {
+            Ok(list) if list["items"].is_array() => list,
+            Ok(_) => return Done::failed(Failure::nonsense(200, "it is no list"), false),
+            Err(failure) => return Done::failed(failure, false),
+        };
+        let leases = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let lock = leases.iter().find(|lease| lease["metadata"]["name"] == *self.group);
+        let lock = lock.and_then(|lease| self.lock().decode(lease).ok());
+        let held = leases.iter().filter_map(|lease| {
+            let (member, Snapshot { version, record }) = self.read_seat(lease)?;
+            record.holder_info.seat.as_ref()?;
+            let term = SeatTerm { member, seat: version.uid, token: record.token()? };
+            Some(HeldSeat { term, lease_duration: record.lease_duration? })
+        });
+        Done::plain(Answer::Seats(SeatList {
+            held: held.collect(),
+            is_before_any_table: lock.is_some_and(|lock| lock.record.table.is_none()),
+        }))
+    }
+}
+
+impl Done {
+    fn plain(answer: Answer) -> Self {
+        Self { answer, page: None, trouble: None }
+    }
+
+    /// No answer came in time.
+    pub(super) fn late() -> Self {
+        Self { answer: Answer::Unknown, page: None, trouble: Some(Failure::late()) }
+    }
+
+    fn failed(failure: Failure, is_write: bool) -> Self {
+        let answer = match failure.why {
+            Why::Gone => Answer::Missing,
+            Why::Conflict if is_write => Answer::Conflict,
+            _ if is_write && failure.may_be_applied() => Answer::Unknown,
+            _ => Answer::Refused { retry_after: failure.retry_after },
+        };
+        let is_trouble = !matches!(answer, Answer::Missing | Answer::Conflict);
+        Self { answer, page: None, trouble: is_trouble.then_some(failure) }
+    }
+}

@@ -1,0 +1,40 @@
+//! What a member of a group says in the annotation of its term.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use incumbent_core::group::{PageIndex, Released, SeatInfo, TaskName};
+use serde_json::{Map, Value, json};
+
+/// `None` where it is not as a member wrote it: then it is no seat, and releases nothing.
+pub(super) fn read(from: &Value) -> Option<SeatInfo> {
+    let released = from["released"].as_object()?.iter();
+    let pages = released
+        .map(|(index, revision)| Some((PageIndex(index.parse().ok()?), revision.as_u64()?)));
+    let running = from["running"].as_array()?.iter();
+    let exceptions = running.map(|task| TaskName::new(task.as_str()?));
+    Some(SeatInfo {
+        capacity: u32::try_from(from["capacity"].as_u64()?).ok()?,
+        version: from["version"].as_str()?.to_owned(),
+        is_draining: from["draining"].as_bool()?,
+        is_leaving: from["leaving"].as_bool()?,
+        released: Released {
+            pages: pages.collect::<Option<BTreeMap<_, _>>>()?,
+            exceptions: exceptions.collect::<Option<BTreeSet<_>>>()?,
+        },
+    })
+}
+
+pub(super) fn written(info: &SeatInfo) -> Value {
+    let pages = info.released.pages.iter();
+    let pages: Map<String, Value> =
+        pages.map(|(PageIndex(index), revision)| (index.to_string(), (*revision).into())).collect();
+    let running: Vec<&str> = info.released.exceptions.iter().map(TaskName::as_str).collect();
+    json!({
+        "capacity": info.capacity,
+        "version": info.version,
+        "draining": info.is_draining,
+        "leaving": info.is_leaving,
+        "released": pages,
+        "running": running,
+    })
+}
