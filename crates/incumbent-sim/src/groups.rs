@@ -48,7 +48,7 @@ pub fn report(seed: u64) -> Option<String> {
     let first = run.trace.len().saturating_sub(LAST_LINES);
     let faults: Vec<String> = run.tally.faults().map(|(name, n)| format!("{name} {n}")).collect();
     Some(format!(
-        "seed       {seed} (groups)\nproperty   {}\nviolation  {}\nplan       {:?}\nfaults     {}\n\n{}\n\n\
+        "seed       {seed}\nproperty   {}\nviolation  {}\nplan       {:?}\nfaults     {}\n\n{}\n\n\
          replay     cargo run --release -p incumbent-sim -- --groups --seed {seed} --trace",
         broken.property,
         broken.detail,

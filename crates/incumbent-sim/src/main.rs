@@ -10,13 +10,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use incumbent_sim::groups::{self, GroupTally};
 use incumbent_sim::{Outcome, Tally, Trace};
 
-/// Simulates elections under faults, and checks the properties that must hold.
+/// Simulates elections, or groups, under faults, and checks the properties that must hold.
 ///
 /// Exit code: 0 if all properties hold, 1 if one does not hold, 2 if the command line is wrong.
 #[derive(Parser)]
 struct Args {
+    /// Simulate groups: members that share tasks
+    #[arg(long)]
+    groups: bool,
+
     /// Which seeds to run, as FIRST..END
     #[arg(long, default_value = "0..1000", value_name = "RANGE")]
     seeds: Seeds,
@@ -54,18 +59,130 @@ impl FromStr for Seeds {
     }
 }
 
+/// What plays seeds: elections or groups.
+trait Simulation {
+    type Counts: Counts;
+
+    fn run(seed: u64, trace: Trace) -> Played<Self::Counts>;
+
+    fn report(seed: u64) -> Option<String>;
+}
+
+/// What happened in some seeds.
+trait Counts: Send {
+    const NOTHING: Self;
+
+    fn add(&mut self, other: &Self);
+
+    fn events(&self) -> u64;
+
+    fn missing(&self) -> Vec<&'static str>;
+
+    /// The lines of the summary, each with its title.
+    fn lines(&self) -> Vec<(&'static str, String)>;
+}
+
+/// The result of one seed.
+struct Played<C> {
+    counts: C,
+    has_failed: bool,
+    trace: Vec<String>,
+}
+
+struct Elections;
+
+impl Simulation for Elections {
+    type Counts = Tally;
+
+    fn run(seed: u64, trace: Trace) -> Played<Tally> {
+        let run = incumbent_sim::run(seed, trace);
+        Played { counts: run.tally, has_failed: run.violation.is_some(), trace: run.trace }
+    }
+
+    fn report(seed: u64) -> Option<String> {
+        incumbent_sim::report(seed)
+    }
+}
+
+impl Counts for Tally {
+    const NOTHING: Self = Self::NOTHING;
+
+    fn add(&mut self, other: &Self) {
+        self.add(other);
+    }
+
+    fn events(&self) -> u64 {
+        self.events
+    }
+
+    fn missing(&self) -> Vec<&'static str> {
+        self.missing()
+    }
+
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("terms", self.count(Outcome::Term).to_string()),
+            ("faults", list(self.faults())),
+            ("outcomes", list(self.outcomes())),
+        ]
+    }
+}
+
+struct Groups;
+
+impl Simulation for Groups {
+    type Counts = GroupTally;
+
+    fn run(seed: u64, trace: Trace) -> Played<GroupTally> {
+        let run = groups::run(seed, trace);
+        Played { counts: run.tally, has_failed: run.broken.is_some(), trace: run.trace }
+    }
+
+    fn report(seed: u64) -> Option<String> {
+        groups::report(seed)
+    }
+}
+
+impl Counts for GroupTally {
+    const NOTHING: Self = Self::NOTHING;
+
+    fn add(&mut self, other: &Self) {
+        self.add(other);
+    }
+
+    fn events(&self) -> u64 {
+        self.events
+    }
+
+    fn missing(&self) -> Vec<&'static str> {
+        self.missing()
+    }
+
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("excused", self.excused.to_string()),
+            ("faults", list(self.faults())),
+            ("steps", list(self.steps())),
+        ]
+    }
+}
+
 fn main() -> ExitCode {
     let args = Args::parse();
+    if args.groups { simulate::<Groups>(&args) } else { simulate::<Elections>(&args) }
+}
+
+fn simulate<S: Simulation>(args: &Args) -> ExitCode {
     let seeds = args.seed.map_or(args.seeds, |seed| Seeds { first: seed, end: seed + 1 });
     if args.trace {
-        let run = incumbent_sim::run(seeds.first, Trace::On);
+        let run = S::run(seeds.first, Trace::On);
         print(&run.trace.join("\n"));
-        return if run.violation.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        return if run.has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS };
     }
     let began = Instant::now();
-    let total = run_all(seeds, args.threads);
-    print(&summary(&total, began.elapsed()));
-    let missing = total.tally.missing();
+    let total = run_all::<S>(seeds, args.threads);
+    print(&summary::<S>(&total, began.elapsed()));
+    let missing = total.counts.missing();
     if args.demand_all && !missing.is_empty() {
         print(&format!("never happened: {}", missing.join(", ")));
         return ExitCode::FAILURE;
@@ -74,8 +191,8 @@ fn main() -> ExitCode {
 }
 
 /// The results of many seeds.
-struct Total {
-    tally: Tally,
+struct Total<C> {
+    counts: C,
     runs: u64,
     threads: usize,
     /// The lowest seed that failed, among the seeds that were run.
@@ -83,40 +200,57 @@ struct Total {
 }
 
 /// Runs all `seeds`, or stops at the first failure.
-fn run_all(seeds: Seeds, threads: Option<NonZeroUsize>) -> Total {
+fn run_all<S: Simulation>(seeds: Seeds, threads: Option<NonZeroUsize>) -> Total<S::Counts> {
     let threads =
         threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
     let next = AtomicU64::new(seeds.first);
     let stop = AtomicBool::new(false);
-    let total = Mutex::new(Total { tally: Tally::NOTHING, runs: 0, threads, failed: None });
+    let total = Mutex::new(Total { counts: S::Counts::NOTHING, runs: 0, threads, failed: None });
     thread::scope(|scope| {
         for _ in 0..threads {
-            scope.spawn(|| work(seeds, &next, &stop, &total));
+            scope.spawn(|| work::<S>(seeds, &next, &stop, &total));
         }
         show_progress(seeds, &next, &stop);
     });
     total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn work(seeds: Seeds, next: &AtomicU64, stop: &AtomicBool, total: &Mutex<Total>) {
-    let (mut tally, mut runs, mut failed) = (Tally::NOTHING, 0, None);
+fn work<S: Simulation>(
+    seeds: Seeds,
+    next: &AtomicU64,
+    stop: &AtomicBool,
+    total: &Mutex<Total<S::Counts>>,
+) {
+    let _guard = StopsOnPanic(stop);
+    let (mut counts, mut runs, mut failed) = (S::Counts::NOTHING, 0, None);
     while !stop.load(Ordering::Relaxed) {
         let seed = next.fetch_add(1, Ordering::Relaxed);
         if seed >= seeds.end {
             break;
         }
-        let run = incumbent_sim::run(seed, Trace::Off);
-        tally.add(&run.tally);
+        let run = S::run(seed, Trace::Off);
+        counts.add(&run.counts);
         runs += 1;
-        if run.violation.is_some() {
+        if run.has_failed {
             failed = Some(seed);
             stop.store(true, Ordering::Relaxed);
         }
     }
     let mut total = total.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    total.tally.add(&tally);
+    total.counts.add(&counts);
     total.runs += runs;
     total.failed = total.failed.into_iter().chain(failed).min();
+}
+
+/// Without it, everybody would wait for the seeds of a thread that is gone.
+struct StopsOnPanic<'a>(&'a AtomicBool);
+
+impl Drop for StopsOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Shows progress often on a terminal, and rarely in a log.
@@ -138,27 +272,27 @@ fn show_progress(seeds: Seeds, next: &AtomicU64, stop: &AtomicBool) {
     }
 }
 
-fn summary(total: &Total, took: Duration) -> String {
-    let Total { tally, runs, threads, failed } = total;
-    let rate = tally.events as f64 / took.as_secs_f64();
-    let list = |counts: &mut dyn Iterator<Item = (&'static str, u64)>| {
-        counts.map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
-    };
+fn summary<S: Simulation>(total: &Total<S::Counts>, took: Duration) -> String {
+    let Total { counts, runs, threads, failed } = total;
+    let rate = counts.events() as f64 / took.as_secs_f64();
     let mut text = format!(
-        "seeds       {runs}\nevents      {}\nper second  {rate:.0} on {threads} threads, in {:.1} s\n\
-         terms       {}\nfaults      {}\noutcomes    {}\nviolations  {}",
-        tally.events,
+        "seeds       {runs}\nevents      {}\nper second  {rate:.0} on {threads} threads, in {:.1} s\n",
+        counts.events(),
         took.as_secs_f64(),
-        tally.count(Outcome::Term),
-        list(&mut tally.faults()),
-        list(&mut tally.outcomes()),
-        u64::from(failed.is_some()),
     );
-    if let Some(report) = failed.and_then(incumbent_sim::report) {
+    for (title, line) in counts.lines() {
+        text.push_str(&format!("{title:<11} {line}\n"));
+    }
+    text.push_str(&format!("violations  {}", u64::from(failed.is_some())));
+    if let Some(report) = failed.and_then(S::report) {
         text.push_str("\n\n");
         text.push_str(&report);
     }
     text
+}
+
+fn list(counts: impl Iterator<Item = (&'static str, u64)>) -> String {
+    counts.map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Ignores errors: if the reader has closed the output, it needs no more of it.

@@ -19,7 +19,7 @@ use super::known::KnownPages;
 use super::table::{PageIndex, SeatTerm};
 use crate::identity::{Identity, Session};
 use crate::message::Observation;
-use crate::record::{Snapshot, Uid};
+use crate::record::{FencingToken, HolderInfo, Snapshot, Uid};
 use crate::seen::{Observer, Origin, Seen};
 use crate::time::{Instant, Now};
 
@@ -248,27 +248,38 @@ impl Allocator {
             seat.known_since = now;
         }
         let after = seat.summary();
-        let has_joined = after
-            .as_ref()
-            .is_some_and(|(term, _)| before.as_ref().is_none_or(|(earlier, _)| earlier != term));
-        if has_joined {
+        let term_of = |summary: &Summary| summary.term.clone();
+        let term = after.as_ref().and_then(term_of);
+        if term.is_some() && term != before.as_ref().and_then(term_of) {
             self.joined_at = now;
         }
         before != after || matches!(origin, Origin::Read { .. })
     }
 }
 
+/// What decides about tasks. A renewal alone changes nothing of it.
+#[derive(PartialEq)]
+struct Summary {
+    seat: Uid,
+    last_token: FencingToken,
+    term: Option<SeatTerm>,
+    holder_info: HolderInfo,
+}
+
 impl Seat {
-    /// What decides about tasks: the term, and what the member says. A renewal alone changes nothing.
-    fn summary(&self) -> Option<(SeatTerm, crate::record::HolderInfo)> {
-        let lock = self.seen.snapshot()?;
-        let record = &lock.record;
-        let term = SeatTerm {
-            member: record.holder.clone()?,
-            seat: lock.version.uid.clone(),
-            token: record.token()?,
-        };
-        Some((term, record.holder_info.clone()))
+    fn summary(&self) -> Option<Summary> {
+        let Snapshot { version, record } = self.seen.snapshot()?;
+        let term = record.holder.clone().zip(record.token()).map(|(member, token)| SeatTerm {
+            member,
+            seat: version.uid.clone(),
+            token,
+        });
+        Some(Summary {
+            seat: version.uid.clone(),
+            last_token: record.last_token,
+            term,
+            holder_info: record.holder_info.clone(),
+        })
     }
 }
 

@@ -17,15 +17,17 @@ pub struct Broken {
 }
 
 /// No two processes run one task.
-pub(super) const ONE_OWNER: &str = "one owner";
+pub(super) const ONE_OWNER: &str = "one-owner";
 /// Each start of a task has a higher token than all starts before it.
-pub(super) const TOKENS_RISE: &str = "tokens rise";
+pub(super) const TOKENS_RISE: &str = "tokens-rise";
+/// A page that an allocator writes can be read.
+pub(super) const PAGES_READ: &str = "pages-can-be-read";
 /// After healing, each listed task runs once, and no other runs.
-pub(super) const ALL_RUN: &str = "all tasks run";
+pub(super) const ALL_RUN: &str = "all-tasks-run";
 /// After that, nothing moves.
-pub(super) const NOTHING_MOVES: &str = "nothing moves without need";
+pub(super) const NOTHING_MOVES: &str = "nothing-moves-without-need";
 /// After that, nobody sends more than renewals and polls.
-pub(super) const NO_BUSY_LOOP: &str = "no busy loop";
+pub(super) const NO_BUSY_LOOP: &str = "no-busy-loop";
 
 #[derive(Default)]
 pub(super) struct Judge {

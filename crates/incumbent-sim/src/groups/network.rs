@@ -4,6 +4,7 @@ use incumbent_core::group::{Answer, Ask, Event, Happening, PageIndex, PageVersio
 use incumbent_core::{Follow, Input, Instant, Observation, Reply, Snapshot};
 
 use super::cluster::{Call, Change, Name, Response};
+use super::judge::PAGES_READ;
 use super::node::{Machine, Stream, Watch, identity, number};
 use super::tally::{GroupFault, Step};
 use super::world::{Address, Happens, World};
@@ -54,6 +55,9 @@ impl World {
             brief(&call),
             result(&response)
         ));
+        if let Some(fault) = self.cluster.unreadable.take() {
+            self.judge.breaks(PAGES_READ, fault);
+        }
         self.count(&call, &response, address);
         if self.cluster.log().len() > changes {
             self.wake_watches();
@@ -175,6 +179,12 @@ impl World {
             self.break_watch(node, stream);
             return;
         }
+        if watch.blind_until > self.now {
+            watch.is_scheduled = true;
+            let at = watch.blind_until;
+            self.at(at, Happens::Watch { node, life, stream });
+            return;
+        }
         // The watch may have been opened again since this was due.
         let Some(change) =
             self.cluster.log().get(watch.position).filter(|_| watch.is_open).cloned()
@@ -201,6 +211,18 @@ impl World {
         }
     }
 
+    /// Watches that were blind deliver at once.
+    pub(super) fn open_eyes(&mut self, node: usize) {
+        let Some(process) = &mut self.nodes[node].process else { return };
+        for watch in &mut process.watches {
+            watch.is_scheduled &= watch.blind_until <= self.now;
+            watch.blind_until = 0;
+        }
+        for stream in Stream::ALL {
+            self.schedule_watch(node, stream);
+        }
+    }
+
     /// Lists again, perhaps from an old cache, and watches from there.
     pub(super) fn relists(&mut self, node: usize, life: u64, stream: Stream) {
         if self.process(node, life).is_none() {
@@ -219,7 +241,7 @@ impl World {
         let position = self.cluster.log().partition_point(|change| change.revision <= revision);
         let process = self.nodes[node].process.as_mut().expect("checked");
         let watch = &mut process.watches[stream as usize];
-        *watch = Watch { position, is_open: true, is_scheduled: false };
+        *watch = Watch { position, is_open: true, is_scheduled: false, blind_until: 0 };
         let objects = self.cluster.at(revision);
         match stream {
             Stream::Lock => self.step_lock(node, Input::Follow(Follow::Watch)),

@@ -36,6 +36,8 @@ pub(super) struct Watch {
     pub(super) position: usize,
     pub(super) is_open: bool,
     pub(super) is_scheduled: bool,
+    /// It shows nothing before this.
+    pub(super) blind_until: Micros,
 }
 
 /// A place for a process. Processes come and go; each has a life of its own.

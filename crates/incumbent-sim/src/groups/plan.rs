@@ -54,6 +54,9 @@ impl GroupPlan {
             rates[GroupFault::SeatDeleted as usize] = 0;
             rates[GroupFault::SeatByHand as usize] = 0;
         }
+        // Work is not asked to stop often enough otherwise.
+        rates[GroupFault::SlowStop as usize] *= 3;
+        rates[GroupFault::StuckWork as usize] *= 3;
         let timing = if chance.permille(500) { Timing::standard() } else { Timing::fast() };
         let lease = timing.lease_duration();
         let longest_lease = lease * 2;

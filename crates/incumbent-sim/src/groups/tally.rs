@@ -36,8 +36,12 @@ counted! {
         StaleList => "stale list",
         /// A watch delivers long after the fact.
         WatchLag => "watch lag",
+        /// A watch shows nothing for a long time.
+        WatchBlind => "watch blind",
         /// A process is killed.
         Crash => "crash",
+        /// The allocator and a member are killed together.
+        CrashOfTwo => "crash of two",
         /// A process leaves as asked.
         Leave => "leave",
         /// A process can reach nothing.
@@ -120,7 +124,7 @@ counted! {
 }
 
 /// Counts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupTally {
     faults: [u64; GroupFault::TABLE.len()],
     steps: [u64; Step::TABLE.len()],
@@ -131,6 +135,14 @@ pub struct GroupTally {
 }
 
 impl GroupTally {
+    /// Nothing has happened yet.
+    pub const NOTHING: Self = Self {
+        faults: [0; GroupFault::TABLE.len()],
+        steps: [0; Step::TABLE.len()],
+        excused: 0,
+        events: 0,
+    };
+
     pub(crate) fn fault(&mut self, fault: GroupFault) {
         self.faults[fault as usize] += 1;
     }

@@ -15,7 +15,12 @@ impl World {
         if self.is_healed {
             return;
         }
-        let gap = self.chance.between(1, self.plan.trouble_gap * 2);
+        // Troubles come in bursts: most of what goes wrong needs two or three of them.
+        let longest_gap = match self.chance.permille(400) {
+            true => 1_000_000,
+            false => self.plan.trouble_gap * 2,
+        };
+        let gap = self.chance.between(1, longest_gap);
         self.at(self.now + gap, Happens::Trouble);
         let weights: Vec<u64> = GroupFault::TABLE
             .iter()
@@ -38,11 +43,17 @@ impl World {
 
     fn befalls(&mut self, fault: GroupFault) {
         self.trace(format_args!("fault: {fault}"));
-        let node = self.chance.below(self.nodes.len() as u64) as usize;
+        // They often befall the same member.
+        if self.chance.permille(500) {
+            self.focus = self.chance.below(self.nodes.len() as u64) as usize;
+        }
+        let node = self.focus;
         let has_happened = match fault {
             GroupFault::Crash => self.crash(node),
             GroupFault::Leave => self.leave(node),
+            GroupFault::CrashOfTwo => self.crash_two(),
             GroupFault::CutOff => self.cut_off(node),
+            GroupFault::WatchBlind => self.blind(node),
             GroupFault::ServerAway => {
                 self.away_until = self.now + self.chance.below(20_000_000);
                 true
@@ -52,7 +63,7 @@ impl World {
             GroupFault::ListEdited => self.edit_list(),
             GroupFault::Drain => self.drain(node),
             GroupFault::LockDeleted => self.delete_by_hand(|name| name == Name::Lock),
-            GroupFault::SeatDeleted => self.delete_by_hand(|name| matches!(name, Name::Seat(_))),
+            GroupFault::SeatDeleted => self.delete_seat(),
             GroupFault::PageDeleted => self.delete_by_hand(|name| matches!(name, Name::Page(_))),
             GroupFault::SeatUnlabelled => self.take_label(),
             GroupFault::SeatByHand => self.create_seat(),
@@ -72,6 +83,31 @@ impl World {
         let is_up = self.nodes[node].process.is_some();
         self.ends(node, "it is killed");
         is_up
+    }
+
+    /// The allocator and a member are killed together.
+    fn crash_two(&mut self) -> bool {
+        let leads = |node: &Node| {
+            node.process.as_ref().is_some_and(|process| process.lock.term().is_some())
+        };
+        let Some(allocator) = self.nodes.iter().position(leads) else { return false };
+        self.ends(allocator, "it is killed with another");
+        self.crash(self.focus)
+    }
+
+    /// A watch shows nothing for a long time, although requests are answered.
+    fn blind(&mut self, node: usize) -> bool {
+        let until = self.now + self.chance.below(60_000_000);
+        let streams = match self.chance.below(3) {
+            0 => &[Stream::Pages][..],
+            1 => &[Stream::Seats],
+            _ => &[Stream::Pages, Stream::Seats, Stream::OwnSeat],
+        };
+        let Some(process) = &mut self.nodes[node].process else { return false };
+        for stream in streams {
+            process.watches[*stream as usize].blind_until = until;
+        }
+        true
     }
 
     /// SIGTERM. A process of another name, or of the same one, takes its place.
@@ -115,7 +151,7 @@ impl World {
         if self.nodes.len() > self.plan.members + 3 {
             return false;
         }
-        let name = self.nodes[self.chance.below(self.nodes.len() as u64) as usize].name;
+        let name = self.nodes[self.focus].name;
         self.nodes.push(Node::new(name));
         self.at(self.now, Happens::Start(self.nodes.len() - 1));
         true
@@ -163,8 +199,22 @@ impl World {
         name.is_some()
     }
 
+    /// Often the seat of the member that has trouble already.
+    fn pick_seat(&mut self) -> Option<Name> {
+        let own = Name::Seat(self.nodes[self.focus].name);
+        match self.chance.permille(500) && self.cluster.get(own).is_some() {
+            true => Some(own),
+            false => self.pick(|name| matches!(name, Name::Seat(_))),
+        }
+    }
+
+    fn delete_seat(&mut self) -> bool {
+        let name = self.pick_seat();
+        self.delete_by_hand(|other| Some(other) == name)
+    }
+
     fn take_label(&mut self) -> bool {
-        let Some(name) = self.pick(|name| matches!(name, Name::Seat(_))) else { return false };
+        let Some(name) = self.pick_seat() else { return false };
         let Some(record) = self.cluster.get(name).and_then(|seat| seat.snapshot()) else {
             return false;
         };
@@ -227,6 +277,7 @@ impl World {
         self.trace(format_args!("everything heals"));
         for node in 0..self.nodes.len() {
             self.nodes[node].cut_until = 0;
+            self.open_eyes(node);
             let life = self.nodes[node].life;
             if self.nodes[node].process.is_none() && self.nodes[node].restarts {
                 self.at(self.now, Happens::Start(node));

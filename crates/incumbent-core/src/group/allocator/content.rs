@@ -23,6 +23,7 @@ struct Hand {
 impl Allocator {
     /// Replaces a page whose tasks are not where they should be.
     pub(super) fn change_a_page(&self, earliest: &mut Earliest) -> Option<Ask> {
+        self.wait_for_ends(earliest);
         let hands = self.hands();
         let wanted = self.wanted(&hands, earliest);
         let may_assign_at = self.settles_at();
@@ -45,6 +46,15 @@ impl Allocator {
             }
             Some(Ask::ReplacePage { index, base: version.clone(), page: next })
         })
+    }
+
+    /// The seats of some owners are gone, and their leases are waited out.
+    fn wait_for_ends(&self, earliest: &mut Earliest) {
+        for (term, order) in self.pages.readable().flat_map(|(_, _, page)| &page.orders) {
+            if let Fate::OverAt(end) = self.fate_of(term, order.lease_duration) {
+                earliest.at(end);
+            }
+        }
     }
 
     /// Members that live, by name.

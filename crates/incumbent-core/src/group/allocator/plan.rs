@@ -84,9 +84,10 @@ impl Allocator {
     /// Creates what is missing, empties what cannot be read, and deletes what belongs to another table (G9).
     fn keep_pages(&self) -> Option<Ask> {
         let Some(first) = self.pages.present(PageIndex::FIRST) else {
-            let has_tasks = !self.wishes.tasks.is_empty();
+            // Where a table was named, members may work by it until they see another one.
+            let is_needed = !self.wishes.tasks.is_empty() || self.named_table.is_some();
             let page = Page::empty(Place::First(self.shape_of_a_new_table()));
-            return has_tasks.then_some(Ask::CreatePage(PageIndex::FIRST, page));
+            return is_needed.then_some(Ask::CreatePage(PageIndex::FIRST, page));
         };
         let Some((table, shape)) = self.pages.table() else {
             // Not even the number of pages can be read.
@@ -190,7 +191,10 @@ impl Allocator {
     }
 
     fn list_seats(&self) -> Option<Ask> {
-        let mut closed = self.pages.readable().filter(|(_, _, page)| !page.is_open);
+        let mut closed = self
+            .pages
+            .readable()
+            .filter(|(index, _, page)| !page.is_open && self.pages.present(*index).is_some());
         closed.any(|(index, ..)| self.list_for(index).is_none()).then_some(Ask::ListSeats)
     }
 
