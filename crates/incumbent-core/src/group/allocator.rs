@@ -9,12 +9,14 @@ mod message;
 mod opening;
 mod plan;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use self::message::{Answer, Ask, Happening, HeldSeat, SeatList, Sought, Wishes};
 
 use self::plan::InFlight;
+use super::balance::Task;
 use super::known::KnownPages;
 use super::table::{PageIndex, SeatTerm};
 use crate::identity::{Identity, Session};
@@ -39,7 +41,8 @@ pub struct Settings {
 pub struct Allocator {
     settings: Settings,
     is_active: bool,
-    wishes: Wishes,
+    /// What is wanted; `None` while nothing is known of it.
+    wishes: Option<Wishes>,
     pages: KnownPages,
     /// Whether the pages were listed, so that one that is not known is missing.
     has_listed_pages: bool,
@@ -106,7 +109,7 @@ impl Allocator {
         Self {
             settings,
             is_active: false,
-            wishes: Wishes::default(),
+            wishes: None,
             pages: KnownPages::default(),
             has_listed_pages: false,
             has_listed_seats: false,
@@ -170,7 +173,10 @@ impl Allocator {
             Happening::Lease { table } => {
                 std::mem::replace(&mut self.named_table, table) != self.named_table
             }
-            Happening::Wishes(wishes) => std::mem::replace(&mut self.wishes, wishes) != self.wishes,
+            Happening::Wishes(wishes) => {
+                let wishes = Some(wishes);
+                std::mem::replace(&mut self.wishes, wishes) != self.wishes
+            }
             Happening::Active(is_active) => self.on_active(is_active),
         }
     }
@@ -180,6 +186,18 @@ impl Allocator {
         let first = self.pages.present(PageIndex::FIRST).filter(|_| self.is_active)?;
         let uid = &first.version.uid;
         (self.named_table.as_ref() != Some(uid)).then(|| uid.clone())
+    }
+
+    /// What is wanted. While nothing is known of it: what is there, where it is.
+    fn wished(&self) -> Cow<'_, Wishes> {
+        match &self.wishes {
+            Some(wishes) => Cow::Borrowed(wishes),
+            None => {
+                let entries = self.pages.readable().flat_map(|(_, _, page)| page.entries());
+                let tasks = entries.map(|(_, _, task, _)| (task.clone(), Task::default()));
+                Cow::Owned(Wishes { tasks: tasks.collect(), is_frozen: true })
+            }
+        }
     }
 
     fn on_active(&mut self, is_active: bool) -> bool {

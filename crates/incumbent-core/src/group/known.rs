@@ -36,6 +36,8 @@ struct Known {
     /// The highest token that any content stated, so that it survives a content that cannot be read.
     highest_token: FencingToken,
     is_gone: bool,
+    /// A read shows it, and no watch does: its label is missing.
+    is_hidden: bool,
 }
 
 impl KnownPages {
@@ -59,9 +61,27 @@ impl KnownPages {
         let stated = page.as_ref().map_or(FencingToken(0), |page| page.highest_token);
         known.highest_token = known.highest_token.max(stated);
         known.highest = version.revision;
-        known.is_gone = false;
+        (known.is_gone, known.is_hidden) = (false, false);
         known.content = Some(PageVersion { version, page });
         true
+    }
+
+    /// A read found this page. One that no watch shows exists all the same, if its label was taken away.
+    pub(crate) fn learn_read(&mut self, index: PageIndex, new: PageVersion) {
+        let known = self.pages.entry(index).or_default();
+        let is_hidden = known.is_gone || known.content.is_none();
+        if known.is_gone && new.version.revision == known.highest {
+            known.highest -= 1;
+        }
+        self.learn(index, new);
+        if let Some(known) = self.pages.get_mut(&index) {
+            known.is_hidden = is_hidden && !known.is_gone;
+        }
+    }
+
+    /// Whether a page exists that members do not see.
+    pub(crate) fn is_hidden(&self, index: PageIndex) -> bool {
+        self.pages.get(&index).is_some_and(|known| known.is_hidden)
     }
 
     /// The page was deleted at `revision`. Returns whether this was news.

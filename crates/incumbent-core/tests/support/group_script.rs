@@ -9,8 +9,8 @@ use incumbent_core::group::{
     TaskName, Wishes,
 };
 use incumbent_core::{
-    Card, FencingToken, Identity, Instant, Now, Observation, Record, Session, Snapshot, Stamp, Uid,
-    Version, WallTime,
+    FencingToken, HolderInfo, Identity, Instant, Now, Observation, Record, Session, Snapshot,
+    Stamp, Uid, Version, WallTime,
 };
 
 /// Plays one scenario: of a member, or of an allocator.
@@ -312,7 +312,7 @@ fn seat(words: &mut Words<'_>) -> (Identity, Snapshot) {
         }
     }
     if record.holder.is_some() {
-        record.card = Card { seat: Some(info), ..Card::default() };
+        record.holder_info = HolderInfo { seat: Some(info), ..HolderInfo::default() };
     }
     (member, Snapshot { version, record })
 }

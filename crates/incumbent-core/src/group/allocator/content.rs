@@ -87,7 +87,8 @@ impl Allocator {
     ) -> BTreeMap<TaskName, Identity> {
         // A member that joins hardly ever joins alone.
         let moves_at = self.joined_at + JOIN_WAIT;
-        let may_move = !self.wishes.is_frozen && moves_at <= self.latest;
+        let wished = self.wished();
+        let may_move = !wished.is_frozen && moves_at <= self.latest;
         if moves_at > self.latest {
             earliest.at(moves_at);
         }
@@ -96,7 +97,7 @@ impl Allocator {
         let current = entries
             .filter(|(term, _, _, assignment)| assignment.revoked.is_none() && !self.leaves(term))
             .map(|(term, _, task, _)| (task.clone(), term.member.clone()));
-        balance(&workers, &self.wishes.tasks, &current.collect(), may_move)
+        balance(&workers, &wished.tasks, &current.collect(), may_move)
     }
 
     /// Whether the member leaves: its tasks go to others, also while nothing else moves.
@@ -141,9 +142,17 @@ impl Allocator {
         };
         let owned: std::collections::BTreeSet<TaskName> =
             next.entries().map(|(_, _, task, _)| task.clone()).collect();
+        let mut room = MOST_BYTES.saturating_sub(next.bytes());
         for (task, member) in wanted.iter().filter(|(task, _)| !owned.contains(task) && here(task))
         {
             let Some(hand) = hands.get(member) else { continue };
+            room = room.saturating_sub(task.as_str().len() + TASK_BYTES);
+            if !next.orders.contains_key(&hand.term) {
+                room = room.saturating_sub(hand.bytes());
+            }
+            if room == 0 {
+                break;
+            }
             let order = next.orders.entry(hand.term.clone()).or_insert_with(|| Order {
                 lease_duration: hand.lease_duration,
                 address: hand.address.clone(),
@@ -170,7 +179,7 @@ impl Allocator {
             return None;
         }
         let is_to_stay = wanted.get(task) == Some(&term.member)
-            || (self.wishes.tasks.contains_key(task) && !wanted.contains_key(task));
+            || (self.wished().tasks.contains_key(task) && !wanted.contains_key(task));
         let revoked = match assignment.revoked {
             None if !is_to_stay => Some(version.revision),
             known => known,
@@ -179,7 +188,21 @@ impl Allocator {
     }
 }
 
+impl Hand {
+    fn bytes(&self) -> usize {
+        term_bytes(&self.term, self.address.as_deref())
+    }
+}
+
 impl Page {
+    /// About how long its text is, and no less.
+    pub(super) fn bytes(&self) -> usize {
+        let orders = self.orders.iter();
+        let terms = orders.map(|(term, order)| term_bytes(term, order.address.as_deref()));
+        let tasks = self.entries().map(|(_, _, task, _)| task.as_str().len() + TASK_BYTES);
+        terms.sum::<usize>() + tasks.sum::<usize>()
+    }
+
     fn keep(&mut self, term: &SeatTerm, order: &Order, task: &TaskName, assignment: Assignment) {
         let empty = || Order { tasks: BTreeMap::new(), ..order.clone() };
         let kept = self.orders.entry(term.clone()).or_insert_with(empty);
@@ -191,6 +214,18 @@ impl Page {
 fn gives(next: &Page, page: &Page) -> bool {
     next.highest_token > page.highest_token
 }
+
+/// Unusual bytes are written as three.
+fn term_bytes(term: &SeatTerm, address: Option<&str>) -> usize {
+    let texts = [term.member.as_str(), term.seat.0.as_str(), address.unwrap_or_default()];
+    texts.map(str::len).iter().sum::<usize>() * 3 + 100
+}
+
+/// What a task takes besides its name.
+const TASK_BYTES: usize = 80;
+
+/// A page has no room for more: a ConfigMap holds a mebibyte, and each change of it goes to each member.
+pub(super) const MOST_BYTES: usize = 250 * 1024;
 
 /// How long tasks stay where they are after a member has joined.
 const JOIN_WAIT: Duration = Duration::from_secs(1);

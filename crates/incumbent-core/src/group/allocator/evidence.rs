@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Allocator, Seat, View};
+use super::{Allocator, Seat, View, onlooker};
 use crate::group::table::{Assignment, PageIndex, SeatTerm, TaskName};
 use crate::time::Instant;
 
@@ -28,23 +28,30 @@ impl Allocator {
         if lock.version.uid == term.seat {
             let has_higher = record.last_token > term.token;
             let is_vacant = !record.is_held() && record.last_token >= term.token;
+            // Somebody has cleared the record since the term began: its member notices, within its lease.
+            let is_cleared = !record.is_held() && lock.version.revision > term.token.0;
             return match seat.view {
                 _ if has_higher || is_vacant => Fate::Over,
+                _ if is_cleared => {
+                    let free_at = seat.seen.free_at(onlooker(&self.settings));
+                    self.over_at(free_at + lease_duration)
+                }
                 View::Unseen => Fate::Unseen,
                 View::Watched | View::ReadAt(_) => Fate::Running,
             };
         }
         // Names are unique: an object of that name which is newer than the term shows that the term's seat is gone.
         if lock.version.revision > term.token.0 {
-            return match seat.known_since + lease_duration {
-                end if end <= self.latest => Fate::Over,
-                end => Fate::OverAt(end),
-            };
+            return self.over_at(seat.known_since + lease_duration);
         }
         match seat.view {
             View::Unseen => Fate::Unseen,
             View::Watched | View::ReadAt(_) => Fate::Running,
         }
+    }
+
+    fn over_at(&self, end: Instant) -> Fate {
+        if end <= self.latest { Fate::Over } else { Fate::OverAt(end) }
     }
 
     /// Whether the owner has released the task, and still holds the very term (G3a, G3a').

@@ -85,7 +85,8 @@ impl Allocator {
     fn keep_pages(&self) -> Option<Ask> {
         let Some(first) = self.pages.present(PageIndex::FIRST) else {
             // Where a table was named, members may work by it until they see another one.
-            let is_needed = !self.wishes.tasks.is_empty() || self.named_table.is_some();
+            let has_tasks = !self.wished().tasks.is_empty();
+            let is_needed = has_tasks || self.named_table.is_some();
             let page = Page::empty(Place::First(self.shape_of_a_new_table()));
             return is_needed.then_some(Ask::CreatePage(PageIndex::FIRST, page));
         };
@@ -123,6 +124,12 @@ impl Allocator {
             Some(page) if !page.is_of(&present.version.uid, table) => {
                 Some(self.delete(index, present))
             }
+            // Its label is missing, so that members do not see it: each write puts it back.
+            Some(page) if self.pages.is_hidden(index) => {
+                let base = present.version.clone();
+                let page = Page { replaces: base.revision, ..page.clone() };
+                Some(Ask::ReplacePage { index, base, page })
+            }
             Some(_) => None,
         }
     }
@@ -139,7 +146,8 @@ impl Allocator {
     /// As many pages as the tasks of today fill to a half.
     fn shape_of_a_new_table(&self) -> Shape {
         const PAGE_BYTES: usize = 32 * 1024 / 2;
-        let bytes: usize = self.wishes.tasks.keys().map(|task| task.as_str().len() + 24).sum();
+        let wished = self.wished();
+        let bytes: usize = wished.tasks.keys().map(|task| task.as_str().len() + 24).sum();
         let pages = bytes.div_ceil(PAGE_BYTES).clamp(1, usize::from(Shape::MOST_PAGES));
         let pages = u8::try_from(pages).expect("at most 64");
         Shape { kind: crate::group::table::Kind::Named, pages }
@@ -254,16 +262,20 @@ impl Allocator {
     fn on_page(&mut self, index: PageIndex, sent: &InFlight, answer: Answer) {
         let is_read = matches!(sent.ask, Ask::ReadPage(_));
         match answer {
+            Answer::Page(page) if is_read => {
+                self.pages.learn_read(index, page);
+                self.doubtful.remove(&index);
+                if index == PageIndex::FIRST {
+                    let known = sent.pages.iter().map(|(index, (_, revision))| (*index, *revision));
+                    self.read_of_first = known.collect();
+                }
+            }
             Answer::Page(page) => {
                 self.pages.learn(index, page);
                 if let Ask::ReplacePage { page, .. } = &sent.ask {
                     self.next_move = self.latest + self.fan_out_of(page);
                 }
                 self.doubtful.remove(&index);
-                if is_read && index == PageIndex::FIRST {
-                    let known = sent.pages.iter().map(|(index, (_, revision))| (*index, *revision));
-                    self.read_of_first = known.collect();
-                }
             }
             Answer::Missing if is_read => {
                 self.pages.learn_missing(index, sent.known);
