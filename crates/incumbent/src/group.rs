@@ -136,9 +136,25 @@ impl Group {
         let _ = clock.timeout(LEAVE_TIMEOUT, left).await;
     }
 
+    /// What can be asked, and asked for, while [`run_until`](Self::run_until) runs.
+    pub fn handle(&self) -> GroupHandle {
+        GroupHandle { notes: self.notes.0.downgrade(), table: self.table.clone() }
+    }
+}
+
+/// A member's knowledge of its group, and its wish for tasks, to keep beside the work.
+#[derive(Clone, Debug)]
+pub struct GroupHandle {
+    notes: mpsc::WeakUnboundedSender<Note>,
+    table: watch::Receiver<Arc<Table>>,
+}
+
+impl GroupHandle {
     /// Wants no tasks for now, so that others get those of this member; `false` wants them again.
     pub fn drain(&self, wants_none: bool) {
-        let _ = self.notes.0.send(Note::Drain(wants_none));
+        if let Some(notes) = self.notes.upgrade() {
+            let _ = notes.send(Note::Drain(wants_none));
+        }
     }
 
     /// Who owns `task`, as far as this member knows. `None` where nobody does, or nothing is known.

@@ -31,8 +31,8 @@ pub struct Tasks(Source);
 pub(super) enum Source {
     /// The program names them. People may give weights and pins, and freeze the group.
     Named { names: Vec<String>, config: BTreeMap<TaskName, Task>, is_frozen: bool },
-    /// People name them.
-    ConfigMap { config: BTreeMap<TaskName, Task>, is_frozen: bool },
+    /// People name them. `None` until their list was read.
+    ConfigMap { config: Option<BTreeMap<TaskName, Task>>, is_frozen: bool },
 }
 
 impl Tasks {
@@ -49,18 +49,19 @@ impl Tasks {
     /// needs the label `incumbent.dev/group: GROUP`.
     ///
     /// Its key `tasks` has one task a line, each with what else is wanted: `eu`, `us weight=3`, `ap pin=worker-1`.
-    /// Its key `freeze`, if it is `true`, keeps each task where it is for as long as its owner lives. A text that
+    /// A program that has not read it yet leaves the tasks of the table where they are. Its key `freeze`, if it is `true`, keeps each task where it is for as long as its owner lives. A text that
     /// cannot be read changes nothing, and is logged.
     pub fn config_map() -> Self {
-        Self(Source::ConfigMap { config: BTreeMap::new(), is_frozen: false })
+        Self(Source::ConfigMap { config: None, is_frozen: false })
     }
 }
 
 impl Source {
-    pub(super) fn wishes(&self) -> Wishes {
+    /// What is wanted. `None` while that is not known.
+    pub(super) fn wishes(&self) -> Option<Wishes> {
         match self {
             Self::ConfigMap { config, is_frozen } => {
-                Wishes { tasks: config.clone(), is_frozen: *is_frozen }
+                Some(Wishes { tasks: config.clone()?, is_frozen: *is_frozen })
             }
             Self::Named { names, config, is_frozen } => {
                 let names = names.iter().filter_map(TaskName::new);
@@ -68,7 +69,7 @@ impl Source {
                     let task = config.get(&name).cloned().unwrap_or_default();
                     (name, task)
                 });
-                Wishes { tasks: tasks.collect(), is_frozen: *is_frozen }
+                Some(Wishes { tasks: tasks.collect(), is_frozen: *is_frozen })
             }
         }
     }
@@ -83,8 +84,13 @@ impl Source {
         };
         let lines = text("tasks").lines().map(str::trim).filter(|line| !line.is_empty());
         let read = lines.map(task).collect::<Result<BTreeMap<_, _>, _>>()?;
-        let (Self::Named { config, is_frozen, .. } | Self::ConfigMap { config, is_frozen }) = self;
-        (*config, *is_frozen) = (read, frozen);
+        if read.len() > MOST_TASKS {
+            return Err(format!("{} tasks are too many: {MOST_TASKS} are the most", read.len()));
+        }
+        match self {
+            Self::Named { config, is_frozen, .. } => (*config, *is_frozen) = (read, frozen),
+            Self::ConfigMap { config, is_frozen } => (*config, *is_frozen) = (Some(read), frozen),
+        }
         Ok(())
     }
 }

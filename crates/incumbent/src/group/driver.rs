@@ -93,8 +93,7 @@ pub(super) struct State {
 impl Driver {
     pub(super) async fn run(mut self: Box<Self>) {
         self.watch(LockKind::ConfigMap);
-        let wishes = self.source.wishes();
-        self.allocate(Happening::Wishes(wishes));
+        self.want();
         self.seat.publish(self.member.published().clone());
         while !self.state.has_left {
             self.next().await;
@@ -229,6 +228,12 @@ impl Driver {
 
     // The allocator.
 
+    fn want(&mut self) {
+        if let Some(wishes) = self.source.wishes() {
+            self.allocate(Happening::Wishes(wishes));
+        }
+    }
+
     fn allocate(&mut self, happening: Happening) {
         let Sought { ask, wake, table } = self.allocator.step(self.clock.now(), happening);
         self.state.allocator_wake = wake;
@@ -358,7 +363,7 @@ impl Driver {
             }
             Named::Config => {
                 match self.source.configure(&object) {
-                    Ok(()) => self.allocate(Happening::Wishes(self.source.wishes())),
+                    Ok(()) => self.want(),
                     Err(error) => {
                         let group = self.store.group();
                         tracing::warn!(group, error, "the configuration stays as it was");
