@@ -72,12 +72,11 @@ pub(crate) async fn run(args: Sidecar) -> anyhow::Result<ExitCode> {
     parts.spawn(listener.serve(routes.for_application(access), Limits::EVENTS));
     tokio::spawn(answers.clone().follow());
 
-    let hooks = hooks(&args, &candidate);
     let leader_loop = LeaderLoop {
+        hooks: hooks(&args, &candidate),
         candidate,
         answers: answers.clone(),
         lifelines,
-        hooks,
         requests,
         lifeline: args.lifeline,
         on_term: args.on_term,
