@@ -90,7 +90,15 @@ const GROUPS: [(&str, &[&str]); 5] = [
 
 /// The command line of this process. Ends it where there is nothing to run: for help, or a mistake.
 pub(crate) fn parse() -> Args {
-    let command = Args::command().bin_name(Name::of_this_process().typed());
+    let command = || Args::command().bin_name(Name::of_this_process().typed());
+    // Help is laid out only when it is shown: a candidate that runs for months has no use for it.
+    let shown = |_| with_help(command()).try_get_matches().unwrap_or_else(|error| end(&error));
+    let matches = command().try_get_matches().unwrap_or_else(shown);
+    Args::from_arg_matches(&matches).unwrap_or_else(|error| end(&error))
+}
+
+/// The same command, with help that fits the terminal, and the commands in groups.
+fn with_help(command: clap::Command) -> clap::Command {
     let width = help::width();
     let command = help::fit(command, width);
     let commands = help::grouped(&command, &GROUPS, width);
@@ -99,9 +107,7 @@ pub(crate) fn parse() -> Args {
         "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{commands}\n\n\
          {head}Options:{head:#}\n{{options}}{{after-help}}"
     );
-    let command = command.help_template(template);
-    let matches = command.try_get_matches().unwrap_or_else(|error| end(&error));
-    Args::from_arg_matches(&matches).unwrap_or_else(|error| end(&error))
+    command.help_template(template)
 }
 
 /// Prints an argument that our own parsers refuse in the same form as every other error.

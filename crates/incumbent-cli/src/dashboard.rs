@@ -27,7 +27,7 @@ use self::board::Board;
 use self::routes::Routes;
 use crate::flags::cluster::LockSelection;
 use crate::http::access::Access;
-use crate::http::listener::{ListenAddress, Listener};
+use crate::http::listener::{Limits, ListenAddress, Listener};
 
 /// What does not change while the dashboard runs.
 pub(crate) struct Setting {
@@ -53,9 +53,8 @@ pub(crate) async fn show(
     let events_in = (!setting.has_namespaces).then_some(namespace);
     let (publish, boards) = watch::channel(Arc::new(Board::default()));
     let client = setting.client.clone();
-    let routes = Routes { boards, setting: Arc::new(setting), access };
-    let serve =
-        tokio::spawn(listener.keep(move |request| Box::pin(routes.clone().respond(request))));
+    let routes = Routes { boards, setting: Arc::new(setting), access: Arc::new(access) };
+    let serve = tokio::spawn(listener.serve(routes.router(), Limits::EVENTS));
     let outcome = collector::keep(client, (selection, scope), events_in, publish).await;
     serve.abort();
     outcome

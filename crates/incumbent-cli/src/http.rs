@@ -2,10 +2,12 @@
 //!
 //! Modules below name the crate `http` as usual: this module is `crate::http`.
 
-#[cfg(unix)]
+#![cfg_attr(
+    not(unix),
+    allow(dead_code, reason = "there, only metrics are served: no sidecar, no dashboard")
+)]
+
 pub(crate) mod access;
-#[cfg(unix)]
 pub(crate) mod listener;
 pub(crate) mod metrics;
-#[cfg(unix)]
 pub(crate) mod response;

@@ -273,6 +273,31 @@ fn names_that_are_not_ours_and_changes_without_the_secret_are_refused() {
 }
 
 #[test]
+fn each_route_answers_by_the_methods_that_its_document_names() {
+    let cluster = Cluster::start();
+    let john = Sidecar::start(&cluster, "john", "");
+    john.leads();
+    let document = john.get("/openapi.json").json();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in ["get", "post", "put", "patch", "delete"] {
+            // HEAD stands for GET, which may never end.
+            let asked = if method == "get" { "HEAD" } else { &method.to_uppercase() };
+            let reply = john.ask(&format!("{asked} {path}"), &[], "");
+            let is_documented = methods.get(method).is_some();
+            let is_refused = reply.status == 405;
+            match path == "/v1/lifeline" && asked == "HEAD" {
+                true => assert_eq!(reply.status, 401, "{reply:?}"),
+                false => assert_eq!(is_refused, !is_documented, "{method} {path}: {reply:?}"),
+            }
+            if asked == "HEAD" {
+                assert_eq!(reply.body, "", "{path}");
+            }
+        }
+    }
+    assert_eq!(john.answer()["isSelf"], true);
+}
+
+#[test]
 fn what_cannot_work_is_refused_at_the_start() {
     let cluster = Cluster::start();
     let mut command = cluster.command("sidecar --lock lease/scanner --listen");

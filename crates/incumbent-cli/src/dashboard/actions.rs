@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode, header};
 use incumbent::survey::{LockView, Registration, State};
 use incumbent::{ElectionControl, Error, HandOver, Identity};
+use serde::Deserialize;
 use subtle::ConstantTimeEq;
 
 use super::board::Row;
@@ -31,8 +32,9 @@ pub(crate) enum Action {
 }
 
 /// A form of the page, as it was sent.
-#[derive(Debug, Default)]
-pub(crate) struct Form {
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ActionForm {
     pub(crate) action: String,
     pub(crate) to: String,
     /// Who led when the page was written.
@@ -50,7 +52,7 @@ impl Steering {
     }
 
     /// Refuses a form that none of our pages sent.
-    pub(crate) fn check(&self, headers: &HeaderMap, form: &Form) -> Result<(), Refusal> {
+    pub(crate) fn check(&self, headers: &HeaderMap, form: &ActionForm) -> Result<(), Refusal> {
         let refused = |why| Err((StatusCode::FORBIDDEN, why));
         let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
         // Old browsers do not send it; those that do cannot be made to lie.
@@ -69,25 +71,7 @@ impl Steering {
     }
 }
 
-impl Form {
-    /// Reads `application/x-www-form-urlencoded`.
-    pub(crate) fn parse(body: &[u8]) -> Option<Self> {
-        let mut form = Self::default();
-        for pair in std::str::from_utf8(body).ok()?.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=')?;
-            let field = match name {
-                "action" => &mut form.action,
-                "to" => &mut form.to,
-                "holder" => &mut form.holder,
-                "mark" => &mut form.mark,
-                "secret" => &mut form.secret,
-                _ => return None,
-            };
-            *field = decoded(value)?;
-        }
-        Some(form)
-    }
-
+impl ActionForm {
     /// What it asks for, if that is still what the page showed and can be asked.
     pub(crate) fn action(&self, row: &Row) -> Result<Action, Refusal> {
         let view = &*row.sighted.view;
@@ -174,46 +158,38 @@ pub(crate) fn is_paused(view: &LockView) -> bool {
     view.is_paused("*")
 }
 
-pub(crate) fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let digits = [rest.next()?, rest.next()?];
-                // Of a sign, which a number may have, a form knows nothing.
-                digits.iter().all(u8::is_ascii_hexdigit).then_some(())?;
-                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
-            }
-            byte => byte,
-        });
-    }
-    String::from_utf8(bytes).ok()
-}
-
 /// Somebody looks at the page and waits.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
+    use axum::extract::FromRequest;
     use http::HeaderValue;
 
     use super::*;
 
-    #[test]
-    fn a_form_is_read_as_a_browser_writes_it() {
-        let form = Form::parse(b"action=hand-over&to=a%2Bb+c%E2%82%AC&mark=x&secret=").unwrap();
+    async fn read(body: &'static str) -> Option<ActionForm> {
+        let request = http::Request::post("/lock/default/lease/a")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(body.into());
+        axum::Form::from_request(request.unwrap(), &()).await.ok().map(|axum::Form(form)| form)
+    }
+
+    #[tokio::test]
+    async fn a_form_is_read_as_a_browser_writes_it() {
+        let form = read("action=hand-over&to=a%2Bb+c%E2%82%AC&mark=x&secret=").await.unwrap();
         assert_eq!((form.action.as_str(), form.to.as_str()), ("hand-over", "a+b c\u{20ac}"));
-        for wrong in [&b"action"[..], b"other=1", b"to=%f", b"to=%ff", b"\xff", b"to=%+1"] {
-            assert!(Form::parse(wrong).is_none(), "{wrong:?}");
+        for wrong in ["other=1", "to=a&to=b", "nonsense"] {
+            assert!(read(wrong).await.is_none(), "{wrong:?}");
         }
+        assert_eq!(read("to=%f").await.unwrap().to, "%f", "what is no code stays as it is");
+        assert_eq!(read("to=%ff").await.unwrap().to, "\u{fffd}");
     }
 
     #[test]
     fn a_form_of_another_page_is_refused() {
         let steering = Steering::new(false);
-        let form = Form { mark: steering.mark.clone(), ..Form::default() };
+        let form = ActionForm { mark: steering.mark.clone(), ..ActionForm::default() };
         let headers = |pairs: &[(&'static str, &'static str)]| {
             let mut headers = HeaderMap::new();
             headers.insert("host", HeaderValue::from_static("127.0.0.1:8088"));
@@ -236,8 +212,8 @@ mod tests {
         ] {
             assert!(steering.check(&headers(&[bad]), &form).is_err(), "{bad:?}");
         }
-        let other = Form { mark: Steering::new(false).mark, ..Form::default() };
+        let other = ActionForm { mark: Steering::new(false).mark, ..ActionForm::default() };
         assert!(steering.check(&headers(&ours), &other).is_err());
-        assert!(steering.check(&headers(&ours), &Form::default()).is_err());
+        assert!(steering.check(&headers(&ours), &ActionForm::default()).is_err());
     }
 }

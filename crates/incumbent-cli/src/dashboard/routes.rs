@@ -1,25 +1,31 @@
 //! From a request to an answer.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{self, HeaderValue};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Limited};
-use hyper::body::{Bytes, Incoming};
+use axum::extract::rejection::{FormRejection, QueryRejection};
+use axum::extract::{FromRequestParts, Path, Query, State};
+use axum::middleware::{from_fn_with_state, map_response};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Form, Router};
+use http::StatusCode;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::request::Parts;
 use incumbent::{Clock, Lock};
 use maud::html;
+use serde::Deserialize;
 use tokio::sync::watch;
 
-use super::actions::Form;
-use super::board::Board;
+use super::actions::ActionForm;
+use super::board::{Board, Row};
 use super::page::Frame;
 use super::stream::{Subject, stream};
 use super::timeline::Window;
 use super::{Setting, json, lock_page, page};
-use crate::http::access::{Access, Refusal};
-use crate::http::response::{Body, JSON, event_stream, guard, of_type, plain};
+use crate::http::access::{Access, Refusal, by_own_name};
+use crate::http::response::{JSON, guard, of_type, short_body, wrong_method};
+use crate::model::format;
 use crate::runtime::events;
 
 /// What the routes know.
@@ -27,215 +33,223 @@ use crate::runtime::events;
 pub(crate) struct Routes {
     pub(crate) boards: watch::Receiver<Arc<Board>>,
     pub(crate) setting: Arc<Setting>,
-    pub(crate) access: Access,
+    pub(crate) access: Arc<Access>,
 }
 
 impl Routes {
-    pub(crate) async fn respond(
-        self,
-        request: Request<Incoming>,
-    ) -> Result<Response<Body>, Infallible> {
-        let is_head = request.method() == Method::HEAD;
-        let mut response = match self.try_respond(request).await {
-            Ok(response) => response,
-            Err((status, text)) => plain(status, text),
-        };
-        if is_head {
-            *response.body_mut() = Body::Full(Bytes::new().into());
+    pub(crate) fn router(self) -> Router {
+        let lock = get(lock_page)
+            .merge(post(steer).route_layer(from_fn_with_state(LONGEST_BODY, short_body)));
+        // One thread does all: that it answers says that it lives.
+        let lives = || get(async || "ok\n");
+        let icon = || get(async || of_type("image/svg+xml", ICON.to_owned()));
+        let by_own_name = from_fn_with_state(Arc::clone(&self.access), by_own_name);
+        Router::new()
+            .route("/", get(front))
+            .route("/api/state", get(state))
+            .route("/events", get(news))
+            .route("/style.css", get(async || of_type("text/css; charset=utf-8", STYLE.to_owned())))
+            .route(
+                "/script.js",
+                get(async || of_type("text/javascript; charset=utf-8", SCRIPT.to_owned())),
+            )
+            .route("/icon.svg", icon())
+            .route("/favicon.ico", icon())
+            .route("/healthz", lives())
+            .route("/livez", lives())
+            .route("/readyz", get(ready))
+            .route("/lock/{namespace}/{kind}/{name}", lock)
+            .route("/api/lock/{namespace}/{kind}/{name}", get(lock_state))
+            .fallback(NO_PAGE)
+            .method_not_allowed_fallback(wrong_method)
+            .layer(by_own_name)
+            .layer(map_response(async |mut response: Response| {
+                shield(response.headers_mut());
+                response
+            }))
+            .with_state(self)
+    }
+
+    fn board(&self) -> Arc<Board> {
+        self.boards.borrow().clone()
+    }
+}
+
+async fn front(State(routes): State<Routes>, wanted: Wanted, headers: HeaderMap) -> Response {
+    if wants_json(&headers) {
+        return state(State(routes)).await;
+    }
+    let board = routes.board();
+    html_page(page::front(&routes.setting, &board, wanted.window, &wanted.filter))
+}
+
+async fn state(State(routes): State<Routes>) -> Response {
+    of_type(JSON, json::all(&routes.setting, &routes.board(), now()))
+}
+
+async fn ready(State(routes): State<Routes>) -> Result<&'static str, Refusal> {
+    match routes.board().has_looked {
+        true => Ok("ok\n"),
+        false => Err((StatusCode::SERVICE_UNAVAILABLE, "the API server has not answered yet\n")),
+    }
+}
+
+async fn news(
+    State(routes): State<Routes>,
+    wanted: Wanted,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    // Another site's page cannot read it, but could use up the connections.
+    let site = headers.get("sec-fetch-site").and_then(|site| site.to_str().ok());
+    if site.is_some_and(|site| site != "same-origin" && site != "none") {
+        return Err((StatusCode::FORBIDDEN, "not for other sites' pages\n"));
+    }
+    let subject = Subject { window: wanted.window, lock: wanted.lock };
+    Ok(stream(routes.boards, routes.setting, subject))
+}
+
+async fn lock_page(
+    State(routes): State<Routes>,
+    Named(lock): Named,
+    wanted: Wanted,
+    headers: HeaderMap,
+) -> Response {
+    let board = routes.board();
+    let Some(row) = board.row(&lock) else { return no_lock(&routes, &board, &lock) };
+    if wants_json(&headers) {
+        return of_type(JSON, json::one(&board, row, now()));
+    }
+    let events = events::of(&routes.setting.client, &lock).await;
+    html_page(lock_page::page(&routes.setting, &board, row, wanted.window, &events))
+}
+
+async fn lock_state(State(routes): State<Routes>, Named(lock): Named) -> Response {
+    let board = routes.board();
+    match board.row(&lock) {
+        Some(row) => of_type(JSON, json::one(&board, row, now())),
+        None => no_lock(&routes, &board, &lock),
+    }
+}
+
+async fn steer(
+    State(routes): State<Routes>,
+    Named(lock): Named,
+    headers: HeaderMap,
+    form: Result<Form<ActionForm>, FormRejection>,
+) -> Result<Response, Refusal> {
+    let Some(steering) = &routes.setting.steering else {
+        return Err((StatusCode::FORBIDDEN, "this page changes nothing: see --allow-steer\n"));
+    };
+    let Form(form) =
+        form.map_err(|_| (StatusCode::BAD_REQUEST, "this is none of the page's forms\n"))?;
+    steering.check(&headers, &form)?;
+    if steering.needs_secret {
+        routes.access.check_secret(form.secret.as_bytes())?;
+    }
+    // What is true now, not when the request came in.
+    let board = routes.board();
+    let row = board.row(&lock).ok_or((StatusCode::NOT_FOUND, "the lock is gone\n"))?;
+    let outcome = match form.action(row) {
+        Ok(action) => {
+            tracing::info!(%lock, action = form.action, to = form.to, "asked by the page");
+            let asked = action.ask(routes.setting.client.clone(), &row.sighted.view).await;
+            asked.map_err(|why| (StatusCode::BAD_GATEWAY, why))
         }
-        shield(response.headers_mut());
-        Ok(response)
-    }
+        Err((status, why)) => Err((status, why.to_owned())),
+    };
+    Ok(match outcome {
+        Ok(()) => asked(row),
+        Err((status, why)) => refused(&routes, &board, status, &why, &row.view().path()),
+    })
+}
 
-    async fn try_respond(&self, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
-        self.access.check_host(request.uri(), request.headers())?;
-        let path = request.uri().path().to_owned();
-        let is_allowed = match *request.method() {
-            Method::GET | Method::HEAD => true,
-            Method::POST => path.starts_with("/lock/"),
-            _ => false,
-        };
-        if !is_allowed {
-            return Err((StatusCode::METHOD_NOT_ALLOWED, "not by this method\n"));
+/// Leads back to the page of the lock.
+fn asked(row: &Row) -> Response {
+    let path = HeaderValue::try_from(row.view().path()).ok();
+    let path: HeaderMap = path.map(|path| (header::LOCATION, path)).into_iter().collect();
+    (StatusCode::SEE_OTHER, path, "asked\n").into_response()
+}
+
+/// A page that says why not, and leads back.
+fn refused(routes: &Routes, board: &Board, status: StatusCode, why: &str, path: &str) -> Response {
+    let main = html! {
+        h1 { "It was not asked" }
+        p data-testid="refused" { (format::printable(why.trim_end())) }
+        p { a href=(path) { "Back" } }
+    };
+    let (title, events) = ("It was not asked · incumbent", "");
+    let page = Frame { title, events, setting: &routes.setting, board }.around(&main);
+    (status, html_page(page)).into_response()
+}
+
+fn no_lock(routes: &Routes, board: &Board, lock: &Lock) -> Response {
+    let main = html! {
+        h1 { "No such election" }
+        p {
+            (lock) " in namespace " (lock.namespace())
+            " does not exist, or is none of those that are looked at here."
         }
-        let query = Query::of(request.uri().query().unwrap_or_default())?;
-        let board = self.boards.borrow().clone();
-        let at = Clock::system().instant().since_start();
-        match path.as_str() {
-            "/" if wants_json(request.headers()) => {
-                Ok(self.json(json::all(&self.setting, &board, at)))
-            }
-            "/" => Ok(self.html(page::front(&self.setting, &board, query.window, &query.filter))),
-            "/api/state" => Ok(self.json(json::all(&self.setting, &board, at))),
-            "/events" => self.events(&request, query),
-            "/style.css" => {
-                Ok(of_type(StatusCode::OK, "text/css; charset=utf-8", STYLE.to_owned()))
-            }
-            "/script.js" => {
-                Ok(of_type(StatusCode::OK, "text/javascript; charset=utf-8", SCRIPT.to_owned()))
-            }
-            "/icon.svg" | "/favicon.ico" => {
-                Ok(of_type(StatusCode::OK, "image/svg+xml", ICON.to_owned()))
-            }
-            // One thread does all: that it answers says that it lives.
-            "/healthz" | "/livez" => Ok(plain(StatusCode::OK, "ok\n")),
-            "/readyz" if board.has_looked => Ok(plain(StatusCode::OK, "ok\n")),
-            "/readyz" => {
-                Err((StatusCode::SERVICE_UNAVAILABLE, "the API server has not answered yet\n"))
-            }
-            path => {
-                let (lock, is_api) = match path.strip_prefix("/api") {
-                    Some(path) => (lock_of(path), true),
-                    None => (lock_of(path), false),
-                };
-                let lock = lock.ok_or((StatusCode::NOT_FOUND, "there is no such page\n"))?;
-                if request.method() == Method::POST {
-                    return self.steer(request, &lock).await;
-                }
-                let Some(row) = board.row(&lock) else { return Ok(self.no_lock(&board, &lock)) };
-                if is_api || wants_json(request.headers()) {
-                    return Ok(self.json(json::one(&board, row, at)));
-                }
-                let events = events::of(&self.setting.client, &lock).await;
-                Ok(self.html(lock_page::page(&self.setting, &board, row, query.window, &events)))
-            }
-        }
-    }
+        p { a href="/" { "All elections" } }
+    };
+    let (title, events) = ("No such election · incumbent", "");
+    let page = Frame { title, events, setting: &routes.setting, board }.around(&main);
+    (StatusCode::NOT_FOUND, html_page(page)).into_response()
+}
 
-    fn events(&self, request: &Request<Incoming>, query: Query) -> Result<Response<Body>, Refusal> {
-        // Another site's page cannot read it, but could use up the connections.
-        let site = request.headers().get("sec-fetch-site").and_then(|site| site.to_str().ok());
-        if site.is_some_and(|site| site != "same-origin" && site != "none") {
-            return Err((StatusCode::FORBIDDEN, "not for other sites' pages\n"));
-        }
-        let body = match *request.method() {
-            Method::HEAD => Body::Full(Bytes::new().into()),
-            _ => {
-                let subject = Subject { window: query.window, lock: query.lock };
-                stream(self.boards.clone(), self.setting.clone(), subject)
-            }
-        };
-        Ok(event_stream(body))
-    }
+fn html_page(page: String) -> Response {
+    of_type("text/html; charset=utf-8", page)
+}
 
-    async fn steer(
-        &self,
-        request: Request<Incoming>,
-        lock: &Lock,
-    ) -> Result<Response<Body>, Refusal> {
-        let Some(steering) = &self.setting.steering else {
-            return Err((StatusCode::FORBIDDEN, "this page changes nothing: see --allow-steer\n"));
-        };
-        let (head, body) = request.into_parts();
-        let body = tokio::time::timeout(PATIENCE, Limited::new(body, LONGEST_BODY).collect()).await;
-        let Ok(Ok(body)) = body else {
-            return Err((StatusCode::PAYLOAD_TOO_LARGE, "a short form, and soon\n"));
-        };
-        let form = Form::parse(&body.to_bytes());
-        let form = form.ok_or((StatusCode::BAD_REQUEST, "this is none of the page's forms\n"))?;
-        steering.check(&head.headers, &form)?;
-        if steering.needs_secret {
-            self.access.check_secret(form.secret.as_bytes())?;
-        }
-        // What is true now, not when the request came in.
-        let board = self.boards.borrow().clone();
-        let row = board.row(lock).ok_or((StatusCode::NOT_FOUND, "the lock is gone\n"))?;
-        let outcome = match form.action(row) {
-            Ok(action) => {
-                tracing::info!(%lock, action = form.action, to = form.to, "asked by the page");
-                let client = self.setting.client.clone();
-                action
-                    .ask(client, &row.sighted.view)
-                    .await
-                    .map_err(|why| (StatusCode::BAD_GATEWAY, why))
-            }
-            Err((status, why)) => Err((status, why.to_owned())),
-        };
-        let path = row.view().path();
-        match outcome {
-            Ok(()) => {
-                let mut response = plain(StatusCode::SEE_OTHER, "asked\n");
-                if let Ok(path) = HeaderValue::try_from(path) {
-                    response.headers_mut().insert(header::LOCATION, path);
-                }
-                Ok(response)
-            }
-            Err((status, why)) => Ok(self.refused(&board, status, &why, &path)),
-        }
-    }
+/// The moment on the clock of the survey.
+fn now() -> Duration {
+    Clock::system().instant().since_start()
+}
 
-    /// A page that says why not, and leads back.
-    fn refused(&self, board: &Board, status: StatusCode, why: &str, path: &str) -> Response<Body> {
-        let main = html! {
-            h1 { "It was not asked" }
-            p data-testid="refused" { (crate::model::format::printable(why.trim_end())) }
-            p { a href=(path) { "Back" } }
-        };
-        let (title, events) = ("It was not asked · incumbent", "");
-        let page = Frame { title, events, setting: &self.setting, board }.around(&main);
-        of_type(status, HTML, page)
-    }
+/// The lock of `/lock/NAMESPACE/KIND/NAME[:KEY]`.
+struct Named(Lock);
 
-    fn no_lock(&self, board: &Board, lock: &Lock) -> Response<Body> {
-        let main = html! {
-            h1 { "No such election" }
-            p {
-                (lock) " in namespace " (lock.namespace())
-                " does not exist, or is none of those that are looked at here."
-            }
-            p { a href="/" { "All elections" } }
-        };
-        let (title, events) = ("No such election · incumbent", "");
-        let page = Frame { title, events, setting: &self.setting, board }.around(&main);
-        of_type(StatusCode::NOT_FOUND, HTML, page)
-    }
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = Refusal;
 
-    fn html(&self, page: String) -> Response<Body> {
-        of_type(StatusCode::OK, HTML, page)
-    }
-
-    fn json(&self, text: String) -> Response<Body> {
-        of_type(StatusCode::OK, JSON, text)
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let path = Path::<(String, String, String)>::from_request_parts(parts, state).await;
+        let Path((namespace, kind, name)) = path.map_err(|_| NO_PAGE)?;
+        let lock = Lock::parse(&namespace, &format!("{kind}/{name}"));
+        lock.map(Self).map_err(|_| NO_PAGE)
     }
 }
 
 /// What stands behind the question mark.
-struct Query {
+struct Wanted {
     window: Window,
     lock: Option<Lock>,
     filter: String,
 }
 
-impl Query {
-    fn of(text: &str) -> Result<Self, Refusal> {
-        let mut query = Self { window: Window::FiveMinutes, lock: None, filter: String::new() };
-        let wrong = |why| (StatusCode::BAD_REQUEST, why);
-        for (name, value) in text.split('&').filter_map(|pair| pair.split_once('=')) {
-            match name {
-                "window" => {
-                    let window = Window::parse(value);
-                    query.window = window.ok_or_else(|| wrong("window is 5m, 1h or start\n"))?;
-                }
-                "lock" => {
-                    let lock = lock_of(&format!("/lock/{value}"));
-                    query.lock = Some(lock.ok_or_else(|| wrong("lock is NAMESPACE/KIND/NAME\n"))?);
-                }
-                "q" => {
-                    let text = super::actions::decoded(value);
-                    query.filter = text.ok_or_else(|| wrong("q is some text\n"))?;
-                }
-                // Whoever links here may add what they like.
-                _ => {}
-            }
-        }
-        Ok(query)
-    }
-}
+impl<S: Send + Sync> FromRequestParts<S> for Wanted {
+    type Rejection = Refusal;
 
-/// The lock of `/lock/NAMESPACE/KIND/NAME[:KEY]`.
-fn lock_of(path: &str) -> Option<Lock> {
-    let (namespace, lock) = path.strip_prefix("/lock/")?.split_once('/')?;
-    Lock::parse(namespace, lock).ok()
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        /// Whoever links here may add what they like.
+        #[derive(Deserialize)]
+        struct Text {
+            window: Option<String>,
+            lock: Option<String>,
+            q: Option<String>,
+        }
+        let wrong = |why| (StatusCode::BAD_REQUEST, why);
+        let text = Query::<Text>::from_request_parts(parts, state).await;
+        let Query(text) = text.map_err(|_: QueryRejection| wrong("say each thing once\n"))?;
+        let window = text.window.map_or(Some(Window::FiveMinutes), |word| Window::parse(&word));
+        let window = window.ok_or_else(|| wrong("window is 5m, 1h or start\n"))?;
+        let named = |text: String| {
+            let (namespace, lock) = text.split_once('/')?;
+            Lock::parse(namespace, lock).ok()
+        };
+        let lock =
+            text.lock.map(|text| named(text).ok_or_else(|| wrong("lock is NAMESPACE/KIND/NAME\n")));
+        Ok(Self { window, lock: lock.transpose()?, filter: text.q.unwrap_or_default() })
+    }
 }
 
 /// A browser asks for HTML first, and names JSON nowhere.
@@ -264,13 +278,11 @@ const SHIELD: [(&str, &str); 4] = [
     ("cross-origin-resource-policy", "same-origin"),
 ];
 
-const HTML: &str = "text/html; charset=utf-8";
+const NO_PAGE: Refusal = (StatusCode::NOT_FOUND, "there is no such page\n");
+
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 const ICON: &str = include_str!("icon.svg");
 
 /// Two identities and two secrets, of which a form may make three bytes each.
 const LONGEST_BODY: usize = 8192;
-
-/// A form of some lines takes no time at all.
-const PATIENCE: Duration = Duration::from_secs(5);

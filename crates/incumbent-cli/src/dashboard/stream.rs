@@ -1,9 +1,13 @@
 //! News of a page, as server-sent events: what is another than before, as HTML.
 
 use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http_body_util::channel::{Channel, Sender};
+use axum::response::Response;
+use axum::response::sse::Event;
+use futures_util::stream;
 use incumbent::Lock;
 use serde_json::json;
 use tokio::sync::watch;
@@ -12,7 +16,7 @@ use super::board::{Board, Shown};
 use super::page::{Ages, tr};
 use super::timeline::Window;
 use super::{Setting, lock_page, page};
-use crate::http::response::Body;
+use crate::http::response;
 
 /// Which page.
 #[derive(Clone, Debug)]
@@ -24,35 +28,35 @@ pub(crate) struct Subject {
 
 type Boards = watch::Receiver<Arc<Board>>;
 
-pub(crate) fn stream(boards: Boards, setting: Arc<Setting>, subject: Subject) -> Body {
-    let (sender, events) = Channel::new(1);
-    tokio::spawn(feed(boards, setting, subject, sender));
-    Body::stream(events, None)
-}
-
-/// Tells the listener, until it is gone. It is told all at first, for it may have missed something; who reads
-/// slowly gets fewer events, not older ones.
-async fn feed(
-    mut boards: Boards,
+/// Who listens.
+struct Listener {
+    boards: Boards,
     setting: Arc<Setting>,
     subject: Subject,
-    mut sender: Sender<hyper::body::Bytes>,
-) {
-    let mut told = Sent::default();
-    let hello = format!("retry: {RETRY_MS}\n: news of elections\n\n");
-    if sender.send_data(hello.into()).await.is_err() {
-        return;
-    }
-    loop {
-        let board = boards.borrow_and_update().clone();
-        let event = told.news(&setting, &board, &subject);
-        if sender.send_data(event.into()).await.is_err() {
-            return;
+    sent: Sent,
+    hello: Option<Event>,
+}
+
+/// All at first, because the listener may have missed something; then what is new.
+pub(crate) fn stream(mut boards: Boards, setting: Arc<Setting>, subject: Subject) -> Response {
+    boards.mark_changed();
+    let hello = Event::default().retry(RETRY).comment("news of elections");
+    let listener = Listener { boards, setting, subject, sent: Sent::default(), hello: Some(hello) };
+    response::events(stream::unfold(listener, |mut listener| async move {
+        let event = listener.next().await?;
+        Some((Ok::<_, Infallible>(event), listener))
+    }))
+}
+
+impl Listener {
+    async fn next(&mut self) -> Option<Event> {
+        if let Some(hello) = self.hello.take() {
+            return Some(hello);
         }
         // A board comes each second, so this is for a collector that hangs, which must not look like news.
-        if boards.changed().await.is_err() {
-            return;
-        }
+        self.boards.changed().await.ok()?;
+        let board = self.boards.borrow_and_update().clone();
+        Some(self.sent.news(&self.setting, &board, &self.subject))
     }
 }
 
@@ -65,7 +69,7 @@ struct Sent {
 
 impl Sent {
     /// What it does not know yet, and what time it is on the clocks that the page counts by.
-    fn news(&mut self, setting: &Setting, board: &Board, subject: &Subject) -> String {
+    fn news(&mut self, setting: &Setting, board: &Board, subject: &Subject) -> Event {
         let parts = match &subject.lock {
             None => page::parts(setting, board, subject.window),
             Some(lock) => lock_page::parts(setting, board, lock, subject.window),
@@ -90,7 +94,7 @@ impl Sent {
             "gone": gone,
             "title": format!("{}{}", needy(board), setting.place),
         });
-        format!("event: news\ndata: {news}\n\n")
+        Event::default().event("news").data(news.to_string())
     }
 
     /// The rows that are another than before, and those that are no more.
@@ -125,4 +129,4 @@ fn needy(board: &Board) -> String {
 }
 
 /// A dashboard that is started anew is back within seconds.
-const RETRY_MS: u64 = 1000;
+const RETRY: Duration = Duration::from_secs(1);

@@ -6,10 +6,17 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
 use http::{HeaderMap, StatusCode, Uri, header};
+use incumbent::{Error, InvalidSetting};
 use subtle::ConstantTimeEq;
+
+use super::listener::ListenAddress;
 
 /// What this listener asks of a request.
 #[derive(Clone, Debug)]
@@ -27,7 +34,50 @@ pub(crate) enum Access {
 /// Why not.
 pub(crate) type Refusal = (StatusCode, &'static str);
 
+/// As a layer around all routes: answers only those who ask by a name of ours.
+pub(crate) async fn by_own_name(
+    State(access): State<Arc<Access>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Refusal> {
+    access.check_host(request.uri(), request.headers())?;
+    Ok(next.run(request).await)
+}
+
+/// As a layer around what changes anything: answers only those who know the secret.
+pub(crate) async fn with_secret(
+    State(access): State<Arc<Access>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Refusal> {
+    access.check_change(request.headers())?;
+    Ok(next.run(request).await)
+}
+
 impl Access {
+    /// The rules of a listener at this address. One that other machines can reach has to be allowed.
+    pub(crate) fn of(
+        address: &ListenAddress,
+        allow_remote: bool,
+        hosts: &[String],
+        token_file: Option<&PathBuf>,
+    ) -> anyhow::Result<Self> {
+        match address {
+            #[cfg(unix)]
+            ListenAddress::Unix(_) => Ok(Self::Socket),
+            ListenAddress::Tcp(address) if !address.ip().is_loopback() && !allow_remote => {
+                anyhow::bail!(Error::Invalid(InvalidSetting::Program {
+                    what: format!("{address} can be reached from other machines"),
+                    hint: "add --allow-remote, or listen on 127.0.0.1".to_owned(),
+                }))
+            }
+            ListenAddress::Tcp(_) => {
+                token_file.map(secret).transpose()?;
+                Ok(Self::Tcp { hosts: hosts.to_owned(), token_file: token_file.cloned() })
+            }
+        }
+    }
+
     /// Refuses a request that came by a name that is not ours.
     pub(crate) fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
         let Self::Tcp { hosts, .. } = self else { return Ok(()) };
@@ -72,14 +122,6 @@ impl Access {
                 StatusCode::UNAUTHORIZED,
                 "this needs the secret: Authorization: Bearer SECRET\n",
             )),
-        }
-    }
-
-    /// Whether what a listener is started with can work.
-    pub(crate) fn check(&self) -> anyhow::Result<()> {
-        match self {
-            Self::Tcp { token_file: Some(file), .. } => secret(file).map(drop),
-            _ => Ok(()),
         }
     }
 }
@@ -176,7 +218,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("token");
         std::fs::write(&file, "0123456789abcdef\n").unwrap();
-        let access = Access::Tcp { hosts: Vec::new(), token_file: Some(file.clone()) };
+        let address = ListenAddress::Tcp("127.0.0.1:0".parse().unwrap());
+        let access = || Access::of(&address, false, &[], Some(&file));
+        let (start, access) = (&access, access().unwrap());
         let with = |value: &str| {
             HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap())])
         };
@@ -193,7 +237,7 @@ mod tests {
             assert!(access.check_change(&with(wrong)).is_err(), "{wrong}");
         }
         std::fs::write(&file, "").unwrap();
-        assert!(access.check().is_err());
+        assert!(start().is_err());
         assert!(access.check_change(&with("Bearer ")).is_err());
     }
 }

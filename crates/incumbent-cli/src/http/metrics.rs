@@ -16,7 +16,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 mod serve;
 
-pub(crate) use serve::OPEN_METRICS;
+pub(crate) use serve::page;
 
 /// Counts what happens, and asks what is true when somebody reads.
 #[derive(Clone, Debug, Default)]

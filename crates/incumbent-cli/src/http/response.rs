@@ -1,78 +1,31 @@
-//! Answers, and their bodies.
+//! What requests and responses have in common.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::time::Duration;
 
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::sse::{Event, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::Stream;
 use http::header::{self, HeaderValue};
-use http::{HeaderMap, Response, StatusCode};
-use http_body::{Frame, SizeHint};
-use http_body_util::Full;
-use http_body_util::channel::Channel;
-use hyper::body::Bytes;
+use http::{HeaderMap, StatusCode};
 
-/// What an answer says: at once, or for as long as somebody listens.
-pub(crate) enum Body {
-    Full(Full<Bytes>),
-    Stream {
-        events: Channel<Bytes>,
-        /// What ends with the connection.
-        _held: Option<Box<dyn Send>>,
-    },
+use super::access::Refusal;
+
+pub(crate) const JSON: &str = "application/json";
+
+/// A text of this type.
+pub(crate) fn of_type(kind: &'static str, text: String) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static(kind))], text).into_response()
 }
 
-impl http_body::Body for Body {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        match self.get_mut() {
-            Self::Full(body) => Pin::new(body).poll_frame(context),
-            Self::Stream { events, .. } => Pin::new(events).poll_frame(context),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Full(body) => body.is_end_stream(),
-            Self::Stream { .. } => false,
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Full(body) => body.size_hint(),
-            Self::Stream { .. } => SizeHint::default(),
-        }
-    }
-}
-
-impl Body {
-    /// What is sent piece by piece; what is held goes when the connection does.
-    pub(crate) fn stream(events: Channel<Bytes>, held: Option<Box<dyn Send>>) -> Self {
-        Self::Stream { events, _held: held }
-    }
-}
-
-pub(crate) fn plain(status: StatusCode, text: &str) -> Response<Body> {
-    of_type(status, "text/plain; charset=utf-8", text.to_owned())
-}
-
-pub(crate) fn of_type(status: StatusCode, kind: &'static str, text: String) -> Response<Body> {
-    let mut response = Response::new(Body::Full(text.into()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    response
-}
-
-/// Server-sent events, which nothing in between may keep back.
-pub(crate) fn event_stream(body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+/// Server-sent events, which nothing in between may keep back. Each is made when there is room for it, so that
+/// a slow reader gets fewer events, not older ones.
+pub(crate) fn events(
+    events: impl Stream<Item = Result<Event, std::convert::Infallible>> + Send + 'static,
+) -> Response {
+    let mut response = Sse::new(events).into_response();
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
 }
 
@@ -82,4 +35,23 @@ pub(crate) fn guard(headers: &mut HeaderMap) {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
 }
 
-pub(crate) const JSON: &str = "application/json";
+pub(crate) async fn wrong_method() -> Refusal {
+    (StatusCode::METHOD_NOT_ALLOWED, "not by this method\n")
+}
+
+/// As a layer: reads the body before the request is looked at, if it has at most so many bytes and comes soon.
+pub(crate) async fn short_body(
+    State(most): State<usize>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Refusal> {
+    let (head, body) = request.into_parts();
+    let body = tokio::time::timeout(PATIENCE, axum::body::to_bytes(body, most)).await;
+    let Ok(Ok(body)) = body else {
+        return Err((StatusCode::PAYLOAD_TOO_LARGE, "send a short body, and soon\n"));
+    };
+    Ok(next.run(Request::from_parts(head, body.into())).await)
+}
+
+/// A body of some lines takes no time at all.
+const PATIENCE: Duration = Duration::from_secs(5);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 use http::Method;
 use incumbent::Lock;
-use incumbent::requests::Requests;
+use incumbent::requests::{Failure, Requests};
 use serde_json::Value;
 
 use crate::model::event::at;
@@ -14,18 +14,40 @@ use crate::model::time_bounds::TimeBounds;
 /// What electors said of `lock`, newest last. The API server keeps Events for an hour or so.
 pub(crate) async fn of(client: &kube::Client, lock: &Lock) -> anyhow::Result<Vec<Value>> {
     let kind = if lock.key().is_some() { "ConfigMap" } else { "Lease" };
-    let path = format!(
-        "/api/v1/namespaces/{}/events?limit=500&fieldSelector=involvedObject.kind%3D{kind},\
-         involvedObject.name%3D{},reason%3DLeaderElection",
-        lock.namespace(),
+    let query = format!(
+        "limit=500&fieldSelector=involvedObject.kind%3D{kind},involvedObject.name%3D{},\
+         reason%3DLeaderElection",
         lock.name()
     );
-    let answer = Requests::new(client.clone()).ask(Method::GET, &path, None, PATIENCE).await;
-    let list = answer.outcome.map_err(|failure| failure.into_error(lock, "list"));
-    let mut list = list.context("cannot read Events")?;
-    let Value::Array(mut events) = list["items"].take() else { return Ok(Vec::new()) };
+    let listed = list(client, Some(lock.namespace()), &query).await;
+    let mut events =
+        listed.map_err(|failure| failure.into_error(lock, "list")).context("cannot read Events")?;
     events.sort_by_key(|event| at(event).map(TimeBounds::mostly));
     Ok(events)
+}
+
+/// What electors said of all locks of a namespace, or of the cluster.
+pub(crate) async fn of_all(
+    client: &kube::Client,
+    namespace: Option<&str>,
+) -> Result<Vec<Value>, Failure> {
+    list(client, namespace, "fieldSelector=reason%3DLeaderElection&limit=2000").await
+}
+
+async fn list(
+    client: &kube::Client,
+    namespace: Option<&str>,
+    query: &str,
+) -> Result<Vec<Value>, Failure> {
+    let path = match namespace {
+        Some(namespace) => format!("/api/v1/namespaces/{namespace}/events?{query}"),
+        None => format!("/api/v1/events?{query}"),
+    };
+    let answer = Requests::new(client.clone()).ask(Method::GET, &path, None, PATIENCE).await;
+    Ok(match answer.outcome?["items"].take() {
+        Value::Array(events) => events,
+        _ => Vec::new(),
+    })
 }
 
 const PATIENCE: Duration = Duration::from_secs(5);

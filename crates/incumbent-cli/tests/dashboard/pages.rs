@@ -101,8 +101,19 @@ fn the_page_shows_who_leads_and_json_says_the_same() {
     ] {
         assert_eq!(dashboard.get(path).status, status, "{path}");
     }
-    for path in ["/healthz", "/readyz", "/style.css", "/script.js", "/icon.svg"] {
+    for path in ["/healthz", "/readyz", "/style.css", "/script.js", "/icon.svg", "/favicon.ico"] {
         assert_eq!(dashboard.get(path).status, 200, "{path}");
+        let head = dashboard.ask(&format!("HEAD {path}"), &[], "");
+        assert_eq!((head.status, head.body.as_str()), (200, ""), "{path}");
+    }
+    for request in ["POST /", "PUT /lock/default/lease/scanner", "DELETE /api/state"] {
+        assert_eq!(dashboard.ask(request, &[], "").status, 405, "{request}");
+    }
+    for path in ["/", "/nothing", "/lock/default/lease/other", "/?window=x", "/healthz"] {
+        let reply = dashboard.get(path);
+        assert_eq!(reply.header("cache-control"), Some("no-store"), "{path}");
+        assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{path}");
+        assert!(reply.header("content-security-policy").is_some(), "{path}");
     }
 }
 
@@ -216,6 +227,10 @@ fn nothing_is_changed_unless_that_is_allowed_and_asked_by_our_own_page() {
         (&[], &form(&steerer, "resume", ""), 409),
         (&[], &form(&steerer, "delete", ""), 400),
         (&[], "nonsense", 400),
+        (&[], &format!("{good}&more=1"), 400),
+        (&[], &format!("{good}&holder=john"), 400),
+        (&["Content-Type: text/plain"], &good, 400),
+        (&[], &format!("{good}{}", "x".repeat(10_000)), 413),
     ] {
         let reply = steerer.ask(POST, headers, body);
         assert_eq!(reply.status, status, "{headers:?} {body}: {reply:?}");

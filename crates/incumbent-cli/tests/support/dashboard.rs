@@ -52,6 +52,9 @@ impl Dashboard {
         if !headers.iter().any(|header| header.starts_with("Host:")) {
             lines.push(format!("Host: {}", self.address()));
         }
+        if request.starts_with("POST") && !headers.iter().any(|h| h.starts_with("Content-Type:")) {
+            lines.push("Content-Type: application/x-www-form-urlencoded".to_owned());
+        }
         lines.extend(headers.iter().map(|header| (*header).to_owned()));
         lines.push(format!("Content-Length: {}", body.len()));
         let mut stream = TcpStream::connect(self.address()).unwrap();

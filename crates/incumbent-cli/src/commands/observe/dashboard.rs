@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use incumbent::{Error, Lock};
+use incumbent::{Error, InvalidSetting, Lock};
 use jiff::Timestamp;
 
 use crate::dashboard::actions::Steering;
@@ -70,28 +70,16 @@ pub(crate) async fn run(args: Dashboard) -> anyhow::Result<ExitCode> {
 
 impl Dashboard {
     fn access(&self) -> anyhow::Result<Access> {
-        let access = match &self.listen {
-            ListenAddress::Unix(_) => Access::Socket,
-            ListenAddress::Tcp(address) => {
-                let is_remote = !address.ip().is_loopback();
-                if is_remote && !self.allow_remote {
-                    bail!(Error::Invalid(incumbent::InvalidSetting::Program {
-                        what: format!("{address} can be reached from other machines"),
-                        hint: "add --allow-remote, or listen on 127.0.0.1".to_owned(),
-                    }));
-                }
-                if is_remote && self.allow_steer && self.token_file.is_none() {
-                    bail!(Error::Invalid(incumbent::InvalidSetting::Program {
-                        what: "whoever reaches the page from another machine could steer"
-                            .to_owned(),
-                        hint: "add --token-file, leave out --allow-steer, or listen on 127.0.0.1"
-                            .to_owned(),
-                    }));
-                }
-                Access::Tcp { hosts: self.hosts.clone(), token_file: self.token_file.clone() }
-            }
-        };
-        access.check()?;
+        let token_file = self.token_file.as_ref();
+        let access = Access::of(&self.listen, self.allow_remote, &self.hosts, token_file)?;
+        let is_remote = matches!(self.listen, ListenAddress::Tcp(at) if !at.ip().is_loopback());
+        if is_remote && self.allow_steer && self.token_file.is_none() {
+            bail!(Error::Invalid(InvalidSetting::Program {
+                what: "whoever reaches the page from another machine could steer".to_owned(),
+                hint: "add --token-file, leave out --allow-steer, or listen on 127.0.0.1"
+                    .to_owned(),
+            }));
+        }
         Ok(access)
     }
 

@@ -15,7 +15,6 @@ mod status_file;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::bail;
 use incumbent::{Candidate, Error, Lock, Overrun, Route, Timing};
 use tokio::sync::mpsc;
 
@@ -27,7 +26,7 @@ use self::lifeline::Lifelines;
 use self::routes::Routes;
 use self::status_file::StatusFile;
 use crate::http::access::Access;
-use crate::http::listener::{ListenAddress, Listener};
+use crate::http::listener::{Limits, ListenAddress, Listener};
 use crate::http::metrics::Exporter;
 use crate::runtime::preflight::look_before;
 use crate::runtime::signals::shutdown_signal;
@@ -38,7 +37,8 @@ pub(crate) async fn run(args: Sidecar) -> anyhow::Result<ExitCode> {
     let timing = args.timing.timing()?;
     let (client, namespace) = args.cluster.connect().await?;
     let lock = crate::flags::lock::parse(&namespace, &args.lock)?;
-    let access = access(&args)?;
+    let (hosts, token_file) = (&args.hosts, args.token_file.as_ref());
+    let access = Access::of(&args.listen, args.allow_remote, hosts, token_file)?;
     let listener = Listener::open(&args.listen, args.socket_mode).await?;
     let probes = match args.probe_addr {
         Some(address) => Some(Listener::open(&ListenAddress::Tcp(address), 0).await?),
@@ -67,17 +67,16 @@ pub(crate) async fn run(args: Sidecar) -> anyhow::Result<ExitCode> {
     stderr::say(&format!("sidecar: {}", listener.place()?));
     if let Some(probes) = probes {
         stderr::say(&format!("probes: {}", probes.place()?));
-        tokio::spawn(probes.keep(routes.clone().with(Access::Probes)));
+        tokio::spawn(probes.serve(routes.clone().for_probes(), Limits::EVENTS));
     }
-    parts.spawn(listener.keep(routes.with(access)));
+    parts.spawn(listener.serve(routes.for_application(access), Limits::EVENTS));
     tokio::spawn(answers.clone().follow());
 
-    let hooks = hooks(&args, &candidate);
     let leader_loop = LeaderLoop {
+        hooks: hooks(&args, &candidate),
         candidate,
         answers: answers.clone(),
         lifelines,
-        hooks,
         requests,
         lifeline: args.lifeline,
         on_term: args.on_term,
@@ -137,23 +136,6 @@ fn candidate(
 /// The work is in another process, which was told in time when to stop: there is nothing to end here.
 fn report(overrun: Overrun) {
     tracing::warn!(lock = %overrun.lock, token = %overrun.token, "the term is over");
-}
-
-fn access(args: &Sidecar) -> anyhow::Result<Access> {
-    let access = match &args.listen {
-        ListenAddress::Unix(_) => Access::Socket,
-        ListenAddress::Tcp(address) => {
-            if !address.ip().is_loopback() && !args.allow_remote {
-                bail!(Error::Invalid(incumbent::InvalidSetting::Program {
-                    what: format!("{address} can be reached from other machines"),
-                    hint: "add --allow-remote, or listen on 127.0.0.1".to_owned(),
-                }));
-            }
-            Access::Tcp { hosts: args.hosts.clone(), token_file: args.token_file.clone() }
-        }
-    };
-    access.check()?;
-    Ok(access)
 }
 
 fn hooks(args: &Sidecar, candidate: &Candidate) -> Hooks {

@@ -11,7 +11,7 @@ use crate::flags::duration::duration;
 use crate::flags::lock::lock_text;
 use crate::flags::socket_address;
 use crate::flags::timing::TimingArgs;
-use crate::http::listener::{self, ListenAddress};
+use crate::http::listener::{self, ListenAddress, socket_file};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
@@ -29,7 +29,7 @@ pub(crate) struct Sidecar {
     #[arg(long)]
     pub(crate) allow_remote: bool,
     /// Who may use the Unix socket, as chmod writes it
-    #[arg(long, value_name = "MODE", default_value = "600", value_parser = listener::mode)]
+    #[arg(long, value_name = "MODE", default_value = "600", value_parser = socket_file::mode)]
     pub(crate) socket_mode: u32,
     /// Answer to this name in the Host header too; may be given many times
     #[arg(long = "allow-host", value_name = "NAME")]
@@ -59,7 +59,7 @@ pub(crate) struct Sidecar {
     #[arg(long, value_name = "FILE")]
     pub(crate) status_file: Option<PathBuf>,
     /// Who may read the status file, as chmod writes it
-    #[arg(long, value_name = "MODE", default_value = "600", value_parser = listener::mode)]
+    #[arg(long, value_name = "MODE", default_value = "600", value_parser = socket_file::mode)]
     pub(crate) status_mode: u32,
     /// Label the leader's Pod, for the selector of a Service
     #[arg(long)]

@@ -1,13 +1,28 @@
 //! The stream of what is true.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
-use http_body_util::channel::{Channel, Sender};
-use hyper::body::Bytes;
+use axum::response::Response;
+use axum::response::sse::Event;
+use futures_util::stream;
+use tokio::sync::watch;
 
-use super::answers::{Answers, Asker, State};
+use super::answers::{Answers, Asker, Change, State};
 use super::lifeline::Lifeline;
-use crate::http::response::Body;
+use crate::http::response;
+
+/// Who listens.
+struct Listener {
+    answers: Answers,
+    changes: watch::Receiver<Change>,
+    tick: Duration,
+    /// The number of the change that it knows.
+    known: Option<String>,
+    has_begun: bool,
+    /// Ends with the connection.
+    _lifeline: Option<Lifeline>,
+}
 
 /// A stream of server-sent events: `leader` for each change, `valid` while there is none.
 ///
@@ -18,38 +33,33 @@ pub(crate) fn stream(
     known: Option<String>,
     tick: Duration,
     lifeline: Option<Lifeline>,
-) -> Body {
-    let (sender, events) = Channel::new(1);
-    tokio::spawn(feed(answers, known, tick, sender));
-    let held = lifeline.map(|lifeline| Box::new(lifeline) as Box<dyn Send>);
-    Body::stream(events, held)
+) -> Response {
+    let changes = answers.changes();
+    let listener =
+        Listener { answers, changes, tick, known, has_begun: false, _lifeline: lifeline };
+    response::events(stream::unfold(listener, |mut listener| async move {
+        let event = listener.next().await;
+        Some((Ok::<_, Infallible>(event), listener))
+    }))
 }
 
-/// Tells the listener, until it is gone.
-///
-/// Who reads slowly gets fewer events, not older ones: each is made when there is room for it.
-async fn feed(
-    answers: Answers,
-    mut known: Option<String>,
-    tick: Duration,
-    mut sender: Sender<Bytes>,
-) {
-    let mut changes = answers.changes();
-    loop {
-        changes.borrow_and_update();
-        let answer = answers.ask(Asker::Application);
-        let text = if known.as_ref() != Some(&answer.change) {
-            format!("id: {}\nevent: leader\ndata: {}\n\n", answer.change, answer.json())
-        } else if answer.state == State::Leader {
-            format!("event: valid\ndata: {}\n\n", answer.json())
-        } else {
-            ": still so\n\n".to_owned()
-        };
-        known = Some(answer.change);
-        if sender.send_data(text.into()).await.is_err() {
-            return;
+impl Listener {
+    async fn next(&mut self) -> Event {
+        if self.has_begun {
+            // The candidate outlives all who listen to it.
+            let _ = tokio::time::timeout(self.tick, self.changes.changed()).await;
         }
-        // The candidate outlives all who listen to it.
-        let _ = tokio::time::timeout(tick, changes.changed()).await;
+        self.has_begun = true;
+        self.changes.borrow_and_update();
+        let answer = self.answers.ask(Asker::Application);
+        let event = match self.known.as_ref() {
+            Some(known) if *known == answer.change => match answer.state {
+                State::Leader => Event::default().event("valid").data(answer.json()),
+                _ => Event::default().comment("still so"),
+            },
+            _ => Event::default().id(&answer.change).event("leader").data(answer.json()),
+        };
+        self.known = Some(answer.change);
+        event
     }
 }

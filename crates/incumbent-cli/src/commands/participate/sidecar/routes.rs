@@ -1,13 +1,17 @@
 //! From a request to an answer.
 
-use std::convert::Infallible;
-use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{self, HeaderName, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Limited};
-use hyper::body::{Bytes, Incoming};
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::middleware::{from_fn_with_state, map_response};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
 use incumbent::{Identity, Release};
 use serde::Deserialize;
 use tokio::sync::{mpsc, oneshot};
@@ -16,9 +20,10 @@ use super::answers::{Answer, Answers, Asker};
 use super::events::stream;
 use super::leader_loop::StepDown;
 use super::lifeline::Lifelines;
-use crate::http::access::{Access, Refusal};
-use crate::http::metrics::{Exporter, OPEN_METRICS};
-use crate::http::response::{Body, JSON, event_stream, guard, of_type, plain};
+use crate::flags::duration::duration;
+use crate::http::access::{Access, Refusal, by_own_name, with_secret};
+use crate::http::metrics::{Exporter, page};
+use crate::http::response::{JSON, guard, of_type, short_body, wrong_method};
 
 /// What the routes know.
 #[derive(Clone)]
@@ -31,112 +36,118 @@ pub(crate) struct Routes {
     pub(crate) tick: Duration,
 }
 
-/// What can be asked for, and by which method.
-const ROUTES: [(&str, &[Method]); 12] = [
-    ("/", READ),
-    ("/v1/leader", READ),
-    ("/v1/events", READ),
-    ("/v1/lifeline", READ),
-    ("/v1/step-down", &[Method::POST]),
-    ("/leader", READ),
-    ("/livez", READ),
-    ("/healthz", READ),
-    ("/readyz", READ),
-    ("/startupz", READ),
-    ("/metrics", READ),
-    ("/openapi.json", READ),
-];
+impl Routes {
+    /// For the application beside this process.
+    pub(crate) fn for_application(self, access: Access) -> Router {
+        let access = Arc::new(access);
+        let routes = application(&access).into_iter().chain(probes(&self.exporter));
+        let routes = routes.fold(Router::new(), |all, (path, route)| all.route(path, route));
+        let not_found = (StatusCode::NOT_FOUND, "see /openapi.json\n");
+        self.complete(routes, not_found, &access)
+    }
 
-type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    /// For a kubelet, a load balancer and a Prometheus.
+    pub(crate) fn for_probes(self) -> Router {
+        let routes = Router::new().route("/leader", get(leads_for_probes));
+        let routes = probes(&self.exporter)
+            .into_iter()
+            .fold(routes, |all, (path, route)| all.route(path, route));
+        let not_found = (StatusCode::NOT_FOUND, "here are probes and metrics alone\n");
+        self.complete(routes, not_found, &Arc::new(Access::Probes))
+    }
 
-const READ: &[Method] = &[Method::GET, Method::HEAD];
+    fn complete(self, routes: Router<Self>, not_found: Refusal, access: &Arc<Access>) -> Router {
+        routes
+            .fallback(not_found)
+            .method_not_allowed_fallback(wrong_method)
+            .layer(from_fn_with_state(Arc::clone(access), by_own_name))
+            .layer(map_response(async |mut response: Response| {
+                guard(response.headers_mut());
+                response
+            }))
+            .with_state(self)
+    }
+}
 
-/// What a kubelet, a load balancer and a Prometheus ask for.
-const PROBES: [&str; 6] = ["/leader", "/livez", "/healthz", "/readyz", "/startupz", "/metrics"];
+type Route = (&'static str, MethodRouter<Routes>);
+
+/// What only the application can ask for.
+fn application(access: &Arc<Access>) -> [Route; 7] {
+    let secret = from_fn_with_state(Arc::clone(access), with_secret);
+    let short = from_fn_with_state(LONGEST_BODY, short_body);
+    [
+        ("/", get(old_leader)),
+        ("/leader", get(leads)),
+        ("/v1/leader", get(leader)),
+        ("/v1/events", get(events)),
+        ("/v1/lifeline", get(lifeline).route_layer(secret.clone())),
+        ("/openapi.json", get(async || of_type(JSON, OPENAPI.to_owned()))),
+        ("/v1/step-down", post(step_down).route_layer(short).route_layer(secret)),
+    ]
+}
+
+/// What probes can ask for as well.
+fn probes(exporter: &Exporter) -> [Route; 5] {
+    // One thread does all: that it answers says that it lives.
+    let lives = || get(async || "ok\n");
+    [
+        ("/livez", lives()),
+        ("/healthz", lives()),
+        ("/readyz", get(ready)),
+        ("/startupz", get(ready)),
+        ("/metrics", get(page).with_state(exporter.clone())),
+    ]
+}
+
+async fn old_leader(State(routes): State<Routes>) -> Response {
+    answered(StatusCode::OK, &routes.answers.ask(Asker::Application), Answer::old_json)
+}
+
+async fn leads(State(routes): State<Routes>) -> Response {
+    let answer = routes.answers.ask(Asker::Application);
+    answered(code(&answer), &answer, Answer::json)
+}
+
+/// From outside anybody may ask: no names.
+async fn leads_for_probes(State(routes): State<Routes>) -> (StatusCode, &'static str) {
+    let answer = routes.answers.ask(Asker::Probe);
+    (code(&answer), if answer.is_self { "leads\n" } else { "does not lead\n" })
+}
+
+fn code(answer: &Answer) -> StatusCode {
+    if answer.is_self { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}
+
+async fn ready(State(routes): State<Routes>) -> Result<&'static str, Refusal> {
+    match routes.answers.is_ready() {
+        true => Ok("ok\n"),
+        false => Err((StatusCode::SERVICE_UNAVAILABLE, "the API server has not answered yet\n")),
+    }
+}
+
+/// What may stand behind the question mark.
+#[derive(Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    wait: Option<String>,
+    known: Option<String>,
+}
+
+async fn leader(
+    State(routes): State<Routes>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Result<Response, Refusal> {
+    let Query(wanted) =
+        wanted.map_err(|_| (StatusCode::BAD_REQUEST, "wait=30s and known=CHANGE can be said\n"))?;
+    let wait = wanted.wait.map(|wait| duration(&wait)).transpose();
+    let wait = wait.map_err(|_| (StatusCode::BAD_REQUEST, "wait is like 30s\n"))?;
+    if let (Some(wait), Some(known)) = (wait, wanted.known) {
+        routes.wait(wait, &known).await;
+    }
+    Ok(answered(StatusCode::OK, &routes.answers.ask(Asker::Application), Answer::json))
+}
 
 impl Routes {
-    /// What answers at a listener with these rules.
-    pub(crate) fn with(
-        self,
-        access: Access,
-    ) -> impl Fn(Request<Incoming>) -> Answering + Clone + Send + 'static {
-        move |request| Box::pin(self.clone().respond(access.clone(), request))
-    }
-
-    async fn respond(
-        self,
-        access: Access,
-        request: Request<Incoming>,
-    ) -> Result<Response<Body>, Infallible> {
-        let mut response = match self.try_respond(&access, request).await {
-            Ok(response) => response,
-            Err((status, text)) => plain(status, text),
-        };
-        guard(response.headers_mut());
-        Ok(response)
-    }
-
-    async fn try_respond(
-        &self,
-        access: &Access,
-        request: Request<Incoming>,
-    ) -> Result<Response<Body>, Refusal> {
-        access.check_host(request.uri(), request.headers())?;
-        let path = request.uri().path();
-        let Some((path, methods)) = ROUTES.into_iter().find(|(known, _)| *known == path) else {
-            return Err((StatusCode::NOT_FOUND, "see /openapi.json\n"));
-        };
-        let is_probe = matches!(access, Access::Probes);
-        if is_probe && !PROBES.contains(&path) {
-            return Err((StatusCode::NOT_FOUND, "here are probes and metrics alone\n"));
-        }
-        if !methods.contains(request.method()) {
-            return Err((StatusCode::METHOD_NOT_ALLOWED, "not by this method\n"));
-        }
-        let asker = if is_probe { Asker::Probe } else { Asker::Application };
-        match path {
-            "/" => Ok(answered(StatusCode::OK, &self.answers.ask(asker), Answer::old_json)),
-            "/leader" => Ok(self.leads(asker)),
-            "/v1/leader" => self.leader(&request).await,
-            "/v1/events" => Ok(self.events(&request, None)),
-            "/v1/lifeline" => self.lifeline(access, &request),
-            "/v1/step-down" => self.step_down(access, request).await,
-            "/readyz" | "/startupz" => match self.answers.is_ready() {
-                true => Ok(plain(StatusCode::OK, "ok\n")),
-                false => {
-                    Err((StatusCode::SERVICE_UNAVAILABLE, "the API server has not answered yet\n"))
-                }
-            },
-            "/metrics" => Ok(of_type(StatusCode::OK, OPEN_METRICS, self.exporter.text())),
-            "/openapi.json" => Ok(of_type(StatusCode::OK, JSON, OPENAPI.to_owned())),
-            // One thread does all: that it answers says that it lives.
-            _ => Ok(plain(StatusCode::OK, "ok\n")),
-        }
-    }
-
-    fn leads(&self, asker: Asker) -> Response<Body> {
-        let answer = self.answers.ask(asker);
-        let status = match answer.is_self {
-            true => StatusCode::OK,
-            false => StatusCode::SERVICE_UNAVAILABLE,
-        };
-        match asker {
-            Asker::Application => answered(status, &answer, Answer::json),
-            // From outside anybody may ask: no names.
-            Asker::Probe => {
-                plain(status, if answer.is_self { "leads\n" } else { "does not lead\n" })
-            }
-        }
-    }
-
-    async fn leader(&self, request: &Request<Incoming>) -> Result<Response<Body>, Refusal> {
-        let Query { wait, known } = Query::of(request)?;
-        if let (Some(wait), Some(known)) = (wait, known) {
-            self.wait(wait, &known).await;
-        }
-        Ok(answered(StatusCode::OK, &self.answers.ask(Asker::Application), Answer::json))
-    }
-
     /// Waits for a change, but never so long that what the asker knows runs out.
     async fn wait(&self, wait: Duration, known: &str) {
         let mut changes = self.answers.changes();
@@ -149,124 +160,76 @@ impl Routes {
         let wait = if half.is_zero() { wait } else { wait.min(half) };
         let _ = tokio::time::timeout(wait.min(LONGEST_WAIT), changes.changed()).await;
     }
+}
 
-    fn events(
-        &self,
-        request: &Request<Incoming>,
-        lifeline: Option<super::lifeline::Lifeline>,
-    ) -> Response<Body> {
-        let known = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
-        let body = match *request.method() {
-            Method::HEAD => Body::Full(Bytes::new().into()),
-            _ => stream(self.answers.clone(), known.map(str::to_owned), self.tick, lifeline),
-        };
-        event_stream(body)
+async fn events(State(routes): State<Routes>, headers: HeaderMap) -> Response {
+    stream(routes.answers, last_event(&headers), routes.tick, None)
+}
+
+async fn lifeline(
+    State(routes): State<Routes>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    if method == Method::HEAD {
+        return Err((StatusCode::METHOD_NOT_ALLOWED, "a lifeline is held open: GET\n"));
     }
-
-    fn lifeline(
-        &self,
-        access: &Access,
-        request: &Request<Incoming>,
-    ) -> Result<Response<Body>, Refusal> {
-        access.check_change(request.headers())?;
-        if request.method() == Method::HEAD {
-            return Err((StatusCode::METHOD_NOT_ALLOWED, "a lifeline is held open: GET\n"));
-        }
-        match self.lifelines.hold() {
-            Some(lifeline) => Ok(self.events(request, Some(lifeline))),
-            None => Err((StatusCode::TOO_MANY_REQUESTS, "too many lifelines are open\n")),
-        }
-    }
-
-    async fn step_down(
-        &self,
-        access: &Access,
-        request: Request<Incoming>,
-    ) -> Result<Response<Body>, Refusal> {
-        access.check_change(request.headers())?;
-        let body = Limited::new(request.into_body(), LONGEST_BODY).collect();
-        let body = tokio::time::timeout(PATIENCE, body).await;
-        let Ok(Ok(body)) = body else {
-            return Err((StatusCode::PAYLOAD_TOO_LARGE, "a short body, and soon\n"));
-        };
-        let to = wish(&body.to_bytes())?;
-        let not_leading: Refusal = (StatusCode::CONFLICT, "this candidate does not lead\n");
-        if !self.answers.is_held() {
-            return Err(not_leading);
-        }
-        let (done, outcome) = oneshot::channel();
-        let sent = self.step_downs.try_send(StepDown { to, done });
-        sent.map_err(|_| (StatusCode::TOO_MANY_REQUESTS, "another step-down is under way\n"))?;
-        let Ok(Some(release)) = outcome.await else { return Err(not_leading) };
-        let release = match release {
-            Release::Done => "done",
-            Release::NotHeld => "not-held",
-            _ => "left-to-expire",
-        };
-        Ok(of_type(StatusCode::OK, JSON, format!("{{\"release\":\"{release}\"}}")))
+    match routes.lifelines.hold() {
+        Some(held) => Ok(stream(routes.answers, last_event(&headers), routes.tick, Some(held))),
+        None => Err((StatusCode::TOO_MANY_REQUESTS, "too many lifelines are open\n")),
     }
 }
 
+fn last_event(headers: &HeaderMap) -> Option<String> {
+    headers.get("last-event-id")?.to_str().ok().map(str::to_owned)
+}
+
+async fn step_down(State(routes): State<Routes>, body: Bytes) -> Result<Response, Refusal> {
+    let to = successor(&body)?;
+    let not_leading: Refusal = (StatusCode::CONFLICT, "this candidate does not lead\n");
+    if !routes.answers.is_held() {
+        return Err(not_leading);
+    }
+    let (done, outcome) = oneshot::channel();
+    let sent = routes.step_downs.try_send(StepDown { to, done });
+    sent.map_err(|_| (StatusCode::TOO_MANY_REQUESTS, "another step-down is under way\n"))?;
+    let Ok(Some(release)) = outcome.await else { return Err(not_leading) };
+    let release = match release {
+        Release::Done => "done",
+        Release::NotHeld => "not-held",
+        _ => "left-to-expire",
+    };
+    Ok(of_type(JSON, format!("{{\"release\":\"{release}\"}}")))
+}
+
 /// Who shall lead next, if the body says so.
-fn wish(body: &[u8]) -> Result<Option<Identity>, Refusal> {
+fn successor(body: &[u8]) -> Result<Option<Identity>, Refusal> {
     #[derive(Default, Deserialize)]
     #[serde(deny_unknown_fields)]
-    struct Wish {
+    struct Named {
         to: Option<String>,
     }
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(None);
     }
-    let wish: Wish = serde_json::from_slice(body)
+    let named: Named = serde_json::from_slice(body)
         .map_err(|_| (StatusCode::BAD_REQUEST, "say {\"to\": \"IDENTITY\"}, or nothing\n"))?;
-    match wish.to.as_deref() {
+    match named.to.as_deref() {
         None => Ok(None),
         Some(to) if to.len() <= 253 && !to.chars().any(char::is_control) => Ok(Identity::new(to)),
         Some(_) => Err((StatusCode::BAD_REQUEST, "nobody can be called that\n")),
     }
 }
 
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Query {
-    wait: Option<Duration>,
-    known: Option<String>,
-}
-
-impl Query {
-    fn of(request: &Request<Incoming>) -> Result<Self, Refusal> {
-        Self::parse(request.uri().query().unwrap_or(""))
-    }
-
-    fn parse(text: &str) -> Result<Self, Refusal> {
-        let mut query = Self::default();
-        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
-            match pair.split_once('=') {
-                Some(("wait", wait)) => match crate::flags::duration::duration(wait) {
-                    Ok(wait) => query.wait = Some(wait),
-                    Err(_) => return Err((StatusCode::BAD_REQUEST, "wait is like 30s\n")),
-                },
-                Some(("known", known)) => query.known = Some(known.to_owned()),
-                _ => {
-                    return Err((
-                        StatusCode::BAD_REQUEST,
-                        "wait=30s and known=CHANGE can be said\n",
-                    ));
-                }
-            }
-        }
-        Ok(query)
-    }
-}
-
-fn answered(status: StatusCode, answer: &Answer, json: fn(&Answer) -> String) -> Response<Body> {
-    let mut response = of_type(status, JSON, json(answer));
-    let headers = response.headers_mut();
+fn answered(status: StatusCode, answer: &Answer, json: fn(&Answer) -> String) -> Response {
     let number = |number: u64| HeaderValue::from(number);
-    headers.insert(VALID_FOR, number(answer.valid_for_ms));
-    headers.insert(VALID_UNTIL, number(answer.valid_until_boot_ms));
     let tag = HeaderValue::try_from(format!("W/\"{}\"", answer.change));
-    headers.insert(header::ETAG, tag.expect("a change is a number and a dash"));
-    response
+    let headers = [
+        (VALID_FOR, number(answer.valid_for_ms)),
+        (VALID_UNTIL, number(answer.valid_until_boot_ms)),
+        (header::ETAG, tag.expect("a change is a number and a dash")),
+    ];
+    (status, headers, of_type(JSON, json(answer))).into_response()
 }
 
 const OPENAPI: &str = include_str!("openapi.json");
@@ -279,9 +242,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// An identity has 253 bytes, of which JSON may make six each.
 const LONGEST_BODY: usize = 2048;
 
-/// A body of two lines takes no time at all.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,39 +251,36 @@ mod tests {
         let document: serde_json::Value = serde_json::from_str(OPENAPI).unwrap();
         let mut documented: Vec<_> =
             document["paths"].as_object().unwrap().keys().cloned().collect();
-        let mut routes: Vec<_> = ROUTES.iter().map(|(path, _)| (*path).to_owned()).collect();
+        let (access, exporter) = (Arc::new(Access::Socket), Exporter::new());
+        let routes = application(&access).into_iter().chain(probes(&exporter));
+        let mut routes: Vec<_> = routes.map(|(path, _)| path.to_owned()).collect();
         documented.sort();
         routes.sort();
         assert_eq!(documented, routes);
-        for (path, methods) in ROUTES {
-            for method in methods.iter().filter(|method| **method != Method::HEAD) {
-                let method = method.as_str().to_lowercase();
-                assert!(document["paths"][path][&method].is_object(), "{method} {path}");
-            }
-        }
         assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
     }
 
     #[test]
     fn a_query_is_understood_or_refused() {
-        let parsed = Query::parse("wait=30s&known=a-1").unwrap();
-        assert_eq!(
-            parsed,
-            Query { wait: Some(Duration::from_secs(30)), known: Some("a-1".to_owned()) }
-        );
-        assert_eq!(Query::parse("").unwrap(), Query::default());
-        for wrong in ["wait=x", "wait=-1s", "index=7", "wait"] {
-            assert!(Query::parse(wrong).is_err(), "{wrong}");
+        let parsed = |query: &str| {
+            let uri = format!("/v1/leader?{query}").parse().unwrap();
+            Query::<Wanted>::try_from_uri(&uri).map(|Query(wanted)| wanted)
+        };
+        let (wait, known) = (Some("30s".to_owned()), Some("a-1".to_owned()));
+        assert_eq!(parsed("wait=30s&known=a-1").unwrap(), Wanted { wait, known });
+        assert_eq!(parsed("").unwrap(), Wanted::default());
+        for wrong in ["index=7", "wait=1s&wait=2s", "wait=1s&index=7"] {
+            assert!(parsed(wrong).is_err(), "{wrong}");
         }
     }
 
     #[test]
-    fn a_wish_is_an_identity_or_nothing() {
-        assert_eq!(wish(b" \n").unwrap(), None);
-        assert_eq!(wish(b"{}").unwrap(), None);
-        assert_eq!(wish(br#"{"to":"jane"}"#).unwrap(), Identity::new("jane"));
+    fn a_successor_is_an_identity_or_nothing() {
+        assert_eq!(successor(b" \n").unwrap(), None);
+        assert_eq!(successor(b"{}").unwrap(), None);
+        assert_eq!(successor(br#"{"to":"jane"}"#).unwrap(), Identity::new("jane"));
         for wrong in [&b"jane"[..], br#"{"To":"jane"}"#, br#"{"to":"a\u0007"}"#, b"\xff"] {
-            assert!(wish(wrong).is_err(), "{wrong:?}");
+            assert!(successor(wrong).is_err(), "{wrong:?}");
         }
     }
 }
