@@ -14,16 +14,15 @@ mod allocator;
 mod balance;
 mod known;
 mod member;
-mod seat;
 mod table;
 mod text;
 
+pub use crate::seat::{Released, SeatInfo};
 pub use allocator::{
     Allocator, Answer, Ask, Happening, HeldSeat, SeatList, Settings, Sought, Wishes,
 };
 pub use balance::{Task, Worker, balance};
 pub use known::PageVersion;
 pub use member::{Event, Member, Orders};
-pub use seat::{Released, SeatInfo};
 pub use table::{Assignment, Kind, Order, Page, PageIndex, Place, SeatTerm, Shape, TaskName};
 pub use text::{Fault, PageText, Part, Unreadable};

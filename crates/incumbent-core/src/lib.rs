@@ -65,6 +65,7 @@ mod identity;
 mod message;
 mod observer_state;
 mod record;
+mod seat;
 mod seen;
 mod time;
 mod timing;

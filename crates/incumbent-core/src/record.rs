@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::container::Container;
-use crate::group::SeatInfo;
 use crate::identity::{Identity, Session};
+use crate::seat::SeatInfo;
 use crate::time::WallTime;
 use crate::waitlist::Waitlist;
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -17,17 +17,20 @@ use crate::error::{BoxError, Error};
 
 mod builder;
 mod driver;
+mod note;
 mod seat;
+mod source;
 mod store;
 mod table;
 mod task;
 mod watching;
 
-pub use builder::{GroupBuilder, Tasks};
+pub use builder::GroupBuilder;
+pub use source::Tasks;
 pub use table::{GroupMember, Owner};
 pub use task::Task;
 
-use self::driver::Note;
+use self::note::Note;
 use self::table::Table;
 
 /// One member of a group: a process that shares the group's tasks with others, so that no task has two owners.
@@ -246,6 +249,3 @@ impl Drop for Handle {
         let _ = self.0.send(Note::Leave);
     }
 }
-
-/// A future of any kind.
-type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::known::{KnownPages, PageVersion};
-use super::seat::{Released, SeatInfo};
 use super::table::{PageIndex, SeatTerm, TaskName};
 use crate::identity::Identity;
 use crate::record::{FencingToken, Uid};
+use crate::seat::{Released, SeatInfo};
 use crate::time::Instant;
 
 /// One process that takes part in a group.

@@ -1,48 +1,11 @@
 //! The table: who owns which task.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 use crate::identity::Identity;
 use crate::record::{FencingToken, Uid};
-
-/// The name of a task: 1 to [`LONGEST`](Self::LONGEST) visible ASCII characters.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TaskName(String);
-
-impl TaskName {
-    /// The most characters of a name.
-    pub const LONGEST: usize = 253;
-
-    /// The task of this name. `None` if a page cannot store it.
-    pub fn new(name: impl Into<String>) -> Option<Self> {
-        let name = name.into();
-        let is_storable = (1..=Self::LONGEST).contains(&name.len())
-            && name.bytes().all(|byte| byte.is_ascii_graphic());
-        is_storable.then_some(Self(name))
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for TaskName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// Which page of the table. Page 0 fixes how many there are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PageIndex(pub u8);
-
-impl PageIndex {
-    /// The page that states the shape of the table, and whose uid is the table's.
-    pub const FIRST: Self = Self(0);
-}
+pub use crate::seat::{PageIndex, TaskName};
 
 /// What the tasks of a table are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -133,6 +133,11 @@ impl Script {
             "learns" => Input::Ended(Session(words.nth(2).unwrap().parse().unwrap())),
             "watches" => Input::Follow(Follow::Watch),
             "polls" => Input::Follow(Follow::Poll),
+            "publishes" => {
+                let address = words.next().map(str::to_owned);
+                Input::Publish(HolderInfo { address, ..HolderInfo::default() })
+            }
+            "names" => Input::Name(Uid(words.next().unwrap().to_owned())),
             "sees" if words.peek() == Some(&"gone") => {
                 words.next();
                 Input::Observed(Observation::Gone { revision: revision(words.next().unwrap()) })
@@ -299,10 +304,15 @@ fn line(record: &Record) -> String {
     };
     let waiters: Vec<&str> =
         record.waitlist.waiters().iter().map(|waiter| waiter.identity.as_str()).collect();
-    match waiters.is_empty() {
+    let said = match waiters.is_empty() {
         true => said,
         false => format!("{said}, line {}", waiters.join(",")),
-    }
+    };
+    let part = |what: &str, value: Option<&str>| {
+        value.map_or(String::new(), |value| format!(", {what} {value}"))
+    };
+    let address = part("at", record.holder_info.address.as_deref());
+    said + &address + &part("table", record.table.as_ref().map(|table| table.0.as_str()))
 }
 
 fn seconds(instant: Instant) -> String {

@@ -1,17 +1,16 @@
 //! How a member of a group is described, and started.
 
-use std::collections::BTreeMap;
 use std::env;
 use std::sync::Arc;
 use std::time::Duration;
 
-use incumbent_core::group::{Allocator, Member, SeatInfo, Settings, Task, TaskName, Wishes};
+use incumbent_core::group::{Allocator, Member, SeatInfo, Settings, TaskName};
 use incumbent_core::{Identity, Timing, TimingError};
-use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
 use super::driver::{Driver, State};
 use super::seat::{Wish, allocate, hold, look_at_lock};
+use super::source::{MOST_TASKS, Source, Tasks};
 use super::store::Store;
 use super::table::Table;
 use super::{Group, Handle};
@@ -21,98 +20,6 @@ use crate::error::Error;
 use crate::identity::host_name;
 use crate::invalid::{InvalidSetting, checked_address};
 use crate::requests::Requests;
-
-/// The tasks of a group.
-#[derive(Clone, Debug)]
-pub struct Tasks(Source);
-
-/// Where the list of tasks comes from.
-#[derive(Clone, Debug)]
-pub(super) enum Source {
-    /// The program names them. People may give weights and pins, and freeze the group.
-    Named { names: Vec<String>, config: BTreeMap<TaskName, Task>, is_frozen: bool },
-    /// People name them. `None` until their list was read.
-    ConfigMap { config: Option<BTreeMap<TaskName, Task>>, is_frozen: bool },
-}
-
-impl Tasks {
-    /// Tasks of these names, each 1 to 253 visible ASCII characters. All members must name the same.
-    ///
-    /// Where the ConfigMap `GROUP.config` exists, its weights, pins and freeze apply; see
-    /// [`config_map`](Self::config_map).
-    pub fn named<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Self {
-        let names = names.into_iter().map(Into::into).collect();
-        Self(Source::Named { names, config: BTreeMap::new(), is_frozen: false })
-    }
-
-    /// The tasks that the ConfigMap `GROUP.config` lists, which people and other programs edit while tasks run. It
-    /// needs the label `incumbent.dev/group: GROUP`.
-    ///
-    /// Its key `tasks` has one task a line, each with what else is wanted: `eu`, `us weight=3`, `ap pin=worker-1`.
-    /// A program that has not read it yet leaves the tasks of the table where they are. Its key `freeze`, if it is `true`, keeps each task where it is for as long as its owner lives. A text that
-    /// cannot be read changes nothing, and is logged.
-    pub fn config_map() -> Self {
-        Self(Source::ConfigMap { config: None, is_frozen: false })
-    }
-}
-
-impl Source {
-    /// What is wanted. `None` while that is not known.
-    pub(super) fn wishes(&self) -> Option<Wishes> {
-        match self {
-            Self::ConfigMap { config, is_frozen } => {
-                Some(Wishes { tasks: config.clone()?, is_frozen: *is_frozen })
-            }
-            Self::Named { names, config, is_frozen } => {
-                let names = names.iter().filter_map(TaskName::new);
-                let tasks = names.map(|name| {
-                    let task = config.get(&name).cloned().unwrap_or_default();
-                    (name, task)
-                });
-                Some(Wishes { tasks: tasks.collect(), is_frozen: *is_frozen })
-            }
-        }
-    }
-
-    /// Takes on what `GROUP.config` says, or nothing of it.
-    pub(super) fn configure(&mut self, object: &Value) -> Result<(), String> {
-        let text = |key: &str| object["data"][key].as_str().unwrap_or_default();
-        let frozen = match text("freeze").trim() {
-            "" | "false" => false,
-            "true" => true,
-            other => return Err(format!("freeze: {other:?} is neither true nor false")),
-        };
-        let lines = text("tasks").lines().map(str::trim).filter(|line| !line.is_empty());
-        let read = lines.map(task).collect::<Result<BTreeMap<_, _>, _>>()?;
-        if read.len() > MOST_TASKS {
-            return Err(format!("{} tasks are too many: {MOST_TASKS} are the most", read.len()));
-        }
-        match self {
-            Self::Named { config, is_frozen, .. } => (*config, *is_frozen) = (read, frozen),
-            Self::ConfigMap { config, is_frozen } => (*config, *is_frozen) = (Some(read), frozen),
-        }
-        Ok(())
-    }
-}
-
-/// One line of the list: `NAME [weight=N] [pin=MEMBER]`.
-fn task(line: &str) -> Result<(TaskName, Task), String> {
-    let mut words = line.split_whitespace();
-    let name = words.next().and_then(TaskName::new);
-    let name = name.ok_or_else(|| format!("{line:?} names no task that can be stored"))?;
-    let mut task = Task::default();
-    for word in words {
-        match word.split_once('=') {
-            Some(("weight", weight)) => {
-                let weight = weight.parse().ok().filter(|weight| *weight > 0);
-                task.weight = weight.ok_or_else(|| format!("{word:?}: not a number above zero"))?;
-            }
-            Some(("pin", member)) => task.pin = Identity::new(member),
-            _ => return Err(format!("{word:?} is neither weight=N nor pin=MEMBER")),
-        }
-    }
-    Ok((name, task))
-}
 
 /// Describes a member of a [`Group`].
 #[must_use]
@@ -303,5 +210,3 @@ fn default_member() -> String {
 const LONGEST_LEASE: Duration = Duration::from_secs(60);
 
 const LONGEST_ADDRESS: usize = 1024;
-
-const MOST_TASKS: usize = 10_000;

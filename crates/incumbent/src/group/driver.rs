@@ -1,6 +1,8 @@
 //! The loop of one member: it hands what happened to the two machines, and does what they say.
 
 use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use incumbent_core::group::{
@@ -10,12 +12,13 @@ use incumbent_core::{FencingToken, Identity, Instant, Observation, Uid};
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
-use super::builder::Source;
+use super::note::{Note, Shown};
 use super::seat::Wish;
+use super::source::Source;
 use super::store::{Done, Named, Store};
 use super::table::Table;
-use super::watching::{Selection, Shown, follow};
-use super::{Boxed, Task};
+use super::task::Task;
+use super::watching::{Selection, follow};
 use crate::answer::Failure;
 use crate::candidate::Publisher;
 use crate::clock::Clock;
@@ -23,34 +26,6 @@ use crate::error::Error;
 use crate::leadership::Leadership;
 use crate::lock::{LockKind, Resource};
 use crate::stored::Stored;
-
-/// What the parts of a member tell its driver.
-pub(crate) enum Note {
-    /// The watch of the table, or of the seats.
-    Shown(LockKind, Box<Shown>),
-    /// A term on the seat has begun.
-    Started {
-        seat: Uid,
-        leadership: Arc<Leadership>,
-    },
-    /// It is over.
-    Over,
-    /// The seat is given up for good.
-    Left,
-    /// The member cannot take part.
-    Failed(Error),
-    /// What the allocators' Lease says, and whether this member is the next allocator.
-    Lock {
-        table: Option<Uid>,
-        is_next: bool,
-    },
-    /// Whether this member is the allocator.
-    Allocates(bool),
-    /// The work of a task has stopped.
-    Stopped(TaskName),
-    Leave,
-    Drain(bool),
-}
 
 pub(super) struct Driver {
     pub(super) member: Member,
@@ -79,7 +54,7 @@ pub(super) struct State {
     revoked: HashMap<TaskName, watch::Sender<bool>>,
     /// The pages' objects, to base the next write on.
     pages: HashMap<PageIndex, Stored>,
-    in_flight: Option<Boxed<Done>>,
+    in_flight: Option<Pin<Box<dyn Future<Output = Done> + Send>>>,
     member_wake: Option<Instant>,
     allocator_wake: Option<Instant>,
     named_table: Option<Uid>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use incumbent_core::{Identity, Uid};
 use tokio::sync::{mpsc, watch};
 
-use super::driver::Note;
+use super::note::Note;
 use crate::candidate::Candidate;
 
 /// What a member wants with its seat.

@@ -7,7 +7,7 @@ use incumbent_core::FencingToken;
 use incumbent_core::group::TaskName;
 use tokio::sync::{mpsc, watch};
 
-use super::driver::Note;
+use super::note::Note;
 use crate::leadership::Leadership;
 
 /// A task that this member owns, which expires by itself.

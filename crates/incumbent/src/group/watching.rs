@@ -7,24 +7,11 @@ use futures_util::StreamExt;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::driver::Note;
-use crate::answer::Failure;
+use super::note::{Note, Shown};
 use crate::clock::Clock;
 use crate::lock::{GROUP_LABEL, LockKind};
 use crate::requests::Requests;
 use crate::stream::Seen;
-
-/// What a list or a watch shows.
-pub(super) enum Shown {
-    /// All objects, as of a version.
-    Listed(u64, Vec<Value>),
-    /// One object.
-    Present(Value),
-    /// One object is shown no longer, as of a version.
-    Gone(String, u64),
-    /// The list is refused.
-    Refused(Failure),
-}
 
 /// Which objects.
 #[derive(Clone, Debug)]

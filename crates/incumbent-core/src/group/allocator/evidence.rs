@@ -69,7 +69,7 @@ impl Allocator {
 
 impl Seat {
     /// What the member says under this very term.
-    pub(super) fn info_of(&self, term: &SeatTerm) -> Option<&crate::group::SeatInfo> {
+    pub(super) fn info_of(&self, term: &SeatTerm) -> Option<&crate::seat::SeatInfo> {
         let lock = self.seen.snapshot()?;
         let is_of_term = lock.version.uid == term.seat && lock.record.token() == Some(term.token);
         lock.record.holder_info.seat.as_ref().filter(|_| is_of_term)

@@ -1,8 +1,7 @@
-//! What a member says in its seat.
+//! What a member of a group says in its seat, the lock that it holds.
 
 use std::collections::{BTreeMap, BTreeSet};
-
-use super::table::{PageIndex, TaskName};
+use std::fmt;
 
 /// What a member says of itself and of its work. It is part of the seat's record for as long as the term runs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -60,5 +59,42 @@ impl SeatInfo {
         // A release of the version that was replaced says nothing about the one that revokes.
         let is_above = |revoked| self.released.pages.get(&page).is_some_and(|seen| *seen > revoked);
         self.is_leaving || revoked.is_some_and(is_above)
+    }
+}
+
+/// Which page of the table. Page 0 fixes how many there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PageIndex(pub u8);
+
+impl PageIndex {
+    /// The page that states the shape of the table, and whose uid is the table's.
+    pub const FIRST: Self = Self(0);
+}
+
+/// The name of a task: 1 to [`LONGEST`](Self::LONGEST) visible ASCII characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskName(String);
+
+impl TaskName {
+    /// The most characters of a name.
+    pub const LONGEST: usize = 253;
+
+    /// The task of this name. `None` if a page cannot store it.
+    pub fn new(name: impl Into<String>) -> Option<Self> {
+        let name = name.into();
+        let is_storable = (1..=Self::LONGEST).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_graphic());
+        is_storable.then_some(Self(name))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for TaskName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }

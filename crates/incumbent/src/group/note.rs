@@ -1,0 +1,52 @@
+//! What the parts of a member tell its driver.
+
+use std::sync::Arc;
+
+use incumbent_core::Uid;
+use incumbent_core::group::TaskName;
+use serde_json::Value;
+
+use crate::answer::Failure;
+use crate::error::Error;
+use crate::leadership::Leadership;
+use crate::lock::LockKind;
+
+/// Something that happened.
+pub(crate) enum Note {
+    /// The watch of the table, or of the seats.
+    Shown(LockKind, Box<Shown>),
+    /// A term on the seat has begun.
+    Started {
+        seat: Uid,
+        leadership: Arc<Leadership>,
+    },
+    /// It is over.
+    Over,
+    /// The seat is given up for good.
+    Left,
+    /// The member cannot take part.
+    Failed(Error),
+    /// What the allocators' Lease says, and whether this member is the next allocator.
+    Lock {
+        table: Option<Uid>,
+        is_next: bool,
+    },
+    /// Whether this member is the allocator.
+    Allocates(bool),
+    /// The work of a task has stopped.
+    Stopped(TaskName),
+    Leave,
+    Drain(bool),
+}
+
+/// What a list or a watch shows.
+pub(super) enum Shown {
+    /// All objects, as of a version.
+    Listed(u64, Vec<Value>),
+    /// One object.
+    Present(Value),
+    /// One object is shown no longer, as of a version.
+    Gone(String, u64),
+    /// The list is refused.
+    Refused(Failure),
+}
