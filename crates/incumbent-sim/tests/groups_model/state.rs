@@ -12,6 +12,19 @@ use incumbent_core::{FencingToken, Instant, Uid};
 use crate::part::Part;
 use crate::store::{LEASE, Store, identity};
 
+/// What an allocator sees some time after it has happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Late {
+    pub(crate) pages: bool,
+    pub(crate) seats: bool,
+}
+
+impl Late {
+    pub(crate) const NOTHING: Self = Self { pages: false, seats: false };
+    pub(crate) const PAGES: Self = Self { pages: true, seats: false };
+    pub(crate) const PAGES_AND_SEATS: Self = Self { pages: true, seats: true };
+}
+
 /// How often each fault may still occur.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Luck {
@@ -44,8 +57,8 @@ pub(crate) struct State {
     pub(crate) adrift: Option<Ask>,
     pub(crate) listed: BTreeSet<&'static str>,
     pub(crate) luck: Luck,
-    /// Whether the second allocator acts. Otherwise it sees everything at once and sends nothing.
-    pub(crate) has_second: bool,
+    /// What the second allocator sees late.
+    pub(crate) late: Late,
     /// The highest token with which each task was started.
     pub(crate) highest: BTreeMap<TaskName, FencingToken>,
     /// What must never happen, and did.
@@ -139,7 +152,7 @@ impl State {
             adrift: None,
             listed: TASKS.into(),
             luck: Luck::default(),
-            has_second: true,
+            late: Late::PAGES_AND_SEATS,
             highest: BTreeMap::new(),
             broken: None,
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use incumbent_core::group::{Answer, Ask, Event, Happening, PageIndex, TaskName};
 use incumbent_core::{Observation, Record};
 
-use crate::state::{State, TASKS};
+use crate::state::{Late, State, TASKS};
 use crate::store::{LEASE, identity};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,12 +136,14 @@ impl State {
     fn actions_of_allocator(&self, index: usize, actions: &mut Vec<Action>) {
         let acting = &self.allocators[index];
         // The first one sees everything at once.
-        if index == 1 && self.has_second {
-            for page in 0..2 {
-                let next = self.store.pages[page].after(acting.pages_seen[page]);
-                actions.extend(next.map(|_| Action::AllocatorSeesPage(index, page)));
-                let next = self.store.seats[page].after(acting.seats_seen[page]);
-                actions.extend(next.map(|_| Action::AllocatorSeesSeat(index, page)));
+        if index == 1 {
+            for object in 0..2 {
+                let next = self.store.pages[object].after(acting.pages_seen[object]);
+                let next = next.filter(|_| self.late.pages);
+                actions.extend(next.map(|_| Action::AllocatorSeesPage(index, object)));
+                let next = self.store.seats[object].after(acting.seats_seen[object]);
+                let next = next.filter(|_| self.late.seats);
+                actions.extend(next.map(|_| Action::AllocatorSeesSeat(index, object)));
             }
         }
         actions.extend(acting.sent.as_ref().map(|_| Action::Answers(index)));
@@ -399,24 +401,22 @@ impl State {
     }
 
     fn show_all_that_is_seen_at_once(&mut self) {
-        self.show_all_to(0);
-        if !self.has_second {
-            self.show_all_to(1);
-        }
+        self.show_all_but(0, Late::NOTHING);
+        self.show_all_but(1, self.late);
     }
 
-    pub(crate) fn show_all_to(&mut self, index: usize) {
+    pub(crate) fn show_all_but(&mut self, index: usize, late: Late) {
         for object in 0..2 {
-            while self.store.pages[object]
-                .after(self.allocators[index].pages_seen[object])
-                .is_some()
-            {
+            let has_news = |state: &Self| {
+                let acting = &state.allocators[index];
+                let page = state.store.pages[object].after(acting.pages_seen[object]);
+                let seat = state.store.seats[object].after(acting.seats_seen[object]);
+                (page.is_some(), seat.is_some())
+            };
+            while !late.pages && has_news(self).0 {
                 self.sees_page(index, object);
             }
-            while self.store.seats[object]
-                .after(self.allocators[index].seats_seen[object])
-                .is_some()
-            {
+            while !late.seats && has_news(self).1 {
                 self.sees_seat(index, object);
             }
         }
