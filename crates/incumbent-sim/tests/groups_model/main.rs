@@ -34,14 +34,14 @@ const NONE: Luck = Luck {
     passes: 0,
 };
 
-/// Two members run one task each. With three processes, the third bears the name of the first and has not started. If
-/// the second allocator sees nothing late, it is at rest.
+/// Two members run one task each. With three processes, the third bears the name of the first and has not started. The second
+/// allocator acts or rests.
 fn settled(processes: usize, pages: u8, late: Late) -> State {
     let mut state = healed(State::new(processes, pages)).expect("each task runs");
     state.show_all_but(1, Late::NOTHING);
     let mut state = healed(state).expect("each task runs");
     state.late = late;
-    if late == Late::NOTHING {
+    if late.rests {
         state.step_allocator(1, Happening::Active(false));
     }
     state
@@ -58,26 +58,26 @@ fn check(states: usize, first: State, luck: Luck) {
 #[test]
 fn members_lose_their_terms() {
     let luck = Luck { crashes: 1, starts: 1, losses: 1, passes: 1, ..NONE };
-    check(770, settled(2, 2, Late::NOTHING), luck);
+    check(770, settled(2, 2, Late::RESTS), luck);
     check(737, settled(2, 2, Late::PAGES_AND_SEATS), Luck { cuts: 1, ..NONE });
     check(737, settled(2, 2, Late::PAGES_AND_SEATS), Luck { crashes: 1, starts: 1, ..NONE });
     check(628, settled(2, 2, Late::PAGES_AND_SEATS), Luck { crashes: 1, passes: 1, ..NONE });
     check(1_621, settled(2, 1, Late::PAGES_AND_SEATS), Luck { cuts: 1, losses: 1, ..NONE });
-    check(809, settled(2, 2, Late::NOTHING), Luck { cuts: 2, ..NONE });
-    check(364, settled(2, 2, Late::NOTHING), Luck { cuts: 1, passes: 1, ..NONE });
+    check(809, settled(2, 2, Late::RESTS), Luck { cuts: 2, ..NONE });
+    check(364, settled(2, 2, Late::RESTS), Luck { cuts: 1, passes: 1, ..NONE });
 }
 
 #[test]
 fn a_member_leaves() {
     check(1_836, settled(2, 2, Late::PAGES_AND_SEATS), Luck { leaves: 1, ..NONE });
-    check(417, settled(2, 2, Late::NOTHING), Luck { leaves: 1, starts: 1, ..NONE });
+    check(417, settled(2, 2, Late::RESTS), Luck { leaves: 1, starts: 1, ..NONE });
 }
 
 #[test]
 fn the_list_changes() {
     check(1_961, settled(2, 2, Late::PAGES_AND_SEATS), Luck { edits: 1, ..NONE });
-    check(2_177, settled(2, 2, Late::NOTHING), Luck { edits: 2, ..NONE });
-    check(2_271, settled(2, 1, Late::NOTHING), Luck { edits: 1, cuts: 1, ..NONE });
+    check(2_177, settled(2, 2, Late::RESTS), Luck { edits: 2, ..NONE });
+    check(2_271, settled(2, 1, Late::RESTS), Luck { edits: 1, cuts: 1, ..NONE });
 }
 
 #[test]
@@ -85,31 +85,27 @@ fn a_seat_is_deleted_or_loses_its_label() {
     check(27_073, settled(2, 1, Late::PAGES_AND_SEATS), Luck { labels: 1, cuts: 1, ..NONE });
     check(
         4_408,
-        settled(3, 1, Late::NOTHING),
+        settled(3, 1, Late::RESTS),
         Luck { seats_deleted: 1, starts: 1, passes: 1, ..NONE },
     );
     check(1_438, settled(2, 1, Late::PAGES_AND_SEATS), Luck { labels: 1, passes: 1, ..NONE });
     check(4_583, settled(2, 2, Late::PAGES_AND_SEATS), Luck { seats_deleted: 1, ..NONE });
-    check(663, settled(2, 2, Late::NOTHING), Luck { seats_deleted: 1, passes: 1, ..NONE });
-    check(471, settled(3, 1, Late::NOTHING), Luck { seats_deleted: 1, starts: 1, ..NONE });
+    check(663, settled(2, 2, Late::RESTS), Luck { seats_deleted: 1, passes: 1, ..NONE });
+    check(471, settled(3, 1, Late::RESTS), Luck { seats_deleted: 1, starts: 1, ..NONE });
 }
 
 #[test]
 fn a_page_is_deleted() {
-    check(8_683, settled(2, 1, Late::NOTHING), Luck { pages_deleted: 1, cuts: 1, ..NONE });
-    check(16_701, settled(2, 1, Late::NOTHING), Luck { pages_deleted: 2, ..NONE });
+    check(8_683, settled(2, 1, Late::RESTS), Luck { pages_deleted: 1, cuts: 1, ..NONE });
+    check(16_701, settled(2, 1, Late::RESTS), Luck { pages_deleted: 2, ..NONE });
     check(25_109, settled(2, 1, Late::PAGES_AND_SEATS), Luck { pages_deleted: 1, ..NONE });
-    check(4_389, settled(2, 1, Late::NOTHING), Luck { pages_deleted: 1, passes: 1, ..NONE });
-    check(6_949, settled(2, 2, Late::NOTHING), Luck { pages_deleted: 1, ..NONE });
+    check(4_389, settled(2, 1, Late::RESTS), Luck { pages_deleted: 1, passes: 1, ..NONE });
+    check(6_949, settled(2, 2, Late::RESTS), Luck { pages_deleted: 1, ..NONE });
 }
 
 #[test]
 fn a_page_and_a_seat_are_deleted() {
-    check(
-        25_779,
-        settled(2, 1, Late::NOTHING),
-        Luck { pages_deleted: 1, seats_deleted: 1, ..NONE },
-    );
+    check(25_779, settled(2, 1, Late::RESTS), Luck { pages_deleted: 1, seats_deleted: 1, ..NONE });
 }
 
 /// Worlds for minutes.
@@ -119,13 +115,13 @@ mod larger {
     #[test]
     #[ignore = "takes minutes"]
     fn a_page_of_two_is_deleted_and_opens_again() {
-        check(67_897, settled(2, 2, Late::NOTHING), Luck { pages_deleted: 1, passes: 1, ..NONE });
+        check(54_297, settled(2, 2, Late::RESTS), Luck { pages_deleted: 1, passes: 1, ..NONE });
     }
 
     #[test]
     #[ignore = "takes long: not yet visited to its end"]
     fn a_page_of_two_is_deleted_under_two_allocators() {
-        check(0, settled(2, 2, Late::PAGES), Luck { pages_deleted: 1, ..NONE });
+        check(0, settled(2, 2, Late::NOTHING), Luck { pages_deleted: 1, ..NONE });
     }
 
     #[test]
@@ -133,10 +129,10 @@ mod larger {
     fn a_page_and_a_seat_of_two_pages() {
         check(
             0,
-            settled(2, 1, Late::NOTHING),
+            settled(2, 1, Late::RESTS),
             Luck { pages_deleted: 1, seats_deleted: 1, passes: 1, ..NONE },
         );
-        check(0, settled(2, 2, Late::NOTHING), Luck { pages_deleted: 1, seats_deleted: 1, ..NONE });
+        check(0, settled(2, 2, Late::RESTS), Luck { pages_deleted: 1, seats_deleted: 1, ..NONE });
     }
 
     #[test]

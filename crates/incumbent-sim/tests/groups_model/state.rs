@@ -17,12 +17,14 @@ use crate::store::{LEASE, Store, identity};
 pub(crate) struct Late {
     pub(crate) pages: bool,
     pub(crate) seats: bool,
+    /// It sends nothing.
+    pub(crate) rests: bool,
 }
 
 impl Late {
-    pub(crate) const NOTHING: Self = Self { pages: false, seats: false };
-    pub(crate) const PAGES: Self = Self { pages: true, seats: false };
-    pub(crate) const PAGES_AND_SEATS: Self = Self { pages: true, seats: true };
+    pub(crate) const NOTHING: Self = Self { pages: false, seats: false, rests: false };
+    pub(crate) const PAGES_AND_SEATS: Self = Self { pages: true, seats: true, rests: false };
+    pub(crate) const RESTS: Self = Self { rests: true, ..Self::NOTHING };
 }
 
 /// How often each fault may still occur.
