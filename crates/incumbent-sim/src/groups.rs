@@ -7,12 +7,14 @@
 //! faults end, and within a bound each task must run exactly once, and stay where it is.
 
 mod cluster;
+mod healed;
 mod judge;
 mod network;
 mod node;
 mod plan;
 mod tally;
 mod trouble;
+mod work;
 mod world;
 
 pub use self::judge::Broken;

@@ -4,7 +4,7 @@ use incumbent_sim::Trace;
 use incumbent_sim::groups::{self, GroupTally};
 
 /// Enough seeds for each fault and each step to occur, and few enough for a test.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 1_000;
 
 #[test]
 fn all_properties_hold_and_every_fault_and_step_is_seen() {

@@ -31,7 +31,7 @@ struct Known {
     highest: u64,
     /// The newest content. It stays when the page is gone: a member works by it until it sees a newer one.
     content: Option<PageVersion>,
-    /// The version since which the page has assigned nothing.
+    /// The version since which the page has assigned nothing; where it is open, one since which it has existed.
     closed_since: u64,
     /// The highest token that any content stated, so that it survives a content that cannot be read.
     highest_token: FencingToken,
@@ -52,10 +52,7 @@ impl KnownPages {
         if let Some(shape) = page.as_ref().and_then(Page::shape) {
             self.shape = Some((version.uid.clone(), shape));
         }
-        let was_closed = known.content.as_ref().is_some_and(|old| {
-            old.version.uid == version.uid && old.page.as_ref().is_some_and(|page| !page.is_open)
-        });
-        if !was_closed {
+        if known.closes_with(&version.uid, page.as_ref()) {
             known.closed_since = version.revision;
         }
         let stated = page.as_ref().map_or(FencingToken(0), |page| page.highest_token);
@@ -137,7 +134,7 @@ impl KnownPages {
         known.content.as_ref().filter(|_| !known.is_gone)
     }
 
-    /// The version since which this page has assigned nothing.
+    /// The version since which this page has assigned nothing; where it is open, one since which it has existed.
     pub(crate) fn closed_since(&self, index: PageIndex) -> u64 {
         self.pages.get(&index).map_or(0, |known| known.closed_since)
     }
@@ -173,6 +170,15 @@ impl KnownPages {
 }
 
 impl Known {
+    /// Whether a new content is closed, or cannot be read, and the one before was not, or of another object.
+    fn closes_with(&self, uid: &Uid, page: Option<&Page>) -> bool {
+        let Some(old) = self.content.as_ref().filter(|old| old.version.uid == *uid) else {
+            return true;
+        };
+        let was_closed = old.page.as_ref().is_some_and(|page| !page.is_open);
+        !was_closed && page.is_none_or(|page| !page.is_open)
+    }
+
     /// Whether an allocator can have written `page` after what is known.
     ///
     /// An allocator replaces the newest version. A content that states an older one is a copy that somebody wrote back;

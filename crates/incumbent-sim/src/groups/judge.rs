@@ -24,6 +24,8 @@ pub(super) const TOKENS_RISE: &str = "tokens-rise";
 pub(super) const PAGES_READ: &str = "pages-can-be-read";
 /// After healing, each listed task runs once, and no other runs.
 pub(super) const ALL_RUN: &str = "all-tasks-run";
+/// Then no member has too much or too little, if all run one version.
+pub(super) const LOADS_ARE_EVEN: &str = "loads-are-even";
 /// After that, nothing moves.
 pub(super) const NOTHING_MOVES: &str = "nothing-moves-without-need";
 /// After that, nobody sends more than renewals and polls.
@@ -89,6 +91,11 @@ impl Judge {
 
     pub(super) fn owners(&self, task: &TaskName) -> usize {
         self.running.get(task).map_or(0, BTreeMap::len)
+    }
+
+    /// How many tasks run on this node.
+    pub(super) fn load(&self, node: usize) -> usize {
+        self.running.values().filter(|owners| owners.contains_key(&node)).count()
     }
 
     pub(super) fn tasks(&self) -> impl Iterator<Item = &TaskName> {

@@ -156,11 +156,15 @@ impl World {
     fn schedule_watch(&mut self, node: usize, stream: Stream) {
         let behind = self.cluster.log().len();
         let lags = self.draws(GroupFault::WatchLag);
-        let delay = self.latency() + if lags { self.chance.below(5_000_000) } else { 0 };
+        let mut delay = self.latency() + if lags { self.chance.below(5_000_000) } else { 0 };
         let life = self.nodes[node].life;
         let Some(process) = &mut self.nodes[node].process else { return };
         let watch = &mut process.watches[stream as usize];
         if watch.is_open && !watch.is_scheduled && watch.position < behind {
+            // What has waited for long comes all at once.
+            if behind - watch.position > 10 {
+                delay = 1;
+            }
             watch.is_scheduled = true;
             self.at(self.now + delay, Happens::Watch { node, life, stream });
         }

@@ -8,8 +8,8 @@ use incumbent_core::group::{Event, Happening, Orders, TaskName};
 use incumbent_core::{Change, FencingToken, HolderInfo, Input, Output, Window};
 
 use super::cluster::{Call, Cluster, Name, Response};
-use super::judge::{ALL_RUN, Judge, NO_BUSY_LOOP, NOTHING_MOVES};
-use super::node::{Machine, Node, Process, Stream, Work, wishes};
+use super::judge::Judge;
+use super::node::{Machine, Node, Process, Stream, wishes};
 use super::tally::{GroupFault, GroupTally, Step};
 use super::{GroupPlan, GroupRun};
 use crate::Trace;
@@ -90,8 +90,8 @@ pub(super) struct World {
     pub(super) tally: GroupTally,
     pub(super) is_healed: bool,
     pub(super) version: u64,
-    has_ended: bool,
-    requests_at_judgement: u64,
+    pub(super) has_ended: bool,
+    pub(super) requests_at_judgement: u64,
     trace: Option<Vec<String>>,
 }
 
@@ -424,80 +424,6 @@ impl World {
         if wants_out && process.member.is_idle() {
             process.is_lost = false;
             self.step_seat(node, Input::Release);
-        }
-    }
-
-    fn start_work(&mut self, node: usize, task: TaskName, token: FencingToken) {
-        self.trace(format_args!("n{node} starts {task} with token {token}"));
-        self.tally.step(Step::Started);
-        self.judge.starts(self.now, node, &task, token);
-        let process = self.nodes[node].process.as_mut().expect("it starts work");
-        process.work.insert(task, Work { token, is_stopping: false });
-    }
-
-    fn stop_work(&mut self, node: usize, task: TaskName) {
-        let is_stuck = self.draws(GroupFault::StuckWork);
-        let is_slow = self.draws(GroupFault::SlowStop);
-        let delay = match is_slow {
-            true => self.chance.below(30_000_000),
-            false => [0, self.chance.below(200_000)][self.chance.below(2) as usize],
-        };
-        let life = self.nodes[node].life;
-        let process = self.nodes[node].process.as_mut().expect("it stops work");
-        let Some(work) = process.work.get_mut(&task) else { return };
-        work.is_stopping = true;
-        let token = work.token;
-        self.trace(format_args!("n{node} is asked to stop {task}"));
-        if !is_stuck {
-            self.at(self.now + delay, Happens::Stopped { node, life, task, token });
-        }
-    }
-
-    pub(super) fn stopped(&mut self, node: usize, life: u64, task: TaskName, token: FencingToken) {
-        let runs = self
-            .process(node, life)
-            .is_some_and(|process| process.work.get(&task).is_some_and(|work| work.token == token));
-        if runs {
-            self.trace(format_args!("n{node} has stopped {task}"));
-            self.tally.step(Step::Stopped);
-            self.judge.stops(self.now, node, &task);
-            let process = self.nodes[node].process.as_mut().expect("checked");
-            process.work.remove(&task);
-            self.step_member(node, Event::Stopped(task));
-        }
-    }
-
-    // The second phase.
-
-    fn judge_liveness(&mut self) {
-        let listed: BTreeSet<TaskName> =
-            wishes(self.listed.iter().copied()).tasks.into_keys().collect();
-        let wrong: Vec<String> = self
-            .judge
-            .tasks()
-            .chain(&listed)
-            .filter(|task| self.judge.owners(task) != usize::from(listed.contains(task)))
-            .map(|task| format!("{task} has {} owners", self.judge.owners(task)))
-            .collect();
-        if !wrong.is_empty() {
-            self.judge.breaks(ALL_RUN, wrong.join(", "));
-        }
-        self.requests_at_judgement = self.nodes.iter().map(|node| node.requests).sum();
-    }
-
-    fn judge_calm(&mut self) {
-        self.has_ended = true;
-        if self.judge.last_change > self.plan.judge_at {
-            let at = self.judge.last_change as f64 / 1e6;
-            self.judge.breaks(NOTHING_MOVES, format!("something started or stopped at {at}"));
-        }
-        let requests: u64 = self.nodes.iter().map(|node| node.requests).sum();
-        let sent = requests - self.requests_at_judgement;
-        let renewals = (self.plan.end_at - self.plan.judge_at)
-            / (self.plan.timing.renew_interval().as_micros() as u64 * 8 / 10);
-        let most = (self.nodes.len() as u64 + 1) * (renewals + 4);
-        if sent > most {
-            self.judge.breaks(NO_BUSY_LOOP, format!("{sent} requests, at most {most} are needed"));
         }
     }
 }
