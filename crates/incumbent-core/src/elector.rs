@@ -151,7 +151,8 @@ impl Elector {
                 None
             }
             Input::Observed(Observation::Gone { revision }) => {
-                self.seen.learn_gone(now.instant, Some(revision), Origin::Event);
+                let own = self.config.session;
+                self.seen.learn_gone(now.instant, Some(revision), Origin::Event, own);
                 None
             }
             Input::Follow(follow) => {
@@ -315,7 +316,7 @@ impl Elector {
             let may_become_ours =
                 !lock.record.is_held() && self.unresolved == Some(lock.version.revision);
             let is_own = observer(&self.config, &self.own_renew_times).is_own(&lock.record)
-                && self.seen.earlier_until() <= self.latest;
+                && self.seen.others_until() <= self.latest;
             is_own || may_become_ours
         })
     }

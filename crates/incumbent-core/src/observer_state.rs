@@ -40,7 +40,7 @@ impl ObserverState {
         match observation {
             Observation::Present(snapshot) => self.learn(now, snapshot, Origin::Event),
             Observation::Gone { revision } => {
-                self.seen.learn_gone(now, Some(revision), Origin::Event);
+                self.seen.learn_gone(now, Some(revision), Origin::Event, NO_SESSION);
             }
         }
     }

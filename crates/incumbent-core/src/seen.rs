@@ -18,6 +18,8 @@ pub(crate) struct Seen {
     revision: u64,
     /// Until here the holder of a deleted lock may still work, because nothing tells it of the deletion.
     barred_until: Instant,
+    /// Until here another process may work, whose term is in a version that is lost.
+    others_until: Instant,
     /// Highest token ever seen, so that it survives the deletion of the lock.
     highest_token: FencingToken,
     /// How often another process acquired or renewed under our identity.
@@ -96,6 +98,7 @@ impl Seen {
         lock: Lock::Unknown,
         revision: 0,
         barred_until: Instant::START,
+        others_until: Instant::START,
         highest_token: FencingToken(0),
         namesake_beats: 0,
         ended: None,
@@ -112,12 +115,22 @@ impl Seen {
             return;
         }
         let timer = self.timer_for(now, &new, observer);
-        self.barred_until = self.barred_by(now, &new, timer).max(self.barred_until);
+        let barred_until = self.barred_by(now, &new, timer);
+        self.bar(barred_until, observer.session);
         let namesake_beats = u32::from(self.is_beat_of_namesake(&new, observer));
         self.namesake_beats = self.namesake_beats.saturating_add(namesake_beats);
         self.revision = new.version.revision;
         self.highest_token = self.highest_token.max(new.record.last_token);
         self.lock = Lock::Present { snapshot: Box::new(new), timer };
+    }
+
+    /// No candidate may lead until then. What is known of the lock is about to be replaced.
+    fn bar(&mut self, until: Instant, own: Session) {
+        self.barred_until = self.barred_until.max(until);
+        let holder = self.snapshot().and_then(|lock| lock.record.session);
+        if holder != Some(own) {
+            self.others_until = self.others_until.max(until);
+        }
     }
 
     /// The record and the timer of which `new` is a newer version. `None` where it is another object, or an older
@@ -207,7 +220,13 @@ impl Seen {
             && new.record.session != Some(observer.session)
     }
 
-    pub(crate) fn learn_gone(&mut self, now: Instant, revision: Option<u64>, origin: Origin) {
+    pub(crate) fn learn_gone(
+        &mut self,
+        now: Instant,
+        revision: Option<u64>,
+        origin: Origin,
+        own: Session,
+    ) {
         // A read that finds nothing states no revision. It counts for the revision that was known when it was sent.
         let news = match (revision, origin) {
             (Some(revision), origin) => self.is_news(revision, origin),
@@ -215,7 +234,7 @@ impl Seen {
             (None, Origin::Event) => false,
         };
         if news {
-            self.barred_until = self.work_of_lost_version(now).max(self.barred_until);
+            self.bar(self.work_of_lost_version(now), own);
             self.revision = revision.unwrap_or(self.revision);
             self.lock = Lock::Missing { last: self.last_uid().cloned() };
         }
@@ -287,6 +306,11 @@ impl Seen {
             }
             _ => Instant::START,
         }
+    }
+
+    /// When the terms of others are over that are in no version which is known now.
+    pub(crate) fn others_until(&self) -> Instant {
+        self.others_until.max(self.earlier_until())
     }
 
     /// When the terms of earlier versions are over.

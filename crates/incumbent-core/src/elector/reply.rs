@@ -31,7 +31,8 @@ impl Elector {
             }
             Reply::Missing if sent.purpose == Purpose::Read => {
                 self.on_read(now);
-                self.seen.learn_gone(now, None, Origin::Read { known: sent.known });
+                let own = self.config.session;
+                self.seen.learn_gone(now, None, Origin::Read { known: sent.known }, own);
                 None
             }
             Reply::Written(snapshot) => self.on_written(now, sent, snapshot),
