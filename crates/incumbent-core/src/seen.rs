@@ -126,11 +126,14 @@ impl Seen {
 
     /// No candidate may lead until then. What is known of the lock is about to be replaced.
     fn bar(&mut self, until: Instant, own: Session) {
+        if until <= self.barred_until && until <= self.others_until {
+            return;
+        }
         self.barred_until = self.barred_until.max(until);
         let holder = self.snapshot().and_then(|lock| lock.record.session);
-        if holder != Some(own) {
-            self.others_until = self.others_until.max(until);
-        }
+        // A version of its own may stand before one of another that is not over.
+        let others = if holder == Some(own) { self.earlier_until() } else { until };
+        self.others_until = self.others_until.max(others);
     }
 
     /// The record and the timer of which `new` is a newer version. `None` where it is another object, or an older
