@@ -84,7 +84,7 @@ fn the_list_changes() {
 fn a_seat_is_deleted_or_loses_its_label() {
     check(27_073, settled(2, 1, Late::PAGES_AND_SEATS), Luck { labels: 1, cuts: 1, ..NONE });
     check(
-        4_408,
+        6_196,
         settled(3, 1, Late::RESTS),
         Luck { seats_deleted: 1, starts: 1, passes: 1, ..NONE },
     );
