@@ -170,13 +170,13 @@ impl KnownPages {
 }
 
 impl Known {
-    /// Whether a new content is closed, or cannot be read, and the one before was not, or of another object.
+    /// Whether a new content is closed, or cannot be read, and the page may have been open since the one before.
     fn closes_with(&self, uid: &Uid, page: Option<&Page>) -> bool {
         let Some(old) = self.content.as_ref().filter(|old| old.version.uid == *uid) else {
             return true;
         };
-        let was_closed = old.page.as_ref().is_some_and(|page| !page.is_open);
-        !was_closed && page.is_none_or(|page| !page.is_open)
+        // Between two closed contents that differ, the page may have been open without this process having seen it.
+        page.is_none_or(|page| !page.is_open && old.page.as_ref() != Some(page))
     }
 
     /// Whether an allocator can have written `page` after what is known.
