@@ -22,14 +22,16 @@ pub struct Lock {
     namespace: String,
     kind: Kind,
     name: String,
-    /// The group that it belongs to. Each write of a record puts the group's label on the object.
-    group: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Kind {
     Lease,
-    ConfigMap { key: String },
+    /// The Lease `GROUP.MEMBER`. Each write of a record puts the group's label on it.
+    Seat,
+    ConfigMap {
+        key: String,
+    },
 }
 
 /// Which kind of object a lock is.
@@ -82,13 +84,13 @@ pub enum InvalidLock {
 impl Lock {
     /// The Lease `name` in `namespace`: what client-go and most others use.
     pub fn lease(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { kind: Kind::Lease, namespace: namespace.into(), name: name.into(), group: None }
+        Self { kind: Kind::Lease, namespace: namespace.into(), name: name.into() }
     }
 
     /// The ConfigMap `name` in `namespace`, with the holder's name under `data.leader`.
     pub fn config_map(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         let kind = Kind::ConfigMap { key: DEFAULT_KEY.to_owned() };
-        Self { kind, namespace: namespace.into(), name: name.into(), group: None }
+        Self { kind, namespace: namespace.into(), name: name.into() }
     }
 
     /// The same ConfigMap, with the holder's name under `data.<key>`. Does nothing to a Lease.
@@ -99,9 +101,15 @@ impl Lock {
         self
     }
 
-    /// The same, as a part of this group.
-    pub(crate) fn of_group(self, group: &str) -> Self {
-        Self { group: Some(group.to_owned()), ..self }
+    /// The Lease of a member of a group, whose name has no dot.
+    pub(crate) fn seat(namespace: &str, group: &str, member: &str) -> Self {
+        Self { kind: Kind::Seat, ..Self::lease(namespace, format!("{group}.{member}")) }
+    }
+
+    /// The group whose seat it is.
+    pub(crate) fn group(&self) -> Option<&str> {
+        let group = self.name.split('.').next();
+        group.filter(|_| self.kind == Kind::Seat)
     }
 
     pub(crate) fn of_kind(kind: LockKind, namespace: &str, name: &str) -> Self {
@@ -142,7 +150,7 @@ impl Lock {
     /// The key of the ConfigMap that shows the holder's name; none for a Lease.
     pub fn key(&self) -> Option<&str> {
         match &self.kind {
-            Kind::Lease => None,
+            Kind::Lease | Kind::Seat => None,
             Kind::ConfigMap { key } => Some(key),
         }
     }
@@ -150,7 +158,7 @@ impl Lock {
     /// The kind of the object.
     pub fn kind(&self) -> LockKind {
         match self.kind {
-            Kind::Lease => LockKind::Lease,
+            Kind::Lease | Kind::Seat => LockKind::Lease,
             Kind::ConfigMap { .. } => LockKind::ConfigMap,
         }
     }
@@ -254,7 +262,7 @@ impl InvalidLock {
 impl fmt::Display for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            Kind::Lease => write!(f, "lease/{}", self.name),
+            Kind::Lease | Kind::Seat => write!(f, "lease/{}", self.name),
             Kind::ConfigMap { key } if key == DEFAULT_KEY => write!(f, "configmap/{}", self.name),
             Kind::ConfigMap { key } => write!(f, "configmap/{}:{key}", self.name),
         }

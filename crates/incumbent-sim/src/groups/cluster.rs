@@ -20,6 +20,7 @@ pub(super) enum Name {
 }
 
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "most objects are Leases")]
 pub(super) enum Content {
     Lease {
         record: Record,

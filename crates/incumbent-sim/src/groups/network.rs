@@ -356,7 +356,7 @@ fn operation_brief(operation: &incumbent_core::Operation) -> String {
         Operation::Create(_) => "create".to_owned(),
         Operation::Replace { base, record } => {
             let holder =
-                record.holder.as_ref().map_or("vacant".to_owned(), |name| name.to_string());
+                record.holder.as_ref().map_or_else(|| "vacant".to_owned(), ToString::to_string);
             let released = record.holder_info.seat.as_ref().map_or(String::new(), |info| {
                 let pages: Vec<_> =
                     info.released.pages.iter().map(|(i, v)| format!("{}:{v}", i.0)).collect();

@@ -97,7 +97,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(plan: GroupPlan, trace: Trace) -> Self {
-        let nodes = (0..plan.members).map(|name| Node::new(name)).collect();
+        let nodes = (0..plan.members).map(Node::new).collect();
         Self {
             chance: Chance::new(plan.seed),
             now: 0,

@@ -123,27 +123,4 @@ mod larger {
     fn a_page_of_two_is_deleted_under_two_allocators() {
         check(133_889, settled(2, 2, Late::NOTHING), Luck { pages_deleted: 1, ..NONE });
     }
-
-    #[test]
-    #[ignore = "takes long"]
-    fn a_page_and_a_seat_of_two_pages() {
-        check(
-            0,
-            settled(2, 1, Late::RESTS),
-            Luck { pages_deleted: 1, seats_deleted: 1, passes: 1, ..NONE },
-        );
-        check(0, settled(2, 2, Late::RESTS), Luck { pages_deleted: 1, seats_deleted: 1, ..NONE });
-    }
-
-    #[test]
-    #[ignore = "takes long"]
-    fn two_allocators_and_time() {
-        check(
-            0,
-            settled(2, 1, Late::PAGES_AND_SEATS),
-            Luck { seats_deleted: 1, passes: 1, ..NONE },
-        );
-        check(0, settled(2, 2, Late::PAGES_AND_SEATS), Luck { cuts: 1, passes: 1, ..NONE });
-        check(0, settled(2, 1, Late::PAGES_AND_SEATS), Luck { edits: 2, ..NONE });
-    }
 }

@@ -1,5 +1,6 @@
 //! Visits every state of a world once, by breadth, so that the trace of a failure is a shortest one.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -35,8 +36,8 @@ pub(crate) fn visit(first: &State, luck: Luck, most: usize) -> Visit {
             if let Some(broken) = next.broken {
                 panic!("{broken}:\n{}", way_to(&first, here, &parents, Some(&action)));
             }
-            if !parents.contains_key(&print) {
-                parents.insert(print, here);
+            if let Entry::Vacant(unseen) = parents.entry(print) {
+                unseen.insert(here);
                 queue.push_back(next);
             }
         }

@@ -181,7 +181,7 @@ impl State {
         let info = SeatInfo::default();
         *self.members[index] = Process {
             life: life + 1,
-            member: Some(Member::new(identity(name), info.clone())),
+            member: Some(Member::new(identity(name), info)),
             ..Process::new(name)
         };
         // Its list is no older than its start.
@@ -233,7 +233,7 @@ impl State {
         };
         let sought = acting.allocator.step(now, happening);
         acting.wake = sought.wake;
-        acting.sent = sought.ask.or(acting.sent.take());
+        acting.sent = sought.ask.or_else(|| acting.sent.take());
         acting.wants_to_name = sought.table;
     }
 

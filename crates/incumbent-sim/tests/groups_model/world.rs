@@ -50,19 +50,18 @@ pub(crate) enum Action {
 
 impl Action {
     pub(crate) fn is_fault(&self) -> bool {
-        use Action as A;
         matches!(
             self,
-            A::Starts(_)
-                | A::Crash(_)
-                | A::Cut(_)
-                | A::Leave(_)
-                | A::Loss(_)
-                | A::DeletePage(_)
-                | A::DeleteSeat(_)
-                | A::TakeLabel(_)
-                | A::Edit(_)
-                | A::Pass(_)
+            Self::Starts(_)
+                | Self::Crash(_)
+                | Self::Cut(_)
+                | Self::Leave(_)
+                | Self::Loss(_)
+                | Self::DeletePage(_)
+                | Self::DeleteSeat(_)
+                | Self::TakeLabel(_)
+                | Self::Edit(_)
+                | Self::Pass(_)
         )
     }
 }
@@ -160,7 +159,7 @@ impl State {
             let may_leave = luck.leaves > 0 && !process.is_leaving;
             actions.extend(may_leave.then_some(Action::Leave(index)));
         }
-        for index in 0..2 {
+        for (index, task) in TASKS.into_iter().enumerate() {
             let is_sent = self.allocators[index].sent.is_some() && self.adrift.is_none();
             actions.extend((luck.losses > 0 && is_sent).then_some(Action::Loss(index)));
             let has_page = self.store.pages[index].present().is_some();
@@ -171,7 +170,7 @@ impl State {
             actions.extend(has_seat.then_some(Action::DeleteSeat(index)));
             let has_label = seat.is_some_and(|seat| seat.has_label);
             actions.extend((luck.labels > 0 && has_label).then_some(Action::TakeLabel(index)));
-            actions.extend((luck.edits > 0).then_some(Action::Edit(TASKS[index])));
+            actions.extend((luck.edits > 0).then_some(Action::Edit(task)));
             actions.extend((luck.passes > 0 && self.may_pass()).then_some(Action::Pass(index)));
         }
     }

@@ -60,7 +60,7 @@ impl Store {
 
     /// The seat of a member.
     pub(super) fn seat(&self, member: &str) -> Lock {
-        Lock::lease(&self.namespace, format!("{}.{member}", self.group)).of_group(&self.group)
+        Lock::seat(&self.namespace, &self.group, member)
     }
 
     /// Which of the group's ConfigMaps has this name.

@@ -47,7 +47,9 @@ impl Lock {
     /// Where a record stands in an object.
     fn pointers(&self) -> Vec<String> {
         let fields = match &self.kind {
-            Kind::Lease => LEASE_FIELDS.iter().map(|field| format!("/spec/{field}")).collect(),
+            Kind::Lease | Kind::Seat => {
+                LEASE_FIELDS.iter().map(|field| format!("/spec/{field}")).collect()
+            }
             Kind::ConfigMap { key } => {
                 vec![format!("/data/{}", escaped(key)), annotation(&self.record_annotation())]
             }

@@ -41,7 +41,7 @@ impl Lock {
     /// A new object that says `record`.
     pub(crate) fn create(&self, record: &Record) -> Value {
         let (api_version, kind) = match self.kind {
-            Kind::Lease => ("coordination.k8s.io/v1", "Lease"),
+            Kind::Lease | Kind::Seat => ("coordination.k8s.io/v1", "Lease"),
             Kind::ConfigMap { .. } => ("v1", "ConfigMap"),
         };
         let metadata = json!({ "name": self.name(), "namespace": self.namespace() });
@@ -66,7 +66,9 @@ impl Lock {
 
     fn write_record(&self, object: &mut Value, record: &Record) {
         match &self.kind {
-            Kind::Lease => write_times(member(object, "spec"), record, "leaseTransitions"),
+            Kind::Lease | Kind::Seat => {
+                write_times(member(object, "spec"), record, "leaseTransitions")
+            }
             Kind::ConfigMap { key } => {
                 let holder = record.holder.as_ref().map_or("", Identity::as_str);
                 member(object, "data").insert(key.clone(), holder.into());
@@ -78,9 +80,9 @@ impl Lock {
         let mut term = text_annotation(object, &self.term_annotation());
         write_term(as_map(&mut term), record);
         annotate(object, &self.term_annotation(), &term);
-        if let Some(group) = &self.group {
+        if let Some(group) = self.group() {
             let labels = member(object, "metadata").entry("labels").or_insert_with(|| json!({}));
-            as_map(labels).insert(GROUP_LABEL.to_owned(), group.as_str().into());
+            as_map(labels).insert(GROUP_LABEL.to_owned(), group.into());
         }
     }
 
@@ -109,7 +111,7 @@ impl Lock {
         let version = version(object)?;
         let term = Term::read(&text_annotation(object, &self.term_annotation()));
         let mut record = match &self.kind {
-            Kind::Lease => read_times(&object["spec"], "leaseTransitions"),
+            Kind::Lease | Kind::Seat => read_times(&object["spec"], "leaseTransitions"),
             Kind::ConfigMap { key } => {
                 let written = text_annotation(object, &self.record_annotation());
                 let record = match written.is_object() {
