@@ -78,7 +78,7 @@ impl GroupScript {
                 let happening = happening(words, &mut self.sent);
                 let sought = allocator.step(Now { instant, wall }, happening);
                 let said = say_sought(&sought);
-                self.sent = sought.ask.or(self.sent.take());
+                self.sent = sought.ask.or_else(|| self.sent.take());
                 said
             }
         }

@@ -113,29 +113,16 @@ impl GroupBuilder {
             version: self.version.clone(),
             ..SeatInfo::default()
         };
-        let candidate = |lock: crate::lock::Lock| {
-            let builder = Candidate::builder(self.client.clone(), lock);
-            builder.identity(member.as_str()).timing(timing).clock(self.clock)
-        };
-        let mut seat = candidate(store.seat(member.as_str())).seat(info.clone());
-        if let Some(address) = &self.address {
-            seat = seat.address(address);
-        }
-        let (seat, lock) = (seat.build()?, candidate(store.lock()).build()?);
+        let (seat, lock) = self.candidates(&store, &member, timing, &info)?;
         let (sender, notes) = mpsc::unbounded_channel();
         let (assign, assigned) = mpsc::unbounded_channel();
         let (table, tables) = watch::channel(Arc::new(Table::default()));
         let (wish, wishes) = watch::channel(Wish::Hold);
         let (leave, leaves) = watch::channel(false);
         let (end, ended) = watch::channel(false);
-        let settings = Settings {
-            request_timeout: timing.request_timeout(),
-            retry_period: timing.retry_period(),
-            longest_lease: LONGEST_LEASE,
-        };
         let driver = Box::new(Driver {
             member: Member::new(member.clone(), info),
-            allocator: Allocator::new(settings),
+            allocator: Allocator::new(settings(timing)),
             store,
             clock: self.clock,
             timing,
@@ -169,6 +156,25 @@ impl GroupBuilder {
         })
     }
 
+    /// One for the seat, and one for the allocators' Lease.
+    fn candidates(
+        &self,
+        store: &Store,
+        member: &Identity,
+        timing: Timing,
+        info: &SeatInfo,
+    ) -> Result<(Candidate, Candidate), Error> {
+        let candidate = |lock: crate::lock::Lock| {
+            let builder = Candidate::builder(self.client.clone(), lock);
+            builder.identity(member.as_str()).timing(timing).clock(self.clock)
+        };
+        let mut seat = candidate(store.seat(member.as_str())).seat(info.clone());
+        if let Some(address) = &self.address {
+            seat = seat.address(address);
+        }
+        Ok((seat.build()?, candidate(store.lock()).build()?))
+    }
+
     /// The name of the member, if everything can work.
     fn checked(&self) -> Result<Identity, InvalidSetting> {
         let is_label = !self.group.contains('.') && self.group.len() <= 63;
@@ -193,6 +199,14 @@ impl GroupBuilder {
         let seat = crate::lock::Lock::lease(&self.namespace, format!("{}.{name}", self.group));
         seat.checked()?;
         Identity::new(name.clone()).ok_or(InvalidSetting::Identity(name))
+    }
+}
+
+fn settings(timing: Timing) -> Settings {
+    Settings {
+        request_timeout: timing.request_timeout(),
+        retry_period: timing.retry_period(),
+        longest_lease: LONGEST_LEASE,
     }
 }
 

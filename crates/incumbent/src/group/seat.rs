@@ -116,7 +116,7 @@ pub(super) async fn look_at_lock(
         if told.as_ref() != Some(&now) {
             let (table, is_next) = now.clone();
             let note = Note::Lock { table, is_next };
-            if !notes.upgrade().is_some_and(|notes| notes.send(note).is_ok()) {
+            if notes.upgrade().is_none_or(|notes| notes.send(note).is_err()) {
                 return;
             }
             told = Some(now);

@@ -29,74 +29,111 @@ pub(super) async fn follow(
     retry_period: Duration,
     notes: mpsc::WeakUnboundedSender<Note>,
 ) {
-    let collection = selection.kind.collection_path(Some(&selection.namespace));
-    let filter = format!("labelSelector={GROUP_LABEL}%3D{}", selection.group);
-    let tell = |shown: Shown| {
-        let note = Note::Shown(selection.kind, Box::new(shown));
-        notes.upgrade().is_some_and(|notes| notes.send(note).is_ok())
+    let watcher = Watcher {
+        collection: selection.kind.collection_path(Some(&selection.namespace)),
+        filter: format!("labelSelector={GROUP_LABEL}%3D{}", selection.group),
+        requests,
+        kind: selection.kind,
+        notes,
     };
-    let mut after: Option<u64> = None;
-    loop {
-        if after.is_none() {
-            // From the server's cache: a member never goes below what it has seen.
-            let path = format!("{collection}?{filter}&resourceVersion=0");
-            match requests.list(&path).await.map(|list| listed(&list)) {
-                Ok(Some((revision, objects))) => {
-                    after = Some(revision);
-                    if !tell(Shown::Listed(revision, objects)) {
-                        return;
-                    }
-                }
-                Ok(None) => {}
-                Err(failure) => {
-                    tracing::debug!(%collection, error = failure.message, "cannot list");
-                    if !tell(Shown::Refused(failure)) {
-                        return;
-                    }
-                }
+    let mut after = None;
+    while !watcher.is_alone() {
+        let from = match after.take() {
+            Some(from) => Some(from),
+            None => watcher.list().await,
+        };
+        let pause = match from {
+            Some(from) => {
+                let opened = watcher.watch(from).await;
+                after = opened.resume_after;
+                if opened.has_failed { retry_period } else { retry_period / 20 }
+            }
+            None => retry_period,
+        };
+        clock.sleep(pause.mul_f64(1.0 + fastrand::f64() / 5.0)).await;
+    }
+}
+
+struct Watcher {
+    requests: Requests,
+    kind: LockKind,
+    collection: String,
+    filter: String,
+    notes: mpsc::WeakUnboundedSender<Note>,
+}
+
+/// How a watch ended.
+struct End {
+    /// Where the next one goes on. `None` where a list is needed first.
+    resume_after: Option<u64>,
+    has_failed: bool,
+}
+
+impl Watcher {
+    fn tell(&self, shown: Shown) {
+        if let Some(notes) = self.notes.upgrade() {
+            let _ = notes.send(Note::Shown(self.kind, Box::new(shown)));
+        }
+    }
+
+    fn is_alone(&self) -> bool {
+        self.notes.upgrade().is_none_or(|notes| notes.is_closed())
+    }
+
+    /// Lists, from the server's cache: a member never goes below what it has seen.
+    async fn list(&self) -> Option<u64> {
+        let Self { collection, filter, .. } = self;
+        let path = format!("{collection}?{filter}&resourceVersion=0");
+        match self.requests.list(&path).await {
+            Ok(list) => {
+                let (revision, objects) = listed(&list)?;
+                self.tell(Shown::Listed(revision, objects));
+                Some(revision)
+            }
+            Err(failure) => {
+                tracing::debug!(%collection, error = failure.message, "cannot list");
+                self.tell(Shown::Refused(failure));
+                None
             }
         }
-        let Some(from) = after.take() else {
-            pause(clock, retry_period).await;
-            continue;
-        };
-        let (filter, from_text) = (format!("&{filter}"), from.to_string());
-        let mut events = match requests.watch(&collection, &filter, Some(&from_text)).await {
-            Ok(events) => std::pin::pin!(events),
+    }
+
+    /// Watches for as long as the server lets it.
+    async fn watch(&self, from: u64) -> End {
+        let Self { collection, filter, .. } = self;
+        let (filter, after) = (format!("&{filter}"), from.to_string());
+        let events = match self.requests.watch(collection, &filter, Some(&after)).await {
+            Ok(events) => events,
             Err(failure) => {
                 tracing::debug!(%collection, error = failure.message, "cannot watch");
-                pause(clock, retry_period).await;
-                continue;
+                return End { resume_after: None, has_failed: true };
             }
         };
+        let mut events = std::pin::pin!(events);
         let mut newest = from;
-        // A watch that ended as it should goes on where it was.
-        after = loop {
-            let note = match events.next().await {
+        while !self.is_alone() {
+            match events.next().await {
                 Some(Ok(Seen::Present(shown))) => {
                     newest = shown.revision;
-                    shown.object().ok().map(Shown::Present)
+                    if let Ok(object) = shown.object() {
+                        self.tell(Shown::Present(object));
+                    }
                 }
                 Some(Ok(Seen::Gone(shown))) => {
                     newest = shown.revision;
-                    Some(Shown::Gone(shown.name, shown.revision))
+                    self.tell(Shown::Gone(shown.name, shown.revision));
                 }
-                Some(Ok(Seen::Bookmark(revision))) => {
-                    newest = revision.parse().unwrap_or(newest);
-                    None
-                }
-                None => break Some(newest),
-                Some(Ok(Seen::Expired)) => break None,
+                Some(Ok(Seen::Bookmark(revision))) => newest = revision.parse().unwrap_or(newest),
+                // A watch that ended as it should goes on where it was.
+                None => return End { resume_after: Some(newest), has_failed: false },
+                Some(Ok(Seen::Expired)) => return End { resume_after: None, has_failed: false },
                 Some(Err(error)) => {
                     tracing::debug!(%collection, %error, "the watch broke");
-                    break None;
+                    return End { resume_after: None, has_failed: true };
                 }
-            };
-            if note.is_some_and(|note| !tell(note)) {
-                return;
             }
-        };
-        pause(clock, retry_period / 20).await;
+        }
+        End { resume_after: None, has_failed: false }
     }
 }
 
@@ -104,8 +141,4 @@ fn listed(list: &Value) -> Option<(u64, Vec<Value>)> {
     let revision = list["metadata"]["resourceVersion"].as_str()?.parse().ok()?;
     let objects = list["items"].as_array().cloned().unwrap_or_default();
     Some((revision, objects))
-}
-
-async fn pause(clock: Clock, period: Duration) {
-    clock.sleep(period.mul_f64(1.0 + fastrand::f64() / 5.0)).await;
 }
