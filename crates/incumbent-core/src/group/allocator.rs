@@ -184,6 +184,11 @@ impl Allocator {
     /// The table that the allocators' Lease should name and, as far as is known, does not.
     fn table_to_name(&self) -> Option<Uid> {
         let first = self.pages.present(PageIndex::FIRST).filter(|_| self.is_active)?;
+        // A list from before the Lease named any table spares the wait of G8(c), so the list comes first.
+        let is_open = first.page.as_ref().is_none_or(|page| page.is_open);
+        if !is_open && self.list_for(PageIndex::FIRST).is_none() {
+            return None;
+        }
         let uid = &first.version.uid;
         (self.named_table.as_ref() != Some(uid)).then(|| uid.clone())
     }

@@ -96,16 +96,15 @@ fn a_seat_is_deleted_or_loses_its_label() {
 
 #[test]
 fn a_page_is_deleted() {
-    check(8_683, settled(2, 1, Late::RESTS), Luck { pages_deleted: 1, cuts: 1, ..NONE });
-    check(16_701, settled(2, 1, Late::RESTS), Luck { pages_deleted: 2, ..NONE });
-    check(25_109, settled(2, 1, Late::PAGES_AND_SEATS), Luck { pages_deleted: 1, ..NONE });
-    check(4_389, settled(2, 1, Late::RESTS), Luck { pages_deleted: 1, passes: 1, ..NONE });
-    check(6_949, settled(2, 2, Late::RESTS), Luck { pages_deleted: 1, ..NONE });
+    check(7_277, settled(2, 1, Late::RESTS), Luck { pages_deleted: 1, cuts: 1, ..NONE });
+    check(13_777, settled(2, 1, Late::RESTS), Luck { pages_deleted: 2, ..NONE });
+    check(3_789, settled(2, 1, Late::RESTS), Luck { pages_deleted: 1, passes: 1, ..NONE });
+    check(4_205, settled(2, 2, Late::RESTS), Luck { pages_deleted: 1, ..NONE });
 }
 
 #[test]
 fn a_page_and_a_seat_are_deleted() {
-    check(25_779, settled(2, 1, Late::RESTS), Luck { pages_deleted: 1, seats_deleted: 1, ..NONE });
+    check(22_133, settled(2, 1, Late::RESTS), Luck { pages_deleted: 1, seats_deleted: 1, ..NONE });
 }
 
 /// Worlds for minutes.
@@ -113,14 +112,21 @@ mod larger {
     use super::*;
 
     #[test]
+    #[ignore = "takes a minute"]
+    fn a_page_is_deleted_under_two_late_allocators() {
+        let late = Late::PAGES_AND_SEATS;
+        check(385_694, settled(2, 1, late), Luck { pages_deleted: 1, ..NONE });
+    }
+
+    #[test]
     #[ignore = "takes minutes"]
     fn a_page_of_two_is_deleted_and_opens_again() {
-        check(54_297, settled(2, 2, Late::RESTS), Luck { pages_deleted: 1, passes: 1, ..NONE });
+        check(38_785, settled(2, 2, Late::RESTS), Luck { pages_deleted: 1, passes: 1, ..NONE });
     }
 
     #[test]
     #[ignore = "takes minutes"]
     fn a_page_of_two_is_deleted_under_two_allocators() {
-        check(133_889, settled(2, 2, Late::NOTHING), Luck { pages_deleted: 1, ..NONE });
+        check(87_829, settled(2, 2, Late::NOTHING), Luck { pages_deleted: 1, ..NONE });
     }
 }

@@ -166,6 +166,7 @@ impl State {
             state.step_allocator(index, Happening::Active(true));
             state.step_allocator(index, Happening::Wishes(state.wishes()));
             state.step_allocator(index, pages);
+            state.step_allocator(index, Happening::SeatsListed((0, Vec::new())));
         }
         state
     }
