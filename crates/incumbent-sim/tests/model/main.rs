@@ -49,8 +49,8 @@ fn three() {
 
 #[test]
 fn a_deleted_lock_costs_order_but_no_token() {
-    check(153_554, polling(2, 4, Luck { delays: 1, deletions: 1, ..NONE }));
-    check(262_135, watching(1, 2, 3, Luck { delays: 1, deletions: 1, ..NONE }));
+    check(153_568, polling(2, 4, Luck { delays: 1, deletions: 1, ..NONE }));
+    check(262_167, watching(1, 2, 3, Luck { delays: 1, deletions: 1, ..NONE }));
 }
 
 #[test]
