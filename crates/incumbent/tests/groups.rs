@@ -2,13 +2,14 @@
 
 mod support;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
+use http::Method;
 use incumbent::{BoxError, Clock, FencingToken, Group, GroupBuilder, Task, Tasks};
 use incumbent_apiserver::ApiServer;
-use support::{client, seconds};
+use serde_json::json;
+use support::{client, request, seconds};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -80,6 +81,133 @@ async fn a_member_that_dies_is_replaced_within_its_lease() {
     jane.leave().await;
 }
 
+/// A page that is edited, loses its label or is deleted costs a pause, and never a second owner.
+#[tokio::test(start_paused = true)]
+async fn a_page_that_somebody_changes_is_healed() {
+    let server = ApiServer::new();
+    let register = Register::default();
+    let john = Running::start(&server, "john", &register, &["eu", "us", "ap", "me"]);
+    let jane = Running::start(&server, "jane", &register, &["eu", "us", "ap", "me"]);
+    seconds(5.0).await;
+    let all = [("jane", 2), ("john", 2)].into();
+    assert_eq!(register.loads(), all);
+
+    let read = request(&server, Method::GET, PAGE, None).await;
+    assert!(read["data"]["tasks"].as_str().unwrap().contains("run eu, token"), "{read}");
+    let edited = json!({ "data": { "tasks": "john runs all\n" } });
+    request(&server, Method::PATCH, PAGE, Some(edited)).await;
+    seconds(70.0).await;
+    assert_eq!(register.owners().len(), 4, "after an edit");
+
+    let unlabelled = json!({ "metadata": { "labels": { "incumbent.dev/group": null } } });
+    request(&server, Method::PATCH, PAGE, Some(unlabelled)).await;
+    seconds(5.0).await;
+    let healed = request(&server, Method::GET, PAGE, None).await;
+    assert_eq!(healed["metadata"]["labels"]["incumbent.dev/group"], "indexers");
+    assert_eq!(register.owners().len(), 4, "after a label was removed");
+
+    request(&server, Method::DELETE, PAGE, None).await;
+    seconds(70.0).await;
+    assert_eq!(register.owners().len(), 4, "after a deletion");
+    john.leave().await;
+    jane.leave().await;
+}
+
+/// The member whose seat is deleted stops, takes another one, and nobody had its tasks meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_seat_that_is_deleted_is_waited_out() {
+    let server = ApiServer::new();
+    let register = Register::default();
+    let john = Running::start(&server, "john", &register, &["eu", "us"]);
+    let jane = Running::start(&server, "jane", &register, &["eu", "us"]);
+    seconds(5.0).await;
+    request(&server, Method::DELETE, &seat("jane"), None).await;
+    seconds(20.0).await;
+    assert_eq!(register.owners().len(), 2);
+    john.leave().await;
+    jane.leave().await;
+}
+
+/// The list lives in a ConfigMap, and is edited while tasks run.
+#[tokio::test(start_paused = true)]
+async fn the_list_of_tasks_is_edited_while_they_run() {
+    let server = ApiServer::new();
+    let register = Register::default();
+    let config = |tasks: &str, name: &str| {
+        let labels = json!({ "incumbent.dev/group": "indexers" });
+        json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": { "name": name, "namespace": "default", "labels": labels },
+            "data": { "tasks": tasks },
+        })
+    };
+    let group = builder(&server, "john", &[]).tasks(Tasks::config_map()).build().unwrap();
+    let john = Running::of(group, "john", &register);
+    seconds(3.0).await;
+    assert_eq!(register.owners(), BTreeMap::new());
+    let created = config("eu\nus weight=2\n", "indexers.config");
+    server.create(created).unwrap();
+    seconds(3.0).await;
+    assert_eq!(register.owners(), owners([("eu", "john"), ("us", "john")]));
+
+    let edited = json!({ "data": { "tasks": "us\nap\n" } });
+    request(&server, Method::PATCH, &format!("{MAPS}/indexers.config"), Some(edited)).await;
+    seconds(1.0).await;
+    assert_eq!(register.owners(), owners([("ap", "john"), ("us", "john")]));
+
+    // What cannot be read, and a list that is gone, change nothing.
+    let absurd = json!({ "data": { "tasks": "us weight=many\n" } });
+    request(&server, Method::PATCH, &format!("{MAPS}/indexers.config"), Some(absurd)).await;
+    request(&server, Method::DELETE, &format!("{MAPS}/indexers.config"), None).await;
+    seconds(5.0).await;
+    assert_eq!(register.owners(), owners([("ap", "john"), ("us", "john")]));
+    let jane = builder(&server, "jane", &[]).tasks(Tasks::config_map()).build().unwrap();
+    let jane = Running::of(jane, "jane", &register);
+    john.leave().await;
+    seconds(3.0).await;
+    assert_eq!(register.owners(), owners([("ap", "jane"), ("us", "jane")]));
+    jane.leave().await;
+}
+
+/// Anybody can ask who owns what, and where.
+#[tokio::test(start_paused = true)]
+async fn members_know_who_owns_what() {
+    let server = ApiServer::new();
+    let register = Register::default();
+    let group = builder(&server, "john", &["eu", "us"]).build().unwrap();
+    let handle = group.handle();
+    let john = Running::of(group, "john", &register);
+    seconds(2.0).await;
+    let owner = handle.owner_of("eu").unwrap();
+    assert_eq!((owner.member.as_str(), owner.address.as_deref()), ("john", Some("john:8080")));
+    assert_eq!(handle.owner_of("none"), None);
+    assert_eq!(handle.members()[0].tasks, ["eu", "us"]);
+    john.leave().await;
+}
+
+#[tokio::test]
+async fn what_cannot_work_is_refused_with_a_hint() {
+    let server = ApiServer::new();
+    let long = "x".repeat(300);
+    for wrong in [
+        builder(&server, "john", &["two words"]),
+        builder(&server, &long, &["eu"]),
+        builder(&server, "john", &["eu"]).lease_duration(std::time::Duration::from_secs(61)),
+        Group::builder(client(&server), "default", "a.b").member("john"),
+    ] {
+        let error = format!("{:?}", wrong.build().unwrap_err());
+        assert!(error.contains("hint:"), "{error}");
+    }
+}
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+const PAGE: &str = "/api/v1/namespaces/default/configmaps/indexers.tasks";
+
+fn seat(member: &str) -> String {
+    format!("/apis/coordination.k8s.io/v1/namespaces/default/leases/indexers.{member}")
+}
+
 /// Who runs what: the witness.
 #[derive(Clone, Default)]
 struct Register(Arc<Mutex<State>>);
@@ -146,7 +274,10 @@ struct Running {
 
 impl Running {
     fn start(server: &ApiServer, name: &'static str, register: &Register, tasks: &[&str]) -> Self {
-        let group = builder(server, name, tasks).build().unwrap();
+        Self::of(builder(server, name, tasks).build().unwrap(), name, register)
+    }
+
+    fn of(group: Group, name: &'static str, register: &Register) -> Self {
         let (stop, stopped) = oneshot::channel();
         let register = register.clone();
         let done = tokio::spawn(async move {
@@ -185,6 +316,3 @@ fn builder(server: &ApiServer, name: &str, tasks: &[&str]) -> GroupBuilder {
 fn owners<const N: usize>(owners: [(&str, &str); N]) -> BTreeMap<String, String> {
     owners.map(|(task, member)| (task.to_owned(), member.to_owned())).into()
 }
-
-#[allow(dead_code, reason = "for tests to come")]
-fn unused(_: BTreeSet<()>, _: Duration) {}

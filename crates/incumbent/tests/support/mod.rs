@@ -234,7 +234,12 @@ pub(crate) async fn delete(server: &ApiServer) {
     request(server, Method::DELETE, PATH, None).await;
 }
 
-async fn request(server: &ApiServer, method: Method, path: &str, body: Option<Value>) -> Value {
+pub(crate) async fn request(
+    server: &ApiServer,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+) -> Value {
     let body = body.map_or_else(Vec::new, |body| body.to_string().into_bytes());
     let request = Request::builder()
         .method(method)
