@@ -65,7 +65,7 @@ impl GroupBuilder {
         Self { member: Some(name.into()), ..self }
     }
 
-    /// Publishes where this member can be reached, for [`Group::owner_of`].
+    /// Publishes where this member can be reached, for [`GroupHandle::owner_of`](super::GroupHandle::owner_of).
     pub fn address(self, address: impl Into<String>) -> Self {
         Self { address: Some(address.into()), ..self }
     }
