@@ -1,38 +1,16 @@
 //! Stories of one candidate, as text that a newcomer can read.
 //!
 //! A line that begins with a time is what happens to the candidate; the indented lines below it are
-//! what the candidate does. `UPDATE_SCENARIOS=1 cargo test -p incumbent-core` writes the answers anew:
+//! what the candidate does. `UPDATE_SCENARIOS=1 cargo test -p incumbent-core` writes the answers again:
 //! commit only what you understand.
 
+#[path = "support/stories.rs"]
+mod stories;
 mod support;
-
-use std::fs;
-use std::path::Path;
 
 use support::script::Script;
 
 #[test]
 fn each_scenario_goes_as_it_is_written() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
-    let mut files: Vec<_> =
-        fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    assert!(files.len() >= 10, "the scenarios are missing from {}", folder.display());
-
-    let differing: Vec<_> = files
-        .iter()
-        .filter(|file| {
-            let written = fs::read_to_string(file).unwrap();
-            let actual = Script::play(&written);
-            if std::env::var_os("UPDATE_SCENARIOS").is_some() {
-                fs::write(file, &actual).unwrap();
-                return false;
-            }
-            if written != actual {
-                println!("--- {} goes like this now:\n{actual}", file.display());
-            }
-            written != actual
-        })
-        .collect();
-    assert!(differing.is_empty(), "see above; UPDATE_SCENARIOS=1 accepts: {differing:?}");
+    stories::each_goes_as_it_is_written("scenarios", Script::play);
 }

@@ -124,7 +124,8 @@ impl Group {
                 }
             }
         };
-        // Dropping the futures stops the work.
+        // First, so that no task whose work stops is taken for one to begin again. Dropping the futures stops the work.
+        self.notes.leave();
         drop(running);
         self.leave().await;
         outcome
@@ -133,8 +134,10 @@ impl Group {
     /// Leaves the group, and waits until others have this member's tasks, or until they can take them: for ten
     /// seconds at most. Drop all tasks before.
     pub async fn leave(self) {
-        let Self { notes, mut ended, clock, .. } = self;
+        let Self { notes, assigned, mut ended, clock, .. } = self;
         drop(notes);
+        // Tasks that wait to be taken are given up.
+        drop(assigned);
         let left = async { drop(ended.wait_for(|ended| *ended).await) };
         let _ = clock.timeout(LEAVE_TIMEOUT, left).await;
     }
@@ -160,7 +163,7 @@ impl GroupHandle {
         }
     }
 
-    /// Who owns `task`, as far as this member knows. `None` where nobody does, or nothing is known.
+    /// Who owns `task`, as far as this member knows. `None` if the task has no owner, or nothing is known.
     ///
     /// What it says may be outdated by the time it is used: send the [token](Owner::fencing_token) along.
     pub fn owner_of(&self, task: &str) -> Option<Owner> {
@@ -193,6 +196,9 @@ where
 {
     let name = task.name().to_owned();
     loop {
+        if !task.is_valid() {
+            return (name, failed);
+        }
         let began = clock.instant();
         let outcome = while_valid(&task, work(Arc::clone(&task))).await;
         match outcome {
@@ -244,8 +250,14 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 struct Handle(mpsc::UnboundedSender<Note>);
 
+impl Handle {
+    fn leave(&self) {
+        let _ = self.0.send(Note::Leave);
+    }
+}
+
 impl Drop for Handle {
     fn drop(&mut self) {
-        let _ = self.0.send(Note::Leave);
+        self.leave();
     }
 }

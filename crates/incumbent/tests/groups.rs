@@ -4,12 +4,13 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use http::Method;
 use incumbent::{BoxError, Clock, FencingToken, Group, GroupBuilder, Task, Tasks};
 use incumbent_apiserver::ApiServer;
 use serde_json::json;
-use support::{client, request, seconds};
+use support::{Line, State, client, client_on, request, seconds};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -67,17 +68,28 @@ async fn a_member_that_joins_gets_its_share() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_member_that_dies_is_replaced_within_its_lease() {
+async fn the_tasks_of_a_member_that_is_cut_off_go_to_another_within_its_lease() {
     let server = ApiServer::new();
     let register = Register::default();
-    let john = Running::start(&server, "john", &register, &["eu", "us"]);
-    let jane = Running::start(&server, "jane", &register, &["eu", "us"]);
+    let line = Line::to(&server);
+    let john = Group::builder(client_on(&server, &line), "default", "indexers")
+        .member("john")
+        .tasks(Tasks::named(["eu", "us", "ap", "me"]))
+        .clock(Clock::tokio());
+    let john = Running::of(john.build().unwrap(), "john", &register);
+    let jane = Running::start(&server, "jane", &register, &["eu", "us", "ap", "me"]);
     seconds(5.0).await;
-    assert_eq!(register.loads(), [("jane", 1), ("john", 1)].into());
-    // Dropping a runtime would be the real thing; here, its renewals stop.
-    john.freeze().await;
-    seconds(16.0).await;
-    assert_eq!(register.loads(), [("jane", 2)].into());
+    assert_eq!(register.loads(), [("jane", 2), ("john", 2)].into());
+    line.set(State::Silent);
+    seconds(11.0).await;
+    assert_eq!(register.loads(), [("jane", 2)].into(), "its work stops by its own clock");
+    seconds(5.0).await;
+    assert_eq!(register.loads(), [("jane", 4)].into());
+    line.set(State::Whole);
+    seconds(10.0).await;
+    // It comes back.
+    register.is_balanced(2, 2);
+    john.leave().await;
     jane.leave().await;
 }
 
@@ -193,7 +205,7 @@ async fn what_cannot_work_is_refused_with_a_hint() {
     for wrong in [
         builder(&server, "john", &["two words"]),
         builder(&server, &long, &["eu"]),
-        builder(&server, "john", &["eu"]).lease_duration(std::time::Duration::from_secs(61)),
+        builder(&server, "john", &["eu"]).lease_duration(Duration::from_secs(61)),
         Group::builder(client(&server), "default", "a.b").member("john"),
     ] {
         let error = format!("{:?}", wrong.build().unwrap_err());
@@ -210,10 +222,10 @@ fn seat(member: &str) -> String {
 
 /// Who runs what: the witness.
 #[derive(Clone, Default)]
-struct Register(Arc<Mutex<State>>);
+struct Register(Arc<Mutex<Owners>>);
 
 #[derive(Default)]
-struct State {
+struct Owners {
     owners: BTreeMap<String, String>,
     tokens: BTreeMap<String, FencingToken>,
     starts: usize,
@@ -244,23 +256,23 @@ impl Register {
         assert!(loads.values().all(|load| load.abs_diff(share) <= 1), "{loads:?}");
     }
 
-    fn begin(&self, member: &str, task: &Task) -> Running1 {
+    fn begin(&self, member: &str, task: &Task) -> Working {
         let mut state = self.0.lock().unwrap();
         let before = state.owners.insert(task.name().to_owned(), member.to_owned());
         assert_eq!(before, None, "two owners of {}", task.name());
         let token = state.tokens.insert(task.name().to_owned(), task.fencing_token());
         assert!(token.is_none_or(|token| token < task.fencing_token()), "tokens rise");
         state.starts += 1;
-        Running1 { register: self.clone(), task: task.name().to_owned() }
+        Working { register: self.clone(), task: task.name().to_owned() }
     }
 }
 
-struct Running1 {
+struct Working {
     register: Register,
     task: String,
 }
 
-impl Drop for Running1 {
+impl Drop for Working {
     fn drop(&mut self) {
         self.register.0.lock().unwrap().owners.remove(&self.task);
     }
@@ -294,14 +306,12 @@ impl Running {
         Self { stop, done }
     }
 
+    /// Stops as on SIGTERM, which needs no timer.
     async fn leave(self) {
+        let before = tokio::time::Instant::now();
         let _ = self.stop.send(());
         self.done.await.unwrap().unwrap();
-    }
-
-    /// The member is gone without a word.
-    async fn freeze(self) {
-        self.done.abort();
+        assert!(before.elapsed() < Duration::from_secs(1), "took {:?}", before.elapsed());
     }
 }
 

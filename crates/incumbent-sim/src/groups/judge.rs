@@ -28,7 +28,7 @@ pub(super) const ALL_RUN: &str = "all-tasks-run";
 pub(super) const LOADS_ARE_EVEN: &str = "loads-are-even";
 /// After that, nothing moves.
 pub(super) const NOTHING_MOVES: &str = "nothing-moves-without-need";
-/// After that, nobody sends more than renewals and polls.
+/// After that, processes send only renewals and polls.
 pub(super) const NO_BUSY_LOOP: &str = "no-busy-loop";
 
 #[derive(Default)]

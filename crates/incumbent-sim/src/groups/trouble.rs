@@ -260,7 +260,7 @@ impl World {
         true
     }
 
-    /// Somebody deletes page 0, and creates one with another number of pages.
+    /// Page 0 is deleted by hand, and created with another number of pages.
     fn recreate_table(&mut self) -> bool {
         let first = Name::Page(PageIndex::FIRST);
         let has_deleted = self.delete_by_hand(|name| name == first);

@@ -6,9 +6,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use incumbent_core::group::{
-    Allocator, Answer, Event, Happening, Member, Orders, PageIndex, Sought, TaskName,
+    Allocator, Answer, Ask, Event, Happening, Member, Orders, Page, PageIndex, PageVersion, Sought,
+    TaskName,
 };
-use incumbent_core::{FencingToken, Identity, Instant, Observation, Uid};
+use incumbent_core::{FencingToken, Identity, Instant, Observation, Timing, Uid};
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
@@ -32,7 +33,7 @@ pub(super) struct Driver {
     pub(super) allocator: Allocator,
     pub(super) store: Store,
     pub(super) clock: Clock,
-    pub(super) timing: incumbent_core::Timing,
+    pub(super) timing: Timing,
     pub(super) source: Source,
     pub(super) notes: mpsc::UnboundedReceiver<Note>,
     /// For tasks, and for what the driver starts.
@@ -61,7 +62,7 @@ pub(super) struct State {
     is_leaving: bool,
     watches_seats: bool,
     has_left: bool,
-    /// What was told of the last trouble, so that it is told once.
+    /// The last trouble that was logged, so that it is logged once.
     told: Option<String>,
 }
 
@@ -107,12 +108,7 @@ impl Driver {
             Note::Shown(LockKind::ConfigMap, shown) => self.on_table(*shown),
             Note::Shown(LockKind::Lease, shown) => self.on_seats(*shown),
             Note::Started { seat, leadership } => self.on_started(seat, leadership),
-            Note::Over => {
-                for revoked in self.state.revoked.values() {
-                    let _ = revoked.send_replace(true);
-                }
-                self.work(Event::Over);
-            }
+            Note::Over => self.over(),
             Note::Left => self.state.has_left = true,
             Note::Failed(error) => {
                 let _ = self.assigned.send(Err(error));
@@ -131,6 +127,11 @@ impl Driver {
                 self.allocate(Happening::Active(is_active));
             }
             Note::Stopped(task) => {
+                // Work may know of the end of the term before this does. It is not to begin again.
+                let leadership = self.state.leadership.as_ref();
+                if leadership.is_some_and(|leadership| !leadership.is_valid()) {
+                    self.over();
+                }
                 self.state.revoked.remove(&task);
                 self.work(Event::Stopped(task));
             }
@@ -150,6 +151,13 @@ impl Driver {
         self.state.leadership = Some(leadership);
         let _ = self.wish.send_replace(Wish::Keep);
         self.work(Event::Started { seat, token });
+    }
+
+    fn over(&mut self) {
+        for revoked in self.state.revoked.values() {
+            let _ = revoked.send_replace(true);
+        }
+        self.work(Event::Over);
     }
 
     /// Hands an event to the member, and does what it says.
@@ -177,7 +185,7 @@ impl Driver {
         let (revoke, revoked) = watch::channel(false);
         self.state.revoked.insert(task.clone(), revoke);
         let started = Task::new(task, token, seat, revoked, self.sender.clone());
-        // Where nobody takes it any more, it is dropped here, and with that stopped.
+        // If the group is gone, the task is dropped here, and with that stopped.
         let _ = self.assigned.send(Ok(started));
     }
 
@@ -218,12 +226,10 @@ impl Driver {
         }
         let Some(ask) = ask else { return };
         let current = match &ask {
-            incumbent_core::group::Ask::ReplacePage { index, .. } => {
-                self.state.pages.get(index).cloned()
-            }
+            Ask::ReplacePage { index, .. } => self.state.pages.get(index).cloned(),
             _ => None,
         };
-        tracing::debug!(group = self.store.group(), ?ask, "allocating");
+        tracing::debug!(group = self.store.group(), action = action(&ask), "asking");
         let (store, clock, patience) =
             (self.store.clone(), self.clock, self.timing.request_timeout());
         self.state.in_flight = Some(Box::pin(async move {
@@ -251,7 +257,7 @@ impl Driver {
         self.allocate(Happening::Answer(done.answer));
     }
 
-    fn index_of(&self, page: &incumbent_core::group::PageVersion) -> Option<PageIndex> {
+    fn index_of(&self, page: &PageVersion) -> Option<PageIndex> {
         let mut pages = self.state.pages.iter();
         pages.find(|(_, stored)| *stored.version() == page.version).map(|(index, _)| *index)
     }
@@ -321,10 +327,7 @@ impl Driver {
         }
     }
 
-    fn on_config_map(
-        &mut self,
-        object: Value,
-    ) -> Option<(PageIndex, incumbent_core::group::PageVersion)> {
+    fn on_config_map(&mut self, object: Value) -> Option<(PageIndex, PageVersion)> {
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         match self.store.named(name) {
             Named::Page(index) => {
@@ -357,7 +360,7 @@ impl Driver {
         }
     }
 
-    fn show_page(&self, index: PageIndex, page: Option<incumbent_core::group::Page>) {
+    fn show_page(&self, index: PageIndex, page: Option<Page>) {
         self.table.send_modify(|table| *table = Arc::new(table.with(index, page)));
     }
 
@@ -383,5 +386,19 @@ impl Driver {
             }
             Shown::Refused(failure) => self.tell_trouble(&failure),
         }
+    }
+}
+
+/// What is asked for, as a word for the log.
+fn action(ask: &Ask) -> &'static str {
+    match ask {
+        Ask::CreatePage(..) => "create-page",
+        Ask::ReplacePage { .. } => "replace-page",
+        Ask::DeletePage { .. } => "delete-page",
+        Ask::ReadPage(_) => "read-page",
+        Ask::CreateSeat(_) => "create-seat",
+        Ask::ReadSeat(_) => "read-seat",
+        Ask::VacateSeat { .. } => "vacate-seat",
+        Ask::ListSeats => "list-seats",
     }
 }

@@ -21,7 +21,7 @@ pub(super) struct Selection {
     pub(super) group: Arc<str>,
 }
 
-/// Lists and watches until nobody listens.
+/// Lists and watches until the driver is gone.
 pub(super) async fn follow(
     requests: Requests,
     clock: Clock,
@@ -64,7 +64,7 @@ struct Watcher {
 
 /// How a watch ended.
 struct End {
-    /// Where the next one goes on. `None` where a list is needed first.
+    /// Where the next one continues. `None` where a list is needed first.
     resume_after: Option<u64>,
     has_failed: bool,
 }
@@ -124,7 +124,7 @@ impl Watcher {
                     self.tell(Shown::Gone(shown.name, shown.revision));
                 }
                 Some(Ok(Seen::Bookmark(revision))) => newest = revision.parse().unwrap_or(newest),
-                // A watch that ended as it should goes on where it was.
+                // After a watch that ended as it should, the next one continues where it was.
                 None => return End { resume_after: Some(newest), has_failed: false },
                 Some(Ok(Seen::Expired)) => return End { resume_after: None, has_failed: false },
                 Some(Err(error)) => {

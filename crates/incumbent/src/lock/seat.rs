@@ -5,8 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use incumbent_core::group::{PageIndex, Released, SeatInfo, TaskName};
 use serde_json::{Map, Value, json};
 
-/// `None` where it is not as a member wrote it: then it is no seat, and releases nothing.
+/// What the member of this seat says. A text that no member wrote is one of a member that releases nothing and takes no
+/// tasks: it still holds the seat, so its work is waited for.
 pub(super) fn read(from: &Value) -> Option<SeatInfo> {
+    let unreadable = || SeatInfo { capacity: 0, is_draining: true, ..SeatInfo::default() };
+    (!from.is_null()).then(|| said(from).unwrap_or_else(unreadable))
+}
+
+fn said(from: &Value) -> Option<SeatInfo> {
     let released = from["released"].as_object()?.iter();
     let pages = released
         .map(|(index, revision)| Some((PageIndex(index.parse().ok()?), revision.as_u64()?)));

@@ -1,6 +1,6 @@
 //! What a page says next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::evidence::Fate;
@@ -11,6 +11,7 @@ use crate::group::balance::{Worker, balance};
 use crate::group::table::{Assignment, Order, Page, PageIndex, SeatTerm, TaskName};
 use crate::identity::Identity;
 use crate::record::{FencingToken, Version};
+use crate::time::Instant;
 
 /// A member that may be given tasks, and the term that it would get them for.
 struct Hand {
@@ -106,12 +107,12 @@ impl Allocator {
         info.is_some_and(|info| info.is_leaving)
     }
 
-    /// A table without entries waits until nobody joins any more, but not for long.
-    fn settles_at(&self) -> crate::time::Instant {
+    /// A table without entries waits until no more members join, but not for long.
+    fn settles_at(&self) -> Instant {
         let has_entries = self.pages.readable().any(|(_, _, page)| !page.orders.is_empty());
         let quiet = self.joined_at.max(self.active_since) + START_QUIET;
         match has_entries {
-            true => crate::time::Instant::START,
+            true => Instant::START,
             false => quiet.min(self.active_since + START_WAIT),
         }
     }
@@ -140,7 +141,7 @@ impl Allocator {
         let here = |task: &TaskName| {
             self.pages.table().is_some_and(|(_, shape)| shape.page_of(task) == index)
         };
-        let owned: std::collections::BTreeSet<TaskName> =
+        let owned: BTreeSet<TaskName> =
             next.entries().map(|(_, _, task, _)| task.clone()).collect();
         let mut room = MOST_BYTES.saturating_sub(next.bytes());
         for (task, member) in wanted.iter().filter(|(task, _)| !owned.contains(task) && here(task))
@@ -210,7 +211,7 @@ impl Page {
     }
 }
 
-/// Whether `next` gives a task to somebody that it has not on `page`.
+/// Whether `next` assigns a task that is not assigned so on `page`.
 fn gives(next: &Page, page: &Page) -> bool {
     next.highest_token > page.highest_token
 }

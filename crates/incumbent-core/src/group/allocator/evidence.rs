@@ -28,7 +28,7 @@ impl Allocator {
         if lock.version.uid == term.seat {
             let has_higher = record.last_token > term.token;
             let is_vacant = !record.is_held() && record.last_token >= term.token;
-            // Somebody has cleared the record since the term began: its member notices, within its lease.
+            // The record was cleared by hand since the term began. The member notices that within its lease.
             let is_cleared = !record.is_held() && lock.version.revision > term.token.0;
             return match seat.view {
                 _ if has_higher || is_vacant => Fate::Over,

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use incumbent_core::{FencingToken, Identity, Record, Session, Stamp, WallTime};
+use incumbent_core::group::{PageIndex, Released, SeatInfo, TaskName};
+use incumbent_core::{FencingToken, HolderInfo, Identity, Record, Session, Stamp, Uid, WallTime};
 use serde_json::{Value, json};
 
 use super::*;
@@ -310,4 +311,41 @@ fn an_object_without_a_version_is_refused() {
         refused(json!({ "uid": "u", "resourceVersion": "banana" })),
         NoObject::VersionIsNoNumber("banana".to_owned())
     );
+}
+
+#[test]
+fn what_a_member_says_is_read_again_and_what_nobody_wrote_releases_nothing() {
+    let seat = Lock::seat("prod", "indexers", "john");
+    let pages = [(PageIndex(0), 4711), (PageIndex(3), 4712)].into();
+    let exceptions = [TaskName::new("eu").unwrap()].into();
+    let info = SeatInfo {
+        capacity: 2,
+        version: "1.2".to_owned(),
+        is_leaving: true,
+        released: Released { pages, exceptions },
+        ..SeatInfo::default()
+    };
+    let holder_info = HolderInfo { seat: Some(info), ..HolderInfo::default() };
+    let record = Record { holder_info, ..ours() };
+    let mut written = seat.edit(&object(json!({})), &record);
+    assert_eq!(seat.decode(&written).unwrap().record, record);
+    assert_eq!(written["metadata"]["labels"][GROUP_LABEL], "indexers");
+
+    let mut term = text_annotation(&written, TERM_ANNOTATION);
+    term["seat"]["released"] = json!("all of it");
+    annotate(&mut written, TERM_ANNOTATION, &term);
+    let info = seat.decode(&written).unwrap().record.holder_info.seat.unwrap();
+    assert_eq!((info.released, info.is_leaving), (Released::default(), false));
+}
+
+#[test]
+fn a_table_outlives_the_term_that_named_it() {
+    let lock = Lock::lease("prod", "indexers");
+    let record = Record { table: Some(Uid("t1".to_owned())), ..ours() };
+    let written = lock.edit(&object(json!({})), &record);
+    assert_eq!(lock.decode(&written).unwrap().record, record);
+    let vacant = Record { holder: None, session: None, ..record };
+    let vacant = lock.decode(&lock.edit(&written, &vacant)).unwrap().record;
+    assert_eq!(vacant.table, Some(Uid("t1".to_owned())));
+    assert_eq!(written["metadata"]["labels"], json!(null));
 }
