@@ -75,6 +75,8 @@ impl Group {
     /// Waits for the next task that is this member's. Keep it as long as its work may run, and drop it when the work
     /// has stopped: only then does another member get it.
     ///
+    /// A task that is dropped while it is still this member's is returned again.
+    ///
     /// # Errors
     /// Where it will not get better by itself: a missing permission, credentials that are not accepted, a namespace
     /// that does not exist, or another living process of the same name.
