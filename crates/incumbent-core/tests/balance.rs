@@ -158,7 +158,7 @@ proptest! {
             let lightest = own.map(|(task, _)| u64::from(input.tasks[task].weight)).min().unwrap_or(0);
             let (share, all) = input.share(worker);
             let load = loads[&worker.name];
-            prop_assert!(10 * load * all <= 11 * share || (load - lightest) * all <= share);
+            prop_assert!(10 * load * all <= 11 * share || (load - lightest) * all < share);
         }
     }
 
@@ -174,7 +174,7 @@ proptest! {
         for poor in input.takers() {
             let (share, all) = input.share(poor);
             let one = lightest * i128::from(all);
-            if 10 * loads[&poor.name] * all >= 9 * share || surplus(poor) + one >= 0 {
+            if 10 * loads[&poor.name] * all >= 9 * share || surplus(poor) + one > 0 {
                 continue;
             }
             for (task, owner) in &wanted {
@@ -186,6 +186,19 @@ proptest! {
 }
 
 // Single cases.
+
+#[test]
+fn as_many_members_as_tasks_have_one_each() {
+    for count in 2..10 {
+        let mut input = Input::of(members(1), vec![1; count]);
+        input.settle();
+        for joins in 1..count {
+            input.workers.push(member(joins, "1"));
+            input.settle();
+        }
+        assert_eq!(input.loads(&input.current).into_values().collect::<Vec<_>>(), vec![1; count]);
+    }
+}
 
 #[test]
 fn heavy_tasks_are_spread_before_light_ones() {
@@ -228,7 +241,7 @@ fn a_task_without_an_owner_saves_a_move_if_it_can() {
     input.current =
         owners.enumerate().map(|(task, owner)| (task_name(task), worker_name(owner))).collect();
     assert_eq!(input.settle(), 0);
-    assert_eq!(input.loads(&input.current).into_values().collect::<Vec<_>>(), [92, 109, 4]);
+    assert_eq!(input.loads(&input.current).into_values().collect::<Vec<_>>(), [91, 109, 5]);
 }
 
 #[test]
@@ -425,8 +438,8 @@ impl Input {
     /// The least and the most tasks that it may have where all weigh one.
     fn bounds(&self, worker: &Worker) -> (u64, u64) {
         let (share, all) = self.share(worker);
-        let most = (11 * share / (10 * all)).max(share / all + 1);
-        let least = (9 * share).div_ceil(10 * all).min(share.div_ceil(all).saturating_sub(1));
+        let most = (11 * share / (10 * all)).max(share.div_ceil(all));
+        let least = (9 * share).div_ceil(10 * all).min(share / all);
         (least, most)
     }
 

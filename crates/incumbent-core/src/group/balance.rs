@@ -52,10 +52,10 @@ impl Default for Task {
 ///
 /// - the owner takes no tasks,
 /// - it is pinned to another member that takes tasks, or
-/// - a member has too much: more than 1.10 of its fair share, and also more than that share without the lightest of its
-///   tasks; or too little: less than 0.90 of its share, and also less than that share with one more task. A fair share
-///   goes by capacity. Then tasks move from the most loaded to the least loaded, as few as possible. Each move makes
-///   the loads more even, and a second call with the result changes nothing.
+/// - a member has too much: more than 1.10 of its fair share, and at least that share without the lightest of its
+///   tasks; or too little: less than 0.90 of its share, and at most that share with one more task. A fair share goes by
+///   capacity. Then tasks move from the most loaded to the least loaded, as few as possible. Each move makes the loads
+///   more even, and a second call with the result changes nothing. Of two members with two tasks, each gets one.
 ///
 /// A member whose pinned tasks alone exceed its share keeps those, and the others share the rest. Where tasks have
 /// different weights, the lower bound may be out of reach: then the moves end when no single one is an improvement.

@@ -204,12 +204,12 @@ impl<'a> Member<'a> {
 
     fn has_too_much(&self, unit: i128) -> bool {
         let is_far_above = 10 * self.load * unit > 11 * self.share;
-        is_far_above && self.lightest().is_some_and(|one| self.surplus(unit) > one * unit)
+        is_far_above && self.lightest().is_some_and(|one| self.surplus(unit) >= one * unit)
     }
 
     fn has_too_little(&self, unit: i128, one: i128) -> bool {
         let is_far_below = 10 * self.load * unit < 9 * self.share;
-        is_far_below && self.surplus(unit) + one * unit < 0
+        is_far_below && self.surplus(unit) + one * unit <= 0
     }
 
     /// The weight of the task whose move leaves the smallest difference to a member that has less by `gap`.
