@@ -36,60 +36,52 @@ struct Known {
     /// The highest token that any content stated, so that it survives a content that cannot be read.
     highest_token: FencingToken,
     is_gone: bool,
-    /// A read shows it, and no watch does: its label is missing.
-    is_hidden: bool,
+    /// What a list, a watch or a write last said, and as of which version: whether the page is there with its label.
+    labelled: (u64, bool),
 }
 
 impl KnownPages {
-    /// Returns whether this was news.
+    /// A list, a watch or a write showed this page. Returns whether this was news.
     pub(crate) fn learn(&mut self, index: PageIndex, new: PageVersion) -> bool {
         let known = self.pages.entry(index).or_default();
-        if new.version.revision <= known.highest {
-            return false;
+        known.learn_label(new.version.revision, true);
+        let is_news = new.version.revision > known.highest;
+        if is_news {
+            known.take(new, &mut self.shape);
         }
-        let PageVersion { version, page } = new;
-        let page = page.filter(|page| known.may_be_followed_by(&version.uid, page));
-        if let Some(shape) = page.as_ref().and_then(Page::shape) {
-            self.shape = Some((version.uid.clone(), shape));
-        }
-        if known.closes_with(&version.uid, page.as_ref()) {
-            known.closed_since = version.revision;
-        }
-        let stated = page.as_ref().map_or(FencingToken(0), |page| page.highest_token);
-        known.highest_token = known.highest_token.max(stated);
-        known.highest = version.revision;
-        (known.is_gone, known.is_hidden) = (false, false);
-        known.content = Some(PageVersion { version, page });
-        true
+        is_news
     }
 
-    /// A read found this page. One that no watch shows exists all the same, if its label was taken away.
-    pub(crate) fn learn_read(&mut self, index: PageIndex, new: PageVersion) {
+    /// A read that was sent when `highest` was the highest version found this page.
+    ///
+    /// A page whose label was taken away exists all the same, but no watch and no list shows it. Its version may then be
+    /// lower than that of the list.
+    pub(crate) fn learn_read(&mut self, index: PageIndex, new: PageVersion, highest: u64) {
         let known = self.pages.entry(index).or_default();
-        let is_hidden = known.is_gone || known.content.is_none();
-        if known.is_gone && new.version.revision == known.highest {
-            known.highest -= 1;
-        }
-        self.learn(index, new);
-        if let Some(known) = self.pages.get_mut(&index) {
-            known.is_hidden = is_hidden && !known.is_gone;
+        let revision = new.version.revision;
+        let was_gone = known.is_gone && known.highest == highest;
+        if revision > known.highest || (was_gone && revision >= known.content_revision()) {
+            known.take(new, &mut self.shape);
         }
     }
 
-    /// Whether a page exists that members do not see.
+    /// Whether a page exists that members do not see, because its label is missing.
     pub(crate) fn is_hidden(&self, index: PageIndex) -> bool {
-        self.pages.get(&index).is_some_and(|known| known.is_hidden)
+        let is_hidden = |known: &Known| !known.is_gone && !known.labelled.1;
+        self.pages.get(&index).is_some_and(is_hidden)
     }
 
-    /// The page was deleted at `revision`. Returns whether this was news.
+    /// The page was deleted at `revision`, or lost its label. Returns whether this was news.
     pub(crate) fn learn_gone(&mut self, index: PageIndex, revision: u64) -> bool {
         let known = self.pages.entry(index).or_default();
-        if revision <= known.highest {
-            return false;
+        let has_lost_label = known.learn_label(revision, false);
+        // A deletion has a version that no content has.
+        let is_gone = revision > known.highest;
+        if is_gone {
+            known.highest = revision;
+            known.is_gone = true;
         }
-        known.highest = revision;
-        known.is_gone = true;
-        true
+        is_gone || has_lost_label
     }
 
     /// A list shows these pages and no others. Returns whether there was news.
@@ -170,6 +162,31 @@ impl KnownPages {
 }
 
 impl Known {
+    fn take(&mut self, new: PageVersion, shape: &mut Option<(Uid, Shape)>) {
+        let PageVersion { version, page } = new;
+        let page = page.filter(|page| self.may_be_followed_by(&version.uid, page));
+        if let Some(of_table) = page.as_ref().and_then(Page::shape) {
+            *shape = Some((version.uid.clone(), of_table));
+        }
+        if self.closes_with(&version.uid, page.as_ref()) {
+            self.closed_since = version.revision;
+        }
+        let stated = page.as_ref().map_or(FencingToken(0), |page| page.highest_token);
+        self.highest_token = self.highest_token.max(stated);
+        self.highest = self.highest.max(version.revision);
+        self.is_gone = false;
+        self.content = Some(PageVersion { version, page });
+    }
+
+    /// Returns whether the label was there before and is not now.
+    fn learn_label(&mut self, revision: u64, is_there: bool) -> bool {
+        let (latest, was_there) = self.labelled;
+        if revision > latest {
+            self.labelled = (revision, is_there);
+        }
+        revision > latest && was_there && !is_there
+    }
+
     /// Whether a new content is closed, or cannot be read, and the page may have been open since the one before.
     fn closes_with(&self, uid: &Uid, page: Option<&Page>) -> bool {
         let Some(old) = self.content.as_ref().filter(|old| old.version.uid == *uid) else {
@@ -182,13 +199,18 @@ impl Known {
     /// Whether an allocator can have written `page` after what is known.
     ///
     /// An allocator replaces the newest version. A content that states an older one is a copy that somebody wrote back;
-    /// it would give tasks to terms that have released them.
+    /// it would give tasks to terms that have released them. A deletion or a list does not count here: they also lack a
+    /// page that has lost its label, and an allocator that puts the label back replaces an older version than theirs.
     fn may_be_followed_by(&self, uid: &Uid, page: &Page) -> bool {
         let is_same = self
             .content
             .as_ref()
             .is_some_and(|known| known.version.uid == *uid && known.page.as_ref() == Some(page));
         let is_created = page.replaces == 0 && !page.is_open && page.orders.is_empty();
-        is_same || is_created || page.replaces >= self.highest
+        is_same || is_created || page.replaces >= self.content_revision()
+    }
+
+    fn content_revision(&self) -> u64 {
+        self.content.as_ref().map_or(0, |content| content.version.revision)
     }
 }

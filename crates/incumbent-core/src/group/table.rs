@@ -153,12 +153,4 @@ impl Page {
             Place::Further { table: named, .. } => named == table,
         }
     }
-
-    /// Whether this may be the content of a page that was known to be `known` at version `revision`: the same, or
-    /// written by an allocator that replaced that version or a newer one.
-    ///
-    /// An old copy that somebody writes back is neither. It would give tasks to terms that have released them.
-    pub fn may_follow(&self, known: &Self, revision: u64) -> bool {
-        self == known || self.replaces >= revision
-    }
 }

@@ -22,10 +22,7 @@ pub(super) enum Name {
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "most objects are Leases")]
 pub(super) enum Content {
-    Lease {
-        record: Record,
-        has_label: bool,
-    },
+    Lease(Record),
     /// `None` where the text is not as an allocator wrote it.
     Page(Option<Page>),
 }
@@ -33,6 +30,8 @@ pub(super) enum Content {
 #[derive(Clone, Debug)]
 pub(super) struct Object {
     pub(super) version: Version,
+    /// Whether it carries the group's label, by which lists and watches choose.
+    pub(super) has_label: bool,
     pub(super) content: Content,
 }
 
@@ -72,7 +71,7 @@ pub(super) enum Response {
 impl Object {
     pub(super) fn snapshot(&self) -> Option<Snapshot> {
         match &self.content {
-            Content::Lease { record, .. } => {
+            Content::Lease(record) => {
                 Some(Snapshot { version: self.version.clone(), record: record.clone() })
             }
             Content::Page(_) => None,
@@ -84,12 +83,8 @@ impl Object {
             Content::Page(page) => {
                 Some(PageVersion { version: self.version.clone(), page: page.clone() })
             }
-            Content::Lease { .. } => None,
+            Content::Lease(_) => None,
         }
-    }
-
-    pub(super) fn has_label(&self) -> bool {
-        matches!(self.content, Content::Lease { has_label: true, .. })
     }
 }
 
@@ -125,18 +120,32 @@ impl Cluster {
     pub(super) fn create(&mut self, name: Name, content: Content) -> Rc<Object> {
         self.uids += 1;
         let uid = Uid(format!("u{}", self.uids));
-        self.store(name, uid, content)
+        self.store(name, uid, true, content)
     }
 
+    /// Replaces the object, and puts its label back.
     pub(super) fn replace(&mut self, name: Name, content: Content) -> Option<Rc<Object>> {
         let uid = self.get(name)?.version.uid.clone();
-        Some(self.store(name, uid, content))
+        Some(self.store(name, uid, true, content))
     }
 
-    fn store(&mut self, name: Name, uid: Uid, content: Content) -> Rc<Object> {
+    /// Changes the object and not its label.
+    pub(super) fn edit(&mut self, name: Name, content: Content) {
+        if let Some(object) = self.get(name).map(Rc::clone) {
+            self.store(name, object.version.uid.clone(), object.has_label, content);
+        }
+    }
+
+    pub(super) fn take_label(&mut self, name: Name) {
+        if let Some(object) = self.get(name).map(Rc::clone) {
+            self.store(name, object.version.uid.clone(), false, object.content.clone());
+        }
+    }
+
+    fn store(&mut self, name: Name, uid: Uid, has_label: bool, content: Content) -> Rc<Object> {
         self.revision += 1;
         let version = Version { uid, revision: self.revision };
-        let object = Rc::new(Object { version, content });
+        let object = Rc::new(Object { version, has_label, content });
         let before = self.objects.insert(name, Rc::clone(&object));
         self.log.push(Change {
             revision: self.revision,
@@ -166,7 +175,7 @@ impl Cluster {
 
     fn apply_to_lease(&mut self, name: Name, operation: &Operation) -> Reply {
         let found = self.get(name).and_then(|object| object.snapshot());
-        let lease = |record: &Record| Content::Lease { record: record.clone(), has_label: true };
+        let lease = |record: &Record| Content::Lease(record.clone());
         match (operation, found) {
             (Operation::Read, Some(snapshot)) => Reply::Found(snapshot),
             (Operation::Read | Operation::Replace { .. }, None) => Reply::Missing,
@@ -217,7 +226,7 @@ impl Cluster {
             Ask::CreateSeat(member) => match self.get(Name::Seat(seat_of(member.as_str()))) {
                 Some(_) => Answer::Conflict,
                 None => {
-                    let content = Content::Lease { record: Record::default(), has_label: true };
+                    let content = Content::Lease(Record::default());
                     let stored = self.create(Name::Seat(seat_of(member.as_str())), content);
                     Answer::Seat(stored.snapshot().expect("a lease"))
                 }
@@ -230,8 +239,7 @@ impl Cluster {
             Ask::VacateSeat { member, base, record } => {
                 let name = Name::Seat(seat_of(member.as_str()));
                 self.if_unchanged(name, base, |cluster, name| {
-                    let content = Content::Lease { record: record.clone(), has_label: true };
-                    let stored = cluster.replace(name, content);
+                    let stored = cluster.replace(name, Content::Lease(record.clone()));
                     Answer::Seat(stored.and_then(|stored| stored.snapshot()).expect("a lease"))
                 })
             }

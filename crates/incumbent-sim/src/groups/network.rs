@@ -3,7 +3,7 @@
 use incumbent_core::group::{Answer, Ask, Event, Happening, PageIndex, PageVersion};
 use incumbent_core::{Follow, Input, Instant, Observation, Reply, Snapshot};
 
-use super::cluster::{Call, Change, Name, Response};
+use super::cluster::{Call, Change, Name, Object, Response};
 use super::judge::PAGES_READ;
 use super::node::{Machine, Stream, Watch, identity, number};
 use super::tally::{GroupFault, Step};
@@ -251,7 +251,8 @@ impl World {
             Stream::Lock => self.step_lock(node, Input::Follow(Follow::Watch)),
             Stream::OwnSeat => self.step_seat(node, Input::Follow(Follow::Watch)),
             Stream::Pages => {
-                let pages = objects.iter().filter_map(|(name, object)| match name {
+                let pages = objects.iter().filter(|(_, object)| object.has_label);
+                let pages = pages.filter_map(|(name, object)| match name {
                     Name::Page(index) => Some((*index, object.page()?)),
                     _ => None,
                 });
@@ -262,7 +263,7 @@ impl World {
                 self.step_allocator(node, Happening::PagesListed { revision, pages });
             }
             Stream::Seats => {
-                let seats = objects.iter().filter(|(_, object)| object.has_label());
+                let seats = objects.iter().filter(|(_, object)| object.has_label);
                 let seats = seats.filter_map(|(name, object)| match name {
                     Name::Seat(name) => Some((identity(*name), object.snapshot()?)),
                     _ => None,
@@ -280,31 +281,27 @@ impl World {
     fn show(&mut self, node: usize, stream: Stream, change: &Change) {
         let own = self.nodes[node].name;
         match (stream, change.name) {
-            (Stream::Pages, Name::Page(index)) => {
-                let page = change.object.as_ref().and_then(|object| object.page());
-                let gone = change.revision;
-                let event = |page: Option<PageVersion>| match page {
-                    Some(page) => Event::Page(index, page),
-                    None => Event::PageGone(index, gone),
-                };
-                self.step_member(node, event(page.clone()));
-                let happening = match page {
-                    Some(page) => Happening::Page(index, page),
-                    None => Happening::PageGone(index, gone),
-                };
-                self.step_allocator(node, happening);
-            }
-            (Stream::Seats, Name::Seat(name)) => {
-                let is_shown = change.object.as_ref().is_some_and(|object| object.has_label());
-                let was_shown = change.before.as_ref().is_some_and(|object| object.has_label());
-                let seen = match &change.object {
-                    Some(object) if is_shown => object.snapshot().map(Observation::Present),
-                    _ if was_shown => Some(Observation::Gone { revision: change.revision }),
-                    _ => None,
-                };
-                if let Some(seen) = seen {
-                    self.step_allocator(node, Happening::Seat(identity(name), seen));
+            (Stream::Pages, Name::Page(index)) => match shown(change) {
+                Some(Some(object)) => {
+                    let page = object.page().expect("a page");
+                    self.step_member(node, Event::Page(index, page.clone()));
+                    self.step_allocator(node, Happening::Page(index, page));
                 }
+                Some(None) => {
+                    self.step_member(node, Event::PageGone(index, change.revision));
+                    self.step_allocator(node, Happening::PageGone(index, change.revision));
+                }
+                None => {}
+            },
+            (Stream::Seats, Name::Seat(name)) => {
+                let seen = match shown(change) {
+                    Some(Some(object)) => {
+                        Observation::Present(object.snapshot().expect("a Lease"))
+                    }
+                    Some(None) => Observation::Gone { revision: change.revision },
+                    None => return,
+                };
+                self.step_allocator(node, Happening::Seat(identity(name), seen));
             }
             (Stream::OwnSeat, Name::Seat(name)) if name == own => {
                 self.step_seat(node, Input::Observed(observed(change)));
@@ -320,6 +317,14 @@ impl World {
         let latency = self.plan.latency;
         self.chance.between(latency / 2, latency * 2)
     }
+}
+
+/// What a watch by label shows of a change: a version, or that the object is there no longer.
+fn shown(change: &Change) -> Option<Option<&Object>> {
+    let has_label = |object: &&Object| object.has_label;
+    let now = change.object.as_deref().filter(has_label);
+    let before = change.before.as_deref().filter(has_label);
+    (now.is_some() || before.is_some()).then_some(now)
 }
 
 fn observed(change: &Change) -> Observation {

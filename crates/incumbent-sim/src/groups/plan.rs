@@ -52,7 +52,12 @@ impl GroupPlan {
         // To delete the Lease with seats and pages is not guaranteed: members must be stopped first.
         if rates[GroupFault::LockDeleted as usize] > 0 {
             rates[GroupFault::SeatDeleted as usize] = 0;
+            rates[GroupFault::SeatCleared as usize] = 0;
             rates[GroupFault::SeatByHand as usize] = 0;
+        }
+        // A second process of the name cannot know that an emptied seat was held: that is not guaranteed either.
+        if rates[GroupFault::Namesake as usize] > 0 {
+            rates[GroupFault::SeatCleared as usize] = 0;
         }
         // Work is not asked to stop often enough otherwise.
         rates[GroupFault::SlowStop as usize] *= 3;

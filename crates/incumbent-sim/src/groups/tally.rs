@@ -68,6 +68,10 @@ counted! {
         SeatDeleted => "seat deleted",
         /// A seat loses the group's label.
         SeatUnlabelled => "seat unlabelled",
+        /// A seat is emptied by hand: nothing of the term is left in it.
+        SeatCleared => "seat cleared",
+        /// A page loses the group's label.
+        PageUnlabelled => "page unlabelled",
         /// A seat is created by hand.
         SeatByHand => "seat by hand",
         /// A second process takes the name of a first.

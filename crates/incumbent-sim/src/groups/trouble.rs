@@ -65,7 +65,15 @@ impl World {
             GroupFault::LockDeleted => self.delete_by_hand(|name| name == Name::Lock),
             GroupFault::SeatDeleted => self.delete_seat(),
             GroupFault::PageDeleted => self.delete_by_hand(|name| matches!(name, Name::Page(_))),
-            GroupFault::SeatUnlabelled => self.take_label(),
+            GroupFault::SeatCleared => self.clear_seat(),
+            GroupFault::SeatUnlabelled => {
+                let seat = self.pick_seat();
+                self.take_label(seat)
+            }
+            GroupFault::PageUnlabelled => {
+                let page = self.pick(|name| matches!(name, Name::Page(_)));
+                self.take_label(page)
+            }
             GroupFault::SeatByHand => self.create_seat(),
             GroupFault::PageEdited => self.change_page(|_| None),
             GroupFault::PageTouched => self.change_page(Some),
@@ -213,13 +221,18 @@ impl World {
         self.delete_by_hand(|other| Some(other) == name)
     }
 
-    fn take_label(&mut self) -> bool {
+    fn take_label(&mut self, name: Option<Name>) -> bool {
+        if let Some(name) = name {
+            self.trace(format_args!("{name:?} loses its label"));
+            self.cluster.take_label(name);
+        }
+        name.is_some()
+    }
+
+    fn clear_seat(&mut self) -> bool {
         let Some(name) = self.pick_seat() else { return false };
-        let Some(record) = self.cluster.get(name).and_then(|seat| seat.snapshot()) else {
-            return false;
-        };
-        let content = Content::Lease { record: record.record, has_label: false };
-        self.cluster.replace(name, content);
+        self.trace(format_args!("{name:?} is emptied by hand"));
+        self.cluster.edit(name, Content::Lease(Record::default()));
         true
     }
 
@@ -228,8 +241,7 @@ impl World {
         if self.cluster.get(name).is_some() {
             return false;
         }
-        let content = Content::Lease { record: Record::default(), has_label: true };
-        self.cluster.create(name, content);
+        self.cluster.create(name, Content::Lease(Record::default()));
         true
     }
 
@@ -238,7 +250,7 @@ impl World {
         let object = self.cluster.get(name).map(Rc::clone);
         let Some(page) = object.and_then(|object| object.page()?.page) else { return false };
         self.trace(format_args!("{name:?} is edited by hand"));
-        self.cluster.replace(name, Content::Page(change(page)));
+        self.cluster.edit(name, Content::Page(change(page)));
         true
     }
 
@@ -256,7 +268,7 @@ impl World {
         let Some(page) = old.into_iter().nth(drawn) else { return false };
         self.trace(format_args!("{name:?} gets an old copy"));
         self.judge.has_old_copy = true;
-        self.cluster.replace(name, Content::Page(Some(page)));
+        self.cluster.edit(name, Content::Page(Some(page)));
         true
     }
 

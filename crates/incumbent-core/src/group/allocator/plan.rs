@@ -263,7 +263,7 @@ impl Allocator {
         let is_read = matches!(sent.ask, Ask::ReadPage(_));
         match answer {
             Answer::Page(page) if is_read => {
-                self.pages.learn_read(index, page);
+                self.pages.learn_read(index, page, sent.known);
                 self.doubtful.remove(&index);
                 if index == PageIndex::FIRST {
                     let known = sent.pages.iter().map(|(index, (_, revision))| (*index, *revision));
