@@ -146,12 +146,12 @@ fn happening(words: &mut Words<'_>, sent: &mut Option<Ask>) -> Happening {
             Some("seats") => Happening::SeatsListed((revision(words), seats(words))),
             other => panic!("lists {other:?}?"),
         },
-        "answer" => Happening::Answer(answer(words, sent.take().expect("nothing was sent"))),
+        "answer" => Happening::Answer(answer(words, sent.take())),
         other => panic!("{other}?"),
     }
 }
 
-fn answer(words: &mut Words<'_>, sent: Ask) -> Answer {
+fn answer(words: &mut Words<'_>, sent: Option<Ask>) -> Answer {
     match *words.peek().expect("which answer?") {
         "missing" => Answer::Missing,
         "conflict" => Answer::Conflict,
@@ -162,7 +162,7 @@ fn answer(words: &mut Words<'_>, sent: Ask) -> Answer {
         "seat" => Answer::Seat(seat(words).1),
         "stored" => {
             words.next();
-            stored(words, sent)
+            stored(words, sent.expect("something was sent"))
         }
         "seats" => {
             words.next();

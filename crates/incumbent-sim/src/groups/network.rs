@@ -295,9 +295,7 @@ impl World {
             },
             (Stream::Seats, Name::Seat(name)) => {
                 let seen = match shown(change) {
-                    Some(Some(object)) => {
-                        Observation::Present(object.snapshot().expect("a Lease"))
-                    }
+                    Some(Some(object)) => Observation::Present(object.snapshot().expect("a Lease")),
                     Some(None) => Observation::Gone { revision: change.revision },
                     None => return,
                 };
