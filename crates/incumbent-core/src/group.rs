@@ -24,5 +24,7 @@ pub use allocator::{
 pub use balance::{Task, Worker, balance};
 pub use known::PageVersion;
 pub use member::{Event, Member, Orders};
-pub use table::{Assignment, Kind, Order, Page, PageIndex, Place, SeatTerm, Shape, TaskName};
+pub use table::{
+    Assignment, Kind, Order, Page, PageIndex, Place, SeatTerm, Shape, TaskName, slot_of,
+};
 pub use text::{Fault, PageText, Part, Unreadable};

@@ -87,6 +87,17 @@ impl TaskName {
         is_storable.then_some(Self(name))
     }
 
+    /// The task of this number: a slot or a permit.
+    pub fn numbered(number: u16) -> Self {
+        Self(number.to_string())
+    }
+
+    /// The number, if the name is that of a [numbered](Self::numbered) task.
+    pub fn number(&self) -> Option<u16> {
+        let number = self.0.parse().ok()?;
+        (Self::numbered(number) == *self).then_some(number)
+    }
+
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0

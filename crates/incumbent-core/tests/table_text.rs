@@ -31,8 +31,50 @@ fn a_new_page_and_a_further_page() {
     let further = Page { is_open: true, replaces: 9, ..Page::empty(further(4711)) };
     let further = further.to_text(PageIndex(1), GROUP, Some(&own()));
     let table =
-        "page 1 of table 0b5c…, seen at version 4711, open\nhighest token 0, replaces version 9\n";
+        "page 1 of table 0b5c…, seen at version 4711, named tasks, open\nhighest token 0, replaces version 9\n";
     assert_eq!(without_check(&further), (table.replace('…', "%E2%80%A6").as_str(), ""));
+}
+
+#[test]
+fn numbers_of_one_assignment_are_on_one_line() {
+    let mut order = order([]);
+    let given = |token, revoked| Assignment { token: FencingToken(token), revoked };
+    let all = (0..=40).chain([55, 57, 58]).map(|slot| (slot, given(7, None)));
+    for (slot, assignment) in all.chain([(41, given(7, Some(9))), (42, given(8, None))]) {
+        order.tasks.insert(TaskName::numbered(slot), assignment);
+    }
+    let page = Page {
+        place: Place::First(Shape { kind: Kind::Slots(4096), pages: 2 }),
+        is_open: true,
+        highest_token: FencingToken(9),
+        replaces: 9,
+        orders: BTreeMap::from([(term("worker-0", 4711), order)]),
+    };
+    let text = page.to_text(FIRST, GROUP, Some(&own()));
+    assert_eq!(text.table.lines().next(), Some("page 0 of 2, 4096 slots, open"));
+    let tasks: Vec<&str> = text.tasks.lines().skip(1).collect();
+    let run = "  run 0-40,55,57-58, token 7";
+    assert_eq!(tasks, [run, "  stop 41, token 7, as of version 9", "  run 42, token 8"]);
+    assert_eq!(text.parse(FIRST, GROUP, &own()), Ok(page));
+}
+
+#[test]
+fn numbers_beyond_the_count_or_written_in_another_way_cannot_be_read() {
+    let mut order = order([]);
+    let given = Assignment { token: FencingToken(7), revoked: None };
+    order.tasks.extend((0..3).map(|permit| (TaskName::numbered(permit), given)));
+    let page = Page {
+        place: Place::First(Shape { kind: Kind::Permits(3), pages: 1 }),
+        orders: BTreeMap::from([(term("worker-0", 4711), order)]),
+        ..example()
+    };
+    let text = page.to_text(FIRST, GROUP, Some(&own()));
+    assert!(text.tasks.contains("  run 0-2, token 7"));
+    for other in ["0-3", "3", "0-1,2", "0,1,2", "2,0-1", "00-2", "0-2,2", "2-0", "", "eu", "0-99999"] {
+        let tasks = text.tasks.replace("run 0-2,", &format!("run {other},"));
+        let text = PageText { tasks, ..text.clone() };
+        assert!(text.parse(FIRST, GROUP, &own()).is_err(), "{other}");
+    }
 }
 
 #[test]
@@ -110,7 +152,7 @@ fn each_fault_is_found_on_its_line() {
         ("page 0 of 2", "page 1 of 2", table(1, Fault::OtherPage)),
         (
             "page 0 of 2, named tasks",
-            "page 0 of table 1, seen at version 1",
+            "page 0 of table 1, seen at version 1, named tasks",
             table(1, Fault::OtherPage),
         ),
         ("named tasks", "slots", table(1, Fault::Unknown)),
@@ -282,7 +324,7 @@ fn shape(pages: u8) -> Shape {
 }
 
 fn further(seen: u64) -> Place {
-    Place::Further { table: Uid("0b5c…".to_owned()), seen }
+    Place::Further { table: Uid("0b5c…".to_owned()), seen, kind: Kind::Named }
 }
 
 fn own() -> Uid {
@@ -373,26 +415,40 @@ fn nearly(words: &'static [&'static str]) -> impl Strategy<Value = String> {
 /// A page that follows all rules.
 fn any_page() -> impl Strategy<Value = (PageIndex, Page, Uid)> {
     let uid = || "[ -~é,%]{1,40}".prop_map(Uid);
+    let kind = || {
+        let count = || 1..=Kind::MOST;
+        prop_oneof![
+            Just(Kind::Named),
+            count().prop_map(Kind::Slots),
+            count().prop_map(Kind::Permits)
+        ]
+    };
     let place = prop_oneof![
-        (1..=3_u8).prop_map(|pages| (FIRST, Place::First(shape(pages)))),
-        (1..64_u8, uid(), any::<u64>())
-            .prop_map(|(index, table, seen)| (PageIndex(index), Place::Further { table, seen })),
+        (1..=3_u8, kind()).prop_map(|(pages, kind)| (FIRST, Place::First(Shape { kind, pages }))),
+        (1..64_u8, uid(), any::<u64>(), kind()).prop_map(|(index, table, seen, kind)| {
+            (PageIndex(index), Place::Further { table, seen, kind })
+        }),
     ];
-    let assignment = (1..=u64::MAX, prop::option::of(any::<u64>()));
-    let task = ("[!-~]{1,12}", assignment);
+    // Few of them, so that several tasks have the same.
+    let token = prop_oneof![1..=2_u64, 1..=u64::MAX];
+    let assignment = (token, prop::option::of(prop_oneof![0..=2_u64, any::<u64>()]));
+    let task = ("[!-~]{1,12}", 0..40_u16, assignment);
     let member = prop_oneof!["[a-z0-9-]{1,12}", any::<String>()];
     let member = member.prop_filter_map("not empty", Identity::new);
     let address = prop::option::of(prop_oneof!["[0-9.:]{1,20}", "\\PC{1,20}"]);
     let term = (member, uid(), 1..=u64::MAX, 1..=60_000_u64, address);
-    let orders = prop::collection::vec((term, prop::collection::vec(task, 1..10)), 0..6);
+    let orders = prop::collection::vec((term, prop::collection::vec(task, 1..20)), 0..6);
     (place, uid(), any::<bool>(), orders).prop_map(|((index, place), own, is_open, orders)| {
         let mut page = Page { is_open, replaces: 1, ..Page::empty(place) };
         let orders = orders.into_iter().filter(|_| is_open);
         for ((member, seat, token, millis, address), tasks) in orders {
             let lease_duration = Duration::from_millis(millis);
             let mut order = Order { lease_duration, address, tasks: BTreeMap::new() };
-            for (name, (token, revoked)) in tasks {
-                let name = TaskName::new(name).unwrap();
+            for (name, number, (token, revoked)) in tasks {
+                let name = match page.kind().count() {
+                    None => TaskName::new(name).unwrap(),
+                    Some(count) => TaskName::numbered(number % count),
+                };
                 let is_here = page.shape().is_none_or(|shape| shape.page_of(&name) == index);
                 if is_here && page.owner_of(&name).is_none() {
                     page.highest_token = page.highest_token.max(FencingToken(token));

@@ -8,10 +8,33 @@ use crate::record::{FencingToken, Uid};
 pub use crate::seat::{PageIndex, TaskName};
 
 /// What the tasks of a table are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Each has a name.
+    #[default]
     Named,
+    /// Numbers from zero up to, and without, this one: parts of a set of keys. [`slot_of`] says which.
+    Slots(u16),
+    /// Numbers from zero up to, and without, this one. They are alike, and a member gets one at most.
+    Permits(u16),
+}
+
+impl Kind {
+    /// The most slots or permits.
+    pub const MOST: u16 = 16_384;
+
+    /// How many tasks there are; `None` if they have names.
+    pub fn count(self) -> Option<u16> {
+        match self {
+            Self::Named => None,
+            Self::Slots(count) | Self::Permits(count) => Some(count),
+        }
+    }
+
+    /// All tasks, if they have numbers.
+    pub fn tasks(self) -> impl Iterator<Item = TaskName> {
+        (0..self.count().unwrap_or_default()).map(TaskName::numbered)
+    }
 }
 
 /// What never changes in one table.
@@ -33,15 +56,39 @@ impl Shape {
     }
 
     /// The one page on which `task` can be (G9).
+    ///
+    /// Neighbouring slots are on one page. Permits are all on page 0, because compare-and-swap cannot see across pages.
     pub fn page_of(self, task: &TaskName) -> PageIndex {
-        let slot = u32::from(crc16(task.as_str().as_bytes())) % SLOTS;
-        let page = slot * u32::from(self.pages) / SLOTS;
+        let (slot, slots) = match self.kind {
+            Kind::Named => (crc16(task.as_str().as_bytes()) % Kind::MOST, Kind::MOST),
+            Kind::Slots(slots) => (task.number().unwrap_or_default().min(slots - 1), slots),
+            Kind::Permits(_) => (0, 1),
+        };
+        let page = u32::from(slot) * u32::from(self.pages) / u32::from(slots);
         PageIndex(u8::try_from(page).expect("less than the number of pages"))
     }
 }
 
-/// Names are spread over this many slots, as in Redis Cluster, and slots over pages.
-const SLOTS: u32 = 16_384;
+/// The slot of a key, of `slots` in all.
+///
+/// As in Redis Cluster: CRC16/XMODEM, modulo the number of slots. If the key contains `{`, and `}` at least two bytes
+/// later, only what is between the first two of them counts, so that keys can be put into one slot.
+///
+/// # Panics
+///
+/// If `slots` is zero.
+pub fn slot_of(key: &[u8], slots: u16) -> u16 {
+    crc16(hashed_part(key)) % slots
+}
+
+fn hashed_part(key: &[u8]) -> &[u8] {
+    let position = |text: &[u8], byte: u8| text.iter().position(|other| *other == byte);
+    let Some(tag) = position(key, b'{').map(|start| &key[start + 1..]) else { return key };
+    match position(tag, b'}') {
+        None | Some(0) => key,
+        Some(end) => &tag[..end],
+    }
+}
 
 /// CRC16/XMODEM, which every language has.
 fn crc16(bytes: &[u8]) -> u16 {
@@ -79,6 +126,8 @@ pub enum Place {
         table: Uid,
         /// The version of page 0 that its creator saw.
         seen: u64,
+        /// What the tasks of the table are, as page 0 says.
+        kind: Kind,
     },
 }
 
@@ -143,6 +192,13 @@ impl Page {
         match self.place {
             Place::First(shape) => Some(shape),
             Place::Further { .. } => None,
+        }
+    }
+
+    /// What the tasks of the table are.
+    pub fn kind(&self) -> Kind {
+        match self.place {
+            Place::First(Shape { kind, .. }) | Place::Further { kind, .. } => kind,
         }
     }
 

@@ -11,6 +11,8 @@
 //!     stop jp, token 4790, as of version 4801
 //! ```
 //!
+//! Slots and permits are numbers. Those of one assignment are on one line: `run 0-40,55, token 4790`.
+//!
 //! Each page has exactly one text, and no other text can be read. If people edit a page, copy it to another name or
 //! create a deleted one again, its check does not match, so it is not obeyed.
 
@@ -21,6 +23,7 @@ use super::table::{Assignment, Kind, Order, Page, PageIndex, Place, SeatTerm, Sh
 use crate::record::Uid;
 
 mod parse;
+mod ranges;
 
 /// What a page's `ConfigMap` contains: one field for each key of its data.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -61,7 +64,7 @@ impl Page {
     ///
     /// - the text is at most [`PageText::LONGEST`] bytes long,
     /// - it is empty if it replaces no version, and assigns nothing unless it is open,
-    /// - no task is there twice, or on the wrong page,
+    /// - no task is there twice, or on the wrong page, and slots and permits are numbers below their count,
     /// - no token is zero or above the highest, and no task is revoked as of a version above the one that is replaced,
     /// - each order has tasks, and a lease of whole milliseconds, above zero and at most 60 s (the rest of a millisecond
     ///   is rounded up), and
@@ -71,8 +74,11 @@ impl Page {
         let mut tasks = String::new();
         for (term, order) in &self.orders {
             tasks.push_str(&header(term, order));
-            for (task, assignment) in &order.tasks {
-                tasks.push_str(&line(task, *assignment));
+            match self.kind() {
+                Kind::Named => order.tasks.iter().for_each(|(task, assignment)| {
+                    tasks.push_str(&line(task.as_str(), *assignment));
+                }),
+                Kind::Slots(_) | Kind::Permits(_) => tasks.push_str(&ranges::lines(order)),
             }
         }
         // When a page was created, its uid was not known yet.
@@ -85,9 +91,9 @@ impl Page {
     /// The text of `table`, up to the check.
     fn head(&self, PageIndex(index): PageIndex) -> String {
         let place = match &self.place {
-            Place::First(Shape { kind: Kind::Named, pages }) => format!("{pages}, named tasks"),
-            Place::Further { table, seen } => {
-                format!("table {}, seen at version {seen}", encoded(&table.0))
+            Place::First(shape) => format!("{}, {}", shape.pages, said(shape.kind)),
+            Place::Further { table, seen, kind } => {
+                format!("table {}, seen at version {seen}, {}", encoded(&table.0), said(*kind))
             }
         };
         let opened = if self.is_open { OPEN } else { NOT_OPEN };
@@ -95,6 +101,15 @@ impl Page {
         format!(
             "page {index} of {place}, {opened}\nhighest token {token}, replaces version {replaces}\n"
         )
+    }
+}
+
+/// `named tasks`, `4096 slots` or `3 permits`.
+fn said(kind: Kind) -> String {
+    match kind {
+        Kind::Named => "named tasks".to_owned(),
+        Kind::Slots(count) => format!("{count} slots"),
+        Kind::Permits(count) => format!("{count} permits"),
     }
 }
 
@@ -113,8 +128,8 @@ fn header(term: &SeatTerm, order: &Order) -> String {
     line
 }
 
-/// The line of one task.
-fn line(task: &TaskName, Assignment { token, revoked }: Assignment) -> String {
+/// The line of one task, or of several numbers.
+fn line(task: &str, Assignment { token, revoked }: Assignment) -> String {
     match revoked {
         None => format!("  run {task}, token {token}\n"),
         Some(version) => format!("  stop {task}, token {token}, as of version {version}\n"),

@@ -223,7 +223,7 @@ fn page(words: &mut Words<'_>) -> (PageIndex, PageVersion) {
             "of" => {
                 page.place = Place::First(Shape { kind: Kind::Named, pages: number(words) as u8 })
             }
-            "table" => page.place = Place::Further { table: uid(words), seen: 0 },
+            "table" => page.place = Place::Further { table: uid(words), seen: 0, kind: Kind::Named },
             "seen" => {
                 let seen = number(words);
                 if let Place::Further { seen: known, .. } = &mut page.place {
@@ -392,7 +392,7 @@ fn say_ask(ask: &Ask) -> String {
 fn say_page(page: &Page) -> String {
     let mut said = match &page.place {
         Place::First(shape) => format!("of {}", shape.pages),
-        Place::Further { table, seen } => format!("table {} seen {seen}", table.0),
+        Place::Further { table, seen, .. } => format!("table {} seen {seen}", table.0),
     };
     said.push_str(if page.is_open { "" } else { " closed" });
     for (term, _, task, given) in page.entries() {

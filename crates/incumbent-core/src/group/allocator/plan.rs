@@ -95,7 +95,8 @@ impl Allocator {
             let base = first.version.clone();
             return Some(Ask::DeletePage { index: PageIndex::FIRST, base });
         };
-        let further = Place::Further { table: table.clone(), seen: first.version.revision };
+        let (table_uid, seen) = (table.clone(), first.version.revision);
+        let further = Place::Further { table: table_uid, seen, kind: shape.kind };
         let pages = shape.pages().find_map(|index| {
             let place = match index {
                 PageIndex::FIRST => Place::First(shape),

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Fault, NOT_OPEN, OPEN, PageText, Part, Unreadable};
+use super::{Fault, NOT_OPEN, OPEN, PageText, Part, Unreadable, ranges};
 use crate::group::table::{
     Assignment, Kind, Order, Page, PageIndex, Place, SeatTerm, Shape, TaskName,
 };
@@ -52,29 +52,45 @@ fn place(line: &str, PageIndex(index): PageIndex) -> Result<(Place, bool), Fault
         NOT_OPEN => false,
         _ => return Err(Fault::Unknown),
     };
+    let (place, kind) = place.rsplit_once(", ").ok_or(Fault::Unknown)?;
+    let kind = self::kind(kind).ok_or(Fault::Unknown)?;
     let place = match split(place, "table ", ", seen at version ") {
-        Some((table, seen)) => further(table, seen, index)?,
-        None => first(place, index)?,
+        Some((table, seen)) => further(table, seen, kind, index)?,
+        None => first(place, kind, index)?,
     };
     Ok((place, is_open))
 }
 
-fn first(place: &str, index: u8) -> Result<Place, Fault> {
-    let pages = place.strip_suffix(", named tasks").and_then(number).ok_or(Fault::Unknown)?;
+/// `named tasks`, `4096 slots` or `3 permits`.
+fn kind(text: &str) -> Option<Kind> {
+    if text == "named tasks" {
+        return Some(Kind::Named);
+    }
+    let (count, of) = text.split_once(' ')?;
+    let count = count.parse().ok().filter(|count| (1..=Kind::MOST).contains(count))?;
+    match of {
+        "slots" => Some(Kind::Slots(count)),
+        "permits" => Some(Kind::Permits(count)),
+        _ => None,
+    }
+}
+
+fn first(pages: &str, kind: Kind, index: u8) -> Result<Place, Fault> {
+    let pages = number(pages).ok_or(Fault::Unknown)?;
     let pages = u8::try_from(pages).ok().filter(|pages| (1..=Shape::MOST_PAGES).contains(pages));
-    let shape = Shape { kind: Kind::Named, pages: pages.ok_or(Fault::Pages)? };
+    let shape = Shape { kind, pages: pages.ok_or(Fault::Pages)? };
     if index > 0 {
         return Err(Fault::OtherPage);
     }
     Ok(Place::First(shape))
 }
 
-fn further(table: &str, seen: &str, index: u8) -> Result<Place, Fault> {
+fn further(table: &str, seen: &str, kind: Kind, index: u8) -> Result<Place, Fault> {
     let table = uid(table).ok_or(Fault::Unknown)?;
     let seen = number(seen).ok_or(Fault::Unknown)?;
     match index {
         0 => Err(Fault::OtherPage),
-        1..Shape::MOST_PAGES => Ok(Place::Further { table, seen }),
+        1..Shape::MOST_PAGES => Ok(Place::Further { table, seen, kind }),
         _ => Err(Fault::Pages),
     }
 }
@@ -98,12 +114,15 @@ fn orders(
         let (term, mut order) = header(line).map_err(|fault| fault.at(Part::Tasks, number))?;
         while let Some((line, number)) = lines.next_if(|(line, _)| line.starts_with(' ')) {
             let at = |fault: Fault| fault.at(Part::Tasks, number);
-            let (task, assignment) = assignment(line).ok_or(Fault::Unknown).map_err(at)?;
-            permitted(&task, assignment, page, index).map_err(at)?;
-            if !assigned.insert(task.clone()) {
-                return Err(at(Fault::TwoOwners(task)));
+            let (tasks, assignment) =
+                assignment(line, page.kind()).ok_or(Fault::Unknown).map_err(at)?;
+            for task in tasks {
+                permitted(&task, assignment, page, index).map_err(at)?;
+                if !assigned.insert(task.clone()) {
+                    return Err(at(Fault::TwoOwners(task)));
+                }
+                order.tasks.insert(task, assignment);
             }
-            order.tasks.insert(task, assignment);
         }
         if order.tasks.is_empty() {
             return Err(Fault::NoTasks.at(Part::Tasks, number));
@@ -160,16 +179,20 @@ fn header_parts(line: &str) -> Option<(SeatTerm, Duration, Option<String>)> {
     parts.next().is_none().then_some((SeatTerm { member, seat, token }, lease, address))
 }
 
-/// `  run eu, token 4790`, or `  stop jp, token 4790, as of version 4801`.
-fn assignment(line: &str) -> Option<(TaskName, Assignment)> {
+/// `  run eu, token 4790`, or `  stop 0-7,9, token 4790, as of version 4801`.
+fn assignment(line: &str, kind: Kind) -> Option<(Vec<TaskName>, Assignment)> {
+    let tasks = |text: &str| match kind.count() {
+        None => Some(vec![TaskName::new(text)?]),
+        Some(count) => ranges::tasks(text, count),
+    };
     if let Some((task, token)) = split(line, "  run ", ", token ") {
         let token = FencingToken(number(token)?);
-        return Some((TaskName::new(task)?, Assignment { token, revoked: None }));
+        return Some((tasks(task)?, Assignment { token, revoked: None }));
     }
     let (task, rest) = split(line, "  stop ", ", token ")?;
     let (token, version) = rest.split_once(", as of version ")?;
     let token = FencingToken(number(token)?);
-    Some((TaskName::new(task)?, Assignment { token, revoked: Some(number(version)?) }))
+    Some((tasks(task)?, Assignment { token, revoked: Some(number(version)?) }))
 }
 
 /// What follows `prefix`, before and after `separator`.
