@@ -30,8 +30,7 @@ fn a_new_page_and_a_further_page() {
 
     let further = Page { is_open: true, replaces: 9, ..Page::empty(further(4711)) };
     let further = further.to_text(PageIndex(1), GROUP, Some(&own()));
-    let table =
-        "page 1 of table 0b5c…, seen at version 4711, named tasks, open\nhighest token 0, replaces version 9\n";
+    let table = "page 1 of table 0b5c…, seen at version 4711, named tasks, open\nhighest token 0, replaces version 9\n";
     assert_eq!(without_check(&further), (table.replace('…', "%E2%80%A6").as_str(), ""));
 }
 
@@ -70,7 +69,9 @@ fn numbers_beyond_the_count_or_written_in_another_way_cannot_be_read() {
     };
     let text = page.to_text(FIRST, GROUP, Some(&own()));
     assert!(text.tasks.contains("  run 0-2, token 7"));
-    for other in ["0-3", "3", "0-1,2", "0,1,2", "2,0-1", "00-2", "0-2,2", "2-0", "", "eu", "0-99999"] {
+    for other in
+        ["0-3", "3", "0-1,2", "0,1,2", "2,0-1", "00-2", "0-2,2", "2-0", "", "eu", "0-99999"]
+    {
         let tasks = text.tasks.replace("run 0-2,", &format!("run {other},"));
         let text = PageText { tasks, ..text.clone() };
         assert!(text.parse(FIRST, GROUP, &own()).is_err(), "{other}");

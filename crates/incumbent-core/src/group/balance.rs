@@ -8,8 +8,10 @@ use crate::identity::Identity;
 use crate::record::FencingToken;
 
 mod loads;
+mod permits;
 
 use loads::Loads;
+pub use permits::hand_out;
 
 /// A member as the balance sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -223,7 +223,9 @@ fn page(words: &mut Words<'_>) -> (PageIndex, PageVersion) {
             "of" => {
                 page.place = Place::First(Shape { kind: Kind::Named, pages: number(words) as u8 })
             }
-            "table" => page.place = Place::Further { table: uid(words), seen: 0, kind: Kind::Named },
+            "table" => {
+                page.place = Place::Further { table: uid(words), seen: 0, kind: Kind::Named }
+            }
             "seen" => {
                 let seen = number(words);
                 if let Place::Further { seen: known, .. } = &mut page.place {
