@@ -113,7 +113,8 @@ impl World {
         };
         let Some(process) = &mut self.nodes[node].process else { return false };
         for stream in streams {
-            process.watches[*stream as usize].blind_until = until;
+            let watch = &mut process.watches[*stream as usize];
+            watch.blind_until = watch.blind_until.max(until);
         }
         true
     }
