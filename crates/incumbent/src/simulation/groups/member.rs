@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fastrand::Rng;
+use incumbent_core::Session;
 use tokio::sync::watch;
 
 use super::super::machine::HostClock;
@@ -53,7 +54,11 @@ pub(super) fn start(
     };
     let group = builder
         .clock(Clock::simulated(host))
-        .candidates(move |candidate| candidate.container(None).on_overrun(on_overrun.clone()))
+        .candidates(move |candidate| {
+            // From the generator of this process.
+            let session = Session(fastrand::u128(1..));
+            candidate.container(None).session(session).on_overrun(on_overrun.clone())
+        })
         .build()
         .expect("it can be built");
     let handle = group.handle();
