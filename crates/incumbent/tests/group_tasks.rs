@@ -46,7 +46,9 @@ async fn a_task_is_valid_no_longer_than_its_seat() {
     seconds(5.0).await;
     line.set(State::Silent);
     assert!(task.is_valid());
-    seconds(10.1).await;
+    seconds(9.5).await;
+    assert!(task.valid_for() < Duration::from_millis(600), "{:?} are left", task.valid_for());
+    seconds(0.6).await;
     assert!(!task.is_valid(), "the renew deadline of the seat has passed");
     tokio::time::timeout(Duration::from_millis(1), task.revoked()).await.unwrap();
     drop(task);
@@ -91,6 +93,36 @@ async fn a_watch_of_the_table_that_stays_silent_is_opened_again() {
     server.faults().clear();
     drop(task);
     john.leave().await;
+}
+
+/// The next allocator has timed all seats by then.
+#[tokio::test(start_paused = true)]
+async fn the_tasks_of_an_allocator_and_a_member_that_die_together_move_within_lease_and_a_second() {
+    let server = ApiServer::new();
+    let tasks = || Tasks::named((0..8).map(|task| format!("t{task}")));
+    let (mut lines, mut handles) = (Vec::new(), Vec::new());
+    for name in ["a", "b", "c", "d"] {
+        let line = Line::to(&server);
+        let builder = builder(client_on(&server, &line), name).tasks(tasks());
+        let mut group = builder.build().unwrap();
+        lines.push(line);
+        handles.push(group.handle());
+        tokio::spawn(async move {
+            while let Ok(task) = group.next_task().await {
+                tokio::spawn(async move { task.revoked().await });
+            }
+        });
+        // Each joins the waitlist before the next.
+        seconds(1.0).await;
+    }
+    seconds(5.0).await;
+    let owners = || handles[1].members().into_iter().map(|member| member.name).collect::<Vec<_>>();
+    assert_eq!(owners().len(), 4, "{:?}", handles[1].members());
+    lines[0].set(State::Silent);
+    lines[3].set(State::Silent);
+    seconds(16.0).await;
+    assert_eq!(owners(), ["b", "c"], "{:?}", handles[1].members());
+    assert_eq!(handles[1].members().iter().map(|member| member.tasks.len()).sum::<usize>(), 8);
 }
 
 async fn next_task(group: &mut Group) -> Task {
