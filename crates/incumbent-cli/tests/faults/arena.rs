@@ -1,59 +1,24 @@
 //! Three candidates, each behind a line of its own, and the register that sees who acts.
 
 use std::io::Write;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
-
 use super::LEASE;
 use super::namespace::{Bridge, Network};
+use super::process::{self, Process, Start};
 use super::register::{ObservedTerm, Register};
-use super::support::proxy::Proxy;
-use super::support::{Candidate, Cluster, peers};
+use super::support::Cluster;
 
 pub(crate) struct Arena {
     fault: &'static str,
     pub(crate) cluster: Cluster,
     register: Register,
-    members: Vec<Member>,
+    members: Vec<Process>,
     /// What the networks of the members hang on.
     pub(crate) bridge: Option<Bridge>,
 }
 
-struct Member {
-    name: &'static str,
-    candidate: Candidate,
-    /// How it is started, for when it has ended.
-    start: Start,
-}
-
-struct Start {
-    arguments: String,
-    proxy: Proxy,
-    network: Option<Network>,
-    /// What libfaketime reads the offset of its wall clock from.
-    clock: Option<PathBuf>,
-}
-
-impl Start {
-    fn start(&self) -> Candidate {
-        let mut command = super::support::incumbent(&self.arguments);
-        if let Some(network) = &self.network {
-            command = network.inside(command);
-        }
-        if let Some(clock) = &self.clock {
-            command.env("LD_PRELOAD", FAKETIME).env("FAKETIME_TIMESTAMP_FILE", clock);
-            command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-        }
-        command.env("RUST_LOG", "off").stderr(std::process::Stdio::null());
-        Candidate::start(command)
-    }
-}
-
-const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 const NAMES: [&str; 3] = ["alpha", "beta", "gamma"];
 
 impl Arena {
@@ -63,8 +28,7 @@ impl Arena {
 
     /// Each candidate's wall clock can be turned; none where libfaketime is missing.
     pub(crate) fn with_wall_clocks(fault: &'static str) -> Option<Self> {
-        if !std::path::Path::new(FAKETIME).exists() {
-            peers::missing("libfaketime", "Debian's package of that name has it");
+        if !process::can_turn_clocks() {
             return None;
         }
         Some(Self::build(fault, Cluster::start(), true, |_| None))
@@ -80,24 +44,20 @@ impl Arena {
         register.take_it_easy(Duration::from_millis(1));
         let mut members = Vec::new();
         for (number, name) in NAMES.into_iter().enumerate() {
-            let server = cluster.listening().address();
-            let proxy = Proxy::to((server.ip().to_string(), server.port()));
-            let network = network(number);
-            let port = if network.is_some() { server } else { proxy.address() };
-            let arguments = arguments(&cluster, name, port, address);
-            let clock = has_clocks.then(|| cluster.folder.path().join(format!("clock-{name}")));
-            if let Some(clock) = &clock {
-                std::fs::write(clock, "+0").unwrap();
-            }
-            let start = Start { arguments, proxy, network, clock };
-            members.push(Member { name, candidate: start.start(), start });
+            let start = Start::new(&cluster, name, has_clocks, network(number), move || {
+                super::support::incumbent(&format!(
+                    "elect --lock lease/scanner --lease-duration {}s --identity {name} --register {address}",
+                    LEASE.as_secs(),
+                ))
+            });
+            members.push(Process::start(name, start));
         }
         Self { fault, cluster, register, members, bridge: None }
     }
 
     /// Plays the fault so often as asked for, and judges what the register saw.
     pub(crate) fn play(&mut self, mut run: impl FnMut(&mut Self, &mut fastrand::Rng)) {
-        let runs = std::env::var("INCUMBENT_FAULT_RUNS").map_or(2, |runs| runs.parse().unwrap());
+        let runs = runs();
         let seed = super::support::seed();
         let mut rng = fastrand::Rng::with_seed(seed);
         for _ in 0..runs {
@@ -137,44 +97,18 @@ impl Arena {
         panic!("{}: {what}: {:#?}", self.fault, self.register.terms());
     }
 
-    fn member(&mut self, name: &str) -> &mut Member {
+    pub(crate) fn member(&mut self, name: &str) -> &mut Process {
         self.members.iter_mut().find(|member| member.name == name).unwrap()
-    }
-
-    pub(crate) fn kill(&mut self, name: &str) {
-        self.member(name).candidate.kill();
-    }
-
-    pub(crate) fn signal(&mut self, name: &str, signal: Signal) {
-        self.member(name).candidate.signal(signal);
-    }
-
-    pub(crate) fn restart(&mut self, name: &str) {
-        let member = self.member(name);
-        member.candidate = member.start.start();
     }
 
     /// Starts those again that the watchdog has ended, as a Pod's kubelet would.
     pub(crate) fn revive(&mut self) {
-        for member in &mut self.members {
-            if member.candidate.has_ended() {
-                member.candidate = member.start.start();
-            }
-        }
-    }
-
-    pub(crate) fn cable(&mut self, name: &str) -> &Proxy {
-        &self.member(name).start.proxy
-    }
-
-    pub(crate) fn network(&mut self, name: &str, is_up: bool) {
-        self.member(name).start.network.as_ref().unwrap().set(is_up);
+        self.members.iter_mut().for_each(Process::revive);
     }
 
     /// Turns a leader's wall clock, and waits until it shows in the record.
     pub(crate) fn turn_clock(&mut self, name: &str, seconds: i64) {
-        let clock = self.member(name).start.clock.clone().unwrap();
-        std::fs::write(clock, format!("{seconds:+}")).unwrap();
+        self.member(name).turn_clock(seconds);
         self.wait("the clock does not turn", |arena| {
             let shown = arena.cluster.run("get lease/scanner -o json").stdout;
             let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
@@ -182,12 +116,6 @@ impl Arena {
             let off = renewed.as_second() - jiff::Timestamp::now().as_second();
             ((off - seconds).abs() < 5).then_some(())
         });
-    }
-
-    /// Turns a wall clock a day back.
-    pub(crate) fn turn_back(&mut self, name: &str) {
-        let clock = self.member(name).start.clock.clone().unwrap();
-        std::fs::write(clock, "-86400").unwrap();
     }
 
     pub(crate) fn without_server(&mut self, for_so_long: Duration) {
@@ -225,17 +153,9 @@ impl Arena {
     }
 }
 
-fn arguments(cluster: &Cluster, name: &str, server: SocketAddr, register: SocketAddr) -> String {
-    let kubeconfig = std::fs::read_to_string(cluster.kubeconfig()).unwrap();
-    let file = cluster.folder.path().join(format!("kubeconfig-{name}"));
-    let own = cluster.listening().url();
-    std::fs::write(&file, kubeconfig.replace(&own, &format!("https://{server}"))).unwrap();
-    format!(
-        "elect --lock lease/scanner --lease-duration {}s --identity {name} --register {register} \
-         --kubeconfig {}",
-        LEASE.as_secs(),
-        file.display()
-    )
+/// How often a fault is played.
+pub(crate) fn runs() -> u64 {
+    std::env::var("INCUMBENT_FAULT_RUNS").map_or(2, |runs| runs.parse().unwrap())
 }
 
 pub(crate) fn millis(millis: u64) -> Duration {

@@ -11,7 +11,11 @@ mod support;
 mod register;
 
 mod arena;
+mod groups;
 mod namespace;
+mod process;
+mod worker;
+mod workers;
 
 use std::net::Shutdown;
 use std::time::Duration;
@@ -24,9 +28,9 @@ use support::proxy::State;
 fn a_leader_that_is_killed() {
     Arena::start("kill -9").play(|arena, _| {
         let leader = arena.leader();
-        arena.kill(&leader);
+        arena.member(&leader).kill();
         arena.next_after(&leader);
-        arena.restart(&leader);
+        arena.member(&leader).restart();
     });
 }
 
@@ -36,10 +40,10 @@ fn a_leader_that_is_killed() {
 fn a_leader_that_is_frozen_around_each_deadline() {
     Arena::start("SIGSTOP, SIGCONT").play(|arena, rng| {
         let leader = arena.leader();
-        arena.signal(&leader, Signal::STOP);
+        arena.member(&leader).signal(Signal::STOP);
         let deadline = [333, 667, 980, 1000, 1500][rng.usize(..5)];
         std::thread::sleep(millis(deadline - 30 + rng.u64(..60)));
-        arena.signal(&leader, Signal::CONT);
+        arena.member(&leader).signal(Signal::CONT);
         std::thread::sleep(millis(rng.u64(..1500)));
         arena.revive();
     });
@@ -49,9 +53,9 @@ fn a_leader_that_is_frozen_around_each_deadline() {
 fn a_leader_that_is_cut_off_and_comes_back() {
     Arena::start("cut off").play(|arena, rng| {
         let leader = arena.leader();
-        arena.cable(&leader).cut();
+        arena.member(&leader).cable().cut();
         std::thread::sleep(millis(rng.u64(100..2500)));
-        arena.cable(&leader).mend();
+        arena.member(&leader).cable().mend();
     });
 }
 
@@ -59,12 +63,12 @@ fn a_leader_that_is_cut_off_and_comes_back() {
 fn a_leader_whose_answers_are_swallowed() {
     Arena::start("answers held").play(|arena, rng| {
         let leader = arena.leader();
-        arena.cable(&leader).set(State::AnswersHeld);
+        arena.member(&leader).cable().set(State::AnswersHeld);
         std::thread::sleep(millis(rng.u64(100..2500)));
         if rng.bool() {
-            arena.cable(&leader).close(Shutdown::Both);
+            arena.member(&leader).cable().close(Shutdown::Both);
         }
-        arena.cable(&leader).mend();
+        arena.member(&leader).cable().mend();
     });
 }
 
@@ -72,9 +76,9 @@ fn a_leader_whose_answers_are_swallowed() {
 fn a_leader_behind_a_slow_line() {
     Arena::start("slow line").play(|arena, rng| {
         let leader = arena.leader();
-        arena.cable(&leader).set(State::Slow(millis(rng.u64(50..900))));
+        arena.member(&leader).cable().set(State::Slow(millis(rng.u64(50..900))));
         std::thread::sleep(millis(rng.u64(500..2500)));
-        arena.cable(&leader).mend();
+        arena.member(&leader).cable().mend();
     });
 }
 
@@ -83,7 +87,7 @@ fn connections_that_are_half_closed_or_reset() {
     Arena::start("half closed").play(|arena, rng| {
         let leader = arena.leader();
         let how = [Shutdown::Write, Shutdown::Read, Shutdown::Both][rng.usize(..3)];
-        arena.cable(&leader).close(how);
+        arena.member(&leader).cable().close(how);
         std::thread::sleep(millis(rng.u64(100..1500)));
     });
 }
@@ -105,11 +109,11 @@ fn a_wall_clock_that_jumps() {
         // Ahead: a session's times only rise, so one that is turned back shows the last one and a little.
         arena.turn_clock(&leader, rng.i64(60..86_400));
         std::thread::sleep(millis(rng.u64(100..1500)));
-        arena.turn_back(&leader);
+        arena.member(&leader).turn_clock(-86_400);
         std::thread::sleep(millis(rng.u64(100..1500)));
-        arena.kill(&leader);
+        arena.member(&leader).kill();
         arena.next_after(&leader);
-        arena.restart(&leader);
+        arena.member(&leader).restart();
     });
 }
 
@@ -119,9 +123,9 @@ fn a_host_that_loses_its_network() {
     let Some(mut arena) = namespace::arena("network cut off") else { return };
     arena.play(|arena, rng| {
         let leader = arena.leader();
-        arena.network(&leader, false);
+        arena.member(&leader).network(false);
         std::thread::sleep(millis(rng.u64(100..2500)));
-        arena.network(&leader, true);
+        arena.member(&leader).network(true);
     });
 }
 

@@ -41,22 +41,45 @@ impl Drop for Network {
     }
 }
 
+/// Hosts on one bridge, and what makes each; none where namespaces may not be made.
+pub(crate) struct Hosts {
+    id: u32,
+    pub(crate) bridge: Bridge,
+    pub(crate) cluster: Cluster,
+}
+
+impl Hosts {
+    pub(crate) fn new(which: u32) -> Option<Self> {
+        // A /24 of 198.18.0.0/15, which is set aside for tests, and names of this test's own.
+        let id = (std::process::id() * 2 + which) % 250;
+        let (bridge, net) = (format!("inc{id}"), format!("198.18.{id}"));
+        let made = run(&format!("ip link add {bridge} type bridge"))
+            && run(&format!("ip address add {net}.1/24 dev {bridge}"))
+            && run(&format!("ip link set {bridge} up"));
+        if !made {
+            peers::missing("a network namespace", "making one needs root and iproute2");
+            return None;
+        }
+        let cluster = Cluster::start_on(format!("{net}.1:0").parse().unwrap());
+        Some(Self { id, bridge: Bridge(bridge), cluster })
+    }
+
+    pub(crate) fn host(id: u32, number: usize) -> Network {
+        host(&format!("inc{id}"), &format!("198.18.{id}"), id, number)
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.id
+    }
+}
+
 /// An arena of three hosts; none where namespaces may not be made.
 pub(crate) fn arena(fault: &'static str) -> Option<Arena> {
-    // A /24 of 198.18.0.0/15, which is set aside for tests, and names of this process's own.
-    let id = std::process::id() % 250;
-    let (bridge, net) = (format!("inc{id}"), format!("198.18.{id}"));
-    let made = run(&format!("ip link add {bridge} type bridge"))
-        && run(&format!("ip address add {net}.1/24 dev {bridge}"))
-        && run(&format!("ip link set {bridge} up"));
-    if !made {
-        peers::missing("a network namespace", "making one needs root and iproute2");
-        return None;
-    }
-    let cluster = Cluster::start_on(format!("{net}.1:0").parse().unwrap());
-    let host = |number: usize| Some(host(&bridge, &net, id, number));
-    let mut arena = Arena::build(fault, cluster, false, host);
-    arena.bridge = Some(Bridge(bridge));
+    let hosts = Hosts::new(0)?;
+    let id = hosts.id();
+    let mut arena =
+        Arena::build(fault, hosts.cluster, false, |number| Some(Hosts::host(id, number)));
+    arena.bridge = Some(hosts.bridge);
     Some(arena)
 }
 

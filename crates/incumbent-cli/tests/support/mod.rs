@@ -77,6 +77,14 @@ impl Cluster {
             .unwrap();
     }
 
+    /// Deletes what is stored at this path, if anything is.
+    pub(crate) fn delete(&self, path: &str) {
+        let request = http::Request::delete(path).body(Vec::new()).unwrap();
+        let _: Option<Value> = self.runtime.block_on(async {
+            kube::Client::new(self.server.service(), "default").request(request).await.ok()
+        });
+    }
+
     /// Closes the port and all connections; what is stored stays.
     pub(crate) fn stop(&mut self) {
         let listening = self.listening.take().unwrap();
@@ -103,7 +111,12 @@ impl Cluster {
 
 /// The binary with these arguments, in an environment that says nothing.
 pub(crate) fn incumbent(arguments: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_incumbent"));
+    program(Path::new(env!("CARGO_BIN_EXE_incumbent")), arguments)
+}
+
+/// A program with these arguments, in an environment that says nothing.
+pub(crate) fn program(program: &Path, arguments: &str) -> Command {
+    let mut command = Command::new(program);
     command.args(arguments.split_whitespace()).stdin(Stdio::null());
     for name in [
         "KUBECONFIG",

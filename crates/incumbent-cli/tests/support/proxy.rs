@@ -1,7 +1,9 @@
 //! A TCP proxy on loopback between one client and the server, whose cable can be damaged.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -34,7 +36,9 @@ enum Direction {
 struct Cable {
     state: Mutex<State>,
     changed: Condvar,
-    connections: Mutex<Vec<(TcpStream, TcpStream)>>,
+    /// Those that are open, each by a number of its own.
+    connections: Mutex<BTreeMap<u64, (TcpStream, TcpStream)>>,
+    latest: AtomicU64,
 }
 
 impl Cable {
@@ -55,10 +59,15 @@ impl Cable {
         let far = TcpStream::connect((server.0.as_str(), server.1))?;
         near.set_nodelay(true)?;
         far.set_nodelay(true)?;
-        self.connections.lock().unwrap().push((near.try_clone()?, far.try_clone()?));
+        let number = self.latest.fetch_add(1, Ordering::Relaxed);
+        let both = (near.try_clone()?, far.try_clone()?);
+        self.connections.lock().unwrap().insert(number, both);
         let (near_again, far_again, cable) = (near.try_clone()?, far.try_clone()?, self.clone());
-        std::thread::spawn(move || cable.carry(far_again, near_again, Direction::Back));
+        let back = std::thread::spawn(move || cable.carry(far_again, near_again, Direction::Back));
         self.carry(near, far, Direction::There);
+        let _ = back.join();
+        // Or a test of many connections runs out of file descriptors.
+        self.connections.lock().unwrap().remove(&number);
         Ok(())
     }
 
@@ -110,7 +119,8 @@ impl Proxy {
 
     /// Closes all connections: one direction, or both.
     pub(crate) fn close(&self, how: Shutdown) {
-        for (near, far) in self.cable.connections.lock().unwrap().drain(..) {
+        let connections = std::mem::take(&mut *self.cable.connections.lock().unwrap());
+        for (near, far) in connections.into_values() {
             let _ = (near.shutdown(how), (how == Shutdown::Both).then(|| far.shutdown(how)));
         }
     }

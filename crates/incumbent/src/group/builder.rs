@@ -34,6 +34,9 @@ pub struct GroupBuilder {
     version: String,
     timing: Result<Timing, TimingError>,
     clock: Clock,
+    /// What a simulation adds to the candidates for the seat and for the allocators' Lease.
+    #[cfg(test)]
+    candidates: Option<Box<dyn Fn(crate::Builder) -> crate::Builder>>,
 }
 
 impl GroupBuilder {
@@ -49,6 +52,8 @@ impl GroupBuilder {
             version: String::new(),
             timing: Ok(Timing::default()),
             clock: Clock::system(),
+            #[cfg(test)]
+            candidates: None,
         }
     }
 
@@ -97,6 +102,14 @@ impl GroupBuilder {
         Self { clock, ..self }
     }
 
+    #[cfg(test)]
+    pub(crate) fn candidates(
+        self,
+        adjust: impl Fn(crate::Builder) -> crate::Builder + 'static,
+    ) -> Self {
+        Self { candidates: Some(Box::new(adjust)), ..self }
+    }
+
     /// Starts the member.
     ///
     /// # Errors
@@ -113,7 +126,7 @@ impl GroupBuilder {
             version: self.version.clone(),
             ..SeatInfo::default()
         };
-        let (seat, lock) = self.candidates(&store, &member, timing, &info)?;
+        let (seat, lock) = self.both_candidates(&store, &member, timing, &info)?;
         let (sender, notes) = mpsc::unbounded_channel();
         let (assign, assigned) = mpsc::unbounded_channel();
         let (table, tables) = watch::channel(Arc::new(Table::default()));
@@ -157,7 +170,7 @@ impl GroupBuilder {
     }
 
     /// One for the seat, and one for the allocators' Lease.
-    fn candidates(
+    fn both_candidates(
         &self,
         store: &Store,
         member: &Identity,
@@ -166,7 +179,13 @@ impl GroupBuilder {
     ) -> Result<(Candidate, Candidate), Error> {
         let candidate = |lock: crate::lock::Lock| {
             let builder = Candidate::builder(self.client.clone(), lock);
-            builder.identity(member.as_str()).timing(timing).clock(self.clock)
+            let builder = builder.identity(member.as_str()).timing(timing).clock(self.clock);
+            #[cfg(test)]
+            let builder = match &self.candidates {
+                Some(adjust) => adjust(builder),
+                None => builder,
+            };
+            builder
         };
         let mut seat = candidate(store.seat(member.as_str())).seat(info.clone());
         if let Some(address) = &self.address {

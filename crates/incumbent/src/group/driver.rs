@@ -1,6 +1,6 @@
 //! The loop of one member: it hands what happened to the two machines, and does what they say.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::source::Source;
 use super::store::{Done, Named, Store};
 use super::table::Table;
 use super::task::Task;
-use super::watching::{Selection, follow};
+use super::watching::{Pace, Selection, follow};
 use crate::answer::Failure;
 use crate::candidate::Publisher;
 use crate::clock::Clock;
@@ -52,9 +52,9 @@ pub(super) struct Driver {
 pub(super) struct State {
     leadership: Option<Arc<Leadership>>,
     /// Tells each task when it is revoked.
-    revoked: HashMap<TaskName, watch::Sender<bool>>,
+    revoked: BTreeMap<TaskName, watch::Sender<bool>>,
     /// The pages' objects, to base the next write on.
-    pages: HashMap<PageIndex, Stored>,
+    pages: BTreeMap<PageIndex, Stored>,
     in_flight: Option<Pin<Box<dyn Future<Output = Done> + Send>>>,
     member_wake: Option<Instant>,
     allocator_wake: Option<Instant>,
@@ -280,8 +280,14 @@ impl Driver {
         };
         let (requests, clock) = (self.store.requests().clone(), self.clock);
         let notes = self.sender.downgrade();
-        let retry_period = self.timing.retry_period();
-        tokio::spawn(follow(requests, clock, selection, retry_period, notes));
+        let lease = self.timing.lease_duration();
+        let patience = match kind {
+            // Seats are renewed three times a lease, one's own among them.
+            LockKind::Lease => lease,
+            LockKind::ConfigMap => lease * QUIET_LEASES,
+        };
+        let pace = Pace { retry_period: self.timing.retry_period(), patience };
+        tokio::spawn(follow(requests, clock, selection, pace, notes));
     }
 
     /// The allocator, and the next one, know all seats.
@@ -402,3 +408,7 @@ fn action(ask: &Ask) -> &'static str {
         Ask::ListSeats => "list-seats",
     }
 }
+
+/// For how many leases a watch of the table may show nothing. A table changes rarely, but servers send a bookmark about
+/// once a minute: with the usual lease, only a watch that is dead is opened again.
+const QUIET_LEASES: u32 = 5;

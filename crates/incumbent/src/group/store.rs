@@ -12,6 +12,9 @@ use crate::lock::{GROUP_LABEL, Lock, LockKind, version};
 use crate::requests::Requests;
 use crate::stored::Stored;
 
+#[cfg(test)]
+mod tests;
+
 /// Where a group's objects are.
 #[derive(Clone)]
 pub(super) struct Store {

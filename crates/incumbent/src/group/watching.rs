@@ -21,21 +21,33 @@ pub(super) struct Selection {
     pub(super) group: Arc<str>,
 }
 
+/// How often and how long to wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// Before the next try, after a failure.
+    pub(super) retry_period: Duration,
+    /// For how long an open watch may show nothing. Then another is opened: a connection may be dead without a word.
+    pub(super) patience: Duration,
+}
+
 /// Lists and watches until the driver is gone.
 pub(super) async fn follow(
     requests: Requests,
     clock: Clock,
     selection: Selection,
-    retry_period: Duration,
+    pace: Pace,
     notes: mpsc::WeakUnboundedSender<Note>,
 ) {
     let watcher = Watcher {
         collection: selection.kind.collection_path(Some(&selection.namespace)),
         filter: format!("labelSelector={GROUP_LABEL}%3D{}", selection.group),
         requests,
+        clock,
+        patience: pace.patience,
         kind: selection.kind,
         notes,
     };
+    let retry_period = pace.retry_period;
     let mut after = None;
     while !watcher.is_alone() {
         let from = match after.take() {
@@ -56,6 +68,8 @@ pub(super) async fn follow(
 
 struct Watcher {
     requests: Requests,
+    clock: Clock,
+    patience: Duration,
     kind: LockKind,
     collection: String,
     filter: String,
@@ -112,7 +126,11 @@ impl Watcher {
         let mut events = std::pin::pin!(events);
         let mut newest = from;
         while !self.is_alone() {
-            match events.next().await {
+            let Some(event) = self.clock.timeout(self.patience, events.next()).await else {
+                tracing::debug!(%collection, "the watch is silent");
+                return End { resume_after: Some(newest), has_failed: false };
+            };
+            match event {
                 Some(Ok(Seen::Present(shown))) => {
                     newest = shown.revision;
                     if let Ok(object) = shown.object() {

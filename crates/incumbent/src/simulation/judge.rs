@@ -360,10 +360,20 @@ impl Pages {
             return None;
         }
         let until = |term: &Term| term.ends.unwrap_or(now);
-        let (mut from, to) = (earlier.begins.max(later.begins), until(earlier).min(until(later)));
+        let from = earlier.begins.max(later.begins);
+        let to = until(earlier).min(until(later));
+        self.awake_at([earlier.process, later.process], from, to)
+    }
+
+    /// When these two, which work from `from` until `to`, both run for the first time.
+    pub(super) fn awake_at(
+        &self,
+        processes: [usize; 2],
+        mut from: Duration,
+        to: Duration,
+    ) -> Option<Duration> {
         let rests = |process: &usize| self.pauses.get(process).into_iter().flatten();
-        let mut rests: Vec<_> =
-            [earlier.process, later.process].iter().flat_map(rests).copied().collect();
+        let mut rests: Vec<_> = processes.iter().flat_map(rests).copied().collect();
         rests.sort_unstable();
         for (begins, ends) in rests {
             if begins <= from {

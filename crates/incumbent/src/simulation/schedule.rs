@@ -160,7 +160,7 @@ impl Draw {
     }
 
     /// How soon the next of several in a row comes.
-    fn a_little(&mut self) -> Duration {
+    pub(super) fn a_little(&mut self) -> Duration {
         match self.rng.u8(..3) {
             0 => Duration::from_millis(self.rng.u64(1..20)),
             1 => self.leases(0.0..0.3),
@@ -168,7 +168,7 @@ impl Draw {
         }
     }
 
-    fn mishap(&mut self, kind: &'static str, at: Duration) -> Mishap {
+    pub(super) fn mishap(&mut self, kind: &'static str, at: Duration) -> Mishap {
         let left = self.faulty.saturating_sub(at);
         let span = |draw: &mut Self, range| draw.leases(range).min(left);
         let what = match kind {

@@ -347,6 +347,8 @@ impl<'a> Stage<'a> {
                 .session(session);
             process::start(&name, clock, builder, &judge, &healed, lease, rng)
         });
+        let aborted = strings.as_ref().map(|strings| strings.aborted.clone());
+        self.world.processes[index].aborted = aborted;
         self.world.processes[index].strings = strings;
         self.world.run(index);
         index

@@ -10,7 +10,8 @@ use tokio::sync::mpsc;
 use super::line::{self, Broken, Sent, arrived};
 use super::lock::Says;
 use super::network::Fate;
-use super::world::{Event, Piece, PieceTo, World};
+use super::resident::{Piece, PieceTo};
+use super::world::{Event, World};
 
 /// A watch that the server has open.
 pub(super) struct Watch {

@@ -4,31 +4,23 @@
 //! to do. It touches nothing outside of itself: what it sends leaves with its own time, and what it is sent
 //! waits while it stands still. So machines may be run one after the other, whatever their clocks show.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use fastrand::Rng;
 use http::Response;
 use incumbent_apiserver::Body;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::judge::Judge;
 use super::line::{self, Answer, Broken, Sent, arrived, error, verb};
 use super::lock::Says;
 use super::machine::Machine;
 use super::network::{Fate, Network, Outcome, Verb};
-use super::process::Strings;
+use super::resident::{AnswerTo, Parcel, Piece, PieceTo, Process};
 use super::server::{self, Account, Server};
 use super::watches::Watch;
-
-type AnswerTo = oneshot::Sender<Result<Response<Answer>, Broken>>;
-/// What a watch shows next; nothing more, where this is none.
-pub(super) type Piece = Option<Result<Bytes, Broken>>;
-/// Where it goes.
-pub(super) type PieceTo = mpsc::UnboundedSender<Result<Bytes, Broken>>;
 
 /// Something that is due at a moment.
 pub(super) enum Event {
@@ -53,32 +45,6 @@ pub(super) enum Happening {
     Ended(usize),
 }
 
-/// What waits for a process until it runs.
-enum Parcel {
-    Answer(AnswerTo, Result<Response<Answer>, Broken>, Says),
-    Piece(PieceTo, Piece, Says),
-}
-
-pub(super) struct Process {
-    pub(super) name: String,
-    /// Its place among the candidates; none of a foreign one.
-    pub(super) slot: Option<usize>,
-    pub(super) machine: Machine,
-    pub(super) account: Account,
-    pub(super) strings: Option<Strings>,
-    inbox: VecDeque<Parcel>,
-    /// The tokens and the newest version that it has been shown.
-    pub(super) shown: Arc<BTreeSet<u64>>,
-    pub(super) newest: u64,
-    /// The highest token of a version that was news, and which version that was.
-    highest: u64,
-    newest_ever: u64,
-    /// How many requests it has sent since then.
-    requests: (Duration, u32),
-    /// Nothing of it reaches the server any more.
-    pub(super) is_cut_off: bool,
-}
-
 pub(super) struct World<'a> {
     pub(super) now: Duration,
     /// In the order of time, and then in that in which they were planned.
@@ -95,6 +61,8 @@ pub(super) struct World<'a> {
     pub(super) lease: Duration,
     /// How often a backup was restored.
     pub(super) history: u32,
+    /// Each process has a seat of its own, so that many terms are valid at once.
+    pub(super) is_of_a_group: bool,
 }
 
 impl<'a> World<'a> {
@@ -115,6 +83,7 @@ impl<'a> World<'a> {
             ended: Vec::new(),
             lease,
             history: 0,
+            is_of_a_group: false,
         }
     }
 
@@ -134,20 +103,7 @@ impl<'a> World<'a> {
         account: Account,
         machine: Machine,
     ) -> usize {
-        self.processes.push(Process {
-            name,
-            slot,
-            machine,
-            account,
-            strings: None,
-            inbox: VecDeque::new(),
-            shown: Arc::default(),
-            newest: 0,
-            highest: 0,
-            newest_ever: 0,
-            requests: (Duration::ZERO, 0),
-            is_cut_off: false,
-        });
+        self.processes.push(Process::new(name, slot, account, machine));
         self.processes.len() - 1
     }
 
@@ -230,7 +186,7 @@ impl<'a> World<'a> {
             self.judge.note(from, "stood still in a run", text);
         }
         self.send_all();
-        let aborted = self.processes[index].strings.as_ref().map(|strings| &strings.aborted);
+        let aborted = self.processes[index].aborted.as_ref();
         if aborted.is_some_and(|aborted| aborted.load(Ordering::Relaxed)) {
             self.kill(index);
             self.ended.push(index);
@@ -245,7 +201,7 @@ impl<'a> World<'a> {
             terms.into_iter().map(move |token| (index, token))
         });
         let valid: Vec<_> = valid.collect();
-        if valid.len() > 1 {
+        if valid.len() > 1 && !self.is_of_a_group {
             self.judge.are_valid(self.now, &valid);
         }
     }
@@ -272,13 +228,16 @@ impl<'a> World<'a> {
 
     /// No candidate asks without end.
     fn count_request(&mut self, index: usize, at: Duration) {
+        // A member takes part in two elections, and may write the table.
+        let most = MOST_REQUESTS * if self.is_of_a_group { 3 } else { 1 };
         let process = &mut self.processes[index];
         if at > process.requests.0 + self.lease {
             process.requests = (at, 0);
         }
         process.requests.1 += 1;
-        if process.requests.1 == MOST_REQUESTS {
-            let text = format!("{} has sent {MOST_REQUESTS} requests in a lease", process.name);
+        process.sent += 1;
+        if process.requests.1 == most {
+            let text = format!("{} has sent {most} requests in a lease", process.name);
             self.judge.violation(at, text);
         }
     }
@@ -336,7 +295,10 @@ impl<'a> World<'a> {
             *request.headers_mut() = sent.request.headers().clone();
             request
         };
+        // What a group asks the store itself for is no read of a cache.
+        let is_cached = sent.request.uri().query().is_some_and(|query| query.ends_with("ersion=0"));
         if let Some(lag) = fate.stale
+            && (is_cached || !self.is_of_a_group)
             && let Some(answer) = self.server.ask_past(self.now.saturating_sub(lag), request())
         {
             return answer;
@@ -406,32 +368,6 @@ impl<'a> World<'a> {
     fn run_later(&mut self, index: usize) {
         if let Some(at) = self.processes[index].machine.free_at(self.now) {
             self.push(at, Event::Wakes(index));
-        }
-    }
-}
-
-impl Process {
-    /// Takes what has come, as far as anybody still waits for it.
-    fn open_inbox(&mut self, history: u32) {
-        while let Some(parcel) = self.inbox.pop_front() {
-            let (is_taken, says) = match parcel {
-                Parcel::Answer(to, answer, says) => (to.send(answer).is_ok(), says),
-                Parcel::Piece(to, Some(piece), says) => (to.send(piece).is_ok(), says),
-                Parcel::Piece(_, None, says) => (false, says),
-            };
-            if is_taken {
-                let revision = says.revision.unwrap_or(0);
-                if says.history == history {
-                    self.newest = self.newest.max(revision);
-                }
-                if revision > self.newest_ever {
-                    self.newest_ever = revision;
-                    self.highest = self.highest.max(says.token.unwrap_or(0));
-                }
-                if let Some(token) = says.token.filter(|token| !self.shown.contains(token)) {
-                    Arc::make_mut(&mut self.shown).insert(token);
-                }
-            }
         }
     }
 }

@@ -250,11 +250,12 @@ impl Act {
     /// Acts for as long as the leadership is valid, and then waits to be dropped.
     async fn act(&self, leadership: &Leadership, reporter: &Reporter) -> anyhow::Error {
         // Boxed, because most have no register, and would keep room for a connection to it.
-        if let Some(register) = self.register
-            && let Err(error) =
-                Box::pin(register::write(register, leadership, &reporter.identity)).await
-        {
-            return error.into();
+        if let Some(register) = self.register {
+            let (token, is_valid) = (leadership.fencing_token(), || leadership.is_valid());
+            let writing = register::write(register, token, is_valid, &reporter.identity);
+            if let Err(error) = Box::pin(writing).await {
+                return error.into();
+            }
         }
         if let Some(pause) = self.every {
             let mut ticks = tokio::time::interval(pause);

@@ -9,24 +9,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use incumbent::{Clock, Leadership};
+use incumbent::{Clock, FencingToken};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 
-/// Writes to the register for as long as the leadership is valid, as fast as it answers.
+/// Writes to the register for as long as `is_valid` says so, as fast as it answers.
 pub(crate) async fn write(
     register: SocketAddr,
-    leadership: &Leadership,
+    token: FencingToken,
+    is_valid: impl Fn() -> bool,
     identity: &str,
 ) -> io::Result<()> {
     let stream = tokio::net::TcpStream::connect(register).await?;
     stream.set_nodelay(true)?;
     let mut stream = tokio::io::BufReader::new(stream);
-    let (token, clock) = (leadership.fencing_token(), Clock::system());
+    let clock = Clock::system();
     let mut answer = String::new();
     loop {
         // Read before the question, so that the answer is never older than it says.
         let asked_at = clock.instant().since_start().as_nanos();
-        if !leadership.is_valid() {
+        if !is_valid() {
             return Ok(());
         }
         let write = format!("{token} {asked_at} {identity}\n");
@@ -51,6 +52,8 @@ pub(crate) struct ObservedTerm {
     pub(crate) accepted: u64,
     /// Writes that carried an older token than one seen before.
     pub(crate) refused: u64,
+    /// Writes under this token by another than the one that wrote first.
+    pub(crate) of_others: u64,
 }
 
 /// The register's server side. Threads of its own, so that it and the API server do not slow each other.
@@ -126,6 +129,7 @@ impl Register {
             ..ObservedTerm::default()
         });
         term.last_belief = term.last_belief.max(asked_at);
+        term.of_others += u64::from(term.identity != identity);
         match is_current {
             true => {
                 term.accepted += 1;
@@ -161,6 +165,14 @@ mod tests {
         assert_eq!((terms[&5].accepted, terms[&5].refused), (2, 1));
         assert_eq!(terms[&5].last_belief, Duration::from_nanos(2500));
         assert_eq!((terms[&9].accepted, terms[&9].refused), (1, 0));
+    }
+
+    #[test]
+    fn a_second_writer_under_one_token_is_noticed() {
+        let register = Register::default();
+        assert!(register.take("5 1000 alpha"));
+        assert!(register.take("5 2000 beta"));
+        assert_eq!(register.terms()[&5].of_others, 1);
     }
 
     #[test]
