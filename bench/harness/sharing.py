@@ -6,9 +6,9 @@ from datetime import datetime, timezone
 from .members import Group, moves
 from .processes import boot_time, wait_until
 
-# Each member watches the table, its seat and the allocators' Lease; the allocator and the next one the seats, too.
+# Each member watches the table, its seat and the allocators' Lease; the allocator and the next two the seats, too.
 # Each watch is opened again after this many seconds.
-WATCHES_OF_A_MEMBER, WATCHES_OF_SEATS, WATCH_LIFETIME = 3, 2, 900
+WATCHES_OF_A_MEMBER, WATCHES_OF_SEATS, WATCH_LIFETIME = 3, 3, 900
 
 
 def from_nothing(bench, server, members, tasks):
