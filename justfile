@@ -41,7 +41,8 @@ book:
 demo:
 	cargo run --release -- demo
 
-# Beside other electors: half an hour of a quiet machine.
+# Beside other electors, and groups: an hour of a quiet machine.
 bench:
 	bench/build
 	bench/run
+	bench/groups

@@ -220,15 +220,15 @@ def _server_name(bench):
     return "kube-apiserver " + Server(bench.kubeconfig).ask("GET", "/version")["gitVersion"]
 
 
-def _rounded(value):
+def rounded(value):
     if isinstance(value, float):
         return round(value, 4)
     if isinstance(value, dict):
-        return {key: _rounded(each) for key, each in value.items()}
-    return [_rounded(each) for each in value] if isinstance(value, (list, tuple)) else value
+        return {key: rounded(each) for key, each in value.items()}
+    return [rounded(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
-def _keep(file, results):
+def keep(file, results):
     if file:
         os.makedirs(os.path.dirname(os.path.abspath(file)), exist_ok=True)
         with open(file, "w") as out:
@@ -264,9 +264,9 @@ def main(description):
     try:
         for phase in args.phases or PHASES:
             bench.say(f"{phase}: {PHASES[phase].__doc__.strip()}")
-            results[phase] = _rounded(PHASES[phase](bench))
+            results[phase] = rounded(PHASES[phase](bench))
             # After each, so that a failure costs one phase only: --phases adds it.
-            _keep(file, results)
+            keep(file, results)
     finally:
         end_all()
     bench.say("done")

@@ -15,6 +15,7 @@ from collections import Counter
 from .processes import Process
 
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 
 # As HTTP names what is asked; a watch is a GET that stays open.
 VERBS = {"get": "GET", "list": "LIST", "watch": "WATCH", "create": "POST", "update": "PUT",
@@ -75,14 +76,32 @@ class Server:
         """All Leases of the namespace, so that no phase finds those of another."""
         self.ask("DELETE", LEASES)
 
+    def delete_all(self, group):
+        """All objects of a group."""
+        self.ask("DELETE", f"{LEASES}?labelSelector=incumbent.dev/group={group}")
+        self.ask("DELETE", f"{CONFIG_MAPS}?labelSelector=incumbent.dev/group={group}")
+        self.ask("DELETE", f"{LEASES}/{group}")
+
+    def put(self, collection, name, body):
+        """Creates the object, or replaces it whatever it says."""
+        try:
+            self.ask("PUT", f"{collection}/{name}", body)
+        except urllib.error.HTTPError as error:
+            if error.code != 404:
+                raise
+            self.ask("POST", collection, body)
+
+    def leases(self):
+        """What each Lease says."""
+        return {lease["metadata"]["name"]: lease["spec"] for lease in self.ask("GET", LEASES)["items"]}
+
     def renewals(self):
         """When each lock was renewed, by its own words."""
-        items = self.ask("GET", LEASES)["items"]
-        return {lease["metadata"]["name"]: lease["spec"].get("renewTime") for lease in items}
+        return {name: spec.get("renewTime") for name, spec in self.leases().items()}
 
-    def counts(self):
-        """How many requests there were, by verb, and how many conflicts."""
-        return self._own_counts() if self.is_ours else self._upstream_counts()
+    def counts(self, resources=("leases",)):
+        """How many requests there were, by verb, and how many conflicts; of another server, of these resources."""
+        return self._own_counts() if self.is_ours else self._upstream_counts(resources)
 
     def _own_counts(self):
         counts = Counter()
@@ -91,13 +110,13 @@ class Server:
             counts["conflicts"] += line["count"] if line["code"] == 409 else 0
         return counts
 
-    def _upstream_counts(self):
+    def _upstream_counts(self, resources):
         """From kube-apiserver's metrics: it counts a watch when it ends, and its own Lease too."""
         counts = Counter()
         line = re.compile(r'^apiserver_request_total\{(.*)\} ([0-9.e+]+)$', re.M)
         for labels, value in line.findall(self.ask("GET", "/metrics")):
             label = dict(re.findall(r'(\w+)="([^"]*)"', labels))
-            if label.get("resource") == "leases":
+            if label.get("resource") in resources:
                 counts[VERBS.get(label["verb"].lower(), label["verb"])] += int(float(value))
                 counts["conflicts"] += int(float(value)) if label["code"] == "409" else 0
         return counts

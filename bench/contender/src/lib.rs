@@ -39,6 +39,10 @@ pub struct Flags {
     pub elections: usize,
     /// With so many candidates in each.
     pub candidates: usize,
+    /// Where the lock is a group: how many tasks its members share.
+    pub tasks: usize,
+    /// And the version that they say they run.
+    pub version: String,
 }
 
 impl Flags {
@@ -65,6 +69,8 @@ impl Flags {
             act_every: (millis > 0).then_some(Duration::from_millis(millis)),
             elections: take("--elections", "1").parse()?,
             candidates: take("--candidates", "1").parse()?,
+            tasks: take("--tasks", "0").parse()?,
+            version: take("--version", ""),
         };
         match given.into_keys().next() {
             None => Ok(flags),

@@ -93,6 +93,36 @@ async fn the_tasks_of_a_member_that_is_cut_off_go_to_another_within_its_lease() 
     jane.leave().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_tasks_of_an_allocator_and_the_next_one_that_die_together_go_to_a_third_within_a_lease()
+{
+    let server = ApiServer::new();
+    let register = Register::default();
+    let (line, names) = (Line::to(&server), ["t1", "t2", "t3", "t4", "t5", "t6"]);
+    let mut dead = Vec::new();
+    for name in ["john", "jane"] {
+        let group = Group::builder(client_on(&server, &line), "default", "indexers")
+            .member(name)
+            .tasks(Tasks::named(names))
+            .clock(Clock::tokio());
+        dead.push(Running::of(group.build().unwrap(), name, &register));
+        // The first one allocates, and the second one is the next.
+        seconds(1.0).await;
+    }
+    let jack = Running::start(&server, "jack", &register, &names);
+    seconds(5.0).await;
+    register.is_balanced(3, 2);
+    line.set(State::Silent);
+    seconds(16.0).await;
+    assert_eq!(register.loads(), [("jack", 6)].into());
+    line.set(State::Whole);
+    seconds(10.0).await;
+    for member in dead {
+        member.leave().await;
+    }
+    jack.leave().await;
+}
+
 /// A page that is edited, loses its label or is deleted costs a pause, and never a second owner.
 #[tokio::test(start_paused = true)]
 async fn a_page_that_somebody_changes_is_healed() {

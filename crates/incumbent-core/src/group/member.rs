@@ -260,7 +260,7 @@ impl Member {
 
 /// Releases of one member are at least this far apart, so that many tasks that stop one after the other do not cost a
 /// write each.
-const RELEASE_INTERVAL: Duration = Duration::from_millis(50);
+pub(super) const RELEASE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Whether the seat can hold it. What does not fit is not said at all.
 fn fits(released: &Released) -> bool {

@@ -290,7 +290,7 @@ impl Driver {
         tokio::spawn(follow(requests, clock, selection, pace, notes));
     }
 
-    /// The allocator, and the next one, know all seats.
+    /// The allocator, and the next ones, know all seats.
     fn watch_seats(&mut self) {
         if !std::mem::replace(&mut self.state.watches_seats, true) {
             self.watch(LockKind::Lease);

@@ -26,7 +26,7 @@ pub(crate) enum Note {
     Left,
     /// The member cannot take part.
     Failed(Error),
-    /// What the allocators' Lease says, and whether this member is the next allocator.
+    /// What the allocators' Lease says, and whether this member is one of the next allocators.
     Lock {
         table: Option<Uid>,
         is_next: bool,

@@ -100,6 +100,9 @@ pub(super) async fn allocate(
     candidate.leave().await;
 }
 
+/// So many of those who wait to allocate time the seats already: the first may die together with the allocator.
+const READY: usize = 2;
+
 /// Tells what the allocators' Lease says, until its candidate is gone.
 pub(super) async fn look_at_lock(
     candidate_views: watch::Receiver<crate::view::View>,
@@ -111,7 +114,7 @@ pub(super) async fn look_at_lock(
     loop {
         let now = {
             let view = views.borrow_and_update();
-            (view.table.clone(), view.waitlist.first() == Some(&own))
+            (view.table.clone(), view.waitlist.iter().take(READY).any(|next| *next == own))
         };
         if told.as_ref() != Some(&now) {
             let (table, is_next) = now.clone();

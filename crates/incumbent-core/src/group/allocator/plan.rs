@@ -7,7 +7,8 @@ use super::evidence::Fate;
 use super::message::{Answer, Ask};
 use super::{Allocator, FullList, View, onlooker};
 use crate::group::known::PageVersion;
-use crate::group::table::{Page, PageIndex, Place, SeatTerm, Shape};
+use crate::group::member::RELEASE_INTERVAL;
+use crate::group::table::{Assignment, Page, PageIndex, Place, SeatTerm, Shape};
 use crate::identity::Identity;
 use crate::record::{Stamp, Uid};
 use crate::seen::Origin;
@@ -274,7 +275,7 @@ impl Allocator {
             Answer::Page(page) => {
                 self.pages.learn(index, page);
                 if let Ask::ReplacePage { page, .. } = &sent.ask {
-                    self.next_move = self.latest + self.fan_out_of(page);
+                    self.next_move = self.next_move.max(self.latest + self.pause_after(page));
                 }
                 self.doubtful.remove(&index);
             }
@@ -289,10 +290,17 @@ impl Allocator {
         }
     }
 
-    /// How long the watches of all members take to deliver this page.
-    fn fan_out_of(&self, page: &Page) -> Duration {
+    /// Until the watches of all members have delivered this page; and where it revokes, until the owners can release
+    /// something again.
+    fn pause_after(&self, page: &Page) -> Duration {
         let bytes = 512 + 48 * page.entries().count();
-        Duration::from_nanos(10) * u32::try_from(bytes * self.seats.len()).unwrap_or(u32::MAX)
+        let fan_out =
+            Duration::from_nanos(10) * u32::try_from(bytes * self.seats.len()).unwrap_or(u32::MAX);
+        let revokes = |assignment: Assignment| assignment.revoked == Some(page.replaces);
+        match page.entries().any(|(.., assignment)| revokes(assignment)) {
+            true => fan_out.max(RELEASE_INTERVAL),
+            false => fan_out,
+        }
     }
 
     fn unseen(&mut self, member: &Identity) {
