@@ -64,6 +64,13 @@ impl WallTime {
         self.0
     }
 
+    /// How long ago `earlier` was; zero where it was not. Clocks of two machines differ, so it decides nothing about
+    /// safety.
+    pub(crate) const fn saturating_since(self, earlier: Self) -> Duration {
+        let micros = self.0.saturating_sub(earlier.0);
+        Duration::from_micros(if micros > 0 { micros.cast_unsigned() } else { 0 })
+    }
+
     /// This time, or the microsecond after `previous` where this is not later.
     ///
     /// A renewal that repeats the last renew time is no change: the API server stores nothing, and

@@ -235,6 +235,13 @@ impl Cluster {
                     Answer::Seat(stored.and_then(|stored| stored.snapshot()).expect("a lease"))
                 })
             }
+            Ask::DeleteSeat { member, base } => {
+                let name = Name::Seat(seat_of(member.as_str()));
+                self.if_unchanged(name, base, |cluster, name| {
+                    cluster.delete(name);
+                    Answer::Deleted
+                })
+            }
             Ask::ListSeats => Answer::Seats(self.seats()),
         }
     }
