@@ -109,6 +109,10 @@ impl Lock {
     /// Where the object has no uid or no numeric resourceVersion: then it is none of Kubernetes'.
     pub(crate) fn decode(&self, object: &Value) -> Result<Snapshot, NoObject> {
         let version = version(object)?;
+        // It says nothing of a member, whatever it says.
+        if self.is_foreign(object) {
+            return Ok(Snapshot { version, record: Record::default() });
+        }
         let term = Term::read(&text_annotation(object, &self.term_annotation()));
         let mut record = match &self.kind {
             Kind::Lease | Kind::Seat => read_times(&object["spec"], "leaseTransitions"),

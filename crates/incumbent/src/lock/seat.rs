@@ -5,6 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use incumbent_core::group::{PageIndex, Released, SeatInfo, TaskName};
 use serde_json::{Map, Value, json};
 
+use super::codec::text_annotation;
+use super::{GROUP_LABEL, Lock};
+
+impl Lock {
+    /// Whether this is the name of a seat, and the object is none: it has neither the group's label nor a term of a member.
+    /// The record decides, because a label is easily lost.
+    pub(crate) fn is_foreign(&self, object: &Value) -> bool {
+        let Some(group) = self.group() else { return false };
+        let has_label = object["metadata"]["labels"][GROUP_LABEL] == group;
+        !has_label && !text_annotation(object, &self.term_annotation())["seat"].is_object()
+    }
+}
+
 /// What the member of this seat says. A text that no member wrote is one of a member that releases nothing and takes no
 /// tasks: it still holds the seat, so its work is waited for.
 pub(super) fn read(from: &Value) -> Option<SeatInfo> {
@@ -21,6 +34,7 @@ fn said(from: &Value) -> Option<SeatInfo> {
     Some(SeatInfo {
         capacity: u32::try_from(from["capacity"].as_u64()?).ok()?,
         version: from["version"].as_str()?.to_owned(),
+        zone: from["zone"].as_str().unwrap_or_default().to_owned(),
         is_draining: from["draining"].as_bool()?,
         is_leaving: from["leaving"].as_bool()?,
         released: Released {
@@ -38,6 +52,7 @@ pub(super) fn written(info: &SeatInfo) -> Value {
     json!({
         "capacity": info.capacity,
         "version": info.version,
+        "zone": info.zone,
         "draining": info.is_draining,
         "leaving": info.is_leaving,
         "released": pages,
