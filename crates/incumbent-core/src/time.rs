@@ -49,7 +49,7 @@ impl fmt::Display for Instant {
 /// Wall-clock time in microseconds since 1970, written into records for people and for other
 /// programs.
 ///
-/// It has no order on purpose: wall clocks jump, so none of our decisions may compare them.
+/// It has no order on purpose: wall clocks jump, so no decision about safety may compare them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct WallTime(i64);
 
@@ -85,7 +85,7 @@ impl WallTime {
 pub struct Now {
     /// Decides everything.
     pub instant: Instant,
-    /// Is copied into records, and decides nothing.
+    /// Is copied into records. It decides nothing but which seats of a group are old enough to be cleared away.
     pub wall: WallTime,
 }
 

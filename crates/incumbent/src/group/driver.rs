@@ -147,6 +147,9 @@ impl Driver {
                     tracing::info!(group = self.store.group(), "allocating");
                 }
                 self.state.allocates = is_active;
+                if !is_active && self.state.troubles.forget_all() {
+                    self.board.send_modify(|board| board.tell(None));
+                }
                 self.board.send_modify(|board| board.allocate(is_active));
                 self.allocate(Happening::Active(is_active));
                 self.report();
