@@ -168,14 +168,8 @@ impl GroupBuilder {
     /// Outside of a tokio runtime.
     pub fn build(self) -> Result<Group, Error> {
         let (timing, member) = (self.timing.clone()?, self.checked()?);
-        let requests = Requests::new(self.client.clone()).timed(self.clock);
-        let store = Store::new(requests, self.namespace.clone(), self.group.clone());
-        let info = SeatInfo {
-            capacity: self.capacity,
-            version: self.version.clone(),
-            zone: self.zone.clone(),
-            ..SeatInfo::default()
-        };
+        let store = self.store();
+        let info = self.info();
         let (seat, lock) = self.candidates(&store, &member, timing, &info)?;
         let (sender, notes) = mpsc::unbounded_channel();
         let (assign, assigned) = mpsc::unbounded_channel();
@@ -183,16 +177,14 @@ impl GroupBuilder {
         let (wish, wishes) = watch::channel(Wish::Hold);
         let (leave, leaves) = watch::channel(false);
         let (end, ended) = watch::channel(false);
-        let bound = timing.lease_duration() + 2 * timing.retry_period();
         let handle = GroupHandle {
             notes: sender.downgrade(),
             board: boards,
             store: store.clone(),
             seat: seat.leadership_status(),
             clock: self.clock,
-            bound,
+            bound: timing.lease_duration() + 2 * timing.retry_period(),
         };
-        let is_well = self.health.as_ref().is_none_or(|health| *health.borrow());
         let driver = Box::new(Driver {
             member: Member::new(member.clone(), info),
             allocator: Allocator::new(settings(timing)),
@@ -202,7 +194,7 @@ impl GroupBuilder {
             sender: sender.clone(),
             assigned: assign,
             board,
-            bound,
+            bound: handle.bound,
             bulletin: self.bulletin(&member),
             own: self.container,
             heeds_kubelet: self.kubelet_reports,
@@ -211,13 +203,11 @@ impl GroupBuilder {
             lock: lock.publisher(),
             wish,
             leaves: leave,
-            state: State::new(!is_well),
+            state: State::new(self.health.as_ref().is_some_and(|health| !*health.borrow())),
             store,
         });
         let weak = sender.downgrade();
-        if let Some(health) = self.health {
-            tokio::spawn(look_at_health(health, weak.clone()));
-        }
+        tokio::spawn(look_at_health(self.health, weak.clone()));
         tokio::spawn(look_at_lock(lock.views.clone(), member.clone(), weak.clone()));
         tokio::spawn(allocate(lock, leaves, weak.clone()));
         tokio::spawn(hold(seat, wishes, weak));
@@ -234,6 +224,21 @@ impl GroupBuilder {
             handle,
             ended,
         })
+    }
+
+    fn store(&self) -> Store {
+        let requests = Requests::new(self.client.clone()).timed(self.clock);
+        Store::new(requests, self.namespace.clone(), self.group.clone())
+    }
+
+    /// What the member says of itself.
+    fn info(&self) -> SeatInfo {
+        SeatInfo {
+            capacity: self.capacity,
+            version: self.version.clone(),
+            zone: self.zone.clone(),
+            ..SeatInfo::default()
+        }
     }
 
     /// Events are about page 0 of the table.
@@ -300,7 +305,11 @@ impl GroupBuilder {
 }
 
 /// Tells whether the member is well, until nobody can say any more.
-async fn look_at_health(mut health: watch::Receiver<bool>, notes: mpsc::WeakUnboundedSender<Note>) {
+async fn look_at_health(
+    health: Option<watch::Receiver<bool>>,
+    notes: mpsc::WeakUnboundedSender<Note>,
+) {
+    let Some(mut health) = health else { return };
     loop {
         let is_well = *health.borrow_and_update();
         let is_heard =
