@@ -45,8 +45,11 @@ impl Lock {
             Kind::ConfigMap { .. } => ("v1", "ConfigMap"),
         };
         let metadata = json!({ "name": self.name(), "namespace": self.namespace() });
-        let bare = json!({ "apiVersion": api_version, "kind": kind, "metadata": metadata });
-        self.edit(&bare, record)
+        let mut object = json!({ "apiVersion": api_version, "kind": kind, "metadata": metadata });
+        // Also a vacant record is written, and with it the label of a seat.
+        self.write_record(&mut object, record);
+        self.write_waitlist(&mut object, &Record::default(), record);
+        object
     }
 
     /// The object, edited so that it says `record`, with all else as it was: uid and resourceVersion
