@@ -142,6 +142,14 @@ impl Lock {
         self.read_waitlist(object, &mut record);
         Ok(Snapshot { version, record })
     }
+
+    /// Whether this is the name of a seat, and the object is none: it has neither the group's label nor a term of a member.
+    /// The record decides, because a label is easily lost.
+    pub(crate) fn is_foreign(&self, object: &Value) -> bool {
+        let Some(group) = self.group() else { return false };
+        let has_label = object["metadata"]["labels"][GROUP_LABEL] == group;
+        !has_label && !text_annotation(object, &self.term_annotation())["seat"].is_object()
+    }
 }
 
 const DURATION: &str = "leaseDurationSeconds";

@@ -5,19 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use incumbent_core::group::{PageIndex, Released, SeatInfo, TaskName};
 use serde_json::{Map, Value, json};
 
-use super::codec::text_annotation;
-use super::{GROUP_LABEL, Lock};
-
-impl Lock {
-    /// Whether this is the name of a seat, and the object is none: it has neither the group's label nor a term of a member.
-    /// The record decides, because a label is easily lost.
-    pub(crate) fn is_foreign(&self, object: &Value) -> bool {
-        let Some(group) = self.group() else { return false };
-        let has_label = object["metadata"]["labels"][GROUP_LABEL] == group;
-        !has_label && !text_annotation(object, &self.term_annotation())["seat"].is_object()
-    }
-}
-
 /// What the member of this seat says. A text that no member wrote is one of a member that releases nothing and takes no
 /// tasks: it still holds the seat, so its work is waited for.
 pub(super) fn read(from: &Value) -> Option<SeatInfo> {
