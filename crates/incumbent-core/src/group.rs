@@ -19,7 +19,7 @@ mod text;
 
 pub use crate::seat::{Released, SeatInfo};
 pub use allocator::{
-    Allocator, Answer, Ask, Happening, HeldSeat, SeatList, Settings, Sought, Wishes,
+    Allocator, Answer, Ask, Excess, Happening, HeldSeat, SeatList, Settings, Sought, Wishes,
 };
 pub use balance::{Task, Worker, balance, hand_out};
 pub use known::PageVersion;

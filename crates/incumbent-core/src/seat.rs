@@ -10,6 +10,8 @@ pub struct SeatInfo {
     pub capacity: u32,
     /// The version of the program that it runs. While two versions run, tasks move only if they must.
     pub version: String,
+    /// Where it runs, for people. It decides nothing. Empty where it does not say.
+    pub zone: String,
     /// Whether it wants no tasks for now, so that its own are moved to others.
     pub is_draining: bool,
     /// Whether it leaves: from then on it starts nothing in this term, so that each task that is not an exception can
@@ -37,6 +39,7 @@ impl Default for SeatInfo {
         Self {
             capacity: 1,
             version: String::new(),
+            zone: String::new(),
             is_draining: false,
             is_leaving: false,
             released: Released::default(),

@@ -49,7 +49,7 @@ impl fmt::Display for Instant {
 /// Wall-clock time in microseconds since 1970, written into records for people and for other
 /// programs.
 ///
-/// It has no order on purpose: wall clocks jump, so none of our decisions may compare them.
+/// It has no order on purpose: wall clocks jump, so no decision about safety may compare them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct WallTime(i64);
 
@@ -62,6 +62,13 @@ impl WallTime {
     /// Microseconds since 1970-01-01T00:00:00Z.
     pub const fn unix_micros(self) -> i64 {
         self.0
+    }
+
+    /// How long ago `earlier` was; zero where it was not. Clocks of two machines differ, so it decides nothing about
+    /// safety.
+    pub(crate) const fn saturating_since(self, earlier: Self) -> Duration {
+        let micros = self.0.saturating_sub(earlier.0);
+        Duration::from_micros(if micros > 0 { micros.cast_unsigned() } else { 0 })
     }
 
     /// This time, or the microsecond after `previous` where this is not later.
@@ -78,7 +85,7 @@ impl WallTime {
 pub struct Now {
     /// Decides everything.
     pub instant: Instant,
-    /// Is copied into records, and decides nothing.
+    /// Is copied into records. It decides nothing but which seats of a group are old enough to be cleared away.
     pub wall: WallTime,
 }
 

@@ -318,7 +318,10 @@ impl Driver {
         let is_of_account =
             matches!(*trouble.error, Error::Forbidden { .. } | Error::Unauthorized { .. });
         let ends_it = trouble.lasts && (kind != JOINING || is_of_account);
-        if ends_it && !self.troubles.is_proven(verb) && self.terms.is_campaigning() {
+        // Other writes may have worked, while the object was its own.
+        let is_foreign = matches!(*trouble.error, Error::Foreign { .. });
+        let never_worked = is_foreign || !self.troubles.is_proven(verb);
+        if ends_it && never_worked && self.terms.is_campaigning() {
             return self.fail_campaign(*trouble.error);
         }
         self.troubles.tell(self.api.lock(), self.clock, kind, &trouble);

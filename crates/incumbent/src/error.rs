@@ -66,6 +66,14 @@ pub enum Error {
         /// What to do about it.
         hint: String,
     },
+    /// An object of that name exists and belongs to something else. Nothing was written to it.
+    #[error("{what}")]
+    Foreign {
+        /// Which object, and what it is not.
+        what: String,
+        /// What to do about it.
+        hint: String,
+    },
     /// A rule of the cluster refuses it: an admission webhook, policy or plugin. No permission helps.
     #[error("a rule of the cluster refuses to {verb} {resource}: {message}")]
     Denied {
@@ -216,6 +224,7 @@ impl Error {
             Self::Invalid(setting) => return setting.hint(),
             Self::Missing { hint, .. }
             | Self::Full { hint, .. }
+            | Self::Foreign { hint, .. }
             | Self::Configuration { hint, .. } => hint,
             Self::Forbidden { resource, verb, .. } => return hint_of_forbidden(resource, verb),
             Self::Unauthorized { .. } => {
@@ -317,6 +326,7 @@ fn place(resource: &Resource) -> String {
 fn hint_of_forbidden(resource: &Resource, verb: &str) -> String {
     let rule = missing_rule(resource, verb);
     match (resource, verb) {
+        (Resource::Group { .. }, _) => rule,
         (Resource::All { namespace: None, .. }, "list") => {
             format!("name a namespace with -n, or {rule}")
         }
@@ -328,10 +338,24 @@ fn hint_of_forbidden(resource: &Resource, verb: &str) -> String {
     }
 }
 
+/// All that a member of a group needs. Any member may become the allocator.
+const RULES_OF_A_GROUP: &str = "\
+- apiGroups: [\"coordination.k8s.io\"]
+  resources: [\"leases\"]
+  verbs: [\"get\", \"list\", \"watch\", \"create\", \"update\", \"delete\"]
+- apiGroups: [\"\"]
+  resources: [\"configmaps\"]
+  verbs: [\"get\", \"list\", \"watch\", \"create\", \"update\", \"delete\"]";
+
 /// The rule that would allow it, as YAML to put into a Role.
 ///
 /// RBAC cannot restrict `create` to a name.
 fn missing_rule(resource: &Resource, verb: &str) -> String {
+    if let Resource::Group { namespace, .. } = resource {
+        return format!(
+            "each member needs these rules in a Role of namespace {namespace}:\n{RULES_OF_A_GROUP}"
+        );
+    }
     let (group, plural) = resource.kind().group_and_plural();
     let names = match resource {
         Resource::Lock(lock) if verb != "create" && verb != "list" => {

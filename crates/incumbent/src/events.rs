@@ -12,6 +12,13 @@ use tokio::task::JoinHandle;
 use crate::lock_api::LockApi;
 use crate::stored::Stored;
 
+/// Whether somebody should look at it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    Normal,
+    Warning,
+}
+
 /// Writes Events in the background. An election never waits for one, and none is tried twice.
 #[derive(Clone)]
 pub(crate) struct Events {
@@ -28,8 +35,19 @@ impl Events {
 
     /// Records that this candidate did `what` to the lock, which is `stored` as far as it is known.
     pub(crate) fn record(&self, what: &str, stored: Option<&Stored>) -> JoinHandle<()> {
+        self.tell(Kind::Normal, "LeaderElection", what, stored)
+    }
+
+    /// The same of another kind, for another reason.
+    pub(crate) fn tell(
+        &self,
+        kind: Kind,
+        reason: &'static str,
+        what: &str,
+        stored: Option<&Stored>,
+    ) -> JoinHandle<()> {
         let object = stored.map_or(Value::Null, Stored::object);
-        let (events, event) = (self.clone(), self.event(what, &object));
+        let (events, event) = (self.clone(), self.event(kind, reason, what, &object));
         tokio::spawn(async move {
             let lock = events.api.lock();
             let path = format!("/api/v1/namespaces/{}/events", lock.namespace());
@@ -44,8 +62,9 @@ impl Events {
         })
     }
 
-    fn event(&self, what: &str, object: &Value) -> Value {
+    fn event(&self, kind: Kind, reason: &'static str, what: &str, object: &Value) -> Value {
         let (lock, now) = (self.api.lock(), jiff::Timestamp::now());
+        let message = format!("{} {what}", cut(self.identity.as_str(), LONGEST_NAME));
         let metadata = &object["metadata"];
         json!({
             "apiVersion": "v1",
@@ -63,13 +82,13 @@ impl Events {
                 "uid": metadata["uid"],
                 "resourceVersion": metadata["resourceVersion"],
             },
-            "type": "Normal",
-            "reason": "LeaderElection",
+            "type": format!("{kind:?}"),
+            "reason": reason,
             // The API server asks for these four, and bounds them, because there is an eventTime.
-            "action": "LeaderElection",
+            "action": reason,
             "reportingComponent": "incumbent",
             "reportingInstance": cut(self.identity.as_str(), LONGEST_INSTANCE),
-            "message": format!("{} {what}", cut(self.identity.as_str(), LONGEST_NAME)),
+            "message": cut(&message, LONGEST_MESSAGE),
             // In microseconds, as in the lock's record. The other two have whole seconds, for programs that
             // know nothing else.
             "eventTime": format!("{now:.6}"),
@@ -90,6 +109,8 @@ fn cut(text: &str, most: usize) -> &str {
 const LONGEST_INSTANCE: usize = 128;
 
 /// A message has room for 1024 bytes.
+const LONGEST_MESSAGE: usize = 1024;
+
 const LONGEST_NAME: usize = 1000;
 
 #[cfg(test)]

@@ -11,13 +11,15 @@ use serde::de::DeserializeOwned;
 
 use crate::error::root_cause;
 use crate::gate::NotLeading;
+use crate::group::Task;
 use crate::leadership::Leadership;
 
 mod error;
 
 pub use error::FenceError;
 
-/// Writes objects under the fencing token of a [`Leadership`], which stands in an annotation of each.
+/// Writes objects under the fencing token of a [`Leadership`], or of a [`Task`] of a group, which stands in an annotation
+/// of each.
 ///
 /// An object whose annotation shows a higher token is left alone: a newer leader has written it. The
 /// comparison holds until the write, for that replaces exactly the version that was read (uid and
@@ -60,17 +62,70 @@ pub use error::FenceError;
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Fenced<'a, K> {
-    leadership: &'a Leadership,
+    tenure: Tenure<'a>,
     api: &'a Api<K>,
     annotation: String,
     /// What is created where there is nothing.
     new: Option<K>,
 }
 
+/// What a write is made under.
+#[derive(Clone, Copy, Debug)]
+enum Tenure<'a> {
+    Leadership(&'a Leadership),
+    Task(&'a Task),
+}
+
 impl Leadership {
     /// Writes through `api` that the API server refuses once a newer leader has written.
     pub fn fenced<'a, K>(&'a self, api: &'a Api<K>) -> Fenced<'a, K> {
-        Fenced { leadership: self, api, annotation: TOKEN.to_owned(), new: None }
+        Tenure::Leadership(self).fenced(api)
+    }
+}
+
+impl Task {
+    /// Writes through `api` that the API server refuses once a newer owner of this task has written.
+    ///
+    /// Objects that are written under several tasks need an [annotation](Fenced::annotation) for each: tokens of two
+    /// tasks cannot be compared.
+    pub fn fenced<'a, K>(&'a self, api: &'a Api<K>) -> Fenced<'a, K> {
+        Tenure::Task(self).fenced(api)
+    }
+}
+
+impl<'a> Tenure<'a> {
+    fn fenced<K>(self, api: &'a Api<K>) -> Fenced<'a, K> {
+        Fenced { tenure: self, api, annotation: TOKEN.to_owned(), new: None }
+    }
+
+    fn token(self) -> FencingToken {
+        match self {
+            Self::Leadership(leadership) => leadership.fencing_token(),
+            Self::Task(task) => task.fencing_token(),
+        }
+    }
+
+    fn is_valid(self) -> bool {
+        match self {
+            Self::Leadership(leadership) => leadership.is_valid(),
+            Self::Task(task) => task.is_valid(),
+        }
+    }
+
+    /// Waits until it is over.
+    async fn lost(self) {
+        match self {
+            Self::Leadership(leadership) => drop(leadership.lost().await),
+            Self::Task(task) => task.revoked().await,
+        }
+    }
+
+    /// The error of a write once it is over.
+    fn is_over(self) -> FenceError {
+        match self {
+            Self::Leadership(leadership) => leadership.not_leading().into(),
+            Self::Task(task) => FenceError::NotOwner { task: task.name().to_owned() },
+        }
     }
 }
 
@@ -129,8 +184,7 @@ where
                     why = trouble;
                     continue;
                 }
-                Err(Trouble::Ended(error)) => error.into(),
-                Err(Trouble::Lasts(error)) => error,
+                Err(Trouble::Ended(error) | Trouble::Lasts(error)) => error,
             };
             return Err(match is_doubtful(&sent) {
                 true => self.unknown(name, error.to_string()),
@@ -209,14 +263,14 @@ where
         (metadata.uid, metadata.resource_version) = (uid, base.clone());
         metadata.name = Some(name.to_owned());
         let annotations = metadata.annotations.get_or_insert_default();
-        annotations.insert(self.annotation.clone(), self.leadership.fencing_token().to_string());
+        annotations.insert(self.annotation.clone(), self.tenure.token().to_string());
         annotations.insert(MARK.to_owned(), mark.clone());
         Ok(Write { object, base, mark, is_doubtful: false })
     }
 
     fn compare(&self, name: &str, stored: Option<&String>) -> Result<(), FenceError> {
         let Some(value) = stored else { return Ok(()) };
-        let (object, ours) = (self.path(name), self.leadership.fencing_token());
+        let (object, ours) = (self.path(name), self.tenure.token());
         match token(value) {
             Some(seen) if seen > ours => Err(FenceError::Stale { object, ours, seen }),
             Some(_) => Ok(()),
@@ -234,13 +288,13 @@ where
         name: &str,
         answer: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, Trouble> {
-        if !self.leadership.is_valid() {
-            return Err(Trouble::Lasts(self.leadership.not_leading().into()));
+        if !self.tenure.is_valid() {
+            return Err(Trouble::Lasts(self.tenure.is_over()));
         }
         let answer = tokio::select! {
             biased;
             answer = tokio::time::timeout(REQUEST_TIMEOUT, answer) => answer,
-            _ = self.leadership.lost() => return Err(Trouble::Ended(self.leadership.not_leading())),
+            () = self.tenure.lost() => return Err(Trouble::Ended(self.tenure.is_over())),
         };
         let Ok(answer) = answer else {
             return Err(Trouble::Unanswered("no answer in time".to_owned()));
@@ -251,7 +305,7 @@ where
     fn shows_token(&self, stored: &K) -> bool {
         let annotations = stored.meta().annotations.as_ref();
         let shown = annotations.and_then(|all| all.get(&self.annotation));
-        shown.and_then(|shown| token(shown)) == Some(self.leadership.fencing_token())
+        shown.and_then(|shown| token(shown)) == Some(self.tenure.token())
     }
 
     fn stripped(&self, name: &str) -> FenceError {
@@ -300,8 +354,8 @@ enum Trouble {
     Passing(String),
     /// The same, but a write may have been applied, or may be later.
     Unanswered(String),
-    /// The leadership ended while an answer was awaited.
-    Ended(NotLeading),
+    /// The leadership, or the ownership of the task, ended while an answer was awaited.
+    Ended(FenceError),
     /// Not applied, and another attempt would not be either.
     Lasts(FenceError),
 }

@@ -14,24 +14,28 @@ use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
 use crate::error::{BoxError, Error};
+use crate::leadership_status::LeadershipStatus;
 
+mod board;
 mod builder;
+mod bulletin;
 mod driver;
 mod note;
 mod seat;
 mod source;
 mod store;
-mod table;
 mod task;
+mod troubles;
 mod watching;
 
+pub use board::{GroupMember, GroupStatus, Owner, StuckTask};
 pub use builder::GroupBuilder;
 pub use source::Tasks;
-pub use table::{GroupMember, Owner};
 pub use task::Task;
 
+use self::board::Board;
 use self::note::Note;
-use self::table::Table;
+use self::store::Store;
 
 /// One member of a group: a process that shares the group's tasks with others, so that no task has two owners.
 ///
@@ -46,7 +50,7 @@ pub struct Group {
     clock: Clock,
     notes: Handle,
     assigned: mpsc::UnboundedReceiver<Result<Task, Error>>,
-    table: watch::Receiver<Arc<Table>>,
+    handle: GroupHandle,
     ended: watch::Receiver<bool>,
 }
 
@@ -146,15 +150,19 @@ impl Group {
 
     /// What can be asked, and asked for, while [`run_until`](Self::run_until) runs.
     pub fn handle(&self) -> GroupHandle {
-        GroupHandle { notes: self.notes.0.downgrade(), table: self.table.clone() }
+        self.handle.clone()
     }
 }
 
 /// A member's knowledge of its group, and its wish for tasks, to keep beside the work.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct GroupHandle {
     notes: mpsc::WeakUnboundedSender<Note>,
-    table: watch::Receiver<Arc<Table>>,
+    board: watch::Receiver<Board>,
+    store: Store,
+    seat: LeadershipStatus,
+    clock: Clock,
+    bound: Duration,
 }
 
 impl GroupHandle {
@@ -165,23 +173,63 @@ impl GroupHandle {
         }
     }
 
-    /// Who owns `task`, as far as this member knows. `None` if the task has no owner, or nothing is known.
+    /// Who owns `task`, as far as this member knows, and for how long that answer is good. `None` if the task has no owner,
+    /// or nothing is known for sure.
     ///
-    /// What it says may be outdated by the time it is used: send the [token](Owner::fencing_token) along.
+    /// The answer is good for as long as this member's own seat is valid, which a member that is cut off cannot renew; and
+    /// at most until 75 s after the watch of the table last showed a sign of life, which the API server sends about once a
+    /// minute. The owner may still change meanwhile: send the [token](Owner::fencing_token) along, so that the receiver
+    /// can reject a wrong one.
     pub fn owner_of(&self, task: &str) -> Option<Owner> {
-        self.table.borrow().owner_of(&TaskName::new(task)?)
+        let task = TaskName::new(task)?;
+        let seat = self.seat.active_term()?;
+        self.board.borrow().owner_of(self.clock.instant(), &task, seat.valid_for)
     }
 
-    /// The members that own tasks, with their tasks, as far as this member knows.
-    pub fn members(&self) -> Vec<GroupMember> {
-        self.table.borrow().members()
+    /// All members that hold their seats, or own tasks, with what they say of themselves. It lists the seats, which is one
+    /// request.
+    ///
+    /// # Errors
+    /// Where the seats cannot be listed.
+    pub async fn members(&self) -> Result<Vec<GroupMember>, Error> {
+        let seats = self.store.seats().await?;
+        let mut members = self.board.borrow().members();
+        for (name, seat) in seats.iter().filter_map(|seat| self.store.read_seat(seat)) {
+            let Some(info) = seat.record.holder_info.seat else { continue };
+            let said = |text: String| Some(text).filter(|text| !text.is_empty());
+            let known = members.entry(name.to_string()).or_default();
+            *known = GroupMember {
+                name: name.to_string(),
+                address: seat.record.holder_info.address.or_else(|| known.address.take()),
+                capacity: info.capacity,
+                version: said(info.version),
+                zone: said(info.zone),
+                is_draining: info.is_draining || info.is_leaving,
+                tasks: std::mem::take(&mut known.tasks),
+            };
+        }
+        Ok(members.into_values().collect())
     }
 
-    /// Waits until the table has changed.
+    /// What is true now, for metrics and status pages. It is computed when it is asked for.
+    ///
+    /// A task is stuck if it has had no owner, or has not been stopped by an owner that was asked to, for longer than this
+    /// member's lease and two retry periods: 19 s by default.
+    pub fn status(&self) -> GroupStatus {
+        self.board.borrow().status(self.clock.instant(), self.bound)
+    }
+
+    /// Waits until something has changed: the table, the list of tasks, or the work of this member.
     pub async fn changed(&mut self) {
-        if self.table.changed().await.is_err() {
+        if self.board.changed().await.is_err() {
             std::future::pending().await
         }
+    }
+}
+
+impl std::fmt::Debug for GroupHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GroupHandle").field("group", &self.store.group()).finish_non_exhaustive()
     }
 }
 

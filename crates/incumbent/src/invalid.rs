@@ -52,6 +52,9 @@ pub enum InvalidSetting {
     /// A table cannot store the name of a task.
     #[error("{0:?} cannot be the name of a task")]
     TaskName(String),
+    /// A list of tasks has the same name twice.
+    #[error("task {0:?} is listed twice")]
+    DuplicateTask(String),
     /// A group has too many named tasks.
     #[error("{0} tasks are too many")]
     TooManyTasks(usize),
@@ -113,6 +116,7 @@ impl InvalidSetting {
             }
             Self::GroupLease => "it has at most 60 s",
             Self::TaskName(_) => "it has 1 to 253 visible ASCII characters",
+            Self::DuplicateTask(_) => "list each name once",
             Self::TooManyTasks(_) => "a group has at most 10000: let a task be a range of keys",
             Self::Random(_) => "without one, two processes of one name could not be told apart",
             Self::Server(_) => "write it like https://10.0.0.1:6443",

@@ -136,7 +136,9 @@ pub use elections::Elections;
 pub use error::{BoxError, Error};
 pub use fence::{FenceError, Fenced};
 pub use gate::{Gated, NotLeading, WriteGate};
-pub use group::{Group, GroupBuilder, GroupHandle, GroupMember, Owner, Task, Tasks};
+pub use group::{
+    Group, GroupBuilder, GroupHandle, GroupMember, GroupStatus, Owner, StuckTask, Task, Tasks,
+};
 #[doc(inline)]
 pub use incumbent_core::{
     Container, ContainerReport, ContainerStart, FencingToken, HandOver, HandOverReason, Identity,

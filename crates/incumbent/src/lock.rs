@@ -55,6 +55,15 @@ pub enum Resource {
         /// In which namespace. `None` for all.
         namespace: Option<String>,
     },
+    /// What a group has of a kind: its seats, or its table and its list of tasks.
+    Group {
+        /// Which kind.
+        kind: LockKind,
+        /// In which namespace.
+        namespace: String,
+        /// Which group.
+        group: String,
+    },
 }
 
 /// Why a lock cannot be named like this.
@@ -228,7 +237,7 @@ impl Resource {
     pub fn kind(&self) -> LockKind {
         match self {
             Self::Lock(lock) => lock.kind(),
-            Self::All { kind, .. } => *kind,
+            Self::All { kind, .. } | Self::Group { kind, .. } => *kind,
         }
     }
 
@@ -237,6 +246,7 @@ impl Resource {
         match self {
             Self::Lock(lock) => Some(lock.namespace()),
             Self::All { namespace, .. } => namespace.as_deref(),
+            Self::Group { namespace, .. } => Some(namespace),
         }
     }
 }
@@ -274,6 +284,9 @@ impl fmt::Display for Resource {
         match self {
             Self::Lock(lock) => write!(f, "{lock}"),
             Self::All { kind, .. } => f.write_str(kind.group_and_plural().1),
+            Self::Group { kind, group, .. } => {
+                write!(f, "{} of group {group}", kind.group_and_plural().1)
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::answer::{Failure, Why};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::limiter::{Share, Turn, Wait};
-use crate::lock::{Altered, Lock, version};
+use crate::lock::{Altered, GROUP_LABEL, Lock, version};
 use crate::requests::{Requests, only};
 use crate::stored::Stored;
 use crate::stream::{Seen, WatchError};
@@ -100,6 +100,11 @@ impl LockApi {
                 let object = self.lock.create(&record);
                 (self.create(&object).await, object, record)
             }
+            Operation::Replace { .. } if self.is_foreign(current.as_ref()) => {
+                let trouble = Trouble { error: Box::new(foreign(&self.lock)), lasts: true };
+                let refused = Answer::not_sent("update");
+                return Answer { trouble: Some(trouble), ..refused };
+            }
             Operation::Replace { base, record } => {
                 // Not the version that was judged: go and read.
                 let Some(object) = self.replacement(&base, &record, current) else {
@@ -146,6 +151,12 @@ impl LockApi {
     ) -> Result<impl Stream<Item = Result<Seen, WatchError>> + use<>, Failure> {
         let filter = only(self.lock.name());
         self.requests.watch(&self.lock.collection_path(), &filter, after).await
+    }
+
+    /// Whether the object belongs to something else, so that it is not written to.
+    fn is_foreign(&self, current: Option<&Stored>) -> bool {
+        self.lock.group().is_some()
+            && current.is_some_and(|current| self.lock.is_foreign(&current.object()))
     }
 
     fn replacement(
@@ -245,6 +256,19 @@ impl Answer {
         let trouble =
             Some(Trouble { error: Box::new(Error::Unreachable { message }), lasts: false });
         Self { outcome: Outcome::NoAnswer, trouble, ..Self::plain(verb, Reply::Unknown) }
+    }
+}
+
+/// The seat of a member is another program's Lease.
+fn foreign(seat: &Lock) -> Error {
+    let (group, name) = (seat.group().unwrap_or_default(), seat.name());
+    Error::Foreign {
+        what: format!("{seat} exists, and is no seat of group {group}"),
+        hint: format!(
+            "another program may use it: give the member another name, or delete the Lease; if it is to be the seat: \
+             kubectl label --namespace {} lease {name} {GROUP_LABEL}={group}",
+            seat.namespace()
+        ),
     }
 }
 

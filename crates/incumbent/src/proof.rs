@@ -7,12 +7,15 @@
 
 mod container;
 mod kubelet;
+mod suspects;
 
 use incumbent_core::{Container, Elector, HolderInfo, Input, Observed, Session};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::lock_api::LockApi;
+
+pub(crate) use suspects::{Suspects, watch_for_ends};
 
 /// Looks for proofs about whoever holds the lock, on behalf of a driver.
 pub(crate) struct Proofs {

@@ -1,8 +1,10 @@
 //! The allocator: what to write into the table, and on which evidence.
 //!
 //! Read [`Allocator::step`] first, then `plan.rs`, which says what it wants to send next. `evidence.rs` says when a task
-//! has no owner any more (G3), `opening.rs` when a page may begin to assign (G8), and `content.rs` what a page says next.
+//! has no owner any more (G3), `opening.rs` when a page may begin to assign (G8), `content.rs` what a page says next, and
+//! `clearing.rs` which seats nobody needs any more.
 
+mod clearing;
 mod content;
 mod evidence;
 mod message;
@@ -13,7 +15,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-pub use self::message::{Answer, Ask, Happening, HeldSeat, SeatList, Sought, Wishes};
+pub use self::message::{Answer, Ask, Excess, Happening, HeldSeat, SeatList, Sought, Wishes};
 
 use self::plan::InFlight;
 use super::balance::Task;

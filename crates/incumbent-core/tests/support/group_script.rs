@@ -279,7 +279,7 @@ fn seats(words: &mut Words<'_>) -> Vec<(Identity, Snapshot)> {
     all
 }
 
-/// `seat MEMBER vVERSION UID [vacant] token N [session N] [for 15s] [released 0:7,1:9] [but TASK,TASK] [leaving]`
+/// `seat MEMBER vVERSION UID [vacant [since TIME]] token N [session N] [for 15s] [released 0:7,1:9] [but TASK,TASK] [leaving]`
 fn seat(words: &mut Words<'_>) -> (Identity, Snapshot) {
     assert_eq!(words.next(), Some("seat"));
     let member = identity(words.next().unwrap());
@@ -296,6 +296,11 @@ fn seat(words: &mut Words<'_>) -> (Identity, Snapshot) {
     while let Some(word) = words.next_if(|word| *word != "|") {
         match word {
             "vacant" => (record.holder, record.session) = (None, None),
+            "since" => {
+                let since = duration(words.next().unwrap());
+                let time = WallTime::from_unix_micros(since.as_micros() as i64);
+                record.renewed = Some(Stamp::At(time));
+            }
             "token" => record.last_token = token(words.next().unwrap()),
             "session" => record.session = Some(Session(u128::from(number(words)))),
             "for" => record.lease_duration = Some(duration(words.next().unwrap())),
@@ -386,6 +391,9 @@ fn say_ask(ask: &Ask) -> String {
         Ask::VacateSeat { member, base, record } => {
             let token = record.last_token;
             format!("vacates the seat of {member} v{} with token {token}", base.revision)
+        }
+        Ask::DeleteSeat { member, base } => {
+            format!("deletes the seat of {member} v{}", base.revision)
         }
         Ask::ListSeats => "lists all Leases".to_owned(),
     }

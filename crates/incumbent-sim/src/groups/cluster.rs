@@ -213,12 +213,7 @@ impl Cluster {
                     Answer::Page(stored.and_then(|stored| stored.page()).expect("a page"))
                 })
             }
-            Ask::DeletePage { index, base } => {
-                self.if_unchanged(Name::Page(*index), base, |cluster, name| {
-                    cluster.delete(name);
-                    Answer::Deleted
-                })
-            }
+            Ask::DeletePage { index, base } => self.delete_unchanged(Name::Page(*index), base),
             Ask::ReadPage(index) => {
                 let page = self.get(Name::Page(*index)).and_then(|object| object.page());
                 page.map_or(Answer::Missing, Answer::Page)
@@ -243,8 +238,18 @@ impl Cluster {
                     Answer::Seat(stored.and_then(|stored| stored.snapshot()).expect("a lease"))
                 })
             }
+            Ask::DeleteSeat { member, base } => {
+                self.delete_unchanged(Name::Seat(seat_of(member.as_str())), base)
+            }
             Ask::ListSeats => Answer::Seats(self.seats()),
         }
+    }
+
+    fn delete_unchanged(&mut self, name: Name, base: &Version) -> Answer {
+        self.if_unchanged(name, base, |cluster, name| {
+            cluster.delete(name);
+            Answer::Deleted
+        })
     }
 
     fn if_unchanged(

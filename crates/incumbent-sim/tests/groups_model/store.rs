@@ -177,6 +177,7 @@ impl Store {
                     }
                 }
             }
+            Ask::DeleteSeat { .. } => unreachable!("no day passes here"),
             Ask::ListSeats => Answer::Seats(self.list()),
         }
     }

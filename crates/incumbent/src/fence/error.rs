@@ -28,6 +28,12 @@ pub enum FenceError {
     /// The leadership has ended. Nothing was written.
     #[error(transparent)]
     NotLeading(#[from] NotLeading),
+    /// This process no longer owns the task: it was revoked, or the seat was lost. Nothing was written.
+    #[error("not sent: this process does not own task {task}")]
+    NotOwner {
+        /// The task.
+        task: String,
+    },
     /// The annotation shows something that is no token, so nobody can tell who is newer. Nothing was
     /// written.
     #[error("{object} has {value:?} as {annotation}, which is no fencing token")]
@@ -83,6 +89,9 @@ impl FenceError {
                 "stop the work of this term: it goes on elsewhere, under the newer token".to_owned()
             }
             Self::NotLeading(_) => "stop the work of this term, and campaign again".to_owned(),
+            Self::NotOwner { .. } => {
+                "stop the work of this task: another member may own it".to_owned()
+            }
             Self::Unreadable { annotation, .. } => format!(
                 "find out who wrote it; then set the token that the lock shows: kubectl annotate \
                  --overwrite KIND NAME {annotation}=TOKEN"

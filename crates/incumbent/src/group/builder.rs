@@ -1,24 +1,32 @@
 //! How a member of a group is described, and started.
 
+use std::collections::HashSet;
 use std::env;
 use std::sync::Arc;
 use std::time::Duration;
 
 use incumbent_core::group::{Allocator, Member, SeatInfo, Settings, TaskName};
-use incumbent_core::{Identity, Timing, TimingError};
+use incumbent_core::{Container, Identity, Timing, TimingError};
 use tokio::sync::{mpsc, watch};
 
+use super::board::Board;
+use super::bulletin::Bulletin;
 use super::driver::{Driver, State};
+use super::note::Note;
 use super::seat::{Wish, allocate, hold, look_at_lock};
 use super::source::{MOST_TASKS, Source, Tasks};
 use super::store::Store;
-use super::table::Table;
-use super::{Group, Handle};
+use super::{Group, GroupHandle, Handle};
 use crate::candidate::Candidate;
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::events::Events;
 use crate::identity::host_name;
 use crate::invalid::{InvalidSetting, checked_address};
+use crate::lock::Lock;
+use crate::lock_api::LockApi;
+use crate::metrics::Metrics;
+use crate::proof;
 use crate::requests::Requests;
 
 /// Describes a member of a [`Group`].
@@ -32,6 +40,12 @@ pub struct GroupBuilder {
     address: Option<String>,
     capacity: u32,
     version: String,
+    zone: String,
+    health: Option<watch::Receiver<bool>>,
+    has_events: bool,
+    metrics: Option<Arc<dyn Metrics>>,
+    container: Option<Container>,
+    kubelet_reports: bool,
     timing: Result<Timing, TimingError>,
     clock: Clock,
     /// What a simulation adds to the candidates for the seat and for the allocators' Lease.
@@ -50,6 +64,12 @@ impl GroupBuilder {
             address: None,
             capacity: 1,
             version: String::new(),
+            zone: String::new(),
+            health: None,
+            has_events: false,
+            metrics: None,
+            container: proof::own_container(),
+            kubelet_reports: false,
             timing: Ok(Timing::default()),
             clock: Clock::system(),
             #[cfg(test)]
@@ -87,6 +107,48 @@ impl GroupBuilder {
         Self { version: version.into(), ..self }
     }
 
+    /// Publishes where this member runs, for people and for [`GroupHandle::members`]. It decides nothing. Default: none.
+    pub fn zone(self, zone: impl Into<String>) -> Self {
+        Self { zone: zone.into(), ..self }
+    }
+
+    /// Takes tasks only while `health` says true: a member that is not well gives its tasks to others, as if it
+    /// [drained](GroupHandle::drain), and takes tasks again when it is well. If no member is well, tasks stay where they
+    /// are.
+    ///
+    /// It can still be the allocator, which is no work of yours.
+    pub fn health(self, health: watch::Receiver<bool>) -> Self {
+        Self { health: Some(health), ..self }
+    }
+
+    /// Writes Kubernetes Events on the first page of the table: what the allocator has assigned, at most one in ten
+    /// seconds, and a warning about tasks that are [stuck](super::GroupStatus::stuck). Default: off.
+    ///
+    /// The account needs the verb `create` on `events`.
+    pub fn events(self, on: bool) -> Self {
+        Self { has_events: on, ..self }
+    }
+
+    /// Tells `metrics` of the elections that the member takes part in: that of its seat, and that of the allocator. For
+    /// the tasks, ask [`GroupHandle::status`] when the numbers are read.
+    pub fn metrics(self, metrics: impl Metrics) -> Self {
+        Self { metrics: Some(Arc::new(metrics)), ..self }
+    }
+
+    /// Sets in which container this process runs; see [`Builder::container`](crate::Builder::container).
+    pub fn container(self, container: Option<Container>) -> Self {
+        Self { container, ..self }
+    }
+
+    /// Ends the term of a member, and assigns its tasks again, as soon as the kubelet reports that its container has
+    /// terminated; see [`Builder::kubelet_reports`](crate::Builder::kubelet_reports). Default: off.
+    ///
+    /// All members need it. The account needs the verb `watch` on all `pods` of the members' namespace, because the
+    /// allocator watches them at once.
+    pub fn kubelet_reports(self, on: bool) -> Self {
+        Self { kubelet_reports: on, ..self }
+    }
+
     /// Sets all durations. Default: 15 s / 10 s / 2 s. The lease has at most 60 s.
     pub fn timing(self, timing: Timing) -> Self {
         Self { timing: Ok(timing), ..self }
@@ -119,38 +181,46 @@ impl GroupBuilder {
     /// Outside of a tokio runtime.
     pub fn build(self) -> Result<Group, Error> {
         let (timing, member) = (self.timing.clone()?, self.checked()?);
-        let requests = Requests::new(self.client.clone()).timed(self.clock);
-        let store = Store::new(requests, self.namespace.clone(), self.group.clone());
-        let info = SeatInfo {
-            capacity: self.capacity,
-            version: self.version.clone(),
-            ..SeatInfo::default()
-        };
+        let store = self.store();
+        let info = self.info();
         let (seat, lock) = self.both_candidates(&store, &member, timing, &info)?;
         let (sender, notes) = mpsc::unbounded_channel();
         let (assign, assigned) = mpsc::unbounded_channel();
-        let (table, tables) = watch::channel(Arc::new(Table::default()));
+        let (board, boards) = watch::channel(Board::default());
         let (wish, wishes) = watch::channel(Wish::Hold);
         let (leave, leaves) = watch::channel(false);
         let (end, ended) = watch::channel(false);
+        let handle = GroupHandle {
+            notes: sender.downgrade(),
+            board: boards,
+            store: store.clone(),
+            seat: seat.leadership_status(),
+            clock: self.clock,
+            bound: timing.lease_duration() + 2 * timing.retry_period(),
+        };
         let driver = Box::new(Driver {
             member: Member::new(member.clone(), info),
             allocator: Allocator::new(settings(timing)),
-            store,
             clock: self.clock,
             timing,
-            source: self.tasks.0,
             notes,
             sender: sender.clone(),
             assigned: assign,
-            table,
+            board,
+            bound: handle.bound,
+            bulletin: self.bulletin(&member),
+            own: self.container,
+            heeds_kubelet: self.kubelet_reports,
+            source: self.tasks.0,
             seat: seat.publisher(),
             lock: lock.publisher(),
             wish,
             leaves: leave,
-            state: State::default(),
+            state: State::new(self.health.as_ref().is_some_and(|health| !*health.borrow())),
+            store,
         });
         let weak = sender.downgrade();
+        tokio::spawn(look_at_health(self.health, weak.clone()));
         tokio::spawn(look_at_lock(lock.views.clone(), member.clone(), weak.clone()));
         tokio::spawn(allocate(lock, leaves, weak.clone()));
         tokio::spawn(hold(seat, wishes, weak));
@@ -164,9 +234,31 @@ impl GroupBuilder {
             clock: self.clock,
             notes: Handle(sender),
             assigned,
-            table: tables,
+            handle,
             ended,
         })
+    }
+
+    fn store(&self) -> Store {
+        let requests = Requests::new(self.client.clone()).timed(self.clock);
+        Store::new(requests, self.namespace.clone(), self.group.clone())
+    }
+
+    /// What the member says of itself.
+    fn info(&self) -> SeatInfo {
+        SeatInfo {
+            capacity: self.capacity,
+            version: self.version.clone(),
+            zone: self.zone.clone(),
+            ..SeatInfo::default()
+        }
+    }
+
+    /// Events are about page 0 of the table.
+    fn bulletin(&self, member: &Identity) -> Option<Bulletin> {
+        let table = Lock::config_map(&self.namespace, format!("{}.tasks", self.group));
+        let api = LockApi::new(self.client.clone(), table).timed(self.clock);
+        self.has_events.then(|| Bulletin::new(Events::new(api, member.clone())))
     }
 
     /// One for the seat, and one for the allocators' Lease.
@@ -177,9 +269,15 @@ impl GroupBuilder {
         timing: Timing,
         info: &SeatInfo,
     ) -> Result<(Candidate, Candidate), Error> {
-        let candidate = |lock: crate::lock::Lock| {
+        let candidate = |lock: Lock| {
             let builder = Candidate::builder(self.client.clone(), lock);
             let builder = builder.identity(member.as_str()).timing(timing).clock(self.clock);
+            let builder = builder.container(self.container.clone());
+            let builder = builder.kubelet_reports(self.kubelet_reports);
+            let builder = match &self.metrics {
+                Some(metrics) => builder.metrics(Arc::clone(metrics)),
+                None => builder,
+            };
             #[cfg(test)]
             let builder = match &self.candidates {
                 Some(adjust) => adjust(builder),
@@ -207,6 +305,10 @@ impl GroupBuilder {
             if let Some(wrong) = names.iter().find(|name| TaskName::new(name.as_str()).is_none()) {
                 return Err(InvalidSetting::TaskName(wrong.clone()));
             }
+            let mut known = HashSet::new();
+            if let Some(twice) = names.iter().find(|name| !known.insert(name.as_str())) {
+                return Err(InvalidSetting::DuplicateTask(twice.clone()));
+            }
             if names.len() > MOST_TASKS {
                 return Err(InvalidSetting::TooManyTasks(names.len()));
             }
@@ -215,9 +317,25 @@ impl GroupBuilder {
             checked_address(address, LONGEST_ADDRESS)?;
         }
         let name = self.member.clone().unwrap_or_else(default_member);
-        let seat = crate::lock::Lock::lease(&self.namespace, format!("{}.{name}", self.group));
+        let seat = Lock::lease(&self.namespace, format!("{}.{name}", self.group));
         seat.checked()?;
         Identity::new(name.clone()).ok_or(InvalidSetting::Identity(name))
+    }
+}
+
+/// Tells whether the member is well, until nobody can say any more.
+async fn look_at_health(
+    health: Option<watch::Receiver<bool>>,
+    notes: mpsc::WeakUnboundedSender<Note>,
+) {
+    let Some(mut health) = health else { return };
+    loop {
+        let is_well = *health.borrow_and_update();
+        let is_heard =
+            notes.upgrade().is_some_and(|notes| notes.send(Note::Health(is_well)).is_ok());
+        if !is_heard || health.changed().await.is_err() {
+            return;
+        }
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use incumbent_core::Uid;
 use incumbent_core::group::TaskName;
+use incumbent_core::{Identity, Session, Uid};
 use serde_json::Value;
 
+use super::troubles::Trouble;
 use crate::answer::Failure;
 use crate::error::Error;
 use crate::leadership::Leadership;
@@ -37,6 +38,14 @@ pub(crate) enum Note {
     Stopped(TaskName),
     Leave,
     Drain(bool),
+    /// Whether the member is well.
+    Health(bool),
+    /// There is proof that this process of this member has ended.
+    Ended(Identity, Session),
+    /// The list of tasks exists, and no watch shows it.
+    HiddenConfig,
+    /// Something did not work.
+    Trouble(Box<Trouble>),
 }
 
 /// What a list or a watch shows.
@@ -47,6 +56,10 @@ pub(super) enum Shown {
     Present(Value),
     /// One object is shown no longer, as of a version.
     Gone(String, u64),
-    /// The list is refused.
-    Refused(Failure),
+    /// The watch is open.
+    Opened,
+    /// Nothing new, as of now.
+    Alive,
+    /// It is refused to `list`, or to `watch`.
+    Refused(&'static str, Failure),
 }

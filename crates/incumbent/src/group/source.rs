@@ -33,14 +33,20 @@ impl Tasks {
     /// needs the label `incumbent.dev/group: GROUP`.
     ///
     /// Its key `tasks` has one task a line, each with what else is wanted: `eu`, `us weight=3`, `ap pin=worker-1`.
-    /// A program that has not read it yet leaves the tasks of the table where they are. Its key `freeze`, if it is `true`, keeps each task where it is for as long as its owner lives. A text that
-    /// cannot be read changes nothing, and is logged.
+    /// A program that has not read it yet leaves the tasks of the table where they are. Its key `freeze`, if it is
+    /// `true`, keeps each task where it is for as long as its owner lives. A text that cannot be read changes nothing: it is
+    /// logged, and shown as [`GroupStatus::trouble`](super::GroupStatus::trouble).
     pub fn config_map() -> Self {
         Self(Source::ConfigMap { config: None, is_frozen: false })
     }
 }
 
 impl Source {
+    /// Whether people name the tasks, and their list was not read yet.
+    pub(super) fn is_unread(&self) -> bool {
+        matches!(self, Self::ConfigMap { config: None, .. })
+    }
+
     /// What is wanted. `None` while that is not known.
     pub(super) fn wishes(&self) -> Option<Wishes> {
         match self {
@@ -67,9 +73,18 @@ impl Source {
             other => return Err(format!("freeze: {other:?} is neither true nor false")),
         };
         let lines = text("tasks").lines().map(str::trim).filter(|line| !line.is_empty());
-        let read = lines.map(task).collect::<Result<BTreeMap<_, _>, _>>()?;
+        let mut read = BTreeMap::new();
+        for line in lines {
+            let (name, wanted) = task(line)?;
+            if read.insert(name.clone(), wanted).is_some() {
+                return Err(format!("tasks: {name} is listed twice"));
+            }
+        }
         if read.len() > MOST_TASKS {
-            return Err(format!("{} tasks are too many: {MOST_TASKS} are the most", read.len()));
+            return Err(format!(
+                "tasks: {} are too many, {MOST_TASKS} are the most: let a task be a range of keys",
+                read.len()
+            ));
         }
         match self {
             Self::Named { config, is_frozen, .. } => (*config, *is_frozen) = (read, frozen),
@@ -83,16 +98,18 @@ impl Source {
 fn task(line: &str) -> Result<(TaskName, Task), String> {
     let mut words = line.split_whitespace();
     let name = words.next().and_then(TaskName::new);
-    let name = name.ok_or_else(|| format!("{line:?} names no task that can be stored"))?;
+    let name =
+        name.ok_or_else(|| format!("tasks: {line:.40?} names no task that can be stored"))?;
     let mut task = Task::default();
     for word in words {
         match word.split_once('=') {
             Some(("weight", weight)) => {
                 let weight = weight.parse().ok().filter(|weight| *weight > 0);
-                task.weight = weight.ok_or_else(|| format!("{word:?}: not a number above zero"))?;
+                task.weight =
+                    weight.ok_or_else(|| format!("tasks: {word:?}: not a number above zero"))?;
             }
             Some(("pin", member)) => task.pin = Identity::new(member),
-            _ => return Err(format!("{word:?} is neither weight=N nor pin=MEMBER")),
+            _ => return Err(format!("tasks: {word:?} is neither weight=N nor pin=MEMBER")),
         }
     }
     Ok((name, task))

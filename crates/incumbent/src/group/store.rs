@@ -4,11 +4,13 @@ use http::Method;
 use incumbent_core::group::{
     Answer, Ask, HeldSeat, Page, PageIndex, PageText, PageVersion, SeatList, SeatTerm, Unreadable,
 };
-use incumbent_core::{Identity, Record, Snapshot};
+use incumbent_core::{Identity, Record, Snapshot, Version};
 use serde_json::{Value, json};
 
+use super::troubles::{Asked, Trouble};
 use crate::answer::{Failure, Why};
-use crate::lock::{GROUP_LABEL, Lock, LockKind, version};
+use crate::error::Error;
+use crate::lock::{GROUP_LABEL, Lock, LockKind, Resource, version};
 use crate::requests::Requests;
 use crate::stored::Stored;
 
@@ -28,8 +30,10 @@ pub(super) struct Done {
     pub(super) answer: Answer,
     /// The page that the answer speaks of, to base the next write on.
     pub(super) page: Option<(PageIndex, Stored)>,
+    /// What was asked.
+    pub(super) asked: Asked,
     /// Why it did not do what it should.
-    pub(super) trouble: Option<Failure>,
+    pub(super) trouble: Option<Trouble>,
 }
 
 /// An object by its name.
@@ -130,24 +134,13 @@ impl Store {
             Ask::ReplacePage { index, base, page } => {
                 // Not the version that was judged: read it again.
                 let Some(current) = current.filter(|current| *current.version() == base) else {
-                    return Done::plain(Answer::Conflict);
+                    return Done::plain((LockKind::ConfigMap, "update"), Answer::Conflict);
                 };
                 let object = self.with_text(current.object(), index, &page, Some(&base.uid));
                 self.on_page(index, Method::PUT, &self.page_path(index), Some(&object)).await
             }
             Ask::DeletePage { index, base } => {
-                let only = json!({
-                    "uid": base.uid.0, "resourceVersion": base.revision.to_string(),
-                });
-                let options = json!({
-                    "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": only,
-                });
-                let path = self.page_path(index);
-                let sent = self.requests.exchange(Method::DELETE, &path, Some(&options)).await;
-                match sent.outcome {
-                    Ok(_) => Done::plain(Answer::Deleted),
-                    Err(failure) => Done::failed(failure, true),
-                }
+                self.delete(LockKind::ConfigMap, &self.page_path(index), &base).await
             }
             Ask::ReadPage(index) => {
                 self.on_page(index, Method::GET, &self.page_path(index), None).await
@@ -161,20 +154,100 @@ impl Store {
                 let seat = self.seat(member.as_str());
                 self.on_seat(&seat, Method::GET, &seat.path(), None).await
             }
-            Ask::VacateSeat { member, base, record } => {
-                let seat = self.seat(member.as_str());
-                let found = self.requests.exchange(Method::GET, &seat.path(), None).await;
-                match found.outcome {
-                    Ok(object) if version(&object).is_ok_and(|found| found == base) => {
-                        let vacant = seat.edit(&object, &record);
-                        self.on_seat(&seat, Method::PUT, &seat.path(), Some(&vacant)).await
-                    }
-                    Ok(_) => Done::plain(Answer::Conflict),
-                    Err(failure) => Done::failed(failure, false),
-                }
+            Ask::VacateSeat { member, base, record } => self.vacate(&member, &base, &record).await,
+            Ask::DeleteSeat { member, base } => {
+                self.delete(LockKind::Lease, &self.seat(member.as_str()).path(), &base).await
             }
             Ask::ListSeats => self.list_seats().await,
         }
+    }
+
+    async fn vacate(&self, member: &Identity, base: &Version, record: &Record) -> Done {
+        let seat = self.seat(member.as_str());
+        let found = self.requests.exchange(Method::GET, &seat.path(), None).await;
+        match found.outcome {
+            Ok(object) if version(&object).is_ok_and(|found| found == *base) => {
+                let vacant = seat.edit(&object, record);
+                self.on_seat(&seat, Method::PUT, &seat.path(), Some(&vacant)).await
+            }
+            Ok(_) => Done::plain((LockKind::Lease, "update"), Answer::Conflict),
+            Err(failure) => self.failed((LockKind::Lease, "get"), failure),
+        }
+    }
+
+    /// Deletes exactly this version.
+    async fn delete(&self, kind: LockKind, path: &str, base: &Version) -> Done {
+        let only = json!({ "uid": base.uid.0, "resourceVersion": base.revision.to_string() });
+        let options = json!({
+            "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": only,
+        });
+        let asked = (kind, "delete");
+        match self.requests.exchange(Method::DELETE, path, Some(&options)).await.outcome {
+            Ok(_) => Done::plain(asked, Answer::Deleted),
+            Err(failure) => self.failed(asked, failure),
+        }
+    }
+
+    /// Whether `GROUP.config` exists without the group's label, so that no watch shows it.
+    pub(super) async fn has_hidden_config(&self) -> Result<bool, Trouble> {
+        let collection = LockKind::ConfigMap.collection_path(Some(&self.namespace));
+        let path = format!("{collection}/{}.config", self.group);
+        match self.requests.read(&path).await {
+            Ok(object) => Ok(object["metadata"]["labels"][GROUP_LABEL] != *self.group),
+            Err(failure) if failure.why == Why::Gone => Ok(false),
+            Err(failure) => Err(self.trouble((LockKind::ConfigMap, "get"), failure)),
+        }
+    }
+
+    /// Where a member finds the seats of all.
+    pub(super) async fn seats(&self) -> Result<Vec<Value>, Error> {
+        let collection = LockKind::Lease.collection_path(Some(&self.namespace));
+        let path =
+            format!("{collection}?labelSelector={GROUP_LABEL}%3D{}&resourceVersion=0", self.group);
+        let list = self.requests.list(&path).await;
+        let mut list =
+            list.map_err(|failure| self.trouble((LockKind::Lease, "list"), failure).error)?;
+        match list["items"].take() {
+            Value::Array(seats) => Ok(seats),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    pub(super) fn resource(&self, kind: LockKind) -> Resource {
+        Resource::Group { kind, namespace: self.namespace.clone(), group: self.group.clone() }
+    }
+
+    pub(super) fn trouble(&self, asked: Asked, failure: Failure) -> Trouble {
+        let (kind, verb) = asked;
+        let lasts = !failure.passes();
+        let error = match failure.why {
+            Why::TooLarge => Error::Full {
+                what: format!(
+                    "a page of the table of group {} is too long for the API server: {}",
+                    self.group, failure.message
+                ),
+                hint: format!(
+                    "list fewer tasks, or shorter names; for a table with more pages, stop all members and delete \
+                     configmap/{}.tasks",
+                    self.group
+                ),
+            },
+            _ => failure.into_error(self.resource(kind), verb),
+        };
+        Trouble { asked, error, lasts }
+    }
+
+    fn foreign(&self, index: PageIndex) -> Trouble {
+        let (name, group) = (self.page_name(index), &self.group);
+        let error = Error::Foreign {
+            what: format!("configmap/{name} exists, and is no page of the table of group {group}"),
+            hint: format!(
+                "if another program uses it, give the group another name; if nothing does: kubectl delete --namespace \
+                 {} configmap {name}",
+                self.namespace
+            ),
+        };
+        Trouble { asked: (LockKind::ConfigMap, "get"), error, lasts: true }
     }
 
     fn new_page(&self, index: PageIndex) -> Value {
@@ -205,38 +278,48 @@ impl Store {
         path: &str,
         body: Option<&Value>,
     ) -> Done {
-        let is_write = method != Method::GET;
-        match self.requests.exchange(method, path, body).await.outcome {
-            Ok(object) => match self.read_page(index, &object) {
-                Some((page, _)) => Done {
-                    answer: Answer::Page(page),
-                    page: Stored::new(object).map(|stored| (index, stored)),
-                    trouble: None,
-                },
-                None => Done::failed(Failure::nonsense(200, "it shows no ConfigMap"), is_write),
+        let asked = (LockKind::ConfigMap, verb_of(&method));
+        let object = match self.requests.exchange(method, path, body).await.outcome {
+            Ok(object) => object,
+            Err(failure) => return self.failed(asked, failure),
+        };
+        match self.read_page(index, &object) {
+            // It is read again, in case somebody clears it away. Nothing is written to it.
+            Some((_, Some(_))) if self.has_no_label(&object) => {
+                let answer = Answer::Refused { retry_after: None };
+                Done { trouble: Some(self.foreign(index)), ..Done::plain(asked, answer) }
+            }
+            Some((page, _)) => Done {
+                page: Stored::new(object).map(|stored| (index, stored)),
+                ..Done::plain(asked, Answer::Page(page))
             },
-            Err(failure) => Done::failed(failure, is_write),
+            None => self.failed(asked, Failure::nonsense(200, "it shows no ConfigMap")),
         }
     }
 
+    fn has_no_label(&self, object: &Value) -> bool {
+        object["metadata"]["labels"][GROUP_LABEL] != *self.group
+    }
+
     async fn on_seat(&self, seat: &Lock, method: Method, path: &str, body: Option<&Value>) -> Done {
-        let is_write = method != Method::GET;
+        let asked = (LockKind::Lease, verb_of(&method));
         match self.requests.exchange(method, path, body).await.outcome {
             Ok(object) => match seat.decode(&object) {
-                Ok(snapshot) => Done::plain(Answer::Seat(snapshot)),
-                Err(error) => Done::failed(Failure::nonsense(200, error.to_string()), is_write),
+                Ok(snapshot) => Done::plain(asked, Answer::Seat(snapshot)),
+                Err(error) => self.failed(asked, Failure::nonsense(200, error.to_string())),
             },
-            Err(failure) => Done::failed(failure, is_write),
+            Err(failure) => self.failed(asked, failure),
         }
     }
 
     /// All Leases of the namespace, from the store itself: no selector, and no version.
     async fn list_seats(&self) -> Done {
         let path = LockKind::Lease.collection_path(Some(&self.namespace));
+        let asked = (LockKind::Lease, "list");
         let list = match self.requests.exchange(Method::GET, &path, None).await.outcome {
             Ok(list) if list["items"].is_array() => list,
-            Ok(_) => return Done::failed(Failure::nonsense(200, "it is no list"), false),
-            Err(failure) => return Done::failed(failure, false),
+            Ok(_) => return self.failed(asked, Failure::nonsense(200, "it is no list")),
+            Err(failure) => return self.failed(asked, failure),
         };
         let leases = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
         let lock = leases.iter().find(|lease| lease["metadata"]["name"] == *self.group);
@@ -247,31 +330,58 @@ impl Store {
             let term = SeatTerm { member, seat: version.uid, token: record.token()? };
             Some(HeldSeat { term, lease_duration: record.lease_duration? })
         });
-        Done::plain(Answer::Seats(SeatList {
+        let list = SeatList {
             held: held.collect(),
             is_before_any_table: lock.is_some_and(|lock| lock.record.table.is_none()),
-        }))
-    }
-}
-
-impl Done {
-    fn plain(answer: Answer) -> Self {
-        Self { answer, page: None, trouble: None }
+        };
+        Done::plain(asked, Answer::Seats(list))
     }
 
     /// No answer came in time.
-    pub(super) fn late() -> Self {
-        Self { answer: Answer::Unknown, page: None, trouble: Some(Failure::late()) }
+    pub(super) fn late(&self, asked: Asked) -> Done {
+        self.failed(asked, Failure::late())
     }
 
-    fn failed(failure: Failure, is_write: bool) -> Self {
+    fn failed(&self, asked: Asked, failure: Failure) -> Done {
+        let is_write = !matches!(asked.1, "get" | "list");
         let answer = match failure.why {
             Why::Gone => Answer::Missing,
             Why::Conflict if is_write => Answer::Conflict,
+            Why::NoAnswer => Answer::Unknown,
             _ if is_write && failure.may_be_applied() => Answer::Unknown,
             _ => Answer::Refused { retry_after: failure.retry_after },
         };
         let is_trouble = !matches!(answer, Answer::Missing | Answer::Conflict);
-        Self { answer, page: None, trouble: is_trouble.then_some(failure) }
+        let trouble = is_trouble.then(|| self.trouble(asked, failure));
+        Done { answer, page: None, asked, trouble }
+    }
+}
+
+impl Done {
+    fn plain(asked: Asked, answer: Answer) -> Self {
+        Self { answer, page: None, asked, trouble: None }
+    }
+}
+
+/// What a request is about.
+pub(super) fn asked(ask: &Ask) -> Asked {
+    match ask {
+        Ask::CreatePage(..) => (LockKind::ConfigMap, "create"),
+        Ask::ReplacePage { .. } => (LockKind::ConfigMap, "update"),
+        Ask::DeletePage { .. } => (LockKind::ConfigMap, "delete"),
+        Ask::ReadPage(_) => (LockKind::ConfigMap, "get"),
+        Ask::CreateSeat(_) => (LockKind::Lease, "create"),
+        Ask::ReadSeat(_) => (LockKind::Lease, "get"),
+        Ask::VacateSeat { .. } => (LockKind::Lease, "update"),
+        Ask::DeleteSeat { .. } => (LockKind::Lease, "delete"),
+        Ask::ListSeats => (LockKind::Lease, "list"),
+    }
+}
+
+fn verb_of(method: &Method) -> &'static str {
+    match *method {
+        Method::POST => "create",
+        Method::PUT => "update",
+        _ => "get",
     }
 }

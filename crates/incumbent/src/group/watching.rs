@@ -106,7 +106,7 @@ impl Watcher {
             }
             Err(failure) => {
                 tracing::debug!(%collection, error = failure.message, "cannot list");
-                self.tell(Shown::Refused(failure));
+                self.tell(Shown::Refused("list", failure));
                 None
             }
         }
@@ -120,9 +120,11 @@ impl Watcher {
             Ok(events) => events,
             Err(failure) => {
                 tracing::debug!(%collection, error = failure.message, "cannot watch");
+                self.tell(Shown::Refused("watch", failure));
                 return End { resume_after: None, has_failed: true };
             }
         };
+        self.tell(Shown::Opened);
         let mut events = std::pin::pin!(events);
         let mut newest = from;
         while !self.is_alone() {
@@ -141,7 +143,10 @@ impl Watcher {
                     newest = shown.revision;
                     self.tell(Shown::Gone(shown.name, shown.revision));
                 }
-                Some(Ok(Seen::Bookmark(revision))) => newest = revision.parse().unwrap_or(newest),
+                Some(Ok(Seen::Bookmark(revision))) => {
+                    newest = revision.parse().unwrap_or(newest);
+                    self.tell(Shown::Alive);
+                }
                 // After a watch that ended as it should, the next one continues where it was.
                 None => return End { resume_after: Some(newest), has_failed: false },
                 Some(Ok(Seen::Expired)) => return End { resume_after: None, has_failed: false },

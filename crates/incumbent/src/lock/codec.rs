@@ -45,8 +45,11 @@ impl Lock {
             Kind::ConfigMap { .. } => ("v1", "ConfigMap"),
         };
         let metadata = json!({ "name": self.name(), "namespace": self.namespace() });
-        let bare = json!({ "apiVersion": api_version, "kind": kind, "metadata": metadata });
-        self.edit(&bare, record)
+        let mut object = json!({ "apiVersion": api_version, "kind": kind, "metadata": metadata });
+        // Also a vacant record is written, and with it the label of a seat.
+        self.write_record(&mut object, record);
+        self.write_waitlist(&mut object, &Record::default(), record);
+        object
     }
 
     /// The object, edited so that it says `record`, with all else as it was: uid and resourceVersion
@@ -109,6 +112,10 @@ impl Lock {
     /// Where the object has no uid or no numeric resourceVersion: then it is none of Kubernetes'.
     pub(crate) fn decode(&self, object: &Value) -> Result<Snapshot, NoObject> {
         let version = version(object)?;
+        // It says nothing of a member, whatever it says.
+        if self.is_foreign(object) {
+            return Ok(Snapshot { version, record: Record::default() });
+        }
         let term = Term::read(&text_annotation(object, &self.term_annotation()));
         let mut record = match &self.kind {
             Kind::Lease | Kind::Seat => read_times(&object["spec"], "leaseTransitions"),
@@ -134,6 +141,14 @@ impl Lock {
         }
         self.read_waitlist(object, &mut record);
         Ok(Snapshot { version, record })
+    }
+
+    /// Whether this is the name of a seat, and the object is none: it has neither the group's label nor a term of a member.
+    /// The record decides, because a label is easily lost.
+    pub(crate) fn is_foreign(&self, object: &Value) -> bool {
+        let Some(group) = self.group() else { return false };
+        let has_label = object["metadata"]["labels"][GROUP_LABEL] == group;
+        !has_label && !text_annotation(object, &self.term_annotation())["seat"].is_object()
     }
 }
 

@@ -21,6 +21,7 @@ fn said(from: &Value) -> Option<SeatInfo> {
     Some(SeatInfo {
         capacity: u32::try_from(from["capacity"].as_u64()?).ok()?,
         version: from["version"].as_str()?.to_owned(),
+        zone: from["zone"].as_str().unwrap_or_default().to_owned(),
         is_draining: from["draining"].as_bool()?,
         is_leaving: from["leaving"].as_bool()?,
         released: Released {
@@ -38,6 +39,7 @@ pub(super) fn written(info: &SeatInfo) -> Value {
     json!({
         "capacity": info.capacity,
         "version": info.version,
+        "zone": info.zone,
         "draining": info.is_draining,
         "leaving": info.is_leaving,
         "released": pages,

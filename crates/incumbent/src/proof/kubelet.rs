@@ -38,7 +38,7 @@ pub(super) async fn has_terminated(api: &LockApi, container: &Container, report:
 }
 
 /// All that the status says of containers that have terminated, now or before they were started again.
-fn terminations(pod: &Value) -> impl Iterator<Item = Termination<'_>> {
+pub(super) fn terminations(pod: &Value) -> impl Iterator<Item = Termination<'_>> {
     let metadata = &pod["metadata"];
     let is_mirror = !metadata["annotations"]["kubernetes.io/config.mirror"].is_null();
     let states = statuses(pod)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::evidence::Fate;
-use super::message::Ask;
+use super::message::{Ask, Excess};
 use super::plan::Earliest;
 use super::{Allocator, View};
 use crate::group::balance::{Worker, balance};
@@ -24,6 +24,10 @@ struct Hand {
 impl Allocator {
     /// Replaces a page whose tasks are not where they should be.
     pub(super) fn change_a_page(&self, earliest: &mut Earliest) -> Option<Ask> {
+        // Nothing is begun that the network cannot carry. What runs goes on, and what has no owner gets one.
+        if !self.has_entries() && self.excess().is_some() {
+            return None;
+        }
         self.wait_for_ends(earliest);
         let hands = self.hands();
         let wanted = self.wanted(&hands, earliest);
@@ -89,7 +93,7 @@ impl Allocator {
         // A member that joins hardly ever joins alone.
         let moves_at = self.joined_at + JOIN_WAIT;
         let wished = self.wished();
-        let may_move = !wished.is_frozen && moves_at <= self.latest;
+        let may_move = !wished.is_frozen && self.excess().is_none() && moves_at <= self.latest;
         if moves_at > self.latest {
             earliest.at(moves_at);
         }
@@ -109,12 +113,27 @@ impl Allocator {
 
     /// A table without entries waits until no more members join, but not for long.
     fn settles_at(&self) -> Instant {
-        let has_entries = self.pages.readable().any(|(_, _, page)| !page.orders.is_empty());
         let quiet = self.joined_at.max(self.active_since) + START_QUIET;
-        match has_entries {
+        match self.has_entries() {
             true => Instant::START,
             false => quiet.min(self.active_since + START_WAIT),
         }
+    }
+
+    fn has_entries(&self) -> bool {
+        self.pages.readable().any(|(_, _, page)| !page.orders.is_empty())
+    }
+
+    /// Whether what is wanted would send too much. Then no task moves, and a table without entries stays so.
+    pub fn excess(&self) -> Option<Excess> {
+        let wished = self.wishes.as_ref()?;
+        let (tasks, members) = (wished.tasks.len(), self.hands().len());
+        let names: usize = wished.tasks.keys().map(|task| task.as_str().len() + 24).sum();
+        let pages = self.pages.table().map_or(1, |(_, shape)| usize::from(shape.pages));
+        // A page names each member that owns one of its tasks.
+        let headers = (pages * members).min(tasks) * 100;
+        let bytes = (names + headers) * members;
+        (bytes > Excess::MOST_BYTES).then_some(Excess { tasks, members, bytes })
     }
 
     fn next_content(

@@ -67,6 +67,22 @@ pub struct Sought {
     pub table: Option<Uid>,
 }
 
+/// A table that would send too much to its members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Excess {
+    /// How many tasks are wanted.
+    pub tasks: usize,
+    /// How many members there are.
+    pub members: usize,
+    /// About how many bytes the API server would send if each page was written once.
+    pub bytes: usize,
+}
+
+impl Excess {
+    /// The most bytes, 64 MiB: more than half a second of a fast network.
+    pub const MOST_BYTES: usize = 64 << 20;
+}
+
 /// A request to the API server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::large_enum_variant, reason = "there is never more than one of them about")]
@@ -104,6 +120,13 @@ pub enum Ask {
         /// What it says then.
         record: Record,
     },
+    /// Delete exactly version `base` of this seat, by uid and resourceVersion.
+    DeleteSeat {
+        /// Whose seat.
+        member: Identity,
+        /// The only version that may be deleted.
+        base: Version,
+    },
     /// List all Leases of the namespace, without a label selector and without a version, so that the list is no older
     /// than this request, all parts of one snapshot.
     ListSeats,
@@ -115,7 +138,7 @@ pub enum Ask {
 pub enum Answer {
     /// The page, as it was read, or as it is stored after the create or replace.
     Page(PageVersion),
-    /// The page was deleted.
+    /// The page or the seat was deleted.
     Deleted,
     /// The seat, as it was read, or as it is stored after the create or replace.
     Seat(Snapshot),

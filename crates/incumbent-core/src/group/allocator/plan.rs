@@ -50,7 +50,8 @@ impl Allocator {
             .or_else(|| self.vacate(now.wall, &mut earliest))
             .or_else(|| self.look_for_seats(&mut earliest))
             .or_else(|| self.list_seats())
-            .or_else(|| self.change_a_page(&mut earliest));
+            .or_else(|| self.change_a_page(&mut earliest))
+            .or_else(|| self.clear_away(now.wall));
         if let Some(ask) = &ask {
             self.in_flight = Some(self.sent(ask.clone()));
         }
@@ -63,7 +64,10 @@ impl Allocator {
             Ask::ReplacePage { index, .. } | Ask::DeletePage { index, .. } => {
                 self.pages.highest(*index)
             }
-            Ask::CreateSeat(member) | Ask::ReadSeat(member) | Ask::VacateSeat { member, .. } => {
+            Ask::CreateSeat(member)
+            | Ask::ReadSeat(member)
+            | Ask::VacateSeat { member, .. }
+            | Ask::DeleteSeat { member, .. } => {
                 self.seats.get(member).map_or(0, |seat| seat.seen.revision())
             }
             Ask::ListSeats => 0,
@@ -239,12 +243,15 @@ impl Allocator {
                 self.learn_seat(member, seat, View::ReadAt(self.latest), origin);
             }
             (Ask::ReadSeat(member), Answer::Missing) => self.unseen(&member),
+            (Ask::DeleteSeat { member, .. }, Answer::Deleted | Answer::Missing) => {
+                self.seats.remove(&member);
+            }
             // The seat exists, or is not what was known.
             (Ask::CreateSeat(member), Answer::Conflict) => {
                 self.doubtful_seats.insert(member);
             }
             (
-                Ask::VacateSeat { member, .. },
+                Ask::VacateSeat { member, .. } | Ask::DeleteSeat { member, .. },
                 Answer::Conflict | Answer::Missing | Answer::Unknown,
             ) => {
                 self.doubtful_seats.insert(member);

@@ -349,3 +349,19 @@ fn a_table_outlives_the_term_that_named_it() {
     assert_eq!(vacant.table, Some(Uid("t1".to_owned())));
     assert_eq!(written["metadata"]["labels"], json!(null));
 }
+
+#[test]
+fn a_seat_that_is_created_vacant_has_its_label_and_is_no_foreign_lease() {
+    let seat = Lock::seat("default", "indexers", "john");
+    let created = seat.create(&Record::default());
+    assert_eq!(created["metadata"]["labels"][GROUP_LABEL], "indexers");
+    assert!(!seat.is_foreign(&created));
+    let bare = json!({ "metadata": { "name": "indexers.john" } });
+    assert!(seat.is_foreign(&bare));
+    // An election of its own, whose Lease only has such a name.
+    assert!(!Lock::lease("default", "indexers.john").is_foreign(&bare));
+    let other = json!({ "metadata": { "labels": { GROUP_LABEL: "other" } } });
+    assert!(seat.is_foreign(&other));
+    let carries = json!({ "metadata": { "annotations": { TERM_ANNOTATION: r#"{"seat":{}}"# } } });
+    assert!(!seat.is_foreign(&carries), "the record decides");
+}

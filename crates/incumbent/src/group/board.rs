@@ -1,0 +1,262 @@
+//! What a member knows of its group, for those who ask. It reads no clock.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use incumbent_core::group::{Page, PageIndex, TaskName};
+use incumbent_core::{FencingToken, Identity, Instant};
+
+/// Who owns a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Owner {
+    /// The member.
+    pub member: String,
+    /// Where it can be reached, if it says so.
+    pub address: Option<String>,
+    /// The token that it works with.
+    pub fencing_token: FencingToken,
+    /// Whether it is asked to stop, so that another member gets the task.
+    pub is_revoked: bool,
+    /// For how long this answer is good, if nothing more is heard.
+    pub valid_for: Duration,
+}
+
+/// A member that holds its seat, or owns tasks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupMember {
+    /// Its name.
+    pub name: String,
+    /// Where it can be reached, if it says so.
+    pub address: Option<String>,
+    /// How much it can do, compared with others. Zero if nothing shows its seat.
+    pub capacity: u32,
+    /// The version of its program, if it says so.
+    pub version: Option<String>,
+    /// Where it runs, if it says so.
+    pub zone: Option<String>,
+    /// Whether it gives its tasks to others: it drains, is unhealthy, or leaves.
+    pub is_draining: bool,
+    /// Its tasks.
+    pub tasks: Vec<String>,
+}
+
+/// What is true of a group at this moment, as far as one member knows: for metrics and status pages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupStatus {
+    /// How many tasks are listed. `None` if the list was not read yet.
+    pub tasks: Option<usize>,
+    /// How many tasks run in this member. Those that are asked to stop count until they have stopped.
+    pub own: usize,
+    /// How many of the listed tasks have no owner.
+    pub unowned: usize,
+    /// Tasks that have had no owner, or one that was asked to stop, for longer than they should.
+    pub stuck: Vec<StuckTask>,
+    /// How often a task went from one member to another, since this member started.
+    pub moves: u64,
+    /// The version of the table: the highest `resourceVersion` of its pages. `None` if there is none.
+    pub generation: Option<u64>,
+    /// Whether this member writes the table.
+    pub allocates: bool,
+    /// What keeps this member or the allocator in it from its work, with a hint. `None` if nothing does.
+    pub trouble: Option<String>,
+}
+
+/// A task that waits for longer than it should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StuckTask {
+    /// Its name.
+    pub name: String,
+    /// The member that was asked to stop and has not said that it did. `None` if the task has no owner.
+    pub owner: Option<String>,
+    /// For how long this member has known of that.
+    pub waits_for: Duration,
+}
+
+/// What is known.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Board {
+    pages: BTreeMap<PageIndex, (u64, Arc<Page>)>,
+    listed: Option<Vec<TaskName>>,
+    /// When the watch of the table showed that it lives.
+    heard: Instant,
+    own: usize,
+    moves: u64,
+    /// Who had each task last.
+    last_owners: BTreeMap<TaskName, Identity>,
+    /// Tasks without an owner, or whose owner was asked to stop, and since when.
+    waiting: BTreeMap<TaskName, Waiting>,
+    allocates: bool,
+    trouble: Option<String>,
+    trouble_of_list: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Waiting {
+    /// The owner that was asked to stop, and the token that it works with.
+    owner: Option<(Identity, FencingToken)>,
+    since: Instant,
+}
+
+impl Board {
+    pub(super) fn show(&mut self, now: Instant, index: PageIndex, page: Option<(u64, Page)>) {
+        match page {
+            Some((revision, page)) => {
+                self.pages.insert(index, (revision, Arc::new(page)));
+            }
+            None => {
+                self.pages.remove(&index);
+            }
+        }
+        self.count(now);
+    }
+
+    pub(super) fn list(&mut self, now: Instant, tasks: impl Iterator<Item = TaskName>) {
+        self.listed = Some(tasks.collect());
+        self.count(now);
+    }
+
+    pub(super) fn hear(&mut self, now: Instant) {
+        self.heard = now;
+    }
+
+    /// Returns whether it has changed.
+    pub(super) fn run(&mut self, own: usize) -> bool {
+        std::mem::replace(&mut self.own, own) != own
+    }
+
+    pub(super) fn allocate(&mut self, allocates: bool) {
+        self.allocates = allocates;
+    }
+
+    pub(super) fn tell(&mut self, trouble: Option<String>) {
+        self.trouble = trouble;
+    }
+
+    /// Returns whether it is news.
+    pub(super) fn tell_of_list(&mut self, trouble: Option<String>) -> bool {
+        let is_news = self.trouble_of_list != trouble;
+        self.trouble_of_list = trouble;
+        is_news
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pages.values().all(|(_, page)| page.orders.is_empty())
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (&Identity, &TaskName, FencingToken, bool)> {
+        self.pages.values().flat_map(|(_, page)| page.entries()).map(|(term, _, task, given)| {
+            (&term.member, task, given.token, given.revoked.is_some())
+        })
+    }
+
+    /// Counts moves, and since when tasks wait.
+    fn count(&mut self, now: Instant) {
+        let owners: Vec<_> = self
+            .entries()
+            .map(|(member, task, token, is_revoked)| {
+                (member.clone(), task.clone(), token, is_revoked)
+            })
+            .collect();
+        let mut waiting = BTreeMap::new();
+        for task in self.listed.iter().flatten() {
+            waiting.insert(task.clone(), None);
+        }
+        for (member, task, token, is_revoked) in owners {
+            let before = self.last_owners.insert(task.clone(), member.clone());
+            self.moves += u64::from(before.is_some_and(|before| before != member));
+            match is_revoked {
+                true => waiting.insert(task, Some((member, token))),
+                false => waiting.remove(&task),
+            };
+        }
+        let since = |task: &TaskName, owner: &Option<(Identity, FencingToken)>| {
+            let known = self.waiting.get(task).filter(|known| known.owner == *owner);
+            known.map_or(now, |known| known.since)
+        };
+        self.waiting = waiting
+            .into_iter()
+            .map(|(task, owner)| {
+                let since = since(&task, &owner);
+                (task, Waiting { owner, since })
+            })
+            .collect();
+    }
+
+    /// Who owns the task. `None` also where too long ago something was heard of the table, or where this member has had
+    /// no seat for so long that it may be cut off: it is valid for `seat_valid_for`.
+    pub(super) fn owner_of(
+        &self,
+        now: Instant,
+        task: &TaskName,
+        seat_valid_for: Duration,
+    ) -> Option<Owner> {
+        let heard_until = self.heard + LONGEST_SILENCE;
+        let valid_for = heard_until.saturating_since(now).min(seat_valid_for);
+        if valid_for.is_zero() {
+            return None;
+        }
+        let mut pages = self.pages.values();
+        let (term, order, given) = pages.find_map(|(_, page)| page.owner_of(task))?;
+        Some(Owner {
+            member: term.member.to_string(),
+            address: order.address.clone(),
+            fencing_token: given.token,
+            is_revoked: given.revoked.is_some(),
+            valid_for,
+        })
+    }
+
+    /// The tasks of each member, with its address.
+    pub(super) fn members(&self) -> BTreeMap<String, GroupMember> {
+        let mut members: BTreeMap<String, GroupMember> = BTreeMap::new();
+        for (term, order, task, _) in self.pages.values().flat_map(|(_, page)| page.entries()) {
+            let name = term.member.to_string();
+            let known = members.entry(name.clone()).or_default();
+            known.name = name;
+            known.address.clone_from(&order.address);
+            known.tasks.push(task.to_string());
+        }
+        members
+    }
+
+    pub(super) fn status(&self, now: Instant, bound: Duration) -> GroupStatus {
+        let unowned = self.waiting.values().filter(|waiting| waiting.owner.is_none());
+        GroupStatus {
+            tasks: self.listed.as_ref().map(Vec::len),
+            own: self.own,
+            unowned: unowned.count(),
+            stuck: self.stuck(now, bound),
+            moves: self.moves,
+            generation: self.pages.values().map(|(revision, _)| *revision).max(),
+            allocates: self.allocates,
+            trouble: self.trouble_of_list.clone().or_else(|| self.trouble.clone()),
+        }
+    }
+
+    pub(super) fn stuck(&self, now: Instant, bound: Duration) -> Vec<StuckTask> {
+        let waiting = self.waiting.iter().map(|(task, Waiting { owner, since })| StuckTask {
+            name: task.to_string(),
+            owner: owner.as_ref().map(|(member, _)| member.to_string()),
+            waits_for: now.saturating_since(*since),
+        });
+        waiting.filter(|task| task.waits_for >= bound).collect()
+    }
+
+    /// When the next task will be stuck, if nothing changes.
+    pub(super) fn next_stuck_at(&self, now: Instant, bound: Duration) -> Option<Instant> {
+        let moments = self.waiting.values().map(|waiting| waiting.since + bound);
+        moments.filter(|moment| *moment > now).min()
+    }
+}
+
+/// How long the watch of the table may show nothing. The API server sends a bookmark about once a minute, so that a watch
+/// that is silent for longer may be broken.
+const LONGEST_SILENCE: Duration = Duration::from_secs(75);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! What goes wrong for a member: what ends its part in the group, and what is told and tried again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::error::Error;
+use crate::lock::LockKind;
+
+/// A kind of object, and RBAC's verb.
+pub(super) type Asked = (LockKind, &'static str);
+
+/// Why a request did not do what it should.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    pub(super) asked: Asked,
+    pub(super) error: Error,
+    /// Whether trying again is of no use until somebody changes something.
+    pub(super) lasts: bool,
+}
+
+/// What is to be done about a trouble.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    /// It is told already.
+    Nothing,
+    /// Tell it, and try again.
+    Tell,
+    /// The member cannot take part.
+    End,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Troubles {
+    /// What has worked once: trouble with it passes, or is not this member's to judge.
+    worked: BTreeSet<Asked>,
+    /// What was told and is not over, and whether it lasts.
+    told: BTreeMap<Asked, (String, bool)>,
+}
+
+impl Troubles {
+    /// This has worked, and with it the way to the API server. Returns whether something was wrong, and is no more.
+    pub(super) fn forget(&mut self, asked: Asked) -> bool {
+        self.worked.insert(asked);
+        let had_trouble = !self.told.is_empty();
+        self.told.retain(|told, (_, lasts)| *lasts && *told != asked);
+        had_trouble && self.told.is_empty()
+    }
+
+    /// The member is no longer the allocator: what it could not do is another's to do. Returns whether something was wrong.
+    pub(super) fn forget_all(&mut self) -> bool {
+        !std::mem::take(&mut self.told).is_empty()
+    }
+
+    /// A member that runs nothing and may not do what it has never done cannot take part. While tasks run, they go on.
+    pub(super) fn judge(&mut self, trouble: &Trouble, is_idle: bool) -> Act {
+        let text = trouble.error.to_string();
+        let before = self.told.insert(trouble.asked, (text.clone(), trouble.lasts));
+        if before.is_some_and(|(told, _)| told == text) {
+            return Act::Nothing;
+        }
+        let is_foreign = matches!(trouble.error, Error::Foreign { .. });
+        let never_worked = is_foreign || !self.worked.contains(&trouble.asked);
+        match trouble.lasts && never_worked && is_idle && trouble.asked != CLEARING {
+            true => Act::End,
+            false => Act::Tell,
+        }
+    }
+}
+
+/// Seats that nobody needs cost nothing but room.
+const CLEARING: Asked = (LockKind::Lease, "delete");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trouble(asked: Asked, error: &str, lasts: bool) -> Trouble {
+        let error = match lasts {
+            true => Error::Unauthorized { message: error.to_owned() },
+            false => Error::Unreachable { message: error.to_owned() },
+        };
+        Trouble { asked, error, lasts }
+    }
+
+    const READ: Asked = (LockKind::ConfigMap, "get");
+    const WRITE: Asked = (LockKind::ConfigMap, "update");
+
+    #[test]
+    fn what_never_worked_and_lasts_ends_a_member_that_runs_nothing() {
+        let judge = |asked, lasts, is_idle| {
+            let mut troubles = Troubles::default();
+            troubles.forget(READ);
+            troubles.judge(&trouble(asked, "no", lasts), is_idle)
+        };
+        assert_eq!(judge(WRITE, true, true), Act::End);
+        assert_eq!(judge(WRITE, true, false), Act::Tell, "tasks run");
+        assert_eq!(judge(WRITE, false, true), Act::Tell, "it passes");
+        assert_eq!(judge(READ, true, true), Act::Tell, "it has worked");
+        assert_eq!(judge(CLEARING, true, true), Act::Tell);
+        let error = Error::Foreign { what: String::new(), hint: String::new() };
+        let foreign = Trouble { asked: READ, error, lasts: true };
+        let mut troubles = Troubles::default();
+        troubles.forget(READ);
+        assert_eq!(troubles.judge(&foreign, true), Act::End, "other objects were its own");
+    }
+
+    #[test]
+    fn a_trouble_is_told_once_until_it_is_over() {
+        let mut troubles = Troubles::default();
+        let write = |error| trouble(WRITE, error, true);
+        assert_eq!(troubles.judge(&write("no"), false), Act::Tell);
+        assert_eq!(troubles.judge(&write("no"), false), Act::Nothing);
+        assert_eq!(troubles.judge(&write("never"), false), Act::Tell);
+        assert_eq!(troubles.judge(&trouble(READ, "away", false), false), Act::Tell);
+        assert!(!troubles.forget(READ), "the write is still refused");
+        assert!(troubles.forget(WRITE));
+        assert!(!troubles.forget(WRITE), "nothing was wrong");
+        assert_eq!(troubles.judge(&trouble(READ, "away", false), false), Act::Tell);
+        assert!(troubles.forget(WRITE), "what passes is over when anything works");
+        assert!(!troubles.forget_all());
+    }
+}

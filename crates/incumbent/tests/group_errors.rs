@@ -1,0 +1,317 @@
+//! What a member of a group says if it cannot take part: one error with a hint, and nothing of others is lost.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::Method;
+use incumbent::{Clock, Error, Group, GroupBuilder, Resource, Tasks};
+use incumbent_apiserver::ApiServer;
+use serde_json::{Value, json};
+use support::{client, request, restricted_client, seconds};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_of_another_program_is_no_seat_and_stays_as_it_is() {
+    let now = "2026-11-29T00:00:00.000000Z";
+    let held = json!({
+        "holderIdentity": "other", "leaseDurationSeconds": 15, "acquireTime": now, "renewTime": now,
+    });
+    let released = json!({ "holderIdentity": "" });
+    for spec in [held, released, json!({})] {
+        let server = ApiServer::new();
+        let metadata = json!({ "name": "indexers.john", "namespace": "default" });
+        let lease = json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec,
+        });
+        let before = server.create(lease).unwrap();
+        let error = fails(builder(client(&server), "john")).await;
+        assert!(matches!(error, Error::Foreign { .. }), "{error:?}");
+        let said = format!("{error:?}");
+        assert!(said.contains("lease/indexers.john") && said.contains("kubectl label"), "{said}");
+        assert_eq!(
+            request(&server, Method::GET, &format!("{LEASES}/indexers.john"), None).await,
+            before
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_seat_without_its_label_is_taken_if_it_carries_a_term_of_the_group() {
+    let server = ApiServer::new();
+    let john = Running::start(builder(client(&server), "john").container(None));
+    seconds(3.0).await;
+    let unlabelled = json!({ "metadata": { "labels": { "incumbent.dev/group": null } } });
+    request(&server, Method::PATCH, &format!("{LEASES}/indexers.john"), Some(unlabelled)).await;
+    // It dies before it can put the label back.
+    john.run.abort();
+    seconds(60.0).await;
+    let again = Running::start(builder(client(&server), "john"));
+    seconds(20.0).await;
+    assert_eq!(again.tasks(), 2);
+    again.leave().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_config_map_of_another_program_is_no_page_and_stays_as_it_is() {
+    let server = ApiServer::new();
+    let metadata = json!({ "name": "indexers.tasks", "namespace": "default" });
+    let foreign = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": { "tasks": "mine" },
+    });
+    let before = server.create(foreign).unwrap();
+    let error = fails(builder(client(&server), "john")).await;
+    assert!(matches!(error, Error::Foreign { .. }), "{error:?}");
+    let said = format!("{error:?}");
+    assert!(said.contains("configmap/indexers.tasks"), "{said}");
+    assert_eq!(
+        request(&server, Method::GET, &format!("{MAPS}/indexers.tasks"), None).await,
+        before
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_of_tasks_without_the_label_is_told_and_read_when_it_gets_it() {
+    let server = ApiServer::new();
+    let metadata = json!({ "name": "indexers.config", "namespace": "default" });
+    let config = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": { "tasks": "eu\nus\n" },
+    });
+    server.create(config).unwrap();
+    let john = builder(client(&server), "john").tasks(Tasks::config_map());
+    let john = Running::start(john);
+    seconds(5.0).await;
+    assert_eq!(john.tasks(), 0);
+    assert!(john.handle.status().trouble.unwrap().contains("kubectl label"));
+    let label = json!({ "metadata": { "labels": { "incumbent.dev/group": "indexers" } } });
+    request(&server, Method::PATCH, &format!("{MAPS}/indexers.config"), Some(label)).await;
+    seconds(5.0).await;
+    assert_eq!((john.tasks(), john.handle.status().trouble), (2, None));
+    john.leave().await;
+}
+
+/// Every right of the Role, one at a time.
+#[tokio::test(start_paused = true)]
+async fn each_right_that_is_missing_is_one_error_with_the_role() {
+    for (resource, verb) in RIGHTS {
+        // Two of them are needed only where there is something to clear away.
+        let server = ApiServer::new();
+        if (resource, verb) == ("configmaps", "delete")
+            || (resource, verb) == ("configmaps", "update")
+        {
+            let labels = json!({ "incumbent.dev/group": "indexers" });
+            let metadata =
+                json!({ "name": "indexers.tasks", "namespace": "default", "labels": labels });
+            let nonsense = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata });
+            if verb == "delete" {
+                server.create(nonsense).unwrap();
+            }
+        }
+        if (resource, verb) == ("configmaps", "get") {
+            // A page that no list shows, because its label is missing.
+            let john = Running::start(builder(client(&server), "jane"));
+            seconds(3.0).await;
+            john.leave().await;
+            let unlabelled = json!({ "metadata": { "labels": { "incumbent.dev/group": null } } });
+            request(&server, Method::PATCH, &format!("{MAPS}/indexers.tasks"), Some(unlabelled))
+                .await;
+        }
+        let rules = rules(Some((resource, verb)));
+        let error = fails(builder(restricted_client(&server, "worker", rules), "john")).await;
+        let Error::Forbidden { resource: Resource::Group { kind, group, .. }, verb: of, .. } =
+            &error
+        else {
+            panic!("{resource} {verb}: {error:?}");
+        };
+        assert_eq!(
+            (format!("{kind:?}s").to_lowercase(), *of),
+            (resource.to_owned(), verb),
+            "{error:?}"
+        );
+        assert_eq!(group, "indexers");
+        let hint = error.hint();
+        let role = hint.split_once(":\n").unwrap().1;
+        let role: Value = serde_saphyr::from_str(role).unwrap();
+        assert_eq!(granted(&role), granted(&super_rules()), "{hint}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_the_role_everything_works() {
+    let server = ApiServer::new();
+    let john = Running::start(builder(restricted_client(&server, "worker", rules(None)), "john"));
+    seconds(5.0).await;
+    assert_eq!(john.tasks(), 2);
+    john.leave().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_right_that_is_taken_away_while_tasks_run_is_told_and_stops_none() {
+    let server = ApiServer::new();
+    let john = Running::start(builder(restricted_client(&server, "worker", rules(None)), "john"));
+    seconds(5.0).await;
+    let role = "/apis/rbac.authorization.k8s.io/v1/namespaces/default/roles/worker";
+    let less = json!({ "rules": rules(Some(("configmaps", "update"))) });
+    request(&server, Method::PATCH, role, Some(less)).await;
+    // The allocator has something to write.
+    let jane = Running::start(builder(client(&server), "jane"));
+    john.handle.drain(true);
+    seconds(60.0).await;
+    assert_eq!((john.tasks(), jane.tasks()), (2, 0));
+    let trouble = john.handle.status().trouble.unwrap();
+    assert!(trouble.contains("not allowed to update configmaps of group indexers"), "{trouble}");
+    assert!(trouble.contains("verbs: ["), "{trouble}");
+    request(&server, Method::PATCH, role, Some(json!({ "rules": rules(None) }))).await;
+    seconds(60.0).await;
+    assert_eq!((john.tasks(), jane.tasks()), (0, 2));
+    assert_eq!(john.handle.status().trouble, None);
+    john.leave().await;
+    jane.leave().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_process_of_a_members_name_is_refused_and_the_first_goes_on() {
+    let server = ApiServer::new();
+    let first = Running::start(builder(client(&server), "john"));
+    seconds(5.0).await;
+    let error = fails(builder(client(&server), "john")).await;
+    assert!(matches!(error, Error::DuplicateIdentity { .. }), "{error:?}");
+    assert_eq!(first.tasks(), 2);
+    first.leave().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn lists_that_cannot_work_are_refused_with_a_hint() {
+    let server = ApiServer::new();
+    let long = "x".repeat(254);
+    let many: Vec<String> = (0..10_001).map(|task| format!("t{task}")).collect();
+    let lists: [&[String]; 4] =
+        [&["eu".into(), "us".into(), "eu".into()], &["two words".into()], &[long], &many];
+    for list in lists {
+        let group = builder(client(&server), "john").tasks(Tasks::named(list.iter().cloned()));
+        let error = format!("{:?}", group.build().unwrap_err());
+        assert!(error.contains("hint:"), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_people_edit_into_nonsense_changes_nothing_and_is_told() {
+    let server = ApiServer::new();
+    let labels = json!({ "incumbent.dev/group": "indexers" });
+    let metadata = json!({ "name": "indexers.config", "namespace": "default", "labels": labels });
+    let config = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": { "tasks": "eu\nus\n" },
+    });
+    server.create(config).unwrap();
+    let john = Running::start(builder(client(&server), "john").tasks(Tasks::config_map()));
+    seconds(5.0).await;
+    let many: String = (0..10_001).map(|task| format!("t{task}\n")).collect();
+    let long = "x".repeat(254);
+    for wrong in ["eu\nus\neu\n", "eu\n\u{e4}\n", "eu weight=0\n", "eu colour=red\n", &long, &many]
+    {
+        let edited = json!({ "data": { "tasks": wrong } });
+        request(&server, Method::PATCH, &format!("{MAPS}/indexers.config"), Some(edited)).await;
+        seconds(5.0).await;
+        assert_eq!(john.tasks(), 2, "{wrong:.20}");
+        let trouble = john.handle.status().trouble.unwrap();
+        assert!(trouble.contains("indexers.config"), "{trouble}");
+    }
+    let edited = json!({ "data": { "tasks": "eu\n" } });
+    request(&server, Method::PATCH, &format!("{MAPS}/indexers.config"), Some(edited)).await;
+    seconds(5.0).await;
+    assert_eq!((john.tasks(), john.handle.status().trouble), (1, None));
+    john.leave().await;
+}
+
+const RIGHTS: [(&str, &str); 11] = [
+    ("leases", "get"),
+    ("leases", "list"),
+    ("leases", "watch"),
+    ("leases", "create"),
+    ("leases", "update"),
+    ("configmaps", "get"),
+    ("configmaps", "list"),
+    ("configmaps", "watch"),
+    ("configmaps", "create"),
+    ("configmaps", "update"),
+    ("configmaps", "delete"),
+];
+
+fn super_rules() -> Value {
+    let mut all = rules(None);
+    all[0]["verbs"].as_array_mut().unwrap().push("delete".into());
+    all
+}
+
+fn rules(without: Option<(&str, &str)>) -> Value {
+    let verbs = |resource| {
+        let of = RIGHTS.iter().filter(|right| right.0 == resource && Some(**right) != without);
+        of.map(|(_, verb)| *verb).collect::<Vec<_>>()
+    };
+    json!([
+        { "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": verbs("leases") },
+        { "apiGroups": [""], "resources": ["configmaps"], "verbs": verbs("configmaps") },
+    ])
+}
+
+/// Resource and verbs, of all rules.
+fn granted(rules: &Value) -> BTreeMap<String, Vec<String>> {
+    let texts = |value: &Value| {
+        let mut texts: Vec<String> = value
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|text| text.as_str().unwrap().to_owned())
+            .collect();
+        texts.sort();
+        texts
+    };
+    let rules = rules.as_array().unwrap().iter();
+    rules.map(|rule| (texts(&rule["resources"]).join(","), texts(&rule["verbs"]))).collect()
+}
+
+fn builder(client: kube::Client, name: &str) -> GroupBuilder {
+    Group::builder(client, "default", "indexers")
+        .member(name)
+        .tasks(Tasks::named(["eu", "us"]))
+        .clock(Clock::tokio())
+}
+
+/// The error with which this member ends, within two minutes.
+async fn fails(builder: GroupBuilder) -> Error {
+    let group = builder.build().unwrap();
+    let run = group.run_until(std::future::pending::<()>(), |_| std::future::pending());
+    let ended = tokio::time::timeout(Duration::from_secs(120), run).await;
+    ended.expect("it says why it cannot take part").expect_err("it cannot take part")
+}
+
+/// One member, whose work never ends by itself.
+struct Running {
+    stop: oneshot::Sender<()>,
+    run: JoinHandle<Result<(), Error>>,
+    handle: incumbent::GroupHandle,
+}
+
+impl Running {
+    fn start(builder: GroupBuilder) -> Self {
+        let group = builder.build().unwrap();
+        let handle = group.handle();
+        let (stop, stopped) = oneshot::channel();
+        let run = tokio::spawn(group.run_until(stopped, |_| std::future::pending()));
+        Self { stop, run, handle }
+    }
+
+    fn tasks(&self) -> usize {
+        self.handle.status().own
+    }
+
+    async fn leave(self) {
+        let _ = self.stop.send(());
+        self.run.await.unwrap().unwrap();
+    }
+}
