@@ -141,7 +141,7 @@ impl Failure {
             Why::NoNamespace | Why::Terminating => "use another namespace",
             Why::NoQuota => "raise the quota of the namespace",
             Why::TooLarge => "remove what others have written into the object",
-            Why::Gone => "make the object again",
+            Why::Gone => "create the object again",
             Why::Invalid => "the object or the request breaks a rule of the API",
         }
     }

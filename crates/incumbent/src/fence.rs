@@ -309,7 +309,7 @@ enum Trouble {
 fn trouble(error: kube::Error, object: impl FnOnce() -> String) -> Trouble {
     match error {
         kube::Error::Api(status) => match status.code {
-            409 => Trouble::Passing("others write all the time".to_owned()),
+            409 => Trouble::Passing("other clients write all the time".to_owned()),
             429 => Trouble::Passing(status.message.clone()),
             // Something that is no API server has answered.
             _ if status.reason == NO_STATUS => Trouble::Unanswered(status.message.clone()),

@@ -115,7 +115,7 @@ impl Meter {
             queue.try_send(Told { to: sink.clone(), lock: lock.clone(), event }).is_ok()
         });
         if !was_taken && !sink.has_missed.swap(true, Ordering::Relaxed) {
-            tracing::warn!(%lock, "metrics are slower than what they count: events are left out");
+            tracing::warn!(%lock, "the metrics fall behind: some events are not counted");
         }
     }
 }
@@ -156,7 +156,7 @@ fn tell_all(events: &Receiver<Told>) {
         });
         if catch_unwind(tell).is_err() {
             to.has_panicked.store(true, Ordering::Relaxed);
-            tracing::warn!(%lock, "the metrics have panicked, and are told nothing more");
+            tracing::warn!(%lock, "the metrics have panicked, and get no further events");
         }
     }
 }

@@ -62,7 +62,7 @@ async fn start(client: &kube::Client, scope: &Scope, publish: &Publish) -> Resul
         };
         publish.send_modify(|board| {
             if board.blind.is_empty() {
-                tracing::warn!(%error, "cannot look yet; will go on trying");
+                tracing::warn!(%error, "cannot look yet: will retry");
             }
             *board = Arc::new(Board {
                 at: clock.instant().since_start(),

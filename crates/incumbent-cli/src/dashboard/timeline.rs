@@ -166,7 +166,7 @@ impl Frame {
             }
             Some(End { when, how: How::Unsaid }) => {
                 let to = when.words(clock);
-                let title = format!("{holder}{token}, {from}, ended {to}: nothing tells how");
+                let title = format!("{holder}{token}, {from}, ended {to}: how is unknown");
                 (title, when.latest)
             }
             Some(End { when, how }) => {
@@ -205,9 +205,9 @@ impl Frame {
         let (text, title) = match lasted {
             Some(lasted) => {
                 let lasted = lasted.text();
-                (lasted.clone(), format!("nobody led for {lasted}, from {}", clock(from)))
+                (lasted.clone(), format!("no leader for {lasted}, from {}", clock(from)))
             }
-            None => ("nobody".to_owned(), format!("nobody leads since {}", clock(from))),
+            None => ("no leader".to_owned(), format!("no leader since {}", clock(from))),
         };
         self.piece(Kind::Gap, Span { from, to }, text, title)
     }

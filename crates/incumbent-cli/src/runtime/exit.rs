@@ -25,7 +25,8 @@ const FULL: u8 = 8;
 pub(crate) const HELP: &str = "\
 Exit codes:
   0  done
-  1  no: another leads (claim, check), it did not come in time (wait), it was refused as unsafe (step-down), \
+  1  no: another leads (claim, check), the condition was not met in time (wait), it was refused as unsafe \
+(step-down), \
 something is wrong (doctor), or a promise was broken (demo)
   2  usage: a flag, a name or a timing that cannot work
   3  the API server cannot be reached or cannot answer now, or nothing says where it is

@@ -219,8 +219,8 @@ fn full(object: &Value) -> Error {
     Error::Full {
         what: format!("configmap/{name} has no room for another member"),
         hint: format!(
-            "it holds {MOST_MEMBERS} members at most, and what a ConfigMap holds: register on another, \
-             or take off what was written by hand"
+            "a ConfigMap holds {MOST_MEMBERS} members at most, and 1 MiB: register on another, or remove what \
+                was written by hand"
         ),
     }
 }

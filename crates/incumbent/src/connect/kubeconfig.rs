@@ -97,8 +97,8 @@ fn unreadable(file: &Path, error: &KubeconfigError) -> Error {
             Error::NotConfigured { message: format!("{file}: {error}") }
         }
         KubeconfigError::Parse(error) => Error::configuration(
-            format!("{file} is no kubeconfig in YAML: {}", without_text(error)),
-            format!("kubectl says more of it: kubectl config view --kubeconfig {file}"),
+            format!("{file} is not a kubeconfig in YAML: {}", without_text(error)),
+            format!("kubectl shows more: kubectl config view --kubeconfig {file}"),
         ),
         error => Error::configuration(
             format!("{file}: {error}"),

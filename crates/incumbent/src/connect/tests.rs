@@ -69,7 +69,7 @@ fn of_a_list_of_kubeconfigs_the_first_to_say_something_counts_and_one_has_to_exi
     }
     let broken =
         files(&[Some(&*whole), Some("users: [{name: u, user: {token: s3cret")]).unwrap_err();
-    assert!(broken.to_string().contains("/1 is no kubeconfig in YAML: line 1, "), "{broken}");
+    assert!(broken.to_string().contains("/1 is not a kubeconfig in YAML: line 1, "), "{broken}");
     assert!(!format!("{broken:?}").contains("s3cret"), "{broken:?}");
 }
 

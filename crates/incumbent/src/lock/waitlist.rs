@@ -10,7 +10,7 @@ use super::codec::{annotate, text_annotation};
 /// The line: `[{"identity":"jane","session":"…"},"jack"]`. A bare name is whoever bears it.
 pub(super) const WAITLIST: &str = "incumbent.dev/waitlist";
 
-/// Whom the leader is asked to hand over to, by name; to whoever is next where it is empty or `*`.
+/// Whom the leader is asked to hand over to, by name; to the next in the waitlist where it is empty or `*`.
 pub(crate) const HAND_OVER_TO: &str = "incumbent.dev/hand-over-to";
 
 /// The names of those who shall not lead, with commas or spaces between them; `*` is everybody.

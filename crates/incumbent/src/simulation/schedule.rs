@@ -40,7 +40,7 @@ pub(super) enum What {
     ByHand(Hand),
     /// or writes what is none of ours.
     Edit(u32),
-    /// or asks the leader to hand over, to whoever is next,
+    /// or asks the leader to hand over, to the next in the waitlist,
     AskForAnother,
     /// or to one that shall not lead until all is well.
     Cordon(Target),

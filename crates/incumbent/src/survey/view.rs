@@ -79,7 +79,7 @@ impl LockView {
         let object = api.object().await?;
         let object = object.ok_or_else(|| Error::Missing {
             what: format!("{lock} in namespace {}", lock.namespace()),
-            hint: "list what there is with: incumbent get".to_owned(),
+            hint: "to list the locks: incumbent get".to_owned(),
         })?;
         Self::of(lock, &object)
     }

@@ -82,9 +82,10 @@ fn startable(program: &OsStr) -> Result<(), (u8, String)> {
     match (found.is_empty(), found.iter().any(may_run)) {
         (_, true) => Ok(()),
         (true, _) => Err((127, format!("there is no program {program}"))),
-        (false, _) => {
-            Err((126, format!("{program} cannot be run: it is no program of this user's")))
-        }
+        (false, _) => Err((
+            126,
+            format!("{program} cannot be run: it is not a program that this user may run"),
+        )),
     }
 }
 
@@ -175,7 +176,7 @@ impl Task {
         self.unbegun = Unbegun::default();
         if cause == Cause::LostLeadership {
             stderr::say(
-                "error: leadership was lost, and the command stopped: whether it was done is in doubt",
+                "error: leadership was lost, and the command stopped: the task is in doubt",
             );
             return Ok(Some(exit::LOST));
         }
@@ -301,7 +302,7 @@ impl Page {
             if seen.state == State::Running {
                 // It may run right now; who leads next finds out, and says so.
                 stderr::say(
-                    "error: it is marked as running: run it again to find out whether it is",
+                    "error: it is marked as running: to find out whether it runs, run this again",
                 );
                 return Ok(exit::CONFLICT);
             }
@@ -323,7 +324,7 @@ impl Page {
             let trouble = match self.read().await {
                 Ok(sight) if sight.record.as_ref() == Some(ended) => return Ok(()),
                 Ok(sight) if !running.is_open_in(sight.record.as_ref()) => {
-                    return Err("somebody has changed its record meanwhile".to_owned());
+                    return Err("another client has changed its record in the meantime".to_owned());
                 }
                 Ok(sight) => match self.replace(sight, Some(ended)).await {
                     Ok(true) => return Ok(()),
@@ -360,7 +361,7 @@ impl Page {
 
     fn hint(&self) {
         stderr::say(&format!(
-            "hint: look whether it was done, then: incumbent once {} --namespace {} --settle done (or \
+            "hint: check whether it was done, then: incumbent once {} --namespace {} --settle done (or \
              --settle again)",
             self.lock,
             self.lock.namespace()
@@ -376,7 +377,7 @@ async fn in_time(
     tokio::select! {
         biased;
         outcome = recorded => outcome,
-        () = tokio::time::sleep(PATIENCE) => Err("the API server did not take it".to_owned()),
+        () = tokio::time::sleep(PATIENCE) => Err("the API server did not accept it".to_owned()),
         () = told_to_end => Err("this program was told to end".to_owned()),
     }
 }

@@ -25,7 +25,7 @@ pub(super) async fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
         Ok(there) if !there.file_type().is_socket() => {
             return Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
-                "there is a file that is no socket",
+                "there is a file that is not a socket",
             ));
         }
         Ok(_) if UnixStream::connect(path).await.is_ok() => {

@@ -34,7 +34,7 @@ impl Standby {
 
     pub(crate) fn start(&mut self) -> io::Result<()> {
         if let Some(program) = self.program.take() {
-            tracing::info!(program = %program.display(), "somebody else leads");
+            tracing::info!(program = %program.display(), "another candidate leads");
             self.guarded =
                 Some(GuardedChild::start_aside(&program, &self.variables, self.containment)?);
         }
