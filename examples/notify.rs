@@ -84,7 +84,7 @@ impl Outbox {
                 _ => return Ok(false),
             }
             match self.0.replace(OBJECT, &PostParams::default(), &stored).await {
-                // Somebody wrote in between, perhaps another key: look again.
+                // Another client wrote in between, perhaps another key: look again.
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
                 outcome => return outcome.map(|_| true),
             }

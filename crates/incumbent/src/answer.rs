@@ -80,7 +80,7 @@ impl Failure {
         matches!(self.why, Why::NoAnswer | Why::Busy | Why::NotKubernetes | Why::Conflict)
     }
 
-    /// Whether the account may not do it: to ask again soon is of no use.
+    /// Whether the account may not do it: to ask again soon is useless.
     pub(crate) fn is_forbidden(&self) -> bool {
         matches!(self.why, Why::NoPermission | Why::Denied)
     }

@@ -3,7 +3,7 @@
 //! This is leader election in its first form. A ConfigMap holds the leader's name; whoever replaces the
 //! version that shows no name, wins; everybody else is refused by the API server (409 Conflict) and reads
 //! who leads. There is no expiry, so a leader that dies without a word leads for ever: for anything that
-//! must go on by itself, use a [`Candidate`](crate::Candidate).
+//! must continue by itself, use a [`Candidate`](crate::Candidate).
 
 use std::time::Duration;
 

@@ -101,8 +101,8 @@ impl Candidate {
     /// Campaigns, runs the work while leading, drops it when leadership is lost, and campaigns again,
     /// until the work returns while it leads. The lock is given back before this returns.
     ///
-    /// The work ends at its next `.await` when leadership is lost. Whatever it has spawned goes on, and
-    /// must hold a clone of the `Arc` for as long as it works: nobody else leads before the last one is
+    /// The work ends at its next `.await` when leadership is lost. Whatever it has spawned continues, and
+    /// must hold a clone of the `Arc` for as long as it works: no other candidate leads before the last one is
     /// dropped, and who keeps it past the lease is ended by force.
     ///
     /// A hand-over, a shutdown and bad health wait for work that

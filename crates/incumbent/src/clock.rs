@@ -10,7 +10,7 @@ use crate::simulation::HostClock;
 
 /// The clock that every "do I lead?" reads.
 ///
-/// On Linux it is `CLOCK_BOOTTIME`, which goes on while the machine is suspended; `std::time::Instant`
+/// On Linux it is `CLOCK_BOOTTIME`, which continues while the machine is suspended; `std::time::Instant`
 /// and tokio's timers stop there, and a leader that wakes would believe for up to a lease that no time
 /// has passed. Elsewhere it is the best monotonic clock of the standard library, and
 /// [`Clock::counts_suspend`] says that it may not be enough.

@@ -149,7 +149,7 @@ impl Connect {
     }
 
     /// A client with the settings that an election needs: no retries behind its back, a bound on connecting, and
-    /// connections that do not hold a request back. Each request has a deadline of its own on top of that.
+    /// connections that do not hold a request back. Each request has a separate deadline on top of that.
     ///
     /// # Errors
     /// [`Error::NotConfigured`] where nothing says where the API server is, [`Error::Configuration`] where what

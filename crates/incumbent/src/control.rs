@@ -12,7 +12,7 @@ use crate::survey::LockView;
 
 /// Asks the candidates of one election for something: to hand over, or to stay away.
 ///
-/// These are requests, written as annotations; no record is touched and nothing is taken from anybody. The
+/// These are requests, written as annotations; no record is touched and nothing is taken from a candidate. The
 /// candidates of this project heed them, others do not. The account needs the verbs `get` and `patch`.
 #[derive(Clone, Debug)]
 pub struct ElectionControl {

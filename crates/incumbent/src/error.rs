@@ -1,4 +1,4 @@
-//! What can go wrong for good. Trouble that passes is not an error of this crate: it is retried, and
+//! What can fail permanently. Trouble that passes is not an error of this crate: it is retried, and
 //! shows in the log.
 
 use std::fmt;
@@ -194,7 +194,7 @@ impl Error {
         Self::Altered { object: object.to_string(), field, wrote, stored }
     }
 
-    /// Whether the account may not do it: to ask again soon is of no use.
+    /// Whether the account may not do it: to ask again soon is useless.
     pub(crate) fn is_forbidden(&self) -> bool {
         matches!(self, Self::Forbidden { .. } | Self::Denied { .. })
     }

@@ -24,7 +24,7 @@ pub use error::FenceError;
 /// resourceVersion). A [`WriteGate`](crate::WriteGate) asks the clock before a write leaves; this one is
 /// decided where it arrives.
 ///
-/// The annotation is `incumbent.dev/fencing-token`; where it is missing, anybody may begin. A second one,
+/// The annotation is `incumbent.dev/fencing-token`; where it is missing, any client may begin. A second one,
 /// `incumbent.dev/fenced-write`, marks each write, by which it is known again when its answer was lost.
 /// The account needs `get` and `update`. What `K` does not know is not written back: use
 /// [`DynamicObject`](kube::core::DynamicObject) for objects that newer clients write too.
@@ -108,7 +108,7 @@ where
 
     /// Replaces the object by what `change` makes of it, and returns it as it was stored.
     ///
-    /// Where somebody else writes first, it reads again and calls `change` anew, a few times. Of all these
+    /// Where another client writes first, it reads again and calls `change` again, a few times. Of all these
     /// at most one is applied, as long as the client does not itself send a write twice;
     /// [`connect`](crate::connect) makes one that does not.
     ///

@@ -72,7 +72,7 @@ impl Leadership {
         tokio::select! {
             biased;
             loss = self.term.lost() => loss,
-            // The driver is gone, and nobody renews any more.
+            // The driver is gone, and there are no more renewals.
             () = self.commands.closed() => Loss::DeadlinePassed,
         }
     }
@@ -153,7 +153,7 @@ impl Leadership {
         self.term.refused_a_piece()
     }
 
-    /// Waits until somebody wants another leader, and says why: a request or a pause that stands in the
+    /// Waits until another leader is requested, and says why: a request or a pause that stands in the
     /// lock, or a candidate of a higher priority.
     ///
     /// It is a request, and this process leads on until it has stopped its work and given the leadership

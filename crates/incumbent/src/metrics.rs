@@ -1,6 +1,6 @@
-//! What can be counted of an election, told to whoever counts it.
+//! What can be counted of an election, for the metrics of the program.
 //!
-//! This crate keeps no numbers and knows no format. It tells on a thread of its own, so that nothing
+//! This crate keeps no numbers and knows no format. It tells on a separate thread, so that nothing
 //! that counts can hold an election up.
 
 use std::fmt;
@@ -41,7 +41,7 @@ pub trait Metrics: Send + Sync + 'static {
         let _ = (lock, ending);
     }
 
-    /// Somebody leads, this candidate or another, who did not before; also the first that is seen.
+    /// Another leader than before, this candidate or another; also the first that is seen.
     fn leader_changed(&self, lock: &Lock) {
         let _ = lock;
     }

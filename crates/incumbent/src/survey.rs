@@ -127,7 +127,7 @@ pub enum State {
 }
 
 impl Survey {
-    /// Looks once, and goes on watching. A lock that does not exist is no error: it may come.
+    /// Looks once, and continues watching. A lock that does not exist is no error: it may come.
     ///
     /// # Errors
     /// Where none of it may be read, or the API server cannot be reached.

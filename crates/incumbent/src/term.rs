@@ -27,7 +27,7 @@ pub(crate) struct TermState {
     /// Work may be running: the handle is alive.
     working: AtomicBool,
     ended: watch::Sender<Option<Loss>>,
-    /// Somebody wants another leader.
+    /// Another leader is requested.
     asked: watch::Sender<Option<HandOverReason>>,
     pieces: watch::Sender<Pieces>,
     on_overrun: OnOverrun,
@@ -279,7 +279,7 @@ impl TermState {
         self.pieces.borrow().was_refused
     }
 
-    /// The term goes on for longer. A term that is over stays over.
+    /// The term continues for longer. A term that is over stays over.
     pub(crate) fn renew(&self, term: Term) {
         let now = nanos(self.clock.instant());
         let renewed = self.valid_until.fetch_update(Ordering::AcqRel, Ordering::Acquire, |until| {

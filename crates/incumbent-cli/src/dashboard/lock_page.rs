@@ -18,7 +18,7 @@ use crate::model::format::{self, name};
 use crate::model::term_history::Term;
 use crate::model::time_bounds::TimeBounds;
 
-/// What Events there are on it, or why they cannot be had.
+/// What Events there are on it, or why they are not available.
 pub(crate) type Events = anyhow::Result<Vec<Value>>;
 
 pub(crate) fn page(

@@ -52,7 +52,7 @@ pub(crate) struct Piece {
 pub(crate) enum Kind {
     /// A term, in the colour of its holder.
     Term(usize),
-    /// Nobody led.
+    /// There was no leader.
     Gap,
     /// Nobody could see who did.
     Unseen,
@@ -89,7 +89,7 @@ impl Window {
         Self::ALL.into_iter().find(|window| window.word() == word)
     }
 
-    /// It moves on in steps of a few pixels, so that it is not drawn anew for each of them.
+    /// It moves on in steps of a few pixels, so that it is not drawn again for each of them.
     fn frame(self, now: Timestamp, started: Timestamp) -> Frame {
         let span = match self {
             Self::FiveMinutes => Duration::from_secs(300),

@@ -29,7 +29,7 @@ pub(crate) enum Weight {
     Note,
     /// Is about to go wrong, or something that was asked for does not happen.
     Warning,
-    /// Nobody leads.
+    /// There is no leader.
     Bad,
 }
 

@@ -10,10 +10,10 @@ use crate::runtime::stderr;
 
 /// The demo was interrupted, as a shell says it.
 pub(crate) const INTERRUPTED: u8 = 130;
-/// Somebody else leads; or the demo saw a promise broken.
+/// Another candidate leads; or the demo saw a promise broken.
 pub(crate) const NO: u8 = 1;
 const USAGE: u8 = 2;
-/// Nobody can say.
+/// It is unknown.
 pub(crate) const UNREACHABLE: u8 = 3;
 const FORBIDDEN: u8 = 4;
 const MISSING: u8 = 5;
@@ -39,13 +39,13 @@ the write
 130  interrupted (demo)
 134  aborted: work still ran at the end of its lease, and nothing else could stop it";
 
-/// Nobody knows how far it came.
+/// It is unknown how far it came.
 #[cfg(target_os = "linux")]
 pub(crate) const IN_DOUBT: u8 = 80;
 /// It was run by somebody earlier, and failed.
 #[cfg(target_os = "linux")]
 pub(crate) const FAILED_BEFORE: u8 = 81;
-/// Somebody else leads.
+/// Another candidate leads.
 #[cfg(target_os = "linux")]
 pub(crate) const CONFLICT: u8 = 75;
 /// Leadership was lost, and the command was stopped.

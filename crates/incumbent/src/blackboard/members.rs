@@ -30,12 +30,12 @@ impl Blackboard {
     /// Registers `name` with its address, and keeps the registration alive until the handle is dropped.
     ///
     /// It stands beside the leader's name, under `data` at `member.NAME`. Each write replaces the version that
-    /// was read, so nobody is overwritten: another living member of this name is an error, and one that may
+    /// was read, so no other member is overwritten: another living member of this name is an error, and one that may
     /// be dead is waited for, as long as its last sign of life counts (15 s, and 1.5 s for each
     /// member where there are more than ten). Members that died are taken off by those that live.
     ///
     /// The cost: a read and a write for each sign of life, three in the time for which one counts. All members
-    /// together make no more than about four requests a second, however many they are. A ConfigMap of its own
+    /// together make no more than about four requests a second, however many they are. A separate ConfigMap
     /// spares an election on the same object their conflicts.
     ///
     /// # Errors
@@ -135,7 +135,7 @@ impl Membership {
         &self.name
     }
 
-    /// Whether it is kept alive still: nobody else was found to have taken the name.
+    /// Whether it is kept alive still: no other process was found to have taken the name.
     ///
     /// That says nothing of whether the API server can be reached now.
     pub fn is_registered(&self) -> bool {
@@ -205,7 +205,7 @@ struct Keeper {
     session: Session,
     beat: u64,
     witness: Witness,
-    /// How often in a row somebody else was quicker.
+    /// How often in a row another client was quicker.
     races: u32,
     /// What the log was told of the trouble that lasts.
     told: String,
@@ -214,9 +214,9 @@ struct Keeper {
 enum Outcome {
     /// It stands there; the next sign of life is due after this.
     Kept(Duration),
-    /// Somebody else wrote first, or nobody knows: look again after this.
+    /// Another client wrote first, or it is unknown: look again after this.
     Raced(Duration),
-    /// Another has the name: at least until then, or for good.
+    /// Another has the name: at least until then, or permanently.
     Taken(Option<Instant>),
 }
 

@@ -344,7 +344,7 @@ impl BearerToken for Tokens {
 /// ECHILD, which has this number on every Unix.
 const NO_SUCH_CHILD: i32 = 10;
 
-/// Longer than any plugin needs that asks nobody.
+/// Longer than any plugin needs that asks no other process.
 const FIRST: Duration = Duration::from_secs(60);
 
 /// For somebody to sign in.

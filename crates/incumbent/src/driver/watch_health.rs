@@ -21,7 +21,7 @@ pub(crate) struct WatchHealth {
 
 /// What is due about a watch that should have shown something by now.
 pub(super) enum Silence {
-    /// It has not shown what is known by other ways: the next is not believed to go on from here.
+    /// It has not shown what is known by other ways: the next is not believed to continue from here.
     Distrusted,
     /// It may just be quiet: a read looks into it once.
     Doubted,

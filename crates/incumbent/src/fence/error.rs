@@ -28,7 +28,7 @@ pub enum FenceError {
     /// The leadership has ended. Nothing was written.
     #[error(transparent)]
     NotLeading(#[from] NotLeading),
-    /// The annotation shows something that is no token, so nobody can tell who is newer. Nothing was
+    /// The annotation shows something that is no token, so it is unknown who is newer. Nothing was
     /// written.
     #[error("{object} has {value:?} as {annotation}, which is not a fencing token")]
     Unreadable {

@@ -186,7 +186,7 @@ fn unreadable(annotation: &Value) -> Record {
     }
 }
 
-/// A name that somebody wrote into the key without a record of ours or of a foreign elector: it was
+/// A name that another client wrote into the key without a record of ours or of a foreign elector: it was
 /// claimed as on a blackboard, which has no expiry, so it is never taken over.
 fn claim(object: &Value, key: &str, record: &Record, term: &Term) -> Option<Record> {
     let name = object["data"][key].as_str().filter(|name| !name.is_empty())?;

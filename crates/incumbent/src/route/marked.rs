@@ -142,7 +142,7 @@ pub(super) struct Trouble {
 }
 
 impl Trouble {
-    /// Somebody else wrote in between: look again.
+    /// Another client wrote in between: look again.
     fn race() -> Self {
         let (message, hint) = ("other clients write all the time".to_owned(), "it is tried again");
         Self { message, hint, is_race: true }

@@ -22,7 +22,7 @@ pub(super) enum What {
     Compact,
     /// Watches end as they should, and are opened again.
     WatchesEnd(Target),
-    /// A process stands still, and its clock goes on.
+    /// A process stands still, and its clock continues.
     Stop(Target, Duration),
     /// All of them do.
     StopAll(Duration),

@@ -37,7 +37,7 @@ pub(super) enum Event {
     Answers(usize, AnswerTo, Result<Response<Answer>, Broken>, Says),
     /// A piece of a watch is.
     Shows(usize, PieceTo, Piece, Says),
-    /// Watches that were frozen may go on.
+    /// Watches that were frozen may continue.
     Thaws,
     /// A process may run again.
     Wakes(usize),
@@ -411,7 +411,7 @@ impl<'a> World<'a> {
 }
 
 impl Process {
-    /// Takes what has come, as far as anybody still waits for it.
+    /// Takes what has come, as far as it is still waited for.
     fn open_inbox(&mut self, history: u32) {
         while let Some(parcel) = self.inbox.pop_front() {
             let (is_taken, says) = match parcel {

@@ -139,7 +139,7 @@ impl LockView {
         self.holder == other.holder && term(self) == term(other)
     }
 
-    /// What the wall clocks of the holder and of whoever looks say: a hint.
+    /// What the wall clocks of the holder and of the reader say: a hint.
     pub(super) fn state_by_wall_clock(&self, now: jiff::Timestamp) -> State {
         let age = self.renewed.map(|renewed| now.duration_since(renewed));
         let age = age.map(|age| Duration::try_from(age).unwrap_or_default());

@@ -124,8 +124,8 @@ impl Playground {
         self.say(
             "Three processes compete for one Lease, through a small Kubernetes API server in",
         )?;
-        self.say("this process. Whoever leads writes to a register as fast as it can, and the")?;
-        self.say("register refuses a token older than the newest it has seen.")?;
+        self.say("this process. The leader writes to a register as fast as it can. The register")?;
+        self.say("rejects every token that is older than the newest one that it has seen.")?;
         self.say("Timing: lease 5 s, renew deadline 3 s, retry 0.5 s.")?;
         self.say("")?;
         for name in NAMES {

@@ -1,4 +1,4 @@
-//! `incumbent check`: an exit code that says whether somebody leads.
+//! `incumbent check`: an exit code that says whether there is a leader.
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! `incumbent wait`: until somebody leads, somebody else does, or nobody.
+//! `incumbent wait`: until there is a leader, another leader, or none.
 
 use std::process::ExitCode;
 use std::str::FromStr;

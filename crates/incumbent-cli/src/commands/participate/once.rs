@@ -1,6 +1,6 @@
 //! `incumbent once`: runs a command once, however many come to run it and whichever of them die.
 //!
-//! The record of it stands in a ConfigMap, under a key of its own beside the election's. Each change of it is
+//! The record of it stands in a ConfigMap, under a separate key beside the election's. Each change of it is
 //! a compare-and-swap on what was read and judged. The command runs only under a term of that election, so a
 //! leader that finds `running` under an older token knows that its runner has died; one that finds a newer
 //! token knows that its own term is over, and writes nothing.
@@ -203,7 +203,7 @@ impl Task {
         }
     }
 
-    /// None where somebody else was quicker to write.
+    /// None where another client was quicker to write.
     async fn try_begin(
         &mut self,
         running: &Record,
@@ -258,7 +258,7 @@ impl Task {
         exit::IN_DOUBT
     }
 
-    /// Somebody else leads, or a signal came.
+    /// Another candidate leads, or a signal came.
     async fn give_up(&self, code: u8) -> u8 {
         let record = self.page.read().await.ok().and_then(|sight| sight.record);
         let code = match self.rules.over(record.as_ref()) {
@@ -270,7 +270,7 @@ impl Task {
 
     /// Takes back a mark for a command that was not started, so that nobody has to doubt it.
     ///
-    /// A write of it that is still on its way may land later, if nobody else has written meanwhile: then the
+    /// A write of it that is still on its way may land later, if no other client has written meanwhile: then the
     /// next leader finds it in doubt.
     async fn withdraw(&mut self) {
         let unbegun = std::mem::take(&mut self.unbegun);

@@ -1,4 +1,4 @@
-//! `incumbent manifests`: what a workload needs in the cluster, as YAML to read and to apply. Talks to nobody.
+//! `incumbent manifests`: what a workload needs in the cluster, as YAML to read and to apply. Sends no request.
 
 mod model;
 mod tree;

@@ -54,7 +54,7 @@ struct Figures {
     tries_if_refused: u128,
     /// And where each is given up without an answer.
     tries_if_unanswered: u128,
-    /// How long nobody leads after a release, where who waits may not watch.
+    /// How long there is no leader after a release, where who waits may not watch.
     release_polling: Duration,
     crash_best: Duration,
     crash_worst: Duration,

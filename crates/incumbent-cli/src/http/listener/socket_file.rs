@@ -16,7 +16,7 @@ impl Drop for SocketFile {
     }
 }
 
-/// Makes the socket under another name in a folder of its own, so that it never stands there with another
+/// Makes the socket under another name in a separate folder, so that it never stands there with another
 /// mode, and takes the place of one whose process is gone.
 pub(super) async fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
     match std::fs::symlink_metadata(path) {

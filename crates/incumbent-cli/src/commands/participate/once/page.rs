@@ -198,5 +198,5 @@ impl Page {
     }
 }
 
-/// Each failure means that somebody else wrote between the read and the write.
+/// Each failure means that another client wrote between the read and the write.
 const MOST_TRIES: u32 = 10;

@@ -9,7 +9,7 @@ use crate::runtime::exit;
 /// Why a command has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// It ended while it might have gone on.
+    /// It ended while it might have continued.
     ByItself,
     /// Leadership was lost, or handed over, and it was stopped.
     LostLeadership,

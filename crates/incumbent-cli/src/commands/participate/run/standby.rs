@@ -1,4 +1,4 @@
-//! The program of `--on-follower`: it runs while somebody else leads, and has ended before the command starts.
+//! The program of `--on-follower`: it runs while another candidate leads, and has ended before the command starts.
 //!
 //! It is under a guardian too, but has no term: what ends it is that this process leads, or no longer waits.
 
@@ -27,7 +27,7 @@ impl Standby {
         Self { program, variables, containment, guarded: None }
     }
 
-    /// Whether it shall run as soon as somebody else leads: it is started one time in each wait.
+    /// Whether it shall run as soon as another candidate leads: it is started one time in each wait.
     pub(crate) fn is_due(&self) -> bool {
         self.program.is_some()
     }

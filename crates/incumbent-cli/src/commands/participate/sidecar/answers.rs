@@ -59,11 +59,11 @@ pub(crate) struct Change {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum State {
-    /// Somebody leads.
+    /// There is a leader.
     Leader,
     /// Nobody does.
     Nobody,
-    /// Nobody can say.
+    /// It is unknown.
     #[default]
     Unknown,
 }

@@ -18,7 +18,7 @@ pub(crate) struct Hooks {
 }
 
 impl Hooks {
-    /// Starts the program for a term that has begun; nobody waits for it.
+    /// Starts the program for a term that has begun; it is not waited for.
     pub(crate) fn elected(&mut self, token: u64) {
         self.end_running();
         if let Some(program) = &self.elected {

@@ -18,7 +18,7 @@ pub(crate) struct LeaderLoop {
     pub(crate) requests: mpsc::Receiver<StepDown>,
     pub(crate) lifeline: Lifeline,
     pub(crate) on_term: OnTerm,
-    /// How long one stays away after a step-down, if nobody else comes.
+    /// How long one stays away after a step-down, if no other candidate comes.
     pub(crate) stay_away: Duration,
 }
 
@@ -38,7 +38,7 @@ enum Cause {
     SteppedDown(StepDown),
     /// The application is gone.
     LifelineEnded,
-    /// Somebody wants another leader; the application does not know yet.
+    /// Another leader is requested; the application does not know yet.
     Asked,
     Lost,
 }

@@ -108,7 +108,7 @@ async fn leads(State(routes): State<Routes>) -> Response {
     answered(code(&answer), &answer, Answer::json)
 }
 
-/// From outside anybody may ask: no names.
+/// From outside any client may ask: no names.
 async fn leads_for_probes(State(routes): State<Routes>) -> (StatusCode, &'static str) {
     let answer = routes.answers.ask(Asker::Probe);
     (code(&answer), if answer.is_self { "leads\n" } else { "does not lead\n" })

@@ -1,4 +1,4 @@
-//! What the locks of a namespace show: names that are used twice, and what was left behind. Asks nobody.
+//! What the locks of a namespace show: names that are used twice, and what was left behind. Sends no request.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -352,7 +352,7 @@ fn waited_for(facts: &Facts, lock: &LockFacts) -> Option<Finding> {
     Some(Finding::skip("early", message).hint(hint))
 }
 
-/// A name on the blackboard does not expire, so no election goes on beside it.
+/// A name on the blackboard does not expire, so no election continues beside it.
 fn claim(lock: &LockFacts) -> Option<Finding> {
     let view = &lock.view;
     let is_claim =

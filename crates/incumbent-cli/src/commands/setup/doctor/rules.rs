@@ -1,4 +1,4 @@
-//! From facts to findings: the server, the rights, the latency and the clock. Asks nobody.
+//! From facts to findings: the server, the rights, the latency and the clock. Sends no request.
 
 use std::time::Duration;
 

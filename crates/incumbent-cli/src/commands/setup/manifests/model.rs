@@ -2,7 +2,7 @@
 
 use super::yaml::{Node, Part, Switch, item, list, map, part, text, texts};
 
-/// One object, and the file that it is in where each has a file of its own.
+/// One object, and the file that it is in where each has a separate file.
 pub(super) struct Document {
     pub(super) file: &'static str,
     pub(super) only: Option<Switch>,
