@@ -311,7 +311,7 @@ fn what_is_unsafe_or_senseless_is_refused_with_the_reason() {
     for (arguments, words) in [
         ("step-down scanner --to john", "john leads already"),
         ("step-down scanner --to jill", "jill is not in the waitlist"),
-        ("step-down other", "would let two lead"),
+        ("step-down other", "could let two lead"),
         ("step-down configmap/board", "so there is no election"),
         ("step-down vacant", "there is no leader"),
     ] {

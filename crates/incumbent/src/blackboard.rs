@@ -235,7 +235,7 @@ impl Blackboard {
         Error::Missing {
             what: format!("{lock} in namespace {}", lock.namespace()),
             hint: format!(
-                "create it beforehand: kubectl create configmap {} --namespace {}",
+                "make it beforehand: kubectl create configmap {} --namespace {}",
                 lock.name(),
                 lock.namespace()
             ),

@@ -323,7 +323,7 @@ fn hint_of_forbidden(resource: &Resource, verb: &str) -> String {
         }
         (Resource::All { .. }, "list") => format!("name the locks, or {rule}"),
         (_, "create") => {
-            format!("create the object beforehand, or let the account do it: {rule}")
+            format!("make the object beforehand, or let the account do it: {rule}")
         }
         _ => rule,
     }

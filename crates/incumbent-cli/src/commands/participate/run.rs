@@ -292,7 +292,13 @@ impl Runner {
         // Its guardian has found the term over before it has started anything.
         let cause = cause.or_lost_if(end == End::Unstarted(exit::LOST));
         let told_to_stop = guarded.was_told_to_stop();
-        tracing::info!(?cause, ?end, told_to_stop, "the command has ended");
+        tracing::info!(
+            reason = cause.word(),
+            end = end.word(),
+            code = end.code(),
+            told_to_stop,
+            "the command has ended"
+        );
         Ok((cause, end))
     }
 

@@ -217,7 +217,7 @@ impl GuardedChild {
     fn say(&self, order: Order) {
         let line = order.line();
         if !matches!(self.control.try_write(line.as_bytes()), Ok(count) if count == line.len()) {
-            tracing::debug!(?order, "the guardian does not listen");
+            tracing::debug!(order = line.trim_end(), "the guardian does not listen");
         }
     }
 }

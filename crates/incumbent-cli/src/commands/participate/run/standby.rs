@@ -45,7 +45,11 @@ impl Standby {
     pub(crate) async fn ended(&mut self) {
         let Some(guarded) = &mut self.guarded else { return std::future::pending().await };
         let end = guarded.end().await;
-        tracing::info!(?end, "the program of --on-follower has ended, and is not started again");
+        tracing::info!(
+            end = end.word(),
+            code = end.code(),
+            "the program of --on-follower has ended, and is not started again"
+        );
         self.guarded = None;
     }
 
@@ -66,7 +70,11 @@ impl Standby {
         if let Some(guarded) = &mut self.guarded {
             guarded.stop(after(kill_after));
             let end = guarded.end().await;
-            tracing::info!(?end, "the program of --on-follower has been stopped");
+            tracing::info!(
+                end = end.word(),
+                code = end.code(),
+                "the program of --on-follower has been stopped"
+            );
         }
     }
 }

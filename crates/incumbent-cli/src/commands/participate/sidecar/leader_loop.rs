@@ -31,7 +31,6 @@ pub(crate) struct StepDown {
 }
 
 /// Why a term ends.
-#[derive(Debug)]
 enum Cause {
     /// This process is told to end.
     Shutdown,
@@ -41,6 +40,19 @@ enum Cause {
     /// Another leader is requested; the application does not know yet.
     Asked,
     Lost,
+}
+
+impl Cause {
+    /// For the log.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Shutdown => "shutdown",
+            Self::SteppedDown(_) => "stepped-down",
+            Self::LifelineEnded => "lifeline-ended",
+            Self::Asked => "requested",
+            Self::Lost => "lost",
+        }
+    }
 }
 
 impl LeaderLoop {
@@ -140,7 +152,7 @@ impl LeaderLoop {
     ) {
         self.answers.close();
         let token = leadership.fencing_token().0;
-        tracing::debug!(token, ?cause, "stopping");
+        tracing::debug!(token, reason = cause.word(), "stopping");
         let was_stopped = self.hooks.lost(token, stop_within(&leadership)).await;
         let mut request = None;
         match cause {

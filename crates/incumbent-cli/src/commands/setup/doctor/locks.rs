@@ -264,7 +264,7 @@ fn pod_of(identity: &str) -> &str {
 fn request(facts: &Facts, lock: &LockFacts) -> Option<Finding> {
     let view = &lock.view;
     let to = match view.hand_over.as_ref()? {
-        HandOver::ToNext => "whoever is next".to_owned(),
+        HandOver::ToNext => "the next in the waitlist".to_owned(),
         HandOver::To(identity) => name(identity.as_str()),
     };
     let age = lock.asked_at.map(|asked| facts.now.duration_since(asked));

@@ -238,7 +238,7 @@ fn a_cordon_is_seen_where_it_keeps_all_or_nobody() {
     assert_eq!(cordoned(&["web-1_2f"], healthy()), [], "the Pod runs");
     assert!(cordoned(&["web-2_3e"], healthy())[0].2.contains("no Pod of that name runs"));
     let blind = Facts { pods: None, ..healthy() };
-    assert!(cordoned(&["web-1_2f"], blind)[0].2.contains("would not be seen"));
+    assert!(cordoned(&["web-1_2f"], blind)[0].2.contains("is never seen"));
     assert!(cordoned(&["*"], healthy())[0].2.contains("paused"));
 }
 
