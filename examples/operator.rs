@@ -7,7 +7,7 @@
 //! kubectl get configmap world-greeting -o yaml
 //! ```
 //!
-//! For each ConfigMap with the label it keeps another one, with a greeting, and puts it right whenever somebody
+//! For each ConfigMap with the label it keeps another one, with a greeting, and puts it right whenever another client
 //! changes or deletes it. A real one would do so for its own kind.
 
 use std::sync::Arc;
@@ -54,7 +54,7 @@ async fn reconcile_all(client: Client, leadership: Arc<Leadership>) -> Result<()
 /// What reconciling needs.
 struct Term {
     client: Client,
-    /// Each reconciliation is a separate task. As long as one runs, it keeps the lock from being given back.
+    /// Each reconciliation is a separate task. As long as one runs, it keeps the lock from being released.
     _leadership: Arc<Leadership>,
 }
 

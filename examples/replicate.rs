@@ -2,8 +2,8 @@
 //!
 //! One process leads and copies; the others are ready to continue. It asks once a term how far the copy goes, and
 //! counts on from there. What makes that safe is the **fence** in the target: a leader that was frozen, or
-//! whose write was on its way for long, comes with an older token, and the target refuses it. So each row is
-//! copied exactly once, whoever is killed or frozen. The rule behind it is in `docs/fencing.md`.
+//! whose write was on its way for a long time comes with an older token, and the target refuses it. So each row is
+//! copied exactly once, whichever process is killed or frozen. The rule behind it is in `docs/fencing.md`.
 //!
 //! Both are SQLite files, so that it runs anywhere. Put them on a local disk.
 

@@ -206,13 +206,23 @@ fn what_asks_once_says_that_the_server_cannot_answer_now_and_never_calls_that_us
     ] {
         let broken = cluster.server.faults().add(fault.parse().unwrap());
         let outcome = cluster.run(arguments);
-        assert_refused(&outcome, 3, "the API server cannot answer now", "try again; if that does not help");
+        assert_refused(
+            &outcome,
+            3,
+            "the API server cannot answer now",
+            "try again; if that does not help",
+        );
         cluster.server.faults().remove(&broken);
     }
     for arguments in ["run --try --lock lease/a -- true", "once configmap/blackboard:k -- true"] {
         let broken = cluster.server.faults().add("error=503".parse().unwrap());
         let outcome = cluster.run(arguments);
-        assert_refused(&outcome, 69, "the API server cannot answer now", "try again; if that does not help");
+        assert_refused(
+            &outcome,
+            69,
+            "the API server cannot answer now",
+            "try again; if that does not help",
+        );
         cluster.server.faults().remove(&broken);
     }
 }

@@ -49,7 +49,7 @@ pub enum Why {
     NoPermission,
     /// An admission webhook, policy or plugin refuses it.
     Denied,
-    /// The namespace is being deleted, and takes no new object.
+    /// The namespace is being deleted, and accepts no new object.
     Terminating,
     /// A quota of the namespace is used up.
     NoQuota,

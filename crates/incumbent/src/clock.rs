@@ -101,7 +101,7 @@ impl Clock {
         }
     }
 
-    /// Sleeps until about `moment`. Whoever is woken reads the clock again: a timer may be late.
+    /// Sleeps until about `moment`. A task that is woken reads the clock again: a timer may be late.
     pub(crate) async fn sleep_until(&self, moment: Instant) {
         #[cfg(test)]
         if let Source::Simulated(host) = self.0 {

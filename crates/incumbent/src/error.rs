@@ -76,7 +76,7 @@ pub enum Error {
         /// The API server's words.
         message: String,
     },
-    /// The namespace is being deleted, and takes no new object.
+    /// The namespace is being deleted, and accepts no new object.
     #[error("namespace {namespace} is being deleted: {message}")]
     Terminating {
         /// Which one.

@@ -17,7 +17,7 @@ use crate::stored::Stored;
 pub(crate) struct Events {
     api: LockApi,
     identity: Identity,
-    /// Whoever turned Events on wants to know, once, that they cannot be written.
+    /// A user who turned Events on wants to know, once, that they cannot be written.
     has_warned: Arc<AtomicBool>,
 }
 

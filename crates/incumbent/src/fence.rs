@@ -17,7 +17,7 @@ mod error;
 
 pub use error::FenceError;
 
-/// Writes objects under the fencing token of a [`Leadership`], which stands in an annotation of each.
+/// Writes objects under the fencing token of a [`Leadership`], which is in an annotation of each.
 ///
 /// An object whose annotation shows a higher token is left alone: a newer leader has written it. The
 /// comparison holds until the write, for that replaces exactly the version that was read (uid and

@@ -1,7 +1,7 @@
 //! Learning of changes by a watch, opened again and again for as long as there are listeners.
 //!
 //! One watch serves one candidate, or all of a process in one namespace. What it shows goes to whoever
-//! follows the object of that name; nobody who is slow holds up the others.
+//! follows the object of that name; a slow listener holds up no other.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -64,12 +64,12 @@ pub enum InvalidSetting {
     /// The Pod's token cannot be shown to a server.
     #[error("{file} {why}: no server accepts that as a token")]
     PodToken {
-        /// Where it stands.
+        /// Where it is.
         file: String,
         /// What is wrong with it.
         why: &'static str,
     },
-    /// Kubernetes takes no such key of a label.
+    /// Kubernetes accepts no such key of a label.
     #[error("{0:?} cannot be a label")]
     RouteKey(String),
     /// A route by label needs the name of a Pod.

@@ -18,7 +18,7 @@ use crate::view::View;
 pub enum Leader {
     /// It is unknown: nothing was heard, or not for as long as the last leader's term could last.
     Unknown,
-    /// Nobody.
+    /// There is none.
     Nobody,
     /// This one.
     #[non_exhaustive]
@@ -138,7 +138,7 @@ impl Observer {
     }
 
     /// Waits until the waitlist is another one than this returned last (at first: than when the observer was
-    /// made): somebody has joined or left it, or was served.
+    /// made): a candidate has joined, left or acquired.
     ///
     /// `None` when the candidate that this observer came from is gone.
     pub async fn waitlist_changed(&mut self) -> Option<Vec<Identity>> {

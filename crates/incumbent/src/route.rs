@@ -1,7 +1,7 @@
 //! Showing the rest of the cluster who leads, so that a Service's connections go there.
 //!
 //! Routing is a hint: it is written after a term has begun and taken back after it has ended, so that for a
-//! moment it may show nobody, or the leader of before. What protects is the fencing token. All of it is
+//! moment it may show no leader, or the previous one. What protects is the fencing token. All of it is
 //! done by a separate task, which no renewal and no release waits for longer than a second.
 
 use std::time::Duration;
@@ -62,7 +62,7 @@ impl Route {
     /// It is named `SERVICE-leader`, made where it is missing, and emptied when a term ends. The address is the
     /// IP of [`Builder::address`](crate::Builder::address), else `POD_IP`; all candidates' must be of one
     /// family. A slice that another program manages is left alone. Unlike a selector, this does not check
-    /// whether the Pod is ready, and a dead leader's address stands there until the next one's.
+    /// whether the Pod is ready, and a dead leader's address is there until the next one's.
     ///
     /// The account needs `get`, `create` and `update` on `endpointslices`.
     pub fn endpoint_slice(service: impl Into<String>, port: u16) -> Self {

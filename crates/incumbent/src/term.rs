@@ -15,7 +15,7 @@ use crate::lock::Lock;
 
 /// The state of one term.
 ///
-/// The deadlines are plain atomics, so that asking costs a few nanoseconds and needs nobody: neither
+/// The deadlines are plain atomics, so that asking costs a few nanoseconds and needs no other task: neither
 /// the driver nor the runtime has to be alive for the answer to turn to "no" in time.
 pub(crate) struct TermState {
     lock: Lock,
@@ -86,7 +86,7 @@ pub struct Overrun {
 pub enum Ending {
     /// It was lost; the work is told to stop.
     Lost(Loss),
-    /// The work had stopped, and the leadership was given back.
+    /// The work had stopped, and the leadership was released.
     Released(Release),
 }
 
@@ -211,7 +211,7 @@ impl TermState {
         self.ended.borrow().clone()
     }
 
-    /// Waits until the term is lost. Needs nobody to say so: the deadline counts by itself.
+    /// Waits until the term is lost. Needs no notification: the deadline counts by itself.
     pub(crate) async fn lost(&self) -> Loss {
         let mut ended = self.ended.subscribe();
         loop {
@@ -291,7 +291,7 @@ impl TermState {
         }
     }
 
-    /// The lock is given back. Whatever still holds the leadership, which nothing should, may not act.
+    /// The lock is released. Whatever still holds the leadership, which nothing should, may not act.
     pub(crate) fn revoke(&self) {
         self.valid_until.store(0, Ordering::Release);
     }

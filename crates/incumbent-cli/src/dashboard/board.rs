@@ -171,7 +171,7 @@ impl RowView {
         matches!(self.state, State::Held | State::Late)
     }
 
-    /// The same, or a name stands there that does not expire.
+    /// The same, or a name is there that does not expire.
     pub(crate) fn is_led(&self) -> bool {
         self.may_lead() || self.state == State::Claimed
     }

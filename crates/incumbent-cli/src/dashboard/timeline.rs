@@ -68,7 +68,7 @@ struct Frame {
 impl Window {
     pub(crate) const ALL: [Self; 3] = [Self::FiveMinutes, Self::Hour, Self::Start];
 
-    /// As it stands in a query.
+    /// As it is in a query.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::FiveMinutes => "5m",

@@ -59,7 +59,7 @@ pub(crate) struct End {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum How {
-    /// The lock was given back.
+    /// The lock was released.
     Released,
     /// No more was heard: a crash, a pause, a cut line.
     Silent,

@@ -29,7 +29,7 @@ pub struct Member {
 impl Blackboard {
     /// Registers `name` with its address, and keeps the registration alive until the handle is dropped.
     ///
-    /// It stands beside the leader's name, under `data` at `member.NAME`. Each write replaces the version that
+    /// It is beside the leader's name, under `data` at `member.NAME`. Each write replaces the version that
     /// was read, so no other member is overwritten: another living member of this name is an error, and one that may
     /// be dead is waited for, as long as its last sign of life counts (15 s, and 1.5 s for each
     /// member where there are more than ten). Members that died are taken off by those that live.
@@ -74,7 +74,7 @@ impl Blackboard {
         Ok(Membership { name: name.to_owned(), leave, stands })
     }
 
-    /// The member of this name, as it stands there now.
+    /// The member of this name, as it is there now.
     ///
     /// # Errors
     /// Those of [`claim`](Self::claim).
@@ -169,7 +169,7 @@ pub struct MembersObserver {
 
 impl MembersObserver {
     /// Returns the members that are not known to be dead, by name: at the first call as they are, and at each
-    /// further one when somebody has come, gone, or moved. It may be dropped and called again.
+    /// further one when a member has joined, left or moved. It may be dropped and called again.
     ///
     /// Who died before this observer came is seen to be dead when its last sign of life has counted for as
     /// long as it says, from the first look on.
@@ -212,7 +212,7 @@ struct Keeper {
 }
 
 enum Outcome {
-    /// It stands there; the next sign of life is due after this.
+    /// It is there; the next sign of life is due after this.
     Kept(Duration),
     /// Another client wrote first, or it is unknown: look again after this.
     Raced(Duration),
@@ -279,7 +279,7 @@ impl Keeper {
         })
     }
 
-    /// What has this very address, and no sign of life, is one's own whose annotation somebody took off.
+    /// What has this very address, and no sign of life, is one's own whose annotation was removed.
     fn is_mine(&self, entry: &Entry) -> bool {
         entry.is_of(self.session) || (entry.sign.is_none() && entry.address == self.address)
     }

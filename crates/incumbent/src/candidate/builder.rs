@@ -326,5 +326,5 @@ impl Builder {
     }
 }
 
-/// It stands in an annotation, which has room for all that an address can be.
+/// It is in an annotation, which has room for all that an address can be.
 const LONGEST_ADDRESS: usize = 1024;

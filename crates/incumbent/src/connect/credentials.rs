@@ -82,7 +82,7 @@ impl NoToken {
         }
     }
 
-    /// The error about a token that stands in `place`.
+    /// The error about a token that is in `place`.
     pub(crate) fn in_place(self, place: &str) -> Error {
         Error::configuration(
             format!("{place} {}: no server accepts that as a token", self.as_str()),

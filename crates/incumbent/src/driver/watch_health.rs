@@ -78,7 +78,7 @@ impl WatchHealth {
         elector.term().is_none().then_some(silent_at)
     }
 
-    /// What is due now. A watch that has shown in the meantime what it was waited for is nobody's business.
+    /// What is due now. A watch that has shown in the meantime what it was waited for is ignored.
     pub(super) fn check(&mut self, elector: &Elector, now: Instant) -> Option<Silence> {
         self.forgive();
         self.deadline(elector).filter(|deadline| now >= *deadline)?;

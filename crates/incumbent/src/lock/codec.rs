@@ -1,6 +1,6 @@
 //! How a record is written into the lock's object, and read from it.
 //!
-//! Objects are edited as JSON and never rebuilt from types: whatever else stands in them, now or in
+//! Objects are edited as JSON and never rebuilt from types: whatever else is in them, now or in
 //! versions of Kubernetes to come, stays as it is.
 
 use std::str::FromStr;
@@ -173,8 +173,8 @@ fn read_times(from: &Value, transitions: &str) -> Record {
     }
 }
 
-/// A record that cannot be understood may still be somebody's: it is waited out, and each change of it is
-/// a sign of life. No record at all, or an empty one, is nobody's.
+/// A record that cannot be understood may still have a holder: it is waited out, and each change of it is
+/// a sign of life. No record at all, or an empty one, has no holder.
 fn unreadable(annotation: &Value) -> Record {
     match annotation.as_str().map(str::trim) {
         None | Some("" | "null") => Record::default(),

@@ -42,7 +42,7 @@ pub(super) enum What {
     Edit(u32),
     /// or asks the leader to hand over, to the next in the waitlist,
     AskForAnother,
-    /// or to one that shall not lead until all is well.
+    /// or to one that must not lead until all is well.
     Cordon(Target),
     /// A candidate says that it is not well, for a while.
     Unwell(Target, Duration),

@@ -41,7 +41,7 @@ pub struct LockView {
     pub waitlist: Vec<Waiter>,
     /// Whom the leader is asked to hand over to, as long as it has not.
     pub hand_over: Option<HandOver>,
-    /// Who shall not lead; `*` is everybody.
+    /// Which candidates must not lead; `*` means all.
     pub paused: Vec<Identity>,
     /// When the object was made, by the API server's clock.
     pub created: Option<jiff::Timestamp>,
@@ -55,7 +55,7 @@ pub struct LockView {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Registration {
-    /// Nobody's.
+    /// It has no holder.
     Vacant,
     /// A term of this project's candidates.
     Term,
@@ -151,7 +151,7 @@ impl LockView {
         }
     }
 
-    /// Whether `identity` shall not lead.
+    /// Whether `identity` must not lead.
     pub fn is_paused(&self, identity: &str) -> bool {
         self.paused.iter().any(|name| name.as_str() == identity || name.as_str() == "*")
     }

@@ -1,4 +1,4 @@
-//! `incumbent pause` and `resume`: who shall not lead.
+//! `incumbent pause` and `resume`: who must not lead.
 
 use std::process::ExitCode;
 

@@ -1,6 +1,6 @@
 //! `incumbent once`: runs a command once, however many come to run it and whichever of them die.
 //!
-//! The record of it stands in a ConfigMap, under a separate key beside the election's. Each change of it is
+//! The record of it is in a ConfigMap, under a separate key beside the election's. Each change of it is
 //! a compare-and-swap on what was read and judged. The command runs only under a term of that election, so a
 //! leader that finds `running` under an older token knows that its runner has died; one that finds a newer
 //! token knows that its own term is over, and writes nothing.

@@ -1,7 +1,7 @@
 //! `incumbent run`: runs a command only while this process leads.
 //!
 //! The command is under a guardian, a separate process: it ends the command before another candidate may lead,
-//! whatever becomes of this process. The lock is given back only when nothing of the command is left.
+//! whatever becomes of this process. The lock is released only when nothing of the command is left.
 
 pub(crate) mod args;
 mod cgroup;

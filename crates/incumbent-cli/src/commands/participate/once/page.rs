@@ -1,4 +1,4 @@
-//! Where a record stands: reads, and writes that replace exactly the version that was read.
+//! Where a record is: reads, and writes that replace exactly the version that was read.
 
 use http::Method;
 use incumbent::requests::{Failure, Requests, Why};

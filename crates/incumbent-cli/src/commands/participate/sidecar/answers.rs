@@ -61,7 +61,7 @@ pub(crate) struct Change {
 pub(crate) enum State {
     /// There is a leader.
     Leader,
-    /// Nobody does.
+    /// There is none.
     Nobody,
     /// It is unknown.
     #[default]
@@ -199,7 +199,7 @@ impl Answers {
         self.refresh();
     }
 
-    /// The leadership is given back.
+    /// The leadership is released.
     pub(crate) fn given_back(&self) {
         self.disclosure().is_held = false;
     }

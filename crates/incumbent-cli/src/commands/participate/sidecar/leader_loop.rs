@@ -143,7 +143,7 @@ impl LeaderLoop {
         }
     }
 
-    /// Waits until the work has stopped, as far as can be known from here, and gives the leadership back.
+    /// Waits until the work has stopped, as far as can be known from here, and releases the lock.
     async fn give_back(
         &mut self,
         leadership: Leadership,
@@ -243,7 +243,7 @@ async fn refuse(requests: &mut mpsc::Receiver<StepDown>) -> std::convert::Infall
     }
 }
 
-/// A little less than the work has, so that what is left is given back before the watchdog looks.
+/// A little less than the work has, so that what is left is released before the watchdog looks.
 fn stop_within(leadership: &Leadership) -> Duration {
     leadership.stop_within().saturating_sub(Duration::from_millis(20))
 }
