@@ -123,7 +123,12 @@ fn bad_input_gets_a_sentence_a_hint_and_a_code() {
     assert_refused(&overwrite, 2, &format!("{} exists", others.display()), "name another");
     assert_eq!(std::fs::read_to_string(&others).unwrap(), "apiVersion: v1");
     for (arguments, code, error, hint) in [
-        ("get nothing", 5, "lease/nothing in namespace default does not exist", "list what"),
+        (
+            "get nothing",
+            5,
+            "lease/nothing in namespace default does not exist",
+            "to list the locks",
+        ),
         ("get pod/x", 2, "\"pod/x\" names no lock", "the kind is"),
         ("elect --lock lease/Bad_Name", 2, "\"Bad_Name\" is not a valid name", "a name has"),
         ("elect --lock configmap/b:a/b", 2, "\"a/b\" is not a valid key", "a key has"),

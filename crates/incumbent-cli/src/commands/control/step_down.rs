@@ -134,7 +134,7 @@ fn plan(sighted: &ObservedLock, to: Option<&str>, via: Via) -> Result<Plan, Refu
     let view = &*sighted.view;
     let Some(holder) = view.holder.as_deref() else {
         return refuse(
-            "no leader".to_owned(),
+            "there is no leader".to_owned(),
             "to see which candidates wait: incumbent status LOCK",
         );
     };
