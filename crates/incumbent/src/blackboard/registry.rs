@@ -219,7 +219,7 @@ fn full(object: &Value) -> Error {
     Error::Full {
         what: format!("configmap/{name} has no room for another member"),
         hint: format!(
-            "a ConfigMap holds {MOST_MEMBERS} members at most, and 1 MiB: register on another, or remove what \
+            "it holds {MOST_MEMBERS} members at most, and 1 MiB: register on another, or remove what \
                 was written by hand"
         ),
     }
