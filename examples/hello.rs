@@ -1,6 +1,6 @@
 //! Says hello for as long as this process leads.
 //!
-//! Start it twice, and stop the one that speaks with ctrl-c: the other goes on.
+//! Start it twice, and stop the one that speaks with ctrl-c: the other continues.
 
 use std::time::Duration;
 

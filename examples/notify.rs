@@ -10,10 +10,10 @@
 //! notification leaves and after, so no two replicas ever begin to send the same one, not even if both
 //! believe to lead.
 //!
-//! Who crashes in between leaves `sending` behind, and nobody can know whether the notification has left. No
+//! A sender that crashes in between leaves `sending` behind, and it is unknown whether the notification has left. No
 //! third way exists without the receiver's help, so choose what to lose:
 //!
-//! - **At most once**, by default: it is not sent again, but marked `in doubt` for somebody to look at. The
+//! - **At most once**, by default: it is not sent again, but marked `in doubt` for a person to check. The
 //!   cost: a crash may lose one.
 //! - **At least once**, with `notify --again`: the next leader sends it again. The cost: a crash may send one
 //!   twice. A receiver that knows the key, which is the same each time, can drop the second.
@@ -84,7 +84,7 @@ impl Outbox {
                 _ => return Ok(false),
             }
             match self.0.replace(OBJECT, &PostParams::default(), &stored).await {
-                // Somebody wrote in between, perhaps another key: look again.
+                // Another client wrote in between, perhaps another key: look again.
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
                 outcome => return outcome.map(|_| true),
             }
@@ -96,7 +96,7 @@ fn is_older(by: &str, token: FencingToken) -> bool {
     by.parse().is_ok_and(|by: u64| by < token.0)
 }
 
-/// A mail, say, that nobody wants twice.
+/// A mail, say, that must not arrive twice.
 fn send(key: &str) {
     println!("{key}");
 }

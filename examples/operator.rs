@@ -7,8 +7,8 @@
 //! kubectl get configmap world-greeting -o yaml
 //! ```
 //!
-//! For each ConfigMap with the label it keeps another one, with a greeting, and puts it right whenever somebody
-//! changes or deletes it. A real one would do so for a kind of its own.
+//! For each ConfigMap with the label it keeps another one, with a greeting, and puts it right whenever another client
+//! changes or deletes it. A real one would do so for its own kind.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +34,7 @@ async fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// A controller for one term. A new one lists everything anew, so that nothing is missed that the last leader
+/// A controller for one term. A new one lists everything again, so that nothing is missed that the last leader
 /// has left undone; followers watch nothing, and cost nothing.
 async fn reconcile_all(client: Client, leadership: Arc<Leadership>) -> Result<(), BoxError> {
     println!("leads");
@@ -54,7 +54,7 @@ async fn reconcile_all(client: Client, leadership: Arc<Leadership>) -> Result<()
 /// What reconciling needs.
 struct Term {
     client: Client,
-    /// Each reconciliation is a task of its own. As long as one runs, it keeps the lock from being given back.
+    /// Each reconciliation is a separate task. As long as one runs, it keeps the lock from being released.
     _leadership: Arc<Leadership>,
 }
 

@@ -1,9 +1,9 @@
 //! Copies the rows of one database into another: `replicate SOURCE TARGET`, as often as you like.
 //!
-//! One process leads and copies; the others are ready to go on. It asks once a term how far the copy goes, and
+//! One process leads and copies; the others are ready to continue. It asks once a term how far the copy goes, and
 //! counts on from there. What makes that safe is the **fence** in the target: a leader that was frozen, or
-//! whose write was on its way for long, comes with an older token, and the target refuses it. So each row is
-//! copied exactly once, whoever is killed or frozen. The rule behind it is in `docs/fencing.md`.
+//! whose write was on its way for a long time comes with an older token, and the target refuses it. So each row is
+//! copied exactly once, whichever process is killed or frozen. The rule behind it is in `docs/fencing.md`.
 //!
 //! Both are SQLite files, so that it runs anywhere. Put them on a local disk.
 
@@ -47,7 +47,7 @@ async fn replicate(
 /// wakes or is killed.
 async fn patiently<T>(mut act: impl FnMut() -> Result<T, BoxError>) -> Result<T, BoxError> {
     loop {
-        // SQLite blocks, so this says so, and renewals go on meanwhile.
+        // SQLite blocks, so this says so, and renewals continue meanwhile.
         match block_in_place(&mut act) {
             Err(error) if is_busy(&error) => sleep(PAUSE).await,
             outcome => {

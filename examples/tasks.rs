@@ -3,7 +3,7 @@
 //! ```text
 //! kubectl create configmap tasks.config --from-literal=tasks=$'eu\nus\nap'
 //! kubectl label configmap tasks.config incumbent.dev/group=tasks
-//! tasks a &  tasks b &  tasks c &
+//! cargo run -p examples --bin tasks -- a     # in three terminals: a, b and c
 //! kubectl get leases,configmaps -l incumbent.dev/group=tasks
 //! ```
 

@@ -123,7 +123,7 @@ impl Replica {
             annotations.insert(TOKEN.to_owned(), token.to_string());
             stored.data.get_or_insert_default().insert(name.to_owned(), note.clone());
             match self.notes.replace(OBJECT, &PostParams::default(), &stored).await {
-                Err(error) if is_conflict(&error) => {} // Somebody wrote in between: look again.
+                Err(error) if is_conflict(&error) => {} // Another client wrote in between: look again.
                 outcome => return Ok(outcome.map(drop)?),
             }
         }

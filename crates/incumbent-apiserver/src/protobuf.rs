@@ -125,7 +125,7 @@ fn value(shape: &'static Shape, wire: Wire<'_>) -> Result<Value, String> {
         Shape::Atomic(inner) => value(inner, wire),
         Shape::Quantity => quantity(wire.bytes()?),
         Shape::IntOrString => int_or_string(wire.bytes()?),
-        // A list or map in another one is a message of its own.
+        // A list or map in another one is a separate message.
         Shape::Any | Shape::Map(_) | Shape::List(..) => {
             Err("this server reads such a field as JSON only".to_owned())
         }

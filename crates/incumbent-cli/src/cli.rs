@@ -83,7 +83,7 @@ pub(crate) enum Command {
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Take part", &["elect", "run", "once", "sidecar"]),
     ("See", &["get", "status", "check", "wait", "watch", "history", "dashboard"]),
-    ("ElectionControl", &["step-down", "pause", "resume", "claim"]),
+    ("Steer", &["step-down", "pause", "resume", "claim"]),
     ("Set up", &["manifests", "doctor", "timings", "completion", "man"]),
     ("Try", &["demo", "dev-server"]),
 ];

@@ -1,4 +1,4 @@
-//! `incumbent dashboard`: a page that shows elections as they go on, what needs attention, and why.
+//! `incumbent dashboard`: a page that shows elections live, what needs attention, and why.
 //!
 //! One task looks, and publishes what is known as a [`Board`] that never changes; all else reads
 //! the newest of them. Nothing is changed in the cluster unless `--allow-steer` is given.

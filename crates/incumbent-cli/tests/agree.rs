@@ -189,9 +189,9 @@ fn words(cluster: &Cluster, dashboard: &Dashboard, lock: &str, state: &str) {
     let page = dashboard.get(&format!("/lock/default/{lock}")).body;
     let (word, code, words) = match state {
         "held" => ("Held~", 0, "john leads~"),
-        "vacant" => ("Vacant", 1, "nobody leads"),
+        "vacant" => ("Vacant", 1, "no leader"),
         "claimed" => ("Claimed", 0, "jane claims it"),
-        _ => ("Expired~", 1, "nobody leads~: no renewal of jack for 10m"),
+        _ => ("Expired~", 1, "no leader~: no renewal of jack for 10m"),
     };
     assert!(get.stdout.contains(word), "{get:?}");
     assert!(status.stdout.contains(&format!("State        {word}: ")), "{status:?}");

@@ -123,10 +123,15 @@ fn bad_input_gets_a_sentence_a_hint_and_a_code() {
     assert_refused(&overwrite, 2, &format!("{} exists", others.display()), "name another");
     assert_eq!(std::fs::read_to_string(&others).unwrap(), "apiVersion: v1");
     for (arguments, code, error, hint) in [
-        ("get nothing", 5, "lease/nothing in namespace default does not exist", "list what"),
+        (
+            "get nothing",
+            5,
+            "lease/nothing in namespace default does not exist",
+            "to list the locks",
+        ),
         ("get pod/x", 2, "\"pod/x\" names no lock", "the kind is"),
-        ("elect --lock lease/Bad_Name", 2, "\"Bad_Name\" is no name", "a name has"),
-        ("elect --lock configmap/b:a/b", 2, "\"a/b\" is no key", "a key has"),
+        ("elect --lock lease/Bad_Name", 2, "\"Bad_Name\" is not a valid name", "a name has"),
+        ("elect --lock configmap/b:a/b", 2, "\"a/b\" is not a valid key", "a key has"),
         ("elect --lock lease/a --renew-deadline 20s", 2, "renew deadline 20s", "one number"),
         ("elect --lock lease/a --lease-duration 1500ms", 2, "lease duration 1.5s", "one number"),
         (
@@ -135,7 +140,7 @@ fn bad_input_gets_a_sentence_a_hint_and_a_code() {
             "namespace nowhere does not exist",
             "kubectl create",
         ),
-        ("claim lease/a --identity john", 2, "a Lease is no blackboard", "use configmap"),
+        ("claim lease/a --identity john", 2, "a Lease cannot be a blackboard", "use configmap"),
         ("claim configmap/b -n nowhere --identity john", 5, "namespace nowhere", "kubectl create"),
         ("get --kubeconfig /no/such/file", 3, "no way to reach a cluster was found", "set KUBE"),
         ("get --service-account-dir /no", 3, "no way to reach a cluster was found", "set KUBE"),
@@ -206,13 +211,23 @@ fn what_asks_once_says_that_the_server_cannot_answer_now_and_never_calls_that_us
     ] {
         let broken = cluster.server.faults().add(fault.parse().unwrap());
         let outcome = cluster.run(arguments);
-        assert_refused(&outcome, 3, "the API server cannot answer now", "try again; if it lasts");
+        assert_refused(
+            &outcome,
+            3,
+            "the API server cannot answer now",
+            "try again; if that does not help",
+        );
         cluster.server.faults().remove(&broken);
     }
     for arguments in ["run --try --lock lease/a -- true", "once configmap/blackboard:k -- true"] {
         let broken = cluster.server.faults().add("error=503".parse().unwrap());
         let outcome = cluster.run(arguments);
-        assert_refused(&outcome, 69, "the API server cannot answer now", "try again; if it lasts");
+        assert_refused(
+            &outcome,
+            69,
+            "the API server cannot answer now",
+            "try again; if that does not help",
+        );
         cluster.server.faults().remove(&broken);
     }
 }

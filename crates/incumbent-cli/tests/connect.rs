@@ -187,7 +187,9 @@ fn a_credential_plugin_leaves_standard_input_to_the_command() {
         assert_eq!(outcome.code, code, "{mode}: {outcome:?}");
         match code {
             0 => assert_eq!(outcome.stdout, "hello", "{mode}"),
-            _ => assert!(outcome.stderr.contains("standard input is no terminal"), "{outcome:?}"),
+            _ => {
+                assert!(outcome.stderr.contains("standard input is not a terminal"), "{outcome:?}")
+            }
         }
         let eaten = fs::read_to_string(cluster.folder.path().join("eaten")).unwrap_or_default();
         assert_eq!(eaten, "", "{mode}");

@@ -209,7 +209,7 @@ fn a_request_that_another_programs_candidate_does_not_heed_is_found_after_a_leas
         let (_, checks) = doctor(&mut cluster.command("doctor"));
         if let Some(found) = checks.iter().find(|finding| finding["check"] == "request") {
             let message = found["message"].as_str().unwrap();
-            assert!(message.contains("whoever is next was not met for "), "{message}");
+            assert!(message.contains("the next in the waitlist was not met for "), "{message}");
             return;
         }
         assert!(Instant::now() < deadline, "{checks:#?}");

@@ -156,8 +156,8 @@ fn status_says_on_one_page_what_is_known() {
     let page = cluster.run("status scanner --sure");
     for part in [
         "Leader       john",
-        "State        Held: a renewal came in ",
-        "Line\n  1. jane",
+        "State        Held: a renewal arrived ",
+        "Waitlist\n  1. jane",
         "john became leader",
         "Needs attention\n  nothing",
     ] {
@@ -175,8 +175,8 @@ fn status_of_a_foreign_lock_says_what_cannot_be_known_or_done() {
     let cluster = Cluster::start();
     foreign(&cluster, "other", "pod-a_1b2c", jiff::Timestamp::now());
     let page = cluster.run("status other");
-    assert!(page.stdout.contains("Line\n  not known"), "{page:?}");
-    assert!(page.stdout.contains("writes no fencing token, heeds no request"), "{page:?}");
+    assert!(page.stdout.contains("Waitlist\n  unknown"), "{page:?}");
+    assert!(page.stdout.contains("writes no fencing token, ignores requests"), "{page:?}");
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn check_answers_by_its_exit_code() {
         ("check scanner --holder john --max-age 10s", 0, "john leads~"),
         ("check scanner --holder jane", 1, "john leads~"),
         ("check scanner --sure", 0, "john leads\n"),
-        ("check old", 1, "nobody leads~: no renewal of somebody for "),
+        ("check old", 1, "no leader~: no renewal of somebody for "),
         ("check nothing", 5, ""),
         ("check scanner --self", 7, ""),
         ("check scanner -q", 0, ""),
@@ -224,7 +224,7 @@ fn wait_ends_when_it_comes_and_says_when_it_does_not() {
     of_jane.line(&["jane leads"]);
     let released = Following::start(cluster.command("wait scanner --for released"));
     jane.signal(rustix::process::Signal::TERM);
-    released.line(&["nobody leads"]);
+    released.line(&["no leader"]);
     assert_eq!((john.end(), jane.end()), (0, 0));
     assert_eq!(cluster.run("wait scanner --for nonsense").code, 2);
 }
@@ -238,12 +238,12 @@ fn watch_and_history_tell_the_same_story() {
     watch.line(&["lease/scanner  john leads under token "]);
     john.signal(rustix::process::Signal::TERM);
     jane.event("leading");
-    watch.line(&["nobody leads: john no longer holds it"]);
-    watch.line(&["jane leads under token", "; nobody led for "]);
+    watch.line(&["no leader: john no longer holds it"]);
+    watch.line(&["jane leads under token", " without a leader"]);
     let line: Value = serde_json::from_str(&as_json.line(&[r#""event":"leads""#, "jane"])).unwrap();
     assert!(line["gapMs"]["most"].is_u64() && line["token"].is_u64(), "{line}");
     jane.kill();
-    watch.line(&["nobody leads: no renewal of jane for ", "its term is over"]);
+    watch.line(&["no leader: no renewal of jane for ", "its term is over"]);
 
     let history = cluster.run("history scanner");
     let rows: Vec<_> = history.stdout.lines().collect();
@@ -268,7 +268,7 @@ fn step_down_moves_the_leader_to_who_is_named_and_says_so_before() {
     // a candidate, but not ten times.
     let leads = |who: &str, moved: &Outcome| {
         assert_eq!(moved.code, 0, "{moved:?}");
-        assert!(moved.stdout.contains(" leads; nobody led for"), "{moved:?}");
+        assert!(moved.stdout.contains(" without a leader"), "{moved:?}");
         moved.stdout.contains(&format!("{who} leads"))
     };
     let is_moved_to = |place: usize, flag: bool| {
@@ -310,10 +310,10 @@ fn what_is_unsafe_or_senseless_is_refused_with_the_reason() {
     cluster.server.create(vacant).unwrap();
     for (arguments, words) in [
         ("step-down scanner --to john", "john leads already"),
-        ("step-down scanner --to jill", "jill does not stand in line"),
-        ("step-down other", "would let two lead"),
-        ("step-down configmap/board", "which is no election"),
-        ("step-down vacant", "nobody leads"),
+        ("step-down scanner --to jill", "jill is not in the waitlist"),
+        ("step-down other", "could let two lead"),
+        ("step-down configmap/board", "so there is no election"),
+        ("step-down vacant", "there is no leader"),
     ] {
         let refused = cluster.run(arguments);
         assert_eq!((refused.code, refused.stdout.as_str()), (1, ""), "{arguments}: {refused:?}");
@@ -351,20 +351,20 @@ fn pause_gives_the_lock_back_and_resume_lets_one_lead_again() {
     let cluster = Cluster::start();
     let (mut john, mut jane) = john_and_jane(&cluster);
     let paused = cluster.run("pause scanner");
-    assert_eq!(paused.stdout, "lease/scanner: paused: everybody\n", "{paused:?}");
-    assert!(paused.stderr.contains("john stops its work and gives the lock back"), "{paused:?}");
+    assert_eq!(paused.stdout, "lease/scanner: paused: all candidates\n", "{paused:?}");
+    assert!(paused.stderr.contains("john stops its work and releases the lock"), "{paused:?}");
     john.event("released");
     assert_eq!(cluster.run("wait scanner --for released").code, 0);
     assert!(
         cluster
             .run("status scanner")
             .stdout
-            .contains("Nobody leads, and nobody may: the election is paused")
+            .contains("No leader: the election is paused, so no candidate may lead")
     );
     assert!(!jane.history().iter().any(|line| line["event"] == "leading"));
 
     let resumed = cluster.run("resume scanner");
-    assert_eq!(resumed.stdout, "lease/scanner: nobody is paused\n", "{resumed:?}");
+    assert_eq!(resumed.stdout, "lease/scanner: no candidate is paused\n", "{resumed:?}");
     assert_eq!(cluster.run("wait scanner --timeout 30s").code, 0);
     assert!(!john.has_ended() && !jane.has_ended());
 }

@@ -21,9 +21,9 @@ fn json(arguments: &str) -> Value {
 fn a_timing_is_explained_in_words_and_in_figures() {
     let text = run("").stdout;
     for line in [
-        "lease duration     15 s     others wait as long after a sign of life",
+        "lease duration     15 s     others wait this long after a sign of life",
         "stop deadline      14.7 s   then work that still runs is ended by force",
-        "  below 2.5 s       the leader goes on",
+        "  below 2.5 s       the leader continues",
         "  above 10 s        it stops; the first to reach the server again leads",
         "  after a crash     10 s to 15.1 s; polling, up to 17.5 s",
         "                    3 s before others may lead; nothing ends work by force",

@@ -72,7 +72,7 @@ enum State {
     Leading(ActiveTerm),
     /// May not act, but its work may not have stopped yet. Waits for [`Input::Release`].
     Lost { stop_by: Instant },
-    /// The work has stopped: gives the lock back, if it is (or may be) ours, or leaves the line.
+    /// The work has stopped: releases the lock, if it is (or may be) ours, or leaves the line.
     Releasing { until: Instant, to: Option<Identity> },
 }
 

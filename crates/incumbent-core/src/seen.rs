@@ -131,7 +131,7 @@ impl Seen {
         }
         self.barred_until = self.barred_until.max(until);
         let holder = self.snapshot().and_then(|lock| lock.record.session);
-        // A version of its own may stand before one of another that is not over.
+        // Its own version may stand before one of another that is not over.
         let others = if holder == Some(own) { self.earlier_until() } else { until };
         self.others_until = self.others_until.max(others);
     }

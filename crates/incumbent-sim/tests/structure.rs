@@ -21,6 +21,9 @@ const LONGER_FUNCTIONS: [(&str, &str); 0] = [];
 /// Modules that import each other and are to be untangled: a crate, the parent module, and the circle.
 const CIRCLES: [(&str, &str, &[&str]); 0] = [];
 
+/// Fields of logs that are printed by `Debug`, and why.
+const DEBUG_FIELDS: [(&str, &str); 1] = [("incumbent/src/group.rs", "a duration")];
+
 /// The floors of a crate, from the ground up: each imports only from those before it. The root may import all.
 const FLOORS: [(&str, &[&str]); 1] =
     [("incumbent-cli", &["model", "flags", "runtime", "http", "dashboard", "commands", "cli"])];
@@ -44,6 +47,20 @@ fn every_function_fits_a_screen() {
     }
     let allowed = LONGER_FUNCTIONS.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(long, allowed, "functions of more than {LONGEST_FUNCTION} lines");
+}
+
+#[test]
+fn no_field_of_a_log_is_a_debug_print() {
+    let mut debug = BTreeSet::new();
+    for source in sources() {
+        let mut logs = Logs::default();
+        logs.visit_file(&source.parsed);
+        if logs.0 > 0 {
+            debug.insert(source.name);
+        }
+    }
+    let allowed = DEBUG_FIELDS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(debug, allowed, "files with a `?field` in a log, and those that may have one");
 }
 
 #[test]
@@ -179,6 +196,25 @@ impl<'ast> Visit<'ast> for Functions {
 
     fn visit_impl_item_fn(&mut self, function: &'ast syn::ImplItemFn) {
         self.add(&function.sig.ident, &function.block, function.sig.span().start().line);
+    }
+}
+
+/// How many fields of logs are printed by `Debug`.
+#[derive(Default)]
+struct Logs(usize);
+
+impl<'ast> Visit<'ast> for Logs {
+    fn visit_item_mod(&mut self, module: &'ast syn::ItemMod) {
+        if !is_for_tests(&module.attrs) {
+            syn::visit::visit_item_mod(self, module);
+        }
+    }
+
+    fn visit_macro(&mut self, call: &'ast syn::Macro) {
+        if call.path.segments.first().is_some_and(|first| first.ident == "tracing") {
+            let fields = format!(", {}", call.tokens);
+            self.0 += fields.matches(", ?").count() + fields.matches("= ?").count();
+        }
     }
 }
 

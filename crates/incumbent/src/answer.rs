@@ -49,7 +49,7 @@ pub enum Why {
     NoPermission,
     /// An admission webhook, policy or plugin refuses it.
     Denied,
-    /// The namespace is being deleted, and takes no new object.
+    /// The namespace is being deleted, and accepts no new object.
     Terminating,
     /// A quota of the namespace is used up.
     NoQuota,
@@ -80,7 +80,7 @@ impl Failure {
         matches!(self.why, Why::NoAnswer | Why::Busy | Why::NotKubernetes | Why::Conflict)
     }
 
-    /// Whether the account may not do it: to ask again soon is of no use.
+    /// Whether the account may not do it: to ask again soon is useless.
     pub(crate) fn is_forbidden(&self) -> bool {
         matches!(self.why, Why::NoPermission | Why::Denied)
     }
@@ -141,7 +141,7 @@ impl Failure {
             Why::NoNamespace | Why::Terminating => "use another namespace",
             Why::NoQuota => "raise the quota of the namespace",
             Why::TooLarge => "remove what others have written into the object",
-            Why::Gone => "make the object again",
+            Why::Gone => "create the object again",
             Why::Invalid => "the object or the request breaks a rule of the API",
         }
     }

@@ -1,9 +1,9 @@
-//! The blackboard: whoever writes its name first leads, until it takes it off again.
+//! The blackboard: the process that writes its name first leads, until it removes the name.
 //!
-//! This is leader election in its first form. A ConfigMap holds the leader's name; whoever replaces the
-//! version that shows no name, wins; everybody else is refused by the API server (409 Conflict) and reads
-//! who leads. There is no expiry, so a leader that dies without a word leads for ever: for anything that
-//! must go on by itself, use a [`Candidate`](crate::Candidate).
+//! This is leader election in its first form. A ConfigMap holds the leader's name. The process that replaces
+//! the version without a name leads. The API server refuses all others (409 Conflict), and they read who
+//! leads. A claim does not expire, so a leader that dies remains the leader for ever: if leadership must move
+//! by itself, use a [`Candidate`](crate::Candidate).
 
 use std::time::Duration;
 
@@ -32,19 +32,19 @@ pub struct Blackboard {
 /// What came of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// The name stands on the blackboard.
+    /// The name is on the blackboard.
     Yours {
         /// The version that shows it.
         resource_version: String,
     },
-    /// Another name stands there.
+    /// Another name is there.
     Taken {
         /// Whose.
         by: String,
         /// The version that shows it.
         resource_version: String,
     },
-    /// No name stands there, but the version that was to be replaced is not the latest.
+    /// There is no name, but the version that was to be replaced is not the latest.
     Stale {
         /// The latest.
         resource_version: String,
@@ -73,7 +73,7 @@ impl Blackboard {
         Self { api: self.api.map_lock(|lock| lock.with_key(key)) }
     }
 
-    /// Writes `who` on the blackboard if no name stands there.
+    /// Writes `who` on the blackboard if there is no name yet.
     ///
     /// Claiming what is one's own already changes nothing and succeeds.
     ///
@@ -123,7 +123,7 @@ impl Blackboard {
         })
     }
 
-    /// Whose name stands there.
+    /// Whose name is there.
     ///
     /// # Errors
     /// Those of [`claim`](Self::claim).
@@ -148,7 +148,7 @@ impl Blackboard {
         }
     }
 
-    /// Follows whose name stands there.
+    /// Follows whose name is there.
     pub fn observe(&self) -> BlackboardObserver {
         BlackboardObserver { blackboard: self.clone(), known: None }
     }
@@ -193,7 +193,7 @@ impl Blackboard {
         }
     }
 
-    /// Replaces the version that `object` shows by one with this name; `None` where somebody else was
+    /// Replaces the version that `object` shows by one with this name; `None` where another process was
     /// quicker. An answer that never came is resolved by reading.
     async fn write(&self, object: &Value, name: &str) -> Result<Option<Value>, Error> {
         let key = self.key_or_error()?;
@@ -243,7 +243,7 @@ impl Blackboard {
     }
 }
 
-/// Follows whose name stands on a [`Blackboard`].
+/// Follows whose name is on a [`Blackboard`].
 #[derive(Clone, Debug)]
 pub struct BlackboardObserver {
     blackboard: Blackboard,
@@ -251,7 +251,7 @@ pub struct BlackboardObserver {
 }
 
 impl BlackboardObserver {
-    /// Returns whose name stands there at the first call, and at each further one waits until another
+    /// Returns whose name is there at the first call, and at each further one waits until another
     /// does, or none.
     ///
     /// # Errors

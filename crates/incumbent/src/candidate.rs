@@ -80,7 +80,7 @@ impl Candidate {
             tokio::select! {
                 biased;
                 leadership = self.acquire() => match leadership {
-                    // This task may have been woken so late that the term is over: it is given back.
+                    // This task may have been woken so late that the term is over: it is released.
                     Ok(leadership) if !leadership.is_valid() => drop(leadership),
                     outcome => return outcome,
                 },
@@ -99,10 +99,10 @@ impl Candidate {
     }
 
     /// Campaigns, runs the work while leading, drops it when leadership is lost, and campaigns again,
-    /// until the work returns while it leads. The lock is given back before this returns.
+    /// until the work returns while it leads. The lock is released before this returns.
     ///
-    /// The work ends at its next `.await` when leadership is lost. Whatever it has spawned goes on, and
-    /// must hold a clone of the `Arc` for as long as it works: nobody else leads before the last one is
+    /// The work ends at its next `.await` when leadership is lost. Whatever it has spawned continues, and
+    /// must hold a clone of the `Arc` for as long as it works: no other candidate leads before the last one is
     /// dropped, and who keeps it past the lease is ended by force.
     ///
     /// A hand-over, a shutdown and bad health wait for work that
@@ -122,7 +122,7 @@ impl Candidate {
     }
 
     /// The same as [`run`](Self::run), until `shutdown`, for which there is
-    /// [`shutdown_signal`](crate::shutdown_signal): then the work is dropped and the lock given back. Returns
+    /// [`shutdown_signal`](crate::shutdown_signal): then the work is dropped and the lock released. Returns
     /// `None` in that case.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use crate::simulation::HostClock;
 
 /// The clock that every "do I lead?" reads.
 ///
-/// On Linux it is `CLOCK_BOOTTIME`, which goes on while the machine is suspended; `std::time::Instant`
+/// On Linux it is `CLOCK_BOOTTIME`, which continues while the machine is suspended; `std::time::Instant`
 /// and tokio's timers stop there, and a leader that wakes would believe for up to a lease that no time
 /// has passed. Elsewhere it is the best monotonic clock of the standard library, and
 /// [`Clock::counts_suspend`] says that it may not be enough.
@@ -101,7 +101,7 @@ impl Clock {
         }
     }
 
-    /// Sleeps until about `moment`. Whoever is woken reads the clock again: a timer may be late.
+    /// Sleeps until about `moment`. A task that is woken reads the clock again: a timer may be late.
     pub(crate) async fn sleep_until(&self, moment: Instant) {
         #[cfg(test)]
         if let Source::Simulated(host) = self.0 {

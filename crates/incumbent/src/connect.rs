@@ -40,7 +40,7 @@ pub struct Connect {
     certificate_authority: Option<PathBuf>,
     tls_server_name: Option<String>,
     plugin_timeout: Option<Duration>,
-    /// What stands in a kubeconfig's `user` and takes the place of what is there.
+    /// What is in a kubeconfig's `user` and takes the place of what is there.
     auth: serde_json::Map<String, Value>,
 }
 
@@ -90,7 +90,7 @@ impl Connect {
         self
     }
 
-    /// Believes that the server is who it should be, whatever certificate it shows. Somebody in between can
+    /// Believes that the server is who it should be, whatever certificate it shows. An attacker in between can
     /// then read and change everything.
     pub fn insecure_skip_tls_verify(mut self, on: bool) -> Self {
         self.insecure_skip_tls_verify = on;
@@ -149,7 +149,7 @@ impl Connect {
     }
 
     /// A client with the settings that an election needs: no retries behind its back, a bound on connecting, and
-    /// connections that do not hold a request back. Each request has a deadline of its own on top of that.
+    /// connections that do not hold a request back. Each request has a separate deadline on top of that.
     ///
     /// # Errors
     /// [`Error::NotConfigured`] where nothing says where the API server is, [`Error::Configuration`] where what

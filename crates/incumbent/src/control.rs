@@ -12,8 +12,9 @@ use crate::survey::LockView;
 
 /// Asks the candidates of one election for something: to hand over, or to stay away.
 ///
-/// These are requests, written as annotations; no record is touched and nothing is taken from anybody. The
-/// candidates of this project heed them, others do not. The account needs the verbs `get` and `patch`.
+/// These are requests, written as annotations; no record is touched and nothing is taken from a candidate. The
+/// candidates of this project obey them, and those of other programs do not. The account needs the verbs `get`
+/// and `patch`.
 #[derive(Clone, Debug)]
 pub struct ElectionControl {
     api: LockApi,
@@ -55,7 +56,7 @@ impl ElectionControl {
         self.edit(HAND_OVER_TO, |_| None).await
     }
 
-    /// Keeps these from leading, beside those who are kept already; `*` is everybody. A leader among them
+    /// Keeps these from leading, beside those who are kept already; `*` means all. A leader among them
     /// hands over.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! What can go wrong for good. Trouble that passes is not an error of this crate: it is retried, and
+//! What can fail permanently. Trouble that passes is not an error of this crate: it is retried, and
 //! shows in the log.
 
 use std::fmt;
@@ -84,7 +84,7 @@ pub enum Error {
         /// The API server's words.
         message: String,
     },
-    /// The namespace is being deleted, and takes no new object.
+    /// The namespace is being deleted, and accepts no new object.
     #[error("namespace {namespace} is being deleted: {message}")]
     Terminating {
         /// Which one.
@@ -94,7 +94,8 @@ pub enum Error {
     },
     /// A write was applied, and what is stored differs from what was written.
     #[error(
-        "the API server stores something else than was written to {object}: {field} was {wrote}, and is {stored}"
+        "the API server stores something other than what was written to {object}: {field} was {wrote}, and is \
+            {stored}"
     )]
     Altered {
         /// Which object.
@@ -127,7 +128,7 @@ pub enum Error {
         message: String,
     },
     /// Something has answered that is no Kubernetes API server, or not as one.
-    #[error("this is no answer of a Kubernetes API server: {message} (HTTP {code})")]
+    #[error("this is not an answer of a Kubernetes API server: {message} (HTTP {code})")]
     NotKubernetes {
         /// The HTTP status.
         code: u16,
@@ -201,7 +202,7 @@ impl Error {
         Self::Altered { object: object.to_string(), field, wrote, stored }
     }
 
-    /// Whether the account may not do it: to ask again soon is of no use.
+    /// Whether the account may not do it: to ask again soon is useless.
     pub(crate) fn is_forbidden(&self) -> bool {
         matches!(self, Self::Forbidden { .. } | Self::Denied { .. })
     }
@@ -235,12 +236,12 @@ impl Error {
                  change that"
             }
             Self::Terminating { .. } => {
-                "use another namespace, or wait until this one is gone and make it again"
+                "use another namespace, or wait until this one is gone, and create it again"
             }
             Self::Altered { object, .. } => {
                 return format!(
                     "find out what changes {object}: kubectl get mutatingwebhookconfigurations,\
-                     mutatingadmissionpolicies; or a proxy on the way"
+                     mutatingadmissionpolicies; or a proxy in between"
                 );
             }
             Self::Unavailable { message, .. } => hint_of_unavailable(message),
@@ -259,7 +260,7 @@ impl Error {
             Self::DuplicateIdentity { .. } => {
                 "give each replica its own identity, for example its Pod's name and uid"
             }
-            Self::Work(_) => "the lock was given back; the error is the work's own",
+            Self::Work(_) => "the lock was released; the error comes from the work",
             Self::Stopped { .. } => "start a new candidate",
         };
         hint.to_owned()
@@ -375,16 +376,20 @@ fn missing_rule(resource: &Resource, verb: &str) -> String {
 
 fn hint_of_unavailable(message: &str) -> &'static str {
     match message.contains("failed calling webhook") {
-        true => "a webhook that has to agree does not answer: mend it, or its failurePolicy",
+        true => {
+            "a webhook that has to agree does not answer: repair it, or change its failurePolicy"
+        }
         false => {
-            "try again; if it lasts, ask the server what it misses: kubectl get --raw '/readyz?verbose'"
+            "try again; if that does not help, ask the server what is not ready: kubectl get --raw \
+                '/readyz?verbose'"
         }
     }
 }
 
 fn hint_of_unreachable(message: &str) -> &'static str {
     if message.contains("certificate") {
-        "the kubeconfig's certificate-authority (or ca.crt) is not that of this server: was it made anew since?"
+        "the kubeconfig's certificate-authority (or ca.crt) is not that of this server: was the server installed \
+            again since?"
     } else if message.starts_with("the proxy ") {
         "check the kubeconfig's proxy-url, or without one HTTPS_PROXY; NO_PROXY names the servers that are \
          asked without a proxy"

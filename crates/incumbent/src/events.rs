@@ -24,7 +24,7 @@ pub(crate) enum Kind {
 pub(crate) struct Events {
     api: LockApi,
     identity: Identity,
-    /// Whoever turned Events on wants to know, once, that they cannot be written.
+    /// A user who turned Events on wants to know, once, that they cannot be written.
     has_warned: Arc<AtomicBool>,
 }
 

@@ -18,7 +18,7 @@ mod error;
 
 pub use error::FenceError;
 
-/// Writes objects under the fencing token of a [`Leadership`], or of a [`Task`] of a group, which stands in an annotation
+/// Writes objects under the fencing token of a [`Leadership`], or of a [`Task`] of a group, which is in an annotation
 /// of each.
 ///
 /// An object whose annotation shows a higher token is left alone: a newer leader has written it. The
@@ -26,7 +26,7 @@ pub use error::FenceError;
 /// resourceVersion). A [`WriteGate`](crate::WriteGate) asks the clock before a write leaves; this one is
 /// decided where it arrives.
 ///
-/// The annotation is `incumbent.dev/fencing-token`; where it is missing, anybody may begin. A second one,
+/// The annotation is `incumbent.dev/fencing-token`; where it is missing, any client may begin. A second one,
 /// `incumbent.dev/fenced-write`, marks each write, by which it is known again when its answer was lost.
 /// The account needs `get` and `update`. What `K` does not know is not written back: use
 /// [`DynamicObject`](kube::core::DynamicObject) for objects that newer clients write too.
@@ -163,7 +163,7 @@ where
 
     /// Replaces the object by what `change` makes of it, and returns it as it was stored.
     ///
-    /// Where somebody else writes first, it reads again and calls `change` anew, a few times. Of all these
+    /// Where another client writes first, it reads again and calls `change` again, a few times. Of all these
     /// at most one is applied, as long as the client does not itself send a write twice;
     /// [`connect`](crate::connect) makes one that does not.
     ///
@@ -363,7 +363,7 @@ enum Trouble {
 fn trouble(error: kube::Error, object: impl FnOnce() -> String) -> Trouble {
     match error {
         kube::Error::Api(status) => match status.code {
-            409 => Trouble::Passing("others write all the time".to_owned()),
+            409 => Trouble::Passing("other clients write all the time".to_owned()),
             429 => Trouble::Passing(status.message.clone()),
             // Something that is no API server has answered.
             _ if status.reason == NO_STATUS => Trouble::Unanswered(status.message.clone()),

@@ -1,7 +1,7 @@
-//! Learning of changes by a watch, opened again and again for as long as anybody listens.
+//! Learning of changes by a watch, opened again and again for as long as there are listeners.
 //!
 //! One watch serves one candidate, or all of a process in one namespace. What it shows goes to whoever
-//! follows the object of that name; nobody who is slow holds up the others.
+//! follows the object of that name; a slow listener holds up no other.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,7 +30,7 @@ pub(crate) enum News {
     Seen(Box<(Observation, Option<Stored>)>),
 }
 
-/// A watch, and all who learn from it. It is open while there is anybody.
+/// A watch, and all who learn from it. It is open while there is a listener.
 #[derive(Clone)]
 pub(crate) struct Feed(Arc<Inner>);
 
@@ -59,7 +59,7 @@ struct Audience {
     is_open: bool,
     /// How often a watch was opened.
     generation: u64,
-    /// The newest revision that the watch has shown, of any object, or from which it goes on.
+    /// The newest revision that the watch has shown, of any object, or from which it continues.
     shown: u64,
     is_distrusted: bool,
 }
@@ -69,7 +69,7 @@ struct Listener {
     lock: Lock,
     news: mpsc::Sender<News>,
     /// The revision that it knows, of which it is not told again. Of a lower one it is: the lock may have been made
-    /// anew after history went back.
+    /// again after history went back.
     known: Arc<AtomicU64>,
 }
 
@@ -229,13 +229,13 @@ impl Hall {
         }
     }
 
-    /// Whether the last watch was distrusted. If so, the next must not go on where that one ended. HandOverReason
+    /// Whether the last watch was distrusted. If so, the next must not continue where that one ended. Asked
     /// before the next is asked for, so that a distrust which comes later is not forgotten.
     fn takes_distrust(&self) -> bool {
         std::mem::take(&mut self.audience().is_distrusted)
     }
 
-    /// A watch is open. One that goes on where the last ended is no news to anybody.
+    /// A watch is open. One that continues where the last ended is no news to any listener.
     fn opened(&self, after: Option<&str>) {
         let mut audience = self.audience();
         if !std::mem::replace(&mut audience.is_open, true) {
@@ -245,7 +245,7 @@ impl Hall {
         }
     }
 
-    /// No watch is open. The next goes on from `after`, if from anywhere.
+    /// No watch is open. The next continues from `after`, if from anywhere.
     fn closed(&self, after: Option<&str>) {
         let mut audience = self.audience();
         audience.shown = revision(after);
@@ -337,7 +337,7 @@ async fn watch(api: LockApi, is_shared: bool, hall: Arc<Hall>) {
     }
 }
 
-/// What a watch that goes on from `after` need not show any more.
+/// What a watch that continues from `after` need not show any more.
 fn revision(after: Option<&str>) -> u64 {
     after.and_then(|after| after.parse().ok()).unwrap_or(0)
 }

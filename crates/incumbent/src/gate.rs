@@ -41,7 +41,7 @@ use crate::term::CurrentTerm;
 /// let Err(kube::Error::Service(error)) =
 ///     config_maps.create(&Default::default(), &ConfigMap::default()).await
 /// else {
-///     panic!("nobody leads");
+///     panic!("there is no leader");
 /// };
 /// assert!(error.is::<NotLeading>());
 /// # Ok(())

@@ -13,7 +13,7 @@ pub enum InvalidSetting {
     #[error(transparent)]
     Lock(#[from] InvalidLock),
     /// A Lease has no place for a blackboard.
-    #[error("a Lease is no blackboard")]
+    #[error("a Lease cannot be a blackboard")]
     Blackboard,
     /// The durations do not fit together.
     #[error(transparent)]
@@ -41,7 +41,7 @@ pub enum InvalidSetting {
         highest: FencingToken,
     },
     /// A claim was to replace a version that no object can have.
-    #[error("{0:?} is no resourceVersion")]
+    #[error("{0:?} is not a resourceVersion")]
     ResourceVersion(String),
     /// A group's name is no DNS label.
     #[error("{0:?} cannot be the name of a group")]
@@ -59,20 +59,20 @@ pub enum InvalidSetting {
     #[error("{0} tasks are too many")]
     TooManyTasks(usize),
     /// The system gives no random numbers.
-    #[error("no random number can be had: {0}")]
+    #[error("the system gives no random numbers: {0}")]
     Random(String),
     /// The API server's address is no URL.
-    #[error("{0:?} is no address of an API server")]
+    #[error("{0:?} is not the address of an API server")]
     Server(String),
     /// The Pod's token cannot be shown to a server.
-    #[error("{file} {why}: no server takes that as a token")]
+    #[error("{file} {why}: no server accepts that as a token")]
     PodToken {
-        /// Where it stands.
+        /// Where it is.
         file: String,
         /// What is wrong with it.
         why: &'static str,
     },
-    /// Kubernetes takes no such key of a label.
+    /// Kubernetes accepts no such key of a label.
     #[error("{0:?} cannot be a label")]
     RouteKey(String),
     /// A route by label needs the name of a Pod.
@@ -118,7 +118,9 @@ impl InvalidSetting {
             Self::TaskName(_) => "it has 1 to 253 visible ASCII characters",
             Self::DuplicateTask(_) => "list each name once",
             Self::TooManyTasks(_) => "a group has at most 10000: let a task be a range of keys",
-            Self::Random(_) => "without one, two processes of one name could not be told apart",
+            Self::Random(_) => {
+                "without one, two processes with the same name could not be told apart"
+            }
             Self::Server(_) => "write it like https://10.0.0.1:6443",
             Self::PodToken { .. } => "write the token and nothing else: printf %s \"$TOKEN\"",
             Self::RouteKey(_) => {

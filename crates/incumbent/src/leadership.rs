@@ -17,7 +17,7 @@ use crate::term::TermState;
 /// The proof that this process leads, which expires by itself.
 ///
 /// As long as it exists, work may be running: keep it with the work, and drop it when the work has
-/// stopped. Only then is the lock given back. To share it between tasks, wrap it in an
+/// stopped. Only then is the lock released. To share it between tasks, wrap it in an
 /// [`Arc`](std::sync::Arc).
 ///
 /// [`is_valid`](Self::is_valid) reads the clock and compares it with the term's deadline. It needs
@@ -72,7 +72,7 @@ impl Leadership {
         tokio::select! {
             biased;
             loss = self.term.lost() => loss,
-            // The driver is gone, and nobody renews any more.
+            // The driver is gone, and there are no more renewals.
             () = self.commands.closed() => Loss::DeadlinePassed,
         }
     }
@@ -153,7 +153,7 @@ impl Leadership {
         self.term.refused_a_piece()
     }
 
-    /// Waits until somebody wants another leader, and says why: a request or a pause that stands in the
+    /// Waits until another leader is requested, and says why: a request or a pause that stands in the
     /// lock, or a candidate of a higher priority.
     ///
     /// It is a request, and this process leads on until it has stopped its work and given the leadership
@@ -202,7 +202,7 @@ impl Drop for Leadership {
 pub(crate) enum Command {
     /// Lead, and answer then. Whoever drops the other end no longer wants to.
     Campaign(oneshot::Sender<Result<Leadership, Error>>),
-    /// The work of this term has stopped: give the leadership back.
+    /// The work of this term has stopped: release the lock.
     Release(FencingToken),
     /// The same, with a wish who leads next.
     /// Boxed, because a channel has room for thirty-two of the largest.
@@ -231,7 +231,7 @@ struct ComingFrom;
 ///
 /// A stable rustdoc checks that the first fails, not with which error; a nightly one checks that, too.
 ///
-/// A leadership is not copied: the lock is given back when *the* leadership is dropped.
+/// A leadership is not copied: the lock is released when *the* leadership is dropped.
 /// ```compile_fail,E0599
 /// # use incumbent::Leadership;
 /// fn share(leadership: Leadership) -> [Leadership; 2] {
@@ -246,7 +246,7 @@ struct ComingFrom;
 /// }
 /// ```
 ///
-/// Nobody makes one: it comes from a campaign.
+/// It cannot be constructed: it comes from a campaign.
 /// ```compile_fail,E0451
 /// # use incumbent::{Candidate, Error, Leadership};
 /// async fn lead(_candidate: &mut Candidate) -> Result<Leadership, Error> {
@@ -278,7 +278,7 @@ struct ComingFrom;
 /// }
 /// ```
 ///
-/// What was given back is not asked any more.
+/// What was released is not asked any more.
 /// ```compile_fail,E0382
 /// # use incumbent::Leadership;
 /// async fn stop(leadership: Leadership) {
@@ -294,7 +294,7 @@ struct ComingFrom;
 /// }
 /// ```
 ///
-/// A leadership that is got and not kept is given back at once, which is hardly what was meant.
+/// A leadership that is got and not kept is released at once, which is hardly what was meant.
 /// ```compile_fail
 /// #![deny(unused_must_use)]
 /// # use incumbent::{Candidate, Error};

@@ -1,8 +1,8 @@
 //! Leader election for distributed workloads on Kubernetes.
 //!
 //! Replicas of an application agree on one leader without running a consensus system of their own:
-//! Kubernetes already has a consistent store behind its API. Whoever *replaces* an object with the
-//! `resourceVersion` it has read wins; everybody else gets 409 Conflict and sees who leads.
+//! Kubernetes already has a consistent store behind its API. A client that *replaces* an object with the
+//! `resourceVersion` it has read wins; every other client gets 409 Conflict, and sees who leads.
 //!
 //! This crate starts no server, and it decides nothing by wall clocks. It takes a [`kube::Client`], and
 //! gives out a [`Leadership`] that expires by itself and carries a fencing token.
@@ -53,10 +53,10 @@
 //! - [`Leadership::is_valid`] reads a clock that counts suspend time, against a deadline counted from when
 //!   the last successful renewal was *sent*. It needs neither the API server nor the runtime to turn false.
 //! - The [fencing token](Leadership::fencing_token) rises with each term, also when the lock is deleted and
-//!   made anew. Send it along with each write to whatever you protect; for objects of Kubernetes,
+//!   created again. Send it along with each write to whatever you protect; for objects of Kubernetes,
 //!   [`Leadership::fenced`] does that.
-//! - The lock is given back only when the [`Leadership`] is dropped: keep it with the work. Work that still
-//!   holds it when others may lead is ended by force, by a watchdog on a thread of its own.
+//! - The lock is released only when the [`Leadership`] is dropped: keep it with the work. Work that still
+//!   holds it when others may lead is ended by force, by a watchdog on a separate thread.
 //! - Waiting costs no requests where the account may watch; `get` and `update` on the one object are enough
 //!   to take part.
 //!

@@ -76,14 +76,14 @@ pub enum InvalidLock {
     /// The text names another kind than Lease and ConfigMap.
     #[error("{0:?} names no lock")]
     Kind(String),
-    /// Kubernetes takes no such namespace.
-    #[error("{0:?} is no namespace that Kubernetes takes")]
+    /// Kubernetes accepts no such namespace.
+    #[error("{0:?} is not a valid namespace")]
     Namespace(String),
-    /// Kubernetes takes no such name.
-    #[error("{0:?} is no name that Kubernetes takes")]
+    /// Kubernetes accepts no such name.
+    #[error("{0:?} is not a valid name of an object")]
     Name(String),
-    /// Kubernetes takes no such key.
-    #[error("{0:?} is no key of a ConfigMap")]
+    /// Kubernetes accepts no such key.
+    #[error("{0:?} is not a valid key of a ConfigMap")]
     Key(String),
     /// Annotations are named after the key, and cannot be named after this one.
     #[error("{0:?} cannot be the key of an election")]

@@ -52,7 +52,7 @@ pub(crate) enum Outcome {
 #[derive(Debug)]
 pub(crate) struct Trouble {
     pub(crate) error: Box<Error>,
-    /// Whether trying again is of no use until somebody changes something.
+    /// Whether trying again is useless until somebody changes something.
     pub(crate) lasts: bool,
 }
 

@@ -1,6 +1,6 @@
-//! What can be counted of an election, told to whoever counts it.
+//! What can be counted of an election, for the metrics of the program.
 //!
-//! This crate keeps no numbers and knows no format. It tells on a thread of its own, so that nothing
+//! This crate keeps no numbers and knows no format. It tells on a separate thread, so that nothing
 //! that counts can hold an election up.
 
 use std::fmt;
@@ -41,7 +41,7 @@ pub trait Metrics: Send + Sync + 'static {
         let _ = (lock, ending);
     }
 
-    /// Somebody leads, this candidate or another, who did not before; also the first that is seen.
+    /// Another leader than before, this candidate or another; also the first that is seen.
     fn leader_changed(&self, lock: &Lock) {
         let _ = lock;
     }
@@ -115,7 +115,7 @@ impl Meter {
             queue.try_send(Told { to: sink.clone(), lock: lock.clone(), event }).is_ok()
         });
         if !was_taken && !sink.has_missed.swap(true, Ordering::Relaxed) {
-            tracing::warn!(%lock, "metrics are slower than what they count: events are left out");
+            tracing::warn!(%lock, "the metrics fall behind: some events are not counted");
         }
     }
 }
@@ -156,7 +156,7 @@ fn tell_all(events: &Receiver<Told>) {
         });
         if catch_unwind(tell).is_err() {
             to.has_panicked.store(true, Ordering::Relaxed);
-            tracing::warn!(%lock, "the metrics have panicked, and are told nothing more");
+            tracing::warn!(%lock, "the metrics have panicked, and get no further events");
         }
     }
 }

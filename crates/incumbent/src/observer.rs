@@ -16,9 +16,9 @@ use crate::view::View;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Leader {
-    /// Nobody can say: nothing was heard, or not for as long as the last leader's term could last.
+    /// It is unknown: nothing was heard, or not for as long as the last leader's term could last.
     Unknown,
-    /// Nobody.
+    /// There is none.
     Nobody,
     /// This one.
     #[non_exhaustive]
@@ -79,7 +79,7 @@ pub struct Observer {
     _follower: Option<Arc<Candidate>>,
 }
 
-/// What distinguishes one leader from the next, from none, and from nobody knows.
+/// What distinguishes one leader from the next, from none, and from an unknown one.
 type Distinct = (bool, Option<(Identity, Option<FencingToken>)>);
 
 impl Candidate {
@@ -138,7 +138,7 @@ impl Observer {
     }
 
     /// Waits until the waitlist is another one than this returned last (at first: than when the observer was
-    /// made): somebody has joined or left it, or was served.
+    /// made): a candidate has joined, left or acquired.
     ///
     /// `None` when the candidate that this observer came from is gone.
     pub async fn waitlist_changed(&mut self) -> Option<Vec<Identity>> {
@@ -150,7 +150,7 @@ impl Observer {
     }
 
     /// Waits until something else is true than what it returned last (at first: than what was true when
-    /// the observer was made): somebody else leads, nobody does, or nobody can say any more.
+    /// the observer was made): another candidate leads, none does, or the leader is no longer known.
     ///
     /// `None` when the candidate that this observer came from is gone.
     pub async fn changed(&mut self) -> Option<Leader> {

@@ -1,4 +1,4 @@
-//! Proofs that the holder's process has ended: then nobody has to wait for its lease.
+//! Proofs that the holder's process has ended: then no candidate has to wait for its lease.
 //!
 //! There are two, and no others. A later start of the same container shows by itself that the earlier one
 //! has ended; and, where it is asked for, the kubelet reports that a container has terminated. The rules of
@@ -17,7 +17,7 @@ use crate::lock_api::LockApi;
 
 pub(crate) use suspects::{Suspects, watch_for_ends};
 
-/// Looks for proofs about whoever holds the lock, on behalf of a driver.
+/// Looks for proofs about the holder of the lock, on behalf of a driver.
 pub(crate) struct Proofs {
     api: LockApi,
     own: Option<Container>,

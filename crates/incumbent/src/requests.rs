@@ -270,6 +270,6 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Where a server asks to be asked again at once.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// A watch is opened anew this often, which costs one request in a quarter of an hour and bounds how
+/// A watch is opened again this often, which costs one request in a quarter of an hour and bounds how
 /// long a connection is trusted.
 pub(crate) const WATCH_LIFETIME: Duration = Duration::from_secs(900);

@@ -1,8 +1,8 @@
 //! Showing the rest of the cluster who leads, so that a Service's connections go there.
 //!
 //! Routing is a hint: it is written after a term has begun and taken back after it has ended, so that for a
-//! moment it may show nobody, or the leader of before. What protects is the fencing token. All of it is
-//! done by a task of its own, which no renewal and no release waits for longer than a second.
+//! moment it may show no leader, or the previous one. What protects is the fencing token. All of it is
+//! done by a separate task, which no renewal and no release waits for longer than a second.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ impl Route {
     /// selector of a Service.
     ///
     /// It is set when a term begins and removed when it ends. A leader that dies leaves it behind: the next
-    /// one removes it from all other Pods that have it from an older term, and goes on looking every ten
+    /// one removes it from all other Pods that have it from an older term, and continues to look every ten
     /// seconds, so that a write that was late is found too. A label without a token beside it is somebody
     /// else's, say the Pod template's, and is left alone with a warning.
     ///
@@ -61,8 +61,8 @@ impl Route {
     ///
     /// It is named `SERVICE-leader`, made where it is missing, and emptied when a term ends. The address is the
     /// IP of [`Builder::address`](crate::Builder::address), else `POD_IP`; all candidates' must be of one
-    /// family. A slice that somebody else manages is left alone. Unlike a selector, this asks nobody
-    /// whether the Pod is ready, and a dead leader's address stands there until the next one's.
+    /// family. A slice that another program manages is left alone. Unlike a selector, this does not check
+    /// whether the Pod is ready, and a dead leader's address is there until the next one's.
     ///
     /// The account needs `get`, `create` and `update` on `endpointslices`.
     pub fn endpoint_slice(service: impl Into<String>, port: u16) -> Self {
@@ -134,7 +134,7 @@ impl Shown {
     }
 }
 
-/// One route, kept by a task of its own. The route is cleared when this is dropped.
+/// One route, kept by a separate task. The route is cleared when this is dropped.
 pub(crate) struct Routing {
     goal: watch::Sender<Goal>,
     settled: watch::Receiver<Goal>,

@@ -1,7 +1,8 @@
 //! The real driver, watch, term and watchdog, in a world that is made of a seed.
 //!
-//! Each process runs in a runtime of its own, on a machine with its own clock, over the real API server.
-//! `world.rs` has true time and the order of events, `resident.rs` what waits for a process; `machine.rs` is a process and its clock, `line.rs` its way
+//! Each process runs in a separate runtime, on a machine with its own clock, over the real API server.
+//! `world.rs` has true time and the order of events, `resident.rs` what waits for a process; `machine.rs` is a process
+//! and its clock, `line.rs` its way
 //! to the server and `network.rs` what becomes of what is on that way; `schedule.rs` says what goes wrong,
 //! `strike.rs` does it, `process.rs` is what is run, `judge.rs` what must hold at any time and `trial.rs` what
 //! must hold at the end.

@@ -21,11 +21,11 @@ pub(crate) enum Seen {
     Gone(Shown),
     /// Nothing before this resourceVersion is still to come.
     Bookmark(String),
-    /// The watch cannot go on from where it was.
+    /// The watch cannot continue from where it was.
     Expired,
 }
 
-/// An object that a watch shows. It is not read further than to tell whether anybody wants to know: in a
+/// An object that a watch shows. It is not read further than to tell whether a listener wants to know: in a
 /// process with a thousand elections, most of what it sees is what it has just written itself.
 pub(crate) struct Shown {
     pub(crate) name: String,

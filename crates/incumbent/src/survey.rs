@@ -1,6 +1,6 @@
 //! Looking at elections from outside: what the locks of a namespace say, and what of that is true.
 //!
-//! A record says who holds a lock, not whether its holder is alive: that shows only to somebody who watches
+//! A record says who holds a lock, not whether its holder is alive: that shows only to an observer that watches
 //! for a while. A [`Survey`] does. Nothing here decides anything; who takes part uses a
 //! [`Candidate`](crate::Candidate).
 
@@ -28,7 +28,7 @@ pub use view::{LockView, Registration};
 
 /// What is known of the locks in a [`Scope`], kept up to date by watches.
 ///
-/// It is driven by [`next`](Self::next): whoever does not ask learns nothing new.
+/// It is driven by [`next`](Self::next): without a call, nothing new is learned.
 #[derive(Debug)]
 pub struct Survey {
     clock: Clock,
@@ -64,7 +64,7 @@ enum End {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
-    /// The lock names another holder, another term of the same, or nobody; or it is seen for the first time.
+    /// The lock names another holder, another term of the same, or none; or it is seen for the first time.
     Leader(Lock),
     /// Its holder has renewed.
     Renewed(Lock),
@@ -111,23 +111,23 @@ pub struct ObservedLock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum State {
-    /// Nobody holds it.
+    /// It has no holder.
     Vacant,
-    /// A name stands on it that does not expire.
+    /// A name is on it that does not expire.
     Claimed,
     /// Its holder renews.
     Held,
     /// Its holder has not renewed for two thirds of its term: a leader with the usual timing has
     /// stopped by now.
     Late,
-    /// Its holder was silent for as long as its term lasts, and nobody has taken over.
+    /// Its holder was silent for as long as its term lasts, and no candidate has taken over.
     Expired,
     /// It cannot be seen: what it said last may be long past.
     Unknown,
 }
 
 impl Survey {
-    /// Looks once, and goes on watching. A lock that does not exist is no error: it may come.
+    /// Looks once, and continues watching. A lock that does not exist is no error: it may come.
     ///
     /// # Errors
     /// Where none of it may be read, or the API server cannot be reached.

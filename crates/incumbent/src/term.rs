@@ -15,7 +15,7 @@ use crate::lock::Lock;
 
 /// The state of one term.
 ///
-/// The deadlines are plain atomics, so that asking costs a few nanoseconds and needs nobody: neither
+/// The deadlines are plain atomics, so that asking costs a few nanoseconds and needs no other task: neither
 /// the driver nor the runtime has to be alive for the answer to turn to "no" in time.
 pub(crate) struct TermState {
     lock: Lock,
@@ -27,7 +27,7 @@ pub(crate) struct TermState {
     /// Work may be running: the handle is alive.
     working: AtomicBool,
     ended: watch::Sender<Option<Loss>>,
-    /// Somebody wants another leader.
+    /// Another leader is requested.
     asked: watch::Sender<Option<HandOverReason>>,
     pieces: watch::Sender<Pieces>,
     on_overrun: OnOverrun,
@@ -86,7 +86,7 @@ pub struct Overrun {
 pub enum Ending {
     /// It was lost; the work is told to stop.
     Lost(Loss),
-    /// The work had stopped, and the leadership was given back.
+    /// The work had stopped, and the leadership was released.
     Released(Release),
 }
 
@@ -211,7 +211,7 @@ impl TermState {
         self.ended.borrow().clone()
     }
 
-    /// Waits until the term is lost. Needs nobody to say so: the deadline counts by itself.
+    /// Waits until the term is lost. Needs no notification: the deadline counts by itself.
     pub(crate) async fn lost(&self) -> Loss {
         let mut ended = self.ended.subscribe();
         loop {
@@ -279,7 +279,7 @@ impl TermState {
         self.pieces.borrow().was_refused
     }
 
-    /// The term goes on for longer. A term that is over stays over.
+    /// The term continues for longer. A term that is over stays over.
     pub(crate) fn renew(&self, term: Term) {
         let now = nanos(self.clock.instant());
         let renewed = self.valid_until.fetch_update(Ordering::AcqRel, Ordering::Acquire, |until| {
@@ -291,7 +291,7 @@ impl TermState {
         }
     }
 
-    /// The lock is given back. Whatever still holds the leadership, which nothing should, may not act.
+    /// The lock is released. Whatever still holds the leadership, which nothing should, may not act.
     pub(crate) fn revoke(&self) {
         self.valid_until.store(0, Ordering::Release);
     }

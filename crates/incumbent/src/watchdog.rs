@@ -1,6 +1,6 @@
 //! The last line: work that still runs when others may lead is ended by force.
 //!
-//! [`Terms`] decides what is due and when to look again, by the terms' own clocks. A thread of its own does
+//! [`Terms`] decides what is due and when to look again, by the terms' own clocks. A separate thread does
 //! what is due, because a runtime that is starved or blocked is just what it must notice. It sleeps on the
 //! boot-time clock; a renewal moves the deadline without waking it.
 //!
@@ -152,7 +152,7 @@ fn run(term: &TermState, action: &(dyn Fn(Overrun) + Send + Sync), overrun: Over
     term.attended();
 }
 
-/// The same on a thread of its own. If there is none to be had, the process ends.
+/// The same on a separate thread. If none can be started, the process ends.
 fn run_apart(term: Arc<TermState>, overrun: Overrun) {
     let OnOverrun::Call(action) = term.on_overrun().clone() else { overrun.abort() };
     let thread = thread::Builder::new().name("incumbent-overrun".to_owned());

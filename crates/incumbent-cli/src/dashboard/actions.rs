@@ -66,7 +66,7 @@ impl Steering {
         }
         match bool::from(self.mark.as_bytes().ct_eq(form.mark.as_bytes())) {
             true => Ok(()),
-            false => refused("the page is of an earlier run: load it anew\n"),
+            false => refused("the page is from an earlier run: reload it\n"),
         }
     }
 }
@@ -81,7 +81,7 @@ impl ActionForm {
                 match view.waitlist.iter().find(|waiter| waiter.identity.as_str() == self.to) {
                     Some(waiter) => Action::HandOver(HandOver::To(waiter.identity.clone())),
                     None => {
-                        return Err((StatusCode::CONFLICT, "it does not stand in line any more\n"));
+                        return Err((StatusCode::CONFLICT, "it is no longer in the waitlist\n"));
                     }
                 }
             }
@@ -95,7 +95,7 @@ impl ActionForm {
         }
         let is_same = view.holder.as_deref().unwrap_or("") == self.holder;
         if matches!(action, Action::HandOver(_)) && !is_same {
-            return Err((StatusCode::CONFLICT, "somebody else leads by now: look again\n"));
+            return Err((StatusCode::CONFLICT, "another candidate leads by now: look again\n"));
         }
         Ok(action)
     }
@@ -106,24 +106,24 @@ impl Action {
     pub(crate) fn why_not(&self, row: &Row) -> Option<&'static str> {
         let (view, state) = (&*row.sighted.view, row.view().state);
         if state == State::Unknown {
-            return Some("The lock cannot be seen now: nobody knows whom one would ask.\n");
+            return Some("The lock cannot be seen now, so it is unknown which candidate leads.\n");
         }
         if state == State::Claimed {
-            return Some("A claim is no election: its name stays until it is taken off.\n");
+            return Some("A claim is not an election: its name stays until it is removed.\n");
         }
         let is_foreign = view.registration == Registration::Foreign;
         match self {
             Self::HandOver(_) | Self::Pause if is_foreign => Some(
-                "A candidate of another program holds it. It heeds no request, and to take the lock \
-                 away from it lets two lead: end its process instead.\n",
+                "A candidate of another program holds it. It ignores requests, and taking the lock away from it \
+                    could let two lead: end its process instead.\n",
             ),
             Self::HandOver(_) if !row.view().may_lead() => {
-                Some("Nobody leads who could hand over.\n")
+                Some("There is no leader that could hand over.\n")
             }
             Self::HandOver(HandOver::ToNext) if view.waitlist.is_empty() => {
-                Some("Nobody stands in line: the same candidate would lead again.\n")
+                Some("The waitlist is empty: the same candidate would lead again.\n")
             }
-            Self::Stay if view.hand_over.is_none() => Some("No such request stands.\n"),
+            Self::Stay if view.hand_over.is_none() => Some("There is no such request.\n"),
             Self::Pause if is_paused(view) => Some("It is paused already.\n"),
             Self::Resume if !is_paused(view) => Some("It is not paused.\n"),
             _ => None,

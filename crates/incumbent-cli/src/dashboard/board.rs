@@ -77,7 +77,7 @@ pub(crate) struct RowView {
     pub(crate) lease: Option<Duration>,
     /// Since when it cannot be seen.
     pub(crate) unseen_at: Option<Duration>,
-    /// Since when the term goes on, by a wall clock.
+    /// Since when the term continues, by a wall clock.
     pub(crate) since: Option<TimeBounds>,
     pub(crate) changes: usize,
     /// How many take part, as far as the lock tells.
@@ -166,12 +166,12 @@ impl RowView {
         }
     }
 
-    /// Whether somebody may lead, for all that is known.
+    /// Whether a candidate may lead, for all that is known.
     pub(crate) fn may_lead(&self) -> bool {
         matches!(self.state, State::Held | State::Late)
     }
 
-    /// The same, or a name stands there that does not expire.
+    /// The same, or a name is there that does not expire.
     pub(crate) fn is_led(&self) -> bool {
         self.may_lead() || self.state == State::Claimed
     }

@@ -62,7 +62,7 @@ async fn start(client: &kube::Client, scope: &Scope, publish: &Publish) -> Resul
         };
         publish.send_modify(|board| {
             if board.blind.is_empty() {
-                tracing::warn!(%error, "cannot look yet; will go on trying");
+                tracing::warn!(%error, "cannot look yet: will retry");
             }
             *board = Arc::new(Board {
                 at: clock.instant().since_start(),
@@ -173,7 +173,7 @@ impl Collector {
         let now = Timestamp::now();
         let (sighted, left_over): (Vec<_>, Vec<_>) =
             self.survey.locks().partition(|sighted| self.selection.shows(&sighted.view, now));
-        // What is gone is forgotten, but not at once: a lock that is made anew has a past.
+        // What is gone is forgotten, but not at once: a lock that is created again has a past.
         if self.term_history.len() > 2 * (sighted.len() + left_over.len()) + FEW {
             let survey = &self.survey;
             self.term_history.retain(|lock| survey.get(lock).is_some());

@@ -50,8 +50,8 @@ fn hand_over(view: &LockView) -> Vec<Command> {
     let other = other.and_then(|waiter| format::quoted(waiter.identity.as_str()));
     let (kubectl, request) = (kubectl("annotate", view), annotation("hand-over-to", view));
     let to_next = ("Hand over to the next", step_down.clone());
-    let to_other =
-        other.map(|other| ("Hand over to one of the line", format!("{step_down} --to {other}")));
+    let to_other = other
+        .map(|other| ("Hand over to another in the waitlist", format!("{step_down} --to {other}")));
     let by_kubectl = ("The same by kubectl", format!("{kubectl} --overwrite {request}='*'"));
     [Some(to_next), to_other, Some(by_kubectl)].into_iter().flatten().collect()
 }
@@ -59,7 +59,7 @@ fn hand_over(view: &LockView) -> Vec<Command> {
 fn take_off(view: &LockView) -> Option<Command> {
     let holder = format::quoted(view.holder.as_deref()?)?;
     let claim = ours("claim", view);
-    Some(("Take the name off", format!("{claim} --identity {holder} --release")))
+    Some(("Remove the name", format!("{claim} --identity {holder} --release")))
 }
 
 fn ours(command: &str, view: &LockView) -> String {

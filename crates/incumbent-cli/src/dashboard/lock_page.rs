@@ -18,7 +18,7 @@ use crate::model::format::{self, name};
 use crate::model::term_history::Term;
 use crate::model::time_bounds::TimeBounds;
 
-/// What Events there are on it, or why they cannot be had.
+/// What Events there are on it, or why they are not available.
 pub(crate) type Events = anyhow::Result<Vec<Value>>;
 
 pub(crate) fn page(
@@ -131,7 +131,7 @@ fn line(setting: &Setting, row: &Row) -> Markup {
     let view = &*row.sighted.view;
     html! {
         section .line id="line" aria-labelledby="line-head" {
-            h2 id="line-head" { "Line of candidates" }
+            h2 id="line-head" { "Waitlist" }
             @if view.waitlist.is_empty() { p .calm { (nobody_waits(view)) } }
             ol {
                 @for waiter in &view.waitlist {
@@ -146,14 +146,14 @@ fn line(setting: &Setting, row: &Row) -> Markup {
             }
             @if !view.paused.is_empty() {
                 p .asked { strong { "Cordoned: " }
-                    @if is_paused(view) { "everybody. The election is paused." }
+                    @if is_paused(view) { "all candidates. The election is paused." }
                     @else { (listed(view)) }
                 }
             }
             @if let Some(request) = &view.hand_over {
                 p .asked { strong { "Asked to hand over " }
                     @match request {
-                        HandOver::ToNext => "to whoever is next",
+                        HandOver::ToNext => "to the next in the waitlist",
                         HandOver::To(to) => { "to " (name(to.as_str())) }
                     }
                 }
@@ -171,9 +171,9 @@ fn listed(view: &LockView) -> String {
 fn nobody_waits(view: &LockView) -> &'static str {
     match view.registration {
         Registration::Foreign => {
-            "Candidates of other programs do not stand in line: nobody can tell who waits."
+            "Candidates of other programs are not in the waitlist, so it is unknown which of them wait."
         }
-        _ => "Nobody waits.",
+        _ => "It is empty.",
     }
 }
 
@@ -203,12 +203,12 @@ fn steering(setting: &Setting, row: &Row) -> Markup {
                 @let to = waiter.identity.as_str();
                 @let shown = format::short(&name(to));
                 @let action = Action::HandOver(HandOver::To(waiter.identity.clone()));
-                @let effect = format!("{asks} {shown} goes to the head of the line.");
+                @let effect = format!("{asks} {shown} goes to the head of the waitlist.");
                 (button(&action, to, &format!("Hand over to {shown}"), effect))
             }
-            (button(&Action::Stay, "", "Take the request back", format!("{leader} goes on leading.")))
+            (button(&Action::Stay, "", "Cancel the request", format!("{leader} continues to lead.")))
             (button(&Action::Pause, "", "Pause", PAUSES.to_owned()))
-            (button(&Action::Resume, "", "Resume", "The first in line leads at once.".to_owned()))
+            (button(&Action::Resume, "", "Resume", "The first in the waitlist leads at once.".to_owned()))
         }
     }
 }
@@ -267,8 +267,8 @@ fn terms(setting: &Setting, board: &Board, row: &Row, window: Window, ages: Ages
             }
             @if terms.is_empty() { p .calm { "None known." } }
             p .legend {
-                "Seen since " (clock(setting.started)) " UTC; what was before is told by Events, as \
-                 far as they are kept."
+                "Seen since " (clock(setting.started)) " UTC; earlier terms come from Events, as far as they are \
+                    kept."
             }
         }
     }
@@ -306,7 +306,7 @@ fn tr(term: &Term, now: Timestamp, is_led: bool, ages: Ages) -> Markup {
 fn events_told(told: &Events, now: Timestamp) -> Markup {
     html! {
         @match told {
-            Err(why) => p .calm { "They cannot be had: " (name(&format!("{why:#}"))) },
+            Err(why) => p .calm { "They cannot be read: " (name(&format!("{why:#}"))) },
             Ok(events) if events.is_empty() => p .calm { "None on this object." },
             Ok(events) => ul .log { @for event in events.iter().rev().take(MOST_EVENTS) {
                 li {
@@ -348,8 +348,8 @@ impl Action {
     }
 }
 
-const PAUSES: &str = "Nobody leads any more: the leader stops its work and hands over, and no \
-                      candidate acquires, until the election is resumed.";
+const PAUSES: &str = "No candidate leads any more: the leader stops its work and hands over, and no other \
+    candidate acquires the lock until the election is resumed.";
 
 const MOST_TERMS: usize = 50;
 const MOST_EVENTS: usize = 30;

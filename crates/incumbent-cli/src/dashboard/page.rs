@@ -133,7 +133,7 @@ pub(crate) fn front(setting: &Setting, board: &Board, window: Window, filter: &s
                         abbr title="changes of leader in the last hour, as far as is known" { "Changes" }
                     }
                     th .more .num scope="col" {
-                        abbr title="candidates that the lock tells of" { "Cand." }
+                        abbr title="candidates that the lock names" { "Cand." }
                     }
                     th .more .client scope="col" { "Client" }
                 } }
@@ -306,7 +306,7 @@ pub(crate) fn holder(row_view: &RowView) -> Markup {
                 @if row_view.state == State::Unknown { " " small { "by the record" } }
             }
             None if row_view.state == State::Unknown => span .none { "unknown" },
-            None => span .none { "nobody" },
+            None => span .none { "no leader" },
         }
     }
 }
@@ -353,7 +353,7 @@ fn lanes(setting: &Setting, board: &Board, window: Window) -> Markup {
                 p .rest { "and " (drawn.left_out) " with less to tell, each on its own page" }
             }
             p .legend {
-                "A colour for each holder; " span .key-gap { "nobody led" } ", "
+                "A colour for each holder; " span .key-gap { "no leader" } ", "
                 span .key-unseen { "not seen" }
                 ". Point at a bar for its times."
             }

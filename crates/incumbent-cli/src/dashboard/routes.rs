@@ -141,7 +141,7 @@ async fn steer(
         return Err((StatusCode::FORBIDDEN, "this page changes nothing: see --allow-steer\n"));
     };
     let Form(form) =
-        form.map_err(|_| (StatusCode::BAD_REQUEST, "this is none of the page's forms\n"))?;
+        form.map_err(|_| (StatusCode::BAD_REQUEST, "this is not one of the page's forms\n"))?;
     steering.check(&headers, &form)?;
     if steering.needs_secret {
         routes.access.check_secret(form.secret.as_bytes())?;
@@ -187,7 +187,7 @@ fn no_lock(routes: &Routes, board: &Board, lock: &Lock) -> Response {
         h1 { "No such election" }
         p {
             (lock) " in namespace " (lock.namespace())
-            " does not exist, or is none of those that are looked at here."
+            " does not exist, or is not shown here."
         }
         p { a href="/" { "All elections" } }
     };
@@ -239,7 +239,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Wanted {
         }
         let wrong = |why| (StatusCode::BAD_REQUEST, why);
         let text = Query::<Text>::from_request_parts(parts, state).await;
-        let Query(text) = text.map_err(|_: QueryRejection| wrong("say each thing once\n"))?;
+        let Query(text) = text.map_err(|_: QueryRejection| wrong("give each parameter once\n"))?;
         let window = text.window.map_or(Some(Window::FiveMinutes), |word| Window::parse(&word));
         let window = window.ok_or_else(|| wrong("window is 5m, 1h or start\n"))?;
         let named = |text: String| {

@@ -128,5 +128,5 @@ fn needy(board: &Board) -> String {
     }
 }
 
-/// A dashboard that is started anew is back within seconds.
+/// A dashboard that is started again is back within seconds.
 const RETRY: Duration = Duration::from_secs(1);

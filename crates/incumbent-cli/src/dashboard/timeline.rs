@@ -52,7 +52,7 @@ pub(crate) struct Piece {
 pub(crate) enum Kind {
     /// A term, in the colour of its holder.
     Term(usize),
-    /// Nobody led.
+    /// There was no leader.
     Gap,
     /// Nobody could see who did.
     Unseen,
@@ -68,7 +68,7 @@ struct Frame {
 impl Window {
     pub(crate) const ALL: [Self; 3] = [Self::FiveMinutes, Self::Hour, Self::Start];
 
-    /// As it stands in a query.
+    /// As it is in a query.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::FiveMinutes => "5m",
@@ -89,7 +89,7 @@ impl Window {
         Self::ALL.into_iter().find(|window| window.word() == word)
     }
 
-    /// It moves on in steps of a few pixels, so that it is not drawn anew for each of them.
+    /// It moves on in steps of a few pixels, so that it is not drawn again for each of them.
     fn frame(self, now: Timestamp, started: Timestamp) -> Frame {
         let span = match self {
             Self::FiveMinutes => Duration::from_secs(300),
@@ -166,7 +166,7 @@ impl Frame {
             }
             Some(End { when, how: How::Unsaid }) => {
                 let to = when.words(clock);
-                let title = format!("{holder}{token}, {from}, ended {to}: nothing tells how");
+                let title = format!("{holder}{token}, {from}, ended {to}: how is unknown");
                 (title, when.latest)
             }
             Some(End { when, how }) => {
@@ -205,9 +205,9 @@ impl Frame {
         let (text, title) = match lasted {
             Some(lasted) => {
                 let lasted = lasted.text();
-                (lasted.clone(), format!("nobody led for {lasted}, from {}", clock(from)))
+                (lasted.clone(), format!("no leader for {lasted}, from {}", clock(from)))
             }
-            None => ("nobody".to_owned(), format!("nobody leads since {}", clock(from))),
+            None => ("no leader".to_owned(), format!("no leader since {}", clock(from))),
         };
         self.piece(Kind::Gap, Span { from, to }, text, title)
     }

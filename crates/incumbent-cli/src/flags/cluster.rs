@@ -36,7 +36,7 @@ pub(crate) struct Cluster {
     /// The bearer token; others on this machine may see it in the list of processes
     #[arg(long, value_name = "TOKEN", hide_short_help = true, allow_hyphen_values = true)]
     token: Option<String>,
-    /// A file with certificates to believe the server by
+    /// A file with the certificates of the authorities to trust
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     certificate_authority: Option<PathBuf>,
     /// A file with the certificate to show
@@ -48,7 +48,7 @@ pub(crate) struct Cluster {
     /// The name to expect in the server's certificate
     #[arg(long, value_name = "NAME", hide_short_help = true)]
     tls_server_name: Option<String>,
-    /// Believe the server whatever certificate it shows; somebody in between can read and change all
+    /// Accept any certificate of the server: an attacker in between can read and change everything
     #[arg(long, hide_short_help = true)]
     insecure_skip_tls_verify: bool,
     /// Connect as a Pod does, with the files of this folder
@@ -103,10 +103,10 @@ impl Cluster {
 pub(crate) struct Operator {
     #[command(flatten)]
     cluster: Cluster,
-    /// Ask in the name of this user
+    /// Send requests in the name of this user
     #[arg(long = "as", value_name = "USER", help_heading = "Cluster", hide_short_help = true)]
     impersonate: Option<String>,
-    /// Ask as a member of this group; may be given many times
+    /// Send requests as a member of this group; may be given many times
     #[arg(
         long = "as-group",
         value_name = "GROUP",
@@ -171,7 +171,7 @@ impl Operator {
     pub(crate) fn missing(&self, lock: &Lock) -> Error {
         Error::Missing {
             what: format!("{lock} in namespace {}", lock.namespace()),
-            hint: "list what there is with: incumbent get".to_owned(),
+            hint: "to list the locks: incumbent get".to_owned(),
         }
     }
 }
@@ -185,10 +185,11 @@ pub(crate) struct LockSelection {
     /// In all namespaces
     #[arg(short = 'A', long)]
     pub(crate) all_namespaces: bool,
-    /// Those whose labels match, as kubectl writes it: app=scanner,tier!=test
+    /// Only locks whose labels match, as kubectl writes it: app=scanner,tier!=test
     #[arg(short = 'l', long, value_name = "LABELS")]
     selector: Option<String>,
-    /// Also those that nobody has held or waited for in the last hour; one that is named is always shown
+    /// Include locks that had no holder and no waiting candidate in the last hour; a lock that you name is always
+    /// shown
     #[arg(long)]
     all: bool,
     /// With --all-namespaces, also the Lease that each node renews, which is no election

@@ -20,7 +20,7 @@ pub(crate) fn blackboard_text(text: &str) -> Result<String, Error> {
     match Lock::parse("default", text)?.key() {
         Some(_) => Ok(text.to_owned()),
         None => Err(Error::Invalid(incumbent::InvalidSetting::Program {
-            what: "a Lease is no blackboard".to_owned(),
+            what: "a Lease cannot be a blackboard".to_owned(),
             hint: "use configmap/NAME[:KEY]".to_owned(),
         })),
     }

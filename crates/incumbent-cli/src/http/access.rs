@@ -1,7 +1,7 @@
 //! Who may ask what.
 //!
 //! On loopback every process of the Pod or machine can ask, and so can a web page that a browser there has
-//! open: by a name of its own that it lets point to 127.0.0.1. So names are not answered to. What changes
+//! open: by its own name that it lets point to 127.0.0.1. So names are not answered to. What changes
 //! anything needs a secret, or a Unix socket whose mode says who may use it.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -27,7 +27,7 @@ pub(crate) enum Access {
         hosts: Vec<String>,
         token_file: Option<PathBuf>,
     },
-    /// Probes and metrics, which change nothing and name nobody: whoever can reach the port.
+    /// Probes and metrics, which change nothing and name no candidate: any client that can reach the port.
     Probes,
 }
 

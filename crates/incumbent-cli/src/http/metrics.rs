@@ -195,7 +195,7 @@ impl Counts {
         );
         registry.register(
             "incumbent_leader_changes",
-            "Times that another leader came, this candidate or not, as it has seen them",
+            "How often the leader changed, as this candidate saw it",
             self.leader_changes.clone(),
         );
     }
@@ -231,12 +231,12 @@ impl States {
         );
         registry.register(
             "incumbent_leader_known",
-            "1 while this candidate knows who leads, else 0",
+            "1 while this candidate knows the leader, else 0",
             self.leader_known.clone(),
         );
         registry.register(
             "incumbent_waiting_candidates",
-            "Candidates that stand in line, of which the line names at most 16",
+            "Candidates in the waitlist, which has at most 16 places",
             self.waiting.clone(),
         );
     }

@@ -2,7 +2,7 @@
 //!
 //! The record of a task stands under `data`, at its key with `.once` behind it. Its election takes three more
 //! places while it is needed: the key itself, and two annotations. Kubernetes allows 1 MiB for all values and
-//! 256 KiB for all annotations, so elections that nobody needs any more are cleared away.
+//! 256 KiB for all annotations, so elections that are no longer needed are cleared away.
 
 use serde_json::{Map, Value};
 

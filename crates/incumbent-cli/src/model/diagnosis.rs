@@ -29,7 +29,7 @@ pub(crate) enum Weight {
     Note,
     /// Is about to go wrong, or something that was asked for does not happen.
     Warning,
-    /// Nobody leads.
+    /// There is no leader.
     Bad,
 }
 
@@ -72,13 +72,13 @@ impl Circumstances<'_> {
         LockStatus::of(self.sighted, self.now)
     }
 
-    /// Whether somebody may lead, for all that is known.
+    /// Whether a candidate may lead, as far as is known.
     fn may_lead(&self) -> bool {
         matches!(self.sighted.state, State::Held | State::Late)
     }
 
     fn holder(&self) -> String {
-        self.view().holder.as_deref().map_or_else(|| "nobody".to_owned(), name)
+        self.view().holder.as_deref().map_or_else(|| "no candidate".to_owned(), name)
     }
 }
 
@@ -115,13 +115,14 @@ fn expired(seen: &Circumstances<'_>) -> Found {
         weight: Weight::Bad,
         kind: "expired",
         what: match seen.lock_status().mark().is_empty() {
-            true => format!("Nobody leads: {holder} fell silent, and nobody has taken over"),
-            false => format!("Nobody seems to lead: by its own clock, {holder} is silent for long"),
+            true => format!("No leader: {holder} fell silent, and no candidate has taken over"),
+            false => format!("There seems to be no leader: by its own clock, {holder} has been silent for a long \
+                time"),
         },
         to_do: match seen.view().waitlist.len() {
             0 => "No candidate waits. Start one, or look at the log of its Pods.".to_owned(),
-            1 => "One candidate stands in line: look at its log.".to_owned(),
-            count => format!("{count} candidates stand in line: look at their logs."),
+            1 => "One candidate is in the waitlist: look at its log.".to_owned(),
+            count => format!("{count} candidates are in the waitlist: look at their logs."),
         },
         since: seen.since(seen.sighted.over_for).filter(|_| seen.lock_status().mark().is_empty()),
     })
@@ -133,7 +134,7 @@ fn late(seen: &Circumstances<'_>) -> Found {
         kind: "late",
         what: format!("{} has not renewed for two thirds of its term", seen.holder()),
         to_do:
-            "It has stopped by now, or will. Look at its process, and its way to the API server."
+            "It has stopped by now, or will. Look at its process, and at its network path to the API server."
                 .to_owned(),
         since: seen.since(seen.sighted.beat_age),
     })
@@ -147,18 +148,18 @@ fn paused(seen: &Circumstances<'_>) -> Found {
         return Some(Concern {
             weight: Weight::Bad,
             kind: "paused",
-            what: "Nobody leads, and nobody may: the election is paused".to_owned(),
-            to_do: "When it shall go on: resume it.".to_owned(),
+            what: "No leader: the election is paused, so no candidate may lead".to_owned(),
+            to_do: "To continue the election, resume it.".to_owned(),
             since: None,
         });
     }
     (is_everybody || is_leader).then(|| Concern {
         weight: Weight::Warning,
         kind: "cordoned",
-        what: format!("{} is cordoned, and still leads", seen.holder()),
+        what: format!("{} is paused, and still leads", seen.holder()),
         to_do: match seen.view().registration {
             Registration::Term => "It hands over when its work has stopped. To be sure, end it.",
-            _ => "A candidate of another program heeds no cordon: end its process.",
+            _ => "A candidate of another program ignores a pause: end its process.",
         }
         .to_owned(),
         since: None,
@@ -170,7 +171,7 @@ fn contested(seen: &Circumstances<'_>) -> Found {
         weight: Weight::Warning,
         kind: "contested",
         what: format!("{} changes of leader in ten minutes", seen.recent_changes),
-        to_do: "Look at how the terms ended: a slow API server wants a longer lease, a starved \
+        to_do: "Look at how the terms ended: a slow API server needs a longer lease, a starved \
                 process more CPU."
             .to_owned(),
         since: None,
@@ -187,10 +188,9 @@ fn unheeded(seen: &Circumstances<'_>) -> Found {
         what: format!("{} was asked to hand over{}, and has not", seen.holder(), to(request)),
         to_do: match seen.view().registration {
             Registration::Term => {
-                "Its work may not have stopped yet. To be sure, end its process; or take the \
-                 request back."
+                "Its work may not have stopped yet. To be sure, end its process; or cancel the request."
             }
-            _ => "A candidate of another program heeds no request: end its process.",
+            _ => "A candidate of another program ignores requests: end its process.",
         }
         .to_owned(),
         since: Some(asked),
@@ -203,7 +203,7 @@ fn foreign(seen: &Circumstances<'_>) -> Found {
         weight: Weight::Warning,
         kind: "foreign",
         what: format!("{} is a candidate of another program, and ours wait", seen.holder()),
-        to_do: "It gives no fencing token and heeds no request. Are both meant to take part?"
+        to_do: "It has no fencing token and ignores requests. Are both meant to take part?"
             .to_owned(),
         since: None,
     })
@@ -214,8 +214,9 @@ fn alone(seen: &Circumstances<'_>) -> Found {
     (is_ours && seen.view().waitlist.is_empty()).then(|| Concern {
         weight: Weight::Note,
         kind: "no-standby",
-        what: format!("Nobody stands in line behind {}", seen.holder()),
-        to_do: "When it ends, nobody leads until another starts. Run a second replica.".to_owned(),
+        what: format!("No candidate waits behind {}", seen.holder()),
+        to_do: "When it ends, there is no leader until another starts. Run a second replica."
+            .to_owned(),
         since: None,
     })
 }
@@ -241,9 +242,12 @@ fn stuck_claim(seen: &Circumstances<'_>) -> Found {
     (seen.sighted.state == State::Claimed && is_election).then(|| Concern {
         weight: Weight::Warning,
         kind: "claimed",
-        what: format!("{} stands there without expiry: no candidate takes it over", seen.holder()),
+        what: format!(
+            "{} has claimed it, and a claim does not expire: no candidate takes it over",
+            seen.holder()
+        ),
         to_do:
-            "If nobody stands behind that name any more, take it off: incumbent claim LOCK --identity \
+            "If no process uses that name any longer, remove it: incumbent claim LOCK --identity \
              NAME --release."
                 .to_owned(),
         since: None,
@@ -260,7 +264,7 @@ fn absurd(seen: &Circumstances<'_>) -> Found {
     } else if lease > LONGEST {
         (
             "longer than an hour",
-            "After a crash nobody leads for so long. Choose 15 s, or some minutes.",
+            "After a crash, there is no leader for that long. Choose 15 s, or some minutes.",
         )
     } else {
         return None;

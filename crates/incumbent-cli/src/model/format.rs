@@ -11,7 +11,7 @@ pub(crate) fn name(text: &str) -> String {
     cut(&printable(text), LONGEST_NAME)
 }
 
-/// A name as a word of a shell. One with tricks in it is none that anybody should paste.
+/// A name as a word of a shell. One with tricks in it is one that nobody should paste.
 pub(crate) fn quoted(text: &str) -> Option<String> {
     let is_plain = printable(text) == text && text.chars().count() <= LONGEST_WORD;
     is_plain.then(|| format!("'{}'", text.replace('\'', r"'\''")))

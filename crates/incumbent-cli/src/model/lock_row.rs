@@ -124,7 +124,7 @@ pub(crate) fn json(sighted: &ObservedLock, now: Timestamp) -> Value {
     all
 }
 
-/// Whom a request to hand over names; `*` is whoever is next.
+/// Whom a request to hand over names; `*` is the next in the waitlist.
 pub(crate) fn asked_for(request: &HandOver) -> &str {
     match request {
         HandOver::ToNext => "*",

@@ -79,19 +79,19 @@ impl LockStatus {
         self.is_led() && self.evidence != Evidence::Clocks
     }
 
-    /// Whether nobody leads, and no wall clock was asked.
+    /// Whether there is no leader, and no wall clock was asked.
     pub(crate) fn is_surely_free(&self) -> bool {
         matches!(self.state, State::Vacant | State::Expired) && self.evidence != Evidence::Clocks
     }
 
     /// One sentence for people.
     pub(crate) fn sentence(&self) -> String {
-        let holder = self.holder.as_deref().unwrap_or("nobody");
+        let holder = self.holder.as_deref().unwrap_or("no candidate");
         let mark = self.mark();
         let silent = self.age.map(|silent| format!(" for {}", age(silent))).unwrap_or_default();
         match (self.state, &self.holder) {
             (State::Vacant, _) | (_, None) if self.state != State::Unknown => {
-                "nobody leads".to_owned()
+                "no leader".to_owned()
             }
             (State::Held, _) => format!("{holder} leads{mark}"),
             (State::Late, _) => {
@@ -99,7 +99,7 @@ impl LockStatus {
             }
             (State::Claimed, _) => format!("{holder} claims it"),
             (State::Expired, _) => {
-                format!("nobody leads{mark}: no renewal of {holder}{silent}, and its term is over")
+                format!("no leader{mark}: no renewal of {holder}{silent}, and its term is over")
             }
             (_, None) => "unknown".to_owned(),
             (_, Some(holder)) => format!("unknown: the record names {holder}"),
@@ -109,10 +109,10 @@ impl LockStatus {
     /// For `Leader`, in a word or two.
     pub(crate) fn who(&self) -> String {
         match (self.state, &self.holder) {
-            (State::Expired, Some(holder)) => format!("nobody; the last was {holder}"),
+            (State::Expired, Some(holder)) => format!("none; the last was {holder}"),
             (State::Unknown, Some(holder)) => format!("unknown; the record names {holder}"),
             (State::Unknown, None) => "unknown".to_owned(),
-            (State::Vacant, _) | (_, None) => "nobody".to_owned(),
+            (State::Vacant, _) | (_, None) => "none".to_owned(),
             (_, Some(holder)) => holder.clone(),
         }
     }
@@ -122,9 +122,9 @@ impl LockStatus {
         let ago = self.age.map(|span| format!(" {} ago", age(span))).unwrap_or_default();
         match (self.evidence, self.state) {
             (Evidence::Watched, State::Expired) => "no renewal for a whole term".to_owned(),
-            (Evidence::Watched, _) => format!("a renewal came in{ago}"),
+            (Evidence::Watched, _) => format!("a renewal arrived{ago}"),
             (Evidence::Clocks, _) => format!("renewed{ago} by its holder's wall clock"),
-            (Evidence::Record, _) => format!("so the API server said{ago}"),
+            (Evidence::Record, _) => format!("the API server said so{ago}"),
             (Evidence::Nothing, _) => "it cannot be seen".to_owned(),
         }
     }
@@ -156,9 +156,11 @@ impl Evidence {
     /// What that means, where no age is at hand.
     pub(crate) fn basis(self) -> &'static str {
         match self {
-            Self::Watched => "by renewals that came in here, or did not",
+            Self::Watched => "by renewals that arrived here, or did not",
             Self::Clocks => "by the wall clocks of the holder and of this machine: a hint",
-            Self::Record => "by what the API server said last: it lasts until somebody writes",
+            Self::Record => {
+                "by the last answer of the API server, which is true until the next write"
+            }
             Self::Nothing => "nothing tells",
         }
     }

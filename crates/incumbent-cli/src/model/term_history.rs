@@ -33,7 +33,7 @@ struct LockHistory {
     unseen: VecDeque<Span>,
 }
 
-/// From when to when; `None` while it goes on.
+/// From when to when; `None` while it continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) from: Timestamp,
@@ -59,7 +59,7 @@ pub(crate) struct End {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum How {
-    /// The lock was given back.
+    /// The lock was released.
     Released,
     /// No more was heard: a crash, a pause, a cut line.
     Silent,
@@ -131,7 +131,7 @@ impl TermHistory {
                 let history = self.history(lock);
                 history.look_at(now, &sighted.view);
                 history.last_sign = now;
-                // It was thought to be over, and goes on.
+                // It was thought to be over, and continues.
                 if let Some(Term { end: end @ Some(End { how: How::Silent, .. }), .. }) =
                     history.terms.back_mut()
                 {
@@ -274,7 +274,7 @@ impl LockHistory {
         self.lease = expires(view).then(|| view.lease_duration.unwrap_or(USUAL_LEASE));
     }
 
-    /// Ends the term that goes on, and says whose it was.
+    /// Ends the term that continues, and says whose it was.
     fn close(&mut self, when: TimeBounds, how: How) -> Option<String> {
         let open = self.terms.back_mut().filter(|term| term.end.is_none())?;
         open.end = Some(End { when: when.no_earlier_than(open.began), how });

@@ -10,10 +10,10 @@ use crate::runtime::stderr;
 
 /// The demo was interrupted, as a shell says it.
 pub(crate) const INTERRUPTED: u8 = 130;
-/// Somebody else leads; or the demo saw a promise broken.
+/// Another candidate leads; or the demo saw a promise broken.
 pub(crate) const NO: u8 = 1;
 const USAGE: u8 = 2;
-/// Nobody can say.
+/// It is unknown.
 pub(crate) const UNREACHABLE: u8 = 3;
 const FORBIDDEN: u8 = 4;
 const MISSING: u8 = 5;
@@ -25,7 +25,8 @@ const FULL: u8 = 8;
 pub(crate) const HELP: &str = "\
 Exit codes:
   0  done
-  1  no: another leads (claim, check), it did not come in time (wait), it was refused as unsafe (step-down), \
+  1  no: another leads (claim, check), the condition was not met in time (wait), it was refused as unsafe \
+(step-down), \
 something is wrong (doctor), or a promise was broken (demo)
   2  usage: a flag, a name or a timing that cannot work
   3  the API server cannot be reached or cannot answer now, or nothing says where it is
@@ -38,13 +39,13 @@ the write
 130  interrupted (demo)
 134  aborted: work still ran at the end of its lease, and nothing else could stop it";
 
-/// Nobody knows how far it came.
+/// It is unknown how far it came.
 #[cfg(target_os = "linux")]
 pub(crate) const IN_DOUBT: u8 = 80;
 /// It was run by somebody earlier, and failed.
 #[cfg(target_os = "linux")]
 pub(crate) const FAILED_BEFORE: u8 = 81;
-/// Somebody else leads.
+/// Another candidate leads.
 #[cfg(target_os = "linux")]
 pub(crate) const CONFLICT: u8 = 75;
 /// Leadership was lost, and the command was stopped.

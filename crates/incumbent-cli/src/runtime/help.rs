@@ -44,7 +44,7 @@ pub(crate) fn width() -> usize {
     columns.clamp(NARROWEST, WIDEST)
 }
 
-/// Each line broken where it has to be. What comes after two spaces stands in a column of its own, and the rest of
+/// Each line broken where it has to be. What comes after two spaces stands in a separate column, and the rest of
 /// such a row continues there. An example, which begins with `$`, stays one line, to be copied.
 pub(crate) fn laid_out(text: &str, width: usize) -> String {
     let mut whole: Vec<String> = Vec::new();

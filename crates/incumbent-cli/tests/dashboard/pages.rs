@@ -75,7 +75,7 @@ fn the_page_shows_who_leads_and_json_says_the_same() {
     for part in [
         r#"data-holder="john""#,
         r#"data-state="Held""#,
-        "Nobody stands in line behind john",
+        "No candidate waits behind john",
         "<progress",
     ] {
         assert!(page.body.contains(part), "{part}: {}", page.body);
@@ -374,7 +374,7 @@ fn the_demo_that_is_kept_has_a_page_from_the_beginning_on() {
     let mut command = incumbent("demo --keep -o json");
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let url = lines.find_map(|line| Some(line.split_once("goes on: ")?.1.to_owned())).unwrap();
+    let url = lines.find_map(|line| Some(line.split_once("in a browser: ")?.1.to_owned())).unwrap();
     let demo = Dashboard::of(child, url);
     demo.when("lease/demo", "somebody leads", |demo| demo["state"] == "held");
     assert_eq!(demo.get("/api/state").json()["canSteer"], true);

@@ -29,13 +29,13 @@ pub struct Member {
 impl Blackboard {
     /// Registers `name` with its address, and keeps the registration alive until the handle is dropped.
     ///
-    /// It stands beside the leader's name, under `data` at `member.NAME`. Each write replaces the version that
-    /// was read, so nobody is overwritten: another living member of this name is an error, and one that may
+    /// It is beside the leader's name, under `data` at `member.NAME`. Each write replaces the version that
+    /// was read, so no other member is overwritten: another living member of this name is an error, and one that may
     /// be dead is waited for, as long as its last sign of life counts (15 s, and 1.5 s for each
     /// member where there are more than ten). Members that died are taken off by those that live.
     ///
     /// The cost: a read and a write for each sign of life, three in the time for which one counts. All members
-    /// together make no more than about four requests a second, however many they are. A ConfigMap of its own
+    /// together make no more than about four requests a second, however many they are. A separate ConfigMap
     /// spares an election on the same object their conflicts.
     ///
     /// # Errors
@@ -74,7 +74,7 @@ impl Blackboard {
         Ok(Membership { name: name.to_owned(), leave, stands })
     }
 
-    /// The member of this name, as it stands there now.
+    /// The member of this name, as it is there now.
     ///
     /// # Errors
     /// Those of [`claim`](Self::claim).
@@ -135,7 +135,7 @@ impl Membership {
         &self.name
     }
 
-    /// Whether it is kept alive still: nobody else was found to have taken the name.
+    /// Whether it is kept alive still: no other process was found to have taken the name.
     ///
     /// That says nothing of whether the API server can be reached now.
     pub fn is_registered(&self) -> bool {
@@ -169,7 +169,7 @@ pub struct MembersObserver {
 
 impl MembersObserver {
     /// Returns the members that are not known to be dead, by name: at the first call as they are, and at each
-    /// further one when somebody has come, gone, or moved. It may be dropped and called again.
+    /// further one when a member has joined, left or moved. It may be dropped and called again.
     ///
     /// Who died before this observer came is seen to be dead when its last sign of life has counted for as
     /// long as it says, from the first look on.
@@ -205,18 +205,18 @@ struct Keeper {
     session: Session,
     beat: u64,
     witness: Witness,
-    /// How often in a row somebody else was quicker.
+    /// How often in a row another client was quicker.
     races: u32,
     /// What the log was told of the trouble that lasts.
     told: String,
 }
 
 enum Outcome {
-    /// It stands there; the next sign of life is due after this.
+    /// It is there; the next sign of life is due after this.
     Kept(Duration),
-    /// Somebody else wrote first, or nobody knows: look again after this.
+    /// Another client wrote first, or it is unknown: look again after this.
     Raced(Duration),
-    /// Another has the name: at least until then, or for good.
+    /// Another has the name: at least until then, or permanently.
     Taken(Option<Instant>),
 }
 
@@ -279,7 +279,7 @@ impl Keeper {
         })
     }
 
-    /// What has this very address, and no sign of life, is one's own whose annotation somebody took off.
+    /// What has this very address, and no sign of life, is one's own whose annotation was removed.
     fn is_mine(&self, entry: &Entry) -> bool {
         entry.is_of(self.session) || (entry.sign.is_none() && entry.address == self.address)
     }

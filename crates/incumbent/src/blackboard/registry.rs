@@ -1,6 +1,6 @@
-//! Who is registered, as it stands on the object, and what was seen of it when. No io.
+//! Who is registered, as it is on the object, and what was seen of it when. No io.
 //!
-//! An address stands under `data` at `member.NAME`, for people and scripts to read. The annotation
+//! An address is under `data` at `member.NAME`, for people and scripts to read. The annotation
 //! `incumbent.dev/members` says what keeps it alive: whose it is, a number that changes with each sign of
 //! life, and for how many seconds the last one counts.
 
@@ -219,8 +219,8 @@ fn full(object: &Value) -> Error {
     Error::Full {
         what: format!("configmap/{name} has no room for another member"),
         hint: format!(
-            "it holds {MOST_MEMBERS} members at most, and what a ConfigMap holds: register on another, \
-             or take off what was written by hand"
+            "it holds {MOST_MEMBERS} members at most, and 1 MiB: register on another, or remove what \
+                was written by hand"
         ),
     }
 }

@@ -92,7 +92,7 @@ impl Builder {
         self
     }
 
-    /// Gives no token below this: for a lock that moves to another cluster, where revisions begin anew.
+    /// Gives no token below this: for a lock that moves to another cluster, where revisions begin again.
     pub fn token_floor(mut self, floor: u64) -> Self {
         self.token_floor = FencingToken(floor);
         self
@@ -179,7 +179,7 @@ impl Builder {
     /// harm, and nothing more is done about it, whether its [`Leadership`](crate::Leadership) is dropped or
     /// not. So end the work first, and log after that: a log that blocks may be why the work hangs.
     ///
-    /// Each overrun has a thread of its own. An action that panics, that does not return within five
+    /// Each overrun has a separate thread. An action that panics, that does not return within five
     /// seconds, or for which there is no thread, ends the process.
     pub fn on_overrun(mut self, action: impl Fn(Overrun) + Send + Sync + 'static) -> Self {
         self.on_overrun = OnOverrun::Call(Arc::new(action));
@@ -246,7 +246,7 @@ impl Builder {
     /// this. May be called several times.
     ///
     /// A route is written in the background and never delays a renewal. Where that fails, it is
-    /// logged and retried, and leadership goes on; who waits for a release waits until the route is
+    /// logged and retried, and leadership continues; who waits for a release waits until the route is
     /// taken back, for a second at most. See `docs/routing.md`.
     pub fn route(mut self, route: Route) -> Self {
         self.routes.push(route);
@@ -326,5 +326,5 @@ impl Builder {
     }
 }
 
-/// It stands in an annotation, which has room for all that an address can be.
+/// It is in an annotation, which has room for all that an address can be.
 const LONGEST_ADDRESS: usize = 1024;

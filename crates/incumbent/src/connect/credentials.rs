@@ -82,10 +82,10 @@ impl NoToken {
         }
     }
 
-    /// The error about a token that stands in `place`.
+    /// The error about a token that is in `place`.
     pub(crate) fn in_place(self, place: &str) -> Error {
         Error::configuration(
-            format!("{place} {}: no server takes that as a token", self.as_str()),
+            format!("{place} {}: no server accepts that as a token", self.as_str()),
             "write the token and nothing else: printf %s \"$TOKEN\"",
         )
     }

@@ -97,8 +97,8 @@ fn unreadable(file: &Path, error: &KubeconfigError) -> Error {
             Error::NotConfigured { message: format!("{file}: {error}") }
         }
         KubeconfigError::Parse(error) => Error::configuration(
-            format!("{file} is no kubeconfig in YAML: {}", without_text(error)),
-            format!("kubectl says more of it: kubectl config view --kubeconfig {file}"),
+            format!("{file} is not a kubeconfig in YAML: {}", without_text(error)),
+            format!("kubectl shows more: kubectl config view --kubeconfig {file}"),
         ),
         error => Error::configuration(
             format!("{file}: {error}"),
@@ -107,7 +107,7 @@ fn unreadable(file: &Path, error: &KubeconfigError) -> Error {
     }
 }
 
-/// Where, and of which kind. Not what stands there: that may be a token.
+/// Where, and of which kind. Not what is there: that may be a token.
 pub(crate) fn without_text(error: &serde_saphyr::Error) -> String {
     let inner = error.without_snippet();
     let kind = inner.to_string();
@@ -278,7 +278,7 @@ pub(super) fn contents(file: &Path, of: &str) -> Result<Vec<u8>, Error> {
 pub(super) fn decoded(data: &str, of: &str) -> Result<Vec<u8>, Error> {
     let data: String = data.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
     STANDARD.decode(data).map_err(|_| {
-        Error::configuration(format!("{of} is no base64"), "encode the file: base64 -w0 FILE")
+        Error::configuration(format!("{of} is not base64"), "encode the file: base64 -w0 FILE")
     })
 }
 

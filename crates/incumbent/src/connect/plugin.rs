@@ -117,7 +117,7 @@ impl Plugin {
     fn may_ask(&self, is_first: bool, is_terminal: bool) -> Result<bool, Error> {
         match self.exec.interactive_mode {
             Some(ExecInteractiveMode::Always) if is_first && !is_terminal => Err(self.failed(
-                "has to ask somebody (interactiveMode: Always), and standard input is no terminal"
+                "has to ask a person (interactiveMode: Always), and standard input is not a terminal"
                     .to_owned(),
             )),
             Some(ExecInteractiveMode::Never) => Ok(false),
@@ -229,7 +229,7 @@ struct Token {
 impl Token {
     fn new(plugin: &Plugin, token: &str, expires: Option<jiff::Timestamp>) -> Result<Self, Error> {
         let header = bearer(token)
-            .map_err(|_| plugin.failed("made a token that fits in no header".to_owned()))?;
+            .map_err(|_| plugin.failed("returned a token that no header can carry".to_owned()))?;
         Ok(Self { header, expires, made: Instant::now() })
     }
 
@@ -303,7 +303,7 @@ impl Tokens {
         let credential = self.plugin.run(false).await?;
         let token = credential.token.as_deref();
         let token =
-            token.ok_or_else(|| self.plugin.failed("made no token this time".to_owned()))?;
+            token.ok_or_else(|| self.plugin.failed("returned no token this time".to_owned()))?;
         Token::new(&self.plugin, token, credential.expiration_timestamp)
     }
 }
@@ -344,7 +344,7 @@ impl BearerToken for Tokens {
 /// ECHILD, which has this number on every Unix.
 const NO_SUCH_CHILD: i32 = 10;
 
-/// Longer than any plugin needs that asks nobody.
+/// Longer than any plugin needs that asks no other process.
 const FIRST: Duration = Duration::from_secs(60);
 
 /// For somebody to sign in.

@@ -68,7 +68,7 @@ impl Proxy {
                 "write it like http://proxy.example.org:3128; https, socks5 and socks5h are understood, too",
             )
         };
-        let address = address.map_err(|_| refused("it is no URL"))?;
+        let address = address.map_err(|_| refused("it is not a URL"))?;
         let (Some(scheme), Some(authority)) = (address.scheme(), address.authority()) else {
             return Err(refused("it names no host"));
         };
@@ -77,13 +77,13 @@ impl Proxy {
             "https" => 443,
             // Either way the proxy looks up the server's name, as with Go.
             "socks5" | "socks5h" => 1080,
-            other => return Err(refused(&format!("{other} is no protocol for a proxy"))),
+            other => return Err(refused(&format!("{other} is not a protocol for a proxy"))),
         };
         let (host, port) = (authority.host(), authority.port_u16().unwrap_or(default_port));
         let login = authority.as_str().rsplit_once('@').map(|(login, _)| login);
         let bare = format!("{host}:{port}").parse::<Authority>();
         let bare = bare.map_err(|_| refused("it names no host"))?;
-        let address = at(scheme.clone(), bare).map_err(|_| refused("it is no URL"))?;
+        let address = at(scheme.clone(), bare).map_err(|_| refused("it is not a URL"))?;
         Ok(Self { address, login: login.map(decoded) })
     }
 

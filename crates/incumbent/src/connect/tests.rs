@@ -69,7 +69,7 @@ fn of_a_list_of_kubeconfigs_the_first_to_say_something_counts_and_one_has_to_exi
     }
     let broken =
         files(&[Some(&*whole), Some("users: [{name: u, user: {token: s3cret")]).unwrap_err();
-    assert!(broken.to_string().contains("/1 is no kubeconfig in YAML: line 1, "), "{broken}");
+    assert!(broken.to_string().contains("/1 is not a kubeconfig in YAML: line 1, "), "{broken}");
     assert!(!format!("{broken:?}").contains("s3cret"), "{broken:?}");
 }
 
@@ -114,7 +114,7 @@ fn what_a_kubeconfig_gets_wrong_is_named_with_its_file_and_without_its_secrets()
         (
             "certificate-authority-data: '!!!'",
             "",
-            "certificate-authority-data of the cluster \"c\" is no base64",
+            "certificate-authority-data of the cluster \"c\" is not base64",
         ),
         ("certificate-authority-data: aGVsbG8=", "", "there is no certificate in PEM"),
         (
@@ -128,7 +128,7 @@ fn what_a_kubeconfig_gets_wrong_is_named_with_its_file_and_without_its_secrets()
             "client-certificate of the user \"u\", ",
         ),
         ("", "client-certificate: ca.crt, client-key: gone.key", "gone.key: No such file"),
-        ("", "client-key-data: 's3cret!'", "client-key-data of the user \"u\" is no base64"),
+        ("", "client-key-data: 's3cret!'", "client-key-data of the user \"u\" is not base64"),
         ("", "token: \"s3cret\\n\"", "token of the user \"u\" holds a line break"),
         (
             "",

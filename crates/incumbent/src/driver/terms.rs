@@ -107,7 +107,7 @@ impl Terms {
         }
     }
 
-    /// The lock is given back.
+    /// The lock is released.
     pub(super) fn revoke(&mut self) {
         if let Some(state) = self.term.take() {
             state.revoke();

@@ -60,7 +60,7 @@ impl Troubles {
             let hint = "an admission webhook or a proxy changes it: incumbent doctor tries a write";
             tracing::warn!(
                 %lock, field, wrote, stored, hint,
-                "the API server stores something else than was written"
+                "the API server stores something other than what was written"
             );
         }
     }

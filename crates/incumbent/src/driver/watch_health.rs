@@ -21,7 +21,7 @@ pub(crate) struct WatchHealth {
 
 /// What is due about a watch that should have shown something by now.
 pub(super) enum Silence {
-    /// It has not shown what is known by other ways: the next is not believed to go on from here.
+    /// It has not shown what is known by other ways: the next is not believed to continue from here.
     Distrusted,
     /// It may just be quiet: a read looks into it once.
     Doubted,
@@ -78,7 +78,7 @@ impl WatchHealth {
         elector.term().is_none().then_some(silent_at)
     }
 
-    /// What is due now. A watch that has shown in the meantime what it was waited for is nobody's business.
+    /// What is due now. A watch that has shown in the meantime what it was waited for is ignored.
     pub(super) fn check(&mut self, elector: &Elector, now: Instant) -> Option<Silence> {
         self.forgive();
         self.deadline(elector).filter(|deadline| now >= *deadline)?;

@@ -34,9 +34,9 @@ pub enum FenceError {
         /// The task.
         task: String,
     },
-    /// The annotation shows something that is no token, so nobody can tell who is newer. Nothing was
+    /// The annotation shows something that is no token, so it is unknown who is newer. Nothing was
     /// written.
-    #[error("{object} has {value:?} as {annotation}, which is no fencing token")]
+    #[error("{object} has {value:?} as {annotation}, which is not a fencing token")]
     Unreadable {
         /// The object's path.
         object: String,
@@ -86,7 +86,7 @@ impl FenceError {
     pub fn hint(&self) -> String {
         match self {
             Self::Stale { .. } => {
-                "stop the work of this term: it goes on elsewhere, under the newer token".to_owned()
+                "stop the work of this term: it continues elsewhere, under the newer token".to_owned()
             }
             Self::NotLeading(_) => "stop the work of this term, and campaign again".to_owned(),
             Self::NotOwner { .. } => {

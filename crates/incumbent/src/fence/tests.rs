@@ -13,7 +13,7 @@ use crate::term::{OnOverrun, TermState};
 
 const TERM: Duration = Duration::from_secs(10);
 
-/// A leadership that nobody renews.
+/// A leadership that is not renewed.
 fn lead() -> (Leadership, mpsc::UnboundedReceiver<Command>) {
     let clock = Clock::tokio();
     let (now, token) = (clock.instant(), FencingToken(7));

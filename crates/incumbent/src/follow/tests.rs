@@ -65,7 +65,7 @@ async fn where_history_went_back_the_watch_of_before_is_of_no_more_use() {
     show(&feed, "b", 13);
     john.knows(5);
     assert!(is_useless(&feed));
-    // The next goes on from nowhere, and others that notice only now do not end it again.
+    // The next continues from nowhere, and others that notice only now do not end it again.
     let jane = subscribe(&feed, "b");
     jane.knows(13);
     feed.0.hall.closed(None);
@@ -81,7 +81,7 @@ async fn that_history_went_back_is_not_forgotten_while_a_watch_is_being_opened()
     let feed = feed();
     let john = subscribe(&feed, "a");
     john.knows(10);
-    // One that ended early goes on from where it was, after a pause.
+    // One that ended early continues from where it was, after a pause.
     feed.0.hall.opened(None);
     show(&feed, "a", 10);
     feed.0.hall.closed(Some("10"));

@@ -44,7 +44,7 @@ impl Lock {
         }))
     }
 
-    /// Where a record stands in an object.
+    /// Where a record is in an object.
     fn pointers(&self) -> Vec<String> {
         let fields = match &self.kind {
             Kind::Lease | Kind::Seat => {

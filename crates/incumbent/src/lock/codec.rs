@@ -1,6 +1,6 @@
 //! How a record is written into the lock's object, and read from it.
 //!
-//! Objects are edited as JSON and never rebuilt from types: whatever else stands in them, now or in
+//! Objects are edited as JSON and never rebuilt from types: whatever else is in them, now or in
 //! versions of Kubernetes to come, stays as it is.
 
 use std::str::FromStr;
@@ -188,8 +188,8 @@ fn read_times(from: &Value, transitions: &str) -> Record {
     }
 }
 
-/// A record that cannot be understood may still be somebody's: it is waited out, and each change of it is
-/// a sign of life. No record at all, or an empty one, is nobody's.
+/// A record that cannot be understood may still have a holder: it is waited out, and each change of it is
+/// a sign of life. No record at all, or an empty one, has no holder.
 fn unreadable(annotation: &Value) -> Record {
     match annotation.as_str().map(str::trim) {
         None | Some("" | "null") => Record::default(),
@@ -201,7 +201,7 @@ fn unreadable(annotation: &Value) -> Record {
     }
 }
 
-/// A name that somebody wrote into the key without a record of ours or of a foreign elector: it was
+/// A name that another client wrote into the key without a record of ours or of a foreign elector: it was
 /// claimed as on a blackboard, which has no expiry, so it is never taken over.
 fn claim(object: &Value, key: &str, record: &Record, term: &Term) -> Option<Record> {
     let name = object["data"][key].as_str().filter(|name| !name.is_empty())?;

@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use super::Lock;
 use super::codec::{annotate, text_annotation};
 
-/// The line: `[{"identity":"jane","session":"…"},"jack"]`. A bare name is whoever bears it.
+/// The line: `[{"identity":"jane","session":"…"},"jack"]`. A bare name means any candidate with this name.
 pub(super) const WAITLIST: &str = "incumbent.dev/waitlist";
 
-/// Whom the leader is asked to hand over to, by name; to whoever is next where it is empty or `*`.
+/// Whom the leader is asked to hand over to, by name; to the next in the waitlist where it is empty or `*`.
 pub(crate) const HAND_OVER_TO: &str = "incumbent.dev/hand-over-to";
 
-/// The names of those who shall not lead, with commas or spaces between them; `*` is everybody.
+/// The names of those that must not lead, with commas or spaces between them; `*` means all.
 pub(crate) const PAUSED: &str = "incumbent.dev/cordon";
 
 impl Lock {

@@ -66,7 +66,7 @@ impl Slice {
             return self.send((Method::POST, &self.slices), &slice).await.map(|()| None);
         };
         if slice["metadata"]["labels"][MANAGED_BY] != MANAGER {
-            return Err(self.foreign("somebody else manages it"));
+            return Err(self.foreign("another program manages it"));
         }
         if slice["addressType"] != self.address_type() {
             return Err(self.foreign("its addresses are of another type"));

@@ -124,8 +124,8 @@ impl Label {
 
     /// A selector of a ReplicaSet may need it: without the label, the Pod would be replaced.
     fn warn_of_a_foreign_label(&mut self, pod: &str) {
-        let hint = "take it out of the Pod template: the leader sets it by itself";
-        self.warn(pod, hint, "somebody else set the leader's label; it is left alone");
+        let hint = "remove it from the Pod template: the leader sets it by itself";
+        self.warn(pod, hint, "another program set the leader's label: it is left alone");
     }
 
     fn warn_of_readiness(&mut self, pod: &Value) {

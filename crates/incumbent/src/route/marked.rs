@@ -126,7 +126,7 @@ impl NoToken {
     pub(super) fn on(self, object: &str) -> Trouble {
         let Self { annotation, value } = self;
         let message = format!(
-            "{object} is left alone: its annotation {annotation} is {value:?}, no fencing token"
+            "{object} is left alone: its annotation {annotation} is {value:?}, not a fencing token"
         );
         let hint = "find out who wrote it, and remove the annotation";
         Trouble { message, hint, is_race: false }
@@ -142,9 +142,9 @@ pub(super) struct Trouble {
 }
 
 impl Trouble {
-    /// Somebody else wrote in between: look again.
+    /// Another client wrote in between: look again.
     fn race() -> Self {
-        let (message, hint) = ("others write all the time".to_owned(), "it is tried again");
+        let (message, hint) = ("other clients write all the time".to_owned(), "it is tried again");
         Self { message, hint, is_race: true }
     }
 

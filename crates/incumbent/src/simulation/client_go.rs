@@ -1,7 +1,7 @@
 //! A candidate that behaves like client-go (`tools/leaderelection`), and stops its work in time.
 //!
 //! It polls, waits as long as the record says from when it noticed a change of it, counts its renew
-//! deadline from the answer, goes on until that when it sees another holder, and writes the whole record
+//! deadline from the answer, continues until that when it sees another holder, and writes the whole record
 //! and nothing else. Its create is a grant. It releases nothing.
 
 use std::time::Duration;

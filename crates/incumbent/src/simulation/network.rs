@@ -36,7 +36,7 @@ pub(super) enum Effect {
     },
     /// Writes are applied, and answered, up to so much later.
     Late(Duration),
-    /// Watches show nothing; afterwards they go on, or have expired.
+    /// Watches show nothing; afterwards they continue, or have expired.
     Freeze {
         expires: bool,
     },

@@ -76,7 +76,7 @@ impl Process {
         }
     }
 
-    /// Takes what has come, as far as anybody still waits for it.
+    /// Takes what has come, as far as it is still waited for.
     pub(super) fn open_inbox(&mut self, history: u32) {
         while let Some(parcel) = self.inbox.pop_front() {
             let (is_taken, says) = match parcel {

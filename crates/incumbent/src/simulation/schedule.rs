@@ -22,7 +22,7 @@ pub(super) enum What {
     Compact,
     /// Watches end as they should, and are opened again.
     WatchesEnd(Target),
-    /// A process stands still, and its clock goes on.
+    /// A process stands still, and its clock continues.
     Stop(Target, Duration),
     /// All of them do.
     StopAll(Duration),
@@ -40,9 +40,9 @@ pub(super) enum What {
     ByHand(Hand),
     /// or writes what is none of ours.
     Edit(u32),
-    /// or asks the leader to hand over, to whoever is next,
+    /// or asks the leader to hand over, to the next in the waitlist,
     AskForAnother,
-    /// or to one that shall not lead until all is well.
+    /// or to one that must not lead until all is well.
     Cordon(Target),
     /// A candidate says that it is not well, for a while.
     Unwell(Target, Duration),

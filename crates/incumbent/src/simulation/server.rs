@@ -1,4 +1,4 @@
-//! The API server of a trial: the real one, in a runtime of its own, asked at true time.
+//! The API server of a trial: the real one, in a separate runtime, asked at true time.
 
 use std::cell::Cell;
 use std::time::Duration;

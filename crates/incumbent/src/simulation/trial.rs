@@ -103,7 +103,7 @@ pub(super) struct Stage<'a> {
     pub(super) undone: Option<u64>,
     /// How many processes there have been.
     started: usize,
-    /// What somebody else wrote into the lock, as it must be found at the end.
+    /// What another client wrote into the lock, as it must be found at the end.
     pub(super) edits: BTreeMap<String, String>,
 }
 
@@ -216,7 +216,7 @@ impl<'a> Stage<'a> {
         self.go_on(self.trial.lease * FAULTY);
     }
 
-    /// Nothing goes wrong any more: somebody leads soon, and goes on.
+    /// Nothing goes wrong any more: soon there is a leader, and it continues to lead.
     fn heal(&mut self) {
         let now = self.world.now;
         self.world.judge.trace(now, || "* healed".to_owned());
@@ -383,7 +383,7 @@ impl<'a> Stage<'a> {
 /// For how many leases things go wrong.
 const FAULTY: u32 = 10;
 
-/// By when somebody leads after the faults, in leases: the last late write lands, or the last process starts
+/// By when there is a leader after the faults, in leases: the last late write lands, or the last process starts
 /// again; then a lease passes, and a last request times out and is tried again.
 const WITHIN: f64 = 1.4 + 1.0 + 0.7;
 

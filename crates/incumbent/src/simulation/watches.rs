@@ -64,7 +64,7 @@ impl World<'_> {
         self.keep(watches);
     }
 
-    /// Keeps the watches that go on, and tells of the end of the others.
+    /// Keeps the watches that continue, and tells of the end of the others.
     fn keep(&mut self, watches: Vec<Watch>) {
         for mut watch in watches {
             let is_over = watch.is_over && watch.held.is_empty() && !watch.is_dead;

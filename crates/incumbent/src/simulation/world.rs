@@ -29,7 +29,7 @@ pub(super) enum Event {
     Answers(usize, AnswerTo, Result<Response<Answer>, Broken>, Says),
     /// A piece of a watch is.
     Shows(usize, PieceTo, Piece, Says),
-    /// Watches that were frozen may go on.
+    /// Watches that were frozen may continue.
     Thaws,
     /// A process may run again.
     Wakes(usize),

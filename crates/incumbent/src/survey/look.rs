@@ -211,7 +211,7 @@ struct Watcher {
 
 /// How a watch ended.
 enum End {
-    /// As it should: the next one goes on from here.
+    /// As it should: the next one continues from here.
     At(Option<String>),
     /// What there is has to be read again.
     Lost,

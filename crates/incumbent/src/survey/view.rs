@@ -41,7 +41,7 @@ pub struct LockView {
     pub waitlist: Vec<Waiter>,
     /// Whom the leader is asked to hand over to, as long as it has not.
     pub hand_over: Option<HandOver>,
-    /// Who shall not lead; `*` is everybody.
+    /// Which candidates must not lead; `*` means all.
     pub paused: Vec<Identity>,
     /// When the object was made, by the API server's clock.
     pub created: Option<jiff::Timestamp>,
@@ -55,7 +55,7 @@ pub struct LockView {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Registration {
-    /// Nobody's.
+    /// It has no holder.
     Vacant,
     /// A term of this project's candidates.
     Term,
@@ -79,7 +79,7 @@ impl LockView {
         let object = api.object().await?;
         let object = object.ok_or_else(|| Error::Missing {
             what: format!("{lock} in namespace {}", lock.namespace()),
-            hint: "list what there is with: incumbent get".to_owned(),
+            hint: "to list the locks: incumbent get".to_owned(),
         })?;
         Self::of(lock, &object)
     }
@@ -139,7 +139,7 @@ impl LockView {
         self.holder == other.holder && term(self) == term(other)
     }
 
-    /// What the wall clocks of the holder and of whoever looks say: a hint.
+    /// What the wall clocks of the holder and of the reader say: a hint.
     pub(super) fn state_by_wall_clock(&self, now: jiff::Timestamp) -> State {
         let age = self.renewed.map(|renewed| now.duration_since(renewed));
         let age = age.map(|age| Duration::try_from(age).unwrap_or_default());
@@ -151,7 +151,7 @@ impl LockView {
         }
     }
 
-    /// Whether `identity` shall not lead.
+    /// Whether `identity` must not lead.
     pub fn is_paused(&self, identity: &str) -> bool {
         self.paused.iter().any(|name| name.as_str() == identity || name.as_str() == "*")
     }

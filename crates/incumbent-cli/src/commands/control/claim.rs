@@ -18,7 +18,7 @@ pub(crate) struct Claim {
     /// The name to write
     #[arg(long, env = "INCUMBENT_IDENTITY", value_name = "ID")]
     identity: String,
-    /// Take the name off again
+    /// Remove the name again
     #[arg(long, conflicts_with = "if_version")]
     release: bool,
     /// Replace exactly this resourceVersion, whatever the latest is
@@ -32,7 +32,7 @@ const HELP: &str = "\
 Examples:
   Write a name on a blackboard:
     $ incumbent claim configmap/blackboard --identity john
-  Take it off again:
+  Remove it again:
     $ incumbent claim configmap/blackboard --identity john --release";
 
 pub(crate) async fn run(args: Claim) -> anyhow::Result<ExitCode> {
@@ -69,7 +69,10 @@ pub(crate) async fn run(args: Claim) -> anyhow::Result<ExitCode> {
             say(&format!("{by} leads{}", stale(resource_version)), ExitCode::from(exit::NO))?
         }
         Outcome::Stale { resource_version } => {
-            let text = format!("nobody leads{}: read it, and try again", stale(resource_version));
+            let text = format!(
+                "there is no leader{}: read the lock, and try again",
+                stale(resource_version)
+            );
             say(&text, ExitCode::from(exit::NO))?
         }
     })

@@ -1,4 +1,4 @@
-//! `incumbent pause` and `resume`: who shall not lead.
+//! `incumbent pause` and `resume`: who must not lead.
 
 use std::process::ExitCode;
 
@@ -45,14 +45,13 @@ struct Request {
 
 const PAUSE_HELP: &str = "\
 Examples:
-  Pause an election: nobody leads until it is resumed:
+  Pause an election, so that no candidate leads until it is resumed:
     $ incumbent pause scanner
   Keep one candidate from leading:
     $ incumbent pause scanner --candidate scanner-1
 
-A leader that is paused stops its work and gives the lock back. A candidate that is paused does not acquire it, \
-also when nobody leads, until somebody resumes the election. A pause binds by name: a Pod that is started again \
-has another name, unless you gave it one. Other programs' candidates do not know of a pause, and continue.";
+A paused leader stops its work and releases the lock. A paused candidate does not acquire the lock, even if there \
+is no leader, until you resume the election. A pause applies to a name: a restarted Pod has another name, unless you gave it a fixed one. Candidates of other programs do not know of a pause, and continue.";
 
 const RESUME_HELP: &str = "\
 Examples:
@@ -75,7 +74,7 @@ pub(crate) async fn resume(args: Resume) -> anyhow::Result<ExitCode> {
     let (client, view) = request.operator.look(&request.lock).await?;
     let names = named(&args.candidates, || view.paused.clone());
     let what = match view.paused.as_slice() {
-        [] => format!("{}: nobody is paused", view.lock),
+        [] => format!("{}: no candidate is paused", view.lock),
         _ => format!("{}: {} may lead again", view.lock, listed(&names)),
     };
     request.send(client, &view, &what, async |control| control.resume(&names).await).await
@@ -105,7 +104,7 @@ impl Request {
             ElectionControl::new(client, view.lock.clone())?.dry_run(self.confirmation.dry_run);
         let view = self.operator.within(ask(control)).await?;
         let state = match view.paused.as_slice() {
-            [] => "nobody is paused".to_owned(),
+            [] => "no candidate is paused".to_owned(),
             names => format!("paused: {}", listed(names)),
         };
         output::line(&format!("{}: {state}", view.lock))?;
@@ -119,17 +118,17 @@ fn what_a_pause_does(view: &LockView, names: &[Identity]) -> String {
     let leader = view.holder.as_ref().filter(|holder| is_meant(holder));
     let then = match (leader.map(|name| format::name(name)), view.registration) {
         (Some(holder), Registration::Term) => {
-            format!("; {holder} stops its work and gives the lock back")
+            format!("; {holder} stops its work and releases the lock")
         }
-        (Some(holder), _) => format!("; {holder} does not know of that, and goes on"),
+        (Some(holder), _) => format!("; {holder} does not know of a pause, and continues"),
         (None, _) => String::new(),
     };
-    format!("{}: {} shall not lead{then}", view.lock, listed(names))
+    format!("{}: the pause keeps {} from leading{then}", view.lock, listed(names))
 }
 
 fn listed(names: &[Identity]) -> String {
     let names = names.iter().map(|name| match name.as_str() {
-        "*" => "everybody".to_owned(),
+        "*" => "all candidates".to_owned(),
         name => format::name(name),
     });
     names.collect::<Vec<_>>().join(", ")

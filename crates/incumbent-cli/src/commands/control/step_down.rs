@@ -26,16 +26,16 @@ pub(crate) struct StepDown {
     /// Which lock: NAME for a Lease, lease/NAME or configmap/NAME[:KEY]
     #[arg(value_parser = lock_text)]
     lock: String,
-    /// Who shall lead next: one that stands in line [default: whoever is next]
+    /// Which candidate should lead next; it must be in the waitlist [default: the first one there]
     #[arg(long, value_name = "ID")]
     to: Option<String>,
-    /// By a request that the leader heeds, or by evicting its Pod
+    /// How to ask: by a request that the leader obeys, or by evicting its Pod
     #[arg(long, value_enum, default_value = "request")]
     via: Via,
-    /// Take back a request that was not met yet
+    /// Cancel a request that was not met yet
     #[arg(long, conflicts_with_all = ["to", "via", "wait"])]
     cancel: bool,
-    /// Wait until another term has begun, and say how long nobody led
+    /// Wait until another term has begun, and print the time without a leader
     #[arg(long)]
     wait: bool,
     /// With --wait, give up after this
@@ -60,9 +60,8 @@ Examples:
   Hand over to a certain candidate:
     $ incumbent step-down scanner --to scanner-1
 
-The leader finishes its work and gives the lock back, and the next in line leads. Nobody is deposed, so two never \
-lead. Other programs' candidates do not know of such a request. Do not clear or delete their lock by hand, because \
-the old leader would continue: end its process, or let --via evict-pod do so.
+The leader finishes its work and releases the lock, and the next candidate in the waitlist leads. The lock is \
+never taken away from a leader, so two never lead at the same time. Candidates of other programs do not know of such a request. Do not clear or delete their lock by hand, because the old leader would continue: end its process, or use --via evict-pod.
 
 Exit codes:
   0  asked, or with --wait done
@@ -76,7 +75,7 @@ pub(crate) async fn run(args: StepDown) -> anyhow::Result<ExitCode> {
     let control =
         ElectionControl::new(client.clone(), lock.clone())?.dry_run(args.confirmation.dry_run);
     if args.cancel {
-        if args.confirmation.given(&format!("{lock}: the request to hand over is taken back"))? {
+        if args.confirmation.given(&format!("{lock}: the request to hand over is cancelled"))? {
             args.operator.within(control.cancel_hand_over()).await?;
         }
         return Ok(ExitCode::SUCCESS);
@@ -134,20 +133,23 @@ fn refuse<T>(why: String, hint: &str) -> Result<T, Refusal> {
 fn plan(sighted: &ObservedLock, to: Option<&str>, via: Via) -> Result<Plan, Refusal> {
     let view = &*sighted.view;
     let Some(holder) = view.holder.as_deref() else {
-        return refuse("nobody leads".to_owned(), "see who waits with: incumbent status");
+        return refuse(
+            "there is no leader".to_owned(),
+            "to see which candidates wait: incumbent status LOCK",
+        );
     };
     let name = format::name(holder);
     match (view.registration, sighted.state, via) {
         (Registration::Claim, ..) => {
             return refuse(
-                format!("{name} has claimed it, which is no election"),
-                "take the claim off with: incumbent claim LOCK --identity NAME --release",
+                format!("{name} has claimed it, so there is no election"),
+                "remove the claim with: incumbent claim LOCK --identity NAME --release",
             );
         }
         (_, State::Expired, _) if LockStatus::of(sighted, Timestamp::now()).is_surely_free() => {
             return refuse(
-                format!("the term of {name} has expired; nobody leads"),
-                "whoever is alive takes over by itself",
+                format!("the term of {name} has expired; there is no leader"),
+                "a candidate that runs takes over by itself",
             );
         }
         (_, _, Via::EvictPod) => {
@@ -157,8 +159,8 @@ fn plan(sighted: &ObservedLock, to: Option<&str>, via: Via) -> Result<Plan, Refu
         (Registration::Foreign, ..) => {
             return refuse(
                 format!(
-                    "{name} leads by a program that does not know of requests, and to clear its \
-                     lock by hand would let two lead"
+                    "{name} is a candidate of a program that does not know of requests, and clearing its lock by \
+                        hand could let two lead"
                 ),
                 "end its process, or use --via evict-pod",
             );
@@ -171,7 +173,7 @@ fn plan(sighted: &ObservedLock, to: Option<&str>, via: Via) -> Result<Plan, Refu
         (HandOver::To(to), _) => format!("{} leads next", format::name(to.as_str())),
         (HandOver::ToNext, Some(first)) => format!("{} leads next", format::name(first)),
         (HandOver::ToNext, None) => {
-            "nobody stands in line, so the same one may lead again".to_owned()
+            "the waitlist is empty, so the same candidate may lead again".to_owned()
         }
     };
     let what = format!("{}: {name} will be asked to hand over; {next}", view.lock);
@@ -189,19 +191,19 @@ fn request(
         None => HandOver::ToNext,
         Some(to) if to.as_str() == holder => {
             let name = format::name(holder);
-            return refuse(format!("{name} leads already"), "name one that stands in line");
+            return refuse(format!("{name} leads already"), "name a candidate in the waitlist");
         }
         Some(to) if !line.contains(&to.as_str()) => {
             let waiting = match line {
-                [] => "nobody stands in line".to_owned(),
+                [] => "the waitlist is empty".to_owned(),
                 line => format!(
-                    "in line: {}",
+                    "in the waitlist: {}",
                     line.iter().map(|who| format::name(who)).collect::<Vec<_>>().join(", ")
                 ),
             };
             let to = format::name(to.as_str());
             return refuse(
-                format!("{to} does not stand in line, and would not take over"),
+                format!("{to} is not in the waitlist, and would not take over"),
                 &waiting,
             );
         }
@@ -238,7 +240,7 @@ async fn pod_of(client: &kube::Client, view: &LockView) -> anyhow::Result<Pod> {
         }
     }
     anyhow::bail!(
-        "no Pod of namespace {} is named as {} is: nothing was done",
+        "no Pod in namespace {} belongs to the identity {}: nothing was done",
         view.lock.namespace(),
         format::name(holder)
     )
@@ -265,7 +267,7 @@ impl Pod {
         match requests.send(Method::POST, &path, Some(&eviction)).await {
             Ok(_) => Ok(()),
             Err(failure) if failure.may_be_applied() => anyhow::bail!(
-                "no answer says whether Pod {name} was evicted; look with: kubectl -n {namespace} get \
+                "it is unknown whether Pod {name} was evicted; look with: kubectl -n {namespace} get \
                  pod {name}"
             ),
             Err(failure) => anyhow::bail!("Pod {name} was not evicted: {}", failure.message),
@@ -308,12 +310,12 @@ async fn follow(
     };
     let Ok((term, gap)) = tokio::time::timeout(timeout, next).await else {
         eprintln!(
-            "error: {lock}: no other term has begun within {timeout:?}\n  hint: its work may still \
-             be stopping; take the request back with --cancel"
+            "error: {lock}: no other term has begun within {timeout:?}\n  hint: its work may still be stopping; \
+                to cancel the request, use --cancel"
         );
         return Ok(ExitCode::from(exit::NO));
     };
-    let gap = gap.map(|gap| format!("; nobody led for {}", gap.text())).unwrap_or_default();
+    let gap = gap.map(|gap| format!("; {} without a leader", gap.text())).unwrap_or_default();
     let holder = format::name(&term.holder);
     output::line(&format!("{lock}: {holder} leads{gap}"))?;
     Ok(ExitCode::SUCCESS)

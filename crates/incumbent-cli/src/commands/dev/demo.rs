@@ -30,7 +30,7 @@ use crate::runtime::{exit, output};
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Demo {
-    /// Leave the playground running at the end, and say how to look at it
+    /// Leave the election running at the end, and say how to look at it
     #[arg(long)]
     keep: bool,
     /// How to print the report
@@ -124,8 +124,8 @@ impl Playground {
         self.say(
             "Three processes compete for one Lease, through a small Kubernetes API server in",
         )?;
-        self.say("this process. Whoever leads writes to a register as fast as it can, and the")?;
-        self.say("register refuses a token older than the newest it has seen.")?;
+        self.say("this process. The leader writes to a register as fast as it can. The register")?;
+        self.say("rejects every token that is older than the newest one that it has seen.")?;
         self.say("Timing: lease 5 s, renew deadline 3 s, retry 0.5 s.")?;
         self.say("")?;
         for name in NAMES {
@@ -154,7 +154,7 @@ impl Playground {
         self.candidates.ended(&old.identity).await?;
         let (new_token, new) = self.next_leader(token).await?;
         let step = self.step("graceful stop", token, new_token);
-        self.tell(&format!("{:<6} stopped its work, gave the lock back, and ended", old.identity))?;
+        self.tell(&format!("{:<6} stopped its work, released the lock, and ended", old.identity))?;
         self.tell_leader(&new, &step, "one write to release, one to acquire")?;
         self.candidates.start(&old.identity)?;
         Ok(step)
@@ -168,7 +168,11 @@ impl Playground {
         self.candidates.ended(&old.identity).await?;
         let (new_token, new) = self.next_leader(token).await?;
         let step = self.step("kill -9", token, new_token);
-        self.tell_leader(&new, &step, "nobody can tell a dead leader from a slow one sooner")?;
+        self.tell_leader(
+            &new,
+            &step,
+            "no candidate can tell a dead leader from a slow one sooner",
+        )?;
         self.candidates.start(&old.identity)?;
         Ok(step)
     }
@@ -189,7 +193,7 @@ impl Playground {
         self.settle().await;
         let mut step = self.step("freeze", token, new_token);
         let late = match step.refused {
-            0 => "no write of it arrived".to_owned(),
+            0 => "none of its writes arrived".to_owned(),
             count => format!("{count} write that was under way when it froze was refused"),
         };
         if reported && step.overlap_ms == 0.0 {
@@ -214,7 +218,7 @@ impl Playground {
         let (now_token, now_leader) = self.leader()?;
         let mut step = self.step("short outage", token, now_token);
         if now_token == token {
-            self.tell(&format!("{:<6} went on leading, under the same token", old.identity))?;
+            self.tell(&format!("{:<6} continued to lead, under the same token", old.identity))?;
         } else {
             step.violation = Some(format!("{} lost to {}", old.identity, now_leader.identity));
         }
@@ -287,7 +291,7 @@ impl Playground {
     }
 
     fn leader(&self) -> anyhow::Result<(u64, ObservedTerm)> {
-        self.register.newest().context("nobody has led yet")
+        self.register.newest().context("there has been no leader yet")
     }
 
     /// Waits for a leader with a token above `token` to write.
@@ -301,7 +305,7 @@ impl Playground {
             }
         };
         within(PATIENCE, newer).await.with_context(|| {
-            format!("nobody led within {} s: a promise is broken", PATIENCE.as_secs())
+            format!("no candidate led within {} s: a promise is broken", PATIENCE.as_secs())
         })
     }
 
@@ -342,7 +346,7 @@ impl Playground {
             true => format!("{:.1} ms", millis(gap)),
             false => format!("{:.2} s", gap.as_secs_f64()),
         };
-        self.tell(&format!("{:<6} leads; nobody led for {gap}", new.identity))?;
+        self.tell(&format!("{:<6} leads, after {gap} without a leader", new.identity))?;
         self.tell(&format!("       ({why})"))
     }
 
@@ -366,7 +370,7 @@ impl Playground {
         let kubeconfig = self.folder.path().join("kubeconfig");
         let client = Connect::default().kubeconfig(kubeconfig).client().await?;
         let page = dashboard::start_beside(client, format!("https://{}", self.address)).await?;
-        eprintln!("In a browser, as it goes on: {page}");
+        eprintln!("To watch it in a browser: {page}");
         self.page = Some(page);
         Ok(())
     }
@@ -378,7 +382,7 @@ impl Playground {
         let leader = self.leader()?.1.identity;
         let other = self.candidates.others(&leader).into_iter().next().unwrap_or_default();
         eprintln!();
-        eprintln!("The playground goes on until Ctrl-C. In another terminal:");
+        eprintln!("The election continues until Ctrl-C. In another terminal:");
         eprintln!("  export KUBECONFIG={}", kubeconfig.display());
         let incumbent = std::env::current_exe()?;
         eprintln!("  {} get", incumbent.display());

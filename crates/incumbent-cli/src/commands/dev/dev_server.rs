@@ -58,16 +58,16 @@ fn feature_gate(text: &str) -> Result<bool, String> {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Faults")]
 struct Faults {
-    /// Let each request come in later: 50ms, or 50ms..200ms
+    /// Delay each request: 50ms, or 50ms..200ms
     #[arg(long, value_name = "TIME", value_parser = latency)]
     latency: Option<Fault>,
-    /// Answer so many requests with 500, and do not do them: 5%
+    /// Answer this share of the requests with 500, without carrying them out: 5%
     #[arg(long, value_name = "PERCENT", value_parser = error_rate)]
     error_rate: Option<Fault>,
     /// Add a fault, written as shown below by --help; may be given many times
     #[arg(long = "fault", value_name = "FAULT")]
     faults: Vec<Fault>,
-    /// Where the chance of faults begins, to have the same again [default: random]
+    /// The seed of the random faults; the same seed repeats them [default: random]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 }

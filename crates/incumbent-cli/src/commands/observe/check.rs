@@ -1,4 +1,4 @@
-//! `incumbent check`: an exit code that says whether somebody leads.
+//! `incumbent check`: an exit code that says whether there is a leader.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -21,16 +21,16 @@ pub(crate) struct Check {
     /// Which lock: NAME for a Lease, lease/NAME or configmap/NAME[:KEY]
     #[arg(value_parser = lock_text)]
     lock: String,
-    /// That this one leads
+    /// Ask whether this candidate leads
     #[arg(long, value_name = "ID", conflicts_with = "is_self")]
     holder: Option<String>,
-    /// That this Pod leads: INCUMBENT_IDENTITY, or else the default identity, POD_NAME and POD_UID
+    /// Ask whether this Pod leads: as INCUMBENT_IDENTITY, or as POD_NAME and POD_UID
     #[arg(long = "self")]
     is_self: bool,
-    /// That it renewed no longer ago than this
+    /// Ask whether the leader has renewed within this time
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     max_age: Option<Duration>,
-    /// Look until it was seen to be true: for a renewal, or for as long as the term lasts
+    /// Watch until the answer is certain: for a renewal, or until the term is over
     #[arg(long)]
     sure: bool,
     /// Print nothing
@@ -49,13 +49,13 @@ Examples:
 
 Exit codes:
   0  yes
-  1  no: nobody leads, another does, or its last renewal is too old
+  1  no: there is no leader, another candidate leads, or the last renewal is too old
   3  unknown: the API server cannot be reached, or the record does not say
   4  a permission is missing
   5  the lock does not exist
 
-What one look can tell rests on wall clocks, and is marked with ~. It is no reason to act as a leader: for that, ask \
-a sidecar, or take part.";
+The answer of a single look rests on wall clocks, and is marked with ~. Do not act as a leader because of it: for \
+that, ask a sidecar, or take part.";
 
 pub(crate) async fn run(args: Check) -> anyhow::Result<ExitCode> {
     let wanted = if args.is_self { Some(own_identity()?) } else { args.holder.clone() };
@@ -76,8 +76,8 @@ fn own_identity() -> anyhow::Result<String> {
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let of_pod = || Some(format!("{}_{}", set("POD_NAME")?, set("POD_UID")?));
     set("INCUMBENT_IDENTITY").or_else(of_pod).context(
-        "nothing says who this is: set INCUMBENT_IDENTITY, or POD_NAME and POD_UID as the Pod's \
-         manifest can",
+        "the identity of this Pod is unknown: set INCUMBENT_IDENTITY, or let the Pod's manifest set POD_NAME and \
+            POD_UID",
     )
 }
 

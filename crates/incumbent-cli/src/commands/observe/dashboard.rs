@@ -75,7 +75,8 @@ impl Dashboard {
         let is_remote = matches!(self.listen, ListenAddress::Tcp(at) if !at.ip().is_loopback());
         if is_remote && self.allow_steer && self.token_file.is_none() {
             bail!(Error::Invalid(InvalidSetting::Program {
-                what: "whoever reaches the page from another machine could steer".to_owned(),
+                what: "every client that reaches the page from another machine could steer"
+                    .to_owned(),
                 hint: "add --token-file, leave out --allow-steer, or listen on 127.0.0.1"
                     .to_owned(),
             }));

@@ -34,13 +34,13 @@ pub(crate) struct Get {
     /// How to print them
     #[arg(short, long, value_enum, default_value = "table")]
     output: Format,
-    /// Go on showing what changes
+    /// Continue to show what changes
     #[arg(short, long)]
     watch: bool,
-    /// Look until each state was seen to be true: for a renewal, or for as long as the term lasts
+    /// Watch until each state is certain: for a renewal, or until the term is over
     #[arg(long, conflicts_with = "watch")]
     sure: bool,
-    /// Print no heads
+    /// Print no headings
     #[arg(long)]
     no_headers: bool,
     #[command(flatten)]
@@ -59,13 +59,13 @@ Examples:
 States:
   Held      its holder renews
   Late      its holder has not renewed for two thirds of its term
-  Expired   its holder did not renew for a whole term, and nobody has taken over
-  Vacant    nobody holds it
+  Expired   its holder did not renew for a whole term, and no candidate has taken over
+  Vacant    it has no holder
   Claimed   a name that does not expire, as on a blackboard
   Unknown   it cannot be seen
 
-~ marks what rests on the wall clocks of the holder and of this machine. With --watch or --sure the command \
-watches instead: for renewals that come in, or do not.";
+~ marks a state that rests on the wall clocks of the holder and of this machine. With --watch or --sure, the \
+command waits for renewals instead.";
 
 pub(crate) async fn run(args: Get) -> anyhow::Result<ExitCode> {
     let (client, namespace) = args.operator.connect().await?;

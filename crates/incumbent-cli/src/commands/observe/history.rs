@@ -39,12 +39,12 @@ Examples:
   Print those of the last hour for a program:
     $ incumbent history scanner --since 1h -o json
 
-A lock remembers its present term alone. Earlier ones are known from the Events that candidates write where \
-asked to (--events), and client-go's by default; the API server keeps them for an hour or so.
+A lock stores only its present term. Earlier terms are known from Events. Candidates write them with --events, and \
+those of client-go by default. The API server keeps them for about an hour.
 
-GAP is how long nobody led before a term. Times are those of the candidates' own clocks, and as precise as an \
-Event or the lock says: client-go's Events have whole seconds, so a gap between two of them is \"< 1 s\". To \
-see all of it from now on: incumbent watch.";
+GAP is the time without a leader before a term. Times are those of the candidates' own clocks, and as precise as an \
+Event or the lock says: client-go's Events have whole seconds, so a gap between two of them is \"< 1 s\". To see \
+every change from now on, use incumbent watch.";
 
 pub(crate) async fn run(args: History) -> anyhow::Result<ExitCode> {
     let (client, lock) = args.operator.lock(&args.lock).await?;

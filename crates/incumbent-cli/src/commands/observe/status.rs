@@ -28,7 +28,7 @@ pub(crate) struct Status {
     /// Which lock: NAME for a Lease, lease/NAME or configmap/NAME[:KEY]
     #[arg(value_parser = lock_text)]
     lock: String,
-    /// Look until its state was seen to be true: for a renewal, or for as long as the term lasts
+    /// Watch until its state is certain: for a renewal, or until the term is over
     #[arg(long)]
     sure: bool,
     /// How to print it
@@ -116,7 +116,7 @@ fn facts(
         facts.push(("Transitions", view.transitions.to_string()));
     }
     let limits = match view.registration {
-        Registration::Foreign => " (writes no fencing token, heeds no request)",
+        Registration::Foreign => " (writes no fencing token, ignores requests)",
         _ => "",
     };
     facts.push(("Client", lock_row::client(view) + limits));
@@ -158,11 +158,11 @@ fn line(sighted: &ObservedLock) -> String {
         };
         format!("{}. {}{priority}", place + 1, name(waiter.identity.as_str()))
     });
-    let nobody = match sighted.view.registration {
-        Registration::Foreign => "not known: this program's candidates stand in no line",
-        _ => "nobody waits",
+    let none = match sighted.view.registration {
+        Registration::Foreign => "unknown: candidates of this program are not in the waitlist",
+        _ => "empty",
     };
-    listed("Line", waiters.collect(), nobody)
+    listed("Waitlist", waiters.collect(), none)
 }
 
 /// The last few terms, the newest first.

@@ -1,4 +1,4 @@
-//! `incumbent wait`: until somebody leads, somebody else does, or nobody.
+//! `incumbent wait`: until there is a leader, another leader, or none.
 
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -35,18 +35,18 @@ const HELP: &str = "\
 Examples:
   Wait for a leader, for a minute at most:
     $ incumbent wait scanner --timeout 1m
-  Wait until nobody leads:
+  Wait until there is no leader:
     $ incumbent wait scanner --for released
 
 Conditions:
   leader       a leader has been seen to renew
-  holder=ID    this one has
-  change       another term has begun than was running when the command started
-  released     nobody leads: the lock is vacant, or its term is over
+  holder=ID    this candidate has been seen to renew
+  change       another term has begun since the command started
+  released     there is no leader: the lock is vacant, or its term is over
 
 Exit codes:
-  0  it came
-  1  it did not come in time
+  0  the condition is met
+  1  it was not met in time
   others as of incumbent";
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -37,8 +37,8 @@ Examples:
   Follow all elections of the cluster in a program:
     $ incumbent watch --all-namespaces -o json
 
-The first line of each lock says what a first look can tell. ~ marks what rests on the wall clocks of the \
-holder and of this machine: until a renewal comes in, a leader that has died looks like one that lives.";
+The first line of each lock is the result of a single look. ~ marks what rests on the wall clocks of the holder \
+and of this machine: until a renewal arrives, a dead leader looks like a living one.";
 
 pub(crate) async fn run(args: Watch) -> anyhow::Result<ExitCode> {
     let (client, namespace) = args.operator.connect().await?;
@@ -69,7 +69,7 @@ pub(crate) async fn run(args: Watch) -> anyhow::Result<ExitCode> {
             (None, _) => {}
             (Some(Turn::Leads { gap, .. }), Some(sighted)) => args.tell_turn(sighted, gap)?,
             (Some(Turn::Released { holder }), Some(sighted)) => {
-                let text = format!("nobody leads: {} no longer holds it", name(&holder));
+                let text = format!("no leader: {} no longer holds it", name(&holder));
                 let mut more = now_json(sighted);
                 more["heldBy"] = holder.into();
                 args.tell(lock, "released", &text, more)?;
@@ -96,7 +96,7 @@ impl Watch {
             State::Held => "leads",
             _ => "now",
         };
-        let led = gap.map(|gap| format!("; nobody led for {}", gap.text())).unwrap_or_default();
+        let led = gap.map(|gap| format!("; {} without a leader", gap.text())).unwrap_or_default();
         let text = lock_status.sentence() + &token(&sighted.view).unwrap_or_default() + &led;
         let mut more = now_json(sighted);
         more["gapMs"] = gap.map(DurationBounds::json).into();

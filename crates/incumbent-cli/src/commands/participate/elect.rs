@@ -234,7 +234,7 @@ async fn lead_and_follow(
             reporter.ended("lost", token, None)?;
             continue;
         }
-        // The work has stopped: its future is gone. Only now the lock is given back.
+        // The work has stopped: its future is gone. Only now the lock is released.
         let release = leadership.release().await;
         reporter.ended("released", token, Some(release))?;
     }

@@ -1,6 +1,6 @@
 //! `incumbent once`: runs a command once, however many come to run it and whichever of them die.
 //!
-//! The record of it stands in a ConfigMap, under a key of its own beside the election's. Each change of it is
+//! The record of it is in a ConfigMap, under a separate key beside the election's. Each change of it is
 //! a compare-and-swap on what was read and judged. The command runs only under a term of that election, so a
 //! leader that finds `running` under an older token knows that its runner has died; one that finds a newer
 //! token knows that its own term is over, and writes nothing.
@@ -82,9 +82,10 @@ fn startable(program: &OsStr) -> Result<(), (u8, String)> {
     match (found.is_empty(), found.iter().any(may_run)) {
         (_, true) => Ok(()),
         (true, _) => Err((127, format!("there is no program {program}"))),
-        (false, _) => {
-            Err((126, format!("{program} cannot be run: it is no program of this user's")))
-        }
+        (false, _) => Err((
+            126,
+            format!("{program} cannot be run: it is not a program that this user may run"),
+        )),
     }
 }
 
@@ -175,7 +176,7 @@ impl Task {
         self.unbegun = Unbegun::default();
         if cause == Cause::LostLeadership {
             stderr::say(
-                "error: leadership was lost, and the command stopped: whether it was done is in doubt",
+                "error: leadership was lost, and the command stopped: the task is in doubt",
             );
             return Ok(Some(exit::LOST));
         }
@@ -202,7 +203,7 @@ impl Task {
         }
     }
 
-    /// None where somebody else was quicker to write.
+    /// None where another client was quicker to write.
     async fn try_begin(
         &mut self,
         running: &Record,
@@ -257,7 +258,7 @@ impl Task {
         exit::IN_DOUBT
     }
 
-    /// Somebody else leads, or a signal came.
+    /// Another candidate leads, or a signal came.
     async fn give_up(&self, code: u8) -> u8 {
         let record = self.page.read().await.ok().and_then(|sight| sight.record);
         let code = match self.rules.over(record.as_ref()) {
@@ -269,7 +270,7 @@ impl Task {
 
     /// Takes back a mark for a command that was not started, so that nobody has to doubt it.
     ///
-    /// A write of it that is still on its way may land later, if nobody else has written meanwhile: then the
+    /// A write of it that is still on its way may land later, if no other client has written meanwhile: then the
     /// next leader finds it in doubt.
     async fn withdraw(&mut self) {
         let unbegun = std::mem::take(&mut self.unbegun);
@@ -301,7 +302,7 @@ impl Page {
             if seen.state == State::Running {
                 // It may run right now; who leads next finds out, and says so.
                 stderr::say(
-                    "error: it is marked as running: run it again to find out whether it is",
+                    "error: it is marked as running: to find out whether it runs, run this again",
                 );
                 return Ok(exit::CONFLICT);
             }
@@ -323,7 +324,7 @@ impl Page {
             let trouble = match self.read().await {
                 Ok(sight) if sight.record.as_ref() == Some(ended) => return Ok(()),
                 Ok(sight) if !running.is_open_in(sight.record.as_ref()) => {
-                    return Err("somebody has changed its record meanwhile".to_owned());
+                    return Err("another client has changed its record in the meantime".to_owned());
                 }
                 Ok(sight) => match self.replace(sight, Some(ended)).await {
                     Ok(true) => return Ok(()),
@@ -360,7 +361,7 @@ impl Page {
 
     fn hint(&self) {
         stderr::say(&format!(
-            "hint: look whether it was done, then: incumbent once {} --namespace {} --settle done (or \
+            "hint: check whether it was done, then: incumbent once {} --namespace {} --settle done (or \
              --settle again)",
             self.lock,
             self.lock.namespace()
@@ -376,7 +377,7 @@ async fn in_time(
     tokio::select! {
         biased;
         outcome = recorded => outcome,
-        () = tokio::time::sleep(PATIENCE) => Err("the API server did not take it".to_owned()),
+        () = tokio::time::sleep(PATIENCE) => Err("the API server did not accept it".to_owned()),
         () = told_to_end => Err("this program was told to end".to_owned()),
     }
 }

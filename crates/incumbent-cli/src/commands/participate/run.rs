@@ -1,7 +1,7 @@
 //! `incumbent run`: runs a command only while this process leads.
 //!
-//! The command is under a guardian, a process of its own: it ends the command before anybody else may lead,
-//! whatever becomes of this process. The lock is given back only when nothing of the command is left.
+//! The command is under a guardian, a separate process: it ends the command before another candidate may lead,
+//! whatever becomes of this process. The lock is released only when nothing of the command is left.
 
 pub(crate) mod args;
 mod cgroup;
@@ -292,7 +292,13 @@ impl Runner {
         // Its guardian has found the term over before it has started anything.
         let cause = cause.or_lost_if(end == End::Unstarted(exit::LOST));
         let told_to_stop = guarded.was_told_to_stop();
-        tracing::info!(?cause, ?end, told_to_stop, "the command has ended");
+        tracing::info!(
+            reason = cause.word(),
+            end = end.word(),
+            code = end.code(),
+            told_to_stop,
+            "the command has ended"
+        );
         Ok((cause, end))
     }
 
@@ -406,7 +412,7 @@ fn seems_dead(view: &LockView) -> bool {
     age.zip(view.lease_duration).is_some_and(|(age, lease_duration)| age > lease_duration)
 }
 
-/// Waits until whoever leads renews its term, or another's begins.
+/// Waits until the leader renews its term, or another's begins.
 async fn somebody_lives(observer: &Observer, own: &str) {
     let mut first = None;
     loop {
@@ -424,7 +430,7 @@ async fn somebody_lives(observer: &Observer, own: &str) {
     }
 }
 
-/// A renewal gives more, for nobody renews that often.
+/// A renewal gives more, because no candidate renews that often.
 const MORE_THAN_ROUNDING: Duration = Duration::from_millis(20);
 
 /// To notice a renewal before the next one comes.

@@ -45,9 +45,9 @@ Examples:
 OK    as it should be
 WARN  works, but look at it
 FAIL  an election cannot work like this; the exit code is 1
-SKIP  could not be looked at, or is only needed by some
+SKIP  could not be checked, or is only needed by some
 
-The rights are those of the account that it asks as. To judge a workload's, add --as \
+The rights are those of the account that doctor uses. To check a workload's, add --as \
 system:serviceaccount:NAMESPACE:NAME.";
 
 /// What came of one check.

@@ -1,4 +1,4 @@
-//! `incumbent manifests`: what a workload needs in the cluster, as YAML to read and to apply. Talks to nobody.
+//! `incumbent manifests`: what a workload needs in the cluster, as YAML to read and to apply. Sends no request.
 
 mod model;
 mod tree;
@@ -30,10 +30,10 @@ pub(crate) struct Wanted {
     /// The name of the Role, the account and the Deployment [default: that of the lock]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// The namespace of all of it
+    /// The namespace of all objects
     #[arg(short, long, value_name = "NAME", default_value = "default")]
     namespace: String,
-    /// Bind this account, which exists, instead of making one
+    /// Bind this existing account, instead of creating one
     #[arg(long, value_name = "NAME")]
     service_account: Option<String>,
     /// The image of the application; without one, no Deployment is printed
@@ -45,10 +45,10 @@ pub(crate) struct Wanted {
     /// How many Pods
     #[arg(long, value_name = "N", default_value = "2")]
     replicas: u16,
-    /// Print the lock itself, so that nobody needs the right to create it
+    /// Print the lock itself, so that no candidate needs the right to create it
     #[arg(long)]
     pre_create: bool,
-    /// Leave out the right to watch: who waits then asks again and again
+    /// Leave out the right to watch; waiting candidates then poll
     #[arg(long)]
     no_watch: bool,
     /// Grant Events on the lock
@@ -64,7 +64,7 @@ pub(crate) struct Wanted {
     /// Grant the EndpointSlice SERVICE-leader, with the leader's address
     #[arg(long, value_name = "SERVICE")]
     endpoint_slice: Option<String>,
-    /// Print a FlowSchema and a priority level of its own, which an admin of the cluster has to apply
+    /// Print a FlowSchema and its priority level, which a cluster administrator has to apply
     #[arg(long)]
     flow_schema: bool,
     /// Write the kustomize component and the chart of the repository into this folder
@@ -133,7 +133,10 @@ impl Settings {
             return Err(invalid("incumbent run needs a command", "write it at the end, after --"));
         }
         if wanted.image.is_none() && !wanted.command.is_empty() {
-            return Err(invalid("a command without --image is for no Deployment", "add --image"));
+            return Err(invalid(
+                "a command without --image has no Deployment to run in",
+                "add --image",
+            ));
         }
         let is_sidecar = wanted.usage == Usage::Sidecar && wanted.image.is_some();
         if is_sidecar && wanted.kubelet_reports {

@@ -54,7 +54,7 @@ struct Figures {
     tries_if_refused: u128,
     /// And where each is given up without an answer.
     tries_if_unanswered: u128,
-    /// How long nobody leads after a release, where who waits may not watch.
+    /// How long there is no leader after a release, where who waits may not watch.
     release_polling: Duration,
     crash_best: Duration,
     crash_worst: Duration,
@@ -155,8 +155,8 @@ fn to_text(timing: &Timing, figures: &Figures) -> String {
 fn durations(timing: &Timing) -> String {
     let clock_error = timing.lease_duration() - timing.stop_deadline();
     let rows = [
-        ("lease duration", timing.lease_duration(), "others wait as long after a sign of life"),
-        ("renew deadline", timing.renew_deadline(), "a leader may act as long on one renewal"),
+        ("lease duration", timing.lease_duration(), "others wait this long after a sign of life"),
+        ("renew deadline", timing.renew_deadline(), "a leader may act this long on one renewal"),
         (
             "renew interval",
             timing.renew_interval(),
@@ -177,11 +177,11 @@ fn outages(figures: &Figures) -> String {
     let mut rows = Vec::new();
     if !figures.always_survived.is_zero() {
         let length = format!("below {}", seconds(figures.always_survived));
-        rows.push((length, "the leader goes on".to_owned()));
+        rows.push((length, "the leader continues".to_owned()));
     }
     if !figures.survived_at_best.is_zero() {
         let length = format!("below {}", seconds(figures.survived_at_best));
-        rows.push((length, "it goes on if it has just renewed".to_owned()));
+        rows.push((length, "it continues if it has just renewed".to_owned()));
     }
     let length = format!("above {}", seconds(figures.never_survived));
     rows.push((length, "it stops; the first to reach the server again leads".to_owned()));
@@ -205,13 +205,13 @@ fn gaps(figures: &Figures) -> String {
         seconds(figures.crash_worst_polling)
     );
     let rows = [("after a release".to_owned(), release), ("after a crash".to_owned(), crash)];
-    section("Nobody leads", &rows)
+    section("No leader", &rows)
 }
 
 fn requests(figures: &Figures) -> String {
-    let watching = format!("{:<5}  renewals; who waits asks nothing", rate(figures.leader));
+    let watching = format!("{:<5}  renewals; waiting candidates ask nothing", rate(figures.leader));
     let polling = format!(
-        "{:<5}  and of that {} by each that waits",
+        "{:<5}  of which each waiting candidate sends {}",
         rate(figures.polling()),
         rate(figures.each_polling)
     );
@@ -232,15 +232,12 @@ fn client_go(timing: &Timing, figures: &Figures) -> String {
             format!("{} after the answer to its last renewal:", seconds(other.stops_after)),
         ),
         (String::new(), format!("{margin}; nothing ends work by force")),
-        ("outage".to_owned(), format!("it goes on below {}", seconds(other.always_survived))),
         (
-            "after a release".to_owned(),
-            format!("nobody leads for up to {}", seconds(other.release)),
+            "outage".to_owned(),
+            format!("the leader continues below {}", seconds(other.always_survived)),
         ),
-        (
-            "after a crash".to_owned(),
-            format!("nobody leads for up to {}", seconds(other.crash_worst)),
-        ),
+        ("after a release".to_owned(), format!("no leader for up to {}", seconds(other.release))),
+        ("after a crash".to_owned(), format!("no leader for up to {}", seconds(other.crash_worst))),
         ("requests".to_owned(), format!("{} a second", rate(figures.of_client_go()))),
     ];
     section("client-go with the same three numbers", &rows)
@@ -376,7 +373,7 @@ mod tests {
         let timing = Timing::standard().with_renew_interval(ms(7_500)).unwrap();
         let figures = Figures::of(&timing, 1);
         assert_eq!((figures.always_survived, figures.tries_if_unanswered), (Duration::ZERO, 1));
-        assert!(!outages(&figures).contains("the leader goes on"), "{}", outages(&figures));
+        assert!(!outages(&figures).contains("the leader continues"), "{}", outages(&figures));
         assert!(figures.polling() == figures.leader, "nobody waits");
     }
 

@@ -16,7 +16,7 @@ impl Drop for SocketFile {
     }
 }
 
-/// Makes the socket under another name in a folder of its own, so that it never stands there with another
+/// Makes the socket under another name in a separate folder, so that it never stands there with another
 /// mode, and takes the place of one whose process is gone.
 pub(super) async fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
     match std::fs::symlink_metadata(path) {
@@ -25,7 +25,7 @@ pub(super) async fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
         Ok(there) if !there.file_type().is_socket() => {
             return Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
-                "there is a file that is no socket",
+                "there is a file that is not a socket",
             ));
         }
         Ok(_) if UnixStream::connect(path).await.is_ok() => {

@@ -135,7 +135,7 @@ fn its_standard_input_is_a_terminal_or_nothing() {
     }
     assert!(!may_ask("IfAvailable", true, false).unwrap());
     let error = may_ask("Always", true, false).unwrap_err().to_string();
-    assert!(error.contains("standard input is no terminal"), "{error}");
+    assert!(error.contains("standard input is not a terminal"), "{error}");
 }
 
 #[tokio::test]

@@ -271,7 +271,7 @@ fn a_name_without_a_record_is_a_claim_and_never_expires() {
     assert_eq!(claimed.holder, Identity::new("jane"));
     assert_eq!(claimed.lease_duration, Some(Duration::MAX));
 
-    // Likewise one that somebody wrote over a running term, or over a released one.
+    // Likewise one that another client wrote over a running term, or over a released one.
     for record in [ours(), Record { holder: None, session: None, ..ours() }] {
         let mut written = config_map().edit(&object(json!({})), &record);
         written["data"]["leader"] = "jane".into();

@@ -56,7 +56,7 @@ pub(crate) struct ObservedTerm {
     pub(crate) of_others: u64,
 }
 
-/// The register's server side. Threads of its own, so that it and the API server do not slow each other.
+/// The register's server side. Separate threads, so that it and the API server do not slow each other.
 #[derive(Clone, Default)]
 pub(crate) struct Register {
     /// By token. A plain mutex: nobody waits for anything while holding it.

@@ -16,19 +16,19 @@ use crate::runtime::exit;
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Once {
-    /// What is to be done once: configmap/NAME:KEY, where the record will stand under KEY.once
+    /// Which task: configmap/NAME:KEY; its record is stored under KEY.once
     #[arg(value_parser = blackboard_text)]
     pub(crate) key: String,
-    /// Run it again where it failed, or its runner died in the middle; it may then be done twice
+    /// Run the task again if it failed, or if its runner died in the middle; it may then be done twice
     #[arg(long)]
     pub(crate) at_least_once: bool,
-    /// What ended so long ago counts as never run
+    /// A task that ended longer ago than this counts as never run
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) ttl: Option<Duration>,
-    /// Wait while somebody else runs it, to learn how it ends
+    /// Wait while another process runs it, and report how it ends
     #[arg(long)]
     pub(crate) wait: bool,
-    /// Say what is true of it, after a look: that it is done, or that it may be run again
+    /// Settle a task that is in doubt, after you have checked: it is done, or it may run again
     #[arg(long, value_enum, conflicts_with_all = ["at_least_once", "ttl", "wait", "command"])]
     pub(crate) settle: Option<Settle>,
     /// How long the command may take to stop when asked to; a lost term may leave it less
@@ -90,18 +90,18 @@ Examples:
   Its runner crashed, and you found that the migration is done:
     $ incumbent once configmap/tasks:migrate-42 --settle done
 
-At most once, by default: a command that was begun is never begun again by itself. If its runner dies in the middle, \
-the task is in doubt, until somebody looks and settles it.
+At most once, by default: a command that has begun is not started again. If its runner dies in the middle, the \
+task is in doubt until you have checked, and settle it.
 
-At least once, with --at-least-once: a command that has not ended with 0 is run again by the next process that \
-comes. If its runner died in the middle, or it failed, it may be done twice.
+At least once, with --at-least-once: if a command has not ended with 0, the next process runs it again. If its \
+runner died in the middle, or it failed, it may be done twice.
 
 Exit codes:
     0  done, now or earlier
-  the command's own, where it was run now; and
+  the command's own, if it was run now; and
     73  the ConfigMap, or the quota of its namespace, has no room for another record, and nothing was started
-    75  in progress elsewhere: by whom and since when is printed
-    79  leadership was lost, and the command stopped: the next process that comes finds it in doubt
+    75  in progress elsewhere: the output says by which process, and since when
+    79  leadership was lost, and the command stopped: the next process finds the task in doubt
     80  in doubt: its runner died in the middle, or its end could not be recorded
-    81  it has failed earlier: with which code is printed
+    81  it failed earlier: the output says with which code
   others as of incumbent run";

@@ -1,4 +1,4 @@
-//! Where a record stands: reads, and writes that replace exactly the version that was read.
+//! Where a record is: reads, and writes that replace exactly the version that was read.
 
 use http::Method;
 use incumbent::requests::{Failure, Requests, Why};
@@ -72,11 +72,11 @@ impl Page {
         let record = record.map_err(|error| {
             Trouble::Lasting(Error::Invalid(incumbent::InvalidSetting::Program {
                 what: format!(
-                    "{} of configmap/{} is no record of incumbent once: {error}",
+                    "{} of configmap/{} is not a record of incumbent once: {error}",
                     self.key,
                     self.lock.name()
                 ),
-                hint: "choose another key, or mend or remove what stands there".to_owned(),
+                hint: "choose another key, or correct or remove what is stored there".to_owned(),
             }))
         })?;
         Ok(Sight { record, object: Some(object) })
@@ -190,7 +190,7 @@ impl Page {
                 "configmap/{name} has no room for another record, so nothing was started: {message}"
             ),
             hint: format!(
-                "use another ConfigMap, or remove records that nobody asks for any more: kubectl -n {} \
+                "use another ConfigMap, or remove records that are no longer needed: kubectl -n {} \
                  edit configmap {name}",
                 self.lock.namespace()
             ),
@@ -198,5 +198,5 @@ impl Page {
     }
 }
 
-/// Each failure means that somebody else wrote between the read and the write.
+/// Each failure means that another client wrote between the read and the write.
 const MOST_TRIES: u32 = 10;

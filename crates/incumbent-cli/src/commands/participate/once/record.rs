@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::runtime::exit;
 
-/// As it stands in the ConfigMap, in JSON.
+/// As it is in the ConfigMap, in JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Record {
@@ -32,7 +32,7 @@ pub(super) enum State {
     Done,
     /// It ended with another code.
     Failed,
-    /// The runner died in the middle: nobody knows how far it came.
+    /// The runner died in the middle: it is unknown how far it came.
     InDoubt,
 }
 
@@ -70,7 +70,7 @@ pub(super) enum Step {
 }
 
 impl Rules {
-    /// The exit code for a task that is not run again, whoever leads.
+    /// The exit code for a task that is not run again, whichever candidate leads.
     pub(super) fn over(&self, record: Option<&Record>) -> Option<u8> {
         let record = record?;
         match record.state {
@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(step(AGAIN, &doubt.settled_as_done()), Step::Over(0));
     }
 
-    /// What needs no write is told all the same: it is true whoever leads.
+    /// What needs no write is told all the same: it is true whichever candidate leads.
     #[test]
     fn what_a_newer_leader_wrote_is_never_overwritten() {
         let long_ago = Some(Timestamp::now() - Duration::from_secs(2));

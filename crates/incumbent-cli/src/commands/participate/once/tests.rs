@@ -11,7 +11,7 @@ async fn the_end_of_a_command_is_tried_to_be_recorded_for_five_minutes_and_no_lo
     let failure = given_up.await.expect("it does not wait for ever").unwrap_err();
     assert_eq!(
         (failure.as_str(), began.elapsed().as_secs()),
-        ("the API server did not take it", 300)
+        ("the API server did not accept it", 300)
     );
 
     let recorded_late = async {

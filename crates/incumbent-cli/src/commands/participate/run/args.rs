@@ -20,22 +20,23 @@ pub(crate) struct Run {
     /// What to do when leadership is lost and the command was stopped: wait to lead again, or exit with 79
     #[arg(long, value_enum, default_value = "wait")]
     pub(crate) on_loss: OnLoss,
-    /// Give up when somebody else leads; whoever has not renewed for a lease has to show that it lives
+    /// Give up if another candidate leads; if its last renewal is older than its lease, first wait for a sign of
+    /// life
     #[arg(long = "try", conflicts_with = "timeout")]
     pub(crate) only_try: bool,
-    /// Give up after waiting so long
+    /// Give up after waiting for this time
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
-    /// Run this program while somebody else leads; it has ended before the command starts
+    /// Run this program while another candidate leads; it has ended before the command starts
     #[arg(long, value_name = "PROGRAM", conflicts_with = "only_try")]
     pub(crate) on_follower: Option<OsString>,
     /// The exit code of giving up
     #[arg(short = 'E', long, value_name = "CODE", default_value = "75")]
     pub(crate) conflict_exit_code: u8,
-    /// Start the command again when it ends, and go on leading, instead of handing over at once
+    /// When the command ends, start it again in the same term, instead of handing over at once
     #[arg(long, value_enum, default_value = "never")]
     pub(crate) restart: Restart,
-    /// How often in a row; a run of a minute starts the count anew
+    /// How often in a row; after a run of a minute, the count starts again
     #[arg(long, value_name = "N", default_value = "5")]
     pub(crate) max_restarts: u32,
     /// How long the command may take to stop when asked to; a lost term may leave it less
@@ -74,7 +75,7 @@ const HELP: &str = "\
 Examples:
   Run a program in one replica at a time:
     $ incumbent run --lock lease/scanner -- ./scanner
-  Start nothing where another replica leads, as in a cron job:
+  Start nothing if another replica leads, as in a cron job:
     $ incumbent run --lock lease/backup --try -- ./backup
 
 Exit codes:

@@ -115,7 +115,7 @@ impl GuardedChild {
         self.handle.clone()
     }
 
-    /// The term goes on until then.
+    /// The term continues until then.
     pub(crate) fn extend(&mut self, deadlines: Deadlines) {
         self.wake_at(deadlines);
         self.say(Order::Extend(deadlines));
@@ -217,7 +217,7 @@ impl GuardedChild {
     fn say(&self, order: Order) {
         let line = order.line();
         if !matches!(self.control.try_write(line.as_bytes()), Ok(count) if count == line.len()) {
-            tracing::debug!(?order, "the guardian does not listen");
+            tracing::debug!(order = line.trim_end(), "the guardian does not listen");
         }
     }
 }
@@ -251,7 +251,7 @@ impl Handle {
     }
 }
 
-/// A control group for one command; none where it is not needed, or cannot be had, which was said at the start.
+/// A control group for one command; none where it is not needed, or is not available, which was said at the start.
 fn make_group(containment: Containment) -> Option<Cgroup> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);

@@ -76,12 +76,12 @@ fn plan(powers: Powers, allows_escalation: bool) -> (Containment, Vec<Gap>) {
 const CHANGES_USER: Gap = Gap {
     what: "a process of the command that changes its user cannot be killed: this process has the \
            capability SETUID, and not KILL",
-    hint: "add the capability KILL, or remove SETUID; or give this process a control group of its own",
+    hint: "add the capability KILL, or remove SETUID; or give this process its own control group",
 };
 
 const GAINS_RIGHTS: Gap = Gap {
     what: "a setuid program that the command runs cannot be killed by this user",
-    hint: "leave out --allow-privilege-escalation, or give this process a control group of its own \
+    hint: "leave out --allow-privilege-escalation, or give this process its own control group \
            (systemd: Delegate=yes)",
 };
 

@@ -124,7 +124,7 @@ impl Guard {
         }
     }
 
-    /// A leader's has what is left of its term, which nobody renews.
+    /// A leader's has what is left of its term, which is not renewed.
     fn orphans_end(&self, now: Moment) -> Moment {
         match self.deadlines.kill_at {
             Moment::MAX => now.saturating_add(ORPHANS_GRACE),
@@ -199,7 +199,7 @@ mod tests {
         let mut guard = Guard::new(TERM);
         let told = Output { terminate: true, kill: false, wake_at: 140 };
         assert_eq!(guard.step(50, Input::Stop { kill_at: 1000 }), told);
-        // While it stops, the term goes on being renewed.
+        // While it stops, the term continues to be renewed.
         let later = Deadlines { stop_at: 200, kill_at: 240 };
         assert_eq!(guard.step(90, Input::Extended(later)), nothing_until(240));
         assert!(guard.step(240, Input::Woken).kill);

@@ -1,7 +1,7 @@
 //! The guardian: a small process between `run` and its command, which ends the command in time also when
 //! `run` cannot.
 //!
-//! It has one thread and no runtime, asks nobody, and needs nothing but its own clock. All that it needs to kill is
+//! It has one thread and no runtime, asks no other process, and needs nothing but its own clock. All that it needs to kill is
 //! open before the command starts. All descendants of the command come to it when their parents die, so nothing that
 //! the command has started can hide. It ends only when no process is left; if it is killed itself, the kernel kills
 //! the command, and `run` the rest. If it is stopped, the kernel wakes it when it has to act; if that does not help,
@@ -56,7 +56,7 @@ pub(crate) fn become_helper() -> Option<ExitCode> {
     }
 }
 
-/// What it is now on the clock that goes on while the machine is suspended.
+/// What it is now on the clock that continues while the machine is suspended.
 pub(crate) fn now() -> Moment {
     let time = clock_gettime(ClockId::Boottime);
     let since_start = Duration::new(time.tv_sec as u64, time.tv_nsec as u32);
@@ -139,7 +139,7 @@ fn receive_start() -> io::Result<(UnixStream, OwnedFd, Deadlines)> {
 
 struct Guardian {
     guard: Guard,
-    /// The line to `run`, while there is anybody at its other end.
+    /// The line to `run`, while it has a reader.
     control: Option<UnixStream>,
     read: Vec<u8>,
     signals: UnixStream,
@@ -302,7 +302,7 @@ impl Guardian {
         end
     }
 
-    /// Waits until a child has died, or a moment. The alarm goes on waking this process while it kills.
+    /// Waits until a child has died, or a moment. The alarm continues to wake this process while it kills.
     fn await_death(&mut self, backoff: &mut KillBackoff, survivors: &[Survivor]) {
         if let Some(complaint) = backoff.complaint(now(), survivors) {
             stderr::say(&format!("error: {complaint}"));
@@ -336,7 +336,7 @@ impl Guardian {
 /// For as long as there is no timer to wait for.
 const WITHOUT_A_TIMER: Duration = Duration::from_millis(5);
 
-/// When a guardian that was stopped while it killed goes on: 20 ms.
+/// When a guardian that was stopped while it killed continues: 20 ms.
 const STOPPED_WHILE_IT_KILLS: Moment = 20_000_000;
 
 /// Waits until one of these is ready, or so long. Where the kernel refuses to wait, it is a moment.
@@ -358,7 +358,7 @@ fn pass_on(child: Pid, signal: Option<Signal>) {
     }
 }
 
-/// What is stopped, hears nothing until it goes on.
+/// What is stopped, hears nothing until it continues.
 fn terminate(child: Pid) {
     for signal in [Signal::TERM, Signal::CONT] {
         pass_on(child, Some(signal));

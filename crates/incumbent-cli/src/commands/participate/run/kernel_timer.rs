@@ -1,6 +1,6 @@
 //! Alarms of the kernel, which also reach a process that stands still.
 //!
-//! A process that was stopped reads no clock. But the kernel's timers go on, and two signals act on a stopped process
+//! A process that was stopped reads no clock. But the kernel's timers continue, and two signals act on a stopped process
 //! before it runs: SIGCONT, which wakes it, and SIGKILL, which also ends one that a debugger holds.
 
 use nix::sys::signal::{SigEvent, SigevNotify, Signal};

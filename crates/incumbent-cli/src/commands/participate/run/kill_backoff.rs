@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::deadlines::Moment;
 use crate::runtime::descendants::Survivor;
 
-/// How often to kill again, and when to say that it takes long: without a clock of its own.
+/// How often to kill again, and when to say that it takes long: without its own clock.
 #[derive(Debug)]
 pub(crate) struct KillBackoff {
     pause: Duration,

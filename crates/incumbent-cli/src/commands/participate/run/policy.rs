@@ -9,7 +9,7 @@ use crate::runtime::exit;
 /// Why a command has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// It ended while it might have gone on.
+    /// It ended while it might have continued.
     ByItself,
     /// Leadership was lost, or handed over, and it was stopped.
     LostLeadership,
@@ -18,6 +18,15 @@ pub(crate) enum Cause {
 }
 
 impl Cause {
+    /// For the log.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::ByItself => "ended-by-itself",
+            Self::LostLeadership => "leadership-lost",
+            Self::Asked => "asked-to-end",
+        }
+    }
+
     /// The guardian goes by its own clock: it may stop a command before this process knows that its term is over.
     /// Such a command was cut short, whatever its exit code says.
     pub(crate) fn or_lost_if(self, was_told_to_stop: bool) -> Self {

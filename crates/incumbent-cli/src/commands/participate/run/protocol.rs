@@ -41,6 +41,15 @@ impl End {
     /// The system refused something before the command was started: the code is EX_OSERR of sysexits.h.
     pub(crate) const REFUSED: Self = Self::Unstarted(71);
 
+    /// For the log.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Exited(_) => "exited",
+            Self::Signalled(_) => "signalled",
+            Self::Unstarted(_) => "unstarted",
+        }
+    }
+
     /// The exit code, as a shell says it.
     pub(crate) fn code(self) -> u8 {
         match self {

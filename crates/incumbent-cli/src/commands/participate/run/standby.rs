@@ -1,4 +1,4 @@
-//! The program of `--on-follower`: it runs while somebody else leads, and has ended before the command starts.
+//! The program of `--on-follower`: it runs while another candidate leads, and has ended before the command starts.
 //!
 //! It is under a guardian too, but has no term: what ends it is that this process leads, or no longer waits.
 
@@ -27,14 +27,14 @@ impl Standby {
         Self { program, variables, containment, guarded: None }
     }
 
-    /// Whether it shall run as soon as somebody else leads: it is started one time in each wait.
+    /// Whether it shall run as soon as another candidate leads: it is started one time in each wait.
     pub(crate) fn is_due(&self) -> bool {
         self.program.is_some()
     }
 
     pub(crate) fn start(&mut self) -> io::Result<()> {
         if let Some(program) = self.program.take() {
-            tracing::info!(program = %program.display(), "somebody else leads");
+            tracing::info!(program = %program.display(), "another candidate leads");
             self.guarded =
                 Some(GuardedChild::start_aside(&program, &self.variables, self.containment)?);
         }
@@ -45,7 +45,11 @@ impl Standby {
     pub(crate) async fn ended(&mut self) {
         let Some(guarded) = &mut self.guarded else { return std::future::pending().await };
         let end = guarded.end().await;
-        tracing::info!(?end, "the program of --on-follower has ended, and is not started again");
+        tracing::info!(
+            end = end.word(),
+            code = end.code(),
+            "the program of --on-follower has ended, and is not started again"
+        );
         self.guarded = None;
     }
 
@@ -66,7 +70,11 @@ impl Standby {
         if let Some(guarded) = &mut self.guarded {
             guarded.stop(after(kill_after));
             let end = guarded.end().await;
-            tracing::info!(?end, "the program of --on-follower has been stopped");
+            tracing::info!(
+                end = end.word(),
+                code = end.code(),
+                "the program of --on-follower has been stopped"
+            );
         }
     }
 }

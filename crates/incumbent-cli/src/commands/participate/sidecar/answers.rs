@@ -59,11 +59,11 @@ pub(crate) struct Change {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum State {
-    /// Somebody leads.
+    /// There is a leader.
     Leader,
-    /// Nobody does.
+    /// There is none.
     Nobody,
-    /// Nobody can say.
+    /// It is unknown.
     #[default]
     Unknown,
 }
@@ -199,7 +199,7 @@ impl Answers {
         self.refresh();
     }
 
-    /// The leadership is given back.
+    /// The leadership is released.
     pub(crate) fn given_back(&self) {
         self.disclosure().is_held = false;
     }

@@ -40,16 +40,16 @@ pub(crate) struct Sidecar {
     /// Serve probes and /metrics at this port of 127.0.0.1, or at this address: kubelet and Prometheus come from outside
     #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = socket_address::parse)]
     pub(crate) probe_addr: Option<SocketAddr>,
-    /// Whether one campaigns only while an application holds /v1/lifeline open
+    /// Whether this Pod campaigns only while an application holds /v1/lifeline open
     #[arg(long, value_enum, default_value = "optional")]
     pub(crate) lifeline: Lifeline,
-    /// What SIGTERM finds: an application that has ended before, or one that still runs
+    /// What to assume on SIGTERM: the application has ended, or it may still run
     #[arg(long, value_enum, default_value = "release")]
     pub(crate) on_term: OnTerm,
     /// Run this program when a term begins
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) on_elected: Option<PathBuf>,
-    /// Run this program when a term ends; that it succeeds says that the work has stopped
+    /// Run this program when a term ends; if it succeeds, the work counts as stopped
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) on_lost: Option<PathBuf>,
     /// How long such a program may take before it is killed
@@ -91,16 +91,16 @@ Examples:
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Lifeline {
-    /// One that closes hands over; none is needed
+    /// A lifeline that closes hands over; none is required
     Optional,
-    /// No lifeline, no candidate
+    /// Without a lifeline, this Pod is not a candidate
     Required,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OnTerm {
-    /// It has ended: give the leadership back at once, unless a lifeline is open
+    /// It has ended: release the lock at once, unless a lifeline is open
     Release,
-    /// It may still run: give the leadership back when no answer is valid any more
+    /// It may still run: release the lock when no answer is valid any longer
     Wait,
 }

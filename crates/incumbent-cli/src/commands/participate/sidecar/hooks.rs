@@ -18,7 +18,7 @@ pub(crate) struct Hooks {
 }
 
 impl Hooks {
-    /// Starts the program for a term that has begun; nobody waits for it.
+    /// Starts the program for a term that has begun; it is not waited for.
     pub(crate) fn elected(&mut self, token: u64) {
         self.end_running();
         if let Some(program) = &self.elected {
@@ -70,7 +70,10 @@ impl Running {
             Ok(Ok(status)) if status.success() => return true,
             Ok(Ok(status)) => tracing::warn!(hook = self.name, %status, "failed"),
             Ok(Err(error)) => tracing::warn!(hook = self.name, %error, "cannot be waited for"),
-            Err(_) => tracing::warn!(hook = self.name, ?timeout, "took too long, and is killed"),
+            Err(_) => {
+                let seconds = timeout.as_secs_f64();
+                tracing::warn!(hook = self.name, seconds, "took too long, and is killed");
+            }
         }
         false
     }

@@ -18,7 +18,7 @@ pub(crate) struct LeaderLoop {
     pub(crate) requests: mpsc::Receiver<StepDown>,
     pub(crate) lifeline: Lifeline,
     pub(crate) on_term: OnTerm,
-    /// How long one stays away after a step-down, if nobody else comes.
+    /// How long one stays away after a step-down, if no other candidate comes.
     pub(crate) stay_away: Duration,
 }
 
@@ -31,16 +31,28 @@ pub(crate) struct StepDown {
 }
 
 /// Why a term ends.
-#[derive(Debug)]
 enum Cause {
     /// This process is told to end.
     Shutdown,
     SteppedDown(StepDown),
     /// The application is gone.
     LifelineEnded,
-    /// Somebody wants another leader; the application does not know yet.
+    /// Another leader is requested; the application does not know yet.
     Asked,
     Lost,
+}
+
+impl Cause {
+    /// For the log.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Shutdown => "shutdown",
+            Self::SteppedDown(_) => "stepped-down",
+            Self::LifelineEnded => "lifeline-ended",
+            Self::Asked => "requested",
+            Self::Lost => "lost",
+        }
+    }
 }
 
 impl LeaderLoop {
@@ -131,7 +143,7 @@ impl LeaderLoop {
         }
     }
 
-    /// Waits until the work has stopped, as far as can be known from here, and gives the leadership back.
+    /// Waits until the work has stopped, as far as can be known from here, and releases the lock.
     async fn give_back(
         &mut self,
         leadership: Leadership,
@@ -140,7 +152,7 @@ impl LeaderLoop {
     ) {
         self.answers.close();
         let token = leadership.fencing_token().0;
-        tracing::debug!(token, ?cause, "stopping");
+        tracing::debug!(token, reason = cause.word(), "stopping");
         let was_stopped = self.hooks.lost(token, stop_within(&leadership)).await;
         let mut request = None;
         match cause {
@@ -231,7 +243,7 @@ async fn refuse(requests: &mut mpsc::Receiver<StepDown>) -> std::convert::Infall
     }
 }
 
-/// A little less than the work has, so that what is left is given back before the watchdog looks.
+/// A little less than the work has, so that what is left is released before the watchdog looks.
 fn stop_within(leadership: &Leadership) -> Duration {
     leadership.stop_within().saturating_sub(Duration::from_millis(20))
 }

@@ -64,7 +64,7 @@ impl Drop for Lifeline {
     }
 }
 
-/// An application has one, and a second while it opens anew.
+/// An application has one, and a second while it reconnects.
 const MOST: usize = 16;
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ impl Routes {
         let routes = probes(&self.exporter)
             .into_iter()
             .fold(routes, |all, (path, route)| all.route(path, route));
-        let not_found = (StatusCode::NOT_FOUND, "here are probes and metrics alone\n");
+        let not_found = (StatusCode::NOT_FOUND, "this port has only probes and metrics\n");
         self.complete(routes, not_found, &Arc::new(Access::Probes))
     }
 
@@ -108,7 +108,7 @@ async fn leads(State(routes): State<Routes>) -> Response {
     answered(code(&answer), &answer, Answer::json)
 }
 
-/// From outside anybody may ask: no names.
+/// From outside any client may ask: no names.
 async fn leads_for_probes(State(routes): State<Routes>) -> (StatusCode, &'static str) {
     let answer = routes.answers.ask(Asker::Probe);
     (code(&answer), if answer.is_self { "leads\n" } else { "does not lead\n" })
@@ -137,8 +137,8 @@ async fn leader(
     State(routes): State<Routes>,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Response, Refusal> {
-    let Query(wanted) =
-        wanted.map_err(|_| (StatusCode::BAD_REQUEST, "wait=30s and known=CHANGE can be said\n"))?;
+    let Query(wanted) = wanted
+        .map_err(|_| (StatusCode::BAD_REQUEST, "the parameters are wait=30s and known=CHANGE\n"))?;
     let wait = wanted.wait.map(|wait| duration(&wait)).transpose();
     let wait = wait.map_err(|_| (StatusCode::BAD_REQUEST, "wait is like 30s\n"))?;
     if let (Some(wait), Some(known)) = (wait, wanted.known) {
@@ -172,7 +172,7 @@ async fn lifeline(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     if method == Method::HEAD {
-        return Err((StatusCode::METHOD_NOT_ALLOWED, "a lifeline is held open: GET\n"));
+        return Err((StatusCode::METHOD_NOT_ALLOWED, "use GET, and hold the connection open\n"));
     }
     match routes.lifelines.hold() {
         Some(held) => Ok(stream(routes.answers, last_event(&headers), routes.tick, Some(held))),
@@ -212,12 +212,13 @@ fn successor(body: &[u8]) -> Result<Option<Identity>, Refusal> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(None);
     }
-    let named: Named = serde_json::from_slice(body)
-        .map_err(|_| (StatusCode::BAD_REQUEST, "say {\"to\": \"IDENTITY\"}, or nothing\n"))?;
+    let named: Named = serde_json::from_slice(body).map_err(|_| {
+        (StatusCode::BAD_REQUEST, "send {\"to\": \"IDENTITY\"}, or an empty body\n")
+    })?;
     match named.to.as_deref() {
         None => Ok(None),
         Some(to) if to.len() <= 253 && !to.chars().any(char::is_control) => Ok(Identity::new(to)),
-        Some(_) => Err((StatusCode::BAD_REQUEST, "nobody can be called that\n")),
+        Some(_) => Err((StatusCode::BAD_REQUEST, "that cannot be an identity\n")),
     }
 }
 

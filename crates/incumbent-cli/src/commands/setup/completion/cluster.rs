@@ -23,7 +23,7 @@ pub(super) fn locks(whole: fn() -> Command) -> Vec<(String, String)> {
         let locks = survey.locks().map(|sighted| {
             let view = &sighted.view;
             let holder = match (&view.holder, view.registration) {
-                (None, _) => "nobody holds it".to_owned(),
+                (None, _) => "no holder".to_owned(),
                 (Some(by), Registration::Claim) => format!("claimed by {}", format::name(by)),
                 (Some(by), _) => format!("held by {}", format::name(by)),
             };

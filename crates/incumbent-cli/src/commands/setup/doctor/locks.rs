@@ -1,4 +1,4 @@
-//! What the locks of a namespace show: names that are used twice, and what was left behind. Asks nobody.
+//! What the locks of a namespace show: names that are used twice, and what was left behind. Sends no request.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -66,8 +66,7 @@ fn rooms<'a>(views: impl Iterator<Item = &'a LockView>) -> Vec<Finding> {
             room.percent()
         );
         let hint = format!(
-            "use another ConfigMap for new tasks, and delete this one when nobody asks for its tasks any \
-             more:\n{}",
+            "use another ConfigMap for new tasks, and delete this one when its tasks are no longer needed:\n{}",
             delete(view)
         );
         Finding::warn("room", message).hint(hint)
@@ -96,7 +95,7 @@ fn left_over(facts: &Facts, locks: &[LockFacts]) -> Option<Finding> {
         format!("kubectl -n {} delete lease {}", view.lock.namespace(), names.join(" "))
     });
     let swept = (!keys.is_empty()).then(|| {
-        "what incumbent once has left in a ConfigMap, its next run there clears away".to_owned()
+        "the next run of incumbent once in a ConfigMap removes what earlier runs have left there".to_owned()
     });
     let hint: Vec<_> = delete.into_iter().chain(swept).collect();
     let hint = format!("if no candidate needs them any more:\n{}", hint.join("\n"));
@@ -109,7 +108,7 @@ const FEW: usize = 8;
 const NEARLY_FULL: usize = 80;
 
 fn missing(lock: &incumbent::Lock) -> Finding {
-    let message = "it does not exist: whoever takes part makes it, if it may";
+    let message = "it does not exist: a candidate creates it, if it has the permission";
     Finding::warn("locks", message)
         .hint("print one to apply: incumbent manifests --pre-create")
         .of(lock)
@@ -129,11 +128,10 @@ fn same_names<'a>(views: impl Iterator<Item = &'a LockView>) -> Vec<Finding> {
     let finding = |locks: &Vec<&incumbent::Lock>| {
         let names: Vec<_> = locks.iter().map(ToString::to_string).collect();
         let message = format!(
-            "{} are elections of their own: where some candidates use the one and some the other, \
-             each has a leader",
+            "{} are separate elections: if some candidates use one and some the other, each has a leader",
             names.join(" and ")
         );
-        let hint = "let all candidates use one, and delete the other when nobody renews it";
+        let hint = "let all candidates use one, and delete the other when it is no longer renewed";
         Finding::warn("collision", message).hint(hint)
     };
     twice.map(finding).collect()
@@ -146,13 +144,14 @@ fn deletion(lock: &LockFacts) -> Option<Finding> {
     let finalizers = metadata["finalizers"].as_array().into_iter().flatten();
     let finalizers: Vec<_> = finalizers.filter_map(|name| name.as_str()).map(printable).collect();
     let message = format!(
-        "it is being deleted since {}, and waits for: {}. The election continues until then; at that moment the \
-         leader loses the lock, and a candidate makes another",
+        "its deletion began at {}, and waits for: {}. The election continues until then; at that moment the \
+            leader loses the lock, and a candidate creates another",
         printable(since),
         finalizers.join(", ")
     );
     let hint = format!(
-        "let whatever set the finalizers finish; or, if it is gone for good:\nkubectl -n {} patch {} --type merge \
+        "let the program that set the finalizers finish; or, if that program no longer exists:\nkubectl -n {} \
+            patch {} --type merge \
          -p '{{\"metadata\":{{\"finalizers\":null}}}}'",
         lock.view.lock.namespace(),
         object(&lock.view)
@@ -166,15 +165,15 @@ fn writes(lock: &LockFacts) -> Option<Finding> {
         Rehearsal::Untried | Rehearsal::Stored => None,
         Rehearsal::Altered { field, wrote, stored } => {
             let message = format!(
-                "a candidate's write of it would be stored otherwise: {field} is written as {}, and stored as {}. \
-                 Nobody leads by such a write",
+                "the API server would change a candidate's write of it: {field} is written as {}, and stored as \
+                    {}. No candidate can lead with such a write",
                 printable(wrote),
                 printable(stored)
             );
             let hint = match stored == "token 0" {
                 true => {
-                    "its token is at the end of the range: write a lower one into the annotation, above all that \
-                         your stores have seen"
+                    "its token is at the end of the range: write a lower one into the annotation, above every \
+                        token that your stores have seen"
                 }
                 false => {
                     "find out what changes it, and exempt this object:\nkubectl get \
@@ -207,12 +206,12 @@ fn duplicates(lock: &LockFacts) -> Option<Finding> {
     let names: Vec<_> = twice.map(|(identity, _)| name(identity)).collect();
     (!names.is_empty()).then(|| {
         let message = format!(
-            "{} takes part under two sessions: one process that has just been started anew, or two \
-             that share a name, of which one cannot lead",
+            "{} takes part under two sessions: one process that has just restarted, or two that share a name, of \
+                which one cannot lead",
             names.join(", ")
         );
         Finding::warn("identity", message)
-            .hint("if it is still so after a lease: give each its own --identity, or none")
+            .hint("if that is still true after a lease, give each its own --identity, or none")
     })
 }
 
@@ -230,7 +229,7 @@ fn strangers(lock: &LockFacts) -> Option<Finding> {
              them gets it done",
             names.join(", ")
         );
-        Finding::warn("collision", message).hint("give each workload a lock of its own")
+        Finding::warn("collision", message).hint("give each workload its own lock")
     })
 }
 
@@ -265,7 +264,7 @@ fn pod_of(identity: &str) -> &str {
 fn request(facts: &Facts, lock: &LockFacts) -> Option<Finding> {
     let view = &lock.view;
     let to = match view.hand_over.as_ref()? {
-        HandOver::ToNext => "whoever is next".to_owned(),
+        HandOver::ToNext => "the next in the waitlist".to_owned(),
         HandOver::To(identity) => name(identity.as_str()),
     };
     let age = lock.asked_at.map(|asked| facts.now.duration_since(asked));
@@ -279,12 +278,12 @@ fn request(facts: &Facts, lock: &LockFacts) -> Option<Finding> {
         Registration::Foreign => {
             "its holder is another program's candidate, which does not know of requests"
         }
-        Registration::Vacant => "nobody holds the lock, so there is nobody to meet it",
-        _ => "its holder's work does not stop, or it does not look",
+        Registration::Vacant => "the lock has no holder that could meet it",
+        _ => "its holder's work does not stop, or its holder does not notice",
     };
     let message = format!("a request to hand over to {to} was not met{since}: {why}");
     let hint = format!(
-        "end the holder's process, or take the request back:\n{} incumbent.dev/hand-over-to{}-",
+        "end the holder's process, or cancel the request:\n{} incumbent.dev/hand-over-to{}-",
         annotate(view),
         key_suffix(view)
     );
@@ -302,7 +301,7 @@ fn cordon(facts: &Facts, lock: &LockFacts) -> Option<Finding> {
         key_suffix(view)
     );
     if view.paused.iter().any(|name| name.as_str() == "*") {
-        let message = "the election is paused: everybody is kept from leading";
+        let message = "the election is paused: no candidate may lead";
         return Some(Finding::warn("cordon", message).hint(hint));
     }
     let takes_part = |name: &str| {
@@ -311,13 +310,13 @@ fn cordon(facts: &Facts, lock: &LockFacts) -> Option<Finding> {
     };
     let runs = |name: &str| facts.pods.as_ref().is_some_and(|pods| pods.contains_key(pod_of(name)));
     let names = view.paused.iter().map(|name| name.as_str());
-    let nobody: Vec<_> = names.filter(|name| !takes_part(name) && !runs(name)).map(name).collect();
+    let unknown: Vec<_> = names.filter(|name| !takes_part(name) && !runs(name)).map(name).collect();
     let meaning = match facts.pods {
-        Some(_) => "no Pod of that name runs, and nobody takes part under it",
-        None => "nobody takes part under it, but whoever is kept away would not be seen",
+        Some(_) => "no Pod of that name runs, and no candidate has that name",
+        None => "no candidate of that name is seen; but a paused candidate is never seen",
     };
-    (!nobody.is_empty()).then(|| {
-        let message = format!("{} is kept from leading; {meaning}", nobody.join(", "));
+    (!unknown.is_empty()).then(|| {
+        let message = format!("{} is paused; {meaning}", unknown.join(", "));
         Finding::warn("cordon", message).hint(hint)
     })
 }
@@ -330,11 +329,12 @@ fn orphan(facts: &Facts, lock: &LockFacts) -> Option<Finding> {
     let age = Duration::try_from(facts.now.duration_since(renewed)).ok()?;
     (age > lease.saturating_mul(LONG_EXPIRED)).then(|| {
         let message = format!(
-            "{} has not renewed for {}, by the clocks, and nobody has taken over: no candidate runs",
+            "{} has not renewed for {}, by the clocks, and no candidate has taken over: none runs",
             name(holder),
             duration(age)
         );
-        let hint = format!("start a candidate; or, if nobody needs it any more:\n{}", delete(view));
+        let hint =
+            format!("start a candidate; or, if the lock is no longer needed:\n{}", delete(view));
         Finding::warn("orphan", message).hint(hint)
     })
 }
@@ -352,16 +352,19 @@ fn waited_for(facts: &Facts, lock: &LockFacts) -> Option<Finding> {
     Some(Finding::skip("early", message).hint(hint))
 }
 
-/// A name on the blackboard does not expire, so no election goes on beside it.
+/// A name on the blackboard does not expire, so no election continues beside it.
 fn claim(lock: &LockFacts) -> Option<Finding> {
     let view = &lock.view;
     let is_claim =
         view.registration == Registration::Claim && (lock.is_named || had_election(view));
     is_claim.then(|| {
         let holder = name(view.holder.as_deref().unwrap_or_default());
-        let message = format!("{holder} claims it without expiry, so nobody can be elected");
+        let message = format!(
+            "{holder} has claimed it, and a claim does not expire, so no candidate can be \
+            elected"
+        );
         let hint = format!(
-            "if that is not meant: incumbent claim {} --identity {} --release -n {}",
+            "if that is a mistake: incumbent claim {} --identity {} --release -n {}",
             view.lock,
             quoted(view.holder.as_deref().unwrap_or_default()).unwrap_or_else(|| "NAME".to_owned()),
             view.lock.namespace()
@@ -386,7 +389,7 @@ fn long_lease(lock: &LockFacts) -> Option<Finding> {
     let lease = view.lease_duration?;
     let holder = name(view.holder.as_deref()?);
     let message = format!(
-        "{holder} asks others to wait for {}: after a crash nobody leads for so long",
+        "{holder} asks others to wait for {}: after a crash, there is no leader for that long",
         duration(lease)
     );
     if lease >= ABSURD_LEASE {

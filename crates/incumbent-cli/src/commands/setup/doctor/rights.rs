@@ -35,8 +35,8 @@ pub(super) fn of(lock: &Lock) -> Vec<Right> {
         ..Right::any(verb, group, resource, need, purpose)
     };
     vec![
-        named("get", Need::Always, "without it nobody can take part"),
-        named("update", Need::Always, "without it nobody can lead"),
+        named("get", Need::Always, "without it no candidate can take part"),
+        named("update", Need::Always, "without it no candidate can lead"),
         named("watch", Need::Better, "without it candidates poll, which costs requests and time"),
         // RBAC cannot restrict it to a name.
         Right::any("create", group, resource, Need::ToMake, "to make the lock where it is missing"),

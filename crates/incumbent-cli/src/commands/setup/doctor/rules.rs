@@ -1,4 +1,4 @@
-//! From facts to findings: the server, the rights, the latency and the clock. Asks nobody.
+//! From facts to findings: the server, the rights, the latency and the clock. Sends no request.
 
 use std::time::Duration;
 
@@ -126,7 +126,7 @@ const SLOW: &str = "see what the API server is busy with, or take a longer lease
 
 fn clock(facts: &Facts) -> Finding {
     let Some(reading) = facts.clock else {
-        return Finding::skip("clock", "the API server does not say what time it has");
+        return Finding::skip("clock", "the API server does not state its time");
     };
     let ahead = Duration::from_millis(reading.ahead_ms.unsigned_abs());
     let (off, error) = (duration(ahead), duration(reading.error));

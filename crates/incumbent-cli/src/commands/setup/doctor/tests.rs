@@ -219,7 +219,7 @@ fn a_request_that_nobody_meets_is_seen_after_a_lease() {
     assert_eq!(of_lock(healthy(), john.clone()), []);
     john.asked_at = asked(180);
     let findings = of_lock(healthy(), john.clone());
-    let expected = "a request to hand over to whoever is next was not met for 3 min: its holder is \
+    let expected = "a request to hand over to the next in the waitlist was not met for 3 min: its holder is \
                     another program's candidate, which does not know of requests";
     assert_eq!(findings, [(Level::Warn, "request", expected.to_owned())]);
     john.asked_at = None;
@@ -238,7 +238,7 @@ fn a_cordon_is_seen_where_it_keeps_all_or_nobody() {
     assert_eq!(cordoned(&["web-1_2f"], healthy()), [], "the Pod runs");
     assert!(cordoned(&["web-2_3e"], healthy())[0].2.contains("no Pod of that name runs"));
     let blind = Facts { pods: None, ..healthy() };
-    assert!(cordoned(&["web-1_2f"], blind)[0].2.contains("would not be seen"));
+    assert!(cordoned(&["web-1_2f"], blind)[0].2.contains("is never seen"));
     assert!(cordoned(&["*"], healthy())[0].2.contains("paused"));
 }
 

@@ -2,7 +2,7 @@
 
 use super::yaml::{Node, Part, Switch, item, list, map, part, text, texts};
 
-/// One object, and the file that it is in where each has a file of its own.
+/// One object, and the file that it is in where each has a separate file.
 pub(super) struct Document {
     pub(super) file: &'static str,
     pub(super) only: Option<Switch>,
@@ -16,7 +16,7 @@ pub(crate) enum Usage {
     Library,
     /// `incumbent run` starts its command while it leads; its image has the binary `incumbent`
     Run,
-    /// `incumbent sidecar` stands beside it, and answers over HTTP who leads
+    /// `incumbent sidecar` runs beside it, and answers over HTTP who leads
     Sidecar,
 }
 
@@ -50,7 +50,7 @@ fn namespace() -> Part {
 
 fn account() -> Node {
     let token = part("automountServiceAccountToken", Node::Bool(false))
-        .note("Whoever needs the token says so, as the Pods of the Deployment do.");
+        .note("A Pod that needs the token asks for it, as those of the Deployment do.");
     object("v1", "ServiceAccount", named("<account>"), [token])
 }
 
@@ -87,13 +87,14 @@ fn rule((group, resource): Resource, names: &[&str], verbs: Node) -> Part {
 fn lock_rule(resource: Resource) -> Part {
     let watch = item(text("watch")).only(Switch::Watch);
     let verbs = list([item(text("get")), item(text("update")), watch]);
-    rule(resource, &["<lock>"], verbs)
-        .note("The lock: read, acquired and renewed; a watch spares who waits from asking again.")
+    rule(resource, &["<lock>"], verbs).note(
+        "The lock: to read, acquire and renew it. With a watch, waiting candidates do not poll.",
+    )
 }
 
 fn create_rule(resource: Resource) -> Part {
     rule(resource, &[], texts(["create"])).note(
-        "RBAC cannot limit create to a name. Without this rule, make the lock beforehand\n\
+        "RBAC cannot limit create to a name. Without this rule, create the lock beforehand\n\
          (incumbent manifests --pre-create).",
     )
 }
@@ -148,7 +149,7 @@ fn lock() -> Node {
         part("kind", text("Lease")).only(Switch::Lease),
         part("apiVersion", text("v1")).only(Switch::ConfigMap),
         part("kind", text("ConfigMap")).only(Switch::ConfigMap),
-        metadata.note("Vacant. To apply it again changes nothing of what stands in it by then."),
+        metadata.note("Vacant. Applying it again changes nothing that the lock contains by then."),
     ])
 }
 
@@ -163,7 +164,7 @@ fn priority_level() -> Node {
     let response = map([part("type", text("Queue")), part("queuing", queuing)]);
     let limited = map([
         part("nominalConcurrencyShares", Node::Raw("10")).note(
-            "As many as Kubernetes gives its own elections; half are lent while nobody asks.",
+            "As many as Kubernetes gives its own elections; half are lent while they are unused.",
         ),
         part("lendablePercent", Node::Raw("50")),
         part("limitResponse", response),
@@ -243,9 +244,8 @@ fn sidecar() -> Node {
     map([
         part("name", text("incumbent")),
         part("image", text("<incumbent>")),
-        part("restartPolicy", text("Always")).note(
-            "A native sidecar: it is ended after the application, and then gives the lock back.",
-        ),
+        part("restartPolicy", text("Always"))
+            .note("A native sidecar: it stops after the application, and then releases the lock."),
         part("args", Node::List(own)),
         part("env", downward()),
         part("ports", list([item(port)])),
