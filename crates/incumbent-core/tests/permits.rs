@@ -47,7 +47,7 @@ fn those_that_joined_first_are_served_first() {
 fn the_permit_of_a_member_that_takes_no_tasks_goes_to_the_next_as_soon_as_there_is_one() {
     let draining = Worker { takes_tasks: false, ..member(0, 1) };
     let current: Owners = [(numbered(0), name(0))].into();
-    assert_eq!(give(&[draining.clone()], 1, &current), current);
+    assert_eq!(give(std::slice::from_ref(&draining), 1, &current), current);
     assert_eq!(give(&[draining, member(1, 5)], 1, &current), [(numbered(0), name(1))].into());
 }
 
