@@ -205,6 +205,8 @@ impl Allocator {
     }
 
     fn list_seats(&self) -> Option<Ask> {
+        // Without page 0 no list counts, and where no tasks are wanted, none is created.
+        self.pages.present(PageIndex::FIRST)?;
         let mut closed = self
             .pages
             .readable()
