@@ -98,7 +98,7 @@ impl Game {
             return report(&trial, &outcome);
         }
         let usual = 0..self.seeds;
-        let seeds = variable("SEEDS").map_or(usual.clone(), |text| range(&text));
+        let seeds = variable("SEEDS").map_or_else(|| usual.clone(), |text| range(&text));
         let threads =
             variable("THREADS").map_or(1, |text| text.parse().expect("THREADS is a number"));
         let total = self.play_all(seeds.clone(), threads);
