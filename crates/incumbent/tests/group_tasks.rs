@@ -98,6 +98,28 @@ async fn a_watch_of_the_table_that_stays_silent_is_opened_again() {
     john.leave().await;
 }
 
+/// A conflict is answered by a read. Where each write conflicts, something in between answers so.
+#[tokio::test(start_paused = true)]
+async fn writes_that_all_conflict_are_no_busy_loop() {
+    let (server, recorder) = (ApiServer::new(), Recorder::default());
+    let mut john = builder(recorder.client(&server), "john").build().unwrap();
+    let task = next_task(&mut john).await;
+    let mut jane = builder(client(&server), "jane").build().unwrap();
+    seconds(5.0).await;
+    server.faults().add("verb=write,resource=configmaps,error=409".parse().unwrap());
+    let before = recorder.sent().len();
+    john.handle().drain(true);
+    seconds(30.0).await;
+    let sent = recorder.sent().len() - before;
+    // A write and a read each retry period of two seconds, and the renewals.
+    assert!((20..80).contains(&sent), "{sent} requests in 30 s");
+    server.faults().clear();
+    task.revoked().await;
+    drop(task);
+    drop(next_task(&mut jane).await);
+    tokio::join!(john.leave(), jane.leave());
+}
+
 /// Its process may end then, and others need not wait until that lease is over.
 #[tokio::test(start_paused = true)]
 async fn a_member_has_left_only_when_it_has_given_up_the_allocators_lease_too() {
