@@ -222,10 +222,12 @@ impl GroupBuilder {
         let weak = sender.downgrade();
         tokio::spawn(look_at_health(self.health, weak.clone()));
         tokio::spawn(look_at_lock(lock.views.clone(), member.clone(), weak.clone()));
-        tokio::spawn(allocate(lock, leaves, weak.clone()));
+        let allocating = tokio::spawn(allocate(lock, leaves, weak.clone()));
         tokio::spawn(hold(seat, wishes, weak));
         tokio::spawn(async move {
             driver.run().await;
+            // The process may end after this: the allocators' Lease must be free by then, too.
+            let _ = allocating.await;
             let _ = end.send(true);
         });
         Ok(Group {

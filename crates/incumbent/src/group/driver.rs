@@ -65,6 +65,8 @@ pub(super) struct State {
     /// The pages' objects, to base the next write on.
     pages: BTreeMap<PageIndex, Stored>,
     in_flight: Option<Pin<Box<dyn Future<Output = Done> + Send>>>,
+    /// Whether the last write was refused as a conflict.
+    has_conflicted: bool,
     member_wake: Option<Instant>,
     allocator_wake: Option<Instant>,
     named_table: Option<Uid>,

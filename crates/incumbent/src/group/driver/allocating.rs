@@ -49,17 +49,25 @@ impl Driver {
             bulletin.sent(*index, page.clone());
         }
         tracing::debug!(group = self.store.group(), action = action(&ask), "asking");
-        let (store, clock, patience) =
-            (self.store.clone(), self.clock, self.timing.request_timeout());
+        let (store, clock, timing) = (self.store.clone(), self.clock, self.timing);
+        let has_conflicted = self.state.has_conflicted;
         self.state.in_flight = Some(Box::pin(async move {
             let asked = asked(&ask);
-            let done = clock.timeout(patience, store.send(ask, current)).await;
-            done.unwrap_or_else(|| store.late(asked))
+            let done = clock.timeout(timing.request_timeout(), store.send(ask, current)).await;
+            let done = done.unwrap_or_else(|| store.late(asked));
+            if has_conflicted && done.answer == Answer::Conflict {
+                // Not another writer: something answers each write like this. That is not to become a busy loop.
+                clock.sleep(timing.retry_period()).await;
+            }
+            done
         }));
     }
 
     pub(super) fn on_answer(&mut self, done: Done) {
         self.state.in_flight = None;
+        if !matches!(done.asked.1, "get" | "list") {
+            self.state.has_conflicted = done.answer == Answer::Conflict;
+        }
         if let Some((index, stored)) = done.page {
             self.keep(index, stored);
         }
