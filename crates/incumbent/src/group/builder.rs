@@ -8,6 +8,7 @@ use std::time::Duration;
 use incumbent_core::group::{Allocator, Member, SeatInfo, Settings, TaskName};
 use incumbent_core::{Container, Identity, Timing, TimingError};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use super::board::Board;
 use super::bulletin::Bulletin;
@@ -224,12 +225,7 @@ impl GroupBuilder {
         tokio::spawn(look_at_lock(lock.views.clone(), member.clone(), weak.clone()));
         let allocating = tokio::spawn(allocate(lock, leaves, weak.clone()));
         tokio::spawn(hold(seat, wishes, weak));
-        tokio::spawn(async move {
-            driver.run().await;
-            // The process may end after this: the allocators' Lease must be free by then, too.
-            let _ = allocating.await;
-            let _ = end.send(true);
-        });
+        tokio::spawn(run(driver, allocating, end));
         Ok(Group {
             name: self.group,
             member: member.to_string(),
@@ -341,6 +337,13 @@ async fn look_at_health(
     }
 }
 
+/// The process may end after this: the allocators' Lease must be free by then, too.
+async fn run(driver: Box<Driver>, allocating: JoinHandle<()>, ended: watch::Sender<bool>) {
+    driver.run().await;
+    let _ = allocating.await;
+    let _ = ended.send(true);
+}
+
 fn settings(timing: Timing) -> Settings {
     Settings {
         request_timeout: timing.request_timeout(),
@@ -359,7 +362,7 @@ fn default_member() -> String {
     format!("{}-{:08x}", host.to_lowercase(), fastrand::u32(..))
 }
 
-/// The longest lease of a member of any version: how long work may go on unseen (G8).
+/// The longest lease of a member of any version: how long work may continue unseen (G8).
 const LONGEST_LEASE: Duration = Duration::from_secs(60);
 
 const LONGEST_ADDRESS: usize = 1024;
