@@ -7,7 +7,8 @@
 //! work: the electors are not part of this model.
 //!
 //! In every state a task has at most one owner, and its tokens rise. From every state in which nothing more happens
-//! without a fault, one is reached in which each listed task runs once: leases pass until then.
+//! without a fault, one is reached in which each listed task runs once: leases pass until then. A task is started at most
+//! five times.
 //!
 //! `cargo test -p incumbent-sim --test groups_model -- --ignored` visits the larger worlds.
 
@@ -58,19 +59,19 @@ fn check(states: usize, first: State, luck: Luck) {
 #[test]
 fn members_lose_their_terms() {
     let luck = Luck { crashes: 1, starts: 1, losses: 1, passes: 1, ..NONE };
-    check(770, settled(2, 2, Late::RESTS), luck);
+    check(1_277, settled(2, 2, Late::RESTS), luck);
     check(737, settled(2, 2, Late::PAGES_AND_SEATS), Luck { cuts: 1, ..NONE });
     check(737, settled(2, 2, Late::PAGES_AND_SEATS), Luck { crashes: 1, starts: 1, ..NONE });
-    check(628, settled(2, 2, Late::PAGES_AND_SEATS), Luck { crashes: 1, passes: 1, ..NONE });
+    check(17_636, settled(2, 2, Late::PAGES_AND_SEATS), Luck { crashes: 1, passes: 1, ..NONE });
     check(1_621, settled(2, 1, Late::PAGES_AND_SEATS), Luck { cuts: 1, losses: 1, ..NONE });
     check(809, settled(2, 2, Late::RESTS), Luck { cuts: 2, ..NONE });
-    check(364, settled(2, 2, Late::RESTS), Luck { cuts: 1, passes: 1, ..NONE });
+    check(534, settled(2, 2, Late::RESTS), Luck { cuts: 1, passes: 1, ..NONE });
 }
 
 #[test]
 fn a_member_leaves() {
-    check(1_836, settled(2, 2, Late::PAGES_AND_SEATS), Luck { leaves: 1, ..NONE });
-    check(417, settled(2, 2, Late::RESTS), Luck { leaves: 1, starts: 1, ..NONE });
+    check(1_350, settled(2, 2, Late { pages: true, ..Late::NOTHING }), Luck { leaves: 1, ..NONE });
+    check(1_813, settled(2, 2, Late::RESTS), Luck { leaves: 1, starts: 1, ..NONE });
 }
 
 #[test]
@@ -84,13 +85,13 @@ fn the_list_changes() {
 fn a_seat_is_deleted_or_loses_its_label() {
     check(27_073, settled(2, 1, Late::PAGES_AND_SEATS), Luck { labels: 1, cuts: 1, ..NONE });
     check(
-        6_196,
+        11_981,
         settled(3, 1, Late::RESTS),
         Luck { seats_deleted: 1, starts: 1, passes: 1, ..NONE },
     );
     check(1_438, settled(2, 1, Late::PAGES_AND_SEATS), Luck { labels: 1, passes: 1, ..NONE });
     check(4_583, settled(2, 2, Late::PAGES_AND_SEATS), Luck { seats_deleted: 1, ..NONE });
-    check(663, settled(2, 2, Late::RESTS), Luck { seats_deleted: 1, passes: 1, ..NONE });
+    check(1_536, settled(2, 2, Late::RESTS), Luck { seats_deleted: 1, passes: 1, ..NONE });
     check(471, settled(3, 1, Late::RESTS), Luck { seats_deleted: 1, starts: 1, ..NONE });
 }
 
@@ -113,19 +114,25 @@ mod larger {
 
     #[test]
     #[ignore = "takes a minute"]
+    fn a_member_leaves_under_two_late_allocators() {
+        check(111_669, settled(2, 2, Late::PAGES_AND_SEATS), Luck { leaves: 1, ..NONE });
+    }
+
+    #[test]
+    #[ignore = "takes a minute"]
     fn a_page_is_deleted_under_two_late_allocators() {
         let late = Late::PAGES_AND_SEATS;
         check(385_694, settled(2, 1, late), Luck { pages_deleted: 1, ..NONE });
     }
 
     #[test]
-    #[ignore = "takes minutes"]
+    #[ignore = "takes a minute"]
     fn a_page_of_two_is_deleted_and_opens_again() {
         check(38_785, settled(2, 2, Late::RESTS), Luck { pages_deleted: 1, passes: 1, ..NONE });
     }
 
     #[test]
-    #[ignore = "takes minutes"]
+    #[ignore = "takes a minute"]
     fn a_page_of_two_is_deleted_under_two_allocators() {
         check(87_829, settled(2, 2, Late::NOTHING), Luck { pages_deleted: 1, ..NONE });
     }
