@@ -43,7 +43,7 @@ fn allocator(tasks: usize, members: u64) -> Allocator {
         Happening::Lease { table: Some(Uid("p".to_owned())) },
         Happening::PagesListed { revision: 1000, pages: vec![page] },
         Happening::SeatsListed((1000, (0..members).map(seat).collect())),
-        Happening::Wishes(Wishes { tasks, is_frozen: false }),
+        Happening::Wishes(Wishes { tasks, ..Wishes::default() }),
         Happening::Active(true),
     ] {
         let _ = allocator.step(now(0), happening);
@@ -68,6 +68,6 @@ fn a_table_that_would_send_more_than_64_mib_assigns_nothing() {
     assert_eq!(too_large.step(now(5), Happening::Wake).ask, None);
     // Fewer tasks, and it goes on.
     let tasks = [(TaskName::new("eu").unwrap(), Task::default())].into();
-    let wishes = Happening::Wishes(Wishes { tasks, is_frozen: false });
+    let wishes = Happening::Wishes(Wishes { tasks, ..Wishes::default() });
     assert!(too_large.step(now(6), wishes).ask.is_some());
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use incumbent_core::group::TaskName;
+use incumbent_core::group::{Kind, TaskName};
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
@@ -27,6 +27,8 @@ mod store;
 mod task;
 mod troubles;
 mod watching;
+
+pub use incumbent_core::group::slot_of;
 
 pub use board::{GroupMember, GroupStatus, Owner, StuckTask};
 pub use builder::GroupBuilder;
@@ -184,6 +186,14 @@ impl GroupHandle {
         let task = TaskName::new(task)?;
         let seat = self.seat.active_term()?;
         self.board.borrow().owner_of(self.clock.instant(), &task, seat.valid_for)
+    }
+
+    /// Who owns the slot of this key, as far as this member knows. `None` also if the tasks are not slots.
+    ///
+    /// It counts as many slots as the table has. See [`owner_of`](Self::owner_of) for how long the answer is good.
+    pub fn owner_of_key(&self, key: impl AsRef<[u8]>) -> Option<Owner> {
+        let Some(Kind::Slots(slots)) = self.board.borrow().kind() else { return None };
+        self.owner_of(TaskName::numbered(slot_of(key.as_ref(), slots)).as_str())
     }
 
     /// All members that hold their seats, or own tasks, with what they say of themselves. It lists the seats, which is one

@@ -58,6 +58,9 @@ pub enum InvalidSetting {
     /// A group has too many named tasks.
     #[error("{0} tasks are too many")]
     TooManyTasks(usize),
+    /// A group has no slots or permits, or too many.
+    #[error("a group cannot have {0} slots or permits")]
+    TaskCount(u16),
     /// The system gives no random numbers.
     #[error("the system gives no random numbers: {0}")]
     Random(String),
@@ -118,6 +121,7 @@ impl InvalidSetting {
             Self::TaskName(_) => "it has 1 to 253 visible ASCII characters",
             Self::DuplicateTask(_) => "list each name once",
             Self::TooManyTasks(_) => "a group has at most 10000: let a task be a range of keys",
+            Self::TaskCount(_) => "it has 1 to 16384 of them",
             Self::Random(_) => {
                 "without one, two processes with the same name could not be told apart"
             }

@@ -138,6 +138,7 @@ pub use fence::{FenceError, Fenced};
 pub use gate::{Gated, NotLeading, WriteGate};
 pub use group::{
     Group, GroupBuilder, GroupHandle, GroupMember, GroupStatus, Owner, StuckTask, Task, Tasks,
+    slot_of,
 };
 #[doc(inline)]
 pub use incumbent_core::{

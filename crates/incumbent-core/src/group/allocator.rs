@@ -13,6 +13,7 @@ mod plan;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::discriminant;
 use std::time::Duration;
 
 pub use self::message::{Answer, Ask, Excess, Happening, HeldSeat, SeatList, Sought, Wishes};
@@ -20,7 +21,7 @@ pub use self::message::{Answer, Ask, Excess, Happening, HeldSeat, SeatList, Soug
 use self::plan::InFlight;
 use super::balance::Task;
 use super::known::KnownPages;
-use super::table::{PageIndex, SeatTerm};
+use super::table::{Kind, PageIndex, SeatTerm, TaskName};
 use crate::identity::{Identity, Session};
 use crate::message::Observation;
 use crate::record::{FencingToken, HolderInfo, Snapshot, Uid};
@@ -81,6 +82,8 @@ struct Seat {
     view: View,
     /// When an object of the present uid first became known under this name.
     known_since: Instant,
+    /// When the present version became known.
+    version_since: Instant,
 }
 
 /// How a seat is known at present.
@@ -195,14 +198,25 @@ impl Allocator {
         (self.named_table.as_ref() != Some(uid)).then(|| uid.clone())
     }
 
-    /// What is wanted. While nothing is known of it: what is there, where it is.
+    /// What is wanted of the table that there is, or of the one to be made. While nothing is known of it: what is there,
+    /// where it is.
     fn wished(&self) -> Cow<'_, Wishes> {
-        match &self.wishes {
-            Some(wishes) => Cow::Borrowed(wishes),
-            None => {
-                let entries = self.pages.readable().flat_map(|(_, _, page)| page.entries());
-                let tasks = entries.map(|(_, _, task, _)| (task.clone(), Task::default()));
-                Cow::Owned(Wishes { tasks: tasks.collect(), is_frozen: true })
+        let table = self.pages.table().map(|(_, shape)| shape.kind);
+        let wishes = self.wishes.as_ref().filter(|wishes| {
+            let is_fit = |kind| discriminant(&kind) == discriminant(&wishes.kind);
+            table.is_none_or(is_fit)
+        });
+        let Some(wishes) = wishes else {
+            let entries = self.pages.readable().flat_map(|(_, _, page)| page.entries());
+            let tasks = entries.map(|(_, _, task, _)| (task.clone(), Task::default())).collect();
+            return Cow::Owned(Wishes { kind: table.unwrap_or_default(), tasks, is_frozen: true });
+        };
+        match table.unwrap_or(wishes.kind) {
+            Kind::Named => Cow::Borrowed(wishes),
+            kind => {
+                let task = |name: &TaskName| wishes.tasks.get(name).cloned().unwrap_or_default();
+                let tasks = kind.tasks().map(|name| (name.clone(), task(&name))).collect();
+                Cow::Owned(Wishes { kind, tasks, is_frozen: wishes.is_frozen })
             }
         }
     }
@@ -261,6 +275,7 @@ impl Allocator {
             seen: Seen::NOTHING,
             view: View::Unseen,
             known_since: now,
+            version_since: now,
         });
         let before = seat.summary();
         let old_uid = seat.seen.snapshot().map(|lock| lock.version.uid.clone());
@@ -268,6 +283,9 @@ impl Allocator {
         seat.seen.learn(now, snapshot, origin, onlooker(&self.settings));
         if seat.seen.revision() > revision || matches!(origin, Origin::Read { .. }) {
             seat.view = view;
+        }
+        if seat.seen.revision() != revision {
+            seat.version_since = now;
         }
         if seat.seen.snapshot().map(|lock| &lock.version.uid) != old_uid.as_ref() {
             seat.known_since = now;

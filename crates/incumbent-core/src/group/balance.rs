@@ -90,7 +90,7 @@ pub fn balance(
         }
     }
     if !crew.receivers.is_empty() {
-        unplaced.sort_by_key(|(name, task)| (Reverse(task.weight), *name));
+        unplaced.sort_by_cached_key(|(name, task)| (Reverse(task.weight), name.number(), *name));
         assign(&crew, tasks, &mut owners, &unplaced, may_move && !crew.is_mixed);
     }
     let named =

@@ -148,6 +148,14 @@ impl KnownPages {
         (*uid == first.version.uid).then_some((uid, *shape))
     }
 
+    /// The pages whose newest version is not as an allocator writes it, and that version.
+    pub(crate) fn unreadable(&self) -> impl Iterator<Item = (PageIndex, u64)> {
+        self.pages.iter().filter_map(|(index, known)| {
+            let content = known.content.as_ref().filter(|content| content.page.is_none())?;
+            Some((*index, content.version.revision))
+        })
+    }
+
     /// The pages of the table that can be read, by their newest versions.
     pub(crate) fn readable(&self) -> impl Iterator<Item = (PageIndex, &Version, &Page)> {
         let table = self.table();

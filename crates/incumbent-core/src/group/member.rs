@@ -237,6 +237,10 @@ impl Member {
             return true;
         }
         let said = |index| said.released.pages.get(&index).copied().unwrap_or_default();
+        // What this member cannot read may be a closed page to an allocator that knows less of the past.
+        if self.pages.unreadable().any(|(index, revision)| said(index) < revision) {
+            return true;
+        }
         let waits_to_open = self.pages.readable().any(|(_, _, page)| !page.is_open);
         self.pages.readable().any(|(index, version, page)| {
             // G8 asks for page 0 and for the page, also where page 0 is open already.

@@ -114,6 +114,7 @@ fn happening(words: &mut Words<'_>, sent: &mut Option<Ask>) -> Happening {
         "leads" => Happening::Active(true),
         "rests" => Happening::Active(false),
         "wants" => Happening::Wishes(Wishes {
+            kind: kind(words),
             tasks: words.map(|name| (task(name), Default::default())).collect(),
             is_frozen: false,
         }),
@@ -207,7 +208,7 @@ fn stored(words: &mut Words<'_>, sent: Ask) -> Answer {
 
 // Objects.
 
-/// `0 vVERSION UID [of N | table UID seen N] [closed] [created] [replaces N] [TASK=MEMBER/SEAT/TOKEN#TOKEN[!VERSION]]…`
+/// `0 vVERSION UID [of N [slots N | permits N] | table UID seen N] [closed] [created] [replaces N] [TASK=MEMBER/SEAT/TOKEN#TOKEN[!VERSION]]…`
 fn page(words: &mut Words<'_>) -> (PageIndex, PageVersion) {
     let index = index(words);
     let revision = revision(words);
@@ -221,7 +222,8 @@ fn page(words: &mut Words<'_>) -> (PageIndex, PageVersion) {
         match word {
             "nonsense" => return (index, PageVersion { version, page: None }),
             "of" => {
-                page.place = Place::First(Shape { kind: Kind::Named, pages: number(words) as u8 })
+                let pages = number(words) as u8;
+                page.place = Place::First(Shape { kind: kind(words), pages })
             }
             "table" => {
                 page.place = Place::Further { table: uid(words), seen: 0, kind: Kind::Named }
@@ -239,6 +241,17 @@ fn page(words: &mut Words<'_>) -> (PageIndex, PageVersion) {
         }
     }
     (index, PageVersion { version, page: Some(page) })
+}
+
+/// `[slots N | permits N]`
+fn kind(words: &mut Words<'_>) -> Kind {
+    match words.next_if(|word| matches!(*word, "slots" | "permits")) {
+        None => Kind::Named,
+        Some(word) => {
+            let count = number(words) as u16;
+            if word == "slots" { Kind::Slots(count) } else { Kind::Permits(count) }
+        }
+    }
 }
 
 fn enter(page: &mut Page, entry: &str) {

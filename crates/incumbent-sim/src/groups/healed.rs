@@ -2,16 +2,25 @@
 
 use std::collections::BTreeSet;
 
-use incumbent_core::group::TaskName;
+use incumbent_core::group::{Kind, PageIndex, TaskName};
 
+use super::cluster::Name;
 use super::judge::{ALL_RUN, LOADS_ARE_EVEN, NO_BUSY_LOOP, NOTHING_MOVES};
 use super::node::wishes;
 use super::world::World;
 
 impl World {
     pub(super) fn judge_liveness(&mut self) {
-        let listed: BTreeSet<TaskName> =
-            wishes(self.listed.iter().copied()).tasks.into_keys().collect();
+        // Page 0 says what the tasks are, whatever the programs want.
+        let first = self.cluster.get(Name::Page(PageIndex::FIRST)).and_then(|page| page.page());
+        let shape = first.and_then(|first| first.page?.shape());
+        let listed: BTreeSet<TaskName> = match shape.map_or(self.plan.kind, |shape| shape.kind) {
+            kind @ Kind::Slots(_) => kind.tasks().collect(),
+            Kind::Permits(count) => return self.judge_permits(count),
+            kind @ Kind::Named => {
+                wishes(kind, self.listed.iter().copied()).tasks.into_keys().collect()
+            }
+        };
         let wrong: Vec<String> = self
             .judge
             .tasks()
@@ -23,6 +32,23 @@ impl World {
             self.judge.breaks(ALL_RUN, wrong.join(", "));
         }
         self.judge_loads(listed.len());
+        self.count_requests();
+    }
+
+    /// As many permits as there are, or one for each member, have an owner.
+    fn judge_permits(&mut self, count: u16) {
+        let processes = self.nodes.iter().filter_map(|node| node.process.as_ref());
+        let members = processes.filter(|process| process.seat.term().is_some()).count();
+        let owned = self.judge.tasks().map(|task| self.judge.owners(task)).sum::<usize>();
+        let due = members.min(usize::from(count));
+        if owned != due {
+            let detail = format!("{owned} permits of {count} have an owner, and {due} should");
+            self.judge.breaks(ALL_RUN, detail);
+        }
+        self.count_requests();
+    }
+
+    fn count_requests(&mut self) {
         self.requests_at_judgement = self.nodes.iter().map(|node| node.requests).sum();
     }
 

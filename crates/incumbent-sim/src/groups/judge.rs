@@ -20,6 +20,8 @@ pub struct Broken {
 pub(super) const ONE_OWNER: &str = "one-owner";
 /// Each start of a task has a higher token than all starts before it.
 pub(super) const TOKENS_RISE: &str = "tokens-rise";
+/// No process runs two permits.
+pub(super) const ONE_PERMIT: &str = "one-permit";
 /// A page that an allocator writes can be read.
 pub(super) const PAGES_READ: &str = "pages-can-be-read";
 /// After healing, each listed task runs once, and no other runs.
@@ -72,6 +74,13 @@ impl Judge {
                 TOKENS_RISE,
                 format!("{task} starts with token {token} after {before}"),
             );
+        }
+    }
+
+    pub(super) fn counts_permits(&mut self, node: usize) {
+        let permits = self.load(node);
+        if permits > 1 {
+            self.breaks_unless_old(ONE_PERMIT, format!("n{node} runs {permits} permits"));
         }
     }
 

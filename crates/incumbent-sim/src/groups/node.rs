@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use incumbent_core::group::{Allocator, Member, SeatInfo, Settings, TaskName, Wishes};
+use incumbent_core::group::{Allocator, Kind, Member, SeatInfo, Settings, TaskName, Wishes};
 use incumbent_core::{Config, Elector, FencingToken, HolderInfo, Identity, Instant, Session, Uid};
 
 use super::plan::GroupPlan;
@@ -139,9 +139,19 @@ pub(super) fn number(name: &str) -> usize {
     name.strip_prefix('m').and_then(|number| number.parse().ok()).expect("a member's name")
 }
 
-/// The tasks of a list of this many.
-pub(super) fn wishes(tasks: impl IntoIterator<Item = usize>) -> Wishes {
+/// What a process wants whose program is of this kind: where the tasks have names, those of these numbers.
+pub(super) fn wishes(kind: Kind, tasks: impl IntoIterator<Item = usize>) -> Wishes {
     let name = |task| TaskName::new(format!("t{task}")).expect("it is a name");
-    let tasks = tasks.into_iter().map(|task| (name(task), Default::default()));
-    Wishes { tasks: tasks.collect(), is_frozen: false }
+    let tasks = tasks.into_iter().filter(|_| kind == Kind::Named);
+    let tasks = tasks.map(|task| (name(task), Default::default()));
+    Wishes { kind, tasks: tasks.collect(), is_frozen: false }
+}
+
+/// The same kind, with more tasks if they are numbers.
+pub(super) fn larger(kind: Kind, by: u16) -> Kind {
+    match kind {
+        Kind::Named => Kind::Named,
+        Kind::Slots(count) => Kind::Slots(count + by),
+        Kind::Permits(count) => Kind::Permits(count + by),
+    }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use incumbent_core::Timing;
+use incumbent_core::group::Kind;
 
 use super::tally::GroupFault;
 use crate::chance::Chance;
@@ -15,7 +16,9 @@ pub struct GroupPlan {
     pub seed: u64,
     /// How many processes start.
     pub members: usize,
-    /// How many tasks are listed at the start.
+    /// What the tasks are. Where they are numbers, some processes want one more.
+    pub kind: Kind,
+    /// How many tasks are listed at the start, if they have names.
     pub tasks: usize,
     /// The durations of seats and of the allocators' Lease.
     pub timing: Timing,
@@ -66,12 +69,19 @@ impl GroupPlan {
         let lease = timing.lease_duration();
         let longest_lease = lease * 2;
         let second = 1_000_000;
+        let mut chance_of_kind = Chance::new(seed ^ 0x6b69_6e64);
+        let kind = match chance_of_kind.below(10) {
+            0..6 => Kind::Named,
+            6 | 7 => Kind::Slots(chance_of_kind.between(1, 6) as u16),
+            _ => Kind::Permits(chance_of_kind.between(1, 3) as u16),
+        };
         let micros = |duration: Duration| duration.as_micros() as Micros;
         let heal_at = if calm { second } else { micros(lease) * chance.between(8, 24) };
         let judge_at = heal_at + micros(longest_lease) * 2 + micros(lease) * 4;
         Self {
             seed,
             members: chance.between(1, 4) as usize,
+            kind,
             tasks: chance.between(1, 5) as usize,
             timing,
             longest_lease,

@@ -6,7 +6,7 @@ use incumbent_core::Record;
 use incumbent_core::group::{Event, Kind, Page, PageIndex, Place, Shape};
 
 use super::cluster::{Content, Name};
-use super::node::{Node, Stream};
+use super::node::{Node, Stream, larger};
 use super::tally::GroupFault;
 use super::world::{Happens, World};
 
@@ -277,8 +277,12 @@ impl World {
     fn recreate_table(&mut self) -> bool {
         let first = Name::Page(PageIndex::FIRST);
         let has_deleted = self.delete_by_hand(|name| name == first);
-        let pages = self.chance.between(1, 3) as u8;
-        let page = Page::empty(Place::First(Shape { kind: Kind::Named, pages }));
+        let kind = larger(self.plan.kind, self.chance.below(2) as u16);
+        let pages = match kind {
+            Kind::Permits(_) => 1,
+            _ => self.chance.between(1, 3) as u8,
+        };
+        let page = Page::empty(Place::First(Shape { kind, pages }));
         self.cluster.create(first, Content::Page(Some(page)));
         has_deleted
     }

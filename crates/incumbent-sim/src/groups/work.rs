@@ -1,7 +1,7 @@
 //! The work on tasks, at true time.
 
 use incumbent_core::FencingToken;
-use incumbent_core::group::{Event, TaskName};
+use incumbent_core::group::{Event, Kind, TaskName};
 
 use super::node::Work;
 use super::tally::{GroupFault, Step};
@@ -12,6 +12,9 @@ impl World {
         self.trace(format_args!("n{node} starts {task} with token {token}"));
         self.tally.step(Step::Started);
         self.judge.starts(self.now, node, &task, token);
+        if matches!(self.plan.kind, Kind::Permits(_)) {
+            self.judge.counts_permits(node);
+        }
         let process = self.nodes[node].process.as_mut().expect("it starts work");
         process.work.insert(task, Work { token, is_stopping: false });
     }

@@ -4,12 +4,12 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fmt;
 
-use incumbent_core::group::{Event, Happening, Orders, TaskName};
+use incumbent_core::group::{Event, Happening, Orders, TaskName, Wishes};
 use incumbent_core::{Change, FencingToken, HolderInfo, Input, Output, Window};
 
 use super::cluster::{Call, Cluster, Name, Response};
 use super::judge::Judge;
-use super::node::{Machine, Node, Process, Stream, wishes};
+use super::node::{Machine, Node, Process, Stream, larger, wishes};
 use super::tally::{GroupFault, GroupTally, Step};
 use super::{GroupPlan, GroupRun};
 use crate::Trace;
@@ -190,8 +190,8 @@ impl World {
             Happens::Start(node) => self.starts(node),
             Happens::Wishes { node, life } => {
                 if self.process(node, life).is_some() {
-                    let wishes = wishes(self.listed.iter().copied());
-                    self.step_allocator(node, Happening::Wishes(wishes));
+                    let wishes = Happening::Wishes(self.wishes_of(node));
+                    self.step_allocator(node, wishes);
                 }
             }
             Happens::Trouble => self.trouble(),
@@ -199,6 +199,12 @@ impl World {
             Happens::Judge => self.judge_liveness(),
             Happens::End => self.judge_calm(),
         }
+    }
+
+    /// The program of every other member would have one slot or permit more.
+    fn wishes_of(&self, node: usize) -> Wishes {
+        let more = (self.nodes[node].name % 2) as u16;
+        wishes(larger(self.plan.kind, more), self.listed.iter().copied())
     }
 
     // Processes.
@@ -223,8 +229,8 @@ impl World {
             let at = self.now + self.chance.below(20_000);
             self.at(at, Happens::Relist { node, life, stream });
         }
-        let wishes = wishes(self.listed.iter().copied());
-        self.step_allocator(node, Happening::Wishes(wishes));
+        let wishes = Happening::Wishes(self.wishes_of(node));
+        self.step_allocator(node, wishes);
         self.step_seat(node, Input::Campaign);
         self.step_lock(node, Input::Campaign);
     }

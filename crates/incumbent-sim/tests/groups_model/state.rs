@@ -173,7 +173,7 @@ impl State {
 
     pub(crate) fn wishes(&self) -> Wishes {
         let tasks = self.listed.iter().map(|name| (task(name), Default::default()));
-        Wishes { tasks: tasks.collect(), is_frozen: false }
+        Wishes { tasks: tasks.collect(), ..Wishes::default() }
     }
 
     /// A new process takes the place of one that has ended.

@@ -1,10 +1,11 @@
 //! What a member knows of its group, for those who ask. It reads no clock.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use incumbent_core::group::{Page, PageIndex, TaskName};
+use incumbent_core::group::{Kind, Page, PageIndex, TaskName};
 use incumbent_core::{FencingToken, Identity, Instant};
 
 /// Who owns a task.
@@ -47,11 +48,11 @@ pub struct GroupMember {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupStatus {
-    /// How many tasks are listed. `None` if the list was not read yet.
+    /// How many tasks, slots or permits there are. `None` if the list was not read yet.
     pub tasks: Option<usize>,
     /// How many tasks run in this member. Those that are asked to stop count until they have stopped.
     pub own: usize,
-    /// How many of the listed tasks have no owner.
+    /// How many of the listed tasks have no owner. A permit without an owner is free, and does not count.
     pub unowned: usize,
     /// Tasks that have had no owner, or one that was asked to stop, for longer than they should.
     pub stuck: Vec<StuckTask>,
@@ -81,7 +82,7 @@ pub struct StuckTask {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Board {
     pages: BTreeMap<PageIndex, (u64, Arc<Page>)>,
-    listed: Option<Vec<TaskName>>,
+    wanted: Option<Wanted>,
     /// When the watch of the table showed that it lives.
     heard: Instant,
     own: usize,
@@ -93,6 +94,14 @@ pub(super) struct Board {
     allocates: bool,
     trouble: Option<String>,
     trouble_of_list: Option<String>,
+}
+
+/// What this member would make of the group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Wanted {
+    kind: Kind,
+    /// The tasks, where they have names.
+    names: Vec<TaskName>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,9 +124,40 @@ impl Board {
         self.count(now);
     }
 
-    pub(super) fn list(&mut self, now: Instant, tasks: impl Iterator<Item = TaskName>) {
-        self.listed = Some(tasks.collect());
+    pub(super) fn list(&mut self, now: Instant, kind: Kind, names: impl Iterator<Item = TaskName>) {
+        self.wanted = Some(Wanted { kind, names: names.collect() });
         self.count(now);
+    }
+
+    /// What the tasks of the table are, as its page 0 says.
+    pub(super) fn kind(&self) -> Option<Kind> {
+        let (_, page) = self.pages.get(&PageIndex::FIRST)?;
+        page.shape().map(|shape| shape.kind)
+    }
+
+    /// The tasks of the group. Their kind and number are what page 0 says, whatever this member would have.
+    fn listed(&self) -> Option<Cow<'_, [TaskName]>> {
+        let wanted = self.wanted.as_ref();
+        match self.kind().or(wanted.map(|wanted| wanted.kind))? {
+            Kind::Named => {
+                let wanted = wanted.filter(|wanted| wanted.kind == Kind::Named)?;
+                Some(Cow::Borrowed(&wanted.names))
+            }
+            kind => Some(Cow::Owned(kind.tasks().collect())),
+        }
+    }
+
+    /// In which way the table differs from what this member would have, which changes nothing of the table.
+    pub(super) fn difference(&self) -> Option<String> {
+        let (table, wanted) = (self.kind()?, self.wanted.as_ref()?.kind);
+        (table != wanted).then(|| {
+            format!(
+                "the table has {}, and this program asks for {}: the table counts, so use the same number in all \
+                 programs; to change it, stop all members and delete the table",
+                words_of(table),
+                words_of(wanted)
+            )
+        })
     }
 
     pub(super) fn hear(&mut self, now: Instant) {
@@ -163,8 +203,10 @@ impl Board {
             })
             .collect();
         let mut waiting = BTreeMap::new();
-        for task in self.listed.iter().flatten() {
-            waiting.insert(task.clone(), None);
+        // A permit without an owner is free.
+        if !matches!(self.kind(), Some(Kind::Permits(_))) {
+            let listed = self.listed().unwrap_or_default();
+            waiting.extend(listed.iter().map(|task| (task.clone(), None)));
         }
         for (member, task, token, is_revoked) in owners {
             let before = self.last_owners.insert(task.clone(), member.clone());
@@ -227,14 +269,17 @@ impl Board {
     pub(super) fn status(&self, now: Instant, bound: Duration) -> GroupStatus {
         let unowned = self.waiting.values().filter(|waiting| waiting.owner.is_none());
         GroupStatus {
-            tasks: self.listed.as_ref().map(Vec::len),
+            tasks: self.listed().map(|tasks| tasks.len()),
             own: self.own,
             unowned: unowned.count(),
             stuck: self.stuck(now, bound),
             moves: self.moves,
             generation: self.pages.values().map(|(revision, _)| *revision).max(),
             allocates: self.allocates,
-            trouble: self.trouble_of_list.clone().or_else(|| self.trouble.clone()),
+            trouble: [self.trouble_of_list.clone(), self.trouble.clone(), self.difference()]
+                .into_iter()
+                .flatten()
+                .next(),
         }
     }
 
@@ -251,6 +296,14 @@ impl Board {
     pub(super) fn next_stuck_at(&self, now: Instant, bound: Duration) -> Option<Instant> {
         let moments = self.waiting.values().map(|waiting| waiting.since + bound);
         moments.filter(|moment| *moment > now).min()
+    }
+}
+
+fn words_of(kind: Kind) -> String {
+    match kind {
+        Kind::Named => "tasks with names".to_owned(),
+        Kind::Slots(count) => format!("{count} slots"),
+        Kind::Permits(count) => format!("{count} permits"),
     }
 }
 

@@ -5,7 +5,7 @@ use std::env;
 use std::sync::Arc;
 use std::time::Duration;
 
-use incumbent_core::group::{Allocator, Member, SeatInfo, Settings, TaskName};
+use incumbent_core::group::{Allocator, Kind, Member, SeatInfo, Settings, TaskName};
 use incumbent_core::{Container, Identity, Timing, TimingError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -310,6 +310,11 @@ impl GroupBuilder {
             if names.len() > MOST_TASKS {
                 return Err(InvalidSetting::TooManyTasks(names.len()));
             }
+        }
+        if let Source::Numbered { kind, .. } = &self.tasks.0
+            && let Some(count) = kind.count().filter(|count| !(1..=Kind::MOST).contains(count))
+        {
+            return Err(InvalidSetting::TaskCount(count));
         }
         if let Some(address) = &self.address {
             checked_address(address, LONGEST_ADDRESS)?;

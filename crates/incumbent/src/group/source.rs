@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use incumbent_core::Identity;
-use incumbent_core::group::{Task, TaskName, Wishes};
+use incumbent_core::group::{Kind, Task, TaskName, Wishes};
 use serde_json::Value;
 
 /// The tasks of a group.
@@ -17,6 +17,8 @@ pub(super) enum Source {
     Named { names: Vec<String>, config: BTreeMap<TaskName, Task>, is_frozen: bool },
     /// People name them. `None` until their list was read.
     ConfigMap { config: Option<BTreeMap<TaskName, Task>>, is_frozen: bool },
+    /// Slots or permits. People may give weights and pins to slots, and freeze the group.
+    Numbered { kind: Kind, config: BTreeMap<TaskName, Task>, is_frozen: bool },
 }
 
 impl Tasks {
@@ -39,6 +41,28 @@ impl Tasks {
     pub fn config_map() -> Self {
         Self(Source::ConfigMap { config: None, is_frozen: false })
     }
+
+    /// Slots for any number of keys: tasks with the names `0` up to `slots - 1`, at most 16,384.
+    ///
+    /// Each key belongs to the slot that [`slot_of`] says, as in Redis Cluster. Choose about ten slots for each member that the
+    /// group may ever have: their number is fixed when the table is created, and every member obeys that number.
+    ///
+    /// [`slot_of`]: super::slot_of
+    pub fn slots(slots: u16) -> Self {
+        Self::numbered(Kind::Slots(slots))
+    }
+
+    /// A semaphore: tasks with the names `0` up to `permits - 1`, at most 16,384, of which each member owns one at most.
+    ///
+    /// The members that joined first own them. A member keeps its permit until it leaves, drains or dies; then the member
+    /// that has waited longest gets it.
+    pub fn permits(permits: u16) -> Self {
+        Self::numbered(Kind::Permits(permits))
+    }
+
+    fn numbered(kind: Kind) -> Self {
+        Self(Source::Numbered { kind, config: BTreeMap::new(), is_frozen: false })
+    }
 }
 
 impl Source {
@@ -51,7 +75,8 @@ impl Source {
     pub(super) fn wishes(&self) -> Option<Wishes> {
         match self {
             Self::ConfigMap { config, is_frozen } => {
-                Some(Wishes { tasks: config.clone()?, is_frozen: *is_frozen })
+                let (tasks, is_frozen) = (config.clone()?, *is_frozen);
+                Some(Wishes { kind: Kind::Named, tasks, is_frozen })
             }
             Self::Named { names, config, is_frozen } => {
                 let names = names.iter().filter_map(TaskName::new);
@@ -59,7 +84,11 @@ impl Source {
                     let task = config.get(&name).cloned().unwrap_or_default();
                     (name, task)
                 });
-                Some(Wishes { tasks: tasks.collect(), is_frozen: *is_frozen })
+                let (tasks, is_frozen) = (tasks.collect(), *is_frozen);
+                Some(Wishes { kind: Kind::Named, tasks, is_frozen })
+            }
+            Self::Numbered { kind, config, is_frozen } => {
+                Some(Wishes { kind: *kind, tasks: config.clone(), is_frozen: *is_frozen })
             }
         }
     }
@@ -87,7 +116,9 @@ impl Source {
             ));
         }
         match self {
-            Self::Named { config, is_frozen, .. } => (*config, *is_frozen) = (read, frozen),
+            Self::Named { config, is_frozen, .. } | Self::Numbered { config, is_frozen, .. } => {
+                (*config, *is_frozen) = (read, frozen);
+            }
             Self::ConfigMap { config, is_frozen } => (*config, *is_frozen) = (Some(read), frozen),
         }
         Ok(())

@@ -40,6 +40,11 @@ impl Task {
         self.name.as_str()
     }
 
+    /// The number of the slot or permit; `None` if the tasks of the group have names.
+    pub fn number(&self) -> Option<u16> {
+        self.name.number()
+    }
+
     /// The number to send along with each write, so that your storage can refuse an owner of the past.
     ///
     /// It is higher each time that the task is assigned.

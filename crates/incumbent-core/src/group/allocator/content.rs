@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::evidence::Fate;
-use super::message::{Ask, Excess};
+use super::message::{Ask, Excess, Wishes};
 use super::plan::Earliest;
 use super::{Allocator, View};
-use crate::group::balance::{Worker, balance};
-use crate::group::table::{Assignment, Order, Page, PageIndex, SeatTerm, TaskName};
+use crate::group::balance::{Worker, balance, hand_out};
+use crate::group::table::{Assignment, Kind, Order, Page, PageIndex, SeatTerm, TaskName};
 use crate::identity::Identity;
 use crate::record::{FencingToken, Version};
 use crate::time::Instant;
@@ -21,6 +21,13 @@ struct Hand {
     address: Option<String>,
 }
 
+/// What all pages together should say.
+struct Plan<'a> {
+    wished: &'a Wishes,
+    wanted: BTreeMap<TaskName, Identity>,
+    hands: BTreeMap<Identity, Hand>,
+}
+
 impl Allocator {
     /// Replaces a page whose tasks are not where they should be.
     pub(super) fn change_a_page(&self, earliest: &mut Earliest) -> Option<Ask> {
@@ -30,7 +37,9 @@ impl Allocator {
         }
         self.wait_for_ends(earliest);
         let hands = self.hands();
-        let wanted = self.wanted(&hands, earliest);
+        let wished = self.wished();
+        let wanted = self.wanted(&wished, &hands, earliest);
+        let plan = Plan { wished: &wished, wanted, hands };
         let may_assign_at = self.settles_at();
         let is_settled = may_assign_at <= self.latest;
         if !is_settled {
@@ -41,7 +50,7 @@ impl Allocator {
         pages.sort_by_key(|(index, version, _)| (version.revision, *index));
         pages.into_iter().find_map(|(index, version, page)| {
             let may_assign = is_settled && self.may_assign(index, version, page, earliest);
-            let next = self.next_content(index, version, page, &wanted, &hands, may_assign);
+            let next = self.next_content((index, version, page), &plan, may_assign);
             if next.orders == page.orders && next.is_open == page.is_open {
                 return None;
             }
@@ -87,22 +96,30 @@ impl Allocator {
     /// Who should run what.
     fn wanted(
         &self,
+        wished: &Wishes,
         hands: &BTreeMap<Identity, Hand>,
         earliest: &mut Earliest,
     ) -> BTreeMap<TaskName, Identity> {
         // A member that joins hardly ever joins alone.
         let moves_at = self.joined_at + JOIN_WAIT;
-        let wished = self.wished();
         let may_move = !wished.is_frozen && self.excess().is_none() && moves_at <= self.latest;
         if moves_at > self.latest {
             earliest.at(moves_at);
         }
         let workers: Vec<Worker> = hands.values().map(|hand| hand.worker.clone()).collect();
-        let entries = self.pages.readable().flat_map(|(_, _, page)| page.entries());
-        let current = entries
+        let entries = || self.pages.readable().flat_map(|(_, _, page)| page.entries());
+        let current = entries()
             .filter(|(term, _, _, assignment)| assignment.revoked.is_none() && !self.leaves(term))
-            .map(|(term, _, task, _)| (task.clone(), term.member.clone()));
-        balance(&workers, &wished.tasks, &current.collect(), may_move)
+            .map(|(term, _, task, _)| (task.clone(), term.member.clone()))
+            .collect();
+        match wished.kind {
+            Kind::Named | Kind::Slots(_) => balance(&workers, &wished.tasks, &current, may_move),
+            Kind::Permits(_) => {
+                let revoked = entries().filter(|(.., assignment)| assignment.revoked.is_some());
+                let busy = revoked.map(|(term, ..)| term.member.clone()).collect();
+                hand_out(&workers, wished.tasks.keys().cloned(), &current, &busy)
+            }
+        }
     }
 
     /// Whether the member leaves: its tasks go to others, also while nothing else moves.
@@ -126,28 +143,30 @@ impl Allocator {
 
     /// Whether what is wanted would send too much. Then no task moves, and a table without entries stays so.
     pub fn excess(&self) -> Option<Excess> {
-        let wished = self.wishes.as_ref()?;
+        let wished = self.wishes.as_ref().map(|_| self.wished())?;
         let (tasks, members) = (wished.tasks.len(), self.hands().len());
-        let names: usize = wished.tasks.keys().map(|task| task.as_str().len() + 24).sum();
-        let pages = self.pages.table().map_or(1, |(_, shape)| usize::from(shape.pages));
-        // A page names each member that owns one of its tasks.
-        let headers = (pages * members).min(tasks) * 100;
-        let bytes = (names + headers) * members;
+        let shape = self.pages.table().map_or_else(|| self.shape_of_a_new_table(), |(_, it)| it);
+        let pages = usize::from(shape.pages);
+        // A page names each member that owns one of its tasks; neighbouring slots have one owner.
+        let (names, headers) = match wished.kind {
+            Kind::Slots(_) => (members * 24, members + pages),
+            _ => (wished.names_bytes(), (pages * members).min(tasks)),
+        };
+        // A member that joins gets its share, and each task of it may be on a page of its own.
+        let written = tasks.div_ceil(members.max(1)).min(pages);
+        let bytes = (names + headers * 100) * members * written / pages;
         (bytes > Excess::MOST_BYTES).then_some(Excess { tasks, members, bytes })
     }
 
     fn next_content(
         &self,
-        index: PageIndex,
-        version: &Version,
-        page: &Page,
-        wanted: &BTreeMap<TaskName, Identity>,
-        hands: &BTreeMap<Identity, Hand>,
+        (index, version, page): (PageIndex, &Version, &Page),
+        plan: &Plan<'_>,
         may_assign: bool,
     ) -> Page {
         let mut next = Page { orders: BTreeMap::new(), replaces: version.revision, ..page.clone() };
         for (term, order, task, assignment) in page.entries() {
-            if let Some(kept) = self.kept(index, version, (term, order, task, assignment), wanted) {
+            if let Some(kept) = self.kept(index, version, (term, order, task, assignment), plan) {
                 next.keep(term, order, task, kept);
             }
         }
@@ -163,9 +182,9 @@ impl Allocator {
         let owned: BTreeSet<TaskName> =
             next.entries().map(|(_, _, task, _)| task.clone()).collect();
         let mut room = MOST_BYTES.saturating_sub(next.bytes());
-        for (task, member) in wanted.iter().filter(|(task, _)| !owned.contains(task) && here(task))
-        {
-            let Some(hand) = hands.get(member) else { continue };
+        let wanted = plan.wanted.iter();
+        for (task, member) in wanted.filter(|(task, _)| !owned.contains(task) && here(task)) {
+            let Some(hand) = plan.hands.get(member) else { continue };
             room = room.saturating_sub(task.as_str().len() + TASK_BYTES);
             if !next.orders.contains_key(&hand.term) {
                 room = room.saturating_sub(hand.bytes());
@@ -190,7 +209,7 @@ impl Allocator {
         index: PageIndex,
         version: &Version,
         (term, order, task, assignment): (&SeatTerm, &Order, &TaskName, Assignment),
-        wanted: &BTreeMap<TaskName, Identity>,
+        Plan { wished, wanted, .. }: &Plan<'_>,
     ) -> Option<Assignment> {
         let is_over = self.fate_of(term, order.lease_duration) == Fate::Over;
         // An entry on the wrong page was never obeyed.
@@ -199,7 +218,7 @@ impl Allocator {
             return None;
         }
         let is_to_stay = wanted.get(task) == Some(&term.member)
-            || (self.wished().tasks.contains_key(task) && !wanted.contains_key(task));
+            || (wished.tasks.contains_key(task) && !wanted.contains_key(task));
         let revoked = match assignment.revoked {
             None if !is_to_stay => Some(version.revision),
             known => known,

@@ -33,8 +33,9 @@ impl Allocator {
             return match seat.view {
                 _ if has_higher || is_vacant => Fate::Over,
                 _ if is_cleared => {
+                    // It may have been empty before the term as well, so that this version is the first that shows it.
                     let free_at = seat.seen.free_at(onlooker(&self.settings));
-                    self.over_at(free_at + lease_duration)
+                    self.over_at(free_at.max(seat.version_since) + lease_duration)
                 }
                 View::Unseen => Fate::Unseen,
                 View::Watched | View::ReadAt(_) => Fate::Running,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::group::balance::Task;
 use crate::group::known::PageVersion;
-use crate::group::table::{Page, PageIndex, SeatTerm, TaskName};
+use crate::group::table::{Kind, Page, PageIndex, SeatTerm, TaskName};
 use crate::identity::{Identity, Session};
 use crate::message::Observation;
 use crate::record::{Record, Snapshot, Uid, Version};
@@ -49,10 +49,19 @@ pub enum Happening {
 /// What people want of a group.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Wishes {
-    /// The tasks.
+    /// What the tasks of a new table are to be. A table that is there keeps what its page 0 says (G9).
+    pub kind: Kind,
+    /// The tasks, where they have names. Of numbered tasks, those whose weight or pin matters.
     pub tasks: BTreeMap<TaskName, Task>,
     /// Whether tasks stay where they are as long as their owner lives.
     pub is_frozen: bool,
+}
+
+impl Wishes {
+    /// About how long the names of all tasks are in a table.
+    pub(super) fn names_bytes(&self) -> usize {
+        self.tasks.keys().map(|task| task.as_str().len() + 24).sum()
+    }
 }
 
 /// Everything that the caller has to do after a step.
@@ -74,7 +83,7 @@ pub struct Excess {
     pub tasks: usize,
     /// How many members there are.
     pub members: usize,
-    /// About how many bytes the API server would send if each page was written once.
+    /// About how many bytes the API server would send for one member that joins.
     pub bytes: usize,
 }
 

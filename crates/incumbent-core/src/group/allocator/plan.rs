@@ -8,9 +8,10 @@ use super::message::{Answer, Ask};
 use super::{Allocator, FullList, View, onlooker};
 use crate::group::known::PageVersion;
 use crate::group::member::RELEASE_INTERVAL;
-use crate::group::table::{Assignment, Page, PageIndex, Place, SeatTerm, Shape};
+use crate::group::table::{Assignment, Kind, Page, PageIndex, Place, SeatTerm, Shape};
 use crate::identity::Identity;
 use crate::record::{Stamp, Uid};
+use crate::seat::SeatInfo;
 use crate::seen::Origin;
 use crate::time::{Instant, Now, WallTime};
 
@@ -89,9 +90,9 @@ impl Allocator {
     /// Creates what is missing, empties what cannot be read, and deletes what belongs to another table (G9).
     fn keep_pages(&self) -> Option<Ask> {
         let Some(first) = self.pages.present(PageIndex::FIRST) else {
-            // Where a table was named, members may work by it until they see another one.
+            // Where there was a table, members may work by it until they see another one.
             let has_tasks = !self.wished().tasks.is_empty();
-            let is_needed = has_tasks || self.named_table.is_some();
+            let is_needed = has_tasks || self.named_table.is_some() || self.has_seen_a_table();
             let page = Page::empty(Place::First(self.shape_of_a_new_table()));
             return is_needed.then_some(Ask::CreatePage(PageIndex::FIRST, page));
         };
@@ -113,6 +114,14 @@ impl Allocator {
             let mut beyond = self.pages.all_present().filter(|(index, _)| index.0 >= shape.pages);
             beyond.next().map(|(index, page)| self.delete(index, page))
         })
+    }
+
+    /// Whether a page 0 was known that is gone, or a member says that it saw one.
+    fn has_seen_a_table(&self) -> bool {
+        let knows_one = |info: &SeatInfo| info.released.pages.contains_key(&PageIndex::FIRST);
+        let locks = self.seats.values().filter_map(|seat| seat.seen.snapshot());
+        let mut infos = locks.filter_map(|lock| lock.record.holder_info.seat.as_ref());
+        self.pages.newest(PageIndex::FIRST).is_some() || infos.any(knows_one)
     }
 
     fn keep_page(&self, index: PageIndex, empty: Page, table: &Uid) -> Option<Ask> {
@@ -149,14 +158,19 @@ impl Allocator {
         Ask::DeletePage { index, base: page.version.clone() }
     }
 
-    /// As many pages as the tasks of today fill to a half.
-    fn shape_of_a_new_table(&self) -> Shape {
+    /// As many pages as the tasks of today fill to a half, or one for so many slots: then few pages change when a member
+    /// joins, and few name it.
+    pub(super) fn shape_of_a_new_table(&self) -> Shape {
         const PAGE_BYTES: usize = 32 * 1024 / 2;
         let wished = self.wished();
-        let bytes: usize = wished.tasks.keys().map(|task| task.as_str().len() + 24).sum();
-        let pages = bytes.div_ceil(PAGE_BYTES).clamp(1, usize::from(Shape::MOST_PAGES));
-        let pages = u8::try_from(pages).expect("at most 64");
-        Shape { kind: crate::group::table::Kind::Named, pages }
+        const PAGE_SLOTS: u16 = 256;
+        let pages = match wished.kind {
+            Kind::Named => wished.names_bytes().div_ceil(PAGE_BYTES),
+            Kind::Slots(count) => usize::from(count.div_ceil(PAGE_SLOTS).min(32)),
+            Kind::Permits(_) => 1,
+        };
+        let pages = pages.clamp(1, usize::from(Shape::MOST_PAGES));
+        Shape { kind: wished.kind, pages: u8::try_from(pages).expect("at most 64") }
     }
 
     /// Vacates a seat whose term is over, which says so for ever.
@@ -205,8 +219,6 @@ impl Allocator {
     }
 
     fn list_seats(&self) -> Option<Ask> {
-        // Without page 0 no list counts, and where no tasks are wanted, none is created.
-        self.pages.present(PageIndex::FIRST)?;
         let mut closed = self
             .pages
             .readable()

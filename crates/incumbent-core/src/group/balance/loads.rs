@@ -33,11 +33,18 @@ struct Member<'a> {
 }
 
 /// A task that may move. Of equal weights the last one moves first: one that was placed just now, because its move costs
-/// nothing, or the last by name.
+/// nothing, or the last by number or name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Movable<'a> {
     is_new: bool,
+    number: Option<u16>,
     name: &'a TaskName,
+}
+
+impl<'a> Movable<'a> {
+    fn new(name: &'a TaskName, is_new: bool) -> Self {
+        Self { is_new, number: name.number(), name }
+    }
 }
 
 impl<'a> Loads<'a> {
@@ -67,24 +74,33 @@ impl<'a> Loads<'a> {
             member.load += i128::from(weight);
             member.fixed += i128::from(weight);
         } else {
-            member.put(weight, Movable { is_new: false, name: task });
+            member.put(weight, Movable::new(task, false));
         }
     }
 
     /// Gives each task a member: the members that have too little come first, and then the one that lacks most of its
     /// share. So a new task never lifts a member above its share by more than that task.
+    ///
+    /// Of `tasks` with equal weights, which are neighbours, a member gets a run, so that slots make few ranges.
     pub(super) fn place(&mut self, tasks: &[(&'a TaskName, u32)]) -> Vec<(&'a TaskName, usize)> {
         self.share_out(tasks);
-        let place = |&(task, weight): &(&'a TaskName, u32)| {
-            let weight = weight.max(1);
-            let (_, receiver) =
-                *self.under.first().or_else(|| self.by_surplus.first()).expect("a receiver");
-            self.change(receiver, |member| {
-                member.put(weight, Movable { is_new: true, name: task })
+        let mut placed = Vec::with_capacity(tasks.len());
+        for alike in tasks.chunk_by(|(_, one), (_, next)| one == next) {
+            let receivers = alike.iter().map(|(_, weight)| {
+                let (_, receiver) =
+                    *self.under.first().or_else(|| self.by_surplus.first()).expect("a receiver");
+                self.change(receiver, |member| member.load += i128::from((*weight).max(1)));
+                receiver
             });
-            (task, receiver)
-        };
-        tasks.iter().map(place).collect()
+            let mut receivers: Vec<_> = receivers.collect();
+            receivers.sort_unstable();
+            placed.extend(alike.iter().zip(receivers).map(|((task, _), member)| (*task, member)));
+        }
+        for ((task, weight), (_, receiver)) in tasks.iter().zip(&placed) {
+            let task = Movable::new(task, true);
+            self.change(*receiver, |member| member.hold((*weight).max(1), task));
+        }
+        placed
     }
 
     /// Moves tasks until no member has too much, and none has too little that a move could help. Each move brings two
@@ -224,6 +240,11 @@ impl<'a> Member<'a> {
 
     fn put(&mut self, weight: u32, task: Movable<'a>) {
         self.load += i128::from(weight);
+        self.hold(weight, task);
+    }
+
+    /// Takes a task among its own whose weight was counted before.
+    fn hold(&mut self, weight: u32, task: Movable<'a>) {
         self.movable.entry(weight).or_default().insert(task);
     }
 

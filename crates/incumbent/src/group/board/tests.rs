@@ -1,5 +1,5 @@
 use incumbent_core::Uid;
-use incumbent_core::group::{Assignment, Kind, Order, Place, SeatTerm, Shape};
+use incumbent_core::group::{Assignment, Order, Place, SeatTerm, Shape};
 
 use super::*;
 
@@ -72,7 +72,7 @@ fn a_move_is_counted_when_another_member_gets_the_task() {
 fn a_task_that_waits_for_longer_than_the_bound_is_stuck() {
     let bound = Duration::from_secs(19);
     let mut board = Board::default();
-    board.list(at(0), ["eu", "us"].into_iter().map(name));
+    board.list(at(0), Kind::Named, ["eu", "us"].into_iter().map(name));
     show(&mut board, 1, &[("eu", "john", 1, false)]);
     let status = board.status(at(18), bound);
     assert_eq!((status.tasks, status.unowned, status.generation), (Some(2), 1, Some(1)));
@@ -97,8 +97,8 @@ fn a_task_that_waits_for_longer_than_the_bound_is_stuck() {
 #[test]
 fn a_task_that_is_no_longer_listed_and_has_no_owner_waits_for_nothing() {
     let mut board = Board::default();
-    board.list(at(0), ["eu"].into_iter().map(name));
-    board.list(at(1), [].into_iter());
+    board.list(at(0), Kind::Named, ["eu"].into_iter().map(name));
+    board.list(at(1), Kind::Named, [].into_iter());
     let status = board.status(at(100), SEAT);
     assert_eq!((status.tasks, status.unowned, status.stuck.len()), (Some(0), 0, 0));
 }

@@ -18,7 +18,8 @@ impl Driver {
     pub(super) fn want(&mut self) {
         if let Some(wishes) = self.source.wishes() {
             let now = self.clock.instant();
-            self.board.send_modify(|board| board.list(now, wishes.tasks.keys().cloned()));
+            self.board
+                .send_modify(|board| board.list(now, wishes.kind, wishes.tasks.keys().cloned()));
             self.allocate(Happening::Wishes(wishes));
         }
     }

@@ -174,7 +174,20 @@ impl Driver {
     pub(super) fn show_page(&self, index: PageIndex, page: &PageVersion) {
         let (now, revision) = (self.clock.instant(), page.version.revision);
         let page = page.page.clone().map(|page| (revision, page));
-        self.board.send_modify(|board| board.show(now, index, page));
+        let mut news = None;
+        self.board.send_modify(|board| {
+            let known = board.difference();
+            board.show(now, index, page);
+            news = board.difference().filter(|difference| known.as_ref() != Some(difference));
+        });
+        if let Some(difference) = news {
+            let group = self.store.group();
+            tracing::warn!(
+                group,
+                difference,
+                "the table is not the one that this program asks for"
+            );
+        }
     }
 
     fn on_seats(&mut self, shown: Shown) {
