@@ -115,7 +115,9 @@ impl Allocator {
         match wished.kind {
             Kind::Named | Kind::Slots(_) => balance(&workers, &wished.tasks, &current, may_move),
             Kind::Permits(_) => {
-                let revoked = entries().filter(|(.., assignment)| assignment.revoked.is_some());
+                let revoked = entries().filter(|entry| {
+                    entry.3.revoked.is_some() && !self.has_ended(PageIndex::FIRST, *entry)
+                });
                 let busy = revoked.map(|(term, ..)| term.member.clone()).collect();
                 hand_out(&workers, wished.tasks.keys().cloned(), &current, &busy)
             }
@@ -203,6 +205,16 @@ impl Allocator {
         next
     }
 
+    /// Whether the task of this entry of page `index` has no owner any more.
+    fn has_ended(
+        &self,
+        index: PageIndex,
+        (term, order, task, assignment): (&SeatTerm, &Order, &TaskName, Assignment),
+    ) -> bool {
+        self.fate_of(term, order.lease_duration) == Fate::Over
+            || self.is_released(term, index, task, assignment)
+    }
+
     /// What remains of an entry; `None` where its task has no owner any more.
     fn kept(
         &self,
@@ -211,10 +223,9 @@ impl Allocator {
         (term, order, task, assignment): (&SeatTerm, &Order, &TaskName, Assignment),
         Plan { wished, wanted, .. }: &Plan<'_>,
     ) -> Option<Assignment> {
-        let is_over = self.fate_of(term, order.lease_duration) == Fate::Over;
         // An entry on the wrong page was never obeyed.
         let is_here = self.pages.table().is_some_and(|(_, shape)| shape.page_of(task) == index);
-        if !is_here || is_over || self.is_released(term, index, task, assignment) {
+        if !is_here || self.has_ended(index, (term, order, task, assignment)) {
             return None;
         }
         let is_to_stay = wanted.get(task) == Some(&term.member)
