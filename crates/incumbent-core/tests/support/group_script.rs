@@ -292,7 +292,7 @@ fn seats(words: &mut Words<'_>) -> Vec<(Identity, Snapshot)> {
     all
 }
 
-/// `seat MEMBER vVERSION UID [vacant [since TIME]] token N [session N] [for 15s] [released 0:7,1:9] [but TASK,TASK] [leaving]`
+/// `seat MEMBER vVERSION UID [vacant [since TIME] | emptied] token N [session N] [for 15s] [released 0:7,1:9] [but TASK,TASK] [leaving]`
 fn seat(words: &mut Words<'_>) -> (Identity, Snapshot) {
     assert_eq!(words.next(), Some("seat"));
     let member = identity(words.next().unwrap());
@@ -309,6 +309,7 @@ fn seat(words: &mut Words<'_>) -> (Identity, Snapshot) {
     while let Some(word) = words.next_if(|word| *word != "|") {
         match word {
             "vacant" => (record.holder, record.session) = (None, None),
+            "emptied" => record = Record::default(),
             "since" => {
                 let since = duration(words.next().unwrap());
                 let time = WallTime::from_unix_micros(since.as_micros() as i64);
