@@ -138,7 +138,7 @@ impl Board {
     /// The tasks of the group. Their kind and number are what page 0 says, whatever this member would have.
     fn listed(&self) -> Option<Cow<'_, [TaskName]>> {
         let wanted = self.wanted.as_ref();
-        match self.kind().or(wanted.map(|wanted| wanted.kind))? {
+        match self.kind().or_else(|| wanted.map(|wanted| wanted.kind))? {
             Kind::Named => {
                 let wanted = wanted.filter(|wanted| wanted.kind == Kind::Named)?;
                 Some(Cow::Borrowed(&wanted.names))
