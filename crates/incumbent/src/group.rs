@@ -10,11 +10,13 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use incumbent_core::group::TaskName;
+use k8s_openapi::api::rbac::v1::PolicyRule;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
 use crate::error::{BoxError, Error};
 use crate::leadership_status::LeadershipStatus;
+use crate::rights;
 
 mod board;
 mod builder;
@@ -67,6 +69,14 @@ impl Group {
     }
 
     /// The name of the group.
+    /// The rules that the account of each member needs in a Role of the group's namespace, because any member may become
+    /// the allocator. `incumbent manifests --group GROUP` prints a whole Role.
+    ///
+    /// [`GroupBuilder::events`] and [`GroupBuilder::kubelet_reports`] need more.
+    pub fn policy_rules() -> Vec<PolicyRule> {
+        rights::of_a_group()
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -116,6 +116,7 @@ mod proof;
 mod report;
 #[doc(hidden)]
 pub mod requests;
+mod rights;
 mod route;
 mod shutdown;
 #[cfg(test)]
