@@ -23,6 +23,7 @@ mod builder;
 mod bulletin;
 mod driver;
 mod note;
+mod numbers;
 mod seat;
 mod source;
 mod store;
@@ -30,7 +31,7 @@ mod task;
 mod troubles;
 mod watching;
 
-pub use board::{GroupMember, GroupStatus, Owner, StuckTask};
+pub use board::{FullPage, GroupMember, GroupStatus, Owner, StuckTask};
 pub use builder::GroupBuilder;
 pub use source::Tasks;
 pub use task::Task;
@@ -68,7 +69,6 @@ impl Group {
         GroupBuilder::new(client, namespace.into(), name.into())
     }
 
-    /// The name of the group.
     /// The rules that the account of each member needs in a Role of the group's namespace, because any member may become
     /// the allocator. `incumbent manifests --group GROUP` prints a whole Role.
     ///
@@ -77,6 +77,7 @@ impl Group {
         rights::of_a_group()
     }
 
+    /// The name of the group.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -227,6 +228,14 @@ impl GroupHandle {
     /// member's lease and two retry periods: 19 s by default.
     pub fn status(&self) -> GroupStatus {
         self.board.borrow().status(self.clock.instant(), self.bound)
+    }
+
+    /// The numbers of [`status`](Self::status) as Prometheus reads them: in the text format of OpenMetrics, for the page on
+    /// which your program serves its metrics. The line `# EOF`, which ends such a page, is left to you.
+    ///
+    /// `docs/metrics.md` says what each number means. The name of a task is in none of them.
+    pub fn open_metrics(&self) -> String {
+        numbers::text(self.store.namespace(), self.store.group(), &self.status())
     }
 
     /// Waits until something has changed: the table, the list of tasks, or the work of this member.

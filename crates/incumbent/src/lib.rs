@@ -138,7 +138,8 @@ pub use error::{BoxError, Error};
 pub use fence::{FenceError, Fenced};
 pub use gate::{Gated, NotLeading, WriteGate};
 pub use group::{
-    Group, GroupBuilder, GroupHandle, GroupMember, GroupStatus, Owner, StuckTask, Task, Tasks,
+    FullPage, Group, GroupBuilder, GroupHandle, GroupMember, GroupStatus, Owner, StuckTask, Task,
+    Tasks,
 };
 #[doc(inline)]
 pub use incumbent_core::{
