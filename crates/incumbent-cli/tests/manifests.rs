@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use incumbent::{Error, Group, LockKind, Resource};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
@@ -159,6 +160,69 @@ fn the_role_in_the_documentation_is_the_one_that_is_printed() {
     assert!(shown.contains(role), "{shown:#?}");
 }
 
+/// The Role of these objects.
+fn role(objects: &[Value]) -> &Value {
+    objects.iter().find(|object| object["kind"] == "Role").unwrap()
+}
+
+#[test]
+fn members_of_a_group_get_the_rights_that_the_library_names_and_no_others() {
+    let wanted = objects(&printed("--group indexers --namespace prod"));
+    let rules = role(&wanted)["rules"].as_array().unwrap();
+    assert_eq!(
+        *rules,
+        serde_json::to_value(Group::policy_rules()).unwrap().as_array().unwrap()[..]
+    );
+    let resource = Resource::Group {
+        kind: LockKind::Lease,
+        namespace: "prod".to_owned(),
+        group: "indexers".to_owned(),
+    };
+    let error = Error::Forbidden { resource, verb: "get", message: String::new() };
+    let hint = error.hint();
+    let named: Value = serde_saphyr::from_str(hint.split_once(":\n").unwrap().1).unwrap();
+    assert_eq!(*rules, named.as_array().unwrap()[..], "{hint}");
+    let more = objects(&printed("--group indexers --namespace prod --events --kubelet-reports"));
+    let more = &role(&more)["rules"].as_array().unwrap()[rules.len()..];
+    let of = |rule: &Value| (rule["resources"][0].clone(), rule["verbs"].clone());
+    let expected = [(json!("events"), json!(["create"])), (json!("pods"), json!(["watch"]))];
+    assert_eq!(more.iter().map(of).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn the_objects_of_a_group_fit_together() {
+    let printed = printed(
+        "--group indexers -n prod --image app:1 --replicas 3 --flow-schema -- /app --config x",
+    );
+    let objects = objects(&printed);
+    let kinds: Vec<_> = objects.iter().map(|object| object["kind"].as_str().unwrap()).collect();
+    let rights = ["ServiceAccount", "Role", "RoleBinding"];
+    let others = ["PriorityLevelConfiguration", "FlowSchema", "Deployment"];
+    assert_eq!(kinds, [rights, others].concat());
+    assert!(objects.iter().all(|object| !object["metadata"]["name"].is_null()));
+    let names: Vec<_> = objects.iter().map(|object| &object["metadata"]["name"]).collect();
+    assert_eq!((names[0], names[1], names[5]), (names[2], names[2], &json!("indexers")));
+    objects.iter().for_each(|object| check(object).unwrap());
+    let deployment = &objects[5]["spec"];
+    assert_eq!(deployment["replicas"], 3);
+    assert_eq!(deployment["strategy"]["rollingUpdate"], json!({ "maxUnavailable": 0 }));
+    let container = &deployment["template"]["spec"]["containers"][0];
+    assert_eq!(container["command"], json!(["/app", "--config", "x"]));
+    let flows = objects[4]["spec"]["rules"][0]["resourceRules"].as_array().unwrap();
+    let verbs: Vec<_> = flows.iter().map(|flow| &flow["verbs"]).collect();
+    let granted = role(&objects)["rules"].as_array().unwrap().iter();
+    assert_eq!(verbs, granted.map(|rule| &rule["verbs"]).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_role_of_a_group_in_the_documentation_is_the_one_that_is_printed() {
+    let page = fs::read_to_string(deploy().join("../docs/groups.md")).unwrap();
+    let blocks = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let shown: Vec<_> = blocks.flat_map(objects).collect();
+    let printed = objects(&printed("--group indexers"));
+    assert!(shown.contains(role(&printed)), "{shown:#?}");
+}
+
 #[test]
 fn a_misspelt_field_is_found() {
     let sidecar = printed("--lock lease/scanner --for sidecar --image app:1 --flow-schema");
@@ -245,6 +309,15 @@ fn what_cannot_be_a_name_or_makes_no_sense_is_refused() {
         ("--lock lease/a --endpoint-slice Web", "no name for --endpoint-slice"),
         ("--lock lease/a --namespace a/b", "a/b"),
         ("--lock lease/a --for run --image app:1", "needs a command"),
+        ("--group Indexers", "cannot be the name of a group"),
+        ("--group a.b", "cannot be the name of a group"),
+        ("--group a --lock lease/a", "cannot be used with"),
+        ("--group a --for run", "cannot be used with"),
+        ("--group a --pre-create", "cannot be used with"),
+        ("--group a --no-watch", "cannot be used with"),
+        ("--group a --label", "cannot be used with"),
+        ("--group a --endpoint-slice web", "cannot be used with"),
+        ("--group a -- app", "without --image"),
         ("--lock lease/a -- sh", "without --image"),
         ("--lock lease/a --for run --label", "writes no label"),
         ("--lock lease/a --for sidecar --endpoint-slice web", "writes no EndpointSlice"),

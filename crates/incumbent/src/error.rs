@@ -7,6 +7,7 @@ use thiserror::Error as ThisError;
 
 use crate::invalid::InvalidSetting;
 use crate::lock::{Altered, InvalidLock, Lock, Resource};
+use crate::rights;
 
 /// Any error, as the work of [`Candidate::run`](crate::Candidate::run) may return it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -339,39 +340,26 @@ fn hint_of_forbidden(resource: &Resource, verb: &str) -> String {
     }
 }
 
-/// All that a member of a group needs. Any member may become the allocator.
-const RULES_OF_A_GROUP: &str = "\
-- apiGroups: [\"coordination.k8s.io\"]
-  resources: [\"leases\"]
-  verbs: [\"get\", \"list\", \"watch\", \"create\", \"update\", \"delete\"]
-- apiGroups: [\"\"]
-  resources: [\"configmaps\"]
-  verbs: [\"get\", \"list\", \"watch\", \"create\", \"update\", \"delete\"]";
-
 /// The rule that would allow it, as YAML to put into a Role.
 ///
 /// RBAC cannot restrict `create` to a name.
 fn missing_rule(resource: &Resource, verb: &str) -> String {
     if let Resource::Group { namespace, .. } = resource {
+        let rules = rights::yaml(&rights::of_a_group());
         return format!(
-            "each member needs these rules in a Role of namespace {namespace}:\n{RULES_OF_A_GROUP}"
+            "each member needs these rules in a Role of namespace {namespace}:\n{rules}"
         );
     }
-    let (group, plural) = resource.kind().group_and_plural();
-    let names = match resource {
-        Resource::Lock(lock) if verb != "create" && verb != "list" => {
-            format!("\n  resourceNames: [\"{}\"]", lock.name())
-        }
-        _ => String::new(),
+    let name = match resource {
+        Resource::Lock(lock) if verb != "create" && verb != "list" => Some(lock.name()),
+        _ => None,
     };
     let role = match resource.namespace() {
         None => "ClusterRole".to_owned(),
         Some(namespace) => format!("Role of namespace {namespace}"),
     };
-    format!(
-        "the account needs this rule in a {role}:\n\
-         - apiGroups: [\"{group}\"]\n  resources: [\"{plural}\"]{names}\n  verbs: [\"{verb}\"]"
-    )
+    let rule = rights::rule(resource.kind().group_and_plural(), name, &[verb]);
+    format!("the account needs this rule in a {role}:\n{}", rights::yaml(&[rule]))
 }
 
 fn hint_of_unavailable(message: &str) -> &'static str {

@@ -10,17 +10,20 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use incumbent_core::group::{Kind, TaskName};
+use k8s_openapi::api::rbac::v1::PolicyRule;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
 use crate::error::{BoxError, Error};
 use crate::leadership_status::LeadershipStatus;
+use crate::rights;
 
 mod board;
 mod builder;
 mod bulletin;
 mod driver;
 mod note;
+mod numbers;
 mod seat;
 mod source;
 mod store;
@@ -30,7 +33,7 @@ mod watching;
 
 pub use incumbent_core::group::slot_of;
 
-pub use board::{GroupMember, GroupStatus, Owner, StuckTask};
+pub use board::{FullPage, GroupMember, GroupStatus, Owner, StuckTask};
 pub use builder::GroupBuilder;
 pub use source::Tasks;
 pub use task::Task;
@@ -66,6 +69,14 @@ impl Group {
         name: impl Into<String>,
     ) -> GroupBuilder {
         GroupBuilder::new(client, namespace.into(), name.into())
+    }
+
+    /// The rules that the account of each member needs in a Role of the group's namespace, because any member may become
+    /// the allocator. `incumbent manifests --group GROUP` prints a whole Role.
+    ///
+    /// [`GroupBuilder::events`] and [`GroupBuilder::kubelet_reports`] need more.
+    pub fn policy_rules() -> Vec<PolicyRule> {
+        rights::of_a_group()
     }
 
     /// The name of the group.
@@ -227,6 +238,14 @@ impl GroupHandle {
     /// member's lease and two retry periods: 19 s by default.
     pub fn status(&self) -> GroupStatus {
         self.board.borrow().status(self.clock.instant(), self.bound)
+    }
+
+    /// The numbers of [`status`](Self::status) as Prometheus reads them: in the text format of OpenMetrics, for the page on
+    /// which your program serves its metrics. The line `# EOF`, which ends such a page, is left to you.
+    ///
+    /// `docs/metrics.md` says what each number means. The name of a task is in none of them.
+    pub fn open_metrics(&self) -> String {
+        numbers::text(self.store.namespace(), self.store.group(), &self.status())
     }
 
     /// Waits until something has changed: the table, the list of tasks, or the work of this member.

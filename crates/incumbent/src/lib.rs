@@ -116,6 +116,7 @@ mod proof;
 mod report;
 #[doc(hidden)]
 pub mod requests;
+mod rights;
 mod route;
 mod shutdown;
 #[cfg(test)]
@@ -137,8 +138,8 @@ pub use error::{BoxError, Error};
 pub use fence::{FenceError, Fenced};
 pub use gate::{Gated, NotLeading, WriteGate};
 pub use group::{
-    Group, GroupBuilder, GroupHandle, GroupMember, GroupStatus, Owner, StuckTask, Task, Tasks,
-    slot_of,
+    FullPage, Group, GroupBuilder, GroupHandle, GroupMember, GroupStatus, Owner, StuckTask, Task,
+    Tasks, slot_of,
 };
 #[doc(inline)]
 pub use incumbent_core::{

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use http::Method;
@@ -95,59 +95,87 @@ async fn a_list_of_tasks_without_the_label_is_told_and_read_when_it_gets_it() {
     john.leave().await;
 }
 
-/// Every right of the Role, one at a time.
+/// Every right of the Role, one at a time. One of them is only for clearing away.
 #[tokio::test(start_paused = true)]
 async fn each_right_that_is_missing_is_one_error_with_the_role() {
-    for (resource, verb) in RIGHTS {
-        // Two of them are needed only where there is something to clear away.
-        let server = ApiServer::new();
-        if (resource, verb) == ("configmaps", "delete")
-            || (resource, verb) == ("configmaps", "update")
-        {
-            let labels = json!({ "incumbent.dev/group": "indexers" });
-            let metadata =
-                json!({ "name": "indexers.tasks", "namespace": "default", "labels": labels });
-            let nonsense = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata });
-            if verb == "delete" {
-                server.create(nonsense).unwrap();
-            }
+    let rights = rights();
+    assert_eq!(rights.len(), 12);
+    for (resource, verb) in &rights {
+        let right = (resource.as_str(), verb.as_str());
+        if right == ("leases", "delete") {
+            continue;
         }
-        if (resource, verb) == ("configmaps", "get") {
-            // A page that no list shows, because its label is missing.
-            let john = Running::start(builder(client(&server), "jane"));
-            seconds(3.0).await;
-            john.leave().await;
-            let unlabelled = json!({ "metadata": { "labels": { "incumbent.dev/group": null } } });
-            request(&server, Method::PATCH, &format!("{MAPS}/indexers.tasks"), Some(unlabelled))
-                .await;
-        }
-        let rules = rules(Some((resource, verb)));
+        let server = server_that_needs(right).await;
+        let rules = rules(Some(right));
         let error = fails(builder(restricted_client(&server, "worker", rules), "john")).await;
         let Error::Forbidden { resource: Resource::Group { kind, group, .. }, verb: of, .. } =
             &error
         else {
-            panic!("{resource} {verb}: {error:?}");
+            panic!("{right:?}: {error:?}");
         };
-        assert_eq!(
-            (format!("{kind:?}s").to_lowercase(), *of),
-            (resource.to_owned(), verb),
-            "{error:?}"
-        );
+        let named = (format!("{kind:?}s").to_lowercase(), *of);
+        assert_eq!((named.0.as_str(), named.1), right, "{error:?}");
         assert_eq!(group, "indexers");
         let hint = error.hint();
-        let role = hint.split_once(":\n").unwrap().1;
-        let role: Value = serde_saphyr::from_str(role).unwrap();
-        assert_eq!(granted(&role), granted(&super_rules()), "{hint}");
+        let role: Value = serde_saphyr::from_str(hint.split_once(":\n").unwrap().1).unwrap();
+        assert_eq!(role, self::rules(None), "{hint}");
     }
+}
+
+/// Some rights are needed only where there is something to repair.
+async fn server_that_needs(right: (&str, &str)) -> ApiServer {
+    let server = ApiServer::new();
+    if right == ("configmaps", "delete") {
+        let labels = json!({ "incumbent.dev/group": "indexers" });
+        let metadata =
+            json!({ "name": "indexers.tasks", "namespace": "default", "labels": labels });
+        let nonsense = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata });
+        server.create(nonsense).unwrap();
+    }
+    if right == ("configmaps", "get") {
+        // A page that no list shows, because its label is missing.
+        let jane = Running::start(builder(client(&server), "jane"));
+        seconds(3.0).await;
+        jane.leave().await;
+        let unlabelled = json!({ "metadata": { "labels": { "incumbent.dev/group": null } } });
+        request(&server, Method::PATCH, &format!("{MAPS}/indexers.tasks"), Some(unlabelled)).await;
+    }
+    server
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_right_to_clear_away_there_is_a_warning_and_all_works() {
+    let server = ApiServer::new();
+    let jane = Running::start(builder(client(&server), "jane"));
+    seconds(3.0).await;
+    jane.leave().await;
+    let path = format!("{LEASES}/indexers.jane");
+    let long_ago = json!({ "spec": { "renewTime": "2020-01-01T00:00:00.000000Z" } });
+    request(&server, Method::PATCH, &path, Some(long_ago)).await;
+    let rules = rules(Some(("leases", "delete")));
+    let john = Running::start(builder(restricted_client(&server, "worker", rules), "john"));
+    seconds(120.0).await;
+    assert_eq!(john.tasks(), 2);
+    let trouble = john.handle.status().trouble.unwrap();
+    assert!(trouble.contains("not allowed to delete leases of group indexers"), "{trouble}");
+    john.leave().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn with_the_role_everything_works() {
     let server = ApiServer::new();
-    let john = Running::start(builder(restricted_client(&server, "worker", rules(None)), "john"));
+    for object in printed() {
+        server.create(object).unwrap();
+    }
+    let token = server.service_account_token("default", "indexers", Duration::from_secs(36_000));
+    let restricted = || kube::Client::new(server.service_as(&token), "default");
+    let [john, jane] = ["john", "jane"].map(|member| Running::start(builder(restricted(), member)));
     seconds(5.0).await;
-    assert_eq!(john.tasks(), 2);
+    assert_eq!((john.tasks(), jane.tasks()), (1, 1));
     john.leave().await;
+    seconds(5.0).await;
+    assert_eq!((jane.tasks(), jane.handle.status().trouble), (2, None));
+    jane.leave().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -228,51 +256,36 @@ async fn a_list_that_people_edit_into_nonsense_changes_nothing_and_is_told() {
     john.leave().await;
 }
 
-const RIGHTS: [(&str, &str); 11] = [
-    ("leases", "get"),
-    ("leases", "list"),
-    ("leases", "watch"),
-    ("leases", "create"),
-    ("leases", "update"),
-    ("configmaps", "get"),
-    ("configmaps", "list"),
-    ("configmaps", "watch"),
-    ("configmaps", "create"),
-    ("configmaps", "update"),
-    ("configmaps", "delete"),
-];
-
-fn super_rules() -> Value {
-    let mut all = rules(None);
-    all[0]["verbs"].as_array_mut().unwrap().push("delete".into());
-    all
+/// The objects that `incumbent manifests --group` prints.
+fn printed() -> Vec<Value> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/plain/group.yaml");
+    let text = std::fs::read_to_string(file).unwrap();
+    text.split("---\n").map(|document| serde_saphyr::from_str(document).unwrap()).collect()
 }
 
+/// The rules of the Role among them, but for one verb of one kind.
 fn rules(without: Option<(&str, &str)>) -> Value {
-    let verbs = |resource| {
-        let of = RIGHTS.iter().filter(|right| right.0 == resource && Some(**right) != without);
-        of.map(|(_, verb)| *verb).collect::<Vec<_>>()
-    };
-    json!([
-        { "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": verbs("leases") },
-        { "apiGroups": [""], "resources": ["configmaps"], "verbs": verbs("configmaps") },
-    ])
+    let printed = printed();
+    let role = printed.iter().find(|object| object["kind"] == "Role").unwrap();
+    let mut rules = role["rules"].clone();
+    for rule in rules.as_array_mut().unwrap() {
+        let resource = rule["resources"][0].as_str().unwrap().to_owned();
+        let verbs = rule["verbs"].as_array_mut().unwrap();
+        verbs.retain(|verb| Some((resource.as_str(), verb.as_str().unwrap())) != without);
+    }
+    rules
 }
 
-/// Resource and verbs, of all rules.
-fn granted(rules: &Value) -> BTreeMap<String, Vec<String>> {
-    let texts = |value: &Value| {
-        let mut texts: Vec<String> = value
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|text| text.as_str().unwrap().to_owned())
-            .collect();
-        texts.sort();
-        texts
+/// Kind and verb, each that the Role grants.
+fn rights() -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let rules = rules(None);
+    let of_rule = |rule: &Value| {
+        let resource = text(&rule["resources"][0]);
+        let verbs = rule["verbs"].as_array().unwrap().iter();
+        verbs.map(|verb| (resource.clone(), text(verb))).collect::<Vec<_>>()
     };
-    let rules = rules.as_array().unwrap().iter();
-    rules.map(|rule| (texts(&rule["resources"]).join(","), texts(&rule["verbs"]))).collect()
+    rules.as_array().unwrap().iter().flat_map(of_rule).collect()
 }
 
 fn builder(client: kube::Client, name: &str) -> GroupBuilder {

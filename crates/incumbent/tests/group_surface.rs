@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -158,6 +160,69 @@ async fn work_that_does_not_stop_is_stuck_and_told_by_one_event() {
     assert_eq!(jane.own(), 4);
     jane.leave().await;
     john.abort();
+}
+
+/// Name and type of each metric of groups that the documentation lists.
+fn documented_metrics() -> BTreeMap<String, String> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/metrics.md");
+    let text = std::fs::read_to_string(file).unwrap();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `incumbent_group_"));
+    let row = |row: &str| {
+        let mut cells = row.split('|').map(str::trim);
+        let name = cells.next().unwrap().trim_end_matches('`').to_owned();
+        (name, cells.next().unwrap().to_owned())
+    };
+    rows.map(row).collect()
+}
+
+/// The metrics of a group, without what they have in common: name and value.
+fn metrics(handle: &GroupHandle) -> BTreeMap<String, u64> {
+    let text = handle.open_metrics();
+    let sample = |line: &str| {
+        let (series, value) = line.rsplit_once(' ').unwrap();
+        let labels = r#"{namespace="default",group="indexers"}"#;
+        let name = series.strip_prefix("incumbent_group_").unwrap().strip_suffix(labels);
+        (name.unwrap_or_else(|| panic!("{line}")).to_owned(), value.parse().unwrap())
+    };
+    text.lines().filter(|line| !line.starts_with('#')).map(sample).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_numbers_of_a_group_are_those_that_the_documentation_lists() {
+    let server = ApiServer::new();
+    let john = Running::start(builder(client(&server), "john"));
+    seconds(5.0).await;
+    let served = john.handle.open_metrics();
+    let types = served.lines().filter_map(|line| line.strip_prefix("# TYPE incumbent_group_"));
+    let types: BTreeMap<_, _> = types
+        .map(|line| match line.split_once(' ').unwrap() {
+            (name, "counter") => (format!("{name}_total"), "counter".to_owned()),
+            (name, kind) => (name.to_owned(), kind.to_owned()),
+        })
+        .collect();
+    assert_eq!(types, documented_metrics());
+    for (name, _) in types.iter().filter(|(_, kind)| *kind == "gauge") {
+        assert!(served.contains(&format!("# HELP incumbent_group_{name} ")), "{name}");
+    }
+    let jane = Running::start(builder(client(&server), "jane"));
+    seconds(5.0).await;
+    let (johns, janes) = (metrics(&john.handle), metrics(&jane.handle));
+    let both = |name: &str| (johns[name], janes[name]);
+    assert_eq!(both("tasks"), (4, 4));
+    assert_eq!(both("owned_tasks"), (2, 2));
+    assert_eq!(both("unowned_tasks"), (0, 0));
+    assert_eq!(both("moves_total"), (2, 2));
+    assert_eq!(both("allocating"), (1, 0));
+    assert_eq!((both("stuck_tasks"), both("trouble")), ((0, 0), (0, 0)));
+    let status = john.handle.status();
+    assert_eq!(both("generation"), (status.generation.unwrap(), status.generation.unwrap()));
+    // Nothing that is not known is a number.
+    let lists = builder(client(&server), "kate").tasks(Tasks::config_map());
+    let kate = Running::start(lists);
+    assert_eq!(metrics(&kate.handle).keys().filter(|name| name.ends_with("tasks")).count(), 2);
+    for member in [john, jane, kate] {
+        member.leave().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -72,6 +72,8 @@ pub struct Allocator {
     next_move: Instant,
     /// Before this, nothing but an event asks for something to be sent.
     idle_until: Option<Instant>,
+    /// Pages that had no room for all of their tasks when there was nothing left to write.
+    full_pages: BTreeMap<PageIndex, usize>,
     latest: Instant,
 }
 
@@ -130,6 +132,7 @@ impl Allocator {
             joined_at: Instant::START,
             next_move: Instant::START,
             idle_until: None,
+            full_pages: BTreeMap::new(),
             latest: Instant::START,
         }
     }
@@ -225,6 +228,9 @@ impl Allocator {
         let has_changed = self.is_active != is_active;
         if has_changed && is_active {
             self.active_since = self.latest;
+        }
+        if !is_active {
+            self.full_pages.clear();
         }
         self.is_active = is_active;
         has_changed

@@ -62,8 +62,20 @@ pub struct GroupStatus {
     pub generation: Option<u64>,
     /// Whether this member writes the table.
     pub allocates: bool,
+    /// Pages of the table that have no room for all of their tasks. Only the allocator knows of them.
+    pub full: Vec<FullPage>,
     /// What keeps this member or the allocator in it from its work, with a hint. `None` if nothing does.
     pub trouble: Option<String>,
+}
+
+/// A page of the table that has no room for all of its tasks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FullPage {
+    /// The ConfigMap that it is.
+    pub config_map: String,
+    /// How many listed tasks have no owner because they find no room on it.
+    pub tasks: usize,
 }
 
 /// A task that waits for longer than it should.
@@ -92,6 +104,7 @@ pub(super) struct Board {
     /// Tasks without an owner, or whose owner was asked to stop, and since when.
     waiting: BTreeMap<TaskName, Waiting>,
     allocates: bool,
+    full: Vec<FullPage>,
     trouble: Option<String>,
     trouble_of_list: Option<String>,
 }
@@ -173,8 +186,19 @@ impl Board {
         self.allocates = allocates;
     }
 
-    pub(super) fn tell(&mut self, trouble: Option<String>) {
-        self.trouble = trouble;
+    pub(super) fn fill(&mut self, full: Vec<FullPage>) {
+        self.full = full;
+    }
+
+    pub(super) fn full(&self) -> &[FullPage] {
+        &self.full
+    }
+
+    /// Returns whether it is news.
+    pub(super) fn tell(&mut self, trouble: Option<&str>) -> bool {
+        let is_news = self.trouble.as_deref() != trouble;
+        self.trouble = trouble.map(str::to_owned);
+        is_news
     }
 
     /// Returns whether it is news.
@@ -276,6 +300,7 @@ impl Board {
             moves: self.moves,
             generation: self.pages.values().map(|(revision, _)| *revision).max(),
             allocates: self.allocates,
+            full: self.full.clone(),
             trouble: [self.trouble_of_list.clone(), self.trouble.clone(), self.difference()]
                 .into_iter()
                 .flatten()

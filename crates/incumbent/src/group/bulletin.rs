@@ -6,7 +6,7 @@ use std::time::Duration;
 use incumbent_core::group::{Page, PageIndex};
 use incumbent_core::{FencingToken, Instant};
 
-use super::board::{Board, StuckTask};
+use super::board::{Board, FullPage, StuckTask};
 use crate::events::{Events, Kind};
 use crate::stored::Stored;
 
@@ -22,8 +22,10 @@ pub(super) struct Bulletin {
     revoked: usize,
     /// Before this, nothing more is told of assignments.
     next: Instant,
-    /// Tasks of which was told that they are stuck, for as long as they are.
-    told: BTreeSet<String>,
+    /// Tasks that are stuck.
+    stuck: Told,
+    /// Pages that have no room for all of their tasks.
+    full: Told,
     wake: Option<Instant>,
 }
 
@@ -36,7 +38,8 @@ impl Bulletin {
             given: BTreeMap::new(),
             revoked: 0,
             next: Instant::START,
-            told: BTreeSet::new(),
+            stuck: Told::default(),
+            full: Told::default(),
             wake: None,
         }
     }
@@ -78,16 +81,18 @@ impl Bulletin {
         board: &Board,
         stored: Option<&Stored>,
     ) {
-        let stuck = board.stuck(now, bound);
-        let names: BTreeSet<String> = stuck.iter().map(|task| task.name.clone()).collect();
-        let news: Vec<&StuckTask> =
-            stuck.iter().filter(|task| !self.told.contains(&task.name)).collect();
+        let (stuck, full) = (board.stuck(now, bound), board.full());
+        let news = self.stuck.news(&stuck, |task| &task.name);
         if !news.is_empty() && now >= self.next {
             drop(self.events.tell(Kind::Warning, "TasksStuck", &words_of_stuck(&news), stored));
-            self.told = names;
+            self.stuck.tell(&news, |task| &task.name);
             self.next = now + INTERVAL;
-        } else {
-            self.told.retain(|name| names.contains(name));
+        }
+        let news = self.full.news(full, |page| &page.config_map);
+        if !news.is_empty() && now >= self.next {
+            drop(self.events.tell(Kind::Warning, "PageFull", &words_of_full(&news), stored));
+            self.full.tell(&news, |page| &page.config_map);
+            self.next = now + INTERVAL;
         }
         let has_changes = self.revoked > 0 || !self.given.is_empty();
         if has_changes && now >= self.next {
@@ -97,7 +102,8 @@ impl Bulletin {
         }
         let is_left = self.revoked > 0
             || !self.given.is_empty()
-            || stuck.iter().any(|task| !self.told.contains(&task.name));
+            || !self.stuck.news(&stuck, |task| &task.name).is_empty()
+            || !self.full.news(full, |page| &page.config_map).is_empty();
         let later = is_left.then_some(self.next);
         self.wake = later.into_iter().chain(board.next_stuck_at(now, bound)).min();
     }
@@ -118,6 +124,32 @@ impl Bulletin {
         }
         words.join("; ")
     }
+}
+
+/// What was told, for as long as it is so.
+#[derive(Default)]
+struct Told(BTreeSet<String>);
+
+impl Told {
+    /// What was not told yet, of all that is so.
+    fn news<'a, T>(&mut self, all: &'a [T], name: impl Fn(&T) -> &String) -> Vec<&'a T> {
+        let names: BTreeSet<&String> = all.iter().map(&name).collect();
+        self.0.retain(|told| names.contains(told));
+        all.iter().filter(|one| !self.0.contains(name(one))).collect()
+    }
+
+    fn tell<T>(&mut self, news: &[&T], name: impl Fn(&T) -> &String) {
+        self.0.extend(news.iter().map(|one| name(one).clone()));
+    }
+}
+
+fn words_of_full(full: &[&FullPage]) -> String {
+    let one = |page: &&FullPage| format!("in {} for {} tasks", page.config_map, page.tasks);
+    let mut named: Vec<String> = full.iter().take(MOST_NAMED).map(one).collect();
+    if full.len() > MOST_NAMED {
+        named.push(format!("and {} more pages", full.len() - MOST_NAMED));
+    }
+    format!("finds no room {}, so these tasks have no owner", named.join(", "))
 }
 
 fn words_of_stuck(stuck: &[&StuckTask]) -> String {

@@ -17,7 +17,7 @@ use super::seat::Wish;
 use super::source::Source;
 use super::store::{Done, Store};
 use super::task::Task;
-use super::troubles::{Act, Trouble, Troubles};
+use super::troubles::{Act, Asked, Trouble, Troubles};
 use crate::candidate::Publisher;
 use crate::clock::Clock;
 use crate::error::Error;
@@ -149,8 +149,9 @@ impl Driver {
                     tracing::info!(group = self.store.group(), "allocating");
                 }
                 self.state.allocates = is_active;
-                if !is_active && self.state.troubles.forget_all() {
-                    self.board.send_modify(|board| board.tell(None));
+                if !is_active {
+                    self.state.troubles.forget_all();
+                    self.show_trouble();
                 }
                 self.board.send_modify(|board| board.allocate(is_active));
                 self.allocate(Happening::Active(is_active));
@@ -197,14 +198,18 @@ impl Driver {
     }
 
     fn on_trouble(&mut self, trouble: Trouble) {
-        let act = self.state.troubles.judge(&trouble, self.member.is_idle());
+        self.tell_trouble(trouble, self.member.is_idle());
+    }
+
+    /// Shows and logs what is wrong, once. It ends a member that may end, and cannot take part for this reason.
+    fn tell_trouble(&mut self, trouble: Trouble, may_end: bool) {
+        let act = self.state.troubles.judge(&trouble, may_end);
         if act == Act::Nothing {
             return;
         }
+        self.show_trouble();
         let Trouble { error, .. } = trouble;
         let (group, hint) = (self.store.group().to_owned(), error.hint());
-        let shown = format!("{error}; {hint}");
-        self.board.send_modify(|board| board.tell(Some(shown)));
         match act {
             Act::End => self.fail(error),
             _ => {
@@ -214,6 +219,23 @@ impl Driver {
                 tracing::warn!(group, %error, hint, "the allocator cannot do what it should");
             }
         }
+    }
+
+    fn show_trouble(&self) {
+        let shown = self.state.troubles.shown();
+        self.board.send_if_modified(|board| board.tell(shown));
+    }
+
+    /// This has worked.
+    fn forget_trouble(&mut self, asked: Asked) {
+        self.state.troubles.forget(asked);
+        self.show_trouble();
+    }
+
+    /// What is asked of the group is possible again.
+    fn settle_trouble(&mut self, asked: Asked) {
+        self.state.troubles.settle(asked);
+        self.show_trouble();
     }
 
     // The member.

@@ -7,6 +7,7 @@ use incumbent_core::group::{
 use incumbent_core::{Identity, Record, Snapshot, Version};
 use serde_json::{Value, json};
 
+use super::board::FullPage;
 use super::troubles::{Asked, Trouble};
 use crate::answer::{Failure, Why};
 use crate::error::Error;
@@ -88,7 +89,8 @@ impl Store {
         }
     }
 
-    fn page_name(&self, PageIndex(index): PageIndex) -> String {
+    /// The ConfigMap that a page is.
+    pub(super) fn page_name(&self, PageIndex(index): PageIndex) -> String {
         match index {
             0 => format!("{}.tasks", self.group),
             index => format!("{}.tasks-{index}", self.group),
@@ -226,15 +228,34 @@ impl Store {
                     "a page of the table of group {} is too long for the API server: {}",
                     self.group, failure.message
                 ),
-                hint: format!(
-                    "list fewer tasks, or shorter names; for a table with more pages, stop all members and delete \
-                     configmap/{}.tasks",
-                    self.group
-                ),
+                hint: self.hint_of_full(),
             },
             _ => failure.into_error(self.resource(kind), verb),
         };
         Trouble { asked, error, lasts }
+    }
+
+    /// What is wrong if these pages have no room for all of their tasks. It has no number, which would be news all the time.
+    pub(super) fn full(&self, pages: &[FullPage]) -> Option<Error> {
+        let names: Vec<&str> =
+            pages.iter().take(MOST_NAMED).map(|page| page.config_map.as_str()).collect();
+        let more = match pages.len().saturating_sub(MOST_NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more pages"),
+        };
+        let what = format!(
+            "the table has no room for more tasks in configmap/{}{more}: some listed tasks have no owner",
+            names.join(", configmap/")
+        );
+        (!pages.is_empty()).then(|| Error::Full { what, hint: self.hint_of_full() })
+    }
+
+    fn hint_of_full(&self) -> String {
+        format!(
+            "list fewer tasks, or shorter names; for a table with more pages, delete configmap/{}.tasks, which stops \
+             all tasks for about a minute",
+            self.group
+        )
     }
 
     fn foreign(&self, index: PageIndex) -> Trouble {
@@ -377,6 +398,9 @@ pub(super) fn asked(ask: &Ask) -> Asked {
         Ask::ListSeats => (LockKind::Lease, "list"),
     }
 }
+
+/// The most pages that one error names.
+const MOST_NAMED: usize = 5;
 
 fn verb_of(method: &Method) -> &'static str {
     match *method {

@@ -32,34 +32,43 @@ pub(super) enum Act {
 pub(super) struct Troubles {
     /// What has worked once: trouble with it passes, or is not this member's to judge.
     worked: BTreeSet<Asked>,
-    /// What was told and is not over, and whether it lasts.
+    /// What was told and is not over, with its hint, and whether it lasts.
     told: BTreeMap<Asked, (String, bool)>,
 }
 
 impl Troubles {
-    /// This has worked, and with it the way to the API server. Returns whether something was wrong, and is no more.
-    pub(super) fn forget(&mut self, asked: Asked) -> bool {
+    /// This has worked, and with it the way to the API server.
+    pub(super) fn forget(&mut self, asked: Asked) {
         self.worked.insert(asked);
-        let had_trouble = !self.told.is_empty();
         self.told.retain(|told, (_, lasts)| *lasts && *told != asked);
-        had_trouble && self.told.is_empty()
     }
 
-    /// The member is no longer the allocator: what it could not do is another's to do. Returns whether something was wrong.
-    pub(super) fn forget_all(&mut self) -> bool {
-        !std::mem::take(&mut self.told).is_empty()
+    /// This is in order again. It says nothing about the way to the API server.
+    pub(super) fn settle(&mut self, asked: Asked) {
+        self.told.remove(&asked);
     }
 
-    /// A member that runs nothing and may not do what it has never done cannot take part. While tasks run, they go on.
-    pub(super) fn judge(&mut self, trouble: &Trouble, is_idle: bool) -> Act {
-        let text = trouble.error.to_string();
+    /// The member is no longer the allocator: what it could not do is another's to do.
+    pub(super) fn forget_all(&mut self) {
+        self.told.clear();
+    }
+
+    /// What is not over. Of several, one that lasts.
+    pub(super) fn shown(&self) -> Option<&str> {
+        let shown = self.told.values().max_by_key(|(_, lasts)| *lasts);
+        shown.map(|(text, _)| text.as_str())
+    }
+
+    /// A member that may end, and may not do what it has never done, cannot take part. While tasks run, they go on.
+    pub(super) fn judge(&mut self, trouble: &Trouble, may_end: bool) -> Act {
+        let text = format!("{}; {}", trouble.error, trouble.error.hint());
         let before = self.told.insert(trouble.asked, (text.clone(), trouble.lasts));
         if before.is_some_and(|(told, _)| told == text) {
             return Act::Nothing;
         }
         let is_foreign = matches!(trouble.error, Error::Foreign { .. });
         let never_worked = is_foreign || !self.worked.contains(&trouble.asked);
-        match trouble.lasts && never_worked && is_idle && trouble.asked != CLEARING {
+        match trouble.lasts && never_worked && may_end && trouble.asked != CLEARING {
             true => Act::End,
             false => Act::Tell,
         }
@@ -86,10 +95,10 @@ mod tests {
 
     #[test]
     fn what_never_worked_and_lasts_ends_a_member_that_runs_nothing() {
-        let judge = |asked, lasts, is_idle| {
+        let judge = |asked, lasts, may_end| {
             let mut troubles = Troubles::default();
             troubles.forget(READ);
-            troubles.judge(&trouble(asked, "no", lasts), is_idle)
+            troubles.judge(&trouble(asked, "no", lasts), may_end)
         };
         assert_eq!(judge(WRITE, true, true), Act::End);
         assert_eq!(judge(WRITE, true, false), Act::Tell, "tasks run");
@@ -111,11 +120,26 @@ mod tests {
         assert_eq!(troubles.judge(&write("no"), false), Act::Nothing);
         assert_eq!(troubles.judge(&write("never"), false), Act::Tell);
         assert_eq!(troubles.judge(&trouble(READ, "away", false), false), Act::Tell);
-        assert!(!troubles.forget(READ), "the write is still refused");
-        assert!(troubles.forget(WRITE));
-        assert!(!troubles.forget(WRITE), "nothing was wrong");
+        assert!(troubles.shown().unwrap().contains("never"), "{troubles:?}");
+        troubles.forget(READ);
+        assert!(troubles.shown().unwrap().contains("never"), "the write is still refused");
+        troubles.forget(WRITE);
+        assert_eq!(troubles.shown(), None);
         assert_eq!(troubles.judge(&trouble(READ, "away", false), false), Act::Tell);
-        assert!(troubles.forget(WRITE), "what passes is over when anything works");
-        assert!(!troubles.forget_all());
+        assert!(troubles.shown().unwrap().contains("away"));
+        troubles.forget(WRITE);
+        assert_eq!(troubles.shown(), None, "what passes is over when anything works");
+    }
+
+    #[test]
+    fn of_two_troubles_the_one_that_is_not_over_is_shown() {
+        let mut troubles = Troubles::default();
+        for (asked, error) in [(READ, "one"), (WRITE, "two")] {
+            assert_eq!(troubles.judge(&trouble(asked, error, true), false), Act::Tell);
+        }
+        troubles.forget(WRITE);
+        assert!(troubles.shown().unwrap().contains("one"));
+        troubles.forget_all();
+        assert_eq!(troubles.shown(), None);
     }
 }

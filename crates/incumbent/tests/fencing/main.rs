@@ -8,6 +8,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod groups;
 mod kubernetes;
 mod object_store;
 mod page;

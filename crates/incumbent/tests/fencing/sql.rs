@@ -50,7 +50,7 @@ fn transact_with<D: Database>(
     is_ours
 }
 
-fn write_row<D: Database>(session: &mut Session, token: u64, value: &str) -> bool {
+pub(crate) fn write_row<D: Database>(session: &mut Session, token: u64, value: &str) -> bool {
     let written = session.ask(&D::row(token, value));
     assert!(written.is_empty() || written == token.to_string(), "{written}");
     !written.is_empty()

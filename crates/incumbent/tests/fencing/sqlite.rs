@@ -2,6 +2,7 @@
 
 use tempfile::TempDir;
 
+use crate::groups;
 use crate::page::snippet;
 use crate::program::{Session, find, run};
 use crate::sql::{self, Database as _, transact};
@@ -87,6 +88,11 @@ fn a_row_with_a_token_obeys_the_rule() {
 #[test]
 fn the_history_of_many_who_write_at_once_never_falls() {
     sql::the_history_of_many_who_write_at_once_never_falls::<Database>();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_write_of_a_former_owner_of_a_task_is_refused() {
+    groups::a_late_write_of_a_former_owner_is_refused::<Database>().await;
 }
 
 #[test]

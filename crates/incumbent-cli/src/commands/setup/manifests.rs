@@ -1,5 +1,6 @@
 //! `incumbent manifests`: what a workload needs in the cluster, as YAML to read and to apply. Sends no request.
 
+mod group;
 mod model;
 mod tree;
 mod yaml;
@@ -11,7 +12,7 @@ use clap::builder::NonEmptyStringValueParser;
 use incumbent::{Error, Lock};
 
 use crate::runtime::output;
-use model::{Usage, documents};
+use model::Usage;
 use yaml::{Decision, Form, Switch};
 
 /// The image of this version.
@@ -22,12 +23,15 @@ const IMAGE: &str = concat!("ghcr.io/incumbent-dev/incumbent:", env!("CARGO_PKG_
 #[command(after_help = HELP)]
 pub(crate) struct Wanted {
     /// What to compete for: lease/NAME or configmap/NAME[:KEY]
-    #[arg(long, value_name = "LOCK", required_unless_present = "write_deploy", value_parser = crate::flags::lock::lock_text)]
+    #[arg(long, value_name = "LOCK", required_unless_present_any = ["group", "write_deploy"], value_parser = crate::flags::lock::lock_text)]
     lock: Option<String>,
+    /// The group whose tasks to share: a program that uses the library is a member
+    #[arg(long, value_name = "GROUP", conflicts_with_all = OF_A_LOCK)]
+    group: Option<String>,
     /// How the workload takes part
     #[arg(long = "for", value_enum, value_name = "USAGE", default_value = "library")]
     usage: Usage,
-    /// The name of the Role, the account and the Deployment [default: that of the lock]
+    /// The name of the Role, the account and the Deployment [default: that of the lock or group]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// The namespace of all objects
@@ -51,11 +55,11 @@ pub(crate) struct Wanted {
     /// Leave out the right to watch; waiting candidates then poll
     #[arg(long)]
     no_watch: bool,
-    /// Grant Events on the lock
+    /// Grant Events on the lock, or on the table of the group
     #[arg(long)]
     events: bool,
-    /// Grant a look at the Pods, to take over as soon as the kubelet reports a leader's end; not for sidecars
-    /// or Pods that share a PID namespace
+    /// Grant a look at the Pods, to take over as soon as the kubelet reports a leader's or member's end; not for
+    /// sidecars or Pods that share a PID namespace
     #[arg(long)]
     kubelet_reports: bool,
     /// Grant a label on the leader's Pod
@@ -75,12 +79,18 @@ pub(crate) struct Wanted {
     command: Vec<String>,
 }
 
+/// What says nothing about a group.
+const OF_A_LOCK: [&str; 7] =
+    ["lock", "usage", "incumbent_image", "pre_create", "no_watch", "label", "endpoint_slice"];
+
 const HELP: &str = "\
 Examples:
   Print the least rights for a program that uses the library:
     $ incumbent manifests --lock lease/scanner
   Print those and a Deployment that runs any program under an election:
-    $ incumbent manifests --lock lease/scanner --for run --image app:1 -- ./scanner";
+    $ incumbent manifests --lock lease/scanner --for run --image app:1 -- ./scanner
+  Print what the members of a group need:
+    $ incumbent manifests --group indexers --image indexer:1";
 
 pub(crate) fn run(wanted: &Wanted) -> anyhow::Result<ExitCode> {
     if let Some(folder) = &wanted.write_deploy {
@@ -88,7 +98,11 @@ pub(crate) fn run(wanted: &Wanted) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let settings = Settings::new(wanted)?;
-    let there = documents(wanted.usage, &wanted.command).into_iter().filter(|document| {
+    let documents = match &wanted.group {
+        Some(_) => group::documents(&wanted.command),
+        None => model::documents(wanted.usage, &wanted.command),
+    };
+    let there = documents.into_iter().filter(|document| {
         document.only.is_none_or(|switch| matches!(settings.decide(switch), Decision::There))
     });
     let texts: Vec<_> = there.map(|document| yaml::write(&document.object, &settings)).collect();
@@ -118,10 +132,7 @@ struct Settings {
 
 impl Settings {
     fn new(wanted: &Wanted) -> Result<Self, Error> {
-        let lock = crate::flags::lock::parse(
-            &wanted.namespace,
-            wanted.lock.as_deref().unwrap_or_default(),
-        )?;
+        let lock = lock(wanted)?;
         let name = wanted.name.clone().unwrap_or_else(|| lock.name().to_owned());
         let account = wanted.service_account.clone().unwrap_or_else(|| name.clone());
         check_name("--name", &name, 63)?;
@@ -175,6 +186,19 @@ impl Settings {
             flow_schema: wanted.flow_schema,
         })
     }
+}
+
+/// What to compete for. The members of a group compete for the Lease of their allocator.
+fn lock(wanted: &Wanted) -> Result<Lock, Error> {
+    let Some(group) = &wanted.group else {
+        let lock = wanted.lock.as_deref().unwrap_or_default();
+        return crate::flags::lock::parse(&wanted.namespace, lock);
+    };
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if group.len() > 63 || !group.bytes().all(fits) {
+        return Err(Error::Invalid(incumbent::InvalidSetting::GroupName(group.clone())));
+    }
+    crate::flags::lock::parse(&wanted.namespace, &format!("lease/{group}"))
 }
 
 fn invalid(what: impl Into<String>, hint: &str) -> Error {

@@ -30,7 +30,22 @@ struct Plan<'a> {
 
 impl Allocator {
     /// Replaces a page whose tasks are not where they should be.
-    pub(super) fn change_a_page(&self, earliest: &mut Earliest) -> Option<Ask> {
+    pub(super) fn change_a_page(&mut self, earliest: &mut Earliest) -> Option<Ask> {
+        let mut full = BTreeMap::new();
+        let ask = self.page_to_change(earliest, &mut full);
+        // Where a page is to be written, the pages after it were not looked at.
+        if ask.is_none() {
+            self.full_pages = full;
+        }
+        ask
+    }
+
+    /// `full` learns of the pages that have no room for all of their tasks.
+    fn page_to_change(
+        &self,
+        earliest: &mut Earliest,
+        full: &mut BTreeMap<PageIndex, usize>,
+    ) -> Option<Ask> {
         // Nothing is begun that the network cannot carry. What runs goes on, and what has no owner gets one.
         if !self.has_entries() && self.excess().is_some() {
             return None;
@@ -50,7 +65,10 @@ impl Allocator {
         pages.sort_by_key(|(index, version, _)| (version.revision, *index));
         pages.into_iter().find_map(|(index, version, page)| {
             let may_assign = is_settled && self.may_assign(index, version, page, earliest);
-            let next = self.next_content((index, version, page), &plan, may_assign);
+            let (next, left_out) = self.next_content((index, version, page), &plan, may_assign);
+            if left_out > 0 {
+                full.insert(index, left_out);
+            }
             if next.orders == page.orders && next.is_open == page.is_open {
                 return None;
             }
@@ -160,12 +178,18 @@ impl Allocator {
         (bytes > Excess::MOST_BYTES).then_some(Excess { tasks, members, bytes })
     }
 
+    /// Pages that have no room for all of their tasks, and how many of these have no owner for that reason.
+    pub fn full_pages(&self) -> &BTreeMap<PageIndex, usize> {
+        &self.full_pages
+    }
+
+    /// What a page is to say, and how many tasks find no room on it.
     fn next_content(
         &self,
         (index, version, page): (PageIndex, &Version, &Page),
         plan: &Plan<'_>,
         may_assign: bool,
-    ) -> Page {
+    ) -> (Page, usize) {
         let mut next = Page { orders: BTreeMap::new(), replaces: version.revision, ..page.clone() };
         for (term, order, task, assignment) in page.entries() {
             if let Some(kept) = self.kept(index, version, (term, order, task, assignment), plan) {
@@ -173,9 +197,20 @@ impl Allocator {
             }
         }
         if !may_assign {
-            return next;
+            return (next, 0);
         }
         next.is_open = true;
+        let left_out = self.give(&mut next, (index, version, page), plan);
+        (next, left_out)
+    }
+
+    /// Gives each task of this page that has no owner to the member that should have it. Returns how many find no room.
+    fn give(
+        &self,
+        next: &mut Page,
+        (index, version, page): (PageIndex, &Version, &Page),
+        plan: &Plan<'_>,
+    ) -> usize {
         // One token for all that is given in one write (G5).
         let token = FencingToken(version.revision.max(page.highest_token.0.saturating_add(1)));
         let here = |task: &TaskName| {
@@ -183,16 +218,22 @@ impl Allocator {
         };
         let owned: BTreeSet<TaskName> =
             next.entries().map(|(_, _, task, _)| task.clone()).collect();
+        let missing = plan.wanted.iter().filter(|(task, _)| !owned.contains(task) && here(task));
+        let mut missing: Vec<_> = missing.collect();
+        // A task that moves keeps its place: no new task takes it, and the entry of its new owner may be longer.
+        let had_owner: BTreeSet<&TaskName> = page.entries().map(|(_, _, task, _)| task).collect();
+        missing.sort_by_key(|(task, _)| !had_owner.contains(task));
         let mut room = MOST_BYTES.saturating_sub(next.bytes());
-        let wanted = plan.wanted.iter();
-        for (task, member) in wanted.filter(|(task, _)| !owned.contains(task) && here(task)) {
+        let mut left_out = 0;
+        for (task, member) in missing {
             let Some(hand) = plan.hands.get(member) else { continue };
             room = room.saturating_sub(task.as_str().len() + TASK_BYTES);
             if !next.orders.contains_key(&hand.term) {
                 room = room.saturating_sub(hand.bytes());
             }
-            if room == 0 {
-                break;
+            if room == 0 && !had_owner.contains(task) {
+                left_out += 1;
+                continue;
             }
             let order = next.orders.entry(hand.term.clone()).or_insert_with(|| Order {
                 lease_duration: hand.lease_duration,
@@ -202,7 +243,7 @@ impl Allocator {
             order.tasks.insert(task.clone(), Assignment { token, revoked: None });
             next.highest_token = token;
         }
-        next
+        left_out
     }
 
     /// Whether the task of this entry of page `index` has no owner any more.
@@ -274,7 +315,7 @@ fn term_bytes(term: &SeatTerm, address: Option<&str>) -> usize {
 /// What a task takes besides its name.
 const TASK_BYTES: usize = 80;
 
-/// A page has no room for more: a ConfigMap holds a mebibyte, and each change of it goes to each member.
+/// A longer page takes no new tasks: a ConfigMap holds a mebibyte, and each change of it goes to each member.
 pub(super) const MOST_BYTES: usize = 250 * 1024;
 
 /// How long tasks stay where they are after a member has joined.

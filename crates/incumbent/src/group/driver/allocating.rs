@@ -5,6 +5,7 @@ use incumbent_core::group::{
 };
 use incumbent_core::{Identity, Snapshot};
 
+use super::super::board::FullPage;
 use super::super::store::{Done, asked};
 use super::super::troubles::Trouble;
 use super::Driver;
@@ -41,6 +42,7 @@ impl Driver {
         if may_grow && self.state.allocates {
             self.look_at_size();
         }
+        self.look_at_room();
         let Some(ask) = ask else { return };
         let current = match &ask {
             Ask::ReplacePage { index, .. } => self.state.pages.get(index).cloned(),
@@ -74,10 +76,7 @@ impl Driver {
         }
         match done.trouble {
             Some(trouble) => self.on_trouble(trouble),
-            None if self.state.troubles.forget(done.asked) => {
-                self.board.send_modify(|board| board.tell(None));
-            }
-            None => {}
+            None => self.forget_trouble(done.asked),
         }
         if let Answer::Page(page) = &done.answer {
             // The member need not wait for its watch.
@@ -102,10 +101,7 @@ impl Driver {
     fn look_at_size(&mut self) {
         let asked = (LockKind::ConfigMap, "grow");
         let Some(Excess { tasks, members, bytes }) = self.allocator.excess() else {
-            if self.state.troubles.forget(asked) {
-                self.board.send_modify(|board| board.tell(None));
-            }
-            return;
+            return self.settle_trouble(asked);
         };
         let group = self.store.group();
         let error = Error::Full {
@@ -118,8 +114,26 @@ impl Driver {
             hint: "use fewer tasks, each a range of keys; or shorter names; or fewer members"
                 .to_owned(),
         };
-        let lasts = self.board.borrow().is_empty();
-        self.on_trouble(Trouble { asked, error, lasts });
+        let may_end = self.member.is_idle() && self.board.borrow().is_empty();
+        self.tell_trouble(Trouble { asked, error, lasts: true }, may_end);
+    }
+
+    /// Tells of pages that have no room for all of their tasks. What is on them goes on.
+    fn look_at_room(&mut self) {
+        let full = self.allocator.full_pages().iter().map(|(index, tasks)| FullPage {
+            config_map: self.store.page_name(*index),
+            tasks: *tasks,
+        });
+        let full: Vec<FullPage> = full.collect();
+        if *self.board.borrow().full() == full {
+            return;
+        }
+        let asked = (LockKind::ConfigMap, "fill");
+        match self.store.full(&full) {
+            Some(error) => self.tell_trouble(Trouble { asked, error, lasts: true }, false),
+            None => self.settle_trouble(asked),
+        }
+        self.board.send_modify(|board| board.fill(full));
     }
 
     /// Tells people what was done, where that is asked for.

@@ -44,8 +44,8 @@ impl Driver {
             Shown::Opened => Some("watch"),
             _ => None,
         };
-        if worked.is_some_and(|verb| self.state.troubles.forget((kind, verb))) {
-            self.board.send_modify(|board| board.tell(None));
+        if let Some(verb) = worked {
+            self.forget_trouble((kind, verb));
         }
         match (kind, shown) {
             (_, Shown::Refused(verb, failure)) => {

@@ -20,17 +20,17 @@ pub(crate) enum Usage {
     Sidecar,
 }
 
-/// All objects, in the order in which to create them.
+/// All objects of the candidates for a lock, in the order in which to create them.
 pub(super) fn documents(usage: Usage, command: &[String]) -> Vec<Document> {
     let of = |file, only, object| Document { file, only, object };
     vec![
         of("account", Some(Switch::Account), account()),
-        of("role", None, role()),
+        of("role", None, role(lock_rules())),
         of("role-binding", None, role_binding()),
         of("lock", Some(Switch::PreCreate), lock()),
         of("priority-level", Some(Switch::FlowSchema), priority_level()),
-        of("flow-schema", Some(Switch::FlowSchema), flow_schema()),
-        of("deployment", Some(Switch::Workload), deployment(usage, command)),
+        of("flow-schema", Some(Switch::FlowSchema), flow_schema(lock_flows())),
+        of("deployment", Some(Switch::Workload), deployment(None, pod(usage, command))),
     ]
 }
 
@@ -48,7 +48,7 @@ fn namespace() -> Part {
     part("namespace", text("<namespace>")).only(Switch::Namespace)
 }
 
-fn account() -> Node {
+pub(super) fn account() -> Node {
     let token = part("automountServiceAccountToken", Node::Bool(false))
         .note("A Pod that needs the token asks for it, as those of the Deployment do.");
     object("v1", "ServiceAccount", named("<account>"), [token])
@@ -56,26 +56,31 @@ fn account() -> Node {
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
-fn role() -> Node {
-    let rules = list([
+pub(super) fn role(rules: Vec<Part>) -> Node {
+    let rules = part("rules", Node::List(rules));
+    object("rbac.authorization.k8s.io/v1", "Role", named("<name>"), [rules])
+}
+
+fn lock_rules() -> Vec<Part> {
+    vec![
         lock_rule(LEASES).only(Switch::Lease),
         create_rule(LEASES).only(Switch::CreateLease),
         lock_rule(CONFIG_MAPS).only(Switch::ConfigMap),
         create_rule(CONFIG_MAPS).only(Switch::CreateConfigMap),
-        events_rule(),
+        events_rule("Events on the lock, when a term begins and ends."),
         pods_rule(),
         slice_rule(),
         create_slice_rule(),
-    ]);
-    object("rbac.authorization.k8s.io/v1", "Role", named("<name>"), [part("rules", rules)])
+    ]
 }
 
 /// Group and resource.
-type Resource = (&'static str, &'static str);
-const LEASES: Resource = ("coordination.k8s.io", "leases");
-const CONFIG_MAPS: Resource = ("", "configmaps");
+pub(super) type Resource<'a> = (&'a str, &'a str);
+const LEASES: Resource<'_> = ("coordination.k8s.io", "leases");
+const CONFIG_MAPS: Resource<'_> = ("", "configmaps");
+pub(super) const PODS: Resource<'_> = ("", "pods");
 
-fn rule((group, resource): Resource, names: &[&str], verbs: Node) -> Part {
+pub(super) fn rule((group, resource): Resource<'_>, names: &[&str], verbs: Node) -> Part {
     let mut parts = vec![part("apiGroups", texts([group])), part("resources", texts([resource]))];
     if !names.is_empty() {
         parts.push(part("resourceNames", texts(names.iter().copied())));
@@ -84,7 +89,7 @@ fn rule((group, resource): Resource, names: &[&str], verbs: Node) -> Part {
     item(Node::Map(parts))
 }
 
-fn lock_rule(resource: Resource) -> Part {
+fn lock_rule(resource: Resource<'_>) -> Part {
     let watch = item(text("watch")).only(Switch::Watch);
     let verbs = list([item(text("get")), item(text("update")), watch]);
     rule(resource, &["<lock>"], verbs).note(
@@ -92,17 +97,15 @@ fn lock_rule(resource: Resource) -> Part {
     )
 }
 
-fn create_rule(resource: Resource) -> Part {
+fn create_rule(resource: Resource<'_>) -> Part {
     rule(resource, &[], texts(["create"])).note(
         "RBAC cannot limit create to a name. Without this rule, create the lock beforehand\n\
          (incumbent manifests --pre-create).",
     )
 }
 
-fn events_rule() -> Part {
-    rule(("", "events"), &[], texts(["create"]))
-        .only(Switch::Events)
-        .note("Events on the lock, when a term begins and ends.")
+pub(super) fn events_rule(note: &'static str) -> Part {
+    rule(("", "events"), &[], texts(["create"])).only(Switch::Events).note(note)
 }
 
 fn pods_rule() -> Part {
@@ -112,13 +115,13 @@ fn pods_rule() -> Part {
         item(text("patch")).only(Switch::Label),
         item(text("watch")).only(Switch::KubeletReports),
     ]);
-    rule(("", "pods"), &[], verbs).only(Switch::Pods).note(
+    rule(PODS, &[], verbs).only(Switch::Pods).note(
         "The Pods of the candidates: watch for what the kubelet reports of a dead leader,\n\
          get, list and patch for the leader's label. RBAC cannot limit patch to labels.",
     )
 }
 
-const SLICES: Resource = ("discovery.k8s.io", "endpointslices");
+const SLICES: Resource<'_> = ("discovery.k8s.io", "endpointslices");
 
 fn slice_rule() -> Part {
     rule(SLICES, &["<service>-leader"], texts(["get", "update"]))
@@ -130,7 +133,7 @@ fn create_slice_rule() -> Part {
     rule(SLICES, &[], texts(["create"])).only(Switch::EndpointSlice)
 }
 
-fn role_binding() -> Node {
+pub(super) fn role_binding() -> Node {
     let subject =
         map([part("kind", text("ServiceAccount")), part("name", text("<account>")), namespace()]);
     let role = map([
@@ -155,7 +158,7 @@ fn lock() -> Node {
 
 const FLOW: &str = "flowcontrol.apiserver.k8s.io/v1";
 
-fn priority_level() -> Node {
+pub(super) fn priority_level() -> Node {
     let queuing = map([
         part("queues", Node::Raw("16")),
         part("handSize", Node::Raw("4")),
@@ -174,20 +177,12 @@ fn priority_level() -> Node {
     object(FLOW, "PriorityLevelConfiguration", name, [part("spec", spec)])
 }
 
-fn flow_schema() -> Node {
+/// `flows` are the requests that it is for.
+pub(super) fn flow_schema(flows: Vec<Part>) -> Node {
     let account = map([part("name", text("<account>")), part("namespace", text("<namespace>"))]);
     let subject = map([part("kind", text("ServiceAccount")), part("serviceAccount", account)]);
-    let on = |(group, resource): Resource, switch| {
-        item(map([
-            part("apiGroups", texts([group])),
-            part("resources", texts([resource])),
-            part("namespaces", texts(["<namespace>"])),
-            part("verbs", texts(["create", "get", "update", "watch"])),
-        ]))
-        .only(switch)
-    };
-    let resources = list([on(LEASES, Switch::Lease), on(CONFIG_MAPS, Switch::ConfigMap)]);
-    let rules = map([part("subjects", list([item(subject)])), part("resourceRules", resources)]);
+    let subjects = part("subjects", list([item(subject)]));
+    let rules = map([subjects, part("resourceRules", Node::List(flows))]);
     let spec = map([
         part("priorityLevelConfiguration", map([part("name", text("<flow>"))])),
         part("matchingPrecedence", Node::Raw("1000"))
@@ -199,20 +194,36 @@ fn flow_schema() -> Node {
     object(FLOW, "FlowSchema", name, [part("spec", spec)])
 }
 
-fn deployment(usage: Usage, command: &[String]) -> Node {
-    let label = || map([part("app.kubernetes.io/name", text("<name>"))]);
-    let template =
-        map([part("metadata", map([part("labels", label())])), part("spec", pod(usage, command))]);
-    let spec = map([
-        part("replicas", Node::Raw("<replicas>")),
-        part("selector", map([part("matchLabels", label())])),
-        part("template", template),
-    ]);
-    let metadata = map([part("name", text("<name>")), namespace(), part("labels", label())]);
-    object("apps/v1", "Deployment", metadata, [part("spec", spec)])
+fn lock_flows() -> Vec<Part> {
+    let verbs = || texts(["create", "get", "update", "watch"]);
+    vec![
+        flow_rule(LEASES, verbs()).only(Switch::Lease),
+        flow_rule(CONFIG_MAPS, verbs()).only(Switch::ConfigMap),
+    ]
 }
 
-fn pod(usage: Usage, command: &[String]) -> Node {
+pub(super) fn flow_rule((group, resource): Resource<'_>, verbs: Node) -> Part {
+    item(map([
+        part("apiGroups", texts([group])),
+        part("resources", texts([resource])),
+        part("namespaces", texts(["<namespace>"])),
+        part("verbs", verbs),
+    ]))
+}
+
+/// With Kubernetes' own strategy for updates, if no other one is given.
+pub(super) fn deployment(strategy: Option<Part>, pod: Node) -> Node {
+    let label = || map([part("app.kubernetes.io/name", text("<name>"))]);
+    let template = map([part("metadata", map([part("labels", label())])), part("spec", pod)]);
+    let mut spec = vec![part("replicas", Node::Raw("<replicas>"))];
+    spec.extend(strategy);
+    spec.push(part("selector", map([part("matchLabels", label())])));
+    spec.push(part("template", template));
+    let metadata = map([part("name", text("<name>")), namespace(), part("labels", label())]);
+    object("apps/v1", "Deployment", metadata, [part("spec", Node::Map(spec))])
+}
+
+pub(super) fn pod(usage: Usage, command: &[String]) -> Node {
     let security = map([
         part("runAsNonRoot", Node::Bool(true)),
         part("seccompProfile", map([part("type", text("RuntimeDefault"))])),
