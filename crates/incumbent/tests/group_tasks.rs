@@ -172,6 +172,20 @@ async fn the_tasks_of_an_allocator_and_a_member_that_die_together_move_within_le
     assert_eq!(owners().await, [("b".to_owned(), 4), ("c".to_owned(), 4)]);
 }
 
+/// Page 0 opens last: once it is open, another page would wait for the longest lease of 60 s.
+#[tokio::test(start_paused = true)]
+async fn all_pages_of_a_first_table_assign_their_tasks_at_once() {
+    let server = ApiServer::new();
+    let tasks = Tasks::named((0..1_000).map(|task| format!("task-{task:0>20}")));
+    let group = builder(client(&server), "john").tasks(tasks).build().unwrap();
+    let handle = group.handle();
+    let run =
+        tokio::spawn(group.run_until(std::future::pending::<()>(), |_| std::future::pending()));
+    seconds(1.0).await;
+    assert_eq!(handle.status().own, 1_000);
+    run.abort();
+}
+
 async fn next_task(group: &mut Group) -> Task {
     let task = tokio::time::timeout(Duration::from_secs(30), group.next_task()).await;
     task.expect("it is assigned").unwrap()
