@@ -52,8 +52,9 @@ pub(crate) fn two(cluster: &Cluster, dashboard: &Dashboard) -> (Candidate, Candi
     let mut john = elect(cluster, "lease/scanner", "john");
     john.event("leading");
     let jane = elect(cluster, "lease/scanner", "jane");
-    dashboard
-        .when("lease/scanner", "jane waits", |scanner| scanner["line"][0]["identity"] == "jane");
+    dashboard.when("lease/scanner", "jane waits", |scanner| {
+        scanner["waitlist"][0]["identity"] == "jane"
+    });
     (john, jane)
 }
 
@@ -268,7 +269,7 @@ fn an_election_is_paused_and_goes_on_again() {
         false => dashboard
             .when("lease/scanner", "it says so", |scanner| scanner["needs"][0]["kind"] == "paused"),
     };
-    assert_eq!(paused["cordoned"], json!(["*"]));
+    assert_eq!(paused["paused"], json!(["*"]));
     let page = dashboard.get("/lock/default/lease/scanner").body;
     let mark = page.split(r#"name="mark" value=""#).nth(1).unwrap().split('"').next().unwrap();
     assert_eq!(dashboard.ask(POST, &[], &format!("action=resume&mark={mark}")).status, 303);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use incumbent_core::Identity;
 use incumbent_core::group::{Task, TaskName, Wishes};
 use serde_json::Value;
+use thiserror::Error as ThisError;
 
 /// The tasks of a group.
 #[derive(Clone, Debug)]
@@ -64,27 +65,24 @@ impl Source {
         }
     }
 
-    /// Takes on what `GROUP.config` says, or nothing of it.
-    pub(super) fn configure(&mut self, object: &Value) -> Result<(), String> {
+    /// Adopts what `GROUP.config` says. If it has a mistake, nothing changes.
+    pub(super) fn configure(&mut self, object: &Value) -> Result<(), InvalidConfig> {
         let text = |key: &str| object["data"][key].as_str().unwrap_or_default();
         let frozen = match text("freeze").trim() {
             "" | "false" => false,
             "true" => true,
-            other => return Err(format!("freeze: {other:?} is neither true nor false")),
+            other => return Err(InvalidConfig::Freeze(other.to_owned())),
         };
         let lines = text("tasks").lines().map(str::trim).filter(|line| !line.is_empty());
         let mut read = BTreeMap::new();
         for line in lines {
             let (name, wanted) = task(line)?;
             if read.insert(name.clone(), wanted).is_some() {
-                return Err(format!("tasks: {name} is listed twice"));
+                return Err(InvalidConfig::Duplicate(name));
             }
         }
         if read.len() > MOST_TASKS {
-            return Err(format!(
-                "tasks: {} are too many, {MOST_TASKS} are the most: let a task be a range of keys",
-                read.len()
-            ));
+            return Err(InvalidConfig::TooMany(read.len()));
         }
         match self {
             Self::Named { config, is_frozen, .. } => (*config, *is_frozen) = (read, frozen),
@@ -94,22 +92,37 @@ impl Source {
     }
 }
 
+/// What is wrong with `GROUP.config`: the key, and the mistake in it.
+#[derive(Debug, PartialEq, Eq, ThisError)]
+pub(super) enum InvalidConfig {
+    #[error("freeze: {0:?} is neither true nor false")]
+    Freeze(String),
+    #[error("tasks: {0:.40?} names no task that can be stored")]
+    Name(String),
+    #[error("tasks: {0:?}: not a number above zero")]
+    Weight(String),
+    #[error("tasks: {0:?} is neither weight=N nor pin=MEMBER")]
+    Word(String),
+    #[error("tasks: {0} is listed twice")]
+    Duplicate(TaskName),
+    #[error("tasks: {0} are too many, {MOST_TASKS} are the most: let a task be a range of keys")]
+    TooMany(usize),
+}
+
 /// One line of the list: `NAME [weight=N] [pin=MEMBER]`.
-fn task(line: &str) -> Result<(TaskName, Task), String> {
+fn task(line: &str) -> Result<(TaskName, Task), InvalidConfig> {
     let mut words = line.split_whitespace();
     let name = words.next().and_then(TaskName::new);
-    let name =
-        name.ok_or_else(|| format!("tasks: {line:.40?} names no task that can be stored"))?;
+    let name = name.ok_or_else(|| InvalidConfig::Name(line.to_owned()))?;
     let mut task = Task::default();
     for word in words {
         match word.split_once('=') {
             Some(("weight", weight)) => {
                 let weight = weight.parse().ok().filter(|weight| *weight > 0);
-                task.weight =
-                    weight.ok_or_else(|| format!("tasks: {word:?}: not a number above zero"))?;
+                task.weight = weight.ok_or_else(|| InvalidConfig::Weight(word.to_owned()))?;
             }
             Some(("pin", member)) => task.pin = Identity::new(member),
-            _ => return Err(format!("tasks: {word:?} is neither weight=N nor pin=MEMBER")),
+            _ => return Err(InvalidConfig::Word(word.to_owned())),
         }
     }
     Ok((name, task))

@@ -55,7 +55,7 @@ impl Stage<'_> {
             What::ByHand(_) => {}
             What::Edit(number) => self.edit(*number),
             What::AskForAnother => self.annotate("hand-over-to", json!("*")),
-            What::Cordon(whom) => {
+            What::PauseElection(whom) => {
                 let name = self.world.processes[self.seats[self.one(*whom)]].name.clone();
                 self.annotate("cordon", json!(name));
             }

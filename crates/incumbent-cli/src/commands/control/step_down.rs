@@ -209,7 +209,7 @@ fn request(
         }
         Some(to) if view.is_paused(to.as_str()) => {
             let to = format::name(to.as_str());
-            return refuse(format!("{to} is cordoned"), "let it lead again with: incumbent resume");
+            return refuse(format!("{to} is paused"), "let it lead again with: incumbent resume");
         }
         Some(to) => HandOver::To(to),
     })
