@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::dashboard::Dashboard;
-use crate::support::sidecar::{blocks, until};
+use crate::support::sidecar::until;
 use crate::support::{Candidate, Cluster, Outcome, incumbent};
 
 /// A Lease that somebody else's program holds, and does not renew.
@@ -354,7 +354,7 @@ fn the_rights_that_the_documentation_gives_are_enough_to_read() {
     let cluster = Cluster::start();
     let hour = Duration::from_secs(3600);
     let token = cluster.server.service_account_token("ops", "incumbent-dashboard", hour);
-    let manifest = blocks("dashboard.md", "yaml").remove(0);
+    let manifest = crate::support::blocks("docs/dashboard.md", "yaml").remove(0);
     let objects = manifest.split("---\n").map(|text| serde_saphyr::from_str(text).unwrap());
     let is_rbac = |object: &Value| object["kind"].as_str().unwrap().starts_with("ClusterRole");
     for object in objects.filter(is_rbac) {

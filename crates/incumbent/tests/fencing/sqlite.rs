@@ -74,25 +74,7 @@ fn statement(text: &str, parameters: &[&str]) -> String {
     format!("{}{text};", set.collect::<String>())
 }
 
-#[test]
-fn a_transaction_that_raises_the_fence_obeys_the_rule() {
-    sql::a_transaction_that_raises_the_fence_obeys_the_rule::<Database>();
-}
-
-#[test]
-fn a_row_with_a_token_obeys_the_rule() {
-    sql::a_row_with_a_token_obeys_the_rule::<Database>();
-}
-
-#[test]
-fn the_history_of_many_who_write_at_once_never_falls() {
-    sql::the_history_of_many_who_write_at_once_never_falls::<Database>();
-}
-
-#[test]
-fn without_its_condition_the_history_falls() {
-    sql::without_its_condition_the_history_falls::<Database>();
-}
+sql::stories!(Database);
 
 #[test]
 fn what_is_no_number_is_no_token() {
