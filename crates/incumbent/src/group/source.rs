@@ -21,9 +21,10 @@ pub(super) enum Source {
 }
 
 impl Tasks {
-    /// Tasks of these names, each 1 to 253 visible ASCII characters. All members must name the same.
+    /// Tasks with these names, each of 1 to 253 visible ASCII characters. All members must name the
+    /// same tasks.
     ///
-    /// Where the ConfigMap `GROUP.config` exists, its weights, pins and freeze apply; see
+    /// If the ConfigMap `GROUP.config` exists, its weights, pins and freeze apply; see
     /// [`config_map`](Self::config_map).
     pub fn named<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Self {
         let names = names.into_iter().map(Into::into).collect();
@@ -33,10 +34,11 @@ impl Tasks {
     /// The tasks that the ConfigMap `GROUP.config` lists, which people and other programs edit while tasks run. It
     /// needs the label `incumbent.dev/group: GROUP`.
     ///
-    /// Its key `tasks` has one task a line, each with what else is wanted: `eu`, `us weight=3`, `ap pin=worker-1`.
-    /// A program that has not read it yet leaves the tasks of the table where they are. Its key `freeze`, if it is
-    /// `true`, keeps each task where it is for as long as its owner lives. A text that cannot be read changes nothing: it is
-    /// logged, and shown as [`GroupStatus::trouble`](super::GroupStatus::trouble).
+    /// Its key `tasks` has one task per line, with optional words: `eu`, `us weight=3`, `ap
+    /// pin=worker-1`. Until a program has read the list, it leaves the tasks of the table where
+    /// they are. If the key `freeze` is `true`, each task stays where it is for as long as its
+    /// owner lives. If the text has a mistake, nothing changes: the mistake is logged, and shown as
+    /// [`GroupStatus::trouble`](super::GroupStatus::trouble).
     pub fn config_map() -> Self {
         Self(Source::ConfigMap { config: None, is_frozen: false })
     }
