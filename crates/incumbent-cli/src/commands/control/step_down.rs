@@ -32,7 +32,7 @@ pub(crate) struct StepDown {
     /// How to ask: by a request that the leader obeys, or by evicting its Pod
     #[arg(long, value_enum, default_value = "request")]
     via: Via,
-    /// Cancel a request that was not met yet
+    /// Cancel a request that has not been met
     #[arg(long, conflicts_with_all = ["to", "via", "wait"])]
     cancel: bool,
     /// Wait until another term has begun, and print the time without a leader
