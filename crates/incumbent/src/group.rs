@@ -266,7 +266,8 @@ where
                 let is_first = clock.instant().saturating_since(began) > LONGEST_PAUSE;
                 failed = if is_first { 1 } else { failed.saturating_add(1) };
                 let pause = pause_after(failed);
-                tracing::warn!(%group, task = name, %error, ?pause, "the work of a task failed");
+                let pause_seconds = pause.as_secs();
+                tracing::warn!(%group, task = name, %error, pause_seconds, "the work of a task failed");
                 tokio::select! {
                     biased;
                     () = task.revoked() => return (name, failed),
