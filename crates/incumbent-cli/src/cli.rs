@@ -29,7 +29,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Take part in elections, and print what happens as one JSON object a line
+    /// Take part in elections, and print what happens as one JSON object per line
     Elect(elect::Elect),
     /// Run a command only while this process leads
     #[cfg(target_os = "linux")]
@@ -37,10 +37,10 @@ pub(crate) enum Command {
     /// Run a command once across many replicas; the others learn how it ended
     #[cfg(target_os = "linux")]
     Once(once::args::Once),
-    /// Take part for a program in any language, which asks over HTTP on loopback who leads
+    /// Take part for a program in any language, and tell it over HTTP whether it leads
     #[cfg(unix)]
     Sidecar(sidecar::args::Sidecar),
-    /// List locks: who holds each, and whether the holder still renews
+    /// List locks, their holders, and whether each holder still renews
     Get(get::Get),
     /// Show one lock on a page: leader, waitlist, past terms, what needs attention
     Status(status::Status),
@@ -50,7 +50,7 @@ pub(crate) enum Command {
     Wait(wait::Wait),
     /// Print a line for each change of a leader, as it happens
     Watch(watch::Watch),
-    /// List past terms, as far as Events tell
+    /// List past terms, as far as Events show them
     History(history::History),
     /// Serve a live web page of every election: the leader, its health, and what needs attention
     #[cfg(unix)]
@@ -63,9 +63,9 @@ pub(crate) enum Command {
     Resume(pause::Resume),
     /// Write a name on a blackboard, if it is free: first come, first served
     Claim(claim::Claim),
-    /// Print what a workload needs in the cluster: account, least rights, and a Deployment
+    /// Print what a workload needs in the cluster: account, least permissions, and a Deployment
     Manifests(manifests::Wanted),
-    /// Check what elections rest on: rights, latency, clocks, names, leftovers
+    /// Check what elections depend on: permissions, latency, clocks, names, leftovers
     Doctor(doctor::Doctor),
     /// Show what a timing tolerates and costs: outages, crashes, slow work
     Timings(timings::Timings),

@@ -164,19 +164,8 @@ fn what_the_chart_makes_is_applied_read_and_deleted() {
 #[test]
 fn what_the_component_makes_is_applied_read_and_deleted() {
     let Some(kubectl) = Kubectl::new("component") else { return };
-    let component = kubectl.folder().join("component");
-    fs::create_dir(&component).unwrap();
-    for file in files(&root().join("deploy/kustomize")) {
-        fs::copy(&file, component.join(file.file_name().unwrap())).unwrap();
-    }
-    fs::create_dir(kubectl.folder().join("web")).unwrap();
-    kubectl.file("web/web.yaml", WEB);
-    let kustomization = format!(
-        "namespace: {}\nresources: [web.yaml]\ncomponents: [../component]\n",
-        kubectl.namespace
-    );
-    kubectl.file("web/kustomization.yaml", &kustomization);
-    live_through(&kubectl, "the component", &kubectl.ok("kustomize web"));
+    let made = kubectl.with_the_component(&kubectl.namespace, WEB);
+    live_through(&kubectl, "the component", &made);
 }
 
 const WEB: &str = "

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use support::proxy::{Proxy, State};
-use support::sidecar::{Sidecar, blocks};
-use support::{Cluster, peers};
+use support::sidecar::Sidecar;
+use support::{Cluster, blocks, peers};
 
 /// A client that runs, and what it prints.
 struct Client {
@@ -124,7 +124,7 @@ fn found(program: &str, package: &str) -> Option<Command> {
 
 /// Writes the only example of this language into a file of this name.
 fn example(folder: &Path, language: &str, file: &str) -> std::path::PathBuf {
-    let mut blocks = blocks("clients.md", language);
+    let mut blocks = blocks("docs/clients.md", language);
     assert_eq!(blocks.len(), 1, "{language}");
     let path = folder.join(file);
     std::fs::write(&path, blocks.remove(0)).unwrap();

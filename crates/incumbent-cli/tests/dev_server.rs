@@ -6,21 +6,10 @@ use std::io::{BufRead, BufReader, Lines};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use support::{Outcome, incumbent};
+use support::{Outcome, blocks, incumbent};
 use tempfile::TempDir;
 
-fn document() -> String {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/dev-server.md");
-    std::fs::read_to_string(file).unwrap()
-}
-
-/// The contents of the fenced blocks of this language, in order.
-fn blocks(language: &str) -> Vec<String> {
-    let text = document();
-    let fence = format!("\n```{language}\n");
-    let parts = text.split(&fence).skip(1);
-    parts.map(|part| part.split("\n```\n").next().unwrap().to_owned()).collect()
-}
+const PAGE: &str = "docs/dev-server.md";
 
 /// The command of the document, in a folder of its own; ends with this value.
 struct DevServer {
@@ -103,14 +92,14 @@ fn matches(expected: &str, actual: &str) -> bool {
 
 #[test]
 fn the_examples_print_what_the_document_says() {
-    let server = DevServer::start(&blocks("sh")[0]);
+    let server = DevServer::start(&blocks(PAGE, "sh")[0]);
     let (has_kubectl, has_curl) = (is_installed("kubectl"), is_installed("curl"));
     if !has_kubectl || !has_curl {
         eprintln!("kubectl and curl are needed for all of this; found {has_kubectl}, {has_curl}");
         return;
     }
     let mut commands = 0;
-    for block in blocks("console") {
+    for block in blocks(PAGE, "console") {
         for example in block.split("$ ").map(str::trim_end).filter(|example| !example.is_empty()) {
             let (command, expected) = example.split_once('\n').unwrap_or((example, ""));
             let outcome = server.run(command);
@@ -128,7 +117,7 @@ fn the_examples_print_what_the_document_says() {
 fn the_help_and_the_document_explain_faults_in_the_same_words_in_80_columns() {
     let help = Outcome::of(incumbent("dev-server --help").output().unwrap()).stdout;
     assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
-    let syntax = &blocks("text")[0];
+    let syntax = &blocks(PAGE, "text")[0];
     assert!(help.contains(syntax.trim()), "{help}");
     for flag in ["--latency <TIME>", "--error-rate <PERCENT>", "--fault <FAULT>", "--seed <N>"] {
         assert!(help.contains(flag), "{flag}");

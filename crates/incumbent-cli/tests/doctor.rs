@@ -168,9 +168,9 @@ fn what_was_left_behind_is_found() {
         .collect();
     let expected = [
         ["lease/absurd", "lease", "FAIL"],
-        ["lease/orphan", "cordon", "WARN"],
+        ["lease/orphan", "pause", "WARN"],
         ["lease/orphan", "orphan", "WARN"],
-        ["lease/paused", "cordon", "WARN"],
+        ["lease/paused", "pause", "WARN"],
     ];
     assert_eq!(found, expected, "{checks:#?}");
 }

@@ -426,18 +426,7 @@ spec:
 #[test]
 fn the_component_gives_a_deployment_its_sidecar_and_names_all_after_it() {
     let Some(kubectl) = Kubectl::new("kustomize") else { return };
-    let component = kubectl.folder().join("component");
-    fs::create_dir(&component).unwrap();
-    for file in files(&deploy().join("kustomize")) {
-        fs::copy(&file, component.join(file.file_name().unwrap())).unwrap();
-    }
-    fs::create_dir(kubectl.folder().join("web")).unwrap();
-    kubectl.file("web/web.yaml", WEB);
-    kubectl.file(
-        "web/kustomization.yaml",
-        "namespace: prod\nresources: [web.yaml]\ncomponents: [../component]\n",
-    );
-    let built = objects(&kubectl.ok("kustomize web"));
+    let built = objects(&kubectl.with_the_component("prod", WEB));
     built.iter().for_each(|object| check(object).unwrap());
     let printed = objects(&printed("--lock lease/web -n prod --for sidecar --image app:1"));
     let (mut built, mut printed) = (sorted(built), sorted(printed));

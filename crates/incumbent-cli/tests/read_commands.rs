@@ -29,7 +29,8 @@ fn await_line(cluster: &Cluster, name: &str) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while Instant::now() < deadline {
         let shown = json_of(&cluster.run("get scanner -o json"));
-        if shown[0]["line"].as_array().unwrap().iter().any(|waiter| waiter["identity"] == name) {
+        if shown[0]["waitlist"].as_array().unwrap().iter().any(|waiter| waiter["identity"] == name)
+        {
             return;
         }
         std::thread::sleep(Duration::from_millis(25));
@@ -165,7 +166,10 @@ fn status_says_on_one_page_what_is_known() {
     }
     assert!(page.stdout.lines().all(|line| line.len() <= 80), "{page:?}");
     let page = json_of(&cluster.run("status scanner -o json"));
-    assert_eq!((&page["holder"], &page["line"][0]["identity"]), (&json!("john"), &json!("jane")));
+    assert_eq!(
+        (&page["holder"], &page["waitlist"][0]["identity"]),
+        (&json!("john"), &json!("jane"))
+    );
     assert_eq!(page["terms"][0]["holder"], "john");
     assert_eq!(cluster.run("status nothing").code, 5);
 }
@@ -286,7 +290,7 @@ fn line_of_two(cluster: &Cluster) -> Vec<String> {
     let deadline = Instant::now() + Duration::from_secs(60);
     while Instant::now() < deadline {
         let shown = json_of(&cluster.run("get scanner -o json"));
-        let line = shown[0]["line"].as_array().unwrap().iter();
+        let line = shown[0]["waitlist"].as_array().unwrap().iter();
         let line: Vec<_> =
             line.map(|waiter| waiter["identity"].as_str().unwrap().to_owned()).collect();
         if line.len() == 2 {

@@ -5,22 +5,7 @@ mod support;
 use std::path::Path;
 use std::process::Command;
 
-use support::{Cluster, incumbent};
-
-/// The contents of the fenced blocks of this language on a page, in order.
-fn blocks(page: &str, language: &str) -> Vec<String> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(page);
-    let text = std::fs::read_to_string(file).unwrap();
-    let mut blocks = Vec::new();
-    let mut lines = text.lines();
-    while let Some(line) = lines.next() {
-        if line == format!("```{language}") {
-            let block: Vec<_> = lines.by_ref().take_while(|line| *line != "```").collect();
-            blocks.push(block.join("\n"));
-        }
-    }
-    blocks
-}
+use support::{Cluster, blocks, incumbent};
 
 /// Whether `actual` is what `expected` says, where `…` stands for anything within a line.
 fn matches(expected: &str, actual: &str) -> bool {

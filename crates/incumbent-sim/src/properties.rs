@@ -212,14 +212,14 @@ pub(crate) fn others_content_stays(replaced: u32, written: u32) -> Verdict {
 }
 
 const LINE_IS_ONLY_A_HINT: Property = Property {
-    name: "line-is-only-a-hint",
+    name: "waitlist-is-only-a-hint",
     source: "invariant 15; Kubernetes KEP-4355 (candidates apart from the lease)",
 };
 
 /// A candidate that joins or leaves the waitlist changes nothing else: not the holder, not the time
 /// of acquiring, and not the places of others. If the waitlist is full, its last candidate may lose
 /// its place to one with a higher priority.
-pub(crate) fn line_is_only_a_hint(
+pub(crate) fn waitlist_is_only_a_hint(
     replaced: &Record,
     written: &Record,
     (name, own): (&Identity, Session),

@@ -1,192 +1,118 @@
 //! Counts of what happened, so that no property holds only because nothing happened.
 
-/// A kind of fault. The seed decides which faults occur, and how often.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(usize)]
-#[allow(missing_docs, reason = "each is said in words by its name in the table below")]
-pub enum Fault {
-    RequestLost,
-    AnswerLost,
-    AnswerLate,
-    WriteLandsLate,
-    WriteLandsVeryLate,
-    ConflictFromNowhere,
-    TooManyRequests,
-    InternalError,
-    Unavailable,
-    GatewayTimeout,
-    StaleRead,
-    EventLost,
-    EventTwice,
-    EventLate,
-    WatchSilent,
-    WatchBroken,
-    WatchExpired,
-    ServerRestart,
-    ServerAway,
-    ConflictStorm,
-    CutOff,
-    Forbidden,
-    Crash,
-    Pause,
-    Stall,
-    MachinePause,
-    WallJump,
-    StubbornWork,
-    Withdrawal,
-    LabelEdit,
-    HolderCleared,
-    HolderReplaced,
-    MadeVacant,
-    LeaseShortened,
-    OldCopyWritten,
-    LockDeleted,
-    BackupRestored,
-    LineEdited,
-    HandOverAsked,
-    Cordoned,
-    ForeignCandidate,
-    Namesake,
-    PollingOnly,
-    ClockRates,
-    WallStandsStill,
-    MixedTimings,
-    Priorities,
-    EndProven,
+/// An enum of what is counted, each variant with its name in words.
+macro_rules! counted {
+    ($(#[$doc:meta])* $name:ident { $($(#[$each:meta])* $variant:ident => $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[allow(missing_docs, reason = "each is described by its name in words")]
+        pub enum $name { $($(#[$each])* $variant,)* }
+
+        impl $name {
+            /// All of them, with their names.
+            pub const TABLE: &'static [(Self, &'static str)] = &[$((Self::$variant, $text),)*];
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(Self::TABLE[*self as usize].1)
+            }
+        }
+    };
+}
+pub(crate) use counted;
+
+counted! {
+    /// A kind of fault. The seed decides which faults occur, and how often.
+    #[derive(PartialOrd, Ord)]
+    Fault {
+        RequestLost => "request lost",
+        AnswerLost => "answer lost",
+        AnswerLate => "answer late",
+        WriteLandsLate => "write lands late",
+        WriteLandsVeryLate => "write lands very late",
+        ConflictFromNowhere => "409 from nowhere",
+        TooManyRequests => "429",
+        InternalError => "500",
+        Unavailable => "503",
+        GatewayTimeout => "504",
+        StaleRead => "stale read",
+        EventLost => "watch event lost",
+        EventTwice => "watch event twice",
+        EventLate => "watch event late",
+        WatchSilent => "watch silent",
+        WatchBroken => "watch broken",
+        WatchExpired => "410",
+        ServerRestart => "server restart",
+        ServerAway => "server away",
+        ConflictStorm => "409 to all writes",
+        CutOff => "cut off",
+        Forbidden => "permission taken away",
+        Crash => "crash",
+        Pause => "process paused",
+        Stall => "runtime blocked",
+        MachinePause => "machine paused unnoticed",
+        WallJump => "wall clock jumps",
+        StubbornWork => "work refuses to stop",
+        Withdrawal => "withdrawal",
+        LabelEdit => "label edited",
+        HolderCleared => "holder cleared",
+        HolderReplaced => "holder replaced",
+        MadeVacant => "made vacant by hand",
+        LeaseShortened => "lease shortened",
+        OldCopyWritten => "old copy written back",
+        LockDeleted => "lock deleted",
+        BackupRestored => "backup restored",
+        LineEdited => "line edited",
+        HandOverAsked => "hand-over asked",
+        ElectionPaused => "paused",
+        ForeignCandidate => "foreign candidate",
+        Namesake => "namesake",
+        PollingOnly => "polling only",
+        ClockRates => "clock rates differ",
+        WallStandsStill => "wall clock stands still",
+        MixedTimings => "timings differ",
+        Priorities => "priorities differ",
+        EndProven => "status of a Pod seen",
+    }
 }
 
-impl Fault {
-    /// All faults, with their names.
-    pub const TABLE: [(Self, &'static str); 48] = [
-        (Self::RequestLost, "request lost"),
-        (Self::AnswerLost, "answer lost"),
-        (Self::AnswerLate, "answer late"),
-        (Self::WriteLandsLate, "write lands late"),
-        (Self::WriteLandsVeryLate, "write lands very late"),
-        (Self::ConflictFromNowhere, "409 from nowhere"),
-        (Self::TooManyRequests, "429"),
-        (Self::InternalError, "500"),
-        (Self::Unavailable, "503"),
-        (Self::GatewayTimeout, "504"),
-        (Self::StaleRead, "stale read"),
-        (Self::EventLost, "watch event lost"),
-        (Self::EventTwice, "watch event twice"),
-        (Self::EventLate, "watch event late"),
-        (Self::WatchSilent, "watch silent"),
-        (Self::WatchBroken, "watch broken"),
-        (Self::WatchExpired, "410"),
-        (Self::ServerRestart, "server restart"),
-        (Self::ServerAway, "server away"),
-        (Self::ConflictStorm, "409 to all writes"),
-        (Self::CutOff, "cut off"),
-        (Self::Forbidden, "permission taken away"),
-        (Self::Crash, "crash"),
-        (Self::Pause, "process paused"),
-        (Self::Stall, "runtime blocked"),
-        (Self::MachinePause, "machine paused unnoticed"),
-        (Self::WallJump, "wall clock jumps"),
-        (Self::StubbornWork, "work refuses to stop"),
-        (Self::Withdrawal, "withdrawal"),
-        (Self::LabelEdit, "label edited"),
-        (Self::HolderCleared, "holder cleared"),
-        (Self::HolderReplaced, "holder replaced"),
-        (Self::MadeVacant, "made vacant by hand"),
-        (Self::LeaseShortened, "lease shortened"),
-        (Self::OldCopyWritten, "old copy written back"),
-        (Self::LockDeleted, "lock deleted"),
-        (Self::BackupRestored, "backup restored"),
-        (Self::LineEdited, "line edited"),
-        (Self::HandOverAsked, "hand-over asked"),
-        (Self::Cordoned, "paused"),
-        (Self::ForeignCandidate, "foreign candidate"),
-        (Self::Namesake, "namesake"),
-        (Self::PollingOnly, "polling only"),
-        (Self::ClockRates, "clock rates differ"),
-        (Self::WallStandsStill, "wall clock stands still"),
-        (Self::MixedTimings, "timings differ"),
-        (Self::Priorities, "priorities differ"),
-        (Self::EndProven, "status of a Pod seen"),
-    ];
-}
-
-/// An outcome that must occur at least once in many seeds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(usize)]
-#[allow(missing_docs, reason = "each is said in words by its name in the table below")]
-pub enum Outcome {
-    Term,
-    Renewal,
-    LostByDeadline,
-    LostToChange,
-    LostWithLock,
-    Released,
-    NothingToRelease,
-    LeftToExpire,
-    EndedByWatchdog,
-    LateWriteApplied,
-    LateWriteRefused,
-    AnswerToCloser,
-    NamesakeReported,
-    ForeignTerm,
-    StoreWrite,
-    OldTokenRefused,
-    BesideFrozen,
-    BesideUnknown,
-    BesideUnseen,
-    BesideVacated,
-    BesideForeign,
-    BesideVoid,
-    ForgottenToken,
-    SilentWatchReplaced,
-    CampaignWithdrawn,
-    Joined,
-    InTurn,
-    HandedOver,
-    Succession,
-    LaterStart,
-    NoProof,
-    Settled,
-}
-
-impl Outcome {
-    /// All outcomes, with their names.
-    pub const TABLE: [(Self, &'static str); 32] = [
-        (Self::Term, "terms"),
-        (Self::Renewal, "renewals"),
-        (Self::LostByDeadline, "lost by the clock"),
-        (Self::LostToChange, "lost to a changed record"),
-        (Self::LostWithLock, "lost with the lock"),
-        (Self::Released, "released"),
-        (Self::NothingToRelease, "nothing to release"),
-        (Self::LeftToExpire, "left to expire"),
-        (Self::EndedByWatchdog, "ended by the watchdog"),
-        (Self::LateWriteApplied, "late writes applied"),
-        (Self::LateWriteRefused, "late writes refused"),
-        (Self::AnswerToCloser, "answers nobody waits for"),
-        (Self::NamesakeReported, "namesakes reported"),
-        (Self::ForeignTerm, "foreign terms"),
-        (Self::StoreWrite, "writes to the store"),
-        (Self::OldTokenRefused, "old tokens refused"),
-        (Self::BesideFrozen, "excused overlaps: with a machine that stood still"),
-        (
-            Self::BesideUnknown,
-            "excused overlaps: of a newcomer, after a deletion or a shortened lease",
-        ),
-        (Self::BesideUnseen, "excused overlaps: of one behind, after an old state came back"),
-        (Self::BesideVacated, "excused overlaps: after the lock was made vacant by hand"),
-        (Self::BesideForeign, "excused overlaps: by a foreign candidate's own rules"),
-        (Self::BesideVoid, "excused overlaps: of one that succeeds an excused one"),
-        (Self::ForgottenToken, "tokens that nobody remembered"),
-        (Self::SilentWatchReplaced, "silent watches replaced"),
-        (Self::CampaignWithdrawn, "campaigns withdrawn"),
-        (Self::Joined, "places taken in line"),
-        (Self::InTurn, "heads of the line that acquired"),
-        (Self::HandedOver, "leaders that handed over when asked"),
-        (Self::Succession, "ended holders succeeded early"),
-        (Self::LaterStart, "ends proven by a later start"),
-        (Self::NoProof, "statuses that prove nothing"),
-        (Self::Settled, "healed elections"),
-    ];
+counted! {
+    /// An outcome that must occur at least once in many seeds.
+    Outcome {
+        Term => "terms",
+        Renewal => "renewals",
+        LostByDeadline => "lost by the clock",
+        LostToChange => "lost to a changed record",
+        LostWithLock => "lost with the lock",
+        Released => "released",
+        NothingToRelease => "nothing to release",
+        LeftToExpire => "left to expire",
+        EndedByWatchdog => "ended by the watchdog",
+        LateWriteApplied => "late writes applied",
+        LateWriteRefused => "late writes refused",
+        AnswerToCloser => "answers nobody waits for",
+        NamesakeReported => "namesakes reported",
+        ForeignTerm => "foreign terms",
+        StoreWrite => "writes to the store",
+        OldTokenRefused => "old tokens refused",
+        BesideFrozen => "excused overlaps: with a machine that stood still",
+        BesideUnknown => "excused overlaps: of a newcomer, after a deletion or a shortened lease",
+        BesideUnseen => "excused overlaps: of one behind, after an old state came back",
+        BesideVacated => "excused overlaps: after the lock was made vacant by hand",
+        BesideForeign => "excused overlaps: by a foreign candidate's own rules",
+        BesideVoid => "excused overlaps: of one that succeeds an excused one",
+        ForgottenToken => "tokens that nobody remembered",
+        SilentWatchReplaced => "silent watches replaced",
+        CampaignWithdrawn => "campaigns withdrawn",
+        Joined => "places taken in line",
+        InTurn => "heads of the line that acquired",
+        HandedOver => "leaders that handed over when asked",
+        Succession => "ended holders succeeded early",
+        LaterStart => "ends proven by a later start",
+        NoProof => "statuses that prove nothing",
+        Settled => "healed elections",
+    }
 }
 
 /// Counts of events, faults and outcomes.

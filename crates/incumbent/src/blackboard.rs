@@ -22,14 +22,14 @@ mod registry;
 
 pub use members::{Member, MembersObserver, Membership};
 
-/// First-come registration under a key of a ConfigMap, and a list of members beside it. Other keys stay as
-/// they are.
+/// First-come registration under a key of a ConfigMap, and a list of members in the same ConfigMap.
+/// Other keys stay as they are.
 #[derive(Clone, Debug)]
 pub struct Blackboard {
     api: LockApi,
 }
 
-/// What came of a claim.
+/// The result of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
     /// The name is on the blackboard.
@@ -39,12 +39,12 @@ pub enum Claim {
     },
     /// Another name is there.
     Taken {
-        /// Whose.
+        /// The name.
         by: String,
         /// The version that shows it.
         resource_version: String,
     },
-    /// There is no name, but the version that was to be replaced is not the latest.
+    /// There is no name, but the version that should be replaced is not the latest.
     Stale {
         /// The latest.
         resource_version: String,
@@ -63,7 +63,8 @@ impl Blackboard {
 
     /// The key of the ConfigMap that `lock` names.
     ///
-    /// A Lease has no place for a name without expiry: each call then fails as [`Error::Invalid`].
+    /// A Lease cannot contain a name that does not expire, so with a Lease each call fails with
+    /// [`Error::Invalid`].
     pub fn on(client: kube::Client, lock: Lock) -> Self {
         Self { api: LockApi::new(client, lock) }
     }
@@ -75,11 +76,12 @@ impl Blackboard {
 
     /// Writes `who` on the blackboard if there is no name yet.
     ///
-    /// Claiming what is one's own already changes nothing and succeeds.
+    /// If `who` already has the claim, this succeeds and changes nothing.
     ///
     /// # Errors
-    /// Where the API server refuses, or cannot be reached; or the ConfigMap does not exist and may not be
-    /// made.
+    ///
+    /// If the API server refuses or cannot be reached, or if the ConfigMap does not exist
+    ///   and may not be created.
     pub async fn claim(&self, who: &str) -> Result<Claim, Error> {
         crate::identity::checked(who.to_owned())?;
         loop {
@@ -93,8 +95,8 @@ impl Blackboard {
         }
     }
 
-    /// The same, but replaces exactly version `based_on`: the step in which two who have read the same
-    /// version find out who was first.
+    /// The same, but replaces exactly version `based_on`. If two processes have read the same
+    /// version, this decides which of them is first.
     ///
     /// # Errors
     /// Those of [`claim`](Self::claim).
@@ -123,7 +125,7 @@ impl Blackboard {
         })
     }
 
-    /// Whose name is there.
+    /// The name that is on the blackboard, if there is one.
     ///
     /// # Errors
     /// Those of [`claim`](Self::claim).
@@ -131,7 +133,7 @@ impl Blackboard {
         Ok(self.read().await?.holder)
     }
 
-    /// Takes `who` off the blackboard. Returns the name that stands there instead, which is then left
+    /// Removes `who` from the blackboard. If another name is there, returns that name and leaves it
     /// alone.
     ///
     /// # Errors
@@ -148,7 +150,7 @@ impl Blackboard {
         }
     }
 
-    /// Follows whose name is there.
+    /// Follows the name on the blackboard.
     pub fn observe(&self) -> BlackboardObserver {
         BlackboardObserver { blackboard: self.clone(), known: None }
     }
@@ -243,7 +245,7 @@ impl Blackboard {
     }
 }
 
-/// Follows whose name is on a [`Blackboard`].
+/// Follows the name on a [`Blackboard`].
 #[derive(Clone, Debug)]
 pub struct BlackboardObserver {
     blackboard: Blackboard,
@@ -251,8 +253,8 @@ pub struct BlackboardObserver {
 }
 
 impl BlackboardObserver {
-    /// Returns whose name is there at the first call, and at each further one waits until another
-    /// does, or none.
+    /// The first call returns the current name. Each further call waits until another name is
+    /// there, or none.
     ///
     /// # Errors
     /// Those of [`Blackboard::claim`].

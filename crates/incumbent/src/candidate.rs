@@ -23,8 +23,9 @@ pub use builder::Builder;
 
 /// A participant of an election: it can lead, wait to lead, or only follow.
 ///
-/// A task on the current tokio runtime does its requests, one at a time, on the `kube::Client` it was
-/// given. It ends when the candidate and its leadership are gone.
+/// A task on the current tokio runtime sends its requests, one at a time, through the
+/// `kube::Client` that it was given. The task ends when the candidate and its leadership have been
+/// dropped.
 #[derive(Debug)]
 pub struct Candidate {
     lock: Lock,
@@ -39,8 +40,9 @@ pub struct Candidate {
 impl Candidate {
     /// Starts to describe a candidate for `lock`.
     ///
-    /// The client should come from [`connect`](crate::connect): its requests are not retried behind the
-    /// election's back, and no limit that others use up delays them.
+    /// The client should come from [`connect`](crate::connect). Such a client does not retry
+    /// requests without the election's knowledge, and does not share a rate limit with other
+    /// traffic.
     pub fn builder(client: kube::Client, lock: Lock) -> Builder {
         Builder::new(client, lock)
     }
@@ -50,7 +52,7 @@ impl Candidate {
         self.identity.as_str()
     }
 
-    /// What it competes for.
+    /// The lock that it competes for.
     pub fn lock(&self) -> &Lock {
         &self.lock
     }
@@ -60,20 +62,21 @@ impl Candidate {
         WriteGate::new(self.lock.clone(), self.current.clone())
     }
 
-    /// Whether this candidate leads, to ask from anywhere.
+    /// Tells any part of the program whether this candidate leads.
     pub fn leadership_status(&self) -> LeadershipStatus {
         LeadershipStatus::new(self.lock.clone(), self.current.clone())
     }
 
     /// Waits until this candidate leads.
     ///
-    /// Trouble that may pass is retried and logged. Dropping the future withdraws the candidacy; so does
-    /// being [unhealthy](Builder::health), until that has passed.
+    /// Failures that may pass by themselves are retried and logged. Dropping the future withdraws
+    /// the candidacy. While the candidate is [unhealthy](Builder::health), it does not campaign.
     ///
     /// # Errors
-    /// Where it will not get better by itself: a missing permission, credentials that are not accepted,
-    /// a namespace that does not exist, another living process of the same identity, or no thread for the
-    /// watchdog.
+    ///
+    /// If waiting cannot help: a permission is missing, the credentials are not accepted,
+    ///   the namespace does not exist, another living process has the same identity, or there is no
+    ///   thread for the watchdog.
     pub async fn campaign(&mut self) -> Result<Leadership, Error> {
         loop {
             self.health_is(true).await;
@@ -101,15 +104,18 @@ impl Candidate {
     /// Campaigns, runs the work while leading, drops it when leadership is lost, and campaigns again,
     /// until the work returns while it leads. The lock is released before this returns.
     ///
-    /// The work ends at its next `.await` when leadership is lost. Whatever it has spawned continues, and
-    /// must hold a clone of the `Arc` for as long as it works: no other candidate leads before the last one is
-    /// dropped, and who keeps it past the lease is ended by force.
+    /// When leadership is lost, the work ends at its next `.await`. Tasks that it has spawned
+    /// continue, so each of them must hold a clone of the `Arc` for as long as it works. No other
+    /// candidate leads before the last clone is dropped. If a clone is still held when the lease
+    /// ends, the process is ended by force.
     ///
-    /// A hand-over, a shutdown and bad health wait for work that
-    /// [must not be cut](Leadership::finish). A loss waits for nothing.
+    /// A handover, a shutdown and bad health wait for work that [must not be
+    /// interrupted](Leadership::finish). A loss of leadership does not wait.
     ///
     /// # Errors
-    /// Those of [`campaign`](Self::campaign), and [`Error::Work`] where the work fails while leading.
+    ///
+    /// Those of [`campaign`](Self::campaign), and [`Error::Work`] if the work fails while
+    ///   this candidate leads.
     pub async fn run<T, W, F>(&mut self, work: W) -> Result<T, Error>
     where
         W: FnMut(Arc<Leadership>) -> F,
@@ -121,9 +127,9 @@ impl Candidate {
         }
     }
 
-    /// The same as [`run`](Self::run), until `shutdown`, for which there is
-    /// [`shutdown_signal`](crate::shutdown_signal): then the work is dropped and the lock released. Returns
-    /// `None` in that case.
+    /// Like [`run`](Self::run), but only until `shutdown` completes;
+    /// [`shutdown_signal`](crate::shutdown_signal) is made for this. Then the work is dropped, the
+    /// lock is released, and this returns `None`.
     ///
     /// # Errors
     /// Those of [`run`](Self::run).
@@ -216,10 +222,10 @@ impl Candidate {
         Publisher(self.commands.clone())
     }
 
-    /// Leaves the election, and waits until nothing of this candidate's is left in the lock.
+    /// Leaves the election, and waits until the lock no longer contains anything of this candidate.
     ///
-    /// A campaign that was dropped may have a request on its way that still acquires the lock; a process
-    /// that exits without waiting would leave it to expire.
+    /// A campaign that was dropped may still have a request in flight that acquires the lock. If
+    /// the process exited without waiting, that lock would have to expire.
     pub async fn leave(self) -> Release {
         await_release(&self.commands).await
     }

@@ -10,10 +10,10 @@ use crate::simulation::HostClock;
 
 /// The clock that every "do I lead?" reads.
 ///
-/// On Linux it is `CLOCK_BOOTTIME`, which continues while the machine is suspended; `std::time::Instant`
-/// and tokio's timers stop there, and a leader that wakes would believe for up to a lease that no time
-/// has passed. Elsewhere it is the best monotonic clock of the standard library, and
-/// [`Clock::counts_suspend`] says that it may not be enough.
+/// On Linux, it is `CLOCK_BOOTTIME`, which keeps running while the machine is suspended.
+/// `std::time::Instant` and tokio's timers stop during suspend, so a leader that wakes up would
+/// believe, for up to a lease, that no time has passed. On other systems, it is the standard
+/// library's monotonic clock, which may stop during suspend; [`Clock::counts_suspend`] says so.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock(Source);
 
@@ -33,8 +33,8 @@ impl Clock {
         Self(Source::System)
     }
 
-    /// Tokio's clock, for tests under `tokio::time::pause`: a lease of fifteen seconds then passes in
-    /// no time. Not for production, because it stops while the machine is suspended.
+    /// Tokio's clock, for tests under `tokio::time::pause`, where a lease of fifteen seconds passes
+    /// in no time. Do not use it in production, because it stops while the machine is suspended.
     ///
     /// A candidate with this clock draws all its random numbers from the generator of the thread that builds
     /// and runs it, so a test repeats an election when it calls `fastrand::seed` first.
@@ -45,12 +45,12 @@ impl Clock {
         Self(Source::Tokio { start: tokio::time::Instant::now() })
     }
 
-    /// Whether time in which the machine is suspended counts.
+    /// Whether the clock counts the time while the machine is suspended.
     pub fn counts_suspend(&self) -> bool {
         matches!(self.0, Source::System) && cfg!(target_os = "linux")
     }
 
-    /// The moment it is now.
+    /// The current time.
     pub fn instant(&self) -> Instant {
         match self.0 {
             Source::System => Instant::new(system::since_start()),

@@ -21,12 +21,13 @@ use self::proxy::Proxy;
 use crate::error::Error;
 use crate::invalid::InvalidSetting;
 
-/// Where to find the API server and who to be there.
+/// How to find the API server, and with which credentials.
 ///
-/// By default as `kubectl` finds it: the files that `KUBECONFIG` lists, else `~/.kube/config`; and where there
-/// is neither, the Pod's service account. Of the files of a list, those that are missing say nothing, but one has
-/// to exist. On the way there may be a proxy: the kubeconfig's `proxy-url`, else `HTTPS_PROXY`, unless
-/// `NO_PROXY` names the API server or the server is on this machine.
+/// By default, it does what `kubectl` does: it reads the files in `KUBECONFIG`, or else
+/// `~/.kube/config`; if there is neither, it uses the Pod's service account. Missing files in the
+/// list are ignored, but at least one must exist. It uses a proxy if there is one: the kubeconfig's
+/// `proxy-url`, or else `HTTPS_PROXY`, unless `NO_PROXY` names the API server or the server is on
+/// this machine.
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Connect {
@@ -47,7 +48,8 @@ pub struct Connect {
 /// Connects as `kubectl` does, or, in a Pod without a kubeconfig, as its service account.
 ///
 /// # Errors
-/// [`Error::NotConfigured`] where neither says where the API server is.
+///
+/// [`Error::NotConfigured`] if neither names the API server.
 pub async fn connect() -> Result<kube::Client, Error> {
     Connect::default().client().await
 }
@@ -59,45 +61,45 @@ impl Connect {
         self
     }
 
-    /// Takes this context of the kubeconfig instead of its current one.
+    /// Uses this context of the kubeconfig instead of the current one.
     pub fn context(mut self, context: impl Into<String>) -> Self {
         self.context = Some(context.into());
         self
     }
 
-    /// Connects as a Pod does, with the files `token`, `ca.crt` and `namespace` of this folder and the
-    /// server that `KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT` name.
+    /// Connects as in a Pod: with the files `token`, `ca.crt` and `namespace` in this folder, to
+    /// the server that `KUBERNETES_SERVICE_HOST` and `KUBERNETES_SERVICE_PORT` name.
     pub fn service_account_dir(mut self, folder: impl Into<PathBuf>) -> Self {
         self.service_account_dir = Some(folder.into());
         self
     }
 
-    /// Takes this cluster of the kubeconfig instead of its context's.
+    /// Uses this cluster of the kubeconfig instead of the context's.
     pub fn cluster(mut self, cluster: impl Into<String>) -> Self {
         self.cluster = Some(cluster.into());
         self
     }
 
-    /// Takes this user of the kubeconfig instead of its context's.
+    /// Uses this user of the kubeconfig instead of the context's.
     pub fn user(mut self, user: impl Into<String>) -> Self {
         self.user = Some(user.into());
         self
     }
 
-    /// Asks the API server at this address: `https://10.0.0.1:6443`.
+    /// Connects to the API server at this address, such as `https://10.0.0.1:6443`.
     pub fn server(mut self, server: impl Into<String>) -> Self {
         self.server = Some(server.into());
         self
     }
 
-    /// Believes that the server is who it should be, whatever certificate it shows. An attacker in between can
-    /// then read and change everything.
+    /// Does not verify the server's certificate. An attacker in between can then read and change
+    /// everything.
     pub fn insecure_skip_tls_verify(mut self, on: bool) -> Self {
         self.insecure_skip_tls_verify = on;
         self
     }
 
-    /// Believes a server whose certificate is signed by one in this file.
+    /// Trusts servers whose certificate is signed by one in this file.
     pub fn certificate_authority(mut self, file: impl Into<PathBuf>) -> Self {
         self.certificate_authority = Some(file.into());
         self
@@ -109,35 +111,35 @@ impl Connect {
         self
     }
 
-    /// How long the kubeconfig's credential plugin may take before it is killed. By default a minute, and five
-    /// where it can ask at a terminal. A token is renewed while the old one still lasts, with 20 s for each
-    /// attempt, or less where this is less.
+    /// Sets how long the kubeconfig's credential plugin may take before it is killed. Default: one
+    /// minute, or five if it can ask at a terminal. A token is renewed while the old one is still
+    /// valid; each attempt may take 20 s, or this time limit if that is shorter.
     pub fn plugin_timeout(mut self, timeout: Duration) -> Self {
         self.plugin_timeout = Some(timeout);
         self
     }
 
-    /// Shows this bearer token.
+    /// Sends this bearer token.
     pub fn token(self, token: &str) -> Self {
         self.auth("token", token)
     }
 
-    /// Shows the certificate of this file.
+    /// Sends the client certificate in this file.
     pub fn client_certificate(self, file: &Path) -> Self {
         self.auth("client-certificate", &file.display().to_string())
     }
 
-    /// Proves that the certificate is one's own with the key in this file.
+    /// Uses the private key in this file for the client certificate.
     pub fn client_key(self, file: &Path) -> Self {
         self.auth("client-key", &file.display().to_string())
     }
 
-    /// Asks in the name of this user, as one who is allowed to `impersonate` may.
+    /// Sends requests as this user. The account needs the permission `impersonate`.
     pub fn impersonate(self, user: &str) -> Self {
         self.auth("as", user)
     }
 
-    /// Asks as a member of these groups. Needs [`impersonate`](Self::impersonate).
+    /// Sends requests as a member of these groups. Requires [`impersonate`](Self::impersonate).
     pub fn impersonate_groups(mut self, groups: &[String]) -> Self {
         self.auth.insert("as-groups".to_owned(), groups.into());
         self
@@ -148,13 +150,15 @@ impl Connect {
         self
     }
 
-    /// A client with the settings that an election needs: no retries behind its back, a bound on connecting, and
-    /// connections that do not hold a request back. Each request has a separate deadline on top of that.
+    /// Creates a client with the settings that an election needs: no retries without its knowledge,
+    /// a time limit for connecting, and connections that do not delay requests. In addition, each
+    /// request has its own deadline.
     ///
     /// # Errors
-    /// [`Error::NotConfigured`] where nothing says where the API server is, [`Error::Configuration`] where what
-    /// says it cannot be used, and [`Error::Plugin`] where the kubeconfig's credential plugin makes no credential
-    /// in time.
+    ///
+    /// [`Error::NotConfigured`] if nothing names the API server, [`Error::Configuration`]
+    ///   if the configuration cannot be used, and [`Error::Plugin`] if the kubeconfig's credential
+    ///   plugin returns no credential in time.
     pub async fn client(self) -> Result<kube::Client, Error> {
         let found = self.find()?;
         let proxy = match &found.proxy_url {
@@ -168,7 +172,7 @@ impl Connect {
         plugin::client(config, self.plugin_timeout, build).await
     }
 
-    /// Where the API server is, as a URL.
+    /// The URL of the API server.
     ///
     /// # Errors
     /// Those of [`client`](Self::client).
@@ -177,10 +181,12 @@ impl Connect {
         Ok(config.cluster_url.to_string().trim_end_matches('/').to_owned())
     }
 
-    /// The names of the contexts in the kubeconfig, or in the files of `KUBECONFIG` together.
+    /// The names of the contexts in the kubeconfig, or in all files of `KUBECONFIG`.
     ///
     /// # Errors
-    /// [`Error::NotConfigured`] and [`Error::Configuration`] where there is no kubeconfig that can be read.
+    ///
+    /// [`Error::NotConfigured`] and [`Error::Configuration`] if there is no kubeconfig
+    ///   that can be read.
     pub fn contexts(&self) -> Result<Vec<String>, Error> {
         let kubeconfig = match &self.kubeconfig {
             Some(file) => kubeconfig::read(file)?,

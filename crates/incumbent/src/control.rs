@@ -10,11 +10,11 @@ use crate::lock::{Altered, HAND_OVER_TO, Lock, PAUSED, annotation_pointer};
 use crate::lock_api::LockApi;
 use crate::survey::LockView;
 
-/// Asks the candidates of one election for something: to hand over, or to stay away.
+/// Asks the candidates of one election to hand over or to pause.
 ///
-/// These are requests, written as annotations; no record is touched and nothing is taken from a candidate. The
-/// candidates of this project obey them, and those of other programs do not. The account needs the verbs `get`
-/// and `patch`.
+/// These are requests, written as annotations. They do not change the record, and take nothing away
+/// from a candidate. The candidates of this project obey them; those of other programs do not. The
+/// account needs the verbs `get` and `patch`.
 #[derive(Clone, Debug)]
 pub struct ElectionControl {
     api: LockApi,
@@ -22,15 +22,16 @@ pub struct ElectionControl {
 }
 
 impl ElectionControl {
-    /// Requests to those who take part in `lock`.
+    /// Creates requests to the candidates for `lock`.
     ///
     /// # Errors
-    /// Where Kubernetes would refuse a name.
+    ///
+    /// If Kubernetes would refuse a name.
     pub fn new(client: kube::Client, lock: Lock) -> Result<Self, Error> {
         Ok(Self { api: LockApi::new(client, lock.checked_for_election()?), is_dry_run: false })
     }
 
-    /// Lets the API server check each request and store none.
+    /// Lets the API server check each request without storing it.
     #[must_use]
     pub fn dry_run(self, on: bool) -> Self {
         Self { is_dry_run: on, ..self }
@@ -39,7 +40,8 @@ impl ElectionControl {
     /// Asks the leader to hand over. It removes the request when it does.
     ///
     /// # Errors
-    /// Where the lock does not exist, or the request cannot be written.
+    ///
+    /// If the lock does not exist, or if the request cannot be written.
     pub async fn hand_over(&self, to: &HandOver) -> Result<LockView, Error> {
         let name = match to {
             HandOver::ToNext => "*",
@@ -48,7 +50,7 @@ impl ElectionControl {
         self.edit(HAND_OVER_TO, |_| Some(name.to_owned())).await
     }
 
-    /// Takes back a request to hand over that was not met.
+    /// Cancels a request to hand over that was not met.
     ///
     /// # Errors
     /// Those of [`hand_over`](Self::hand_over).
@@ -56,8 +58,8 @@ impl ElectionControl {
         self.edit(HAND_OVER_TO, |_| None).await
     }
 
-    /// Keeps these from leading, beside those who are kept already; `*` means all. A leader among them
-    /// hands over.
+    /// Keeps these candidates from leading, in addition to those that are already paused; `*` means
+    /// all. If one of them leads, it hands over.
     ///
     /// # Errors
     /// Those of [`hand_over`](Self::hand_over).
@@ -69,7 +71,7 @@ impl ElectionControl {
         .await
     }
 
-    /// Lets these lead again.
+    /// Lets these candidates lead again.
     ///
     /// # Errors
     /// Those of [`hand_over`](Self::hand_over).

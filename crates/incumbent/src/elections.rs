@@ -9,13 +9,15 @@ use crate::limiter::Limiter;
 use crate::lock::Lock;
 use crate::lock_api::LockApi;
 
-/// Elections that share what they can: one client, and one watch for all locks of a kind in a namespace.
+/// Many elections in one process, which share one client, and one watch for all locks of a kind in
+/// a namespace.
 ///
-/// Each is as independent of the others as if it were alone: a renewal that is due leaves at once. Requests
-/// that can wait leave a few at a time, so that a start or a broken watch does not open a connection for
-/// each. Only the watch asks for more: the account
-/// needs the verb `watch` on all objects of the kind in the namespace, not on the locks by name, and the
-/// watch shows all of them, also those that no election is about. Where it may not watch, they poll.
+/// Each election is as independent of the others as if it were alone: a renewal that is due leaves
+/// at once. Requests that can wait are sent a few at a time, so that a start or a broken watch does
+/// not open a connection for each election. Only the watch needs more: the account needs the verb
+/// `watch` on all objects of the kind in the namespace, not only on the locks by name, and the
+/// watch shows all of them, even those of no election. If the account may not watch, the elections
+/// poll.
 ///
 /// ```no_run
 /// # use incumbent::{Elections, Error, Lock, connect};

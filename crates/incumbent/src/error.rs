@@ -1,5 +1,5 @@
-//! What can fail permanently. Trouble that passes is not an error of this crate: it is retried, and
-//! shows in the log.
+//! What can fail permanently. A failure that may pass by itself is not an error of this crate: the
+//! request is retried, and the log shows it.
 
 use std::fmt;
 
@@ -51,7 +51,7 @@ pub enum Error {
         /// The API server's words.
         message: String,
     },
-    /// The object does not exist and was not created.
+    /// The object does not exist, and was not created.
     #[error("{what} does not exist")]
     Missing {
         /// What is missing, with its namespace.
@@ -67,7 +67,7 @@ pub enum Error {
         /// What to do about it.
         hint: String,
     },
-    /// An object of that name exists and belongs to something else. Nothing was written to it.
+    /// An object with that name exists, but belongs to something else. Nothing was written to it.
     #[error("{what}")]
     Foreign {
         /// Which object, and what it is not.
@@ -75,7 +75,8 @@ pub enum Error {
         /// What to do about it.
         hint: String,
     },
-    /// A rule of the cluster refuses it: an admission webhook, policy or plugin. No permission helps.
+    /// An admission webhook, policy or plugin of the cluster refuses the request. No permission
+    /// helps.
     #[error("a rule of the cluster refuses to {verb} {resource}: {message}")]
     Denied {
         /// On what.
@@ -93,7 +94,7 @@ pub enum Error {
         /// The API server's words.
         message: String,
     },
-    /// A write was applied, and what is stored differs from what was written.
+    /// A write was applied, but the API server stores something other than what was written.
     #[error(
         "the API server stores something other than what was written to {object}: {field} was {wrote}, and is \
             {stored}"
@@ -120,7 +121,7 @@ pub enum Error {
         /// The API server's words.
         message: String,
     },
-    /// The API server has answered that it cannot do it now.
+    /// The API server has answered that it cannot handle the request now.
     #[error("the API server cannot answer now: {message} (HTTP {code})")]
     Unavailable {
         /// The HTTP status.
@@ -128,7 +129,7 @@ pub enum Error {
         /// The API server's words.
         message: String,
     },
-    /// Something has answered that is no Kubernetes API server, or not as one.
+    /// The answer does not come from a Kubernetes API server, or does not look like one.
     #[error("this is not an answer of a Kubernetes API server: {message} (HTTP {code})")]
     NotKubernetes {
         /// The HTTP status.
@@ -142,13 +143,13 @@ pub enum Error {
         /// What the connection said.
         message: String,
     },
-    /// No configuration says where the API server is.
+    /// There is no configuration that names the API server.
     #[error("no way to reach a cluster was found: {message}")]
     NotConfigured {
         /// What was tried.
         message: String,
     },
-    /// The configuration of the API server's address or of the credentials cannot be used.
+    /// The address of the API server, or the credentials, are configured in a way that cannot work.
     #[error("{what}")]
     Configuration {
         /// What is wrong, and in which file. It shows no secret.
@@ -156,14 +157,14 @@ pub enum Error {
         /// What to do about it.
         hint: String,
     },
-    /// The program that a kubeconfig names to make credentials (`users[].user.exec`) made none.
+    /// The credential plugin of a kubeconfig (`users[].user.exec`) returned no credentials.
     #[error("the credential plugin of the kubeconfig, `{command}`, {message}")]
     Plugin {
         /// The program. Its arguments and its environment may hold secrets, so these are left out.
         command: String,
-        /// What became of it.
+        /// What happened to it.
         message: String,
-        /// How to install it, where the kubeconfig says that; else empty.
+        /// How to install it, if the kubeconfig says so; otherwise empty.
         hint: String,
     },
     /// The watchdog of this process cannot be started, so it must not lead: nothing would end work that
@@ -184,8 +185,8 @@ pub enum Error {
     /// The work failed while it led.
     #[error("the work failed: {0}")]
     Work(#[source] BoxError),
-    /// The task that does the election's requests has ended, because its runtime has or because of a
-    /// bug. Leadership ended with it.
+    /// The task that sends the election's requests has ended, because its runtime has ended or
+    /// because of a bug. Leadership ended with it.
     #[error("the election of {lock} is no longer running")]
     Stopped {
         /// Which election.
@@ -203,13 +204,13 @@ impl Error {
         Self::Altered { object: object.to_string(), field, wrote, stored }
     }
 
-    /// Whether the account may not do it: to ask again soon is useless.
+    /// Whether the account lacks a permission, so that asking again soon is useless.
     pub(crate) fn is_forbidden(&self) -> bool {
         matches!(self, Self::Forbidden { .. } | Self::Denied { .. })
     }
 
-    /// Whether it may pass by itself, so that a later try may succeed: the API server cannot be reached or is
-    /// overloaded, or something in between answers in its place.
+    /// Whether a later attempt may succeed without any action: the API server cannot be reached or
+    /// is overloaded, or something in between answers in its place.
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Unavailable { .. } | Self::NotKubernetes { .. } => true,
@@ -220,7 +221,7 @@ impl Error {
         }
     }
 
-    /// What to do about it, in a sentence or a piece of YAML.
+    /// What to do about it: a sentence, or a piece of YAML.
     pub fn hint(&self) -> String {
         let hint = match self {
             Self::Invalid(setting) => return setting.hint(),

@@ -18,18 +18,19 @@ mod error;
 
 pub use error::FenceError;
 
-/// Writes objects under the fencing token of a [`Leadership`], or of a [`Task`] of a group, which is in an annotation
-/// of each.
+/// Writes objects under the fencing token of a [`Leadership`], or of a [`Task`] of a group. The
+/// token is stored in an annotation of each object.
 ///
-/// An object whose annotation shows a higher token is left alone: a newer leader has written it. The
-/// comparison holds until the write, for that replaces exactly the version that was read (uid and
-/// resourceVersion). A [`WriteGate`](crate::WriteGate) asks the clock before a write leaves; this one is
-/// decided where it arrives.
+/// An object whose annotation shows a higher token is left alone, because a newer leader has
+/// written it. The comparison stays true until the write, because the write replaces exactly the
+/// version that was read (uid and resourceVersion). A [`WriteGate`](crate::WriteGate) checks the
+/// clock before a write leaves; here, the API server decides when the write arrives.
 ///
-/// The annotation is `incumbent.dev/fencing-token`; where it is missing, any client may begin. A second one,
-/// `incumbent.dev/fenced-write`, marks each write, by which it is known again when its answer was lost.
-/// The account needs `get` and `update`. What `K` does not know is not written back: use
-/// [`DynamicObject`](kube::core::DynamicObject) for objects that newer clients write too.
+/// The annotation is `incumbent.dev/fencing-token`. If it is missing, any leader may write. A
+/// second annotation, `incumbent.dev/fenced-write`, marks each write, so that a write whose answer
+/// was lost can be recognized. The account needs `get` and `update`. Fields that `K` does not know
+/// are lost: use [`DynamicObject`](kube::core::DynamicObject) for objects that newer clients write
+/// too.
 ///
 /// ```
 /// # use incumbent::{Candidate, Clock, FenceError, Lock};
@@ -86,8 +87,8 @@ impl Leadership {
 impl Task {
     /// Writes through `api` that the API server refuses once a newer owner of this task has written.
     ///
-    /// Objects that are written under several tasks need an [annotation](Fenced::annotation) for each: tokens of two
-    /// tasks cannot be compared.
+    /// If an object is written under several tasks, use an [annotation](Fenced::annotation) for
+    /// each task, because tokens of different tasks cannot be compared.
     pub fn fenced<'a, K>(&'a self, api: &'a Api<K>) -> Fenced<'a, K> {
         Tenure::Task(self).fenced(api)
     }
@@ -130,16 +131,17 @@ impl<'a> Tenure<'a> {
 }
 
 impl<K> Fenced<'_, K> {
-    /// The same with the token in another annotation, where leaders of several elections write one object.
+    /// The same with the token in another annotation. Use this if leaders of several elections
+    /// write one object.
     pub fn annotation(self, name: impl Into<String>) -> Self {
         Self { annotation: name.into(), ..self }
     }
 
-    /// The same, but where the object is missing, it is created: as `new`, with the change made to it. The account
-    /// needs `create`, too.
+    /// The same, but creates the object if it is missing: as `new`, after the change. The account
+    /// also needs `create`.
     ///
-    /// A fence ends with its object, and the next write may then begin another. So do not delete what an older
-    /// leader must not write again: empty it.
+    /// The fence disappears with its object, and the next write may start another. So if an older
+    /// leader must not write the object again, empty it instead of deleting it.
     pub fn or_create(self, new: K) -> Self {
         Self { new: Some(new), ..self }
     }
@@ -149,11 +151,11 @@ impl<K> Fenced<'_, K>
 where
     K: Resource + Clone + Debug + DeserializeOwned + Serialize,
 {
-    /// Writes the token and changes nothing else; returns what no older leader changes from now on.
+    /// Writes only the token, and returns the object, which no older leader can change from now on.
     ///
-    /// A term begins with it: what one reads *before* the fence is raised, an older leader may still
-    /// change. What replaces or deletes exactly the version that it returns is fenced too, for example
-    /// `Api::replace_status`.
+    /// Begin each term with this call, because an older leader may still change what you read
+    /// *before* the fence is raised. A request that replaces or deletes exactly the returned
+    /// version is fenced too, for example `Api::replace_status`.
     ///
     /// # Errors
     /// Those of [`replace`](Self::replace).
@@ -161,14 +163,16 @@ where
         self.replace(name, |_| {}).await
     }
 
-    /// Replaces the object by what `change` makes of it, and returns it as it was stored.
+    /// Replaces the object with the result of `change`, and returns the object as it was stored.
     ///
-    /// Where another client writes first, it reads again and calls `change` again, a few times. Of all these
-    /// at most one is applied, as long as the client does not itself send a write twice;
-    /// [`connect`](crate::connect) makes one that does not.
+    /// If another client writes first, this reads again and calls `change` again, a few times. At
+    /// most one of these writes is applied, provided that the client does not send a write twice by
+    /// itself; a client from [`connect`](crate::connect) does not.
     ///
     /// # Errors
-    /// Each [`FenceError`] says what was written, and [its hint](FenceError::hint) what to do.
+    ///
+    /// Each [`FenceError`] says what was written, and [its hint](FenceError::hint) says
+    ///   what to do.
     pub async fn replace(
         &self,
         name: &str,

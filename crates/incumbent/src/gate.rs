@@ -12,13 +12,15 @@ use crate::error::BoxError;
 use crate::lock::Lock;
 use crate::term::CurrentTerm;
 
-/// Refuses requests that change something while its candidate does not lead.
+/// Refuses requests that change anything while its candidate does not lead.
 ///
-/// It is a `tower` layer for whatever sends HTTP requests, and makes [`kube::Client`]s that have it. Build
-/// the client once, at the start; the gate opens with each term of its candidate and closes with its end.
+/// It is a `tower` layer for anything that sends HTTP requests, and it can create a
+/// [`kube::Client`] that has this layer. Build the client once, at the start: the gate opens when a
+/// term of its candidate begins, and closes when the term ends.
 ///
-/// It asks when a request is about to be sent. One that is already under way when leadership ends may
-/// still be applied: against that, only a [fencing token](crate::Leadership::fencing_token) helps.
+/// It checks leadership right before it sends a request. A request that is already in flight when
+/// leadership ends may still be applied; only a [fencing token](crate::Leadership::fencing_token)
+/// prevents that.
 ///
 /// ```
 /// # use incumbent::{Candidate, Clock, Lock};
@@ -67,7 +69,7 @@ impl WriteGate {
         Self { lock, current }
     }
 
-    /// Whether a write would be let through now.
+    /// Whether a write would pass now.
     pub fn is_open(&self) -> bool {
         self.current.is_valid()
     }
@@ -76,9 +78,9 @@ impl WriteGate {
         (!self.is_open()).then(|| NotLeading { lock: self.lock.clone() })
     }
 
-    /// The same client, with its connections, its credentials and its settings, but with writes that go through
-    /// this gate. Give it one of [`connect`](crate::connect). Not for elections: these have to write in order to
-    /// lead.
+    /// The same client, with its connections, its credentials and its settings, but with this gate
+    /// for its writes. Pass it a client from [`connect`](crate::connect). Do not use the result for
+    /// elections, which have to write in order to lead.
     pub fn client(&self, client: kube::Client) -> kube::Client {
         let namespace = client.default_namespace().to_owned();
         kube::Client::new(self.layer(Through(client)), namespace)

@@ -44,10 +44,12 @@ use self::store::Store;
 
 /// One member of a group: a process that shares the group's tasks with others, so that no task has two owners.
 ///
-/// It holds a Lease of its own, its seat, and learns from the group's table which tasks are its own. Any member can
-/// write the table; one at a time does. A task moves only when its owner has stopped it, or can no longer run it.
+/// Each member holds its own Lease, its seat, and learns from the group's table which tasks it
+/// owns. Any member can write the table, but only one does so at a time. A task moves only when its
+/// owner has stopped it, or can no longer run it.
 ///
-/// A task on the current tokio runtime does the requests. It ends when the group and its tasks are gone.
+/// A task on the current tokio runtime sends the requests. It ends when the group and its tasks
+/// have been dropped.
 #[derive(Debug)]
 pub struct Group {
     name: String,
@@ -89,14 +91,15 @@ impl Group {
         &self.member
     }
 
-    /// Waits for the next task that is this member's. Keep it as long as its work may run, and drop it when the work
-    /// has stopped: only then does another member get it.
+    /// Waits for the next task that this member owns. Keep it for as long as its work may run, and
+    /// drop it when the work has stopped: only then does another member get the task.
     ///
-    /// A task that is dropped while it is still this member's is returned again.
+    /// If a task is dropped while this member still owns it, it is returned again.
     ///
     /// # Errors
-    /// Where it will not get better by itself: a missing permission, credentials that are not accepted, a namespace
-    /// that does not exist, or another living process of the same name.
+    ///
+    /// If waiting cannot help: a permission is missing, the credentials are not accepted,
+    ///   the namespace does not exist, or another living process has the same name.
     pub async fn next_task(&mut self) -> Result<Task, Error> {
         match self.assigned.recv().await {
             Some(assigned) => assigned,
@@ -104,11 +107,13 @@ impl Group {
         }
     }
 
-    /// Runs `work` for each task while it is this member's, until `shutdown` is ready; then stops all work and leaves.
+    /// Runs `work` for each task that this member owns. When `shutdown` completes, it stops all
+    /// work and leaves the group.
     ///
-    /// The future of a task is polled only while the task is valid, and dropped at its next `.await` when the task is
-    /// revoked or lost. Work that returns `Ok` is done, and begins again only when the task is assigned again. Work
-    /// that fails is logged, and begins again after a pause that doubles from one second to a minute.
+    /// The future of a task is polled only while the task is valid, and dropped at its next
+    /// `.await` when the task is revoked or lost. Work that returns `Ok` is done, and starts again
+    /// only when the task is assigned again. If work fails, the error is logged, and it starts
+    /// again after a pause. The pause doubles each time, from one second up to one minute.
     ///
     /// # Errors
     /// Those of [`next_task`](Self::next_task).
@@ -150,8 +155,8 @@ impl Group {
         outcome
     }
 
-    /// Leaves the group, and waits until others have this member's tasks, or until they can take them: for ten
-    /// seconds at most. Drop all tasks before.
+    /// Leaves the group, and waits until other members have this member's tasks or can take them,
+    /// for ten seconds at most. Drop all tasks first.
     pub async fn leave(self) {
         let Self { notes, assigned, mut ended, clock, .. } = self;
         drop(notes);
@@ -161,13 +166,14 @@ impl Group {
         let _ = clock.timeout(LEAVE_TIMEOUT, left).await;
     }
 
-    /// What can be asked, and asked for, while [`run_until`](Self::run_until) runs.
+    /// A handle to use while [`run_until`](Self::run_until) runs.
     pub fn handle(&self) -> GroupHandle {
         self.handle.clone()
     }
 }
 
-/// A member's knowledge of its group, and its wish for tasks, to keep beside the work.
+/// What a member knows about its group, and how it asks for more or fewer tasks. Use it while the
+/// work runs.
 #[derive(Clone)]
 pub struct GroupHandle {
     notes: mpsc::WeakUnboundedSender<Note>,
@@ -179,20 +185,22 @@ pub struct GroupHandle {
 }
 
 impl GroupHandle {
-    /// Wants no tasks for now, so that others get those of this member; `false` wants them again.
+    /// With `true`, this member's tasks move to others, and it gets no new ones; with `false`, it
+    /// takes tasks again.
     pub fn drain(&self, wants_none: bool) {
         if let Some(notes) = self.notes.upgrade() {
             let _ = notes.send(Note::Drain(wants_none));
         }
     }
 
-    /// Who owns `task`, as far as this member knows, and for how long that answer is good. `None` if the task has no owner,
-    /// or nothing is known for sure.
+    /// The owner of `task`, as far as this member knows, and how long that answer is valid. `None`
+    /// if the task has no owner, or if the owner is not certain.
     ///
-    /// The answer is good for as long as this member's own seat is valid, which a member that is cut off cannot renew; and
-    /// at most until 75 s after the watch of the table last showed a sign of life, which the API server sends about once a
-    /// minute. The owner may still change meanwhile: send the [token](Owner::fencing_token) along, so that the receiver
-    /// can reject a wrong one.
+    /// The answer is valid for as long as this member's own seat, which a member that is cut off
+    /// cannot renew; but at most until 75 s after the watch of the table last showed a sign of
+    /// life, which the API server sends about once a minute. The owner may still change in that
+    /// time, so send the [token](Owner::fencing_token) along, and let the receiver reject a wrong
+    /// one.
     pub fn owner_of(&self, task: &str) -> Option<Owner> {
         let task = TaskName::new(task)?;
         let seat = self.seat.active_term()?;
@@ -207,11 +215,12 @@ impl GroupHandle {
         self.owner_of(TaskName::numbered(slot_of(key.as_ref(), slots)).as_str())
     }
 
-    /// All members that hold their seats, or own tasks, with what they say of themselves. It lists the seats, which is one
-    /// request.
+    /// All members that hold their seats or own tasks, with what they publish. This sends one
+    /// request, which lists the seats.
     ///
     /// # Errors
-    /// Where the seats cannot be listed.
+    ///
+    /// If the seats cannot be listed.
     pub async fn members(&self) -> Result<Vec<GroupMember>, Error> {
         let seats = self.store.seats().await?;
         let mut members = self.board.borrow().members();
@@ -232,10 +241,10 @@ impl GroupHandle {
         Ok(members.into_values().collect())
     }
 
-    /// What is true now, for metrics and status pages. It is computed when it is asked for.
+    /// The current numbers, for metrics and status pages. They are computed on each call.
     ///
-    /// A task is stuck if it has had no owner, or has not been stopped by an owner that was asked to, for longer than this
-    /// member's lease and two retry periods: 19 s by default.
+    /// A task is stuck if, for longer than this member's lease and two retry periods (19 s by
+    /// default), it has had no owner, or its owner was asked to stop and has not stopped.
     pub fn status(&self) -> GroupStatus {
         self.board.borrow().status(self.clock.instant(), self.bound)
     }
@@ -290,7 +299,8 @@ where
                 let is_first = clock.instant().saturating_since(began) > LONGEST_PAUSE;
                 failed = if is_first { 1 } else { failed.saturating_add(1) };
                 let pause = pause_after(failed);
-                tracing::warn!(%group, task = name, %error, ?pause, "the work of a task failed");
+                let pause_seconds = pause.as_secs();
+                tracing::warn!(%group, task = name, %error, pause_seconds, "the work of a task failed");
                 tokio::select! {
                     biased;
                     () = task.revoked() => return (name, failed),

@@ -14,14 +14,14 @@ use crate::error::Error;
 use crate::gate::NotLeading;
 use crate::term::TermState;
 
-/// The proof that this process leads, which expires by itself.
+/// Proof that this process leads. It expires by itself.
 ///
-/// As long as it exists, work may be running: keep it with the work, and drop it when the work has
-/// stopped. Only then is the lock released. To share it between tasks, wrap it in an
+/// As long as it exists, work may be running. So keep it together with the work, and drop it when
+/// the work has stopped: only then is the lock released. To share it between tasks, wrap it in an
 /// [`Arc`](std::sync::Arc).
 ///
 /// [`is_valid`](Self::is_valid) reads the clock and compares it with the term's deadline. It needs
-/// neither the API server nor the runtime, so it turns false in time whatever happens to them.
+/// neither the API server nor the runtime, so it turns false in time, whatever happens to them.
 #[derive(Debug)]
 #[must_use = "dropping it gives the leadership back"]
 pub struct Leadership {
@@ -47,27 +47,28 @@ impl Leadership {
         }
     }
 
-    /// Whether this process leads now. Ask before each act that only the leader may do.
+    /// Whether this process leads now. Check it before every action that only the leader may take.
     pub fn is_valid(&self) -> bool {
         !self.valid_for().is_zero()
     }
 
-    /// For how long this process leads if nothing is renewed; zero once it no longer does.
+    /// How much longer this process leads if no renewal succeeds; zero when it no longer leads.
     ///
-    /// An act that may take longer than this must not begin.
+    /// Do not start an action that may take longer than this.
     pub fn valid_for(&self) -> Duration {
         self.term.valid_for()
     }
 
-    /// The number to send along with each write, so that your storage can refuse a leader of the past.
+    /// The number to send with each write, so that your storage can refuse writes of a former
+    /// leader.
     ///
-    /// It rises with each term. Time alone cannot stop a write that is already on its way, nor one of a
-    /// machine whose clock stood still; a store that compares tokens can.
+    /// It rises with each term. Time alone cannot stop a write that is already in flight, or one
+    /// from a machine whose clock stood still. A store that compares tokens can.
     pub fn fencing_token(&self) -> FencingToken {
         self.term.token()
     }
 
-    /// Waits until the leadership is lost, and says why. Stop the work then.
+    /// Waits until the leadership is lost, and returns the reason. Stop the work then.
     pub async fn lost(&self) -> Loss {
         tokio::select! {
             biased;
@@ -88,19 +89,20 @@ impl Leadership {
         .await
     }
 
-    /// Runs a piece of work that a hand-over must not cut, and returns what comes of it.
+    /// Runs a piece of work that a handover must not interrupt, and returns its result.
     ///
-    /// [`Candidate::run`](crate::Candidate::run) and [`run_until`](crate::Candidate::run_until) drop their work
-    /// at its next `.await` when the leader is asked to hand over, is shut down, or is unhealthy. They wait for a
-    /// piece that runs in here; the leadership is renewed meanwhile. No piece begins after that.
+    /// [`Candidate::run`](crate::Candidate::run) and [`run_until`](crate::Candidate::run_until)
+    /// drop their work at its next `.await` when the leader is asked to hand over, is shut down, or
+    /// is unhealthy. But they wait for a piece that runs in `finish`, and keep renewing until it
+    /// has ended. No other piece begins after that.
     ///
-    /// Returns `None` where the piece did not begin, because a hand-over was asked for or the leadership is lost;
-    /// and where it was cut, because nothing can wait when leadership is lost. Work that returns after that has
-    /// not ended: `run` campaigns again.
+    /// Returns `None` if the piece did not begin, because a handover was requested or the
+    /// leadership is lost; or if it was interrupted by a loss of leadership, which cannot wait. If
+    /// the work returns after that, it does not count as ended: `run` campaigns again.
     ///
-    /// The wait is bounded by the lease: a piece that takes longer than [`stop_within`](Self::stop_within) after
-    /// the request is dropped after all. To be safe against a loss, send the
-    /// [fencing token](Self::fencing_token) with each write.
+    /// The lease limits the wait: if a piece takes longer than [`stop_within`](Self::stop_within)
+    /// after the request, it is dropped anyway. To be safe if leadership is lost, send the [fencing
+    /// token](Self::fencing_token) with each write.
     ///
     /// ```
     /// # use incumbent::{Candidate, Clock, Lock};
@@ -153,35 +155,36 @@ impl Leadership {
         self.term.refused_a_piece()
     }
 
-    /// Waits until another leader is requested, and says why: a request or a pause that stands in the
-    /// lock, or a candidate of a higher priority.
+    /// Waits until another candidate should lead, and returns the reason: a request or a pause in
+    /// the lock, or a candidate with a higher priority.
     ///
-    /// It is a request, and this process leads on until it has stopped its work and given the leadership
-    /// back. [`Candidate::run`](crate::Candidate::run) does that by itself.
+    /// This is only a request: this process continues to lead until it has stopped its work and
+    /// released the leadership. [`Candidate::run`](crate::Candidate::run) does that by itself.
     pub async fn asked_to_hand_over(&self) -> HandOverReason {
         self.term.asked().await
     }
 
-    /// How long the work has, from now on, until it is ended by force; for planning an orderly stop.
+    /// How long the work has from now on until it is ended by force. Use it to plan an orderly
+    /// stop.
     pub fn stop_within(&self) -> Duration {
         self.term.stop_by().saturating_since(self.term.clock().instant())
     }
 
-    /// Gives the leadership back, and waits until the next candidate can take it. Call it when the work
-    /// has stopped.
+    /// Releases the leadership, and waits until the next candidate can acquire it. Call it when the
+    /// work has stopped.
     ///
-    /// It does not fail: where the API server cannot be reached in time, the lock is left to expire.
+    /// This does not fail: if the API server cannot be reached in time, the lock expires.
     pub async fn release(self) -> Release {
         let commands = self.commands.clone();
         drop(self);
         await_release(&commands).await
     }
 
-    /// Gives the leadership back with the wish that `to` is next: it comes to the head of the waitlist, whether
-    /// it waits there or not. Call it when the work has stopped.
+    /// Releases the leadership, and asks that `to` leads next: it moves to the head of the
+    /// waitlist, even if it was not in it. Call it when the work has stopped.
     ///
-    /// Who is asked for and does not come within 100 ms has missed its turn, and the next one leads. A
-    /// candidate of another program, which knows of no waitlist, may be quicker than all of them.
+    /// If that candidate does not acquire the lock within 100 ms, the next one leads. A candidate
+    /// of another program, which does not know the waitlist, may be faster than all of them.
     pub async fn hand_over_to(self, to: Identity) -> Release {
         let commands = self.commands.clone();
         self.term.work_ended();

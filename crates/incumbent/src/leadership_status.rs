@@ -7,11 +7,13 @@ use incumbent_core::FencingToken;
 use crate::lock::Lock;
 use crate::term::CurrentTerm;
 
-/// Says at any time whether its candidate leads: for a readiness handler, a status page, metrics.
+/// Tells at any time whether its candidate leads: for a readiness handler, a status page, or
+/// metrics.
 ///
-/// It is cheap to clone, and answers from any thread without waiting: it needs neither the API server
-/// nor a runtime, and outlives its candidate. It is no proof: work keeps its
-/// [`Leadership`](crate::Leadership), for what may act without one is not waited for before others lead.
+/// It is cheap to clone, and answers from any thread without waiting. It needs neither the API
+/// server nor a runtime, and outlives its candidate. It is not proof of leadership: work must hold
+/// its [`Leadership`](crate::Leadership), because nothing waits for work without one before another
+/// candidate leads.
 ///
 /// ```
 /// # use incumbent::{Candidate, Clock, Lock};
@@ -39,13 +41,13 @@ pub struct LeadershipStatus {
     current: CurrentTerm,
 }
 
-/// A term that was valid when it was asked for.
+/// A term that was valid at the time of the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ActiveTerm {
     /// Its fencing token.
     pub fencing_token: FencingToken,
-    /// For how long it is valid if nothing is renewed; more than zero.
+    /// How much longer it is valid if no renewal succeeds; more than zero.
     pub valid_for: Duration,
 }
 

@@ -1,11 +1,12 @@
 //! Leader election for distributed workloads on Kubernetes.
 //!
-//! Replicas of an application agree on one leader without running a consensus system of their own:
-//! Kubernetes already has a consistent store behind its API. A client that *replaces* an object with the
-//! `resourceVersion` it has read wins; every other client gets 409 Conflict, and sees who leads.
+//! Replicas of an application agree on one leader without running a consensus system of their own,
+//! because Kubernetes already has a consistent store behind its API. The first client that
+//! *replaces* an object with the `resourceVersion` that it has read wins; every other client gets
+//! 409 Conflict, and learns which one leads.
 //!
-//! This crate starts no server, and it decides nothing by wall clocks. It takes a [`kube::Client`], and
-//! gives out a [`Leadership`] that expires by itself and carries a fencing token.
+//! This crate starts no server, and makes no decision by wall clocks. It takes a [`kube::Client`],
+//! and returns a [`Leadership`] that expires by itself and carries a fencing token.
 //!
 //! # The smallest example
 //!
@@ -30,9 +31,10 @@
 //! }
 //! ```
 //!
-//! [`Candidate::run_until`] campaigns, runs the work, drops it when leadership is lost, and campaigns again. For
-//! more control there is [`Candidate::campaign`]; to follow only, [`Observer`]; and for the plain
-//! first-come registration without expiry, [`Blackboard`].
+//! [`Candidate::run_until`] campaigns, runs the work, drops it when leadership is lost, and
+//! campaigns again. For more control, use [`Candidate::campaign`]; to follow without taking part,
+//! [`Observer`]; to share tasks among replicas, [`Group`]; and for first-come registration without
+//! expiry, [`Blackboard`].
 //!
 //! # Dependencies
 //!
@@ -42,30 +44,33 @@
 //! tokio = { version = "1", features = ["macros", "rt-multi-thread", "time"] }
 //! ```
 //!
-//! k8s-openapi, which has Kubernetes' types, needs exactly one version of them to be selected in the whole
-//! program, and does not build with none or with two. So this crate selects none by default. Its features
-//! `latest` and `earliest` pass the choice on, for programs that make it here; leave them out where another of
-//! your dependencies, or your own on k8s-openapi, selects a version. [`kube`] and [`k8s_openapi`] are exported
-//! from here, in the versions that fit.
+//! k8s-openapi, which contains Kubernetes' types, does not build unless exactly one version of them
+//! is selected in the whole program. So this crate selects none by default. Its features `latest`
+//! and `earliest` select one; omit them if another of your dependencies, or your own dependency on
+//! k8s-openapi, selects a version. This crate re-exports [`kube`] and [`k8s_openapi`] in the
+//! versions that fit.
 //!
 //! # What it promises
 //!
-//! - [`Leadership::is_valid`] reads a clock that counts suspend time, against a deadline counted from when
-//!   the last successful renewal was *sent*. It needs neither the API server nor the runtime to turn false.
-//! - The [fencing token](Leadership::fencing_token) rises with each term, also when the lock is deleted and
-//!   created again. Send it along with each write to whatever you protect; for objects of Kubernetes,
-//!   [`Leadership::fenced`] does that.
-//! - The lock is released only when the [`Leadership`] is dropped: keep it with the work. Work that still
-//!   holds it when others may lead is ended by force, by a watchdog on a separate thread.
-//! - Waiting costs no requests where the account may watch; `get` and `update` on the one object are enough
-//!   to take part.
+//! - [`Leadership::is_valid`] compares a clock that counts suspend time with a deadline that counts
+//!   from when the last successful renewal was *sent*. It needs neither the API server nor the
+//!   runtime to turn false.
+//! - The [fencing token](Leadership::fencing_token) rises with each term, even if the lock is
+//!   deleted and created again. Send it with each write to the storage that you protect; for
+//!   Kubernetes objects, [`Leadership::fenced`] does that.
+//! - The lock is released only when the [`Leadership`] is dropped, so keep it together with the
+//!   work. If work still holds it when another candidate may lead, a watchdog on a separate thread
+//!   ends the process.
+//! - Waiting costs no requests if the account may watch. `get` and `update` on the one object are
+//!   enough to take part.
 //!
-//! The whole list, with the assumptions behind it and a test for each line, is in `docs/guarantees.md`.
+//! `docs/guarantees.md` has the whole list, with the assumptions behind it and a test for each
+//! line.
 //!
 //! # Tests of your own
 //!
-//! A [`Clock::tokio`] under `tokio::time::pause` makes a lease of fifteen seconds pass in no time, and the
-//! crate `incumbent-apiserver` is an API server in the test's own process:
+//! With [`Clock::tokio`] and `tokio::time::pause`, a lease of fifteen seconds passes in no time.
+//! The crate `incumbent-apiserver` is an API server in the test's own process:
 //!
 //! ```
 //! use incumbent::{Candidate, Clock, Lock};

@@ -43,7 +43,7 @@ pub enum LockKind {
     ConfigMap,
 }
 
-/// What a request is about: one lock, or all objects of its kind.
+/// The object of a request: one lock, or all objects of its kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resource {
     /// One lock.
@@ -55,7 +55,7 @@ pub enum Resource {
         /// In which namespace. `None` for all.
         namespace: Option<String>,
     },
-    /// What a group has of a kind: its seats, or its table and its list of tasks.
+    /// The objects of a kind that belong to a group: its seats, or its table and its list of tasks.
     Group {
         /// Which kind.
         kind: LockKind,
@@ -73,7 +73,7 @@ pub enum InvalidLock {
     /// The text has no slash.
     #[error("{0:?} names no lock")]
     Form(String),
-    /// The text names another kind than Lease and ConfigMap.
+    /// The text names a kind other than Lease and ConfigMap.
     #[error("{0:?} names no lock")]
     Kind(String),
     /// Kubernetes accepts no such namespace.
@@ -85,7 +85,7 @@ pub enum InvalidLock {
     /// Kubernetes accepts no such key.
     #[error("{0:?} is not a valid key of a ConfigMap")]
     Key(String),
-    /// Annotations are named after the key, and cannot be named after this one.
+    /// The names of annotations contain the key, and this key cannot be part of one.
     #[error("{0:?} cannot be the key of an election")]
     ElectionKey(String),
 }
@@ -131,7 +131,8 @@ impl Lock {
     /// Reads `lease/NAME` or `configmap/NAME[:KEY]`, as the command line writes it.
     ///
     /// # Errors
-    /// Where the text has another form, or a name that Kubernetes would refuse.
+    ///
+    /// If the text has another form, or a name that Kubernetes would refuse.
     pub fn parse(namespace: &str, text: &str) -> Result<Self, InvalidLock> {
         let (kind, name) =
             text.split_once('/').ok_or_else(|| InvalidLock::Form(text.to_owned()))?;
@@ -156,7 +157,7 @@ impl Lock {
         &self.name
     }
 
-    /// The key of the ConfigMap that shows the holder's name; none for a Lease.
+    /// The key of the ConfigMap that shows the holder's name; `None` for a Lease.
     pub fn key(&self) -> Option<&str> {
         match &self.kind {
             Kind::Lease | Kind::Seat => None,

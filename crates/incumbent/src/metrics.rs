@@ -18,13 +18,15 @@ use crate::term::Ending;
 
 /// Counts what happens in elections; see [`Builder::metrics`](crate::Builder::metrics).
 ///
-/// Only events are told. What is true *now* is there to be asked for when the numbers are read, and cannot
-/// be stale then: whether the candidate leads, with which token and for how long
-/// ([`LeadershipStatus`](crate::LeadershipStatus)), who leads and how many wait ([`Observer`](crate::Observer)).
+/// It receives only events. Ask for the current state when your metrics are read, so that it is
+/// never outdated: whether the candidate leads, under which token and for how long
+/// ([`LeadershipStatus`](crate::LeadershipStatus)), which candidate leads and how many wait
+/// ([`Observer`](crate::Observer)).
 ///
-/// All methods are called one after the other, for all candidates of the process, on a thread that does
-/// nothing else. An implementation that is slow delays no election; while it is more than 1,024 events
-/// behind, further ones are left out. One that panics is not called again. Both are logged, once.
+/// All methods are called one after the other, for all candidates of the process, on a separate
+/// thread. A slow implementation delays no election; while it is more than 1,024 events behind,
+/// further events are dropped. An implementation that panics is not called again. Both are logged,
+/// once.
 pub trait Metrics: Send + Sync + 'static {
     /// A request for the lock was answered, or given up.
     fn request(&self, lock: &Lock, exchange: &Exchange) {
@@ -41,7 +43,8 @@ pub trait Metrics: Send + Sync + 'static {
         let _ = (lock, ending);
     }
 
-    /// Another leader than before, this candidate or another; also the first that is seen.
+    /// The leader has changed, to this candidate or to another; this includes the first leader that
+    /// is seen.
     fn leader_changed(&self, lock: &Lock) {
         let _ = lock;
     }
@@ -65,18 +68,18 @@ impl<M: Metrics + ?Sized> Metrics for Arc<M> {
     }
 }
 
-/// A request that an election has sent, and what came of it.
+/// A request that an election has sent, and its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Exchange {
     /// RBAC's verb: `get`, `create` or `update`.
     pub verb: &'static str,
-    /// The HTTP status; nothing where no whole answer came in time.
+    /// The HTTP status; `None` if no complete answer arrived in time.
     pub code: Option<u16>,
-    /// From when it was sent until the answer was there, or no longer waited for.
+    /// The time from sending it until its answer arrived or was given up.
     pub latency: Duration,
-    /// Whether the candidate led when the answer came. A leader's healthy renewal is one `update`; where it
-    /// has to `get` first, something was in the way.
+    /// Whether the candidate led when the answer arrived. A leader's healthy renewal is a single
+    /// `update`; if it first needs a `get`, something disturbed it.
     pub while_leading: bool,
 }
 

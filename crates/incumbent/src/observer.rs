@@ -12,24 +12,25 @@ use crate::error::Error;
 use crate::lock::Lock;
 use crate::view::View;
 
-/// Who leads, as far as is known now.
+/// The leader, as far as it is known now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Leader {
-    /// It is unknown: nothing was heard, or not for as long as the last leader's term could last.
+    /// The leader is unknown: there has been no news, or none for as long as the last leader's term
+    /// could last.
     Unknown,
-    /// There is none.
+    /// There is no leader.
     Nobody,
-    /// This one.
+    /// This candidate leads.
     #[non_exhaustive]
     Known {
         /// Its identity.
         identity: Identity,
-        /// Its fencing token, where it writes one.
+        /// Its fencing token, if it writes one.
         token: Option<FencingToken>,
-        /// Where it can be reached, where it says so.
+        /// Where it can be reached, if it says so.
         address: Option<String>,
-        /// For how long this answer is good, if nothing more is heard.
+        /// How long this answer is valid without further news.
         valid_for: Duration,
     },
 }
@@ -44,7 +45,7 @@ impl Leader {
     }
 }
 
-/// Follows an election: of a candidate, by [`Candidate::observe`], or without one.
+/// Follows an election: that of a candidate, from [`Candidate::observe`], or without taking part.
 ///
 /// ```
 /// # use incumbent::{Candidate, Clock, Lock};
@@ -90,13 +91,15 @@ impl Candidate {
 }
 
 impl Observer {
-    /// Follows `lock` without taking part. The account needs the verb `get`, and `watch` so that following costs
-    /// no requests.
+    /// Follows `lock` without taking part. The account needs the verb `get`, and should have
+    /// `watch`, so that following costs no requests.
     ///
-    /// A task on the current tokio runtime looks at the lock; it ends with the last clone of this observer.
+    /// A task on the current tokio runtime watches the lock. It ends when the last clone of this
+    /// observer is dropped.
     ///
     /// # Errors
-    /// Where Kubernetes would refuse a name.
+    ///
+    /// If Kubernetes would refuse a name.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -104,7 +107,7 @@ impl Observer {
         Self::with_clock(client, lock, Clock::system())
     }
 
-    /// The same by another clock; for tests under paused time.
+    /// The same with another clock, for tests in paused time.
     ///
     /// # Errors
     /// Those of [`new`](Self::new).
@@ -126,19 +129,20 @@ impl Observer {
         Self { views, clock, last, last_waitlist, _follower: None }
     }
 
-    /// Who leads now. Turns to [`Leader::Unknown`] by itself rather than to repeat a stale answer.
+    /// The current leader. Turns to [`Leader::Unknown`] by itself instead of repeating an outdated
+    /// answer.
     pub fn leader(&self) -> Leader {
         as_of(&self.views.borrow(), self.clock.instant())
     }
 
-    /// Who waits to lead, the next one first, as far as is known. At most sixteen have a place; others may
-    /// wait as well.
+    /// The candidates that wait to lead, the next one first, as far as they are known. At most
+    /// sixteen have a place; others may be waiting as well.
     pub fn waitlist(&self) -> Vec<Identity> {
         self.views.borrow().waitlist.clone()
     }
 
-    /// Waits until the waitlist is another one than this returned last (at first: than when the observer was
-    /// made): a candidate has joined, left or acquired.
+    /// Waits until the waitlist differs from what this returned last (or, at first, from when the
+    /// observer was created): a candidate has joined, left or acquired the lock.
     ///
     /// `None` when the candidate that this observer came from is gone.
     pub async fn waitlist_changed(&mut self) -> Option<Vec<Identity>> {
@@ -149,8 +153,8 @@ impl Observer {
         Some(waitlist)
     }
 
-    /// Waits until something else is true than what it returned last (at first: than what was true when
-    /// the observer was made): another candidate leads, none does, or the leader is no longer known.
+    /// Waits until the leader differs from what this returned last (or, at first, from when the
+    /// observer was created): another candidate leads, none does, or the leader is no longer known.
     ///
     /// `None` when the candidate that this observer came from is gone.
     pub async fn changed(&mut self) -> Option<Leader> {

@@ -27,8 +27,8 @@ use marked::{Marked, Trouble};
 
 /// How the rest of the cluster finds the leader; see [`Builder::route`](crate::Builder::route).
 ///
-/// Each write carries the uid and resourceVersion of what was read, and leaves the fencing token in an
-/// annotation: an older leader never overwrites what a newer one has written.
+/// Each write carries the uid and resourceVersion that were read, and stores the fencing token in
+/// an annotation, so an older leader never overwrites what a newer one has written.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Route {
@@ -44,25 +44,27 @@ enum Target {
 }
 
 impl Route {
-    /// A label on the leader's Pod, `incumbent.dev/leader-of.NAME: "true"` with the lock's name, for the
-    /// selector of a Service.
+    /// A label on the leader's Pod for the selector of a Service: `incumbent.dev/leader-of.NAME:
+    /// "true"`, with the lock's name.
     ///
-    /// It is set when a term begins and removed when it ends. A leader that dies leaves it behind: the next
-    /// one removes it from all other Pods that have it from an older term, and continues to look every ten
-    /// seconds, so that a write that was late is found too. A label without a token beside it is somebody
-    /// else's, say the Pod template's, and is left alone with a warning.
+    /// It is set when a term begins and removed when the term ends. If a leader dies, its label
+    /// stays until the next leader removes it from all other Pods that have it from an older term.
+    /// That leader checks again every ten seconds, so it also finds labels that were written late.
+    /// A label without a token next to it belongs to something else, for example the Pod template.
+    /// It is left alone, with a warning.
     ///
     /// The account needs `get`, `list` and `patch` on `pods`.
     pub fn label() -> Self {
         Self { target: Target::Label, pod: None, key: None }
     }
 
-    /// An EndpointSlice that holds the leader's address alone, for a Service without a selector.
+    /// An EndpointSlice that contains only the leader's address, for a Service without a selector.
     ///
-    /// It is named `SERVICE-leader`, made where it is missing, and emptied when a term ends. The address is the
-    /// IP of [`Builder::address`](crate::Builder::address), else `POD_IP`; all candidates' must be of one
-    /// family. A slice that another program manages is left alone. Unlike a selector, this does not check
-    /// whether the Pod is ready, and a dead leader's address is there until the next one's.
+    /// It is named `SERVICE-leader`, created if it is missing, and emptied when a term ends. The
+    /// address is the IP of [`Builder::address`](crate::Builder::address), or else `POD_IP`; the
+    /// addresses of all candidates must belong to one IP family. A slice that another program
+    /// manages is left alone. Unlike a selector, this does not check whether the Pod is ready, and
+    /// a dead leader's address stays until the next leader replaces it.
     ///
     /// The account needs `get`, `create` and `update` on `endpointslices`.
     pub fn endpoint_slice(service: impl Into<String>, port: u16) -> Self {
@@ -70,19 +72,20 @@ impl Route {
         Self { target, pod: None, key: None }
     }
 
-    /// Another key for the label and for the annotation with the token.
+    /// Sets another key for the label and for the annotation with the token.
     pub fn key(self, key: impl Into<String>) -> Self {
         Self { key: Some(key.into()), ..self }
     }
 
-    /// The Pod that this process runs in; of an EndpointSlice it says the namespace. Default: `POD_NAMESPACE` and `POD_NAME`, else the client's
-    /// namespace and the host's name.
+    /// Sets the Pod in which this process runs; for an EndpointSlice, only its namespace matters.
+    /// Default: `POD_NAMESPACE` and `POD_NAME`, or else the client's namespace and the host's name.
     pub fn pod(self, namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self { pod: Some((namespace.into(), name.into())), ..self }
     }
 
     /// # Errors
-    /// Where there is no Pod or no address, or the lock's name does not fit into a label.
+    ///
+    /// If there is no Pod or no address, or if the lock's name does not fit into a label.
     pub(crate) fn start(self, api: &LockApi, address: Option<&str>) -> Result<Routing, Error> {
         let key = self.key.unwrap_or_else(|| key_for(api.lock()));
         checked_key(&key)?;

@@ -2,19 +2,21 @@
 
 use std::future::Future;
 
-/// Completes when this process is asked to stop: by SIGTERM, as a Pod is, or by ctrl-c (SIGINT).
+/// Completes when this process is asked to stop: by SIGTERM, as in a Pod, or by Ctrl-C (SIGINT).
 ///
-/// Pass it to [`Candidate::run_until`](crate::Candidate::run_until), which then stops the work and gives the
-/// lock back, so that the next candidate leads at once. Call it first in `main`: the signals are handled from
-/// the call on, not from the first poll. It matters in a container, whose first process does not end by a
-/// SIGTERM that it does not handle: it leads on until it is killed, and the lock is left to expire.
+/// Pass it to [`Candidate::run_until`](crate::Candidate::run_until), which then stops the work and
+/// releases the lock, so that the next candidate leads at once. Call it first in `main`, because it
+/// handles the signals from the call on, not from the first poll. This matters in a container: the
+/// kernel does not end its first process by a SIGTERM that the process does not handle. Such a
+/// process would lead until it is killed, and the lock would have to expire.
 ///
-/// Each call makes a separate future, and a signal completes all of them. After the first call, a signal no
-/// longer ends the process by default.
+/// Each call returns a new future, and a signal completes all of them. After the first call, these
+/// signals no longer end the process by default.
 ///
-/// SIGHUP is left as it is. It ends the process when its terminal is closed, without giving the lock back;
-/// under `nohup` it is ignored; and many programs read their configuration again. On Windows it completes on
-/// ctrl-c, ctrl-break, when the console is closed, and when the system shuts down.
+/// SIGHUP is left as it is. It ends the process when its terminal is closed, without releasing the
+/// lock; under `nohup` it is ignored; and many programs reload their configuration on it. On
+/// Windows, the future completes on Ctrl-C, Ctrl-Break, when the console is closed, and when the
+/// system shuts down.
 ///
 /// ```no_run
 /// # use incumbent::{Candidate, Error, Lock, connect, shutdown_signal};
@@ -28,7 +30,9 @@ use std::future::Future;
 /// ```
 ///
 /// # Panics
-/// Outside of a tokio runtime whose io is enabled, and where the system refuses to handle the signals.
+///
+/// Outside of a tokio runtime with io enabled, or if the system refuses to handle the
+///   signals.
 pub fn shutdown_signal() -> impl Future<Output = ()> + Send + 'static {
     signals::any().expect("the system lets this process handle its signals")
 }

@@ -26,9 +26,9 @@ pub use scope::Scope;
 use view::is_late;
 pub use view::{LockView, Registration};
 
-/// What is known of the locks in a [`Scope`], kept up to date by watches.
+/// What is known about the locks in a [`Scope`], kept up to date by watches.
 ///
-/// It is driven by [`next`](Self::next): without a call, nothing new is learned.
+/// It learns only while [`next`](Self::next) is awaited.
 #[derive(Debug)]
 pub struct Survey {
     clock: Clock,
@@ -60,50 +60,54 @@ enum End {
     Certain,
 }
 
-/// Something that is another than before.
+/// A change of a lock, or of what can be seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
-    /// The lock names another holder, another term of the same, or none; or it is seen for the first time.
+    /// The lock names another holder, another term of the same holder, or none; or it is seen for
+    /// the first time.
     Leader(Lock),
     /// Its holder has renewed.
     Renewed(Lock),
-    /// Something else of it was edited: the line, a request, a label.
+    /// Something else in it was edited: the waitlist, a request, a label.
     Edited(Lock),
-    /// Its holder was silent for as long as its term lasts, and a read has confirmed it.
+    /// Its holder has been silent for the length of its term, and a read has confirmed that.
     Expired(Lock),
-    /// It was deleted, or is no lock any more.
+    /// It was deleted, or is no longer a lock.
     Gone(Lock),
     /// Something can no longer be seen, or can be seen again: see [`Survey::blind`].
     Visibility,
 }
 
-/// One lock, as it is known at one moment.
+/// What is known about one lock at one moment.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ObservedLock {
     /// What it says.
     pub view: Arc<LockView>,
-    /// What of that is true.
+    /// What is true of it.
     pub state: State,
-    /// Whether `state` rests on what was seen. If not, it rests on the wall clocks of the holder and of this
-    /// machine, a hint until the lock was watched for a while; or on nothing, where it is unknown.
+    /// Whether `state` is based on what this survey has seen. If not, it is based on the wall
+    /// clocks of the holder and of this machine, which is only a hint until the lock has been
+    /// watched for a while; or, if the state is unknown, on nothing.
     pub is_certain: bool,
-    /// How long ago a sign of life came in. `None` where none has since the first look.
+    /// How long ago a sign of life arrived. `None` if none has arrived since the first read.
     pub beat_age: Option<Duration>,
-    /// When the term is over unless it is renewed before: counted from the last sign of life, or from the
-    /// first look. Zero where it is over. `None` where nothing expires.
+    /// How long until the term ends if it is not renewed, counted from the last sign of life or
+    /// from the first read. Zero if it is over. `None` if nothing expires.
     pub expires_in: Option<Duration>,
-    /// How long ago that moment was. `None` while it is to come.
+    /// How long ago the term ended. `None` if it has not ended.
     pub over_for: Option<Duration>,
-    /// For how long it has been looked at.
+    /// How long it has been observed.
     pub looked_for: Duration,
-    /// For how long it cannot be seen already; `None` while it can.
+    /// How long it has not been visible; `None` if it is visible.
     pub unseen_for: Option<Duration>,
-    /// How long ago the API server last said anything of it, or of what is looked at together with it: so old
-    /// is what has no time of its own, a claim or a vacancy.
+    /// How long ago the API server last reported anything about it, or about locks that are watched
+    /// together with it. This is the age of a state that has no time of its own: a claim or a
+    /// vacancy.
     pub heard_age: Duration,
-    /// When all of this was so, on the clock of the survey: the spans above count from here.
+    /// The time of this observation, on the clock of the survey. The durations above count from
+    /// here.
     pub at: Instant,
 }
 
@@ -113,29 +117,31 @@ pub struct ObservedLock {
 pub enum State {
     /// It has no holder.
     Vacant,
-    /// A name is on it that does not expire.
+    /// It has a name that does not expire.
     Claimed,
     /// Its holder renews.
     Held,
     /// Its holder has not renewed for two thirds of its term: a leader with the usual timing has
     /// stopped by now.
     Late,
-    /// Its holder was silent for as long as its term lasts, and no candidate has taken over.
+    /// Its holder has been silent for the length of its term, and no candidate has taken over.
     Expired,
-    /// It cannot be seen: what it said last may be long past.
+    /// It cannot be seen: its last known state may be outdated.
     Unknown,
 }
 
 impl Survey {
-    /// Looks once, and continues watching. A lock that does not exist is no error: it may come.
+    /// Reads once, and continues with watches. It is not an error if a lock does not exist: it may
+    /// be created later.
     ///
     /// # Errors
-    /// Where none of it may be read, or the API server cannot be reached.
+    ///
+    /// If nothing in the scope may be read, or if the API server cannot be reached.
     pub async fn start(client: kube::Client, scope: &Scope) -> Result<Self, Error> {
         Self::start_with(client, scope, Clock::system()).await
     }
 
-    /// The same by another clock, for tests under paused time.
+    /// The same with another clock, for tests in paused time.
     ///
     /// # Errors
     /// Those of [`start`](Self::start).
@@ -183,14 +189,14 @@ impl Survey {
         self.rows.get(lock).map(|row| self.sighted(row, now, wall))
     }
 
-    /// What cannot be seen, why, and for how long already. Empty where all is well.
+    /// What cannot be seen, why, and since when. Empty if everything can be seen.
     pub fn blind(&self) -> Vec<(Duration, String)> {
         let now = self.clock.instant();
         let blind = self.lookouts.iter().filter_map(|lookout| lookout.blind.as_ref());
         blind.map(|(since, message)| (now.saturating_since(*since), message.clone())).collect()
     }
 
-    /// Waits for the next change, and says what it is about.
+    /// Waits for the next change, and returns it.
     ///
     /// Dropping the future loses nothing.
     pub async fn next(&mut self) -> Change {

@@ -72,10 +72,10 @@ pub(crate) enum Due {
 pub struct Overrun {
     /// In which election.
     pub lock: Lock,
-    /// The token of the term that is over.
+    /// The token of the term that has ended.
     pub token: FencingToken,
-    /// How long after the last moment this is. More than a few milliseconds say that the whole process
-    /// (or machine) had been paused, and its work with it.
+    /// How late this is. If it is more than a few milliseconds, the whole process (or machine) had
+    /// been paused, together with its work.
     pub late_by: Duration,
     term: Weak<TermState>,
 }
@@ -84,15 +84,15 @@ pub struct Overrun {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ending {
-    /// It was lost; the work is told to stop.
+    /// It was lost, and the work is asked to stop.
     Lost(Loss),
     /// The work had stopped, and the leadership was released.
     Released(Release),
 }
 
 impl Ending {
-    /// Why the term ended, in one word, as logs and metrics write it: `released`, `left-to-expire`,
-    /// `deadline-passed`, `record-changed` or `lock-gone`. There may be more of them later.
+    /// Why the term ended, in one word, as in logs and metrics: `released`, `left-to-expire`,
+    /// `deadline-passed`, `record-changed` or `lock-gone`. Later versions may add more.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Lost(loss) => loss.reason(),
@@ -102,16 +102,17 @@ impl Ending {
 }
 
 impl Overrun {
-    /// Whether the work has stopped meanwhile: its [`Leadership`](crate::Leadership) is dropped.
+    /// Whether the work has stopped by now, so that its [`Leadership`](crate::Leadership) has been
+    /// dropped.
     pub fn work_has_ended(&self) -> bool {
         self.term.upgrade().is_none_or(|term| !term.is_working())
     }
 
-    /// Ends this process at once, by SIGABRT, as it happens without
+    /// Ends this process at once, by SIGABRT. This is what happens without
     /// [`Builder::on_overrun`](crate::Builder::on_overrun).
     ///
-    /// It writes one line to stderr, if stderr takes it without waiting, and needs nothing else: no lock, no
-    /// memory, no other thread. So it works where the work hangs on any of these.
+    /// It writes one line to stderr, unless that would block, and needs nothing else: no lock, no
+    /// memory, no other thread. So it works even if the work hangs on any of these.
     pub fn abort(&self) -> ! {
         abort(format_args!(
             "the work under {} (token {}) still ran at the end of its lease; this process ends now, so that no \

@@ -115,14 +115,7 @@ async fn get_and_update_on_one_config_map_are_enough_to_hand_over() {
         "verbs": ["get", "update"],
     }]);
     let client = testbed.restricted_client(rules).await;
-    let lock = Lock::config_map(&testbed.namespace, "blackboard");
-    let mut john = candidate(client.clone(), &lock, "john");
-    let mut jane = candidate(client, &lock, "jane");
-    let first = john.campaign().await.unwrap();
-    let waiting = tokio::spawn(async move { (jane.campaign().await.unwrap(), jane) });
-    first.release().await;
-    let (second, _jane) = waiting.await.unwrap();
-    assert!(second.is_valid());
+    hand_over(client, &Lock::config_map(&testbed.namespace, "blackboard")).await;
 }
 
 #[tokio::test]
@@ -137,9 +130,13 @@ async fn the_role_of_the_readme_makes_watches_and_creates() {
         { "apiGroups": group, "resources": ["leases"], "verbs": ["create"] },
     ]);
     let client = testbed.restricted_client(rules).await;
-    let lock = Lock::lease(&testbed.namespace, "lock");
-    let mut john = candidate(client.clone(), &lock, "john");
-    let mut jane = candidate(client, &lock, "jane");
+    hand_over(client, &Lock::lease(&testbed.namespace, "lock")).await;
+}
+
+/// One candidate leads, and hands over to another that waits.
+async fn hand_over(client: kube::Client, lock: &Lock) {
+    let mut john = candidate(client.clone(), lock, "john");
+    let mut jane = candidate(client, lock, "jane");
     let first = john.campaign().await.unwrap();
     let waiting = tokio::spawn(async move { (jane.campaign().await.unwrap(), jane) });
     first.release().await;

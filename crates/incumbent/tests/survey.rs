@@ -255,7 +255,7 @@ async fn a_request_to_hand_over_moves_the_leader_and_a_dry_run_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn names_are_added_to_a_cordon_and_taken_from_it() {
+async fn names_are_added_to_a_pause_and_removed_from_it() {
     let server = ApiServer::new();
     let mut john = candidate(&server, "john");
     let leadership = john.campaign().await.unwrap();

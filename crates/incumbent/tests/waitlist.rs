@@ -192,7 +192,7 @@ async fn an_annotation_asks_a_leader_to_hand_over_and_is_taken_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_cordoned_hands_over_and_does_not_lead_until_it_may() {
+async fn a_paused_leader_hands_over_and_does_not_lead_until_it_is_resumed() {
     let server = ApiServer::new();
     let _anna = tokio::spawn(work_for_ever(candidate(&server, "anna")));
     seconds(1.0).await;

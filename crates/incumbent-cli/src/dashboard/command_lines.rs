@@ -37,9 +37,9 @@ fn heeded(row: &Row) -> Vec<Command> {
         commands.push(("Pause", ours("pause", view)));
     }
     if Action::Resume.why_not(row).is_none() {
-        let cordon = annotation("cordon", view);
+        let pause = annotation("cordon", view);
         commands.push(("Resume", ours("resume", view)));
-        commands.push(("Resume by kubectl", format!("{} {cordon}-", kubectl("annotate", view))));
+        commands.push(("Resume by kubectl", format!("{} {pause}-", kubectl("annotate", view))));
     }
     commands
 }

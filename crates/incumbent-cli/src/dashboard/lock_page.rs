@@ -136,16 +136,16 @@ fn line(setting: &Setting, row: &Row) -> Markup {
             ol {
                 @for waiter in &view.waitlist {
                     @let full = name(waiter.identity.as_str());
-                    @let is_cordoned = view.is_paused(waiter.identity.as_str());
+                    @let is_paused_by_name = view.is_paused(waiter.identity.as_str());
                     li data-testid="waiter" {
                         span title=(full) { (format::short(&full)) }
                         @if waiter.priority != 0 { " " small { "priority " (waiter.priority) } }
-                        @if is_cordoned { " " small .cut { "cordoned" } }
+                        @if is_paused_by_name { " " small .cut { "paused" } }
                     }
                 }
             }
             @if !view.paused.is_empty() {
-                p .asked { strong { "Cordoned: " }
+                p .asked { strong { "Paused: " }
                     @if is_paused(view) { "all candidates. The election is paused." }
                     @else { (listed(view)) }
                 }
@@ -164,7 +164,7 @@ fn line(setting: &Setting, row: &Row) -> Markup {
 }
 
 fn listed(view: &LockView) -> String {
-    let names: Vec<_> = view.paused.iter().map(|cordoned| name(cordoned.as_str())).collect();
+    let names: Vec<_> = view.paused.iter().map(|paused| name(paused.as_str())).collect();
     names.join(", ")
 }
 

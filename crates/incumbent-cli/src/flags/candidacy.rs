@@ -13,7 +13,7 @@ pub(crate) struct Candidacy {
     /// The name others see [default: the Pod's name and uid, else the host's name and a number]
     #[arg(long, env = "INCUMBENT_IDENTITY", value_name = "ID")]
     pub(crate) identity: Option<String>,
-    /// Go before candidates of a lower priority, and take over from a leader of a lower one
+    /// Go ahead of candidates with a lower priority, and take over from a leader with a lower one
     #[arg(long, value_name = "N", default_value = "0", allow_negative_numbers = true)]
     priority: i32,
     /// Publish where this candidate can be reached while it leads
@@ -23,13 +23,13 @@ pub(crate) struct Candidacy {
     /// need it, and the verb watch on pods. Has no effect where a Pod shares a PID namespace
     #[arg(long)]
     kubelet_reports: bool,
-    /// Give no fencing token below this, for a lock that moves to another cluster or a restored backup
+    /// Use no fencing token below this: after a move to another cluster, or a restored backup
     #[arg(long, value_name = "N", default_value = "0")]
     token_floor: u64,
     /// Write a Kubernetes Event on the lock when a term begins and ends
     #[arg(long)]
     events: bool,
-    /// Serve /metrics for Prometheus at this port of 127.0.0.1, or at this address; port 0 takes a free one
+    /// Serve /metrics for Prometheus at this port of 127.0.0.1, or at this address; port 0 picks a free one
     #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = socket_address::parse)]
     pub(crate) metrics_addr: Option<SocketAddr>,
 }

@@ -106,7 +106,7 @@ pub(crate) struct Operator {
     /// Send requests in the name of this user
     #[arg(long = "as", value_name = "USER", help_heading = "Cluster", hide_short_help = true)]
     impersonate: Option<String>,
-    /// Send requests as a member of this group; may be given many times
+    /// Send requests as a member of this group; can be repeated
     #[arg(
         long = "as-group",
         value_name = "GROUP",
@@ -182,7 +182,7 @@ pub(crate) struct LockSelection {
     /// Which locks: NAME for a Lease, lease/NAME or configmap/NAME[:KEY] [default: all]
     #[arg(value_name = "LOCK", value_parser = lock_text)]
     locks: Vec<String>,
-    /// In all namespaces
+    /// Show all namespaces
     #[arg(short = 'A', long)]
     pub(crate) all_namespaces: bool,
     /// Only locks whose labels match, as kubectl writes it: app=scanner,tier!=test

@@ -155,7 +155,7 @@ fn paused(seen: &Circumstances<'_>) -> Found {
     }
     (is_everybody || is_leader).then(|| Concern {
         weight: Weight::Warning,
-        kind: "cordoned",
+        kind: "paused-leader",
         what: format!("{} is paused, and still leads", seen.holder()),
         to_do: match seen.view().registration {
             Registration::Term => "It hands over when its work has stopped. To be sure, end it.",

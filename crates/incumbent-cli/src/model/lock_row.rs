@@ -101,7 +101,7 @@ pub(crate) fn client(view: &LockView) -> String {
 /// All that is known of a lock, for programs.
 pub(crate) fn json(sighted: &ObservedLock, now: Timestamp) -> Value {
     let view = &*sighted.view;
-    let line = view
+    let waitlist = view
         .waitlist
         .iter()
         .map(|waiter| json!({ "identity": waiter.identity.as_str(), "priority": waiter.priority }));
@@ -111,9 +111,9 @@ pub(crate) fn json(sighted: &ObservedLock, now: Timestamp) -> Value {
         "token": view.token.map(|token| token.0),
         "address": view.address,
         "client": client(view),
-        "line": line.collect::<Value>(),
+        "waitlist": waitlist.collect::<Value>(),
         "handOverTo": view.hand_over.as_ref().map(asked_for),
-        "cordoned": view.paused.iter().map(|name| name.as_str()).collect::<Value>(),
+        "paused": view.paused.iter().map(|name| name.as_str()).collect::<Value>(),
         "acquireTime": view.acquired.map(|time| time.to_string()),
         "renewTime": view.renewed.map(|time| time.to_string()),
         "leaseDurationSeconds": view.lease_duration.map(|duration| duration.as_secs()),

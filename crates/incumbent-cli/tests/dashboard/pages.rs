@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::dashboard::Dashboard;
-use crate::support::sidecar::{blocks, until};
+use crate::support::sidecar::until;
 use crate::support::{Candidate, Cluster, Outcome, incumbent};
 
 /// A Lease that somebody else's program holds, and does not renew.
@@ -52,8 +52,9 @@ pub(crate) fn two(cluster: &Cluster, dashboard: &Dashboard) -> (Candidate, Candi
     let mut john = elect(cluster, "lease/scanner", "john");
     john.event("leading");
     let jane = elect(cluster, "lease/scanner", "jane");
-    dashboard
-        .when("lease/scanner", "jane waits", |scanner| scanner["line"][0]["identity"] == "jane");
+    dashboard.when("lease/scanner", "jane waits", |scanner| {
+        scanner["waitlist"][0]["identity"] == "jane"
+    });
     (john, jane)
 }
 
@@ -268,7 +269,7 @@ fn an_election_is_paused_and_goes_on_again() {
         false => dashboard
             .when("lease/scanner", "it says so", |scanner| scanner["needs"][0]["kind"] == "paused"),
     };
-    assert_eq!(paused["cordoned"], json!(["*"]));
+    assert_eq!(paused["paused"], json!(["*"]));
     let page = dashboard.get("/lock/default/lease/scanner").body;
     let mark = page.split(r#"name="mark" value=""#).nth(1).unwrap().split('"').next().unwrap();
     assert_eq!(dashboard.ask(POST, &[], &format!("action=resume&mark={mark}")).status, 303);
@@ -353,7 +354,7 @@ fn the_rights_that_the_documentation_gives_are_enough_to_read() {
     let cluster = Cluster::start();
     let hour = Duration::from_secs(3600);
     let token = cluster.server.service_account_token("ops", "incumbent-dashboard", hour);
-    let manifest = blocks("dashboard.md", "yaml").remove(0);
+    let manifest = crate::support::blocks("docs/dashboard.md", "yaml").remove(0);
     let objects = manifest.split("---\n").map(|text| serde_saphyr::from_str(text).unwrap());
     let is_rbac = |object: &Value| object["kind"].as_str().unwrap().starts_with("ClusterRole");
     for object in objects.filter(is_rbac) {

@@ -37,7 +37,7 @@ fn a_change_of_leader_is_seen_within_a_second() {
     let mut took = Vec::new();
     while took.len() < 5 && took.iter().all(|took| *took >= 1000) {
         let (name, candidate) = &mut next[0];
-        dashboard.when("lease/scanner", "it waits", |it| it["line"][0]["identity"] == *name);
+        dashboard.when("lease/scanner", "it waits", |it| it["waitlist"][0]["identity"] == *name);
         took.push(seen_after(&cluster, &browser, name, candidate));
         browser.until(&row(&format!("[data-holder={name}][data-state=Held]")));
         next.swap(0, 1);

@@ -189,7 +189,7 @@ fn lock(cluster: &Cluster) -> Value {
 }
 
 fn waits(cluster: &Cluster, name: &str) -> bool {
-    lock(cluster)["line"].to_string().contains(name)
+    lock(cluster)["waitlist"].to_string().contains(name)
 }
 
 /// John wins the term, and his read of the record comes when the term is over and Jane works.

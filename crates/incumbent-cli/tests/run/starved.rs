@@ -196,5 +196,5 @@ fn without_processes_nothing_starts_and_run_says_so() {
 
 fn waits(cluster: &Cluster) -> bool {
     let shown: Value = serde_json::from_str(&cluster.run("get job -o json").stdout).unwrap();
-    shown[0]["line"].as_array().is_some_and(|line| !line.is_empty())
+    shown[0]["waitlist"].as_array().is_some_and(|line| !line.is_empty())
 }

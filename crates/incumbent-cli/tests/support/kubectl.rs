@@ -82,6 +82,22 @@ impl Kubectl {
         path
     }
 
+    /// What `kustomize` makes of this Deployment with the component of `deploy/`.
+    pub(crate) fn with_the_component(&self, namespace: &str, deployment: &str) -> String {
+        let component = self.folder().join("component");
+        std::fs::create_dir(&component).unwrap();
+        let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/kustomize");
+        for file in super::files(&deploy) {
+            std::fs::copy(&file, component.join(file.file_name().unwrap())).unwrap();
+        }
+        std::fs::create_dir(self.folder().join("web")).unwrap();
+        self.file("web/web.yaml", deployment);
+        let kustomization =
+            format!("namespace: {namespace}\nresources: [web.yaml]\ncomponents: [../component]\n");
+        self.file("web/kustomization.yaml", &kustomization);
+        self.ok("kustomize web")
+    }
+
     /// Whether this is somebody else's cluster.
     pub(crate) fn is_foreign(&self) -> bool {
         matches!(*self.cluster, Cluster::Foreign(_))

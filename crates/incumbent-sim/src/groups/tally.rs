@@ -1,25 +1,6 @@
 //! Counts of what happened, so that nothing is tested in vain.
 
-use std::fmt;
-
-macro_rules! counted {
-    ($(#[$doc:meta])* $name:ident { $($(#[$each:meta])* $variant:ident => $text:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name { $($(#[$each])* $variant,)* }
-
-        impl $name {
-            /// All of them, with their names.
-            pub const TABLE: &'static [(Self, &'static str)] = &[$((Self::$variant, $text),)*];
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(Self::TABLE[*self as usize].1)
-            }
-        }
-    };
-}
+use crate::tally::counted;
 
 counted! {
     /// What can go wrong.

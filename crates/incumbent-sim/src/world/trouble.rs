@@ -57,7 +57,7 @@ const TROUBLES: [Fault; 22] = [
     Fault::BackupRestored,
     Fault::LineEdited,
     Fault::HandOverAsked,
-    Fault::Cordoned,
+    Fault::ElectionPaused,
 ];
 
 /// Edits of the lock. Two or three of them in a row find what electors forget.
@@ -256,7 +256,7 @@ impl World {
             Fault::BackupRestored => return self.restore_backup(),
             Fault::LineEdited => self.edit_line_by_hand(),
             Fault::HandOverAsked => self.ask_to_hand_over(),
-            Fault::Cordoned => self.cordon(),
+            Fault::ElectionPaused => self.pause_election(),
             _ => return,
         }
         self.spread();

@@ -18,7 +18,7 @@ impl World {
         session: Session,
     ) {
         let name = identity(self.nodes[client].name);
-        self.violate(properties::line_is_only_a_hint(before, written, (&name, session)));
+        self.violate(properties::waitlist_is_only_a_hint(before, written, (&name, session)));
         let rank = before.waitlist.rank_of(&name, session);
         let begins = written.session == Some(session)
             && (before.session, &before.acquired) != (written.session, &written.acquired);
@@ -113,7 +113,7 @@ impl World {
         self.server.edit_line(self.now, |record| record.hand_over = Some(wish));
     }
 
-    pub(super) fn cordon(&mut self) {
+    pub(super) fn pause_election(&mut self) {
         let names = match self.chance.below(4) {
             0 => Vec::new(),
             1 => Identity::new("*").into_iter().collect(),

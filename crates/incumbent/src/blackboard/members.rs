@@ -14,33 +14,36 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::invalid::checked_address;
 
-/// Who is registered on a [`Blackboard`], and where it can be reached.
+/// A member that is registered on a [`Blackboard`], and where it can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Member {
-    /// Its name, one of a kind on the blackboard.
+    /// Its name, which is unique on the blackboard.
     pub name: String,
-    /// Where it can be reached, in its own words.
+    /// Where it can be reached, as it registered.
     pub address: String,
-    /// For how long its last sign of life counts; none for what was written by hand, which stays.
+    /// How long its last sign of life is valid. `None` for an entry that was written by hand, which
+    /// stays.
     pub lasts: Option<Duration>,
 }
 
 impl Blackboard {
     /// Registers `name` with its address, and keeps the registration alive until the handle is dropped.
     ///
-    /// It is beside the leader's name, under `data` at `member.NAME`. Each write replaces the version that
-    /// was read, so no other member is overwritten: another living member of this name is an error, and one that may
-    /// be dead is waited for, as long as its last sign of life counts (15 s, and 1.5 s for each
-    /// member where there are more than ten). Members that died are taken off by those that live.
+    /// The entry is stored under `data`, at `member.NAME`. Each write replaces the version that was
+    /// read, so no other member is overwritten. If another living member has this name, that is an
+    /// error. If that member may be dead, this waits until its last sign of life has expired (15 s,
+    /// or 1.5 s per member if there are more than ten). Living members remove dead ones.
     ///
-    /// The cost: a read and a write for each sign of life, three in the time for which one counts. All members
-    /// together make no more than about four requests a second, however many they are. A separate ConfigMap
-    /// spares an election on the same object their conflicts.
+    /// The cost: a read and a write for each sign of life, of which there are three in the time for
+    /// which one is valid. All members together send at most about four requests a second, however
+    /// many there are. If there is an election too, give it a separate object, because it would
+    /// conflict with these writes.
     ///
     /// # Errors
-    /// [`Error::DuplicateIdentity`] where another holds the name, [`Error::Full`] where there is no room, and
-    /// those of [`claim`](Self::claim).
+    ///
+    /// [`Error::DuplicateIdentity`] if another process has the name, [`Error::Full`] if
+    ///   there is no room, and those of [`claim`](Self::claim).
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -74,7 +77,7 @@ impl Blackboard {
         Ok(Membership { name: name.to_owned(), leave, stands })
     }
 
-    /// The member of this name, as it is there now.
+    /// The member with this name, as it is registered now.
     ///
     /// # Errors
     /// Those of [`claim`](Self::claim).
@@ -82,8 +85,9 @@ impl Blackboard {
         Ok(self.members().await?.into_iter().find(|member| member.name == name))
     }
 
-    /// All members, by name, as they stand there now: also one that died, until others have seen no sign of
-    /// life for as long as its last one counts. One look cannot tell; [`observe_members`] can.
+    /// All members, by name, as they are registered now. A dead member is included until the others
+    /// have noticed its death. A single read cannot tell which members are alive;
+    /// [`observe_members`] can.
     ///
     /// # Errors
     /// Those of [`claim`](Self::claim).
@@ -94,10 +98,11 @@ impl Blackboard {
         Ok(registry.entries().map(Member::of).collect())
     }
 
-    /// Follows who is registered and gives signs of life.
+    /// Follows the members that are registered and alive.
     ///
-    /// It reads every two seconds, and more seldom where there are more than twenty members: every tenth of a
-    /// second for each. A watch would show each sign of life of each member, which costs more.
+    /// It reads every two seconds, or less often if there are more than twenty members: a tenth of
+    /// a second per member. A watch would cost more, because it would show every sign of life of
+    /// every member.
     pub fn observe_members(&self) -> MembersObserver {
         MembersObserver {
             blackboard: self.clone(),
@@ -119,8 +124,8 @@ impl Member {
     }
 }
 
-/// A member's entry on a [`Blackboard`]. It is kept alive in the background, and taken off when this is
-/// dropped.
+/// A member's entry on a [`Blackboard`]. It is kept alive in the background, and removed when this
+/// is dropped.
 #[derive(Debug)]
 #[must_use = "the registration ends when this is dropped"]
 pub struct Membership {
@@ -130,26 +135,27 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// The name under which it stands.
+    /// The name of the member.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether it is kept alive still: no other process was found to have taken the name.
+    /// Whether the entry is still kept alive, because no other process is known to have taken the
+    /// name.
     ///
-    /// That says nothing of whether the API server can be reached now.
+    /// This does not say whether the API server can be reached now.
     pub fn is_registered(&self) -> bool {
         *self.stands.borrow() && self.stands.has_changed().is_ok()
     }
 
-    /// Waits until another has taken the name: this process gave no sign of life for so long that it was
-    /// taken for dead.
+    /// Waits until another process has taken the name, because this one gave no sign of life for so
+    /// long that others believed it dead.
     pub async fn lost(&mut self) {
         let _ = self.stands.wait_for(|stands| !stands).await;
     }
 
-    /// Takes the entry off, and waits until it is. Where the API server stays away for longer than the last
-    /// sign of life counts, it gives up: others take it off then.
+    /// Removes the entry, and waits until it is gone. If the API server is away for longer than the
+    /// last sign of life is valid, this gives up, and other members remove the entry.
     pub async fn leave(self) {
         let (done, left) = oneshot::channel();
         if self.leave.send(done).await.is_ok() {
@@ -168,11 +174,12 @@ pub struct MembersObserver {
 }
 
 impl MembersObserver {
-    /// Returns the members that are not known to be dead, by name: at the first call as they are, and at each
-    /// further one when a member has joined, left or moved. It may be dropped and called again.
+    /// Returns the members that are not known to be dead, by name. The first call returns at once;
+    /// each further call waits until a member has joined, left or moved. You may drop the future
+    /// and call this again.
     ///
-    /// Who died before this observer came is seen to be dead when its last sign of life has counted for as
-    /// long as it says, from the first look on.
+    /// If a member died before this observer started, the observer notices when the last sign of
+    /// life has expired, counted from its first read.
     ///
     /// # Errors
     /// Those of [`Blackboard::claim`].

@@ -73,8 +73,8 @@ impl Builder {
         }
     }
 
-    /// Sets the name that others see. Default: the Pod's name and uid, else the host's name and a
-    /// random number. Each process needs its own.
+    /// Sets the name that others see. Each process needs its own. Default: the Pod's name and uid,
+    /// or outside of Pods the host's name and a random number.
     pub fn identity(mut self, identity: impl Into<String>) -> Self {
         self.identity = Some(identity.into());
         self
@@ -92,39 +92,41 @@ impl Builder {
         self
     }
 
-    /// Gives no token below this: for a lock that moves to another cluster, where revisions begin again.
+    /// Sets the lowest token that may be used. Use this if a lock moves to another cluster, where
+    /// revisions start again.
     pub fn token_floor(mut self, floor: u64) -> Self {
         self.token_floor = FencingToken(floor);
         self
     }
 
-    /// Goes before candidates of a lower priority in the line, and takes over from a leader of a lower one,
-    /// once that has led for a lease duration. Default: 0.
+    /// Places this candidate ahead of those with a lower priority in the waitlist, and makes a
+    /// leader with a lower priority hand over to it, once that leader has led for a lease duration.
+    /// Default: 0.
     ///
-    /// For "prefer this zone", or "prefer this version": with [`health`](Self::health) it comes back when
-    /// it is well again.
+    /// Use this to prefer a zone or a version. Together with [`health`](Self::health), the
+    /// preferred candidate leads again when it is healthy again.
     pub fn priority(mut self, priority: i32) -> Self {
         self.priority = priority;
         self
     }
 
-    /// Publishes where this candidate can be reached while it leads: `POD_IP` and a port, a URL, whatever
-    /// its followers understand. They find it in [`Leader::Known`](crate::Leader::Known).
+    /// Publishes where this candidate can be reached while it leads: `POD_IP` and a port, a URL, or
+    /// whatever its followers understand. They find it in [`Leader::Known`](crate::Leader::Known).
     pub fn address(mut self, address: impl Into<String>) -> Self {
         self.address = Some(address.into());
         self
     }
 
-    /// Sets in which container this process runs. Default: what the process's mounts say, and none outside
-    /// of Pods.
+    /// Sets the container in which this process runs. Default: the one that the process's mounts
+    /// indicate, and none outside of Pods.
     ///
-    /// A later start of a container takes over at once from an earlier one that crashed while it led,
-    /// because the kubelet starts a container again only after it has ended. That counts on the same node,
-    /// in the same sandbox of the Pod, and where process 1 is the container's own: see
-    /// `docs/operating.md`, "Faster than the lease after a crash". Elsewhere it has no effect.
+    /// If a container crashes while it leads, its next start takes over at once, because the
+    /// kubelet starts a container again only after it has ended. This works on the same node, in
+    /// the same sandbox of the Pod, and if process 1 belongs to the container: see
+    /// `docs/operating.md`, "Faster than the lease after a crash". Otherwise, it has no effect.
     ///
-    /// Pass `None` where the work runs outside of this container: it may outlive the container's end.
-    /// A value that this process did not find out by itself is published as it is.
+    /// Pass `None` if the work runs outside of this container, because such work may outlive the
+    /// container. Any other value that you pass is published unchanged.
     pub fn container(mut self, container: Option<Container>) -> Self {
         self.container = container;
         self
@@ -133,18 +135,18 @@ impl Builder {
     /// Takes over as soon as the kubelet reports that the leader's container has terminated, which it does
     /// about a second after a crash, instead of waiting for the lease to end. Default: off.
     ///
-    /// All candidates need it. A process that turns it on adds a line with a random number to its
-    /// container's termination message, and the kubelet shows that message when the container has
-    /// terminated, and only then. So `kubectl describe pod` shows the line, and
-    /// `terminationMessagePolicy: FallbackToLogsOnError` finds a message, and no longer falls back to logs.
+    /// All candidates of the election need this setting. With it, a process adds a line with a
+    /// random number to its container's termination message, which the kubelet publishes only when
+    /// the container has terminated. So `kubectl describe pod` shows the line, and
+    /// `terminationMessagePolicy: FallbackToLogsOnError` no longer falls back to the logs.
     ///
-    /// The account needs the verb `watch` on `pods`. That a Pod is gone, has failed, is unready or being
-    /// deleted proves nothing, because its processes may run. A program that may write the status of Pods
-    /// can forge a report.
+    /// The account needs the verb `watch` on `pods`. It proves nothing that a Pod is gone, has
+    /// failed, is unready or is being deleted, because its processes may still run. A program that
+    /// may write the status of Pods can forge a report.
     ///
-    /// Has no effect with `shareProcessNamespace`, `hostPID` or `hostIPC`, for static Pods, and where a
-    /// candidate may not read the mounts of process 1: then the lease is waited for, and a warning is
-    /// logged.
+    /// This has no effect with `shareProcessNamespace`, `hostPID` or `hostIPC`, for static Pods,
+    /// and if a candidate may not read the mounts of process 1. In these cases, candidates log a
+    /// warning, and wait until the lease ends.
     pub fn kubelet_reports(mut self, on: bool) -> Self {
         self.kubelet_reports = on;
         self
@@ -173,40 +175,44 @@ impl Builder {
         Self { session: Some(session), ..self }
     }
 
-    /// Sets what is done about work that still runs when others may lead. Default: [`Overrun::abort`].
+    /// Sets what happens if work still runs when another candidate may lead. Default:
+    /// [`Overrun::abort`].
     ///
-    /// The action has to end the work: kill a child process, say. When it returns, the work can do no more
-    /// harm, and nothing more is done about it, whether its [`Leadership`](crate::Leadership) is dropped or
-    /// not. So end the work first, and log after that: a log that blocks may be why the work hangs.
+    /// The action must end the work, for example by killing a child process. By returning, it
+    /// states that the work can do no more harm. Nothing more happens then, whether or not the
+    /// [`Leadership`](crate::Leadership) has been dropped. So end the work first, and log
+    /// afterwards: a log that blocks may be the reason why the work hangs.
     ///
-    /// Each overrun has a separate thread. An action that panics, that does not return within five
-    /// seconds, or for which there is no thread, ends the process.
+    /// Each overrun has its own thread. If the action panics, does not return within five seconds,
+    /// or cannot get a thread, the process is ended.
     pub fn on_overrun(mut self, action: impl Fn(Overrun) + Send + Sync + 'static) -> Self {
         self.on_overrun = OnOverrun::Call(Arc::new(action));
         self
     }
 
-    /// Takes part only while `health` says true: what is unhealthy does not campaign, and
-    /// [`Candidate::run`] drops its work and hands over.
+    /// Takes part only while `health` is true. While it is false, the candidate does not campaign,
+    /// and [`Candidate::run`] drops its work and hands over.
     ///
-    /// A [`Leadership`](crate::Leadership) from [`Candidate::campaign`] is yours to drop.
+    /// If you got a [`Leadership`](crate::Leadership) from [`Candidate::campaign`], you have to
+    /// drop it yourself.
     pub fn health(mut self, health: watch::Receiver<bool>) -> Self {
         self.health = Some(health);
         self
     }
 
-    /// Writes a Kubernetes Event on the lock when a term of this candidate begins and ends, as client-go
-    /// does; not without this.
+    /// Writes a Kubernetes Event on the lock when a term of this candidate begins and when it ends,
+    /// as client-go does. Default: off.
     ///
-    /// The account needs the verb `create` on `events`. Events are written in the background, once, and
-    /// the election does not wait for them; who waits for a release waits for its Event, for a second at
-    /// most.
+    /// The account needs the verb `create` on `events`. Events are written in the background,
+    /// without retries, and the election does not wait for them. Code that awaits a release also
+    /// waits for its Event, for a second at most.
     pub fn events(mut self, on: bool) -> Self {
         self.has_events = on;
         self
     }
 
-    /// Tells `metrics` what happens, for it to count; see [`Metrics`] for what that can cost.
+    /// Reports what happens to `metrics`, which counts it. [`Metrics`] describes what that can
+    /// cost.
     ///
     /// ```
     /// # use incumbent::{Candidate, Clock, Lock};
@@ -242,12 +248,12 @@ impl Builder {
         self
     }
 
-    /// Shows the rest of the cluster who leads, so that a Service's connections go there; not without
-    /// this. May be called several times.
+    /// Shows the rest of the cluster which Pod leads, so that a Service can lead there. Can be
+    /// called several times. Default: no route.
     ///
-    /// A route is written in the background and never delays a renewal. Where that fails, it is
-    /// logged and retried, and leadership continues; who waits for a release waits until the route is
-    /// taken back, for a second at most. See `docs/routing.md`.
+    /// A route is written in the background and never delays a renewal. A failure is logged and
+    /// retried, and leadership continues. Code that awaits a release also waits until the route has
+    /// been removed, for a second at most. See `docs/routing.md`.
     pub fn route(mut self, route: Route) -> Self {
         self.routes.push(route);
         self
@@ -256,7 +262,8 @@ impl Builder {
     /// Starts the candidate, as one that only follows.
     ///
     /// # Errors
-    /// Where a name or a duration cannot work.
+    ///
+    /// If a name or a duration cannot work.
     ///
     /// # Panics
     /// Outside of a tokio runtime.

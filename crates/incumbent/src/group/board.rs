@@ -8,7 +8,7 @@ use std::time::Duration;
 use incumbent_core::group::{Kind, Page, PageIndex, TaskName};
 use incumbent_core::{FencingToken, Identity, Instant};
 
-/// Who owns a task.
+/// The owner of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Owner {
@@ -18,9 +18,9 @@ pub struct Owner {
     pub address: Option<String>,
     /// The token that it works with.
     pub fencing_token: FencingToken,
-    /// Whether it is asked to stop, so that another member gets the task.
+    /// Whether it has been asked to stop, so that another member gets the task.
     pub is_revoked: bool,
-    /// For how long this answer is good, if nothing more is heard.
+    /// How long this answer is valid without further news.
     pub valid_for: Duration,
 }
 
@@ -44,19 +44,21 @@ pub struct GroupMember {
     pub tasks: Vec<String>,
 }
 
-/// What is true of a group at this moment, as far as one member knows: for metrics and status pages.
+/// The current state of a group, as far as one member knows it, for metrics and status pages.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupStatus {
     /// How many tasks, slots or permits there are. `None` if the list was not read yet.
     pub tasks: Option<usize>,
-    /// How many tasks run in this member. Those that are asked to stop count until they have stopped.
+    /// How many tasks run in this member. Tasks that were asked to stop count until they have
+    /// stopped.
     pub own: usize,
     /// How many of the listed tasks have no owner. A permit without an owner is free, and does not count.
     pub unowned: usize,
-    /// Tasks that have had no owner, or one that was asked to stop, for longer than they should.
+    /// Tasks that have been without an owner, or with an owner that was asked to stop, for too
+    /// long.
     pub stuck: Vec<StuckTask>,
-    /// How often a task went from one member to another, since this member started.
+    /// How many times a task has moved from one member to another since this member started.
     pub moves: u64,
     /// The version of the table: the highest `resourceVersion` of its pages. `None` if there is none.
     pub generation: Option<u64>,
@@ -64,7 +66,8 @@ pub struct GroupStatus {
     pub allocates: bool,
     /// Pages of the table that have no room for all of their tasks. Only the allocator knows of them.
     pub full: Vec<FullPage>,
-    /// What keeps this member or the allocator in it from its work, with a hint. `None` if nothing does.
+    /// What prevents this member, or the allocator in it, from working, with a hint. `None` if
+    /// nothing does.
     pub trouble: Option<String>,
 }
 
@@ -78,15 +81,16 @@ pub struct FullPage {
     pub tasks: usize,
 }
 
-/// A task that waits for longer than it should.
+/// A task that has waited for too long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StuckTask {
     /// Its name.
     pub name: String,
-    /// The member that was asked to stop and has not said that it did. `None` if the task has no owner.
+    /// The member that was asked to stop and has not confirmed that it did. `None` if the task has
+    /// no owner.
     pub owner: Option<String>,
-    /// For how long this member has known of that.
+    /// How long this member has known that.
     pub waits_for: Duration,
 }
 

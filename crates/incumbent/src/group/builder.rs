@@ -83,10 +83,10 @@ impl GroupBuilder {
         Self { tasks, ..self }
     }
 
-    /// Sets the name of this member, which is a part of its seat's name. Default: the Pod's name, else the host's name
-    /// and a random number.
+    /// Sets the name of this member, which is part of its seat's name. Default: the Pod's name, or
+    /// outside of Pods the host's name and a random number.
     ///
-    /// A process that starts again under the same name takes its own seat back, and gets the same tasks.
+    /// If a process restarts under the same name, it takes its seat back, and gets the same tasks.
     pub fn member(self, name: impl Into<String>) -> Self {
         Self { member: Some(name.into()), ..self }
     }
@@ -96,47 +96,52 @@ impl GroupBuilder {
         Self { address: Some(address.into()), ..self }
     }
 
-    /// Sets how much this member can do, compared with others: one of capacity 2 gets twice the tasks of one of
-    /// capacity 1. Default: 1. One of capacity 0 gets only tasks that are pinned to it.
+    /// Sets how much this member can do compared with others: a member with capacity 2 gets twice
+    /// as many tasks as one with capacity 1. A member with capacity 0 gets only tasks that are
+    /// pinned to it. Default: 1.
     pub fn capacity(self, capacity: u32) -> Self {
         Self { capacity, ..self }
     }
 
-    /// Sets the version of the program. While members of two versions run, tasks move only if they must, and then to
-    /// the newer one. Default: none.
+    /// Sets the version of the program. While members of two versions run, tasks move only if they
+    /// must, and then to members of the newer version. Default: none.
     pub fn version(self, version: impl Into<String>) -> Self {
         Self { version: version.into(), ..self }
     }
 
-    /// Publishes where this member runs, for people and for [`GroupHandle::members`]. It decides nothing. Default: none.
+    /// Publishes where this member runs, for people and for [`GroupHandle::members`]. The
+    /// assignment of tasks ignores it. Default: none.
     pub fn zone(self, zone: impl Into<String>) -> Self {
         Self { zone: zone.into(), ..self }
     }
 
-    /// Takes tasks only while `health` says true: a member that is not well gives its tasks to others, as if it
-    /// [drained](GroupHandle::drain), and takes tasks again when it is well. If no member is well, tasks stay where they
-    /// are.
+    /// Takes tasks only while `health` is true. An unhealthy member gives its tasks to others, as
+    /// if it [drained](GroupHandle::drain), and takes tasks again when it is healthy. If no member
+    /// is healthy, tasks stay where they are.
     ///
-    /// It can still be the allocator, which is no work of yours.
+    /// An unhealthy member can still be the allocator, because that does not involve your work.
     pub fn health(self, health: watch::Receiver<bool>) -> Self {
         Self { health: Some(health), ..self }
     }
 
-    /// Writes Kubernetes Events on the first page of the table: what the allocator has assigned, at most one in ten
-    /// seconds, and a warning about tasks that are [stuck](super::GroupStatus::stuck). Default: off.
+    /// Writes Kubernetes Events on the first page of the table, at most one every ten seconds: what
+    /// the allocator has assigned, and a warning about [stuck](super::GroupStatus::stuck) tasks.
+    /// Default: off.
     ///
     /// The account needs the verb `create` on `events`.
     pub fn events(self, on: bool) -> Self {
         Self { has_events: on, ..self }
     }
 
-    /// Tells `metrics` of the elections that the member takes part in: that of its seat, and that of the allocator. For
-    /// the tasks, ask [`GroupHandle::status`] when the numbers are read.
+    /// Reports to `metrics` the two elections in which the member takes part: that of its seat, and
+    /// that of the allocator. For numbers about tasks, call [`GroupHandle::status`] when your
+    /// metrics are read.
     pub fn metrics(self, metrics: impl Metrics) -> Self {
         Self { metrics: Some(Arc::new(metrics)), ..self }
     }
 
-    /// Sets in which container this process runs; see [`Builder::container`](crate::Builder::container).
+    /// Sets the container in which this process runs; see
+    /// [`Builder::container`](crate::Builder::container).
     pub fn container(self, container: Option<Container>) -> Self {
         Self { container, ..self }
     }
@@ -144,13 +149,13 @@ impl GroupBuilder {
     /// Ends the term of a member, and assigns its tasks again, as soon as the kubelet reports that its container has
     /// terminated; see [`Builder::kubelet_reports`](crate::Builder::kubelet_reports). Default: off.
     ///
-    /// All members need it. The account needs the verb `watch` on all `pods` of the members' namespace, because the
-    /// allocator watches them at once.
+    /// All members need this setting. The account needs the verb `watch` on all `pods` in the
+    /// members' namespace, because the allocator watches all of them.
     pub fn kubelet_reports(self, on: bool) -> Self {
         Self { kubelet_reports: on, ..self }
     }
 
-    /// Sets all durations. Default: 15 s / 10 s / 2 s. The lease has at most 60 s.
+    /// Sets all durations. Default: 15 s / 10 s / 2 s. The lease may last at most 60 s.
     pub fn timing(self, timing: Timing) -> Self {
         Self { timing: Ok(timing), ..self }
     }
@@ -176,7 +181,8 @@ impl GroupBuilder {
     /// Starts the member.
     ///
     /// # Errors
-    /// Where a name or a duration cannot work.
+    ///
+    /// If a name or a duration cannot work.
     ///
     /// # Panics
     /// Outside of a tokio runtime.

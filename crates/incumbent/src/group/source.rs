@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use incumbent_core::Identity;
 use incumbent_core::group::{Kind, Task, TaskName, Wishes};
 use serde_json::Value;
+use thiserror::Error as ThisError;
 
 /// The tasks of a group.
 #[derive(Clone, Debug)]
@@ -22,9 +23,10 @@ pub(super) enum Source {
 }
 
 impl Tasks {
-    /// Tasks of these names, each 1 to 253 visible ASCII characters. All members must name the same.
+    /// Tasks with these names, each of 1 to 253 visible ASCII characters. All members must name the
+    /// same tasks.
     ///
-    /// Where the ConfigMap `GROUP.config` exists, its weights, pins and freeze apply; see
+    /// If the ConfigMap `GROUP.config` exists, its weights, pins and freeze apply; see
     /// [`config_map`](Self::config_map).
     pub fn named<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Self {
         let names = names.into_iter().map(Into::into).collect();
@@ -34,10 +36,11 @@ impl Tasks {
     /// The tasks that the ConfigMap `GROUP.config` lists, which people and other programs edit while tasks run. It
     /// needs the label `incumbent.dev/group: GROUP`.
     ///
-    /// Its key `tasks` has one task a line, each with what else is wanted: `eu`, `us weight=3`, `ap pin=worker-1`.
-    /// A program that has not read it yet leaves the tasks of the table where they are. Its key `freeze`, if it is
-    /// `true`, keeps each task where it is for as long as its owner lives. A text that cannot be read changes nothing: it is
-    /// logged, and shown as [`GroupStatus::trouble`](super::GroupStatus::trouble).
+    /// Its key `tasks` has one task per line, with optional words: `eu`, `us weight=3`, `ap
+    /// pin=worker-1`. Until a program has read the list, it leaves the tasks of the table where
+    /// they are. If the key `freeze` is `true`, each task stays where it is for as long as its
+    /// owner lives. If the text has a mistake, nothing changes: the mistake is logged, and shown as
+    /// [`GroupStatus::trouble`](super::GroupStatus::trouble).
     pub fn config_map() -> Self {
         Self(Source::ConfigMap { config: None, is_frozen: false })
     }
@@ -93,27 +96,24 @@ impl Source {
         }
     }
 
-    /// Takes on what `GROUP.config` says, or nothing of it.
-    pub(super) fn configure(&mut self, object: &Value) -> Result<(), String> {
+    /// Adopts what `GROUP.config` says. If it has a mistake, nothing changes.
+    pub(super) fn configure(&mut self, object: &Value) -> Result<(), InvalidConfig> {
         let text = |key: &str| object["data"][key].as_str().unwrap_or_default();
         let frozen = match text("freeze").trim() {
             "" | "false" => false,
             "true" => true,
-            other => return Err(format!("freeze: {other:?} is neither true nor false")),
+            other => return Err(InvalidConfig::Freeze(other.to_owned())),
         };
         let lines = text("tasks").lines().map(str::trim).filter(|line| !line.is_empty());
         let mut read = BTreeMap::new();
         for line in lines {
             let (name, wanted) = task(line)?;
             if read.insert(name.clone(), wanted).is_some() {
-                return Err(format!("tasks: {name} is listed twice"));
+                return Err(InvalidConfig::Duplicate(name));
             }
         }
         if read.len() > MOST_TASKS {
-            return Err(format!(
-                "tasks: {} are too many, {MOST_TASKS} are the most: let a task be a range of keys",
-                read.len()
-            ));
+            return Err(InvalidConfig::TooMany(read.len()));
         }
         match self {
             Self::Named { config, is_frozen, .. } | Self::Numbered { config, is_frozen, .. } => {
@@ -125,22 +125,37 @@ impl Source {
     }
 }
 
+/// What is wrong with `GROUP.config`: the key, and the mistake in it.
+#[derive(Debug, PartialEq, Eq, ThisError)]
+pub(super) enum InvalidConfig {
+    #[error("freeze: {0:?} is neither true nor false")]
+    Freeze(String),
+    #[error("tasks: {0:.40?} names no task that can be stored")]
+    Name(String),
+    #[error("tasks: {0:?}: not a number above zero")]
+    Weight(String),
+    #[error("tasks: {0:?} is neither weight=N nor pin=MEMBER")]
+    Word(String),
+    #[error("tasks: {0} is listed twice")]
+    Duplicate(TaskName),
+    #[error("tasks: {0} are too many, {MOST_TASKS} are the most: let a task be a range of keys")]
+    TooMany(usize),
+}
+
 /// One line of the list: `NAME [weight=N] [pin=MEMBER]`.
-fn task(line: &str) -> Result<(TaskName, Task), String> {
+fn task(line: &str) -> Result<(TaskName, Task), InvalidConfig> {
     let mut words = line.split_whitespace();
     let name = words.next().and_then(TaskName::new);
-    let name =
-        name.ok_or_else(|| format!("tasks: {line:.40?} names no task that can be stored"))?;
+    let name = name.ok_or_else(|| InvalidConfig::Name(line.to_owned()))?;
     let mut task = Task::default();
     for word in words {
         match word.split_once('=') {
             Some(("weight", weight)) => {
                 let weight = weight.parse().ok().filter(|weight| *weight > 0);
-                task.weight =
-                    weight.ok_or_else(|| format!("tasks: {word:?}: not a number above zero"))?;
+                task.weight = weight.ok_or_else(|| InvalidConfig::Weight(word.to_owned()))?;
             }
             Some(("pin", member)) => task.pin = Identity::new(member),
-            _ => return Err(format!("tasks: {word:?} is neither weight=N nor pin=MEMBER")),
+            _ => return Err(InvalidConfig::Word(word.to_owned())),
         }
     }
     Ok((name, task))

@@ -12,8 +12,9 @@ use crate::leadership::Leadership;
 
 /// A task that this member owns, which expires by itself.
 ///
-/// As long as it exists, its work may be running: keep it with the work, and drop it when the work has stopped. Only
-/// then does another member get the task. To share it, wrap it in an [`Arc`].
+/// As long as it exists, its work may be running. So keep it together with the work, and drop it
+/// when the work has stopped: only then does another member get the task. To share it, wrap it in
+/// an [`Arc`].
 #[derive(Debug)]
 #[must_use = "dropping it says that its work has stopped"]
 pub struct Task {
@@ -45,23 +46,26 @@ impl Task {
         self.name.number()
     }
 
-    /// The number to send along with each write, so that your storage can refuse an owner of the past.
+    /// The number to send with each write, so that your storage can refuse writes of a former
+    /// owner.
     ///
-    /// It is higher each time that the task is assigned.
+    /// It rises each time that the task is assigned.
     pub fn fencing_token(&self) -> FencingToken {
         self.token
     }
 
-    /// Whether this process owns the task now. Ask before each act that only the owner may do.
+    /// Whether this process owns the task now. Check it before every action that only the owner may
+    /// take.
     ///
-    /// It reads the clock, and needs neither the API server nor the runtime to turn false in time.
+    /// It reads the clock. It needs neither the API server nor the runtime to turn false in time.
     pub fn is_valid(&self) -> bool {
         !self.valid_for().is_zero()
     }
 
-    /// For how long this process owns the task if nothing is renewed; zero once it is revoked or lost.
+    /// How much longer this process owns the task if no renewal succeeds; zero when the task is
+    /// revoked or lost.
     ///
-    /// An act that may take longer than this must not begin.
+    /// Do not start an action that may take longer than this.
     pub fn valid_for(&self) -> Duration {
         match *self.revoked.borrow() {
             true => Duration::ZERO,
@@ -69,7 +73,8 @@ impl Task {
         }
     }
 
-    /// Waits until this process is to stop the work: another member is to have the task, or the seat is lost.
+    /// Waits until this process must stop the work, because another member should have the task, or
+    /// because the seat is lost.
     pub async fn revoked(&self) {
         let mut revoked = self.revoked.clone();
         tokio::select! {

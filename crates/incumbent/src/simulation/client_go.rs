@@ -7,13 +7,14 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use http::{Method, Request};
+use http::Method;
 use incumbent_core::Instant;
 use serde_json::{Value, json};
 
 use super::judge::Judge;
 use super::lock::Kind;
 use super::machine::HostClock;
+use super::server::request;
 use crate::clock::Clock;
 
 /// Its process, which takes part again and again. Called inside of its runtime.
@@ -146,15 +147,7 @@ impl<'a> Elector<'a> {
         path: &str,
         body: &Value,
     ) -> Result<Value, kube::Error> {
-        let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-        let patch = if method == Method::PATCH { "merge-patch+" } else { "" };
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("Content-Type", format!("application/{patch}json"))
-            .body(bytes)
-            .expect("it is well formed");
-        self.client.request(request).await
+        self.client.request(request(method, path, body)).await
     }
 
     fn observe(&mut self, record: &Value) {

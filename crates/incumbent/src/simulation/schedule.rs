@@ -43,7 +43,7 @@ pub(super) enum What {
     /// or asks the leader to hand over, to the next in the waitlist,
     AskForAnother,
     /// or to one that must not lead until all is well.
-    Cordon(Target),
+    PauseElection(Target),
     /// A candidate says that it is not well, for a while.
     Unwell(Target, Duration),
     /// Another process starts under the identity of this one, until all is well.
@@ -109,7 +109,7 @@ pub(super) const KINDS: &[&str] = &[
     "old copy written back",
     "edit",
     "hand-over asked",
-    "cordon",
+    "election paused",
     "unwell",
     "namesake",
     "crash",
@@ -189,7 +189,7 @@ impl Draw {
             "old copy written back" => What::ByHand(Hand::WritesOldCopy),
             "edit" => What::Edit(self.rng.u32(..)),
             "hand-over asked" => What::AskForAnother,
-            "cordon" => What::Cordon(self.somebody()),
+            "election paused" => What::PauseElection(self.somebody()),
             "unwell" => What::Unwell(self.somebody(), span(self, 0.07..2.0)),
             "namesake" => What::Namesake(self.somebody()),
             "crash" => What::Crash(self.somebody(), self.leases(0.0..1.3)),

@@ -138,14 +138,7 @@ impl Server {
         path: &str,
         body: &Value,
     ) -> Option<Value> {
-        let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-        let patch = if method == Method::PATCH { "merge-patch+" } else { "" };
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("Content-Type", format!("application/{patch}json"))
-            .body(Bytes::from(bytes))
-            .expect("it is well formed");
+        let request = request(method, path, body).map(Bytes::from);
         let down_until = std::mem::take(&mut self.down_until);
         let answer = self.ask(now, Account::Admin, request);
         self.down_until = down_until;
@@ -210,4 +203,13 @@ fn poller(server: &ApiServer) -> String {
         server.create(object).expect("it can be created");
     }
     token
+}
+
+/// A request in JSON. A patch merges.
+pub(super) fn request(method: Method, path: &str, body: &Value) -> Request<Vec<u8>> {
+    let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    let patch = if method == Method::PATCH { "merge-patch+" } else { "" };
+    let request = Request::builder().method(method).uri(path);
+    let request = request.header("Content-Type", format!("application/{patch}json"));
+    request.body(bytes).expect("it is well formed")
 }

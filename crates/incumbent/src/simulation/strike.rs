@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use super::excuse::{Upset, What as Was};
 use super::lock::{Kind, term};
-use super::network::{Effect, Fault};
 use super::schedule::{Hand, Mishap, Target, What};
 use super::trial::{Plan, Stage};
 use super::watches::HowWatchesEnd;
@@ -18,7 +17,10 @@ impl Stage<'_> {
         let now = self.world.now;
         match &mishap.what {
             // These are counted where they hit.
-            What::Fault(fault, whom) => return self.add_fault(fault, *whom),
+            What::Fault(fault, whom) => {
+                let slot = self.slot(*whom);
+                return self.world.add_fault(fault, slot);
+            }
             What::Restart(down) => {
                 self.world.server.restart(now, *down);
                 self.world.show();
@@ -29,11 +31,11 @@ impl Stage<'_> {
                 self.world.end_watches(slot, HowWatchesEnd::Orderly);
             }
             What::Stop(whom, span) => {
-                self.stop(self.seats[self.one(*whom)], *span);
+                self.world.stop(self.seats[self.one(*whom)], *span);
             }
             What::StopAll(span) => {
                 for index in 0..self.world.processes.len() {
-                    self.stop(index, *span);
+                    self.world.stop(index, *span);
                 }
             }
             What::Block(whom, span) => {
@@ -55,7 +57,7 @@ impl Stage<'_> {
             What::ByHand(_) => {}
             What::Edit(number) => self.edit(*number),
             What::AskForAnother => self.annotate("hand-over-to", json!("*")),
-            What::Cordon(whom) => {
+            What::PauseElection(whom) => {
                 let name = self.world.processes[self.seats[self.one(*whom)]].name.clone();
                 self.annotate("cordon", json!(name));
             }
@@ -91,29 +93,8 @@ impl Stage<'_> {
         }
     }
 
-    fn add_fault(&mut self, fault: &Fault, whom: Target) {
-        let whom = self.slot(whom);
-        self.world.network.add(self.world.now, Fault { whom, ..fault.clone() });
-        if let Effect::Cut { closes } = fault.effect {
-            let how = match closes {
-                true => HowWatchesEnd::Broken,
-                false => HowWatchesEnd::Unnoticed,
-            };
-            self.world.end_watches(whom, how);
-        }
-    }
-
-    fn stop(&mut self, index: usize, span: Duration) -> Duration {
-        let machine = &mut self.world.processes[index].machine;
-        let from = machine.now(self.world.now);
-        let until = machine.stopped_until.unwrap_or_default().max(from + span);
-        machine.stopped_until = Some(until);
-        self.world.judge.pauses(index, from, until);
-        until
-    }
-
     fn freeze(&mut self, index: usize, span: Duration) {
-        let until = self.stop(index, span);
+        let until = self.world.stop(index, span);
         let machine = &mut self.world.processes[index].machine;
         let at = machine.now(self.world.now);
         machine.turn(|dial| dial.freeze(at, until));

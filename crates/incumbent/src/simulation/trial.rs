@@ -310,18 +310,8 @@ impl<'a> Stage<'a> {
                 self.violation(format!("{path} was {value}, and is lost: {lock}"));
             }
         }
-        let watches = self.world.open_watches();
-        if watches > 0 {
-            self.violation(format!("{watches} watches are still open"));
-        }
-        let (now, judge) = (self.world.now, self.world.judge.clone());
-        for (kind, hits) in std::mem::take(&mut self.world.network.hits) {
-            judge.count(kind, hits);
-        }
-        for process in &mut self.world.processes {
-            process.machine.kill(now);
-        }
-        judge.close(now)
+        self.world.close();
+        self.world.judge.clone().close(self.world.now)
     }
 
     /// A process with an identity of its own, or with that of another, on a machine whose clocks differ from all

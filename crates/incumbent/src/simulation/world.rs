@@ -17,10 +17,10 @@ use super::judge::Judge;
 use super::line::{self, Answer, Broken, Sent, arrived, error, verb};
 use super::lock::Says;
 use super::machine::Machine;
-use super::network::{Fate, Network, Outcome, Verb};
+use super::network::{Effect, Fate, Fault, Network, Outcome, Verb};
 use super::resident::{AnswerTo, Parcel, Piece, PieceTo, Process};
 use super::server::{self, Account, Server};
-use super::watches::Watch;
+use super::watches::{HowWatchesEnd, Watch};
 
 /// Something that is due at a moment.
 pub(super) enum Event {
@@ -160,6 +160,42 @@ impl<'a> World<'a> {
             Event::Wakes(index) => self.run(index),
         }
         None
+    }
+
+    /// A fault of the network or the server begins, for one process or for all.
+    pub(super) fn add_fault(&mut self, fault: &Fault, whom: Option<usize>) {
+        self.network.add(self.now, Fault { whom, ..fault.clone() });
+        if let Effect::Cut { closes } = fault.effect {
+            let how = match closes {
+                true => HowWatchesEnd::Broken,
+                false => HowWatchesEnd::Unnoticed,
+            };
+            self.end_watches(whom, how);
+        }
+    }
+
+    /// Stops a process for so long, and says until when by its own clock.
+    pub(super) fn stop(&mut self, index: usize, span: Duration) -> Duration {
+        let machine = &mut self.processes[index].machine;
+        let from = machine.now(self.now);
+        let until = machine.stopped_until.unwrap_or_default().max(from + span);
+        machine.stopped_until = Some(until);
+        self.judge.pauses(index, from, until);
+        until
+    }
+
+    /// All have left: no watch may be open. Ends every process.
+    pub(super) fn close(&mut self) {
+        let watches = self.open_watches();
+        if watches > 0 {
+            self.judge.violation(self.now, format!("{watches} watches are still open"));
+        }
+        for (kind, hits) in std::mem::take(&mut self.network.hits) {
+            self.judge.count(kind, hits);
+        }
+        for process in &mut self.processes {
+            process.machine.kill(self.now);
+        }
     }
 
     /// A backup was restored: of what there is now, nothing was shown to any process, nor is it on its way.

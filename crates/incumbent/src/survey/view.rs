@@ -12,46 +12,47 @@ use crate::lock_api::LockApi;
 
 /// What a lock says about itself.
 ///
-/// This is the record, not the truth: only a candidate or an observer that watches the lock can tell
-/// whether its holder is alive. The times are the holder's own.
+/// This is what the record says. Only a candidate or an observer that watches the lock can tell
+/// whether the holder is alive. The times come from the holder's own clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LockView {
     /// Which lock.
     pub lock: Lock,
-    /// Whom it names.
+    /// The holder that it names.
     pub holder: Option<String>,
-    /// The token of the running term, where the holder writes one.
+    /// The token of the current term, if the holder writes one.
     pub token: Option<FencingToken>,
-    /// How long the holder asks others to wait. `None` where it does not say, or never expires.
+    /// How long the holder asks others to wait. `None` if it does not say, or if nothing expires.
     pub lease_duration: Option<Duration>,
-    /// When the holder says that it acquired the lock.
+    /// When the holder acquired the lock, by its own clock.
     pub acquired: Option<jiff::Timestamp>,
-    /// When the holder says that it last renewed.
+    /// When the holder last renewed, by its own clock.
     pub renewed: Option<jiff::Timestamp>,
     /// How often the holder has changed.
     pub transitions: u32,
     /// What kind of registration it is.
     pub registration: Registration,
-    /// The process whose term it is, where the holder is a candidate of this project.
+    /// The process that holds the term, if it is a candidate of this project.
     pub session: Option<Session>,
-    /// Where the holder says that it can be reached.
+    /// Where the holder can be reached, if it says so.
     pub address: Option<String>,
-    /// Who waits, the next one first. At most sixteen have a place.
+    /// The waiting candidates, the next one first. At most sixteen have a place.
     pub waitlist: Vec<Waiter>,
-    /// Whom the leader is asked to hand over to, as long as it has not.
+    /// The candidate to which the leader is asked to hand over, until it does.
     pub hand_over: Option<HandOver>,
     /// Which candidates must not lead; `*` means all.
     pub paused: Vec<Identity>,
-    /// When the object was made, by the API server's clock.
+    /// When the object was created, by the API server's clock.
     pub created: Option<jiff::Timestamp>,
-    /// Which program wrote the record last, as the API server heard it: the first word of its user agent.
+    /// Which program wrote the record last, as known to the API server: the first word of its user
+    /// agent.
     pub written_by: Option<String>,
-    /// The object as the API server has it, but for `managedFields`.
+    /// The object as the API server stores it, without `managedFields`.
     pub object: Value,
 }
 
-/// Who wrote a registration, and how it ends.
+/// What kind of program wrote a registration, and how it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Registration {
@@ -59,7 +60,7 @@ pub enum Registration {
     Vacant,
     /// A term of this project's candidates.
     Term,
-    /// A term of another program's elector: no fencing token.
+    /// A term of another program's elector, which has no fencing token.
     Foreign,
     /// A name on a [`Blackboard`](crate::Blackboard): it does not expire.
     Claim,
@@ -69,7 +70,8 @@ impl LockView {
     /// Reads one lock.
     ///
     /// # Errors
-    /// Where it does not exist, may not be read, or cannot be reached.
+    ///
+    /// If it does not exist, may not be read, or cannot be reached.
     pub async fn read(client: kube::Client, lock: Lock) -> Result<Self, Error> {
         Self::read_by(&LockApi::new(client, lock.checked()?)).await
     }
@@ -151,7 +153,7 @@ impl LockView {
         }
     }
 
-    /// Whether `identity` must not lead.
+    /// Whether `identity` is paused by name.
     pub fn is_paused(&self, identity: &str) -> bool {
         self.paused.iter().any(|name| name.as_str() == identity || name.as_str() == "*")
     }

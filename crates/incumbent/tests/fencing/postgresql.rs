@@ -120,29 +120,11 @@ fn until_waiting(session: &mut Session, waiting: &str) {
     while session.ask(ask) != waiting {}
 }
 
-#[test]
-fn a_transaction_that_raises_the_fence_obeys_the_rule() {
-    sql::a_transaction_that_raises_the_fence_obeys_the_rule::<Database>();
-}
-
-#[test]
-fn a_row_with_a_token_obeys_the_rule() {
-    sql::a_row_with_a_token_obeys_the_rule::<Database>();
-}
-
-#[test]
-fn the_history_of_many_who_write_at_once_never_falls() {
-    sql::the_history_of_many_who_write_at_once_never_falls::<Database>();
-}
+sql::stories!(Database);
 
 #[tokio::test(start_paused = true)]
 async fn a_late_write_of_a_former_owner_of_a_task_is_refused() {
     groups::a_late_write_of_a_former_owner_is_refused::<Database>().await;
-}
-
-#[test]
-fn without_its_condition_the_history_falls() {
-    sql::without_its_condition_the_history_falls::<Database>();
 }
 
 #[test]

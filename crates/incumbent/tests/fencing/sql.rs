@@ -36,6 +36,28 @@ pub(crate) fn transact<D: Database>(session: &mut Session, token: u64, change: &
     transact_with::<D>(session, &snippet("raise"), token, change)
 }
 
+/// The tests that every SQL store has to pass.
+macro_rules! stories {
+    ($database:ty: $($story:ident)*) => {
+        $(
+            #[test]
+            fn $story() {
+                crate::sql::$story::<$database>();
+            }
+        )*
+    };
+    ($database:ty) => {
+        crate::sql::stories! {
+            $database:
+            a_transaction_that_raises_the_fence_obeys_the_rule
+            a_row_with_a_token_obeys_the_rule
+            the_history_of_many_who_write_at_once_never_falls
+            without_its_condition_the_history_falls
+        }
+    };
+}
+pub(crate) use stories;
+
 fn transact_with<D: Database>(
     session: &mut Session,
     raise: &str,

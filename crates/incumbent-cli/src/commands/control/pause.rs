@@ -14,7 +14,7 @@ use crate::runtime::{exit, output};
 #[derive(Debug, clap::Args)]
 #[command(after_help = PAUSE_HELP)]
 pub(crate) struct Pause {
-    /// Keep only this one from leading; may be given many times
+    /// Pause only this candidate; can be repeated
     #[arg(long = "candidate", value_name = "ID")]
     candidates: Vec<String>,
     #[command(flatten)]
@@ -24,7 +24,7 @@ pub(crate) struct Pause {
 #[derive(Debug, clap::Args)]
 #[command(after_help = RESUME_HELP)]
 pub(crate) struct Resume {
-    /// Let only this one lead again; may be given many times [default: all]
+    /// Resume only this candidate; can be repeated [default: all]
     #[arg(long = "candidate", value_name = "ID")]
     candidates: Vec<String>,
     #[command(flatten)]

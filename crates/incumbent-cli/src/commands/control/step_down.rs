@@ -32,7 +32,7 @@ pub(crate) struct StepDown {
     /// How to ask: by a request that the leader obeys, or by evicting its Pod
     #[arg(long, value_enum, default_value = "request")]
     via: Via,
-    /// Cancel a request that was not met yet
+    /// Cancel a request that has not been met
     #[arg(long, conflicts_with_all = ["to", "via", "wait"])]
     cancel: bool,
     /// Wait until another term has begun, and print the time without a leader
@@ -209,7 +209,7 @@ fn request(
         }
         Some(to) if view.is_paused(to.as_str()) => {
             let to = format::name(to.as_str());
-            return refuse(format!("{to} is cordoned"), "let it lead again with: incumbent resume");
+            return refuse(format!("{to} is paused"), "let it lead again with: incumbent resume");
         }
         Some(to) => HandOver::To(to),
     })

@@ -30,7 +30,7 @@ use crate::runtime::{exit, output};
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Demo {
-    /// Leave the election running at the end, and say how to look at it
+    /// Leave the election running at the end, and print how to look at it
     #[arg(long)]
     keep: bool,
     /// How to print the report

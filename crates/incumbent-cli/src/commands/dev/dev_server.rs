@@ -15,7 +15,7 @@ use std::path::PathBuf;
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP, after_long_help = format!("{HELP}\n\n{}", Fault::SYNTAX))]
 pub(crate) struct DevServer {
-    /// Where to listen; port 0 takes a free one
+    /// Where to listen; port 0 picks a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
     /// Write a kubeconfig to this file
@@ -64,7 +64,7 @@ struct Faults {
     /// Answer this share of the requests with 500, without carrying them out: 5%
     #[arg(long, value_name = "PERCENT", value_parser = error_rate)]
     error_rate: Option<Fault>,
-    /// Add a fault, written as shown below by --help; may be given many times
+    /// Add a fault, written as shown below by --help; can be repeated
     #[arg(long = "fault", value_name = "FAULT")]
     faults: Vec<Fault>,
     /// The seed of the random faults; the same seed repeats them [default: random]

@@ -21,13 +21,13 @@ pub(crate) struct Check {
     /// Which lock: NAME for a Lease, lease/NAME or configmap/NAME[:KEY]
     #[arg(value_parser = lock_text)]
     lock: String,
-    /// Ask whether this candidate leads
+    /// Check whether this candidate leads
     #[arg(long, value_name = "ID", conflicts_with = "is_self")]
     holder: Option<String>,
-    /// Ask whether this Pod leads: as INCUMBENT_IDENTITY, or as POD_NAME and POD_UID
+    /// Check whether this Pod leads: as INCUMBENT_IDENTITY, or as POD_NAME and POD_UID
     #[arg(long = "self")]
     is_self: bool,
-    /// Ask whether the leader has renewed within this time
+    /// Check whether the leader has renewed within this time
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     max_age: Option<Duration>,
     /// Watch until the answer is certain: for a renewal, or until the term is over

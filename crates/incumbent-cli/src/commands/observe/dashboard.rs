@@ -18,19 +18,19 @@ use crate::runtime::signals::shutdown_signal;
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Dashboard {
-    /// Where the page is: ADDRESS:PORT, or unix:PATH; port 0 takes a free one
+    /// Where to serve the page: ADDRESS:PORT, or unix:PATH; port 0 picks a free one
     #[arg(long, value_name = "WHERE", default_value = "127.0.0.1:8088", value_parser = listener::place)]
     listen: ListenAddress,
     /// Let the page ask a leader to hand over, and pause and resume elections
     #[arg(long)]
     allow_steer: bool,
-    /// Allow an address that other machines can reach; to steer there needs --token-file
+    /// Allow an address that other machines can reach; with --allow-steer, this needs --token-file
     #[arg(long)]
     allow_remote: bool,
-    /// Answer to this name in the Host header too; may be given many times
+    /// Also answer to this name in the Host header; can be repeated
     #[arg(long = "allow-host", value_name = "NAME")]
     hosts: Vec<String>,
-    /// A file with the secret that steering asks for, 16 characters at least
+    /// A file with the secret that actions require, at least 16 characters
     #[arg(long, value_name = "FILE", requires = "allow_steer")]
     token_file: Option<PathBuf>,
     #[command(flatten)]

@@ -22,7 +22,7 @@ pub(crate) struct History {
     /// Which lock: NAME for a Lease, lease/NAME or configmap/NAME[:KEY]
     #[arg(value_parser = lock_text)]
     lock: String,
-    /// Terms that ended no longer ago than this
+    /// Only terms that ended within this time
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     since: Option<Duration>,
     /// How to print them

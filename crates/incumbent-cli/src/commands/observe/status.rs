@@ -125,7 +125,7 @@ fn facts(
     }
     if !view.paused.is_empty() {
         let names: Vec<_> = view.paused.iter().map(|identity| name(identity.as_str())).collect();
-        facts.push(("Cordoned", names.join(", ")));
+        facts.push(("Paused", names.join(", ")));
     }
     let rows = facts.iter().map(|(what, value)| format!("{what:<13}{value}"));
     rows.collect::<Vec<_>>().join("\n")

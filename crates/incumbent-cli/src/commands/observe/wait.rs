@@ -21,10 +21,10 @@ pub(crate) struct Wait {
     /// Which lock: NAME for a Lease, lease/NAME or configmap/NAME[:KEY]
     #[arg(value_parser = lock_text)]
     lock: String,
-    /// What for: leader, holder=ID, change, or released
+    /// What to wait for: leader, holder=ID, change, or released
     #[arg(long = "for", value_name = "CONDITION", default_value = "leader")]
     condition: Condition,
-    /// Give up after this [default: never]
+    /// Give up after this time [default: never]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
     #[command(flatten)]

@@ -21,7 +21,7 @@ use crate::runtime::preflight::patiently;
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Watch {
-    /// How to print them; JSON is one object a line
+    /// How to print them; JSON has one object per line
     #[arg(short, long, value_enum, default_value = "text")]
     output: OutputFormat,
     #[command(flatten)]

@@ -27,7 +27,7 @@ use crate::runtime::signals::shutdown_signal;
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Elect {
-    /// What to compete for: lease/NAME or configmap/NAME[:KEY]; may be given many times
+    /// What to compete for: lease/NAME or configmap/NAME[:KEY]; can be repeated
     #[arg(long = "lock", value_name = "LOCK", required = true, value_parser = lock_text)]
     locks: Vec<String>,
     /// Run this many candidates for each lock, for load tests
@@ -49,7 +49,7 @@ pub(crate) struct Elect {
 
 const HELP: &str = "\
 Examples:
-  Take part, and print what happens as one JSON object a line:
+  Take part, and print what happens as one JSON object per line:
     $ incumbent elect --lock lease/scanner
   Try a lock with three candidates, whose leader reports each second:
     $ incumbent elect --lock lease/try --candidates 3 --act-every 1s";

@@ -318,20 +318,20 @@ impl Page {
 
     /// Writes how a run ended over what that run has written. Tries for as long as it is polled, whatever the
     /// trouble: a right that was taken away may be given back.
-    async fn conclude(&self, running: &Record, ended: &Record) -> Result<(), String> {
+    async fn conclude(&self, running: &Record, ended: &Record) -> Result<(), NotRecorded> {
         let mut is_first = true;
         loop {
             let trouble = match self.read().await {
                 Ok(sight) if sight.record.as_ref() == Some(ended) => return Ok(()),
                 Ok(sight) if !running.is_open_in(sight.record.as_ref()) => {
-                    return Err("another client has changed its record in the meantime".to_owned());
+                    return Err(NotRecorded::Changed);
                 }
                 Ok(sight) => match self.replace(sight, Some(ended)).await {
                     Ok(true) => return Ok(()),
                     Ok(false) => None,
                     // To write the same again would be stored in the same way.
                     Err(Trouble::Lasting(error @ Error::Altered { .. })) => {
-                        return Err(error.to_string());
+                        return Err(NotRecorded::Altered(error));
                     }
                     Err(trouble) => Some(trouble.error()),
                 },
@@ -369,16 +369,29 @@ impl Page {
     }
 }
 
+/// Why the end of a command is not recorded.
+#[derive(Debug, thiserror::Error)]
+enum NotRecorded {
+    #[error("another client has changed its record in the meantime")]
+    Changed,
+    #[error(transparent)]
+    Altered(Error),
+    #[error("the API server did not accept it")]
+    Refused,
+    #[error("this program was told to end")]
+    ToldToEnd,
+}
+
 /// Waits for the end of a command to be recorded, or says why it is not.
 async fn in_time(
-    recorded: impl Future<Output = Result<(), String>>,
+    recorded: impl Future<Output = Result<(), NotRecorded>>,
     told_to_end: impl Future<Output = ()>,
-) -> Result<(), String> {
+) -> Result<(), NotRecorded> {
     tokio::select! {
         biased;
         outcome = recorded => outcome,
-        () = tokio::time::sleep(PATIENCE) => Err("the API server did not accept it".to_owned()),
-        () = told_to_end => Err("this program was told to end".to_owned()),
+        () = tokio::time::sleep(PATIENCE) => Err(NotRecorded::Refused),
+        () = told_to_end => Err(NotRecorded::ToldToEnd),
     }
 }
 

@@ -23,7 +23,7 @@ use crate::runtime::output;
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Doctor {
-    /// Which locks to look at; may be given many times [default: all of the namespace]
+    /// Which locks to look at; can be repeated [default: all of the namespace]
     #[arg(long = "lock", value_name = "LOCK", value_parser = crate::flags::lock::lock_text)]
     locks: Vec<String>,
     /// How to print what was found

@@ -46,13 +46,13 @@ pub(crate) struct Wanted {
     /// The image of the sidecar
     #[arg(long, value_name = "IMAGE", default_value = IMAGE, value_parser = NonEmptyStringValueParser::new())]
     incumbent_image: String,
-    /// How many Pods
+    /// The number of Pods
     #[arg(long, value_name = "N", default_value = "2")]
     replicas: u16,
-    /// Print the lock itself, so that no candidate needs the right to create it
+    /// Print the lock itself, so that no candidate needs the permission to create it
     #[arg(long)]
     pre_create: bool,
-    /// Leave out the right to watch; waiting candidates then poll
+    /// Leave out the permission to watch; waiting candidates then poll
     #[arg(long)]
     no_watch: bool,
     /// Grant Events on the lock, or on the table of the group
@@ -85,7 +85,7 @@ const OF_A_LOCK: [&str; 7] =
 
 const HELP: &str = "\
 Examples:
-  Print the least rights for a program that uses the library:
+  Print the least permissions for a program that uses the library:
     $ incumbent manifests --lock lease/scanner
   Print those and a Deployment that runs any program under an election:
     $ incumbent manifests --lock lease/scanner --for run --image app:1 -- ./scanner

@@ -85,7 +85,7 @@ fn each_reason_to_look_is_found_and_nothing_else() {
     let unwilling = |_: &mut ObservedLock, view: &mut LockView| {
         (view.waitlist, view.paused) = (line(), everybody());
     };
-    assert_eq!(kinds(unwilling), ["cordoned"]);
+    assert_eq!(kinds(unwilling), ["paused-leader"]);
     let asked = |_: &mut ObservedLock, view: &mut LockView| {
         (view.waitlist, view.hand_over) = (line(), Some(HandOver::ToNext));
     };

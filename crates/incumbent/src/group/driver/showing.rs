@@ -126,6 +126,7 @@ impl Driver {
                 self.want();
             }
             Err(error) => {
+                let error = error.to_string();
                 let shown = format!("configmap/{group}.config stays as it was: {error}");
                 if self.board.send_if_modified(|board| board.tell_of_list(Some(shown))) {
                     tracing::warn!(group, error, "the configuration stays as it was");

@@ -231,19 +231,9 @@ impl<'a> Stage<'a> {
                 self.violation(format!("all have left, and {holder} holds its seat"));
             }
         }
-        let watches = self.world.open_watches();
-        if watches > 0 {
-            self.violation(format!("{watches} watches are still open"));
-        }
-        let (now, judge) = (self.world.now, self.world.judge.clone());
-        for (kind, hits) in std::mem::take(&mut self.world.network.hits) {
-            judge.count(kind, hits);
-        }
-        for process in &mut self.world.processes {
-            process.machine.kill(now);
-        }
-        self.books.close(now);
-        judge.close(now)
+        self.world.close();
+        self.books.close(self.world.now);
+        self.world.judge.clone().close(self.world.now)
     }
 
     /// A process of the member of this name, on a machine whose clocks differ from all others.

@@ -1,11 +1,8 @@
 //! How troubles come about.
 
-use std::time::Duration;
-
 use http::Method;
 use serde_json::{Value, json};
 
-use super::super::network::{Effect, Fault};
 use super::super::schedule::{self, Target};
 use super::super::watches::HowWatchesEnd;
 use super::stage::{LEASES, MAPS, Plan, Stage};
@@ -40,7 +37,10 @@ impl Stage<'_> {
     fn strike_as_elections(&mut self, kind: &'static str, what: &schedule::What) {
         let now = self.world.now;
         match what {
-            schedule::What::Fault(fault, whom) => return self.add_fault(fault, *whom),
+            schedule::What::Fault(fault, whom) => {
+                let slot = self.slot(*whom);
+                return self.world.add_fault(fault, slot);
+            }
             schedule::What::Restart(down) => {
                 self.world.server.restart(now, *down);
                 self.world.show();
@@ -52,10 +52,12 @@ impl Stage<'_> {
             }
             schedule::What::Stop(whom, span) => {
                 let slot = self.one(*whom);
-                self.stop(self.seats[slot], *span);
+                self.world.stop(self.seats[slot], *span);
             }
             schedule::What::StopAll(span) => {
-                (0..self.world.processes.len()).for_each(|index| self.stop(index, *span));
+                for index in 0..self.world.processes.len() {
+                    self.world.stop(index, *span);
+                }
             }
             schedule::What::Block(whom, span) => {
                 let slot = self.one(*whom);
@@ -100,26 +102,6 @@ impl Stage<'_> {
             Target::All => None,
             whom => Some(self.one(whom)),
         }
-    }
-
-    fn add_fault(&mut self, fault: &Fault, whom: Target) {
-        let whom = self.slot(whom);
-        self.world.network.add(self.world.now, Fault { whom, ..fault.clone() });
-        if let Effect::Cut { closes } = fault.effect {
-            let how = match closes {
-                true => HowWatchesEnd::Broken,
-                false => HowWatchesEnd::Unnoticed,
-            };
-            self.world.end_watches(whom, how);
-        }
-    }
-
-    fn stop(&mut self, index: usize, span: Duration) {
-        let machine = &mut self.world.processes[index].machine;
-        let from = machine.now(self.world.now);
-        let until = machine.stopped_until.unwrap_or_default().max(from + span);
-        machine.stopped_until = Some(until);
-        self.world.judge.pauses(index, from, until);
     }
 
     /// Nothing where the object is not there.

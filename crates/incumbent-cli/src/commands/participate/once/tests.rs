@@ -9,16 +9,14 @@ async fn the_end_of_a_command_is_tried_to_be_recorded_for_five_minutes_and_no_lo
     let began = Instant::now();
     let given_up = tokio::time::timeout(Duration::from_secs(3600), in_time(pending(), pending()));
     let failure = given_up.await.expect("it does not wait for ever").unwrap_err();
-    assert_eq!(
-        (failure.as_str(), began.elapsed().as_secs()),
-        ("the API server did not accept it", 300)
-    );
+    assert!(matches!(failure, NotRecorded::Refused), "{failure}");
+    assert_eq!(began.elapsed().as_secs(), 300);
 
     let recorded_late = async {
         tokio::time::sleep(Duration::from_secs(299)).await;
         Ok(())
     };
-    assert_eq!(in_time(recorded_late, pending()).await, Ok(()));
+    assert!(in_time(recorded_late, pending()).await.is_ok());
     let failure = in_time(pending(), ready(())).await.unwrap_err();
-    assert_eq!(failure, "this program was told to end");
+    assert!(matches!(failure, NotRecorded::ToldToEnd), "{failure}");
 }

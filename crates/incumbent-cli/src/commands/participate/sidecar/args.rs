@@ -22,16 +22,16 @@ pub(crate) struct Sidecar {
     /// The name others see [default: the Pod's name and uid, else the host's name and a number]
     #[arg(long, env = "INCUMBENT_IDENTITY", value_name = "ID")]
     pub(crate) identity: Option<String>,
-    /// Where the application asks: ADDRESS:PORT, or unix:PATH; port 0 takes a free one
+    /// Where to answer the application: ADDRESS:PORT, or unix:PATH; port 0 picks a free one
     #[arg(long, env = "INCUMBENT_LISTEN", value_name = "WHERE", default_value = "127.0.0.1:4040", value_parser = listener::place)]
     pub(crate) listen: ListenAddress,
     /// Allow an address that other machines can reach
     #[arg(long)]
     pub(crate) allow_remote: bool,
-    /// Who may use the Unix socket, as chmod writes it
+    /// The mode of the Unix socket, as for chmod
     #[arg(long, value_name = "MODE", default_value = "600", value_parser = socket_file::mode)]
     pub(crate) socket_mode: u32,
-    /// Answer to this name in the Host header too; may be given many times
+    /// Also answer to this name in the Host header; can be repeated
     #[arg(long = "allow-host", value_name = "NAME")]
     pub(crate) hosts: Vec<String>,
     /// The secret that a step-down and a lifeline over TCP need, as `Authorization: Bearer SECRET`
@@ -58,7 +58,7 @@ pub(crate) struct Sidecar {
     /// Keep this file up to date with what GET /v1/leader answers
     #[arg(long, value_name = "FILE")]
     pub(crate) status_file: Option<PathBuf>,
-    /// Who may read the status file, as chmod writes it
+    /// The mode of the status file, as for chmod
     #[arg(long, value_name = "MODE", default_value = "600", value_parser = socket_file::mode)]
     pub(crate) status_mode: u32,
     /// Label the leader's Pod, for the selector of a Service
@@ -67,13 +67,13 @@ pub(crate) struct Sidecar {
     /// Where this Pod can be reached while it leads; followers find it in the answers
     #[arg(long, env = "INCUMBENT_ADDRESS", value_name = "ADDRESS")]
     pub(crate) address: Option<String>,
-    /// Go before candidates of a lower priority, and take over from a leader of a lower one
+    /// Go ahead of candidates with a lower priority, and take over from a leader with a lower one
     #[arg(long, value_name = "N", default_value = "0", allow_hyphen_values = true)]
     pub(crate) priority: i32,
     /// Write a Kubernetes Event on the lock when a term begins and ends
     #[arg(long)]
     pub(crate) events: bool,
-    /// Give no fencing token below this, for a lock that moves to another cluster or a restored backup
+    /// Use no fencing token below this: after a move to another cluster, or a restored backup
     #[arg(long, value_name = "N", default_value = "0")]
     pub(crate) token_floor: u64,
     #[command(flatten)]

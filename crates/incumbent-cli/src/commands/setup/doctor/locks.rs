@@ -33,7 +33,7 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
             duplicates(lock),
             strangers(lock),
             request(facts, lock),
-            cordon(facts, lock),
+            pause(facts, lock),
             orphan(facts, lock),
             claim(lock),
             long_lease(lock),
@@ -290,7 +290,7 @@ fn request(facts: &Facts, lock: &LockFacts) -> Option<Finding> {
     Some(Finding::warn("request", message).hint(hint))
 }
 
-fn cordon(facts: &Facts, lock: &LockFacts) -> Option<Finding> {
+fn pause(facts: &Facts, lock: &LockFacts) -> Option<Finding> {
     let view = &lock.view;
     if view.paused.is_empty() {
         return None;
@@ -302,7 +302,7 @@ fn cordon(facts: &Facts, lock: &LockFacts) -> Option<Finding> {
     );
     if view.paused.iter().any(|name| name.as_str() == "*") {
         let message = "the election is paused: no candidate may lead";
-        return Some(Finding::warn("cordon", message).hint(hint));
+        return Some(Finding::warn("pause", message).hint(hint));
     }
     let takes_part = |name: &str| {
         view.holder.as_deref() == Some(name)
@@ -317,7 +317,7 @@ fn cordon(facts: &Facts, lock: &LockFacts) -> Option<Finding> {
     };
     (!unknown.is_empty()).then(|| {
         let message = format!("{} is paused; {meaning}", unknown.join(", "));
-        Finding::warn("cordon", message).hint(hint)
+        Finding::warn("pause", message).hint(hint)
     })
 }
 

@@ -227,19 +227,19 @@ fn a_request_that_nobody_meets_is_seen_after_a_lease() {
 }
 
 #[test]
-fn a_cordon_is_seen_where_it_keeps_all_or_nobody() {
-    let cordoned = |names: &[&str], facts: Facts| {
+fn a_pause_is_seen_where_it_keeps_all_or_nobody_from_leading() {
+    let paused = |names: &[&str], facts: Facts| {
         let mut john = lock("john", "2026-11-28T07:59:57Z");
         let names = names.iter().map(|name| incumbent::Identity::new(*name).unwrap());
         john.view.paused = names.collect();
         of_lock(facts, john)
     };
-    assert_eq!(cordoned(&["john"], healthy()), [], "he holds it");
-    assert_eq!(cordoned(&["web-1_2f"], healthy()), [], "the Pod runs");
-    assert!(cordoned(&["web-2_3e"], healthy())[0].2.contains("no Pod of that name runs"));
+    assert_eq!(paused(&["john"], healthy()), [], "he holds it");
+    assert_eq!(paused(&["web-1_2f"], healthy()), [], "the Pod runs");
+    assert!(paused(&["web-2_3e"], healthy())[0].2.contains("no Pod of that name runs"));
     let blind = Facts { pods: None, ..healthy() };
-    assert!(cordoned(&["web-1_2f"], blind)[0].2.contains("is never seen"));
-    assert!(cordoned(&["*"], healthy())[0].2.contains("paused"));
+    assert!(paused(&["web-1_2f"], blind)[0].2.contains("is never seen"));
+    assert!(paused(&["*"], healthy())[0].2.contains("paused"));
 }
 
 #[test]
