@@ -2,6 +2,8 @@
 
 pub(crate) mod elect;
 #[cfg(target_os = "linux")]
+pub(crate) mod guarded;
+#[cfg(target_os = "linux")]
 pub(crate) mod once;
 #[cfg(target_os = "linux")]
 pub(crate) mod run;

@@ -4,18 +4,7 @@
 //! whatever becomes of this process. The lock is released only when nothing of the command is left.
 
 pub(crate) mod args;
-mod cgroup;
-mod child;
-mod containment;
-mod deadlines;
-mod guardian;
-mod kernel_timer;
-mod kill_backoff;
-mod launch;
-mod notify;
 mod policy;
-mod protocol;
-mod signals;
 mod standby;
 
 use std::pin::pin;
@@ -27,20 +16,16 @@ use incumbent::survey::LockView;
 use incumbent::{Candidate, Clock, Error, Leader, Leadership, Observer, Overrun};
 use jiff::Timestamp;
 
+use crate::commands::participate::guarded::{
+    Containment, Deadlines, End, GuardedChild, Handle, Moment, Signals, asks_to_end,
+    ends_by_default, look_at_reach, now,
+};
 use crate::flags::lock;
 use crate::http::metrics::Exporter;
 use crate::runtime::descendants::adopt_orphans;
-use crate::runtime::exit;
-use crate::runtime::preflight;
-use child::{GuardedChild, Handle};
-use containment::Containment;
-pub(crate) use containment::look as look_at_reach;
-use deadlines::{Deadlines, Moment};
-pub(crate) use guardian::become_helper;
+use crate::runtime::{exit, notify, preflight};
 pub(crate) use policy::Cause;
 use policy::{Next, Policy};
-pub(crate) use protocol::End;
-use signals::Signals;
 use standby::Standby;
 
 pub(crate) async fn run(args: args::Run) -> ExitCode {
@@ -64,7 +49,7 @@ async fn try_run(args: args::Run) -> anyhow::Result<u8> {
 async fn told_to_end(signals: &mut Signals) -> u8 {
     loop {
         let signal = signals.next().await;
-        if signals::ends_by_default(signal) {
+        if ends_by_default(signal) {
             return End::Signalled(signal).code();
         }
     }
@@ -124,7 +109,7 @@ impl Runner {
         // Before anything else: from here on a signal ends this process in order.
         let mut signals = Signals::listen()?;
         adopt_orphans()?;
-        let (containment, gaps) = containment::look(args.allow_privilege_escalation);
+        let (containment, gaps) = look_at_reach(args.allow_privilege_escalation);
         for gap in gaps {
             tracing::warn!("{}; {}", gap.what, gap.hint);
         }
@@ -330,7 +315,7 @@ impl Runner {
                 }
                 signal = self.signals.next() => {
                     guarded.signal(signal);
-                    if signals::asks_to_end(signal) {
+                    if asks_to_end(signal) {
                         cause = Cause::Asked;
                         guarded.bound(after(self.args.kill_after));
                     }
@@ -366,12 +351,12 @@ impl Runner {
 /// By when a command has to stop, and is killed: early enough that it is gone at the stop deadline.
 fn deadlines(leadership: &Leadership) -> Deadlines {
     // The clock is read first: a pause before the next line makes the deadlines earlier, not later.
-    let now = guardian::now();
+    let at = now();
     let (valid_for, stop_within) = (leadership.valid_for(), leadership.stop_within());
     let margin = (stop_within.saturating_sub(valid_for) / 4).min(LONGEST_KILL);
     Deadlines {
-        stop_at: now.saturating_add(nanos(valid_for)),
-        kill_at: now.saturating_add(nanos(stop_within.saturating_sub(margin))),
+        stop_at: at.saturating_add(nanos(valid_for)),
+        kill_at: at.saturating_add(nanos(stop_within.saturating_sub(margin))),
     }
 }
 
@@ -386,11 +371,11 @@ fn nanos(duration: Duration) -> Moment {
 }
 
 fn after(duration: Duration) -> Moment {
-    guardian::now().saturating_add(nanos(duration))
+    now().saturating_add(nanos(duration))
 }
 
 fn left_until(moment: Moment) -> Duration {
-    Duration::from_nanos(moment.saturating_sub(guardian::now()))
+    Duration::from_nanos(moment.saturating_sub(now()))
 }
 
 /// One's own write may be seen before its answer comes: that is nobody else's.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::protocol::End;
+use crate::commands::participate::guarded::End;
 use crate::commands::participate::run::args::{OnLoss, Restart};
 use crate::runtime::exit;
 

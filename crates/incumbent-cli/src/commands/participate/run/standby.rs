@@ -7,9 +7,9 @@ use std::io;
 use std::time::Duration;
 
 use super::after;
-use super::child::GuardedChild;
-use super::containment::Containment;
-use super::signals;
+use crate::commands::participate::guarded::{
+    Containment, GuardedChild, asks_to_end, ends_by_default,
+};
 
 pub(crate) struct Standby {
     program: Option<OsString>,
@@ -56,8 +56,8 @@ impl Standby {
     /// Says whether the signal ends the wait; if not, it is handed on.
     pub(crate) fn ends_the_wait(&self, signal: i32) -> bool {
         match &self.guarded {
-            None => signals::ends_by_default(signal),
-            Some(_) if signals::asks_to_end(signal) => true,
+            None => ends_by_default(signal),
+            Some(_) if asks_to_end(signal) => true,
             Some(guarded) => {
                 guarded.signal(signal);
                 false
