@@ -1,4 +1,4 @@
-//! The signals that `run` gets, and hands to its command.
+//! The signals that this process gets, and hands to its commands.
 
 use std::io;
 

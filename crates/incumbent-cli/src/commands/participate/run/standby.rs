@@ -6,9 +6,8 @@ use std::ffi::OsString;
 use std::io;
 use std::time::Duration;
 
-use super::after;
 use crate::commands::participate::guarded::{
-    Containment, GuardedChild, asks_to_end, ends_by_default,
+    Containment, Deadlines, GuardedChild, Guardians, Launch, after, asks_to_end, ends_by_default,
 };
 
 pub(crate) struct Standby {
@@ -35,8 +34,13 @@ impl Standby {
     pub(crate) fn start(&mut self) -> io::Result<()> {
         if let Some(program) = self.program.take() {
             tracing::info!(program = %program.display(), "another candidate leads");
-            self.guarded =
-                Some(GuardedChild::start_aside(&program, &self.variables, self.containment)?);
+            self.guarded = Some(GuardedChild::start_aside(&Launch {
+                command: std::slice::from_ref(&program),
+                variables: &self.variables,
+                containment: self.containment,
+                deadlines: Deadlines::NONE,
+                guardians: &Guardians::default(),
+            })?);
         }
         Ok(())
     }
