@@ -137,6 +137,12 @@ impl Group {
         outcome
     }
 
+    /// Begins to leave: all tasks are revoked, and none is assigned any more. Others get each task as soon as its work has
+    /// stopped. Call [`leave`](Self::leave) when the work of all tasks has.
+    pub fn begin_to_leave(&self) {
+        self.notes.leave();
+    }
+
     /// Leaves the group, and waits until others have this member's tasks, or until they can take them: for ten
     /// seconds at most. Drop all tasks before.
     pub async fn leave(self) {

@@ -64,6 +64,13 @@ impl Task {
         }
     }
 
+    /// The leadership of this member's seat, which bounds the task. It lasts beyond a revoke, while the work stops.
+    ///
+    /// When it is lost, the work has to stop within [`Leadership::stop_within`].
+    pub fn seat(&self) -> &Leadership {
+        &self.seat
+    }
+
     /// Waits until this process is to stop the work: another member is to have the task, or the seat is lost.
     pub async fn revoked(&self) {
         let mut revoked = self.revoked.clone();
