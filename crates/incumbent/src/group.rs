@@ -179,6 +179,16 @@ impl GroupHandle {
         }
     }
 
+    /// Declines `task` for now, so that a member that does not decline it gets it; `false` takes it again. If every member
+    /// declines it, it stays where it is. Useful where the work of one task fails here, and may work elsewhere.
+    ///
+    /// A seat has room for about 40 names of ten characters. Those beyond that are not declined.
+    pub fn decline(&self, task: &str, declines: bool) {
+        if let Some((notes, task)) = self.notes.upgrade().zip(TaskName::new(task)) {
+            let _ = notes.send(Note::Decline(task, declines));
+        }
+    }
+
     /// Who owns `task`, as far as this member knows, and for how long that answer is good. `None` if the task has no owner,
     /// or nothing is known for sure.
     ///

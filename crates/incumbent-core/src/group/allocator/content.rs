@@ -7,7 +7,7 @@ use super::evidence::Fate;
 use super::message::{Ask, Excess};
 use super::plan::Earliest;
 use super::{Allocator, View};
-use crate::group::balance::{Worker, balance};
+use crate::group::balance::{Worker, balance, without_declined};
 use crate::group::table::{Assignment, Order, Page, PageIndex, SeatTerm, TaskName};
 use crate::identity::Identity;
 use crate::record::{FencingToken, Version};
@@ -19,6 +19,7 @@ struct Hand {
     term: SeatTerm,
     lease_duration: Duration,
     address: Option<String>,
+    declined: BTreeSet<TaskName>,
 }
 
 impl Allocator {
@@ -79,7 +80,8 @@ impl Allocator {
                 takes_tasks: !info.is_leaving && !info.is_draining,
             };
             let address = record.holder_info.address.clone();
-            Some((name.clone(), Hand { worker, term, lease_duration, address }))
+            let declined = info.declined.clone();
+            Some((name.clone(), Hand { worker, term, lease_duration, address, declined }))
         });
         hands.collect()
     }
@@ -102,7 +104,10 @@ impl Allocator {
         let current = entries
             .filter(|(term, _, _, assignment)| assignment.revoked.is_none() && !self.leaves(term))
             .map(|(term, _, task, _)| (task.clone(), term.member.clone()));
-        balance(&workers, &wished.tasks, &current.collect(), may_move)
+        let current = current.collect();
+        let declined = hands.iter().map(|(member, hand)| (member, &hand.declined)).collect();
+        let tasks = without_declined(&workers, &declined, &wished.tasks, &current);
+        balance(&workers, &tasks, &current, may_move)
     }
 
     /// Whether the member leaves: its tasks go to others, also while nothing else moves.
