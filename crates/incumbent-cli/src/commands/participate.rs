@@ -9,3 +9,5 @@ pub(crate) mod once;
 pub(crate) mod run;
 #[cfg(unix)]
 pub(crate) mod sidecar;
+#[cfg(target_os = "linux")]
+pub(crate) mod work;

@@ -41,6 +41,12 @@ impl Signals {
         Ok(Self(signals))
     }
 
+    /// Those that are sent here, for one command of many.
+    pub(crate) fn relayed() -> (mpsc::UnboundedSender<i32>, Self) {
+        let (sender, signals) = mpsc::unbounded_channel();
+        (sender, Self(signals))
+    }
+
     pub(crate) async fn next(&mut self) -> i32 {
         match self.0.recv().await {
             Some(signal) => signal,
