@@ -4,8 +4,8 @@
 //! becomes of this process. A task is released only when nothing of its command is left.
 
 pub(crate) mod args;
+mod commands;
 mod failures;
-mod post;
 
 use std::process::ExitCode;
 
@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use crate::commands::participate::guarded::{Guardians, Signals, ends_by_default, look_at_reach};
 use crate::runtime::descendants::adopt_orphans;
 use crate::runtime::{exit, notify, preflight};
-use post::Post;
+use commands::Commands;
 
 pub(crate) async fn run(args: args::Work) -> ExitCode {
     match try_run(&args).await {
@@ -39,8 +39,8 @@ async fn try_run(args: &args::Work) -> anyhow::Result<()> {
         joined = join(args, &guardians) => joined?,
         () = told_to_end(&mut signals) => return Ok(()),
     };
-    let post = Post::new(args, &group, namespace, containment, guardians)?;
-    Ok(share(group, &post, signals).await?)
+    let commands = Commands::new(args, &group, namespace, containment, guardians)?;
+    Ok(share(group, &commands, signals).await?)
 }
 
 /// Connects, and takes part in the group.
@@ -70,7 +70,11 @@ async fn join(args: &args::Work, guardians: &Guardians) -> Result<(Group, String
 
 /// Runs the command for each task while it is this member's, until a signal asks to end; then stops them all, and
 /// leaves.
-async fn share(mut group: Group, post: &Post<'_>, mut signals: Signals) -> Result<(), Error> {
+async fn share(
+    mut group: Group,
+    commands: &Commands<'_>,
+    mut signals: Signals,
+) -> Result<(), Error> {
     let mut running = FuturesUnordered::new();
     let mut relays: Vec<mpsc::UnboundedSender<i32>> = Vec::new();
     let (mut is_leaving, mut outcome) = (false, Ok(()));
@@ -92,7 +96,7 @@ async fn share(mut group: Group, post: &Post<'_>, mut signals: Signals) -> Resul
                     let (relay, relayed) = Signals::relayed();
                     relays.retain(|relay| !relay.is_closed());
                     relays.push(relay);
-                    running.push(post.attend(task, relayed));
+                    running.push(commands.run(task, relayed));
                     false
                 }
                 Err(error) => {

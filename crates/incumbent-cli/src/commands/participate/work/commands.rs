@@ -1,4 +1,4 @@
-//! The command of one task, from the moment that the task is this member's until nothing of the command is left.
+//! The commands of tasks: each runs from the moment that its task is this member's until nothing of it is left.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ use crate::commands::participate::guarded::{
 use crate::runtime::exit;
 
 /// What the commands of all tasks have in common.
-pub(crate) struct Post<'a> {
+pub(crate) struct Commands<'a> {
     args: &'a Work,
     rules: Rules,
     member: String,
@@ -32,7 +32,7 @@ pub(crate) struct Post<'a> {
     failures: RefCell<HashMap<String, Failures>>,
 }
 
-impl<'a> Post<'a> {
+impl<'a> Commands<'a> {
     pub(crate) fn new(
         args: &'a Work,
         group: &Group,
@@ -55,10 +55,10 @@ impl<'a> Post<'a> {
     }
 
     /// Runs the command while the task is this member's. The task is dropped, and so released, when this returns.
-    pub(crate) async fn attend(&self, task: Task, mut signals: Signals) {
+    pub(crate) async fn run(&self, task: Task, mut signals: Signals) {
         while task.is_valid() {
             let begun = Instant::now();
-            let (cause, end) = self.run_command(&task, &mut signals).await;
+            let (cause, end) = self.run_once(&task, &mut signals).await;
             if cause != Cause::ByItself || !task.is_valid() {
                 return;
             }
@@ -74,7 +74,7 @@ impl<'a> Post<'a> {
     }
 
     /// Runs the command one time. When this returns, nothing of it is left.
-    async fn run_command(&self, task: &Task, signals: &mut Signals) -> (Cause, End) {
+    async fn run_once(&self, task: &Task, signals: &mut Signals) -> (Cause, End) {
         let (group, name) = (&self.args.group, task.name());
         let mut guarded = match self.start(task).await {
             Ok(Some(guarded)) => guarded,
