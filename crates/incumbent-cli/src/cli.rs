@@ -14,7 +14,7 @@ use crate::commands::participate::elect;
 #[cfg(unix)]
 use crate::commands::participate::sidecar;
 #[cfg(target_os = "linux")]
-use crate::commands::participate::{once, run};
+use crate::commands::participate::{once, run, work};
 use crate::commands::setup::{completion, doctor, man, manifests, timings};
 use crate::runtime::program_name::Name;
 use crate::runtime::{exit, help};
@@ -37,6 +37,9 @@ pub(crate) enum Command {
     /// Run a command once across many replicas; the others learn how it ended
     #[cfg(target_os = "linux")]
     Once(once::args::Once),
+    /// Share tasks among processes, and run a command for each task that this one owns
+    #[cfg(target_os = "linux")]
+    Work(work::args::Work),
     /// Take part for a program in any language, and tell it over HTTP whether it leads
     #[cfg(unix)]
     Sidecar(sidecar::args::Sidecar),
@@ -81,7 +84,7 @@ pub(crate) enum Command {
 
 /// The commands as the help lists them.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Take part", &["elect", "run", "once", "sidecar"]),
+    ("Take part", &["elect", "run", "once", "work", "sidecar"]),
     ("See", &["get", "status", "check", "wait", "watch", "history", "dashboard"]),
     ("Steer", &["step-down", "pause", "resume", "claim"]),
     ("Set up", &["manifests", "doctor", "timings", "completion", "man"]),
@@ -133,6 +136,8 @@ impl Command {
             Self::Run(args) => Ok(run::run(args).await),
             #[cfg(target_os = "linux")]
             Self::Once(args) => Ok(once::run(args).await),
+            #[cfg(target_os = "linux")]
+            Self::Work(args) => Ok(work::run(args).await),
             Self::Claim(args) => claim::run(args).await,
             Self::Get(args) => get::run(args).await,
             Self::Status(args) => status::run(args).await,

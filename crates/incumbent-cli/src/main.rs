@@ -20,7 +20,7 @@ use clap::CommandFactory;
 
 use crate::cli::{Args, Command};
 #[cfg(target_os = "linux")]
-use crate::commands::participate::run;
+use crate::commands::participate::guarded;
 use crate::commands::setup::completion;
 #[cfg(target_os = "linux")]
 use crate::runtime::init;
@@ -28,7 +28,7 @@ use crate::runtime::{exit, output};
 
 fn main() -> ExitCode {
     #[cfg(target_os = "linux")]
-    if let Some(code) = run::become_helper() {
+    if let Some(code) = guarded::become_helper() {
         return code;
     }
     if let Some(code) = completion::answer(Args::command) {

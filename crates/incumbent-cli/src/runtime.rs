@@ -8,6 +8,8 @@ pub(crate) mod exit;
 pub(crate) mod help;
 #[cfg(target_os = "linux")]
 pub(crate) mod init;
+#[cfg(target_os = "linux")]
+pub(crate) mod notify;
 pub(crate) mod output;
 pub(crate) mod preflight;
 pub(crate) mod program_name;

@@ -21,7 +21,7 @@ pub use crate::seat::{Released, SeatInfo};
 pub use allocator::{
     Allocator, Answer, Ask, Excess, Happening, HeldSeat, SeatList, Settings, Sought, Wishes,
 };
-pub use balance::{Task, Worker, balance, hand_out};
+pub use balance::{Task, Worker, balance, hand_out, without_declined};
 pub use known::PageVersion;
 pub use member::{Event, Member, Orders};
 pub use table::{

@@ -17,6 +17,9 @@ pub struct SeatInfo {
     /// Whether it leaves: from then on it starts nothing in this term, so that each task that is not an exception can
     /// be given to others. It is never taken back within a term.
     pub is_leaving: bool,
+    /// Tasks that it wants to give to others for now, or not to get. A preference: if every other member declines the
+    /// task, too, it stays where it is.
+    pub declined: BTreeSet<TaskName>,
     /// What it has released.
     pub released: Released,
 }
@@ -42,6 +45,7 @@ impl Default for SeatInfo {
             zone: String::new(),
             is_draining: false,
             is_leaving: false,
+            declined: BTreeSet::new(),
             released: Released::default(),
         }
     }

@@ -155,6 +155,12 @@ impl Group {
         outcome
     }
 
+    /// Begins to leave: all tasks are revoked, and none is assigned any more. Other members get each task
+    /// as soon as its work has stopped. Call [`leave`](Self::leave) when the work of all tasks has stopped.
+    pub fn begin_to_leave(&self) {
+        self.notes.leave();
+    }
+
     /// Leaves the group, and waits until other members have this member's tasks or can take them,
     /// for ten seconds at most. Drop all tasks first.
     pub async fn leave(self) {
@@ -190,6 +196,17 @@ impl GroupHandle {
     pub fn drain(&self, wants_none: bool) {
         if let Some(notes) = self.notes.upgrade() {
             let _ = notes.send(Note::Drain(wants_none));
+        }
+    }
+
+    /// Declines `task` for now, so that a member that does not decline it gets it; `false` accepts it
+    /// again. If every member declines it, it stays where it is. Use this if the work of one task fails
+    /// here, and may work elsewhere. A permit cannot be declined.
+    ///
+    /// A seat has room for about 40 names of ten characters. Tasks beyond that are not declined.
+    pub fn decline(&self, task: &str, declines: bool) {
+        if let Some((notes, task)) = self.notes.upgrade().zip(TaskName::new(task)) {
+            let _ = notes.send(Note::Decline(task, declines));
         }
     }
 

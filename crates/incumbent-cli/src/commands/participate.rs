@@ -2,8 +2,12 @@
 
 pub(crate) mod elect;
 #[cfg(target_os = "linux")]
+pub(crate) mod guarded;
+#[cfg(target_os = "linux")]
 pub(crate) mod once;
 #[cfg(target_os = "linux")]
 pub(crate) mod run;
 #[cfg(unix)]
 pub(crate) mod sidecar;
+#[cfg(target_os = "linux")]
+pub(crate) mod work;

@@ -93,14 +93,23 @@ pub(crate) fn kill(child: Pid) -> Survivor {
 
 /// Kills the children, except for `spared`, buries those that are dead, and returns the rest. In place of a dead one
 /// there may be its own children now.
-pub(crate) fn kill_children(spared: Option<Pid>) -> Vec<Survivor> {
-    let others = children().into_iter().filter(|child| Some(*child) != spared);
+pub(crate) fn kill_children(spared: &[Pid]) -> Vec<Survivor> {
+    let others = children().into_iter().filter(|child| !spared.contains(child));
     others.map(kill).filter(|survivor| !is_buried(survivor.pid)).collect()
 }
 
 /// Whether the kernel knows of no child, alive or dead, which is more reliable than a list.
 pub(crate) fn is_childless() -> bool {
     matches!(process::wait(WaitOptions::NOHANG), Err(rustix::io::Errno::CHILD))
+}
+
+/// Whether there is no child, alive or dead, except for `spared`.
+pub(crate) fn is_childless_but_for(spared: &[Pid]) -> bool {
+    match spared {
+        [] => is_childless(),
+        // A child is in the list until it is buried, and its own children before that. Nothing is buried meanwhile.
+        spared => children().iter().all(|child| spared.contains(child)),
+    }
 }
 
 /// Buries the children that are dead, except for `spared`.

@@ -11,6 +11,7 @@ mod support;
 mod register;
 
 mod arena;
+mod commands;
 mod groups;
 mod namespace;
 mod process;

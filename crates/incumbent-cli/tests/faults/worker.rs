@@ -1,11 +1,12 @@
-//! The program of one worker: this test program again, as a process of its own.
+//! The program of one worker: this test program again, as a process of its own, or as the command of `incumbent work`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
-use incumbent::{BoxError, Group, Tasks, connect, shutdown_signal};
+use incumbent::{BoxError, FencingToken, Group, Tasks, connect, shutdown_signal};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::register;
 
@@ -14,10 +15,19 @@ const VERSION: &str = "INCUMBENT_TEST_WORKER_VERSION";
 const LEASE: &str = "INCUMBENT_TEST_WORKER_LEASE";
 const REGISTERS: &str = "INCUMBENT_TEST_WORKER_REGISTERS";
 
+/// What takes part in the group.
+#[derive(Clone, Copy)]
+pub(crate) enum Program {
+    Library,
+    /// `incumbent work`
+    Command,
+}
+
 /// How a worker is started.
 #[derive(Clone)]
 pub(crate) struct Worker {
     pub(crate) name: &'static str,
+    pub(crate) program: Program,
     pub(crate) lease: Duration,
     /// Where the register of each task is.
     pub(crate) registers: BTreeMap<&'static str, SocketAddr>,
@@ -25,9 +35,21 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn command(&self, version: u32) -> Command {
-        let arguments =
-            "--exact worker::takes_part_where_a_test_starts_it --nocapture --test-threads 1";
-        let mut command = super::support::program(&std::env::current_exe().unwrap(), arguments);
+        let this = std::env::current_exe().unwrap();
+        let mut command = match self.program {
+            Program::Library => {
+                super::support::program(&this, &format!("--exact {LIBRARY} {AS_A_TEST}"))
+            }
+            Program::Command => {
+                let (name, seconds) = (self.name, self.lease.as_secs());
+                let mut command = super::support::incumbent(&format!(
+                    "work indexers --from-config --member {name} --lease-duration {seconds}s --kill-after 200ms --",
+                ));
+                let arguments = format!("--exact {COMMAND} {AS_A_TEST}");
+                command.arg(this).args(arguments.split(' '));
+                command
+            }
+        };
         let registers = self.registers.iter().map(|(task, address)| format!("{task}={address}"));
         command
             .env(NAME, self.name)
@@ -38,17 +60,44 @@ impl Worker {
     }
 }
 
+const AS_A_TEST: &str = "--nocapture --test-threads 1";
+const LIBRARY: &str = "worker::takes_part_where_a_test_starts_it";
+const COMMAND: &str = "worker::is_a_command_where_a_test_starts_it";
+
+/// Works on the one task that it was started for, for as long as it lives, and ignores SIGTERM: it is a fault of
+/// `incumbent work` if it lives when the task is another's.
+#[test]
+fn is_a_command_where_a_test_starts_it() {
+    let Ok(task) = std::env::var("INCUMBENT_TASK") else { return };
+    let variable = |name| std::env::var(name).unwrap();
+    let register = registers()[&task];
+    let token = FencingToken(variable("INCUMBENT_TOKEN").parse().unwrap());
+    let identity = format!("{} {}", variable("INCUMBENT_MEMBER"), std::process::id());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let written = runtime.block_on(async {
+        // Whoever listens for a signal is not ended by it.
+        let _ignored = signal(SignalKind::terminate()).unwrap();
+        register::write(register, token, || true, &identity).await
+    });
+    written.unwrap();
+}
+
+fn registers() -> BTreeMap<String, SocketAddr> {
+    std::env::var(REGISTERS)
+        .unwrap()
+        .split(',')
+        .map(|register| register.split_once('=').unwrap())
+        .map(|(task, address)| (task.to_owned(), address.parse().unwrap()))
+        .collect()
+}
+
 /// Runs each task that it owns: it writes to the task's register as fast as that answers.
 #[test]
 fn takes_part_where_a_test_starts_it() {
     let Ok(name) = std::env::var(NAME) else { return };
     let variable = |name| std::env::var(name).unwrap();
     let lease = Duration::from_secs(variable(LEASE).parse().unwrap());
-    let registers: BTreeMap<String, SocketAddr> = variable(REGISTERS)
-        .split(',')
-        .map(|register| register.split_once('=').unwrap())
-        .map(|(task, address)| (task.to_owned(), address.parse().unwrap()))
-        .collect();
+    let registers = registers();
     // Two processes of one name are told apart.
     let identity = format!("{name} {}", std::process::id());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -14,7 +14,7 @@ use super::namespace::{Bridge, Hosts, Network};
 use super::process::{self, Process, Start};
 use super::register::{ObservedTerm, Register};
 use super::support::Cluster;
-use super::worker::Worker;
+use super::worker::{Program, Worker};
 
 pub(crate) struct Workers {
     fault: &'static str,
@@ -38,18 +38,23 @@ pub(crate) const TASKS: [&str; 8] = ["ap", "br", "ca", "de", "eu", "fr", "gb", "
 
 impl Workers {
     pub(crate) fn start(fault: &'static str) -> Self {
-        Self::build(fault, LEASE, Cluster::start(), false, |_| None)
+        Self::build(fault, Program::Library, LEASE, Cluster::start(), false, |_| None)
+    }
+
+    /// Each worker is an `incumbent work`, and the register of a task hears from its command.
+    pub(crate) fn with_commands(fault: &'static str) -> Self {
+        Self::build(fault, Program::Command, LEASE, Cluster::start(), false, |_| None)
     }
 
     /// With a lease that no busy machine loses.
     pub(crate) fn with_long_leases(fault: &'static str) -> Self {
-        Self::build(fault, 5 * LEASE, Cluster::start(), false, |_| None)
+        Self::build(fault, Program::Library, 5 * LEASE, Cluster::start(), false, |_| None)
     }
 
     /// Each worker's wall clock can be turned; none where libfaketime is missing.
     pub(crate) fn with_wall_clocks(fault: &'static str) -> Option<Self> {
         let can = process::can_turn_clocks();
-        can.then(|| Self::build(fault, LEASE, Cluster::start(), true, |_| None))
+        can.then(|| Self::build(fault, Program::Library, LEASE, Cluster::start(), true, |_| None))
     }
 
     /// Each worker is on a host of its own; none where namespaces may not be made.
@@ -57,13 +62,15 @@ impl Workers {
         let hosts = Hosts::new(1)?;
         let id = hosts.id();
         let network = |number| Some(Hosts::host(id, number));
-        let mut workers = Self::build(fault, LEASE, hosts.cluster, false, network);
+        let mut workers =
+            Self::build(fault, Program::Library, LEASE, hosts.cluster, false, network);
         workers._bridge = Some(hosts.bridge);
         Some(workers)
     }
 
     fn build(
         fault: &'static str,
+        program: Program,
         lease: Duration,
         cluster: Cluster,
         has_clocks: bool,
@@ -82,7 +89,7 @@ impl Workers {
         let version = Rc::new(Cell::new(1));
         let mut members = Vec::new();
         for (number, name) in NAMES.into_iter().enumerate() {
-            let worker = Worker { name, lease, registers: addresses.clone() };
+            let worker = Worker { name, program, lease, registers: addresses.clone() };
             let version = version.clone();
             let command = move || worker.command(version.get());
             let start = Start::new(&cluster, name, has_clocks, network(number), command);

@@ -7,9 +7,11 @@ use super::table::TaskName;
 use crate::identity::Identity;
 use crate::record::FencingToken;
 
+mod declined;
 mod loads;
 mod permits;
 
+pub use declined::without_declined;
 use loads::Loads;
 pub use permits::hand_out;
 

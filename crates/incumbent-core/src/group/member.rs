@@ -66,6 +66,8 @@ pub enum Event {
     Leave,
     /// The member wants no tasks for now, or wants them again.
     Drain(bool),
+    /// The member declines this task for now, or takes it again.
+    Decline(TaskName, bool),
 }
 
 /// Everything that the caller has to do after a step, in this order.
@@ -120,6 +122,10 @@ impl Member {
             }
             Event::Leave => self.leave(),
             Event::Drain(is_draining) => self.info.is_draining = is_draining,
+            Event::Decline(task, true) => self.decline(task),
+            Event::Decline(task, false) => {
+                self.info.declined.remove(&task);
+            }
         }
         self.settle()
     }
@@ -149,6 +155,14 @@ impl Member {
             self.info.is_leaving = true;
             // Work that stops by then costs no write: the seat is released instead.
             self.next_release = self.next_release.max(self.latest + RELEASE_INTERVAL);
+        }
+    }
+
+    /// What does not fit into the seat is not said, and the task stays here.
+    fn decline(&mut self, task: TaskName) {
+        let bytes = self.info.declined.iter().chain([&task]).map(|task| task.as_str().len() + 3);
+        if bytes.sum::<usize>() <= MOST_DECLINED_BYTES {
+            self.info.declined.insert(task);
         }
     }
 
@@ -230,7 +244,8 @@ impl Member {
     /// Whether an allocator waits for what `info` says and the seat does not.
     fn is_worth_a_write(&self, info: &SeatInfo) -> bool {
         let said = &self.published;
-        if (said.is_leaving, said.is_draining) != (info.is_leaving, info.is_draining) {
+        let wish = |info: &SeatInfo| (info.is_leaving, info.is_draining, info.declined.clone());
+        if wish(said) != wish(info) {
             return true;
         }
         if !said.released.exceptions.is_subset(&info.released.exceptions) {
@@ -265,6 +280,9 @@ impl Member {
 /// Releases of one member are at least this far apart, so that many tasks that stop one after the other do not cost a
 /// write each.
 pub(super) const RELEASE_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Of a seat's 4 KiB. What has been released has three quarters.
+const MOST_DECLINED_BYTES: usize = 512;
 
 /// Whether the seat can hold it. What does not fit is not said at all.
 fn fits(released: &Released) -> bool {

@@ -29,6 +29,10 @@ use crate::lock_api::LockApi;
 use crate::metrics::Metrics;
 use crate::proof;
 use crate::requests::Requests;
+use crate::term::Overrun;
+
+/// What ends work by force.
+type Action = Arc<dyn Fn(Overrun) + Send + Sync>;
 
 /// Describes a member of a [`Group`].
 #[must_use]
@@ -47,6 +51,7 @@ pub struct GroupBuilder {
     metrics: Option<Arc<dyn Metrics>>,
     container: Option<Container>,
     kubelet_reports: bool,
+    on_overrun: Option<Action>,
     timing: Result<Timing, TimingError>,
     clock: Clock,
     /// What a simulation adds to the candidates for the seat and for the allocators' Lease.
@@ -71,6 +76,7 @@ impl GroupBuilder {
             metrics: None,
             container: proof::own_container(),
             kubelet_reports: false,
+            on_overrun: None,
             timing: Ok(Timing::default()),
             clock: Clock::system(),
             #[cfg(test)]
@@ -153,6 +159,14 @@ impl GroupBuilder {
     /// members' namespace, because the allocator watches all of them.
     pub fn kubelet_reports(self, on: bool) -> Self {
         Self { kubelet_reports: on, ..self }
+    }
+
+    /// Sets what is done about work that still runs when other members may own its task. Default: the process is aborted.
+    ///
+    /// The action has to end the work of all tasks of this member; see
+    /// [`Builder::on_overrun`](crate::Builder::on_overrun). The member takes its seat again when all tasks are dropped.
+    pub fn on_overrun(self, action: impl Fn(Overrun) + Send + Sync + 'static) -> Self {
+        Self { on_overrun: Some(Arc::new(action)), ..self }
     }
 
     /// Sets all durations. Default: 15 s / 10 s / 2 s. The lease may last at most 60 s.
@@ -290,6 +304,9 @@ impl GroupBuilder {
             builder
         };
         let mut seat = candidate(store.seat(member.as_str())).seat(info.clone());
+        if let Some(action) = self.on_overrun.clone() {
+            seat = seat.on_overrun(move |overrun| action(overrun));
+        }
         if let Some(address) = &self.address {
             seat = seat.address(address);
         }

@@ -175,6 +175,7 @@ impl Driver {
                 self.state.drains = wants_none;
                 self.drain();
             }
+            Note::Decline(task, declines) => self.work(Event::Decline(task, declines)),
             Note::Health(is_well) => {
                 self.state.is_unwell = !is_well;
                 self.drain();

@@ -38,6 +38,8 @@ pub(crate) enum Note {
     Stopped(TaskName),
     Leave,
     Drain(bool),
+    /// Whether the member declines this task.
+    Decline(TaskName, bool),
     /// Whether the member is well.
     Health(bool),
     /// There is proof that this process of this member has ended.

@@ -73,6 +73,13 @@ impl Task {
         }
     }
 
+    /// The leadership of this member's seat, which bounds the task. It lasts beyond a revoke, while the work stops.
+    ///
+    /// When it is lost, the work has to stop within [`Leadership::stop_within`].
+    pub fn seat(&self) -> &Leadership {
+        &self.seat
+    }
+
     /// Waits until this process must stop the work, because another member should have the task, or
     /// because the seat is lost.
     pub async fn revoked(&self) {

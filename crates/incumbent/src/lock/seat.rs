@@ -24,6 +24,7 @@ fn said(from: &Value) -> Option<SeatInfo> {
         zone: from["zone"].as_str().unwrap_or_default().to_owned(),
         is_draining: from["draining"].as_bool()?,
         is_leaving: from["leaving"].as_bool()?,
+        declined: names(&from["declined"]).collect(),
         released: Released {
             pages: pages.collect::<Option<BTreeMap<_, _>>>()?,
             exceptions: exceptions.collect::<Option<BTreeSet<_>>>()?,
@@ -31,12 +32,18 @@ fn said(from: &Value) -> Option<SeatInfo> {
     })
 }
 
+/// Members that decline nothing do not say so, nor do those of an older version.
+fn names(from: &Value) -> impl Iterator<Item = TaskName> {
+    let names = from.as_array().into_iter().flatten();
+    names.filter_map(|task| TaskName::new(task.as_str()?))
+}
+
 pub(super) fn written(info: &SeatInfo) -> Value {
     let pages = info.released.pages.iter();
     let pages: Map<String, Value> =
         pages.map(|(PageIndex(index), revision)| (index.to_string(), (*revision).into())).collect();
     let running: Vec<&str> = info.released.exceptions.iter().map(TaskName::as_str).collect();
-    json!({
+    let mut written = json!({
         "capacity": info.capacity,
         "version": info.version,
         "zone": info.zone,
@@ -44,5 +51,10 @@ pub(super) fn written(info: &SeatInfo) -> Value {
         "leaving": info.is_leaving,
         "released": pages,
         "running": running,
-    })
+    });
+    if !info.declined.is_empty() {
+        let declined: Vec<&str> = info.declined.iter().map(TaskName::as_str).collect();
+        written["declined"] = declined.into();
+    }
+    written
 }

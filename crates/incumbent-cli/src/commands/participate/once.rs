@@ -19,7 +19,8 @@ use incumbent::{Error, Leadership, Lock};
 use rustix::fs::{Access, access};
 
 use self::args::Settle;
-use crate::commands::participate::run::{Cause, End, Runner, Wait};
+use crate::commands::participate::guarded::{Cause, End};
+use crate::commands::participate::run::{Runner, Wait};
 use crate::model::format;
 use crate::runtime::preflight::patiently;
 use crate::runtime::{exit, output, stderr};

@@ -4,43 +4,26 @@
 //! whatever becomes of this process. The lock is released only when nothing of the command is left.
 
 pub(crate) mod args;
-mod cgroup;
-mod child;
-mod containment;
-mod deadlines;
-mod guardian;
-mod kernel_timer;
-mod kill_backoff;
-mod launch;
-mod notify;
 mod policy;
-mod protocol;
-mod signals;
 mod standby;
 
 use std::pin::pin;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use incumbent::survey::LockView;
-use incumbent::{Candidate, Clock, Error, Leader, Leadership, Observer, Overrun};
+use incumbent::{Candidate, Clock, Error, Leader, Leadership, Observer};
 use jiff::Timestamp;
 
+use crate::commands::participate::guarded::{
+    Cause, Company, Containment, Deadlines, End, GuardedChild, Guardians, Launch, Signals,
+    ends_by_default, look_at_reach,
+};
 use crate::flags::lock;
 use crate::http::metrics::Exporter;
 use crate::runtime::descendants::adopt_orphans;
-use crate::runtime::exit;
-use crate::runtime::preflight;
-use child::{GuardedChild, Handle};
-use containment::Containment;
-pub(crate) use containment::look as look_at_reach;
-use deadlines::{Deadlines, Moment};
-pub(crate) use guardian::become_helper;
-pub(crate) use policy::Cause;
+use crate::runtime::{exit, notify, preflight};
 use policy::{Next, Policy};
-pub(crate) use protocol::End;
-use signals::Signals;
 use standby::Standby;
 
 pub(crate) async fn run(args: args::Run) -> ExitCode {
@@ -64,35 +47,8 @@ async fn try_run(args: args::Run) -> anyhow::Result<u8> {
 async fn told_to_end(signals: &mut Signals) -> u8 {
     loop {
         let signal = signals.next().await;
-        if signals::ends_by_default(signal) {
+        if ends_by_default(signal) {
             return End::Signalled(signal).code();
-        }
-    }
-}
-
-/// The command that runs now, for the watchdog: where all else has failed, it ends it at the end of the lease.
-#[derive(Clone, Default)]
-struct Current(Arc<Mutex<Option<Handle>>>);
-
-impl Current {
-    fn set(&self, handle: Option<Handle>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = handle;
-    }
-
-    /// Says whether there was one.
-    fn kill(&self) -> bool {
-        let handle = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        handle.inspect(Handle::kill).is_some()
-    }
-
-    fn action(&self) -> impl Fn(Overrun) + Send + Sync + 'static {
-        let current = self.clone();
-        move |overrun| {
-            // It is killed before it is told of: the words need more than the deed.
-            if current.kill() {
-                let lock = &overrun.lock;
-                tracing::error!(%lock, "the command still ran at the end of its lease: killed it");
-            }
         }
     }
 }
@@ -103,7 +59,7 @@ pub(crate) struct Runner {
     candidate: Candidate,
     signals: Signals,
     policy: Policy,
-    current: Current,
+    guardians: Guardians,
     containment: Containment,
     /// How often to look whether the term was renewed.
     tick: Duration,
@@ -124,7 +80,7 @@ impl Runner {
         // Before anything else: from here on a signal ends this process in order.
         let mut signals = Signals::listen()?;
         adopt_orphans()?;
-        let (containment, gaps) = containment::look(args.allow_privilege_escalation);
+        let (containment, gaps) = look_at_reach(args.allow_privilege_escalation);
         for gap in gaps {
             tracing::warn!("{}; {}", gap.what, gap.hint);
         }
@@ -151,9 +107,9 @@ impl Runner {
         };
         // The wait that follows has what is left.
         args.timeout = args.timeout.map(|patience| patience.saturating_sub(began.elapsed()));
-        let current = Current::default();
+        let guardians = Guardians::default();
         let builder = Candidate::builder(client, lock).timing(timing);
-        let mut builder = args.candidacy.apply(builder).on_overrun(current.action());
+        let mut builder = args.candidacy.apply(builder).on_overrun(guardians.on_overrun());
         let exporter = Exporter::at(args.candidacy.metrics_addr).await?;
         if let Some(exporter) = &exporter {
             builder = builder.metrics(exporter.clone());
@@ -174,7 +130,7 @@ impl Runner {
             candidate,
             signals,
             policy,
-            current,
+            guardians,
             containment,
             tick,
             holder_seems_dead,
@@ -283,14 +239,18 @@ impl Runner {
         leadership: &Leadership,
     ) -> anyhow::Result<(Cause, End)> {
         let variables = self.variables(Some(leadership.fencing_token().0));
-        let deadlines = deadlines(leadership);
-        let mut guarded =
-            GuardedChild::start(&self.args.command, &variables, self.containment, deadlines)?;
-        self.current.set(Some(guarded.handle()));
-        let (cause, end) = self.accompany(leadership, &mut guarded).await;
-        self.current.set(None);
-        // Its guardian has found the term over before it has started anything.
-        let cause = cause.or_lost_if(end == End::Unstarted(exit::LOST));
+        let mut guarded = GuardedChild::start(&Launch {
+            command: &self.args.command,
+            variables: &variables,
+            containment: self.containment,
+            deadlines: Deadlines::of(leadership),
+            guardians: &self.guardians,
+        })?;
+        let company = Company { leadership, tick: self.tick, kill_after: self.args.kill_after };
+        let handed_over = async {
+            leadership.asked_to_hand_over().await;
+        };
+        let (cause, end) = company.keep(&mut guarded, handed_over, &mut self.signals).await;
         let told_to_stop = guarded.was_told_to_stop();
         tracing::info!(
             reason = cause.word(),
@@ -300,55 +260,6 @@ impl Runner {
             "the command has ended"
         );
         Ok((cause, end))
-    }
-
-    /// Hands on what comes until the command has ended.
-    async fn accompany(
-        &mut self,
-        leadership: &Leadership,
-        guarded: &mut GuardedChild,
-    ) -> (Cause, End) {
-        let mut cause = Cause::ByItself;
-        let (mut is_lost, mut is_killed) = (false, false);
-        let mut told = deadlines(leadership);
-        loop {
-            let patience =
-                self.tick.min(left_until(told.stop_at) / 2).max(Duration::from_millis(5));
-            let may_go_on = cause == Cause::ByItself;
-            tokio::select! {
-                biased;
-                end = guarded.end() => return (cause.or_lost_if(guarded.was_told_to_stop()), end),
-                _ = leadership.lost(), if !is_lost => {
-                    is_lost = true;
-                    // Who was asked to end, ends so, though its time is shorter now.
-                    cause = if may_go_on { Cause::LostLeadership } else { cause };
-                    guarded.stop(told.kill_at);
-                }
-                _ = leadership.asked_to_hand_over(), if may_go_on => {
-                    cause = Cause::LostLeadership;
-                    guarded.stop(after(self.args.kill_after));
-                }
-                signal = self.signals.next() => {
-                    guarded.signal(signal);
-                    if signals::asks_to_end(signal) {
-                        cause = Cause::Asked;
-                        guarded.bound(after(self.args.kill_after));
-                    }
-                }
-                // The guardian has killed it by now, unless it stands still itself.
-                () = tokio::time::sleep(left_until(told.kill_at) + A_MOMENT), if is_lost && !is_killed => {
-                    is_killed = true;
-                    guarded.handle().kill();
-                }
-                () = tokio::time::sleep(patience), if !is_lost => {
-                    let renewed = deadlines(leadership);
-                    if renewed.stop_at > told.stop_at {
-                        told = renewed;
-                        guarded.extend(told);
-                    }
-                }
-            }
-        }
     }
 
     fn variables(&self, token: Option<u64>) -> Vec<(&'static str, String)> {
@@ -361,36 +272,6 @@ impl Runner {
         variables.extend(token.map(|token| ("INCUMBENT_TOKEN", token.to_string())));
         variables
     }
-}
-
-/// By when a command has to stop, and is killed: early enough that it is gone at the stop deadline.
-fn deadlines(leadership: &Leadership) -> Deadlines {
-    // The clock is read first: a pause before the next line makes the deadlines earlier, not later.
-    let now = guardian::now();
-    let (valid_for, stop_within) = (leadership.valid_for(), leadership.stop_within());
-    let margin = (stop_within.saturating_sub(valid_for) / 4).min(LONGEST_KILL);
-    Deadlines {
-        stop_at: now.saturating_add(nanos(valid_for)),
-        kill_at: now.saturating_add(nanos(stop_within.saturating_sub(margin))),
-    }
-}
-
-/// More than it takes to kill anything that can be killed, on a machine that is busy.
-const LONGEST_KILL: Duration = Duration::from_millis(500);
-
-/// What a guardian that is well may need to kill what it guards, and to say so.
-const A_MOMENT: Duration = Duration::from_millis(10);
-
-fn nanos(duration: Duration) -> Moment {
-    u64::try_from(duration.as_nanos()).unwrap_or(Moment::MAX)
-}
-
-fn after(duration: Duration) -> Moment {
-    guardian::now().saturating_add(nanos(duration))
-}
-
-fn left_until(moment: Moment) -> Duration {
-    Duration::from_nanos(moment.saturating_sub(guardian::now()))
 }
 
 /// One's own write may be seen before its answer comes: that is nobody else's.

@@ -7,7 +7,7 @@ use super::evidence::Fate;
 use super::message::{Ask, Excess, Wishes};
 use super::plan::Earliest;
 use super::{Allocator, View};
-use crate::group::balance::{Worker, balance, hand_out};
+use crate::group::balance::{Worker, balance, hand_out, without_declined};
 use crate::group::table::{Assignment, Kind, Order, Page, PageIndex, SeatTerm, TaskName};
 use crate::identity::Identity;
 use crate::record::{FencingToken, Version};
@@ -19,6 +19,7 @@ struct Hand {
     term: SeatTerm,
     lease_duration: Duration,
     address: Option<String>,
+    declined: BTreeSet<TaskName>,
 }
 
 /// What all pages together should say.
@@ -109,7 +110,8 @@ impl Allocator {
                 takes_tasks: !info.is_leaving && !info.is_draining,
             };
             let address = record.holder_info.address.clone();
-            Some((name.clone(), Hand { worker, term, lease_duration, address }))
+            let declined = info.declined.clone();
+            Some((name.clone(), Hand { worker, term, lease_duration, address, declined }))
         });
         hands.collect()
     }
@@ -134,7 +136,12 @@ impl Allocator {
             .map(|(term, _, task, _)| (task.clone(), term.member.clone()))
             .collect();
         match wished.kind {
-            Kind::Named | Kind::Slots(_) => balance(&workers, &wished.tasks, &current, may_move),
+            Kind::Named | Kind::Slots(_) => {
+                let declined = hands.iter().map(|(member, hand)| (member, &hand.declined));
+                let declined = declined.collect();
+                let tasks = without_declined(&workers, &declined, &wished.tasks, &current);
+                balance(&workers, &tasks, &current, may_move)
+            }
             Kind::Permits(_) => {
                 let revoked = entries().filter(|entry| {
                     entry.3.revoked.is_some() && !self.has_ended(PageIndex::FIRST, *entry)

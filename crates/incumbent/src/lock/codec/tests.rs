@@ -322,6 +322,7 @@ fn what_a_member_says_is_read_again_and_what_nobody_wrote_releases_nothing() {
         capacity: 2,
         version: "1.2".to_owned(),
         is_leaving: true,
+        declined: [TaskName::new("us").unwrap()].into(),
         released: Released { pages, exceptions },
         ..SeatInfo::default()
     };

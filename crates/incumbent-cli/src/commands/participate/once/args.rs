@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::commands::participate::run::args::{OnLoss, Restart, Run};
+use crate::commands::participate::guarded::Restart;
+use crate::commands::participate::run::args::{OnLoss, Run};
 use crate::flags::candidacy::Candidacy;
 use crate::flags::cluster::Cluster;
 use crate::flags::duration::duration;

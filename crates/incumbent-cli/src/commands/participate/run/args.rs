@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
+use crate::commands::participate::guarded::Restart;
 use crate::flags::candidacy::Candidacy;
 use crate::flags::cluster::Cluster;
 use crate::flags::duration::duration;
@@ -60,14 +61,6 @@ pub(crate) struct Run {
 pub(crate) enum OnLoss {
     Wait,
     Exit,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Restart {
-    Never,
-    /// Unless its exit code is 0
-    OnFailure,
-    Always,
 }
 
 /// The exit codes of `run`, which has to leave the low numbers to its command.

@@ -2,40 +2,9 @@
 
 use std::time::Duration;
 
-use super::protocol::End;
-use crate::commands::participate::run::args::{OnLoss, Restart};
+use crate::commands::participate::guarded::{Cause, End, LONG_ENOUGH, Restart};
+use crate::commands::participate::run::args::OnLoss;
 use crate::runtime::exit;
-
-/// Why a command has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
-    /// It ended while it might have continued.
-    ByItself,
-    /// Leadership was lost, or handed over, and it was stopped.
-    LostLeadership,
-    /// This process was asked to end.
-    Asked,
-}
-
-impl Cause {
-    /// For the log.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::ByItself => "ended-by-itself",
-            Self::LostLeadership => "leadership-lost",
-            Self::Asked => "asked-to-end",
-        }
-    }
-
-    /// The guardian goes by its own clock: it may stop a command before this process knows that its term is over.
-    /// Such a command was cut short, whatever its exit code says.
-    pub(crate) fn or_lost_if(self, was_told_to_stop: bool) -> Self {
-        match self {
-            Self::ByItself if was_told_to_stop => Self::LostLeadership,
-            cause => cause,
-        }
-    }
-}
 
 /// What is done next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,11 +34,7 @@ impl Policy {
             (Cause::LostLeadership, OnLoss::Wait) => return Next::Campaign,
             (Cause::ByItself, _) => {}
         }
-        let is_wanted = match self.restart {
-            Restart::Never => false,
-            Restart::OnFailure => end.code() != 0,
-            Restart::Always => true,
-        };
+        let is_wanted = self.restart.is_wanted_after(end);
         if lasted >= LONG_ENOUGH {
             self.restarts = 0;
         }
@@ -80,9 +45,6 @@ impl Policy {
         Next::Restart
     }
 }
-
-/// A command that ran for so long starts with a clean slate.
-const LONG_ENOUGH: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
@@ -122,13 +84,6 @@ mod tests {
         let next =
             |on_loss| policy(on_loss, Restart::Always).next(Cause::LostLeadership, killed, SHORT);
         assert_eq!((next(OnLoss::Wait), next(OnLoss::Exit)), (Next::Campaign, Next::Exit(79)));
-    }
-
-    #[test]
-    fn a_command_that_its_guardian_has_told_to_stop_has_not_ended_by_itself() {
-        assert_eq!(Cause::ByItself.or_lost_if(true), Cause::LostLeadership);
-        assert_eq!(Cause::ByItself.or_lost_if(false), Cause::ByItself);
-        assert_eq!(Cause::Asked.or_lost_if(true), Cause::Asked);
     }
 
     #[test]

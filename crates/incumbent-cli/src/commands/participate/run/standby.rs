@@ -6,10 +6,9 @@ use std::ffi::OsString;
 use std::io;
 use std::time::Duration;
 
-use super::after;
-use super::child::GuardedChild;
-use super::containment::Containment;
-use super::signals;
+use crate::commands::participate::guarded::{
+    Containment, Deadlines, GuardedChild, Guardians, Launch, after, asks_to_end, ends_by_default,
+};
 
 pub(crate) struct Standby {
     program: Option<OsString>,
@@ -35,8 +34,13 @@ impl Standby {
     pub(crate) fn start(&mut self) -> io::Result<()> {
         if let Some(program) = self.program.take() {
             tracing::info!(program = %program.display(), "another candidate leads");
-            self.guarded =
-                Some(GuardedChild::start_aside(&program, &self.variables, self.containment)?);
+            self.guarded = Some(GuardedChild::start_aside(&Launch {
+                command: std::slice::from_ref(&program),
+                variables: &self.variables,
+                containment: self.containment,
+                deadlines: Deadlines::NONE,
+                guardians: &Guardians::default(),
+            })?);
         }
         Ok(())
     }
@@ -56,8 +60,8 @@ impl Standby {
     /// Says whether the signal ends the wait; if not, it is handed on.
     pub(crate) fn ends_the_wait(&self, signal: i32) -> bool {
         match &self.guarded {
-            None => signals::ends_by_default(signal),
-            Some(_) if signals::asks_to_end(signal) => true,
+            None => ends_by_default(signal),
+            Some(_) if asks_to_end(signal) => true,
             Some(guarded) => {
                 guarded.signal(signal);
                 false

@@ -95,7 +95,7 @@ const MOST_REHEARSALS: usize = 20;
 
 #[cfg(target_os = "linux")]
 fn out_of_reach() -> Option<Vec<(&'static str, &'static str)>> {
-    let (_, gaps) = crate::commands::participate::run::look_at_reach(false);
+    let (_, gaps) = crate::commands::participate::guarded::look_at_reach(false);
     Some(gaps.into_iter().map(|gap| (gap.what, gap.hint)).collect())
 }
 

@@ -1,4 +1,4 @@
-//! A command under guard, as `run` sees it.
+//! A command under guard, as the process that starts it sees it.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -9,10 +9,9 @@ use std::os::unix::net::UnixStream as StdStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use rustix::process::{self, Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{self, Pid, PidfdFlags, Signal, pidfd_open};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 
@@ -20,17 +19,30 @@ use super::cgroup::Cgroup;
 use super::containment::Containment;
 use super::deadlines::{Deadlines, Moment};
 use super::guardian::{GUARD, now};
+use super::handle::{Guardians, Handle};
 use super::kernel_timer::KernelTimer;
 use super::kill_backoff::KillBackoff;
 use super::launch::{SELF, Start};
 use super::protocol::{self, End, Order, Report};
 use crate::runtime::descendants::{self, Survivor};
 
+/// What is started, and how.
+pub(crate) struct Launch<'a> {
+    pub(crate) command: &'a [OsString],
+    /// It gets these beside those of this process.
+    pub(crate) variables: &'a [(&'static str, String)],
+    pub(crate) containment: Containment,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) guardians: &'a Guardians,
+}
+
 /// A command under guard. It is gone when [`end`](Self::end) says so, and not before.
 pub(crate) struct GuardedChild {
     control: UnixStream,
     read: Vec<u8>,
     handle: Handle,
+    /// Those of all commands of this process.
+    guardians: Guardians,
     was_told_to_stop: bool,
     /// For when this process is stopped and has to do what its guardian cannot.
     wake: Option<KernelTimer>,
@@ -38,59 +50,25 @@ pub(crate) struct GuardedChild {
     is_in_front: bool,
 }
 
-/// What is needed to end a guarded command by force, from any thread.
-#[derive(Clone)]
-pub(crate) struct Handle {
-    guardian: Arc<(Pid, OwnedFd)>,
-    /// Once it was started.
-    command: Arc<OnceLock<Commanded>>,
-    group: Option<Arc<Cgroup>>,
-}
-
-/// A command, which is also the number of its process group.
-#[derive(Debug)]
-struct Commanded {
-    pid: Pid,
-    /// Stays its own when the number is another's.
-    pidfd: OwnedFd,
-}
-
 impl GuardedChild {
-    /// Starts the command with these variables beside those of this process.
-    pub(crate) fn start(
-        command: &[OsString],
-        variables: &[(&str, String)],
-        containment: Containment,
-        deadlines: Deadlines,
-    ) -> io::Result<Self> {
-        let mut guarded =
-            Self::launch(command, variables, containment, deadlines, io::stdin().as_fd())?;
+    /// Starts the command. It gets the standard input of this process, and the terminal, if there is one.
+    pub(crate) fn start(launch: &Launch<'_>) -> io::Result<Self> {
+        let mut guarded = Self::launch(launch, io::stdin().as_fd())?;
         guarded.is_in_front = io::stdin().is_terminal();
         Ok(guarded)
     }
 
-    /// Starts a program that has no term. Standard input and the terminal are left to the command.
-    pub(crate) fn start_aside(
-        program: &OsString,
-        variables: &[(&str, String)],
-        containment: Containment,
-    ) -> io::Result<Self> {
-        let input = File::open("/dev/null")?;
-        let command = std::slice::from_ref(program);
-        Self::launch(command, variables, containment, Deadlines::NONE, input.as_fd())
+    /// Starts the command without standard input, and leaves the terminal to others.
+    pub(crate) fn start_aside(launch: &Launch<'_>) -> io::Result<Self> {
+        Self::launch(launch, File::open("/dev/null")?.as_fd())
     }
 
-    fn launch(
-        command: &[OsString],
-        variables: &[(&str, String)],
-        containment: Containment,
-        deadlines: Deadlines,
-        input: BorrowedFd<'_>,
-    ) -> io::Result<Self> {
+    fn launch(launch: &Launch<'_>, input: BorrowedFd<'_>) -> io::Result<Self> {
+        let Launch { command, variables, containment, deadlines, guardians } = *launch;
         let (near, far) = StdStream::pair()?;
         near.set_nonblocking(true)?;
         let control = UnixStream::from_std(near)?;
-        let group = make_group(containment).map(Arc::new);
+        let group = make_group(containment);
         let folder = group.as_ref().map(|group| group.folder().to_owned());
         let start = Start { is_confined: containment.is_confined, group: folder };
         let mut guardian = Command::new(SELF);
@@ -100,11 +78,17 @@ impl GuardedChild {
             .env_remove("NOTIFY_SOCKET")
             .envs(variables.iter().map(|(name, value)| (name, value)));
         let child = Pid::from_child(&guardian.stdin(Stdio::from(OwnedFd::from(far))).spawn()?);
-        let pidfd = pidfd_open(child, PidfdFlags::empty())?;
-        let handle = Handle { guardian: Arc::new((child, pidfd)), command: Arc::default(), group };
-        let (read, wake, was_told_to_stop) = (Vec::new(), KernelTimer::that_wakes(), false);
-        let mut guarded =
-            Self { control, read, handle, was_told_to_stop, wake, is_in_front: false };
+        let handle = Handle::new(child, pidfd_open(child, PidfdFlags::empty())?, group);
+        guardians.add(handle.clone());
+        let mut guarded = Self {
+            control,
+            read: Vec::new(),
+            handle,
+            guardians: guardians.clone(),
+            was_told_to_stop: false,
+            wake: KernelTimer::that_wakes(),
+            is_in_front: false,
+        };
         guarded.wake_at(deadlines);
         // It starts the command when it gets this, and ends if it does not: what failed until here has started nothing.
         pass_input(&guarded.control, input, Order::Extend(deadlines))?;
@@ -188,29 +172,29 @@ impl GuardedChild {
     /// The guardian is gone without a word. The kernel has killed the command, in most cases, and all that is left has
     /// come to this process.
     async fn stand_in(&self) -> End {
-        let Some(_) = self.handle.command.get() else {
+        if !self.handle.knows_the_command() {
             // It has started nothing, or has not come to say so: then it is here.
             self.kill_all().await;
             return End::REFUSED;
-        };
+        }
         tracing::warn!("the command's guardian has died: killing what is left of the command");
         self.kill_all().await;
         End::Signalled(Signal::KILL.as_raw())
     }
 
-    /// Kills until this process has no child.
+    /// Kills until this process has no child but the guardians of other commands: what a dead guardian has left is
+    /// among the rest.
     async fn kill_all(&self) {
         let mut backoff = KillBackoff::start(now());
+        self.guardians.remove(&self.handle);
         self.handle.kill();
-        while !descendants::is_childless() {
-            let survivors = descendants::kill_children(None);
+        while !descendants::is_childless_but_for(&self.guardians.living()) {
+            let survivors = descendants::kill_children(&self.guardians.living());
             self.handle.kill_group();
             complain(&mut backoff, &survivors);
             tokio::time::sleep(backoff.pause()).await;
         }
-        if let Some(group) = &self.handle.group {
-            group.remove();
-        }
+        self.handle.remove_group();
     }
 
     /// Never waits: what a guardian does not read, it does not need, for it has its deadlines.
@@ -222,32 +206,9 @@ impl GuardedChild {
     }
 }
 
-impl Handle {
-    fn has_started(&self, pid: Pid) {
-        let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return };
-        // If it is no longer the guardian's, the number may be another's by now.
-        if descendants::is_child_of(pid, self.guardian.0) {
-            let _ = self.command.set(Commanded { pid, pidfd });
-        }
-    }
-
-    /// Kills the guardian, by that the command, its process group, and its control group. Depends on nothing but what
-    /// is open, and does not wait.
-    pub(crate) fn kill(&self) {
-        let _ = pidfd_send_signal(&self.guardian.1, Signal::KILL);
-        if let Some(Commanded { pid, pidfd }) = self.command.get()
-            // The number of one that was buried may be another's.
-            && pidfd_send_signal(pidfd, Signal::KILL) != Err(rustix::io::Errno::SRCH)
-        {
-            let _ = process::kill_process_group(*pid, Signal::KILL);
-        }
-        self.kill_group();
-    }
-
-    fn kill_group(&self) {
-        if let Some(group) = &self.group {
-            group.kill();
-        }
+impl Drop for GuardedChild {
+    fn drop(&mut self) {
+        self.guardians.remove(&self.handle);
     }
 }
 

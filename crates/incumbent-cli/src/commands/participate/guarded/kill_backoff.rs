@@ -38,8 +38,8 @@ impl KillBackoff {
         };
         let pid = survivor.pid.as_raw_nonzero();
         Some(format!(
-            "process {pid} of the command {why}. The lock is not released while it lives. But if \
-             the lease can no longer be renewed, another candidate will lead beside it: end it by hand"
+            "process {pid} of the command {why}. Nothing is released while it lives. But if the \
+             lease can no longer be renewed, another process will take over beside it: end it by hand"
         ))
     }
 }

@@ -1,4 +1,4 @@
-//! The signals that `run` gets, and hands to its command.
+//! The signals that this process gets, and hands to its commands.
 
 use std::io;
 
@@ -39,6 +39,12 @@ impl Signals {
             }
         });
         Ok(Self(signals))
+    }
+
+    /// Those that are sent here, for one command of many.
+    pub(crate) fn relayed() -> (mpsc::UnboundedSender<i32>, Self) {
+        let (sender, signals) = mpsc::unbounded_channel();
+        (sender, Self(signals))
     }
 
     pub(crate) async fn next(&mut self) -> i32 {

@@ -87,7 +87,7 @@ const GAINS_RIGHTS: Gap = Gap {
 
 const NO_ALARMS: Gap = Gap {
     what: "this kernel has no timers that wake a stopped process: a command cannot be killed while \
-           `incumbent run` and its guardian are both stopped",
+           this process and its guardian are both stopped",
     hint: "let the command compare its fencing token wherever it writes",
 };
 

@@ -133,7 +133,7 @@ fn receive_start() -> io::Result<(UnixStream, OwnedFd, Deadlines)> {
             control.set_nonblocking(true)?;
             Ok((control, input, deadlines))
         }
-        _ => Err(io::Error::other("only `incumbent run` starts one")),
+        _ => Err(io::Error::other("only `incumbent run`, `once` and `work` start one")),
     }
 }
 
@@ -282,7 +282,7 @@ impl Guardian {
             if let Some(group) = &self.group {
                 group.kill();
             }
-            survivors.extend(descendants::kill_children(Some(child)));
+            survivors.extend(descendants::kill_children(&[child]));
             if let Some(end) = ended(child) {
                 break end;
             }
@@ -293,7 +293,7 @@ impl Guardian {
         // All that it leaves behind has come to this process by now: the kernel hands it over before it tells of a
         // death.
         while !descendants::is_childless() {
-            let survivors = descendants::kill_children(None);
+            let survivors = descendants::kill_children(&[]);
             self.await_death(&mut backoff, &survivors);
         }
         if let Some(group) = &self.group {

@@ -1,0 +1,148 @@
+//! The commands of tasks: each runs from the moment that its task is this member's until nothing of it is left.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::time::{Duration, Instant};
+
+use incumbent::{Error, Group, GroupHandle, Task};
+use tokio::sync::Mutex;
+
+use super::args::Work;
+use super::failures::{Failures, Next, Rules};
+use crate::commands::participate::guarded::{
+    Cause, Company, Containment, Deadlines, End, GuardedChild, Guardians, Launch, Signals,
+};
+use crate::runtime::exit;
+
+/// What the commands of all tasks have in common.
+pub(crate) struct Commands<'a> {
+    args: &'a Work,
+    rules: Rules,
+    member: String,
+    namespace: String,
+    containment: Containment,
+    guardians: Guardians,
+    handle: GroupHandle,
+    /// How often to look whether the seat was renewed.
+    tick: Duration,
+    /// Of the next command to start.
+    turn: Mutex<()>,
+    /// By task. They outlast a task's stay here, for when it comes back.
+    failures: RefCell<HashMap<String, Failures>>,
+}
+
+impl<'a> Commands<'a> {
+    pub(crate) fn new(
+        args: &'a Work,
+        group: &Group,
+        namespace: String,
+        containment: Containment,
+        guardians: Guardians,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            args,
+            rules: Rules { restart: args.restart, max_restarts: args.max_restarts },
+            member: group.member().to_owned(),
+            namespace,
+            containment,
+            guardians,
+            handle: group.handle(),
+            tick: args.timing.timing()?.renew_interval() / 4,
+            turn: Mutex::default(),
+            failures: RefCell::default(),
+        })
+    }
+
+    /// Runs the command while the task is this member's. The task is dropped, and so released, when this returns.
+    pub(crate) async fn run(&self, task: Task, mut signals: Signals) {
+        while task.is_valid() {
+            let begun = Instant::now();
+            let (cause, end) = self.run_once(&task, &mut signals).await;
+            if cause != Cause::ByItself || !task.is_valid() {
+                return;
+            }
+            match self.judge(task.name(), end, begun.elapsed()) {
+                Next::Rest => return task.revoked().await,
+                Next::Again { pause, .. } => tokio::select! {
+                    biased;
+                    () = task.revoked() => return,
+                    () = tokio::time::sleep(pause) => {}
+                },
+            }
+        }
+    }
+
+    /// Runs the command one time. When this returns, nothing of it is left.
+    async fn run_once(&self, task: &Task, signals: &mut Signals) -> (Cause, End) {
+        let (group, name) = (&self.args.group, task.name());
+        let mut guarded = match self.start(task).await {
+            Ok(Some(guarded)) => guarded,
+            Ok(None) => return (Cause::LostLeadership, End::Unstarted(exit::LOST)),
+            Err(error) => {
+                tracing::warn!(group, task = name, %error, "the command cannot be started");
+                return (Cause::ByItself, End::REFUSED);
+            }
+        };
+        let leadership = task.seat();
+        let company = Company { leadership, tick: self.tick, kill_after: self.args.kill_after };
+        let (cause, end) = company.keep(&mut guarded, task.revoked(), signals).await;
+        let reason = match cause {
+            Cause::LostLeadership => "task-revoked",
+            cause => cause.word(),
+        };
+        let (end_word, code) = (end.word(), end.code());
+        tracing::info!(group, task = name, reason, end = end_word, code, "the command has ended");
+        (cause, end)
+    }
+
+    /// Starts the command, or nothing where the task is this member's no longer.
+    async fn start(&self, task: &Task) -> io::Result<Option<GuardedChild>> {
+        // One at a time: a member that gets a thousand tasks has to renew its seat meanwhile.
+        let _turn = self.turn.lock().await;
+        tokio::task::yield_now().await;
+        if !task.is_valid() {
+            return Ok(None);
+        }
+        let guarded = GuardedChild::start_aside(&Launch {
+            command: &self.args.command,
+            variables: &self.variables(task),
+            containment: self.containment,
+            deadlines: Deadlines::of(task.seat()),
+            guardians: &self.guardians,
+        });
+        guarded.map(Some)
+    }
+
+    /// Says what to do after the command has ended by itself, and declines the task where it keeps failing.
+    fn judge(&self, task: &str, end: End, lasted: Duration) -> Next {
+        let mut failures = self.failures.borrow_mut();
+        let failed = failures.entry(task.to_owned()).or_default();
+        let next = failed.next(self.rules, end, lasted, Instant::now());
+        let (group, times, code) = (&self.args.group, failed.in_a_row(), end.code());
+        if end.code() != 0 {
+            tracing::warn!(group, task, code, times, "the command of a task has failed");
+        }
+        if let Next::Again { decline_for: Some(time), .. } = next {
+            let seconds = time.as_secs();
+            tracing::warn!(group, task, seconds, "declining the task: other members should run it");
+            self.handle.decline(task, true);
+            let (handle, task) = (self.handle.clone(), task.to_owned());
+            tokio::spawn(async move {
+                tokio::time::sleep(time).await;
+                handle.decline(&task, false);
+            });
+        }
+        next
+    }
+
+    fn variables(&self, task: &Task) -> Vec<(&'static str, String)> {
+        vec![
+            ("INCUMBENT_TASK", task.name().to_owned()),
+            ("INCUMBENT_TOKEN", task.fencing_token().to_string()),
+            ("INCUMBENT_GROUP", self.args.group.clone()),
+            ("INCUMBENT_MEMBER", self.member.clone()),
+            ("INCUMBENT_NAMESPACE", self.namespace.clone()),
+        ]
+    }
+}
