@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use incumbent::{BoxError, FencingToken, Group, Tasks, connect, shutdown_signal};
@@ -14,6 +15,8 @@ const NAME: &str = "INCUMBENT_TEST_WORKER";
 const VERSION: &str = "INCUMBENT_TEST_WORKER_VERSION";
 const LEASE: &str = "INCUMBENT_TEST_WORKER_LEASE";
 const REGISTERS: &str = "INCUMBENT_TEST_WORKER_REGISTERS";
+/// Which start of a worker it is, to tell apart two processes of one name.
+const START: &str = "INCUMBENT_TEST_WORKER_START";
 
 /// What takes part in the group.
 #[derive(Clone, Copy)]
@@ -32,6 +35,8 @@ pub(crate) struct Worker {
     /// Where the register of each task is.
     pub(crate) registers: BTreeMap<&'static str, SocketAddr>,
 }
+
+static STARTS: AtomicU32 = AtomicU32::new(0);
 
 impl Worker {
     pub(crate) fn command(&self, version: u32) -> Command {
@@ -55,6 +60,7 @@ impl Worker {
             .env(NAME, self.name)
             .env(VERSION, version.to_string())
             .env(LEASE, self.lease.as_secs().to_string())
+            .env(START, STARTS.fetch_add(1, Ordering::Relaxed).to_string())
             .env(REGISTERS, registers.collect::<Vec<_>>().join(","));
         command
     }
@@ -72,7 +78,8 @@ fn is_a_command_where_a_test_starts_it() {
     let variable = |name| std::env::var(name).unwrap();
     let register = registers()[&task];
     let token = FencingToken(variable("INCUMBENT_TOKEN").parse().unwrap());
-    let identity = format!("{} {}", variable("INCUMBENT_MEMBER"), std::process::id());
+    // A command that its guardian has ended while the task stayed here begins again under the same token.
+    let identity = format!("{} {}", variable("INCUMBENT_MEMBER"), variable(START));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let written = runtime.block_on(async {
         // Whoever listens for a signal is not ended by it.
