@@ -1,6 +1,6 @@
 //! What a member knows of its group, for those who ask. It reads no clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -93,7 +93,7 @@ pub struct StuckTask {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Board {
     pages: BTreeMap<PageIndex, (u64, Arc<Page>)>,
-    listed: Option<Vec<TaskName>>,
+    listed: Option<BTreeSet<TaskName>>,
     /// When the watch of the table showed that it lives.
     heard: Instant,
     own: usize,
@@ -117,20 +117,28 @@ struct Waiting {
 
 impl Board {
     pub(super) fn show(&mut self, now: Instant, index: PageIndex, page: Option<(u64, Page)>) {
-        match page {
-            Some((revision, page)) => {
-                self.pages.insert(index, (revision, Arc::new(page)));
-            }
-            None => {
-                self.pages.remove(&index);
-            }
+        let page = page.map(|(revision, page)| (revision, Arc::new(page)));
+        let before = match &page {
+            Some(page) => self.pages.insert(index, page.clone()),
+            None => self.pages.remove(&index),
+        };
+        if let Some((_, page)) = &page {
+            self.count(now, page);
         }
-        self.count(now);
+        if let Some((_, before)) = before {
+            self.count_lost(now, &before, page.as_ref().map(|(_, page)| &**page));
+        }
     }
 
     pub(super) fn list(&mut self, now: Instant, tasks: impl Iterator<Item = TaskName>) {
-        self.listed = Some(tasks.collect());
-        self.count(now);
+        let listed: BTreeSet<TaskName> = tasks.collect();
+        self.waiting.retain(|task, waiting| waiting.owner.is_some() || listed.contains(task));
+        let pages: Vec<_> = self.pages.values().map(|(_, page)| Arc::clone(page)).collect();
+        let owned: BTreeSet<_> = pages.iter().flat_map(|page| names(page)).collect();
+        for task in listed.iter().filter(|task| !owned.contains(task)) {
+            self.wait(now, task, None);
+        }
+        self.listed = Some(listed);
     }
 
     pub(super) fn hear(&mut self, now: Instant) {
@@ -172,43 +180,40 @@ impl Board {
         self.pages.values().all(|(_, page)| page.orders.is_empty())
     }
 
-    fn entries(&self) -> impl Iterator<Item = (&Identity, &TaskName, FencingToken, bool)> {
-        self.pages.values().flat_map(|(_, page)| page.entries()).map(|(term, _, task, given)| {
-            (&term.member, task, given.token, given.revoked.is_some())
-        })
+    /// Counts moves to this page, and since when its tasks wait.
+    fn count(&mut self, now: Instant, page: &Page) {
+        for (term, _, task, given) in page.entries() {
+            let before = self.last_owners.get(task);
+            if before != Some(&term.member) {
+                self.moves += u64::from(before.is_some());
+                self.last_owners.insert(task.clone(), term.member.clone());
+            }
+            match given.revoked {
+                Some(_) => self.wait(now, task, Some((term.member.clone(), given.token))),
+                None => drop(self.waiting.remove(task)),
+            }
+        }
     }
 
-    /// Counts moves, and since when tasks wait.
-    fn count(&mut self, now: Instant) {
-        let owners: Vec<_> = self
-            .entries()
-            .map(|(member, task, token, is_revoked)| {
-                (member.clone(), task.clone(), token, is_revoked)
-            })
-            .collect();
-        let mut waiting = BTreeMap::new();
-        for task in self.listed.iter().flatten() {
-            waiting.insert(task.clone(), None);
+    /// Tasks of an earlier content of a page have no owner any more, if no page names them.
+    fn count_lost(&mut self, now: Instant, before: &Page, after: Option<&Page>) {
+        let kept: BTreeSet<_> = after.into_iter().flat_map(names).collect();
+        for task in names(before).filter(|task| !kept.contains(task)) {
+            if self.pages.values().any(|(_, page)| page.owner_of(task).is_some()) {
+                continue;
+            }
+            match self.listed.as_ref().is_some_and(|listed| listed.contains(task)) {
+                true => self.wait(now, task, None),
+                false => drop(self.waiting.remove(task)),
+            }
         }
-        for (member, task, token, is_revoked) in owners {
-            let before = self.last_owners.insert(task.clone(), member.clone());
-            self.moves += u64::from(before.is_some_and(|before| before != member));
-            match is_revoked {
-                true => waiting.insert(task, Some((member, token))),
-                false => waiting.remove(&task),
-            };
+    }
+
+    /// A task has no owner, or one that was asked to stop. If that is known, it has waited since then.
+    fn wait(&mut self, now: Instant, task: &TaskName, owner: Option<(Identity, FencingToken)>) {
+        if self.waiting.get(task).is_none_or(|known| known.owner != owner) {
+            self.waiting.insert(task.clone(), Waiting { owner, since: now });
         }
-        let since = |task: &TaskName, owner: &Option<(Identity, FencingToken)>| {
-            let known = self.waiting.get(task).filter(|known| known.owner == *owner);
-            known.map_or(now, |known| known.since)
-        };
-        self.waiting = waiting
-            .into_iter()
-            .map(|(task, owner)| {
-                let since = since(&task, &owner);
-                (task, Waiting { owner, since })
-            })
-            .collect();
     }
 
     /// Who owns the task. `None` also where too long ago something was heard of the table, or where this member has had
@@ -251,7 +256,7 @@ impl Board {
     pub(super) fn status(&self, now: Instant, bound: Duration) -> GroupStatus {
         let unowned = self.waiting.values().filter(|waiting| waiting.owner.is_none());
         GroupStatus {
-            tasks: self.listed.as_ref().map(Vec::len),
+            tasks: self.listed.as_ref().map(BTreeSet::len),
             own: self.own,
             unowned: unowned.count(),
             stuck: self.stuck(now, bound),
@@ -277,6 +282,11 @@ impl Board {
         let moments = self.waiting.values().map(|waiting| waiting.since + bound);
         moments.filter(|moment| *moment > now).min()
     }
+}
+
+/// The tasks that have an owner on this page.
+fn names(page: &Page) -> impl Iterator<Item = &TaskName> {
+    page.entries().map(|(_, _, task, _)| task)
 }
 
 /// How long the watch of the table may show nothing. The API server sends a bookmark about once a minute, so that a watch
