@@ -202,6 +202,38 @@ async fn a_right_that_is_taken_away_while_tasks_run_is_told_and_stops_none() {
     jane.leave().await;
 }
 
+/// 10,000 tasks with long names, for 26 members: each change of all pages would send more than 64 MiB.
+#[tokio::test(start_paused = true)]
+async fn an_allocator_refuses_a_table_that_would_send_too_much() {
+    let server = ApiServer::new();
+    let members: Vec<_> = (0..26).map(|member| large(&server, &format!("m{member}"))).collect();
+    let mut patience = 100;
+    while !members.iter().any(|member| member.run.is_finished()) {
+        patience -= 1;
+        assert!(patience > 0, "nobody refuses");
+        seconds(0.1).await;
+    }
+    // The next allocator refuses in turn, until those that are left fit.
+    let (refused, left): (Vec<_>, Vec<_>) =
+        members.into_iter().partition(|member| member.run.is_finished());
+    assert!(left.len() > 20, "{} are left", left.len());
+    let mut said = Vec::new();
+    for member in refused {
+        let error = member.run.await.unwrap().unwrap_err();
+        assert!(matches!(error, Error::Full { .. }), "{error:?}");
+        said.push(format!("{error:?}"));
+    }
+    assert!(said.iter().all(|said| said.contains("hint: use fewer tasks")), "{said:#?}");
+    let first = |said: &String| said.contains("no room for 10000 tasks and 26 members");
+    assert_eq!(said.iter().filter(|said| first(said)).count(), 1, "{said:#?}");
+    left.iter().for_each(|member| member.run.abort());
+}
+
+fn large(server: &ApiServer, name: &str) -> Running {
+    let tasks = (0..10_000).map(|task| format!("{task:0>253}"));
+    Running::start(builder(client(server), name).tasks(Tasks::named(tasks)))
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_second_process_of_a_members_name_is_refused_and_the_first_goes_on() {
     let server = ApiServer::new();

@@ -1,7 +1,6 @@
 //! What a member knows of its group, for those who ask. It reads no clock.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,6 +98,8 @@ pub struct StuckTask {
 pub(super) struct Board {
     pages: BTreeMap<PageIndex, (u64, Arc<Page>)>,
     wanted: Option<Wanted>,
+    /// The tasks of the group: of the kind and number that page 0 says, whatever this member would have.
+    listed: Option<BTreeSet<TaskName>>,
     /// When the watch of the table showed that it lives.
     heard: Instant,
     own: usize,
@@ -130,20 +131,39 @@ struct Waiting {
 
 impl Board {
     pub(super) fn show(&mut self, now: Instant, index: PageIndex, page: Option<(u64, Page)>) {
-        match page {
-            Some((revision, page)) => {
-                self.pages.insert(index, (revision, Arc::new(page)));
-            }
-            None => {
-                self.pages.remove(&index);
-            }
+        let page = page.map(|(revision, page)| (revision, Arc::new(page)));
+        let kind = self.kind();
+        let before = match &page {
+            Some(page) => self.pages.insert(index, page.clone()),
+            None => self.pages.remove(&index),
+        };
+        if let Some((_, page)) = &page {
+            self.count(now, page);
         }
-        self.count(now);
+        if let Some((_, before)) = before {
+            self.count_lost(now, &before, page.as_ref().map(|(_, page)| &**page));
+        }
+        if self.kind() != kind {
+            self.list_again(now);
+        }
     }
 
     pub(super) fn list(&mut self, now: Instant, kind: Kind, names: impl Iterator<Item = TaskName>) {
         self.wanted = Some(Wanted { kind, names: names.collect() });
-        self.count(now);
+        self.list_again(now);
+    }
+
+    fn list_again(&mut self, now: Instant) {
+        self.listed = self.tasks();
+        // A permit without an owner is free.
+        let is_permit = matches!(self.kind(), Some(Kind::Permits(_)));
+        let listed = self.listed.clone().filter(|_| !is_permit).unwrap_or_default();
+        self.waiting.retain(|task, waiting| waiting.owner.is_some() || listed.contains(task));
+        let pages: Vec<_> = self.pages.values().map(|(_, page)| Arc::clone(page)).collect();
+        let owned: BTreeSet<_> = pages.iter().flat_map(|page| names(page)).collect();
+        for task in listed.iter().filter(|task| !owned.contains(task)) {
+            self.wait(now, task, None);
+        }
     }
 
     /// What the tasks of the table are, as its page 0 says.
@@ -152,15 +172,14 @@ impl Board {
         page.shape().map(|shape| shape.kind)
     }
 
-    /// The tasks of the group. Their kind and number are what page 0 says, whatever this member would have.
-    fn listed(&self) -> Option<Cow<'_, [TaskName]>> {
+    fn tasks(&self) -> Option<BTreeSet<TaskName>> {
         let wanted = self.wanted.as_ref();
         match self.kind().or_else(|| wanted.map(|wanted| wanted.kind))? {
             Kind::Named => {
                 let wanted = wanted.filter(|wanted| wanted.kind == Kind::Named)?;
-                Some(Cow::Borrowed(&wanted.names))
+                Some(wanted.names.iter().cloned().collect())
             }
-            kind => Some(Cow::Owned(kind.tasks().collect())),
+            kind => Some(kind.tasks().collect()),
         }
     }
 
@@ -216,45 +235,41 @@ impl Board {
         self.pages.values().all(|(_, page)| page.orders.is_empty())
     }
 
-    fn entries(&self) -> impl Iterator<Item = (&Identity, &TaskName, FencingToken, bool)> {
-        self.pages.values().flat_map(|(_, page)| page.entries()).map(|(term, _, task, given)| {
-            (&term.member, task, given.token, given.revoked.is_some())
-        })
+    /// Counts moves to this page, and since when its tasks wait.
+    fn count(&mut self, now: Instant, page: &Page) {
+        for (term, _, task, given) in page.entries() {
+            let before = self.last_owners.get(task);
+            if before != Some(&term.member) {
+                self.moves += u64::from(before.is_some());
+                self.last_owners.insert(task.clone(), term.member.clone());
+            }
+            match given.revoked {
+                Some(_) => self.wait(now, task, Some((term.member.clone(), given.token))),
+                None => drop(self.waiting.remove(task)),
+            }
+        }
     }
 
-    /// Counts moves, and since when tasks wait.
-    fn count(&mut self, now: Instant) {
-        let owners: Vec<_> = self
-            .entries()
-            .map(|(member, task, token, is_revoked)| {
-                (member.clone(), task.clone(), token, is_revoked)
-            })
-            .collect();
-        let mut waiting = BTreeMap::new();
-        // A permit without an owner is free.
-        if !matches!(self.kind(), Some(Kind::Permits(_))) {
-            let listed = self.listed().unwrap_or_default();
-            waiting.extend(listed.iter().map(|task| (task.clone(), None)));
+    /// Tasks of an earlier content of a page have no owner any more, if no page names them.
+    fn count_lost(&mut self, now: Instant, before: &Page, after: Option<&Page>) {
+        let kept: BTreeSet<_> = after.into_iter().flat_map(names).collect();
+        for task in names(before).filter(|task| !kept.contains(task)) {
+            if self.pages.values().any(|(_, page)| page.owner_of(task).is_some()) {
+                continue;
+            }
+            let is_listed = self.listed.as_ref().is_some_and(|listed| listed.contains(task));
+            match is_listed && !matches!(self.kind(), Some(Kind::Permits(_))) {
+                true => self.wait(now, task, None),
+                false => drop(self.waiting.remove(task)),
+            }
         }
-        for (member, task, token, is_revoked) in owners {
-            let before = self.last_owners.insert(task.clone(), member.clone());
-            self.moves += u64::from(before.is_some_and(|before| before != member));
-            match is_revoked {
-                true => waiting.insert(task, Some((member, token))),
-                false => waiting.remove(&task),
-            };
+    }
+
+    /// A task has no owner, or one that was asked to stop. If that is known, it has waited since then.
+    fn wait(&mut self, now: Instant, task: &TaskName, owner: Option<(Identity, FencingToken)>) {
+        if self.waiting.get(task).is_none_or(|known| known.owner != owner) {
+            self.waiting.insert(task.clone(), Waiting { owner, since: now });
         }
-        let since = |task: &TaskName, owner: &Option<(Identity, FencingToken)>| {
-            let known = self.waiting.get(task).filter(|known| known.owner == *owner);
-            known.map_or(now, |known| known.since)
-        };
-        self.waiting = waiting
-            .into_iter()
-            .map(|(task, owner)| {
-                let since = since(&task, &owner);
-                (task, Waiting { owner, since })
-            })
-            .collect();
     }
 
     /// Who owns the task. `None` also where too long ago something was heard of the table, or where this member has had
@@ -297,7 +312,7 @@ impl Board {
     pub(super) fn status(&self, now: Instant, bound: Duration) -> GroupStatus {
         let unowned = self.waiting.values().filter(|waiting| waiting.owner.is_none());
         GroupStatus {
-            tasks: self.listed().map(|tasks| tasks.len()),
+            tasks: self.listed.as_ref().map(BTreeSet::len),
             own: self.own,
             unowned: unowned.count(),
             stuck: self.stuck(now, bound),
@@ -334,6 +349,11 @@ fn words_of(kind: Kind) -> String {
         Kind::Slots(count) => format!("{count} slots"),
         Kind::Permits(count) => format!("{count} permits"),
     }
+}
+
+/// The tasks that have an owner on this page.
+fn names(page: &Page) -> impl Iterator<Item = &TaskName> {
+    page.entries().map(|(_, _, task, _)| task)
 }
 
 /// How long the watch of the table may show nothing. The API server sends a bookmark about once a minute, so that a watch

@@ -102,3 +102,24 @@ fn a_task_that_is_no_longer_listed_and_has_no_owner_waits_for_nothing() {
     let status = board.status(at(100), SEAT);
     assert_eq!((status.tasks, status.unowned, status.stuck.len()), (Some(0), 0, 0));
 }
+
+#[test]
+fn a_task_that_goes_to_another_page_does_not_wait() {
+    let mut board = Board::default();
+    board.list(at(0), Kind::Named, ["eu", "us"].map(name).into_iter());
+    show(&mut board, 1, &[("eu", "john", 1, false), ("us", "john", 1, true)]);
+    board.show(at(2), PageIndex(1), Some((2, page(&[("eu", "jane", 2, false)]))));
+    board.show(at(3), PageIndex::FIRST, None);
+    let status = board.status(at(30), Duration::from_secs(10));
+    assert_eq!((status.unowned, status.moves), (1, 1));
+    let stuck = |board: &Board, now| {
+        let stuck = board.stuck(at(now), Duration::from_secs(10));
+        stuck.into_iter().map(|task| (task.name, task.waits_for.as_secs())).collect::<Vec<_>>()
+    };
+    assert_eq!(stuck(&board, 30), [("us".to_owned(), 27)]);
+    // What is listed again has waited all the time, and what is not does not wait.
+    board.list(at(31), Kind::Named, ["us", "ap"].map(name).into_iter());
+    assert_eq!(stuck(&board, 42), [("ap".to_owned(), 11), ("us".to_owned(), 39)]);
+    board.list(at(43), Kind::Named, ["eu"].map(name).into_iter());
+    assert_eq!(stuck(&board, 60), []);
+}
