@@ -8,6 +8,7 @@ mod support;
 mod failing;
 mod files;
 mod moves;
+mod permits;
 mod usage;
 
 use std::process::Command;
@@ -116,6 +117,13 @@ fn has_left(cluster: &Cluster, member: &str) -> bool {
     let leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
     let seat = cluster.stored(&format!("{leases}/jobs.{member}")).unwrap();
     seat["spec"]["holderIdentity"].as_str().is_none_or(str::is_empty)
+}
+
+/// Whether this member holds its seat.
+fn has_seat(cluster: &Cluster, member: &str) -> bool {
+    let seat = format!("/apis/coordination.k8s.io/v1/namespaces/default/leases/jobs.{member}");
+    let holder = |seat: Value| seat["spec"]["holderIdentity"].as_str().map(str::to_owned);
+    cluster.stored(&seat).and_then(holder).is_some_and(|holder| !holder.is_empty())
 }
 
 /// What the table says.

@@ -14,19 +14,21 @@ use futures_util::stream::FuturesUnordered;
 use incumbent::{Error, Group, Lock};
 use tokio::sync::mpsc;
 
-use crate::commands::participate::guarded::{Guardians, Signals, ends_by_default, look_at_reach};
+use crate::commands::participate::guarded::{
+    End, Guardians, Signals, ends_by_default, look_at_reach,
+};
 use crate::runtime::descendants::adopt_orphans;
 use crate::runtime::{exit, notify, preflight};
 use commands::Commands;
 
 pub(crate) async fn run(args: args::Work) -> ExitCode {
     match try_run(&args).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(error) => exit::report_as_wrapper(&error),
     }
 }
 
-async fn try_run(args: &args::Work) -> anyhow::Result<()> {
+async fn try_run(args: &args::Work) -> anyhow::Result<u8> {
     // Before anything else: from here on a signal ends this process in order.
     let mut signals = Signals::listen()?;
     adopt_orphans()?;
@@ -37,7 +39,7 @@ async fn try_run(args: &args::Work) -> anyhow::Result<()> {
     let guardians = Guardians::default();
     let (group, namespace) = tokio::select! {
         joined = join(args, &guardians) => joined?,
-        () = told_to_end(&mut signals) => return Ok(()),
+        () = told_to_end(&mut signals) => return Ok(0),
     };
     let commands = Commands::new(args, &group, namespace, containment, guardians)?;
     Ok(share(group, &commands, signals).await?)
@@ -69,15 +71,15 @@ async fn join(args: &args::Work, guardians: &Guardians) -> Result<(Group, String
 }
 
 /// Runs the command for each task while it is this member's, until a signal asks to end; then stops them all, and
-/// leaves.
+/// leaves. A member with a permit leaves when its command has ended, and the exit code is that of the command.
 async fn share(
     mut group: Group,
     commands: &Commands<'_>,
     mut signals: Signals,
-) -> Result<(), Error> {
+) -> Result<u8, Error> {
     let mut running = FuturesUnordered::new();
     let mut relays: Vec<mpsc::UnboundedSender<i32>> = Vec::new();
-    let (mut is_leaving, mut outcome) = (false, Ok(()));
+    let (mut is_leaving, mut outcome) = (false, Ok(0));
     notify::tell("READY=1");
     while !is_leaving || !running.is_empty() {
         notify::tell(&format!("STATUS=running {} tasks of group {}", running.len(), group.name()));
@@ -104,7 +106,11 @@ async fn share(
                     true
                 }
             },
-            Some(()) = running.next() => false,
+            Some(ended) = running.next() => {
+                let code = ended.filter(|_| !is_leaving).map(End::code);
+                outcome = outcome.map(|before| code.unwrap_or(before));
+                code.is_some()
+            }
         };
         if leaves && !is_leaving {
             is_leaving = true;

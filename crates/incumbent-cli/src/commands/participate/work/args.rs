@@ -68,16 +68,32 @@ pub(crate) struct Shared {
     /// Share the tasks that the ConfigMap GROUP.config lists, which may be edited while they run
     #[arg(long)]
     from_config: bool,
+    /// Share this many slots, tasks 0 to N-1: parts of a set of keys, by CRC16 as in Redis Cluster
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(MOST)))]
+    slots: Option<u16>,
+    /// Let this many members run the command at a time, first come, first served; end when it has ended
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(MOST)))]
+    permits: Option<u16>,
 }
 
 impl Shared {
     pub(crate) fn tasks(&self) -> Tasks {
-        match &self.tasks {
-            Some(names) => Tasks::named(names),
-            None => Tasks::config_map(),
+        match (&self.tasks, self.slots, self.permits) {
+            (Some(names), ..) => Tasks::named(names),
+            (None, Some(slots), _) => Tasks::slots(slots),
+            (None, None, Some(permits)) => Tasks::permits(permits),
+            (None, None, None) => Tasks::config_map(),
         }
     }
+
+    /// Whether the tasks are permits: then this process ends, and gives its permit back, when its command has ended.
+    pub(crate) fn are_permits(&self) -> bool {
+        self.permits.is_some()
+    }
 }
+
+/// The most slots or permits of a group.
+const MOST: u16 = 16_384;
 
 const HELP: &str = "\
 Examples:
@@ -85,12 +101,15 @@ Examples:
     $ incumbent work indexers --tasks eu,us,ap -- ./index
   Share the tasks that a ConfigMap lists:
     $ incumbent work indexers --from-config -- ./index
+  Import, but at most three at once in the cluster; the others wait for their turn:
+    $ incumbent work imports --permits 3 -- ./import
 
 The command runs once for each task that this member owns. INCUMBENT_TASK is the name of the task, and INCUMBENT_TOKEN \
 its fencing token.
 
 Exit codes:
      0  asked to end (TERM, INT, HUP, QUIT): all commands have stopped, and the tasks were given to others
+     *  with --permits: the command's own, or 128 and the number of the signal that ended it
      2  usage, before anything was started
     69  the API server cannot be reached or cannot answer now, or nothing says where it is
     71  this system refuses: a file, a port, a process

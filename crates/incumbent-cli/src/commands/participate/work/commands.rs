@@ -54,23 +54,32 @@ impl<'a> Commands<'a> {
         })
     }
 
-    /// Runs the command while the task is this member's. The task is dropped, and so released, when this returns.
-    pub(crate) async fn run(&self, task: Task, mut signals: Signals) {
+    /// Runs the command while the task is this member's. The task is dropped, and so released, when this returns: how the
+    /// command of a permit ended for good.
+    pub(crate) async fn run(&self, task: Task, mut signals: Signals) -> Option<End> {
+        let is_permit = self.args.shared.are_permits();
         while task.is_valid() {
             let begun = Instant::now();
             let (cause, end) = self.run_once(&task, &mut signals).await;
             if cause != Cause::ByItself || !task.is_valid() {
-                return;
+                return None;
             }
             match self.judge(task.name(), end, begun.elapsed()) {
-                Next::Rest => return task.revoked().await,
+                Next::Rest | Next::Again { decline_for: Some(_), .. } if is_permit => {
+                    return Some(end);
+                }
+                Next::Rest => {
+                    task.revoked().await;
+                    return None;
+                }
                 Next::Again { pause, .. } => tokio::select! {
                     biased;
-                    () = task.revoked() => return,
+                    () = task.revoked() => return None,
                     () = tokio::time::sleep(pause) => {}
                 },
             }
         }
+        None
     }
 
     /// Runs the command one time. When this returns, nothing of it is left.
@@ -123,7 +132,8 @@ impl<'a> Commands<'a> {
         if end.code() != 0 {
             tracing::warn!(group, task, code, times, "the command of a task has failed");
         }
-        if let Next::Again { decline_for: Some(time), .. } = next {
+        let time = if let Next::Again { decline_for, .. } = next { decline_for } else { None };
+        if let Some(time) = time.filter(|_| !self.args.shared.are_permits()) {
             let seconds = time.as_secs();
             tracing::warn!(group, task, seconds, "declining the task: other members should run it");
             self.handle.decline(task, true);
