@@ -173,13 +173,13 @@ mod tests {
     }
 
     #[test]
-    fn each_command_has_two_examples_that_are_understood() {
+    fn each_command_has_examples_that_are_understood() {
         for command in Args::command().get_subcommands() {
             let name = command.get_name();
             let notes = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             let examples: Vec<_> =
                 notes.lines().filter_map(|line| line.trim_start().strip_prefix("$ ")).collect();
-            assert_eq!(examples.len(), 2, "{name}");
+            assert!(examples.len() >= 2, "{name}");
             for example in examples {
                 let typed = &example[example.find("incumbent ").unwrap()..];
                 let typed = typed.split([')', '|', '&']).next().unwrap().split_whitespace();
