@@ -81,7 +81,7 @@ impl<'a> Loads<'a> {
     /// Gives each task a member: the members that have too little come first, and then the one that lacks most of its
     /// share. So a new task never lifts a member above its share by more than that task.
     ///
-    /// Of `tasks` with equal weights, which are neighbours, a member gets a run, so that slots make few ranges.
+    /// Of slots with equal weights, which are neighbours in `tasks`, a member gets a run, so that they make few ranges.
     pub(super) fn place(&mut self, tasks: &[(&'a TaskName, u32)]) -> Vec<(&'a TaskName, usize)> {
         self.share_out(tasks);
         let mut placed = Vec::with_capacity(tasks.len());
@@ -93,7 +93,9 @@ impl<'a> Loads<'a> {
                 receiver
             });
             let mut receivers: Vec<_> = receivers.collect();
-            receivers.sort_unstable();
+            if alike.first().is_some_and(|(task, _)| task.number().is_some()) {
+                receivers.sort_unstable();
+            }
             placed.extend(alike.iter().zip(receivers).map(|((task, _), member)| (*task, member)));
         }
         for ((task, weight), (_, receiver)) in tasks.iter().zip(&placed) {
