@@ -79,9 +79,8 @@ impl Blackboard {
     /// If `who` already has the claim, this succeeds and changes nothing.
     ///
     /// # Errors
-    ///
     /// If the API server refuses or cannot be reached, or if the ConfigMap does not exist
-    ///   and may not be created.
+    /// and may not be created.
     pub async fn claim(&self, who: &str) -> Result<Claim, Error> {
         crate::identity::checked(who.to_owned())?;
         loop {

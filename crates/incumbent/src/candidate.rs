@@ -73,10 +73,9 @@ impl Candidate {
     /// the candidacy. While the candidate is [unhealthy](Builder::health), it does not campaign.
     ///
     /// # Errors
-    ///
     /// If waiting cannot help: a permission is missing, the credentials are not accepted,
-    ///   the namespace does not exist, another living process has the same identity, or there is no
-    ///   thread for the watchdog.
+    /// the namespace does not exist, another living process has the same identity, or there is no
+    /// thread for the watchdog.
     pub async fn campaign(&mut self) -> Result<Leadership, Error> {
         loop {
             self.health_is(true).await;
@@ -113,9 +112,8 @@ impl Candidate {
     /// interrupted](Leadership::finish). A loss of leadership does not wait.
     ///
     /// # Errors
-    ///
     /// Those of [`campaign`](Self::campaign), and [`Error::Work`] if the work fails while
-    ///   this candidate leads.
+    /// this candidate leads.
     pub async fn run<T, W, F>(&mut self, work: W) -> Result<T, Error>
     where
         W: FnMut(Arc<Leadership>) -> F,

@@ -48,7 +48,6 @@ pub struct Connect {
 /// Connects as `kubectl` does, or, in a Pod without a kubeconfig, as its service account.
 ///
 /// # Errors
-///
 /// [`Error::NotConfigured`] if neither names the API server.
 pub async fn connect() -> Result<kube::Client, Error> {
     Connect::default().client().await
@@ -155,10 +154,9 @@ impl Connect {
     /// request has its own deadline.
     ///
     /// # Errors
-    ///
     /// [`Error::NotConfigured`] if nothing names the API server, [`Error::Configuration`]
-    ///   if the configuration cannot be used, and [`Error::Plugin`] if the kubeconfig's credential
-    ///   plugin returns no credential in time.
+    /// if the configuration cannot be used, and [`Error::Plugin`] if the kubeconfig's credential
+    /// plugin returns no credential in time.
     pub async fn client(self) -> Result<kube::Client, Error> {
         let found = self.find()?;
         let proxy = match &found.proxy_url {
@@ -184,9 +182,8 @@ impl Connect {
     /// The names of the contexts in the kubeconfig, or in all files of `KUBECONFIG`.
     ///
     /// # Errors
-    ///
     /// [`Error::NotConfigured`] and [`Error::Configuration`] if there is no kubeconfig
-    ///   that can be read.
+    /// that can be read.
     pub fn contexts(&self) -> Result<Vec<String>, Error> {
         let kubeconfig = match &self.kubeconfig {
             Some(file) => kubeconfig::read(file)?,

@@ -25,7 +25,6 @@ impl ElectionControl {
     /// Creates requests to the candidates for `lock`.
     ///
     /// # Errors
-    ///
     /// If Kubernetes would refuse a name.
     pub fn new(client: kube::Client, lock: Lock) -> Result<Self, Error> {
         Ok(Self { api: LockApi::new(client, lock.checked_for_election()?), is_dry_run: false })
@@ -40,7 +39,6 @@ impl ElectionControl {
     /// Asks the leader to hand over. It removes the request when it does.
     ///
     /// # Errors
-    ///
     /// If the lock does not exist, or if the request cannot be written.
     pub async fn hand_over(&self, to: &HandOver) -> Result<LockView, Error> {
         let name = match to {

@@ -170,9 +170,8 @@ where
     /// itself; a client from [`connect`](crate::connect) does not.
     ///
     /// # Errors
-    ///
     /// Each [`FenceError`] says what was written, and [its hint](FenceError::hint) says
-    ///   what to do.
+    /// what to do.
     pub async fn replace(
         &self,
         name: &str,

@@ -97,9 +97,8 @@ impl Group {
     /// If a task is dropped while this member still owns it, it is returned again.
     ///
     /// # Errors
-    ///
     /// If waiting cannot help: a permission is missing, the credentials are not accepted,
-    ///   the namespace does not exist, or another living process has the same name.
+    /// the namespace does not exist, or another living process has the same name.
     pub async fn next_task(&mut self) -> Result<Task, Error> {
         match self.assigned.recv().await {
             Some(assigned) => assigned,
@@ -236,7 +235,6 @@ impl GroupHandle {
     /// request, which lists the seats.
     ///
     /// # Errors
-    ///
     /// If the seats cannot be listed.
     pub async fn members(&self) -> Result<Vec<GroupMember>, Error> {
         let seats = self.store.seats().await?;

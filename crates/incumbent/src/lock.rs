@@ -131,7 +131,6 @@ impl Lock {
     /// Reads `lease/NAME` or `configmap/NAME[:KEY]`, as the command line writes it.
     ///
     /// # Errors
-    ///
     /// If the text has another form, or a name that Kubernetes would refuse.
     pub fn parse(namespace: &str, text: &str) -> Result<Self, InvalidLock> {
         let (kind, name) =

@@ -98,7 +98,6 @@ impl Observer {
     /// observer is dropped.
     ///
     /// # Errors
-    ///
     /// If Kubernetes would refuse a name.
     ///
     /// # Panics

@@ -84,7 +84,6 @@ impl Route {
     }
 
     /// # Errors
-    ///
     /// If there is no Pod or no address, or if the lock's name does not fit into a label.
     pub(crate) fn start(self, api: &LockApi, address: Option<&str>) -> Result<Routing, Error> {
         let key = self.key.unwrap_or_else(|| key_for(api.lock()));

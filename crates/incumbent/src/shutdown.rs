@@ -30,9 +30,8 @@ use std::future::Future;
 /// ```
 ///
 /// # Panics
-///
 /// Outside of a tokio runtime with io enabled, or if the system refuses to handle the
-///   signals.
+/// signals.
 pub fn shutdown_signal() -> impl Future<Output = ()> + Send + 'static {
     signals::any().expect("the system lets this process handle its signals")
 }

@@ -135,7 +135,6 @@ impl Survey {
     /// be created later.
     ///
     /// # Errors
-    ///
     /// If nothing in the scope may be read, or if the API server cannot be reached.
     pub async fn start(client: kube::Client, scope: &Scope) -> Result<Self, Error> {
         Self::start_with(client, scope, Clock::system()).await

@@ -1,4 +1,4 @@
-//! The program of one worker: this test program again, as a process of its own, or as the command of `incumbent work`.
+//! The program of one worker: this test program again, as a separate process, or as the command of `incumbent work`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -82,7 +82,7 @@ fn is_a_command_where_a_test_starts_it() {
     let identity = format!("{} {}", variable("INCUMBENT_MEMBER"), variable(START));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let written = runtime.block_on(async {
-        // Whoever listens for a signal is not ended by it.
+        // A process that listens for a signal is not ended by it.
         let _ignored = signal(SignalKind::terminate()).unwrap();
         register::write(register, token, || true, &identity).await
     });

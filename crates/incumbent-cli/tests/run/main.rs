@@ -26,7 +26,7 @@ use support::{Candidate, Cluster};
 /// Says that it runs, as who, and under which token.
 const UP: &str =
     r#"echo "{\"event\":\"up\",\"pid\":$$,\"parent\":$PPID,\"token\":$INCUMBENT_TOKEN}";"#;
-/// Goes on for ever, and lets the shell handle signals meanwhile.
+/// Runs for ever, and lets the shell handle signals.
 const WORK: &str = "while :; do sleep 1 & wait $!; done";
 
 /// `incumbent run` with these flags and this shell script, which says `UP` itself or does so first.
@@ -55,7 +55,7 @@ fn send(line: &Value, of: &str, signal: Signal) {
     kill_process(pid(line, of), signal).unwrap();
 }
 
-/// Whether a process runs, or is stopped; a dead one that nobody has buried does not.
+/// Whether a process runs, or is stopped; a zombie does not.
 fn is_alive(pid: Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
     let state = stat.ok().and_then(|stat| stat.rsplit(')').next()?.trim().chars().next());

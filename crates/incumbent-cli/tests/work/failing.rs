@@ -41,7 +41,7 @@ fn a_task_whose_command_keeps_failing_goes_to_another_member() {
     let john = start_failing(&cluster, "john", flags, "eu");
     eventually("it fails twice", || lines(&john, "fails").len() == 2);
     runs(&john, &["us"]);
-    // Nobody else is there, so it stays, and is tried again.
+    // There is no other member, so the task stays, and its command is tried again.
     eventually("it fails again", || lines(&john, "fails").len() == 3);
     let jane = start_failing(&cluster, "jane", flags, "none");
     let up = line(&jane, "up", "eu");

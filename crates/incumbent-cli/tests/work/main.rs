@@ -22,9 +22,9 @@ use support::{Candidate, Cluster};
 const UP: &str = r#"echo "{\"event\":\"up\",\"task\":\"$INCUMBENT_TASK\",\"token\":$INCUMBENT_TOKEN,\"member\":\"$INCUMBENT_MEMBER\",\"pid\":$$,\"parent\":$PPID}";"#;
 /// Says that it was asked to end, and does so.
 const BYE: &str = r#"trap 'echo "{\"event\":\"bye\",\"task\":\"$INCUMBENT_TASK\",\"token\":$INCUMBENT_TOKEN}"; exit 0' TERM;"#;
-/// Goes on for ever, and lets the shell handle signals meanwhile.
+/// Runs for ever, and lets the shell handle signals.
 const WORK: &str = "while :; do sleep 1 & wait $!; done";
-/// Ignores SIGTERM, as does its daemon, which has a session of its own.
+/// Ignores SIGTERM, as does its daemon, which has its own session.
 const STUBBORN: &str = r#"trap '' TERM; (setsid sh -c 'echo "{\"event\":\"daemon\",\"task\":\"$INCUMBENT_TASK\",\"pid\":$$}"; while :; do sleep 1; done' &); while :; do sleep 1; done"#;
 
 /// A member of this name, with these flags, which runs this shell script for each task.
@@ -80,7 +80,7 @@ fn send(line: &Value, of: &str, signal: Signal) {
     kill_process(pid(line, of), signal).unwrap();
 }
 
-/// Whether a process runs, or is stopped; a dead one that nobody has buried does not.
+/// Whether a process runs, or is stopped; a zombie does not.
 fn is_alive(pid: Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
     let state = stat.ok().and_then(|stat| stat.rsplit(')').next()?.trim().chars().next());

@@ -204,12 +204,8 @@ impl Allocator {
     /// What is wanted of the table that there is, or of the one to be made. While nothing is known of it: what is there,
     /// where it is.
     fn wished(&self) -> Cow<'_, Wishes> {
-        let table = self.pages.table().map(|(_, shape)| shape.kind);
-        let wishes = self.wishes.as_ref().filter(|wishes| {
-            let is_fit = |kind| discriminant(&kind) == discriminant(&wishes.kind);
-            table.is_none_or(is_fit)
-        });
-        let Some(wishes) = wishes else {
+        let table = self.kind_of_the_table();
+        let Some(wishes) = self.fitting_wishes() else {
             let entries = self.pages.readable().flat_map(|(_, _, page)| page.entries());
             let tasks = entries.map(|(_, _, task, _)| (task.clone(), Task::default())).collect();
             return Cow::Owned(Wishes { kind: table.unwrap_or_default(), tasks, is_frozen: true });
@@ -222,6 +218,18 @@ impl Allocator {
                 Cow::Owned(Wishes { kind, tasks, is_frozen: wishes.is_frozen })
             }
         }
+    }
+
+    /// What people want, if the tasks of the table are of that sort.
+    fn fitting_wishes(&self) -> Option<&Wishes> {
+        let table = self.kind_of_the_table();
+        self.wishes.as_ref().filter(|wishes| {
+            table.is_none_or(|kind| discriminant(&kind) == discriminant(&wishes.kind))
+        })
+    }
+
+    fn kind_of_the_table(&self) -> Option<Kind> {
+        self.pages.table().map(|(_, shape)| shape.kind)
     }
 
     fn on_active(&mut self, is_active: bool) -> bool {

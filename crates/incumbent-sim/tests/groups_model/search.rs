@@ -26,7 +26,6 @@ pub(crate) struct Visit {
 /// Visits all states that follow from `first` with this luck, and no more than `most`.
 ///
 /// # Panics
-///
 /// If a property does not hold, with the way to the state.
 pub(crate) fn visit(first: &State, luck: Luck, most: usize) -> Visit {
     let first = State { luck, ..first.clone() };

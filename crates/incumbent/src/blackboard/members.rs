@@ -41,9 +41,8 @@ impl Blackboard {
     /// conflict with these writes.
     ///
     /// # Errors
-    ///
     /// [`Error::DuplicateIdentity`] if another process has the name, [`Error::Full`] if
-    ///   there is no room, and those of [`claim`](Self::claim).
+    /// there is no room, and those of [`claim`](Self::claim).
     ///
     /// # Panics
     /// Outside of a tokio runtime.

@@ -262,7 +262,6 @@ impl Builder {
     /// Starts the candidate, as one that only follows.
     ///
     /// # Errors
-    ///
     /// If a name or a duration cannot work.
     ///
     /// # Panics

@@ -155,9 +155,7 @@ impl Board {
 
     fn list_again(&mut self, now: Instant) {
         self.listed = self.tasks();
-        // A permit without an owner is free.
-        let is_permit = matches!(self.kind(), Some(Kind::Permits(_)));
-        let listed = self.listed.clone().filter(|_| !is_permit).unwrap_or_default();
+        let listed = self.listed.clone().filter(|_| self.tasks_need_owners()).unwrap_or_default();
         self.waiting.retain(|task, waiting| waiting.owner.is_some() || listed.contains(task));
         let pages: Vec<_> = self.pages.values().map(|(_, page)| Arc::clone(page)).collect();
         let owned: BTreeSet<_> = pages.iter().flat_map(|page| names(page)).collect();
@@ -172,10 +170,20 @@ impl Board {
         page.shape().map(|shape| shape.kind)
     }
 
+    /// What the tasks of the table are, or of the one that this member would make.
+    fn kind_of_tasks(&self) -> Option<Kind> {
+        self.kind().or_else(|| self.wanted.as_ref().map(|wanted| wanted.kind))
+    }
+
+    /// A permit without an owner is free.
+    fn tasks_need_owners(&self) -> bool {
+        !matches!(self.kind_of_tasks(), Some(Kind::Permits(_)))
+    }
+
     fn tasks(&self) -> Option<BTreeSet<TaskName>> {
-        let wanted = self.wanted.as_ref();
-        match self.kind().or_else(|| wanted.map(|wanted| wanted.kind))? {
+        match self.kind_of_tasks()? {
             Kind::Named => {
+                let wanted = self.wanted.as_ref();
                 let wanted = wanted.filter(|wanted| wanted.kind == Kind::Named)?;
                 Some(wanted.names.iter().cloned().collect())
             }
@@ -189,7 +197,7 @@ impl Board {
         (table != wanted).then(|| {
             format!(
                 "the table has {}, and this program asks for {}: the table counts, so use the same number in all \
-                 programs; to change it, stop all members and delete the table",
+                 programs; to change it, stop all members and delete page 0 of the table, the ConfigMap GROUP.tasks",
                 words_of(table),
                 words_of(wanted)
             )
@@ -258,7 +266,7 @@ impl Board {
                 continue;
             }
             let is_listed = self.listed.as_ref().is_some_and(|listed| listed.contains(task));
-            match is_listed && !matches!(self.kind(), Some(Kind::Permits(_))) {
+            match is_listed && self.tasks_need_owners() {
                 true => self.wait(now, task, None),
                 false => drop(self.waiting.remove(task)),
             }

@@ -195,7 +195,6 @@ impl GroupBuilder {
     /// Starts the member.
     ///
     /// # Errors
-    ///
     /// If a name or a duration cannot work.
     ///
     /// # Panics

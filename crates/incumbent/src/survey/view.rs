@@ -70,7 +70,6 @@ impl LockView {
     /// Reads one lock.
     ///
     /// # Errors
-    ///
     /// If it does not exist, may not be read, or cannot be reached.
     pub async fn read(client: kube::Client, lock: Lock) -> Result<Self, Error> {
         Self::read_by(&LockApi::new(client, lock.checked()?)).await

@@ -1,7 +1,7 @@
 //! A command under guard: a guardian, a separate process, ends it in time, whatever becomes of this process.
 //!
-//! What the command runs for is up to the caller, as is the end of its time: the guardian is told each new deadline. The
-//! command has ended only when nothing of it is left.
+//! The caller decides what the command is for and when its time ends, and tells the guardian each new deadline. The
+//! command has ended only when no process of it is left.
 
 mod cgroup;
 mod child;

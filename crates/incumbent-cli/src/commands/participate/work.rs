@@ -1,7 +1,7 @@
 //! `incumbent work`: runs a command for each task of a group that this process owns.
 //!
-//! Each command is under a guardian of its own, as that of `incumbent run` is: it ends the command in time, whatever
-//! becomes of this process. A task is released only when nothing of its command is left.
+//! Each command has its own guardian, like that of `incumbent run`, which ends the command in time, whatever happens to
+//! this process. A task is released only when nothing of its command is left.
 
 pub(crate) mod args;
 mod commands;

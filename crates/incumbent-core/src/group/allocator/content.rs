@@ -48,13 +48,15 @@ impl Allocator {
         full: &mut BTreeMap<PageIndex, usize>,
     ) -> Option<Ask> {
         // Nothing is begun that the network cannot carry. What runs goes on, and what has no owner gets one.
-        if !self.has_entries() && self.excess().is_some() {
+        let hands = self.hands();
+        let is_too_large = self.excess_with(hands.len()).is_some();
+        if !self.has_entries() && is_too_large {
             return None;
         }
         self.wait_for_ends(earliest);
-        let hands = self.hands();
         let wished = self.wished();
-        let wanted = self.wanted(&wished, &hands, earliest);
+        let may_move = !wished.is_frozen && !is_too_large;
+        let wanted = self.wanted(&wished, &hands, may_move, earliest);
         let plan = Plan { wished: &wished, wanted, hands };
         let may_assign_at = self.settles_at();
         let is_settled = may_assign_at <= self.latest;
@@ -121,11 +123,12 @@ impl Allocator {
         &self,
         wished: &Wishes,
         hands: &BTreeMap<Identity, Hand>,
+        may_move: bool,
         earliest: &mut Earliest,
     ) -> BTreeMap<TaskName, Identity> {
         // A member that joins hardly ever joins alone.
         let moves_at = self.joined_at + JOIN_WAIT;
-        let may_move = !wished.is_frozen && self.excess().is_none() && moves_at <= self.latest;
+        let may_move = may_move && moves_at <= self.latest;
         if moves_at > self.latest {
             earliest.at(moves_at);
         }
@@ -173,16 +176,21 @@ impl Allocator {
 
     /// Whether what is wanted would send too much. Then no task moves, and a table without entries stays so.
     pub fn excess(&self) -> Option<Excess> {
-        let wished = self.wishes.as_ref().map(|_| self.wished())?;
-        let (tasks, members) = (wished.tasks.len(), self.hands().len());
+        self.excess_with(self.hands().len())
+    }
+
+    fn excess_with(&self, members: usize) -> Option<Excess> {
+        let wishes = self.fitting_wishes()?;
         let shape = self.pages.table().map_or_else(|| self.shape_of_a_new_table(), |(_, it)| it);
         let pages = usize::from(shape.pages);
+        let tasks = shape.kind.count().map_or(wishes.tasks.len(), usize::from);
         // A page names each member that owns one of its tasks; neighbouring slots have one owner.
-        let (names, headers) = match wished.kind {
+        let (names, headers) = match shape.kind {
+            Kind::Named => (wishes.names_bytes(), (pages * members).min(tasks)),
             Kind::Slots(_) => (members * 24, members + pages),
-            _ => (wished.names_bytes(), (pages * members).min(tasks)),
+            Kind::Permits(_) => (tasks * 24, tasks.min(members)),
         };
-        // A member that joins gets its share, and each task of it may be on a page of its own.
+        // A member that joins gets its share, and each task of it may be on a different page.
         let written = tasks.div_ceil(members.max(1)).min(pages);
         let bytes = (names + headers * 100) * members * written / pages;
         (bytes > Excess::MOST_BYTES).then_some(Excess { tasks, members, bytes })

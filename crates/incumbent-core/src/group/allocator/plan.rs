@@ -158,12 +158,12 @@ impl Allocator {
         Ask::DeletePage { index, base: page.version.clone() }
     }
 
-    /// As many pages as the tasks of today fill to a half, or one for so many slots: then few pages change when a member
-    /// joins, and few name it.
+    /// As many pages as the tasks that are wanted now fill to a half. For slots, few enough that a member is not named on
+    /// many, and enough that not all of the table changes when a member joins.
     pub(super) fn shape_of_a_new_table(&self) -> Shape {
         const PAGE_BYTES: usize = 32 * 1024 / 2;
-        let wished = self.wished();
         const PAGE_SLOTS: u16 = 256;
+        let wished = self.wished();
         let pages = match wished.kind {
             Kind::Named => wished.names_bytes().div_ceil(PAGE_BYTES),
             Kind::Slots(count) => usize::from(count.div_ceil(PAGE_SLOTS).min(32)),

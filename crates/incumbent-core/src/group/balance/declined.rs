@@ -10,8 +10,8 @@ use crate::identity::Identity;
 /// The tasks as [`balance`](super::balance) is to see them, so that each declined task is with a member that does not
 /// decline it.
 ///
-/// To decline is to ask for a pin to somebody else. Nothing else of the balance has to know of it: a pinned task does
-/// not move to even out loads, so it does not come back to a member that declines it. A task that has to move goes to the
+/// A declined task is pinned to another member. So `balance` needs no rule for it: a pinned task does not move to even
+/// out loads, and does not come back to a member that declines it. A task that has to move goes to the
 /// member that has the least to do for its capacity.
 ///
 /// A task stays with its owner if each member declines it: otherwise it would circulate. The pins of people count more

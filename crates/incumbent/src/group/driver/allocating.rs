@@ -118,7 +118,7 @@ impl Driver {
         self.tell_trouble(Trouble { asked, error, lasts: true }, may_end);
     }
 
-    /// Tells of pages that have no room for all of their tasks. What is on them goes on.
+    /// Reports pages that have no room for all of their tasks. The tasks on them continue.
     fn look_at_room(&mut self) {
         let full = self.allocator.full_pages().iter().map(|(index, tasks)| FullPage {
             config_map: self.store.page_name(*index),

@@ -106,7 +106,7 @@ impl Guardians {
     pub(crate) fn on_overrun(&self) -> impl Fn(Overrun) + Send + Sync + 'static {
         let guardians = self.clone();
         move |overrun| {
-            // It is killed before it is told of: the words need more than the deed.
+            // Kill first, then log: logging may need what is missing.
             if guardians.kill() {
                 let lock = &overrun.lock;
                 tracing::error!(%lock, "the command still ran at the end of its lease: killed it");

@@ -69,10 +69,10 @@ pub(crate) struct Shared {
     #[arg(long)]
     from_config: bool,
     /// Share this many slots, tasks 0 to N-1: parts of a set of keys, by CRC16 as in Redis Cluster
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(MOST)))]
+    #[arg(long, value_name = "N")]
     slots: Option<u16>,
     /// Let this many members run the command at a time, first come, first served; end when it has ended
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(MOST)))]
+    #[arg(long, value_name = "N")]
     permits: Option<u16>,
 }
 
@@ -91,9 +91,6 @@ impl Shared {
         self.permits.is_some()
     }
 }
-
-/// The most slots or permits of a group.
-const MOST: u16 = 16_384;
 
 const HELP: &str = "\
 Examples:

@@ -42,7 +42,11 @@ impl<'a> Commands<'a> {
     ) -> Result<Self, Error> {
         Ok(Self {
             args,
-            rules: Rules { restart: args.restart, max_restarts: args.max_restarts },
+            rules: Rules {
+                restart: args.restart,
+                max_restarts: args.max_restarts,
+                are_permits: args.shared.are_permits(),
+            },
             member: group.member().to_owned(),
             namespace,
             containment,
@@ -57,7 +61,6 @@ impl<'a> Commands<'a> {
     /// Runs the command while the task is this member's. The task is dropped, and so released, when this returns: how the
     /// command of a permit ended for good.
     pub(crate) async fn run(&self, task: Task, mut signals: Signals) -> Option<End> {
-        let is_permit = self.args.shared.are_permits();
         while task.is_valid() {
             let begun = Instant::now();
             let (cause, end) = self.run_once(&task, &mut signals).await;
@@ -65,9 +68,7 @@ impl<'a> Commands<'a> {
                 return None;
             }
             match self.judge(task.name(), end, begun.elapsed()) {
-                Next::Rest | Next::Again { decline_for: Some(_), .. } if is_permit => {
-                    return Some(end);
-                }
+                Next::GiveBack => return Some(end),
                 Next::Rest => {
                     task.revoked().await;
                     return None;
@@ -132,8 +133,7 @@ impl<'a> Commands<'a> {
         if end.code() != 0 {
             tracing::warn!(group, task, code, times, "the command of a task has failed");
         }
-        let time = if let Next::Again { decline_for, .. } = next { decline_for } else { None };
-        if let Some(time) = time.filter(|_| !self.args.shared.are_permits()) {
+        if let Next::Again { decline_for: Some(time), .. } = next {
             let seconds = time.as_secs();
             tracing::warn!(group, task, seconds, "declining the task: other members should run it");
             self.handle.decline(task, true);

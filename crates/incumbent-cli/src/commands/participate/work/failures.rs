@@ -1,10 +1,9 @@
 //! What follows when the command of a task has ended: pure, so that it can be read and tested alone.
 //!
-//! A member cannot refuse a task, only say that it would rather not have it (`GroupHandle::decline`). While it says so,
-//! the allocator gives the task to a member that does not, and to none if all do. So a task whose command fails
-//! everywhere visits each member, and then stays where it is and is tried there once a minute. A member that has
-//! declined it takes it again after a while, which doubles each time, up to an hour: a task never circulates faster than
-//! its members forget.
+//! A member cannot refuse a task, only ask that another member gets it (`GroupHandle::decline`). If all members decline a
+//! task, it stays where it is. So a task whose command fails everywhere visits each member, and is then tried by the last
+//! one once a minute. A member that has declined a task accepts it again after a time, which doubles each time, up to an
+//! hour, so that the task does not circulate without end.
 
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,8 @@ use crate::commands::participate::guarded::{End, LONG_ENOUGH, Restart};
 pub(crate) struct Rules {
     pub(crate) restart: Restart,
     pub(crate) max_restarts: u32,
+    /// Whether the tasks are permits: then the command ends for good instead of waiting, or of being declined.
+    pub(crate) are_permits: bool,
 }
 
 /// How the command of one task has failed here.
@@ -31,6 +32,8 @@ pub(crate) struct Failures {
 pub(crate) enum Next {
     /// Nothing, until the task is assigned again.
     Rest,
+    /// Give the permit back, and end.
+    GiveBack,
     /// Start the command again after this pause, if the task is still ours. Decline the task for this long, if it says so.
     Again { pause: Duration, decline_for: Option<Duration> },
 }
@@ -41,7 +44,7 @@ impl Failures {
             *self = Self { declined_until: self.declined_until, ..Self::default() };
         }
         if !rules.restart.is_wanted_after(end) {
-            return Next::Rest;
+            return if rules.are_permits { Next::GiveBack } else { Next::Rest };
         }
         if end.code() == 0 {
             return Next::Again { pause: FIRST_PAUSE, decline_for: None };
@@ -51,6 +54,9 @@ impl Failures {
         let is_declined = self.declined_until.is_some_and(|until| now < until);
         if self.in_a_row <= rules.max_restarts || is_declined {
             return Next::Again { pause, decline_for: None };
+        }
+        if rules.are_permits {
+            return Next::GiveBack;
         }
         self.declined = self.declined.saturating_add(1);
         let decline_for = doubled(FIRST_DECLINE, self.declined).min(LONGEST_DECLINE);
@@ -79,7 +85,7 @@ const LONGEST_DECLINE: Duration = Duration::from_secs(60 * 60);
 mod tests {
     use super::*;
 
-    const RULES: Rules = Rules { restart: Restart::OnFailure, max_restarts: 2 };
+    const RULES: Rules = Rules { restart: Restart::OnFailure, max_restarts: 2, are_permits: false };
     const SHORT: Duration = Duration::from_secs(1);
     const GOOD: End = End::Exited(0);
     const BAD: End = End::Exited(3);
@@ -98,6 +104,15 @@ mod tests {
         assert_eq!(next(Restart::OnFailure, BAD), again(1, None));
         assert_eq!(next(Restart::Always, GOOD), again(1, None));
         assert_eq!([next(Restart::Never, GOOD), next(Restart::Never, BAD)], [Next::Rest; 2]);
+    }
+
+    #[test]
+    fn the_command_of_a_permit_gives_it_back_when_it_is_done_or_keeps_failing() {
+        let (mut failures, now) = (Failures::default(), Instant::now());
+        let rules = Rules { are_permits: true, ..RULES };
+        assert_eq!(failures.next(rules, GOOD, SHORT, now), Next::GiveBack);
+        let failing = [1, 2, 3].map(|_| failures.next(rules, BAD, SHORT, now));
+        assert_eq!(failing, [again(1, None), again(2, None), Next::GiveBack]);
     }
 
     #[test]
