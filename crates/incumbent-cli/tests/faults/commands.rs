@@ -3,9 +3,8 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use rustix::process::Signal;
-
 use super::arena::millis;
+use super::groups::{cut_off_for_a_while, freeze_around_a_deadline};
 use super::workers::{LEASE, TASKS, Workers};
 
 /// The lease, and a second for what follows it, in which a command is started as well.
@@ -24,24 +23,12 @@ fn the_commands_of_a_member_that_is_killed() {
 /// The guardians have to see to it that the commands end.
 #[test]
 fn the_commands_of_a_member_that_is_frozen_around_each_deadline() {
-    Workers::with_commands("work: SIGSTOP, SIGCONT").play(BOUND, |workers, rng| {
-        let victim = workers.victim(rng);
-        workers.member(victim).signal(Signal::STOP);
-        let deadline = [333, 667, 980, 1000, 1500][rng.usize(..5)];
-        sleep(millis(deadline - 30 + rng.u64(..60)));
-        workers.member(victim).signal(Signal::CONT);
-        sleep(millis(rng.u64(..1500)));
-    });
+    Workers::with_commands("work: SIGSTOP, SIGCONT").play(BOUND, freeze_around_a_deadline);
 }
 
 #[test]
 fn the_commands_of_a_member_that_is_cut_off_and_comes_back() {
-    Workers::with_commands("work: cut off").play(BOUND, |workers, rng| {
-        let victim = workers.victim(rng);
-        workers.member(victim).cable().cut();
-        sleep(millis(rng.u64(100..2500)));
-        workers.member(victim).cable().mend();
-    });
+    Workers::with_commands("work: cut off").play(BOUND, cut_off_for_a_while);
 }
 
 #[test]

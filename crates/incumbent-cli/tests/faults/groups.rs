@@ -44,24 +44,12 @@ fn the_allocator_and_another_worker_are_killed_together() {
 /// The moments at which a pause could be mistaken, as for an election.
 #[test]
 fn a_worker_that_is_frozen_around_each_deadline() {
-    Workers::start("SIGSTOP, SIGCONT").play(BOUND, |workers, rng| {
-        let victim = workers.victim(rng);
-        workers.member(victim).signal(Signal::STOP);
-        let deadline = [333, 667, 980, 1000, 1500][rng.usize(..5)];
-        sleep(millis(deadline - 30 + rng.u64(..60)));
-        workers.member(victim).signal(Signal::CONT);
-        sleep(millis(rng.u64(..1500)));
-    });
+    Workers::start("SIGSTOP, SIGCONT").play(BOUND, freeze_around_a_deadline);
 }
 
 #[test]
 fn a_worker_that_is_cut_off_and_comes_back() {
-    Workers::start("cut off").play(BOUND, |workers, rng| {
-        let victim = workers.victim(rng);
-        workers.member(victim).cable().cut();
-        sleep(millis(rng.u64(100..2500)));
-        workers.member(victim).cable().mend();
-    });
+    Workers::start("cut off").play(BOUND, cut_off_for_a_while);
 }
 
 #[test]
@@ -197,4 +185,22 @@ fn the_table_is_deleted_while_workers_fail() {
         sleep(millis(rng.u64(..1500)));
         workers.member(killed).restart();
     });
+}
+
+/// Freezes one member, for about as long as one of the durations that it goes by.
+pub(super) fn freeze_around_a_deadline(workers: &mut Workers, rng: &mut fastrand::Rng) {
+    let victim = workers.victim(rng);
+    workers.member(victim).signal(Signal::STOP);
+    let deadline = [333, 667, 980, 1000, 1500][rng.usize(..5)];
+    sleep(millis(deadline - 30 + rng.u64(..60)));
+    workers.member(victim).signal(Signal::CONT);
+    sleep(millis(rng.u64(..1500)));
+}
+
+/// Cuts one member off from the API server, and connects it again.
+pub(super) fn cut_off_for_a_while(workers: &mut Workers, rng: &mut fastrand::Rng) {
+    let victim = workers.victim(rng);
+    workers.member(victim).cable().cut();
+    sleep(millis(rng.u64(100..2500)));
+    workers.member(victim).cable().mend();
 }

@@ -16,10 +16,8 @@ mod plugin;
 mod starved;
 mod waits;
 
-use std::time::{Duration, Instant};
-
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use support::process::{eventually, is_alive, pid, send};
 use support::testbed::Testbed;
 use support::{Candidate, Cluster};
 
@@ -45,29 +43,6 @@ fn line(candidate: &Candidate, event: &str) -> Value {
     let found = || candidate.history().into_iter().find(|line| line["event"] == event);
     eventually(event, || found().is_some());
     found().unwrap()
-}
-
-fn pid(line: &Value, of: &str) -> Pid {
-    Pid::from_raw(line[of].as_i64().unwrap().try_into().unwrap()).unwrap()
-}
-
-fn send(line: &Value, of: &str, signal: Signal) {
-    kill_process(pid(line, of), signal).unwrap();
-}
-
-/// Whether a process runs, or is stopped; a zombie does not.
-fn is_alive(pid: Pid) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
-    let state = stat.ok().and_then(|stat| stat.rsplit(')').next()?.trim().chars().next());
-    state.is_some_and(|state| state != 'Z')
-}
-
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < Duration::from_secs(60), "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// Asks john to hand over until jane leads, and returns her first words. Her turn lasts a tenth of a second, which

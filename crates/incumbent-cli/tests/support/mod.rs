@@ -6,6 +6,8 @@ pub(crate) mod browser;
 pub(crate) mod dashboard;
 pub(crate) mod kubectl;
 pub(crate) mod peers;
+#[cfg(target_os = "linux")]
+pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod sidecar;
 pub(crate) mod testbed;
