@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
 /// What a member says of itself and of its work. It is part of the seat's record for as long as the term runs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +21,12 @@ pub struct SeatInfo {
     /// Tasks that it wants to give to others for now, or not to get. A preference: if every other member declines the
     /// task, too, it stays where it is.
     pub declined: BTreeSet<TaskName>,
+    /// For how long at most it prepares a task that is to move here, while the former owner still works on it. `None` if
+    /// it prepares nothing, so that the former owner is asked to stop at once.
+    pub prepares_within: Option<Duration>,
+    /// For each page on which this term was asked to prepare something: all that the page has asked for before this
+    /// version was replaced is prepared. A preference decides by it, and nothing else.
+    pub prepared: BTreeMap<PageIndex, u64>,
     /// What it has released.
     pub released: Released,
 }
@@ -46,6 +53,8 @@ impl Default for SeatInfo {
             is_draining: false,
             is_leaving: false,
             declined: BTreeSet::new(),
+            prepares_within: None,
+            prepared: BTreeMap::new(),
             released: Released::default(),
         }
     }
@@ -66,6 +75,11 @@ impl SeatInfo {
         // A release of the version that was replaced says nothing about the one that revokes.
         let is_above = |revoked| self.released.pages.get(&page).is_some_and(|seen| *seen > revoked);
         self.is_leaving || revoked.is_some_and(is_above)
+    }
+
+    /// Whether this member has prepared what the write that replaced version `since` of `page` asked it to prepare.
+    pub(crate) fn has_prepared(&self, page: PageIndex, since: u64) -> bool {
+        self.prepared.get(&page).is_some_and(|prepared| *prepared > since)
     }
 }
 

@@ -348,6 +348,7 @@ fn order<const COUNT: usize>(tasks: [(&str, u64, Option<u64>); COUNT]) -> Order 
         lease_duration: Duration::from_secs(15),
         address: Some("10.0.0.7:8080".to_owned()),
         tasks: tasks.map(task).into(),
+        next: BTreeMap::new(),
     }
 }
 
@@ -444,20 +445,25 @@ fn any_page() -> impl Strategy<Value = (PageIndex, Page, Uid)> {
         let orders = orders.into_iter().filter(|_| is_open);
         for ((member, seat, token, millis, address), tasks) in orders {
             let lease_duration = Duration::from_millis(millis);
-            let mut order = Order { lease_duration, address, tasks: BTreeMap::new() };
+            let (tasks_of_term, next) = Default::default();
+            let mut order = Order { lease_duration, address, tasks: tasks_of_term, next };
             for (name, number, (token, revoked)) in tasks {
                 let name = match page.kind().count() {
                     None => TaskName::new(name).unwrap(),
                     Some(count) => TaskName::numbered(number % count),
                 };
                 let is_here = page.shape().is_none_or(|shape| shape.page_of(&name) == index);
-                if is_here && page.owner_of(&name).is_none() {
+                // Some that have an owner already are to be prepared.
+                if let Some(since) = revoked.filter(|_| is_here && page.owner_of(&name).is_some()) {
+                    page.replaces = page.replaces.max(since);
+                    order.next.insert(name, since);
+                } else if is_here && page.owner_of(&name).is_none() {
                     page.highest_token = page.highest_token.max(FencingToken(token));
                     page.replaces = page.replaces.max(revoked.unwrap_or(0));
                     order.tasks.insert(name, Assignment { token: FencingToken(token), revoked });
                 }
             }
-            if !order.tasks.is_empty() {
+            if !order.tasks.is_empty() || !order.next.is_empty() {
                 page.orders.insert(SeatTerm { member, seat, token: FencingToken(token) }, order);
             }
         }

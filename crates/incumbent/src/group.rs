@@ -24,6 +24,7 @@ mod bulletin;
 mod driver;
 mod note;
 mod numbers;
+mod preparing;
 mod seat;
 mod source;
 mod store;

@@ -1,8 +1,8 @@
 //! The allocator: what to write into the table, and on which evidence.
 //!
 //! Read [`Allocator::step`] first, then `plan.rs`, which says what it wants to send next. `evidence.rs` says when a task
-//! has no owner any more (G3), `opening.rs` when a page may begin to assign (G8), `content.rs` what a page says next, and
-//! `clearing.rs` which seats nobody needs any more.
+//! has no owner any more (G3), `opening.rs` when a page may begin to assign (G8), `content.rs` what a page says next,
+//! `preparing.rs` when an owner is asked to stop because its successor is prepared, and `clearing.rs` which seats nobody needs any more.
 
 mod clearing;
 mod content;
@@ -10,6 +10,7 @@ mod evidence;
 mod message;
 mod opening;
 mod plan;
+mod preparing;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,6 +73,8 @@ pub struct Allocator {
     next_move: Instant,
     /// Before this, nothing but an event asks for something to be sent.
     idle_until: Option<Instant>,
+    /// Since when this allocator has known that a member is to prepare a task.
+    preparing: BTreeMap<(SeatTerm, TaskName), Instant>,
     /// Pages that had no room for all of their tasks when there was nothing left to write.
     full_pages: BTreeMap<PageIndex, usize>,
     latest: Instant,
@@ -132,6 +135,7 @@ impl Allocator {
             joined_at: Instant::START,
             next_move: Instant::START,
             idle_until: None,
+            preparing: BTreeMap::new(),
             full_pages: BTreeMap::new(),
             latest: Instant::START,
         }

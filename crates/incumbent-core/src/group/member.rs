@@ -21,6 +21,7 @@ pub struct Member {
     pages: KnownPages,
     term: Option<SeatTerm>,
     running: BTreeMap<TaskName, Running>,
+    preparing: BTreeMap<TaskName, Preparing>,
     /// What the seat says, or will say with the next write of the elector.
     published: SeatInfo,
     /// No release is published before this.
@@ -33,6 +34,15 @@ pub struct Member {
 struct Running {
     token: FencingToken,
     is_stopping: bool,
+}
+
+/// A task that the table asks this member to prepare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Preparing {
+    page: PageIndex,
+    /// The version that was replaced when it was asked.
+    since: u64,
+    is_done: bool,
 }
 
 /// Something that happened.
@@ -62,6 +72,8 @@ pub enum Event {
     Over,
     /// The work on this task has stopped, and nothing of it runs any more.
     Stopped(TaskName),
+    /// This task is prepared.
+    Prepared(TaskName),
     /// The member wants to leave for good.
     Leave,
     /// The member wants no tasks for now, or wants them again.
@@ -76,8 +88,12 @@ pub enum Event {
 pub struct Orders {
     /// Stop the work on these tasks, and say [`Event::Stopped`] for each.
     pub stop: Vec<TaskName>,
+    /// Stop preparing these tasks, if that is not done yet.
+    pub end_preparing: Vec<TaskName>,
     /// Start the work on these tasks.
     pub start: Vec<(TaskName, FencingToken)>,
+    /// Prepare these tasks, and say [`Event::Prepared`] for each. Their owner still works on them.
+    pub prepare: Vec<TaskName>,
     /// Write this to the seat: at once during a term, with the acquiring write before one.
     pub publish: Option<SeatInfo>,
     /// When to call again, if nothing else happens before.
@@ -94,6 +110,7 @@ impl Member {
             pages: KnownPages::default(),
             term: None,
             running: BTreeMap::new(),
+            preparing: BTreeMap::new(),
             next_release: Instant::START,
             latest: Instant::START,
         }
@@ -119,6 +136,11 @@ impl Member {
             Event::Over => self.term = None,
             Event::Stopped(task) => {
                 self.running.remove(&task);
+            }
+            Event::Prepared(task) => {
+                if let Some(preparing) = self.preparing.get_mut(&task) {
+                    preparing.is_done = true;
+                }
             }
             Event::Leave => self.leave(),
             Event::Drain(is_draining) => self.info.is_draining = is_draining,
@@ -181,8 +203,40 @@ impl Member {
                 orders.start.push((task, token));
             }
         }
+        self.prepare(&mut orders);
         orders.publish = self.release(&mut orders.wake);
         orders
+    }
+
+    /// Begins and ends preparations as the newest pages ask. One that is done is remembered for as long as it is asked for.
+    fn prepare(&mut self, orders: &mut Orders) {
+        let mut known = std::mem::take(&mut self.preparing);
+        for (task, new) in self.to_prepare() {
+            let is_done = known.remove(&task).map(|known| known.is_done);
+            if is_done.is_none() {
+                orders.prepare.push(task.clone());
+            }
+            self.preparing.insert(task, Preparing { is_done: is_done.unwrap_or(false), ..new });
+        }
+        orders.end_preparing = known.into_keys().collect();
+    }
+
+    /// What the newest pages ask the present term to prepare.
+    fn to_prepare(&self) -> BTreeMap<TaskName, Preparing> {
+        let prepares = self.info.prepares_within.is_some() && !self.info.is_leaving;
+        let Some(term) = self.term.as_ref().filter(|_| prepares) else { return BTreeMap::new() };
+        let Some((_, shape)) = self.pages.table() else { return BTreeMap::new() };
+        let orders = self
+            .pages
+            .readable()
+            .filter_map(|(page, _, content)| content.orders.get(term).map(|order| (page, order)));
+        let tasks = orders.flat_map(|(page, order)| {
+            let next = order.next.iter().filter(move |(task, _)| shape.page_of(task) == page);
+            next.map(move |(task, since)| {
+                (task.clone(), Preparing { page, since: *since, is_done: false })
+            })
+        });
+        tasks.filter(|(task, _)| !self.running.contains_key(task)).collect()
     }
 
     /// The tasks that the newest pages give to the present term, without those that are revoked.
@@ -209,7 +263,8 @@ impl Member {
         if self.term.is_none() && !self.is_idle() {
             return None;
         }
-        let info = SeatInfo { released: self.released(), ..self.info.clone() };
+        let (released, prepared) = (self.released(), self.prepared());
+        let info = SeatInfo { released, prepared, ..self.info.clone() };
         if info == self.published || !fits(&info.released) {
             return None;
         }
@@ -241,6 +296,19 @@ impl Member {
         }
     }
 
+    /// For each page on which something is to be prepared: up to the first that is not done yet.
+    fn prepared(&self) -> BTreeMap<PageIndex, u64> {
+        let mut prepared = BTreeMap::new();
+        for Preparing { page, since, is_done } in self.preparing.values() {
+            let newest = || self.pages.newest(*page).map_or(0, |page| page.version.revision);
+            let until = prepared.entry(*page).or_insert_with(newest);
+            if !is_done {
+                *until = (*until).min(*since);
+            }
+        }
+        prepared.into_iter().take(MOST_PREPARED_PAGES).collect()
+    }
+
     /// Whether an allocator waits for what `info` says and the seat does not.
     fn is_worth_a_write(&self, info: &SeatInfo) -> bool {
         let said = &self.published;
@@ -249,6 +317,12 @@ impl Member {
             return true;
         }
         if !said.released.exceptions.is_subset(&info.released.exceptions) {
+            return true;
+        }
+        let mut preparing = self.preparing.values();
+        if preparing.any(|Preparing { page, since, .. }| {
+            info.has_prepared(*page, *since) && !said.has_prepared(*page, *since)
+        }) {
             return true;
         }
         let said = |index| said.released.pages.get(&index).copied().unwrap_or_default();
@@ -283,6 +357,9 @@ pub(super) const RELEASE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Of a seat's 4 KiB. What has been released has three quarters.
 const MOST_DECLINED_BYTES: usize = 512;
+
+/// A seat says of no more pages what is prepared. That takes another 448 bytes.
+const MOST_PREPARED_PAGES: usize = 16;
 
 /// Whether the seat can hold it. What does not fit is not said at all.
 fn fits(released: &Released) -> bool {

@@ -149,8 +149,12 @@ pub struct Order {
     pub lease_duration: Duration,
     /// Where the member can be reached. Not empty, and without control characters.
     pub address: Option<String>,
-    /// The tasks. Never empty.
+    /// The tasks that it owns.
     pub tasks: BTreeMap<TaskName, Assignment>,
+    /// Tasks that it will get when their owner has stopped them, so that it can prepare them; with the version of the page
+    /// that the write which says so replaced. They are not its own: it must not work on them. Of `tasks` and this, one at
+    /// least is not empty.
+    pub next: BTreeMap<TaskName, u64>,
 }
 
 /// One task of one term.
@@ -184,6 +188,14 @@ impl Page {
     pub fn entries(&self) -> impl Iterator<Item = (&SeatTerm, &Order, &TaskName, Assignment)> {
         self.orders.iter().flat_map(|(term, order)| {
             order.tasks.iter().map(move |(task, assignment)| (term, order, task, *assignment))
+        })
+    }
+
+    /// All tasks that move to a member that prepares them, with that member's term, and the version that was replaced when
+    /// it was asked to.
+    pub fn preparations(&self) -> impl Iterator<Item = (&SeatTerm, &TaskName, u64)> {
+        self.orders.iter().flat_map(|(term, order)| {
+            order.next.iter().map(move |(task, since)| (term, task, *since))
         })
     }
 

@@ -9,9 +9,10 @@
 //!   worker-0, seat 6f8e2c1a, term 4711, lease 15s, at 10.0.0.7:8080:
 //!     run eu, token 4790
 //!     stop jp, token 4790, as of version 4801
+//!     prepare us, as of version 4801
 //! ```
 //!
-//! Slots and permits are numbers. Those of one assignment are on one line: `run 0-40,55, token 4790`.
+//! Slots and permits are numbers. Those that share all else are on one line: `run 0-40,55, token 4790`.
 //!
 //! Each page has exactly one text, and no other text can be read. If people edit a page, copy it to another name or
 //! create a deleted one again, its check does not match, so it is not obeyed.
@@ -65,8 +66,9 @@ impl Page {
     /// - the text is at most [`PageText::LONGEST`] bytes long,
     /// - it is empty if it replaces no version, and assigns nothing unless it is open,
     /// - no task is there twice, or on the wrong page, and slots and permits are numbers below their count,
-    /// - no token is zero or above the highest, and no task is revoked as of a version above the one that is replaced,
-    /// - each order has tasks, and a lease of whole milliseconds, above zero and at most 60 s (the rest of a millisecond
+    /// - no token is zero or above the highest, and no task is revoked, or to be prepared, as of a version above the one
+    ///   that is replaced,
+    /// - each order names tasks, and has a lease of whole milliseconds, above zero and at most 60 s (the rest of a millisecond
     ///   is rounded up), and
     /// - no uid is empty.
     pub fn to_text(&self, index: PageIndex, group: &str, own: Option<&Uid>) -> PageText {
@@ -75,9 +77,14 @@ impl Page {
         for (term, order) in &self.orders {
             tasks.push_str(&header(term, order));
             match self.kind() {
-                Kind::Named => order.tasks.iter().for_each(|(task, assignment)| {
-                    tasks.push_str(&line(task.as_str(), *assignment));
-                }),
+                Kind::Named => {
+                    order.tasks.iter().for_each(|(task, assignment)| {
+                        tasks.push_str(&line(task.as_str(), *assignment));
+                    });
+                    order.next.iter().for_each(|(task, since)| {
+                        tasks.push_str(&preparation(task.as_str(), *since));
+                    });
+                }
                 Kind::Slots(_) | Kind::Permits(_) => tasks.push_str(&ranges::lines(order)),
             }
         }
@@ -134,6 +141,11 @@ fn line(task: &str, Assignment { token, revoked }: Assignment) -> String {
         None => format!("  run {task}, token {token}\n"),
         Some(version) => format!("  stop {task}, token {token}, as of version {version}\n"),
     }
+}
+
+/// The line of one task, or of several numbers, that is to be prepared.
+fn preparation(task: &str, since: u64) -> String {
+    format!("  prepare {task}, as of version {since}\n")
 }
 
 /// A duration in seconds and up to three digits more: `15s`, `1.5s`.
@@ -217,7 +229,7 @@ pub enum Fault {
     NoTasks,
     /// A token is zero, or above the highest that the page gave.
     Token,
-    /// A task is revoked as of a version that the page has not had.
+    /// A task is revoked, or to be prepared, as of a version that the page has not had.
     Revoked,
     /// A task has two owners.
     TwoOwners(TaskName),
@@ -269,7 +281,7 @@ impl fmt::Display for Fault {
             Self::Lease => write!(f, "states a lease that is not above zero and at most 60 s"),
             Self::NoTasks => write!(f, "names a term without tasks"),
             Self::Token => write!(f, "has a token that the page has not given"),
-            Self::Revoked => write!(f, "revokes a task as of a version that is still to come"),
+            Self::Revoked => write!(f, "asks for something as of a version that is still to come"),
             Self::TwoOwners(task) => write!(f, "gives task {task} a second owner"),
             Self::WrongPage(task) => write!(f, "has task {task}, which belongs on another page"),
             Self::Check => write!(

@@ -1,5 +1,6 @@
 //! The language of the scenario files about groups.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ impl GroupScript {
             let mut words = line.split_whitespace().peekable();
             match (words.next(), &mut script) {
                 (None | Some("#"), _) => {}
-                (Some("member"), None) => script = Some(Self::member(words.next().unwrap())),
+                (Some("member"), None) => script = Some(Self::member(&mut words)),
                 (Some("allocator"), None) => script = Some(Self::allocator()),
                 (Some(time), Some(script)) => {
                     out.push_str(&script.happens(duration(time), &mut words));
@@ -52,8 +53,11 @@ impl GroupScript {
         out
     }
 
-    fn member(name: &str) -> Self {
-        let member = Member::new(identity(name), SeatInfo::default());
+    /// `NAME [prepares 5s]`
+    fn member(words: &mut Words<'_>) -> Self {
+        let name = identity(words.next().unwrap());
+        let prepares_within = words.next().map(|_| duration(words.next().unwrap()));
+        let member = Member::new(name, SeatInfo { prepares_within, ..SeatInfo::default() });
         Self { machine: Machine::Member(member), sent: None }
     }
 
@@ -102,6 +106,7 @@ fn event(words: &mut Words<'_>) -> Event {
         "term" => Event::Started { seat: uid(words), token: token(words.next().unwrap()) },
         "over" => Event::Over,
         "stopped" => Event::Stopped(task(words.next().unwrap())),
+        "prepared" => Event::Prepared(task(words.next().unwrap())),
         "leaves" => Event::Leave,
         "drains" => Event::Drain(words.next() != Some("no-more")),
         other => panic!("{other}?"),
@@ -254,24 +259,36 @@ fn kind(words: &mut Words<'_>) -> Kind {
     }
 }
 
+/// `TASK=TERM#TOKEN[!VERSION]`, or where it is to be prepared, `TASK>TERM@VERSION`.
 fn enter(page: &mut Page, entry: &str) {
+    if let Some((name, next)) = entry.split_once('>') {
+        let (term, since) = next.split_once('@').expect("TERM@VERSION");
+        let since = since.parse().unwrap();
+        order_of(page, term).next.insert(task(name), since);
+        return;
+    }
     let (name, given) = entry.split_once('=').unwrap_or_else(|| panic!("{entry}?"));
     let (term, given) = given.split_once('#').expect("TERM#TOKEN");
-    let mut parts = term.split('/');
-    let mut part = || parts.next().expect("MEMBER/SEAT/TOKEN");
-    let term =
-        SeatTerm { member: identity(part()), seat: Uid(part().to_owned()), token: token(part()) };
     let (given, revoked) = match given.split_once('!') {
         Some((given, revoked)) => (given, Some(revoked.parse().unwrap())),
         None => (given, None),
     };
-    let order = page.orders.entry(term).or_insert_with(|| Order {
+    page.highest_token = page.highest_token.max(token(given));
+    let given = Assignment { token: token(given), revoked };
+    order_of(page, term).tasks.insert(task(name), given);
+}
+
+fn order_of<'a>(page: &'a mut Page, term: &str) -> &'a mut Order {
+    let mut parts = term.split('/');
+    let mut part = || parts.next().expect("MEMBER/SEAT/TOKEN");
+    let term =
+        SeatTerm { member: identity(part()), seat: Uid(part().to_owned()), token: token(part()) };
+    page.orders.entry(term).or_insert_with(|| Order {
         lease_duration: Duration::from_secs(15),
         address: None,
         tasks: Default::default(),
-    });
-    page.highest_token = page.highest_token.max(token(given));
-    order.tasks.insert(task(name), Assignment { token: token(given), revoked });
+        next: Default::default(),
+    })
 }
 
 fn pages(words: &mut Words<'_>) -> Vec<(PageIndex, PageVersion)> {
@@ -292,7 +309,8 @@ fn seats(words: &mut Words<'_>) -> Vec<(Identity, Snapshot)> {
     all
 }
 
-/// `seat MEMBER vVERSION UID [vacant [since TIME] | emptied] token N [session N] [for 15s] [released 0:7,1:9] [but TASK,TASK] [leaving]`
+/// `seat MEMBER vVERSION UID [vacant [since TIME] | emptied] token N [session N] [for 15s] [released 0:7,1:9] [but TASK,TASK] [prepares 5s]
+/// [prepared 0:7] [leaving]`
 fn seat(words: &mut Words<'_>) -> (Identity, Snapshot) {
     assert_eq!(words.next(), Some("seat"));
     let member = identity(words.next().unwrap());
@@ -319,13 +337,9 @@ fn seat(words: &mut Words<'_>) -> (Identity, Snapshot) {
             "session" => record.session = Some(Session(u128::from(number(words)))),
             "for" => record.lease_duration = Some(duration(words.next().unwrap())),
             "leaving" => info.is_leaving = true,
-            "released" => {
-                for said in words.next().unwrap().split(',') {
-                    let (index, revision) = said.split_once(':').unwrap();
-                    let index = PageIndex(index.parse().unwrap());
-                    info.released.pages.insert(index, revision.parse().unwrap());
-                }
-            }
+            "released" => info.released.pages.extend(versions(words)),
+            "prepares" => info.prepares_within = Some(duration(words.next().unwrap())),
+            "prepared" => info.prepared.extend(versions(words)),
             "but" => {
                 info.released.exceptions = words.next().unwrap().split(',').map(task).collect();
             }
@@ -338,6 +352,15 @@ fn seat(words: &mut Words<'_>) -> (Identity, Snapshot) {
     (member, Snapshot { version, record })
 }
 
+/// `0:7,1:9`
+fn versions(words: &mut Words<'_>) -> Vec<(PageIndex, u64)> {
+    let versions = words.next().unwrap().split(',').map(|version| {
+        let (index, revision) = version.split_once(':').unwrap();
+        (PageIndex(index.parse().unwrap()), revision.parse().unwrap())
+    });
+    versions.collect()
+}
+
 // What it does.
 
 fn say_orders(orders: &Orders) -> String {
@@ -345,22 +368,34 @@ fn say_orders(orders: &Orders) -> String {
     for task in &orders.stop {
         writeln!(out, "{INDENT}STOPS {task}").unwrap();
     }
+    for task in &orders.end_preparing {
+        writeln!(out, "{INDENT}ends the preparation of {task}").unwrap();
+    }
     for (task, token) in &orders.start {
         writeln!(out, "{INDENT}STARTS {task} with token {token}").unwrap();
     }
+    for task in &orders.prepare {
+        writeln!(out, "{INDENT}prepares {task}").unwrap();
+    }
     if let Some(info) = &orders.publish {
-        let pages =
-            info.released.pages.iter().map(|(index, version)| format!("{}:{version}", index.0));
-        let mut said = format!("{INDENT}says released {}", pages.collect::<Vec<_>>().join(","));
+        let mut said = format!("{INDENT}says released {}", say_versions(&info.released.pages));
         let but: Vec<&str> = info.released.exceptions.iter().map(TaskName::as_str).collect();
         if !but.is_empty() {
             write!(said, " but {}", but.join(",")).unwrap();
+        }
+        if !info.prepared.is_empty() {
+            write!(said, " prepared {}", say_versions(&info.prepared)).unwrap();
         }
         said.push_str(if info.is_leaving { " leaving" } else { "" });
         said.push_str(if info.is_draining { " draining" } else { "" });
         writeln!(out, "{said}").unwrap();
     }
     end(out, orders.wake)
+}
+
+fn say_versions(versions: &BTreeMap<PageIndex, u64>) -> String {
+    let versions = versions.iter().map(|(index, version)| format!("{}:{version}", index.0));
+    versions.collect::<Vec<_>>().join(",")
 }
 
 fn say_sought(sought: &Sought) -> String {
@@ -425,6 +460,9 @@ fn say_page(page: &Page) -> String {
         if let Some(revoked) = given.revoked {
             write!(said, "!{revoked}").unwrap();
         }
+    }
+    for (SeatTerm { member, seat, token }, task, since) in page.preparations() {
+        write!(said, " {task}>{member}/{}/{token}@{since}", seat.0).unwrap();
     }
     said
 }

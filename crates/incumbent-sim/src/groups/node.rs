@@ -66,6 +66,8 @@ pub(super) struct Process {
     pub(super) allocator: Allocator,
     pub(super) holder_info: HolderInfo,
     pub(super) work: BTreeMap<TaskName, Work>,
+    /// What it prepares, and whether that is done.
+    pub(super) preparing: BTreeMap<TaskName, bool>,
     pub(super) pending: [Option<u64>; 4],
     pub(super) wakes: [Option<Micros>; 4],
     pub(super) watches: [Watch; 4],
@@ -90,7 +92,12 @@ impl Process {
         clock: Clock,
     ) -> Self {
         let identity = identity(name);
-        let info = SeatInfo { version: format!("v{version}"), ..SeatInfo::default() };
+        let info = SeatInfo {
+            version: format!("v{version}"),
+            // Some processes of a group may run a program that prepares nothing.
+            prepares_within: plan.prepares_within.filter(|_| name % 3 < 2),
+            ..SeatInfo::default()
+        };
         let holder_info = HolderInfo { seat: Some(info.clone()), ..HolderInfo::default() };
         let elector = |holder_info: HolderInfo, session: u64| {
             Elector::new(Config {
@@ -115,6 +122,7 @@ impl Process {
             allocator: Allocator::new(settings),
             holder_info,
             work: BTreeMap::new(),
+            preparing: BTreeMap::new(),
             pending: [None; 4],
             wakes: [None; 4],
             watches: [Watch::default(); 4],

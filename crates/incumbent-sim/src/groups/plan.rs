@@ -20,6 +20,8 @@ pub struct GroupPlan {
     pub kind: Kind,
     /// How many tasks are listed at the start, if they have names.
     pub tasks: usize,
+    /// For how long at most members prepare tasks that move to them, where they do.
+    pub prepares_within: Option<Duration>,
     /// The durations of seats and of the allocators' Lease.
     pub timing: Timing,
     /// How long work may continue unseen, in any version of the program.
@@ -75,6 +77,10 @@ impl GroupPlan {
             6 | 7 => Kind::Slots(chance_of_kind.between(1, 6) as u16),
             _ => Kind::Permits(chance_of_kind.between(1, 3) as u16),
         };
+        let mut chance_to_prepare = Chance::new(seed ^ 0x7072_6570_6172_6573);
+        let prepares_within = chance_to_prepare
+            .permille(400)
+            .then(|| lease.mul_f64(chance_to_prepare.between(1, 10) as f64 / 10.0));
         let micros = |duration: Duration| duration.as_micros() as Micros;
         let heal_at = if calm { second } else { micros(lease) * chance.between(8, 24) };
         let judge_at = heal_at + micros(longest_lease) * 2 + micros(lease) * 4;
@@ -83,6 +89,7 @@ impl GroupPlan {
             members: chance.between(1, 4) as usize,
             kind,
             tasks: chance.between(1, 5) as usize,
+            prepares_within,
             timing,
             longest_lease,
             rates,

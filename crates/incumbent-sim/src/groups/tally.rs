@@ -75,6 +75,12 @@ counted! {
         Started => "started",
         /// A task was stopped.
         Stopped => "stopped",
+        /// A member prepared a task that was to move to it.
+        Prepared => "prepared",
+        /// A task was started where it was prepared.
+        StartedPrepared => "started prepared",
+        /// A preparation ended before it was done.
+        PreparationEnded => "preparation ended",
         /// A task was revoked.
         Revoked => "revoked",
         /// A task was given to another member after a release.

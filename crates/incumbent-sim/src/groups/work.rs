@@ -37,6 +37,40 @@ impl World {
         }
     }
 
+    /// One preparation of ten does not end, until all heals.
+    pub(super) fn prepare(&mut self, node: usize, task: TaskName) {
+        self.trace(format_args!("n{node} prepares {task}"));
+        let is_stuck = !self.is_healed && self.chance_to_prepare.permille(100);
+        let delay = self.chance_to_prepare.below(3_000_000);
+        let life = self.nodes[node].life;
+        let process = self.nodes[node].process.as_mut().expect("it prepares");
+        process.preparing.insert(task.clone(), false);
+        if !is_stuck {
+            self.at(self.now + delay, Happens::Prepared { node, life, task });
+        }
+    }
+
+    pub(super) fn end_preparing(&mut self, node: usize, task: &TaskName, starts: bool) {
+        let process = self.nodes[node].process.as_mut().expect("it ends a preparation");
+        match process.preparing.remove(task) {
+            Some(true) if starts => self.tally.step(Step::StartedPrepared),
+            Some(false) => self.tally.step(Step::PreparationEnded),
+            _ => {}
+        }
+    }
+
+    pub(super) fn prepared(&mut self, node: usize, life: u64, task: TaskName) {
+        if self.process(node, life).is_none() {
+            return;
+        }
+        let process = self.nodes[node].process.as_mut().expect("checked");
+        let Some(is_done) = process.preparing.get_mut(&task) else { return };
+        *is_done = true;
+        self.trace(format_args!("n{node} has prepared {task}"));
+        self.tally.step(Step::Prepared);
+        self.step_member(node, Event::Prepared(task));
+    }
+
     pub(super) fn stopped(&mut self, node: usize, life: u64, task: TaskName, token: FencingToken) {
         let runs = self
             .process(node, life)

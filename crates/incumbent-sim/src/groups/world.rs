@@ -55,6 +55,11 @@ pub(super) enum Happens {
         task: TaskName,
         token: FencingToken,
     },
+    Prepared {
+        node: usize,
+        life: u64,
+        task: TaskName,
+    },
     /// The watchdog looks whether the work of a lost term has stopped.
     Kill {
         node: usize,
@@ -75,6 +80,7 @@ pub(super) enum Happens {
 pub(super) struct World {
     pub(super) plan: GroupPlan,
     pub(super) chance: Chance,
+    pub(super) chance_to_prepare: Chance,
     pub(super) now: Micros,
     number: u64,
     queue: BinaryHeap<Reverse<(Micros, u64)>>,
@@ -100,6 +106,7 @@ impl World {
         let nodes = (0..plan.members).map(Node::new).collect();
         Self {
             chance: Chance::new(plan.seed),
+            chance_to_prepare: Chance::new(!plan.seed),
             now: 0,
             number: 0,
             queue: BinaryHeap::new(),
@@ -186,6 +193,7 @@ impl World {
             Happens::Watch { node, life, stream } => self.delivers(node, life, stream),
             Happens::Relist { node, life, stream } => self.relists(node, life, stream),
             Happens::Stopped { node, life, task, token } => self.stopped(node, life, task, token),
+            Happens::Prepared { node, life, task } => self.prepared(node, life, task),
             Happens::Kill { node, life, losses } => self.kills(node, life, losses),
             Happens::Start(node) => self.starts(node),
             Happens::Wishes { node, life } => {
@@ -396,12 +404,19 @@ impl World {
         let now = self.now;
         let Some(process) = &mut self.nodes[node].process else { return };
         let orders = process.member.step(process.clock.instant(now), event);
-        let Orders { stop, start, publish, wake } = orders;
+        let Orders { stop, end_preparing, start, prepare, publish, wake } = orders;
         for task in stop {
             self.stop_work(node, task);
         }
+        for task in end_preparing {
+            let starts = start.iter().any(|(name, _)| *name == task);
+            self.end_preparing(node, &task, starts);
+        }
         for (task, token) in start {
             self.start_work(node, task, token);
+        }
+        for task in prepare {
+            self.prepare(node, task);
         }
         if let Some(info) = publish {
             if info.released.exceptions.is_empty() {

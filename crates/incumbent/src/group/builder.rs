@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::env;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::board::Board;
 use super::bulletin::Bulletin;
 use super::driver::{Driver, State};
 use super::note::Note;
+use super::preparing::{Preparations, Prepare};
 use super::seat::{Wish, allocate, hold, look_at_lock};
 use super::source::{MOST_TASKS, Source, Tasks};
 use super::store::Store;
@@ -52,6 +54,7 @@ pub struct GroupBuilder {
     container: Option<Container>,
     kubelet_reports: bool,
     on_overrun: Option<Action>,
+    prepare: Option<(Duration, Prepare)>,
     timing: Result<Timing, TimingError>,
     clock: Clock,
     /// What a simulation adds to the candidates for the seat and for the allocators' Lease.
@@ -77,6 +80,7 @@ impl GroupBuilder {
             container: proof::own_container(),
             kubelet_reports: false,
             on_overrun: None,
+            prepare: None,
             timing: Ok(Timing::default()),
             clock: Clock::system(),
             #[cfg(test)]
@@ -169,6 +173,28 @@ impl GroupBuilder {
         Self { on_overrun: Some(Arc::new(action)), ..self }
     }
 
+    /// Prepares each task that is to move here, while its owner still works on it: `prepare` gets the task's name, and may
+    /// load what the work needs. The owner is asked to stop when `prepare` has returned, or after `within` at the latest, so
+    /// that the task has no owner only while one stops and the other starts. Default: the owner is asked to stop at once.
+    ///
+    /// The member does not own the task yet: `prepare` must not change anything that the owner changes. It runs on the
+    /// current tokio runtime, several at a time, and is dropped at its next `.await` when the task begins here, or is not
+    /// to move here any more. What it has loaded is for you to keep, and to drop if the task does not come.
+    ///
+    /// A task whose owner has died or leaves is not prepared: it begins at once. Neither are permits, which are alike.
+    /// `within` is counted by the allocator, in whole milliseconds, and again if another member becomes the allocator.
+    pub fn prepare<F>(
+        self,
+        within: Duration,
+        prepare: impl Fn(String) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let prepare: Prepare = Arc::new(move |task| Box::pin(prepare(task)));
+        Self { prepare: Some((within, prepare)), ..self }
+    }
+
     /// Sets all durations. Default: 15 s / 10 s / 2 s. The lease may last at most 60 s.
     pub fn timing(self, timing: Timing) -> Self {
         Self { timing: Ok(timing), ..self }
@@ -236,7 +262,10 @@ impl GroupBuilder {
             lock: lock.publisher(),
             wish,
             leaves: leave,
-            state: State::new(self.health.as_ref().is_some_and(|health| !*health.borrow())),
+            state: State::new(
+                self.health.as_ref().is_some_and(|health| !*health.borrow()),
+                Preparations::new(self.prepare.map(|(_, prepare)| prepare)),
+            ),
             store,
         });
         let weak = sender.downgrade();
@@ -267,6 +296,7 @@ impl GroupBuilder {
             capacity: self.capacity,
             version: self.version.clone(),
             zone: self.zone.clone(),
+            prepares_within: self.prepare.as_ref().map(|(within, _)| *within),
             ..SeatInfo::default()
         }
     }

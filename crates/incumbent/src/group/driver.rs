@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use super::board::Board;
 use super::bulletin::Bulletin;
 use super::note::Note;
+use super::preparing::Preparations;
 use super::seat::Wish;
 use super::source::Source;
 use super::store::{Done, Store};
@@ -62,6 +63,7 @@ pub(super) struct State {
     leadership: Option<Arc<Leadership>>,
     /// Tells each task when it is revoked.
     revoked: BTreeMap<TaskName, watch::Sender<bool>>,
+    preparations: Preparations,
     /// The pages' objects, to base the next write on.
     pages: BTreeMap<PageIndex, Stored>,
     in_flight: Option<Pin<Box<dyn Future<Output = Done> + Send>>>,
@@ -84,8 +86,8 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(is_unwell: bool) -> Self {
-        Self { is_unwell, ..Self::default() }
+    pub(super) fn new(is_unwell: bool, preparations: Preparations) -> Self {
+        Self { is_unwell, preparations, ..Self::default() }
     }
 }
 
@@ -165,6 +167,11 @@ impl Driver {
                 }
                 self.state.revoked.remove(&task);
                 self.work(Event::Stopped(task));
+            }
+            Note::Prepared(task, number) => {
+                if self.state.preparations.is_latest(&task, number) {
+                    self.work(Event::Prepared(task));
+                }
             }
             Note::Leave => {
                 self.state.is_leaving = true;
@@ -262,7 +269,8 @@ impl Driver {
 
     /// Hands an event to the member, and does what it says.
     fn work(&mut self, event: Event) {
-        let Orders { stop, start, publish, wake } = self.member.step(self.clock.instant(), event);
+        let orders = self.member.step(self.clock.instant(), event);
+        let Orders { stop, end_preparing, start, prepare, publish, wake } = orders;
         self.state.member_wake = wake;
         for task in stop {
             if let Some(revoked) = self.state.revoked.get(&task) {
@@ -270,8 +278,15 @@ impl Driver {
                 let _ = revoked.send_replace(true);
             }
         }
+        for task in end_preparing {
+            self.state.preparations.end(&task);
+        }
         for (task, token) in start {
             self.start(task, token);
+        }
+        for task in prepare {
+            tracing::info!(group = self.store.group(), %task, "preparing");
+            self.state.preparations.begin(task, self.sender.downgrade());
         }
         if let Some(info) = publish {
             self.seat.publish(info);

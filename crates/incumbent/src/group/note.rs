@@ -36,6 +36,8 @@ pub(crate) enum Note {
     Allocates(bool),
     /// The work of a task has stopped.
     Stopped(TaskName),
+    /// The preparation of this number is done.
+    Prepared(TaskName, u64),
     Leave,
     Drain(bool),
     /// Whether the member declines this task.

@@ -1,6 +1,7 @@
 //! What a member of a group says in the annotation of its term.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use incumbent_core::group::{PageIndex, Released, SeatInfo, TaskName};
 use serde_json::{Map, Value, json};
@@ -13,9 +14,6 @@ pub(super) fn read(from: &Value) -> Option<SeatInfo> {
 }
 
 fn said(from: &Value) -> Option<SeatInfo> {
-    let released = from["released"].as_object()?.iter();
-    let pages = released
-        .map(|(index, revision)| Some((PageIndex(index.parse().ok()?), revision.as_u64()?)));
     let running = from["running"].as_array()?.iter();
     let exceptions = running.map(|task| TaskName::new(task.as_str()?));
     Some(SeatInfo {
@@ -25,11 +23,21 @@ fn said(from: &Value) -> Option<SeatInfo> {
         is_draining: from["draining"].as_bool()?,
         is_leaving: from["leaving"].as_bool()?,
         declined: names(&from["declined"]).collect(),
+        prepares_within: from["preparesWithinMs"].as_u64().map(Duration::from_millis),
+        prepared: versions(&from["prepared"]).unwrap_or_default(),
         released: Released {
-            pages: pages.collect::<Option<BTreeMap<_, _>>>()?,
+            pages: versions(&from["released"])?,
             exceptions: exceptions.collect::<Option<BTreeSet<_>>>()?,
         },
     })
+}
+
+/// The version of each page.
+fn versions(from: &Value) -> Option<BTreeMap<PageIndex, u64>> {
+    let versions = from.as_object()?.iter();
+    let versions = versions
+        .map(|(index, revision)| Some((PageIndex(index.parse().ok()?), revision.as_u64()?)));
+    versions.collect()
 }
 
 /// Members that decline nothing do not say so, nor do those of an older version.
@@ -39,9 +47,10 @@ fn names(from: &Value) -> impl Iterator<Item = TaskName> {
 }
 
 pub(super) fn written(info: &SeatInfo) -> Value {
-    let pages = info.released.pages.iter();
-    let pages: Map<String, Value> =
-        pages.map(|(PageIndex(index), revision)| (index.to_string(), (*revision).into())).collect();
+    let versions = |versions: &BTreeMap<PageIndex, u64>| -> Map<String, Value> {
+        let versions = versions.iter();
+        versions.map(|(page, revision)| (page.0.to_string(), (*revision).into())).collect()
+    };
     let running: Vec<&str> = info.released.exceptions.iter().map(TaskName::as_str).collect();
     let mut written = json!({
         "capacity": info.capacity,
@@ -49,12 +58,18 @@ pub(super) fn written(info: &SeatInfo) -> Value {
         "zone": info.zone,
         "draining": info.is_draining,
         "leaving": info.is_leaving,
-        "released": pages,
+        "released": versions(&info.released.pages),
         "running": running,
     });
     if !info.declined.is_empty() {
         let declined: Vec<&str> = info.declined.iter().map(TaskName::as_str).collect();
         written["declined"] = declined.into();
+    }
+    if let Some(limit) = info.prepares_within {
+        written["preparesWithinMs"] = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).into();
+    }
+    if !info.prepared.is_empty() {
+        written["prepared"] = versions(&info.prepared).into();
     }
     written
 }

@@ -6,32 +6,35 @@ use std::time::Duration;
 use super::evidence::Fate;
 use super::message::{Ask, Excess, Wishes};
 use super::plan::Earliest;
+use super::preparing::{Moving, Preparation};
 use super::{Allocator, View};
 use crate::group::balance::{Worker, balance, hand_out, without_declined};
 use crate::group::table::{Assignment, Kind, Order, Page, PageIndex, SeatTerm, TaskName};
 use crate::identity::Identity;
 use crate::record::{FencingToken, Version};
+use crate::seat::SeatInfo;
 use crate::time::Instant;
 
 /// A member that may be given tasks, and the term that it would get them for.
-struct Hand {
-    worker: Worker,
-    term: SeatTerm,
+pub(super) struct Hand<'a> {
+    pub(super) worker: Worker,
+    pub(super) term: SeatTerm,
     lease_duration: Duration,
     address: Option<String>,
-    declined: BTreeSet<TaskName>,
+    pub(super) info: &'a SeatInfo,
 }
 
 /// What all pages together should say.
-struct Plan<'a> {
-    wished: &'a Wishes,
-    wanted: BTreeMap<TaskName, Identity>,
-    hands: BTreeMap<Identity, Hand>,
+pub(super) struct Plan<'a> {
+    pub(super) wished: &'a Wishes,
+    pub(super) wanted: BTreeMap<TaskName, Identity>,
+    pub(super) hands: BTreeMap<Identity, Hand<'a>>,
 }
 
 impl Allocator {
     /// Replaces a page whose tasks are not where they should be.
     pub(super) fn change_a_page(&mut self, earliest: &mut Earliest) -> Option<Ask> {
+        self.time_preparations();
         let mut full = BTreeMap::new();
         let ask = self.page_to_change(earliest, &mut full);
         // Where a page is to be written, the pages after it were not looked at.
@@ -54,6 +57,7 @@ impl Allocator {
             return None;
         }
         self.wait_for_ends(earliest);
+        self.wait_for_preparations(&hands, earliest);
         let wished = self.wished();
         let may_move = !wished.is_frozen && !is_too_large;
         let wanted = self.wanted(&wished, &hands, may_move, earliest);
@@ -88,7 +92,8 @@ impl Allocator {
 
     /// The seats of some owners are gone, and their leases are waited out.
     fn wait_for_ends(&self, earliest: &mut Earliest) {
-        for (term, order) in self.pages.readable().flat_map(|(_, _, page)| &page.orders) {
+        let orders = self.pages.readable().flat_map(|(_, _, page)| &page.orders);
+        for (term, order) in orders.filter(|(_, order)| !order.tasks.is_empty()) {
             if let Fate::OverAt(end) = self.fate_of(term, order.lease_duration) {
                 earliest.at(end);
             }
@@ -96,7 +101,7 @@ impl Allocator {
     }
 
     /// Members that live, by name.
-    fn hands(&self) -> BTreeMap<Identity, Hand> {
+    fn hands(&self) -> BTreeMap<Identity, Hand<'_>> {
         let hands = self.seats.iter().filter_map(|(name, seat)| {
             let lock = seat.seen.snapshot().filter(|_| seat.view != View::Unseen)?;
             let is_alive = lock.record.is_held() && self.latest < seat.seen.expires_at();
@@ -112,8 +117,7 @@ impl Allocator {
                 takes_tasks: !info.is_leaving && !info.is_draining,
             };
             let address = record.holder_info.address.clone();
-            let declined = info.declined.clone();
-            Some((name.clone(), Hand { worker, term, lease_duration, address, declined }))
+            Some((name.clone(), Hand { worker, term, lease_duration, address, info }))
         });
         hands.collect()
     }
@@ -122,7 +126,7 @@ impl Allocator {
     fn wanted(
         &self,
         wished: &Wishes,
-        hands: &BTreeMap<Identity, Hand>,
+        hands: &BTreeMap<Identity, Hand<'_>>,
         may_move: bool,
         earliest: &mut Earliest,
     ) -> BTreeMap<TaskName, Identity> {
@@ -134,13 +138,16 @@ impl Allocator {
         }
         let workers: Vec<Worker> = hands.values().map(|hand| hand.worker.clone()).collect();
         let entries = || self.pages.readable().flat_map(|(_, _, page)| page.entries());
-        let current = entries()
+        let mut current: BTreeMap<TaskName, Identity> = entries()
             .filter(|(term, _, _, assignment)| assignment.revoked.is_none() && !self.leaves(term))
             .map(|(term, _, task, _)| (task.clone(), term.member.clone()))
             .collect();
+        if !wished.is_frozen {
+            current.extend(self.moves_under_way(hands));
+        }
         match wished.kind {
             Kind::Named | Kind::Slots(_) => {
-                let declined = hands.iter().map(|(member, hand)| (member, &hand.declined));
+                let declined = hands.iter().map(|(member, hand)| (member, &hand.info.declined));
                 let declined = declined.collect();
                 let tasks = without_declined(&workers, &declined, &wished.tasks, &current);
                 balance(&workers, &tasks, &current, may_move)
@@ -209,9 +216,25 @@ impl Allocator {
         may_assign: bool,
     ) -> (Page, usize) {
         let mut next = Page { orders: BTreeMap::new(), replaces: version.revision, ..page.clone() };
+        let mut room = MOST_BYTES.saturating_sub(page.bytes());
         for (term, order, task, assignment) in page.entries() {
-            if let Some(kept) = self.kept(index, version, (term, order, task, assignment), plan) {
-                next.keep(term, order, task, kept);
+            // An entry on the wrong page was never obeyed.
+            if !self.is_here(index, task) || self.has_ended(index, (term, order, task, assignment))
+            {
+                continue;
+            }
+            if !plan.moves(term, task) {
+                next.keep(term, order, task, assignment);
+                continue;
+            }
+            let moving = Moving { task, is_revoked: assignment.revoked.is_some() };
+            let preparation = self.preparation((index, version, page), moving, plan, &mut room);
+            let waits = preparation.as_ref().is_some_and(|preparation| !preparation.is_over);
+            let revokes = (!waits).then_some(version.revision);
+            let revoked = assignment.revoked.or(revokes);
+            next.keep(term, order, task, Assignment { revoked, ..assignment });
+            if let Some(Preparation { hand, since, .. }) = preparation {
+                next.order_of(hand).next.insert(task.clone(), since);
             }
         }
         if !may_assign {
@@ -231,12 +254,10 @@ impl Allocator {
     ) -> usize {
         // One token for all that is given in one write (G5).
         let token = FencingToken(version.revision.max(page.highest_token.0.saturating_add(1)));
-        let here = |task: &TaskName| {
-            self.pages.table().is_some_and(|(_, shape)| shape.page_of(task) == index)
-        };
         let owned: BTreeSet<TaskName> =
             next.entries().map(|(_, _, task, _)| task.clone()).collect();
-        let missing = plan.wanted.iter().filter(|(task, _)| !owned.contains(task) && here(task));
+        let missing = plan.wanted.iter().filter(|(task, _)| !owned.contains(task));
+        let missing = missing.filter(|(task, _)| self.is_here(index, task));
         let mut missing: Vec<_> = missing.collect();
         // A task that moves keeps its place: no new task takes it, and the entry of its new owner may be longer.
         let had_owner: BTreeSet<&TaskName> = page.entries().map(|(_, _, task, _)| task).collect();
@@ -245,7 +266,7 @@ impl Allocator {
         let mut left_out = 0;
         for (task, member) in missing {
             let Some(hand) = plan.hands.get(member) else { continue };
-            room = room.saturating_sub(task.as_str().len() + TASK_BYTES);
+            room = room.saturating_sub(task_bytes(task));
             if !next.orders.contains_key(&hand.term) {
                 room = room.saturating_sub(hand.bytes());
             }
@@ -253,15 +274,14 @@ impl Allocator {
                 left_out += 1;
                 continue;
             }
-            let order = next.orders.entry(hand.term.clone()).or_insert_with(|| Order {
-                lease_duration: hand.lease_duration,
-                address: hand.address.clone(),
-                tasks: BTreeMap::new(),
-            });
-            order.tasks.insert(task.clone(), Assignment { token, revoked: None });
+            next.order_of(hand).tasks.insert(task.clone(), Assignment { token, revoked: None });
             next.highest_token = token;
         }
         left_out
+    }
+
+    fn is_here(&self, index: PageIndex, task: &TaskName) -> bool {
+        self.pages.table().is_some_and(|(_, shape)| shape.page_of(task) == index)
     }
 
     /// Whether the task of this entry of page `index` has no owner any more.
@@ -273,32 +293,20 @@ impl Allocator {
         self.fate_of(term, order.lease_duration) == Fate::Over
             || self.is_released(term, index, task, assignment)
     }
+}
 
-    /// What remains of an entry; `None` where its task has no owner any more.
-    fn kept(
-        &self,
-        index: PageIndex,
-        version: &Version,
-        (term, order, task, assignment): (&SeatTerm, &Order, &TaskName, Assignment),
-        Plan { wished, wanted, .. }: &Plan<'_>,
-    ) -> Option<Assignment> {
-        // An entry on the wrong page was never obeyed.
-        let is_here = self.pages.table().is_some_and(|(_, shape)| shape.page_of(task) == index);
-        if !is_here || self.has_ended(index, (term, order, task, assignment)) {
-            return None;
+impl Plan<'_> {
+    /// Whether the owner is to stop this task: another member should have it, or it is not wanted any more.
+    fn moves(&self, owner: &SeatTerm, task: &TaskName) -> bool {
+        match self.wanted.get(task) {
+            Some(wanted) => *wanted != owner.member,
+            None => !self.wished.tasks.contains_key(task),
         }
-        let is_to_stay = wanted.get(task) == Some(&term.member)
-            || (wished.tasks.contains_key(task) && !wanted.contains_key(task));
-        let revoked = match assignment.revoked {
-            None if !is_to_stay => Some(version.revision),
-            known => known,
-        };
-        Some(Assignment { revoked, ..assignment })
     }
 }
 
-impl Hand {
-    fn bytes(&self) -> usize {
+impl Hand<'_> {
+    pub(super) fn bytes(&self) -> usize {
         term_bytes(&self.term, self.address.as_deref())
     }
 }
@@ -308,14 +316,25 @@ impl Page {
     pub(super) fn bytes(&self) -> usize {
         let orders = self.orders.iter();
         let terms = orders.map(|(term, order)| term_bytes(term, order.address.as_deref()));
-        let tasks = self.entries().map(|(_, _, task, _)| task.as_str().len() + TASK_BYTES);
-        terms.sum::<usize>() + tasks.sum::<usize>()
+        let tasks = self.entries().map(|(_, _, task, _)| task);
+        let tasks = tasks.chain(self.preparations().map(|(_, task, _)| task));
+        terms.sum::<usize>() + tasks.map(task_bytes).sum::<usize>()
     }
 
     fn keep(&mut self, term: &SeatTerm, order: &Order, task: &TaskName, assignment: Assignment) {
-        let empty = || Order { tasks: BTreeMap::new(), ..order.clone() };
+        let (tasks, next) = Default::default();
+        let empty = || Order { tasks, next, ..order.clone() };
         let kept = self.orders.entry(term.clone()).or_insert_with(empty);
         kept.tasks.insert(task.clone(), assignment);
+    }
+
+    fn order_of(&mut self, hand: &Hand<'_>) -> &mut Order {
+        self.orders.entry(hand.term.clone()).or_insert_with(|| Order {
+            lease_duration: hand.lease_duration,
+            address: hand.address.clone(),
+            tasks: BTreeMap::new(),
+            next: BTreeMap::new(),
+        })
     }
 }
 
@@ -330,8 +349,10 @@ fn term_bytes(term: &SeatTerm, address: Option<&str>) -> usize {
     texts.map(str::len).iter().sum::<usize>() * 3 + 100
 }
 
-/// What a task takes besides its name.
-const TASK_BYTES: usize = 80;
+/// A task, with the words around its name.
+pub(super) fn task_bytes(task: &TaskName) -> usize {
+    task.as_str().len() + 80
+}
 
 /// A longer page takes no new tasks: a ConfigMap holds a mebibyte, and each change of it goes to each member.
 pub(super) const MOST_BYTES: usize = 250 * 1024;

@@ -208,6 +208,7 @@ impl Allocator {
     /// Members whose term has to end, or to release something, and is not known to be over.
     fn terms_that_matter(&self) -> impl Iterator<Item = &Identity> {
         let owners = self.pages.readable().flat_map(|(_, _, page)| &page.orders);
+        let owners = owners.filter(|(_, order)| !order.tasks.is_empty());
         let owners = owners.map(|(term, order)| (term, order.lease_duration));
         let waits_to_open = self.pages.readable().any(|(_, _, page)| !page.is_open);
         let listed = self.list.iter().filter(move |_| waits_to_open).flat_map(|list| &list.held);

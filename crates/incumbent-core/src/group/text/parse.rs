@@ -114,17 +114,23 @@ fn orders(
         let (term, mut order) = header(line).map_err(|fault| fault.at(Part::Tasks, number))?;
         while let Some((line, number)) = lines.next_if(|(line, _)| line.starts_with(' ')) {
             let at = |fault: Fault| fault.at(Part::Tasks, number);
-            let (tasks, assignment) =
-                assignment(line, page.kind()).ok_or(Fault::Unknown).map_err(at)?;
+            let (tasks, said) = said(line, page.kind()).ok_or(Fault::Unknown).map_err(at)?;
             for task in tasks {
-                permitted(&task, assignment, page, index).map_err(at)?;
-                if !assigned.insert(task.clone()) {
-                    return Err(at(Fault::TwoOwners(task)));
+                permitted(&task, said, page, index).map_err(at)?;
+                match said {
+                    Said::Prepare(since) => {
+                        order.next.insert(task, since);
+                    }
+                    Said::Own(_) if !assigned.insert(task.clone()) => {
+                        return Err(at(Fault::TwoOwners(task)));
+                    }
+                    Said::Own(assignment) => {
+                        order.tasks.insert(task, assignment);
+                    }
                 }
-                order.tasks.insert(task, assignment);
             }
         }
-        if order.tasks.is_empty() {
+        if order.tasks.is_empty() && order.next.is_empty() {
             return Err(Fault::NoTasks.at(Part::Tasks, number));
         }
         if orders.insert(term, order).is_some() {
@@ -135,17 +141,18 @@ fn orders(
 }
 
 /// Whether this page can have given this.
-fn permitted(
-    task: &TaskName,
-    assignment: Assignment,
-    page: &Page,
-    index: PageIndex,
-) -> Result<(), Fault> {
-    if !(FencingToken(1)..=page.highest_token).contains(&assignment.token) {
-        return Err(Fault::Token);
-    }
+fn permitted(task: &TaskName, said: Said, page: &Page, index: PageIndex) -> Result<(), Fault> {
+    let as_of = match said {
+        Said::Prepare(since) => Some(since),
+        Said::Own(Assignment { token, .. })
+            if !(FencingToken(1)..=page.highest_token).contains(&token) =>
+        {
+            return Err(Fault::Token);
+        }
+        Said::Own(Assignment { revoked, .. }) => revoked,
+    };
     // No member could release a version that is still to come, so the task would never be free.
-    if assignment.revoked.is_some_and(|version| version > page.replaces) {
+    if as_of.is_some_and(|version| version > page.replaces) {
         return Err(Fault::Revoked);
     }
     match page.shape() {
@@ -163,7 +170,10 @@ fn header(line: &str) -> Result<(SeatTerm, Order), Fault> {
     if !(Duration::from_millis(1)..=LONGEST_LEASE).contains(&lease) {
         return Err(Fault::Lease);
     }
-    Ok((term, Order { lease_duration: lease, address, tasks: BTreeMap::new() }))
+    Ok((
+        term,
+        Order { lease_duration: lease, address, tasks: BTreeMap::new(), next: BTreeMap::new() },
+    ))
 }
 
 fn header_parts(line: &str) -> Option<(SeatTerm, Duration, Option<String>)> {
@@ -179,20 +189,31 @@ fn header_parts(line: &str) -> Option<(SeatTerm, Duration, Option<String>)> {
     parts.next().is_none().then_some((SeatTerm { member, seat, token }, lease, address))
 }
 
-/// `  run eu, token 4790`, or `  stop 0-7,9, token 4790, as of version 4801`.
-fn assignment(line: &str, kind: Kind) -> Option<(Vec<TaskName>, Assignment)> {
+/// What a line says of its tasks.
+#[derive(Clone, Copy)]
+enum Said {
+    Own(Assignment),
+    /// As of this version.
+    Prepare(u64),
+}
+
+/// `  run eu, token 4790`, `  stop 0-7,9, token 4790, as of version 4801`, or `  prepare us, as of version 4801`.
+fn said(line: &str, kind: Kind) -> Option<(Vec<TaskName>, Said)> {
     let tasks = |text: &str| match kind.count() {
         None => Some(vec![TaskName::new(text)?]),
         Some(count) => ranges::tasks(text, count),
     };
     if let Some((task, token)) = split(line, "  run ", ", token ") {
         let token = FencingToken(number(token)?);
-        return Some((tasks(task)?, Assignment { token, revoked: None }));
+        return Some((tasks(task)?, Said::Own(Assignment { token, revoked: None })));
+    }
+    if let Some((task, since)) = split(line, "  prepare ", ", as of version ") {
+        return Some((tasks(task)?, Said::Prepare(number(since)?)));
     }
     let (task, rest) = split(line, "  stop ", ", token ")?;
     let (token, version) = rest.split_once(", as of version ")?;
     let token = FencingToken(number(token)?);
-    Some((tasks(task)?, Assignment { token, revoked: Some(number(version)?) }))
+    Some((tasks(task)?, Said::Own(Assignment { token, revoked: Some(number(version)?) })))
 }
 
 /// What follows `prefix`, before and after `separator`.

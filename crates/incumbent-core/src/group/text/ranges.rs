@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::line;
+use super::{line, preparation};
 use crate::group::table::{Assignment, Order, TaskName};
 
 /// The lines of one term whose tasks are numbers: one line for all that have the same token and are revoked as of the
-/// same version.
+/// same version, and one for all that are to be prepared as of the same version.
 pub(super) fn lines(order: &Order) -> String {
     let mut groups: BTreeMap<(u64, Option<u64>), (Assignment, Vec<u16>)> = BTreeMap::new();
     for (task, assignment) in &order.tasks {
@@ -18,7 +18,15 @@ pub(super) fn lines(order: &Order) -> String {
         numbers.sort_unstable();
         line(&to_text(&numbers), assignment)
     });
-    lines.collect()
+    let mut next: BTreeMap<u64, Vec<u16>> = BTreeMap::new();
+    for (task, since) in &order.next {
+        next.entry(*since).or_default().extend(task.number());
+    }
+    let preparations = next.into_iter().map(|(since, mut numbers)| {
+        numbers.sort_unstable();
+        preparation(&to_text(&numbers), since)
+    });
+    lines.chain(preparations).collect()
 }
 
 /// `numbers` are in order.

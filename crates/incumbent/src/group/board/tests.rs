@@ -25,6 +25,7 @@ fn page(entries: &[(&str, &str, u64, bool)]) -> Page {
             lease_duration: Duration::from_secs(15),
             address: Some(format!("{member}:80")),
             tasks: BTreeMap::new(),
+            next: BTreeMap::new(),
         });
         let revoked = is_revoked.then_some(*token);
         order.tasks.insert(name(task), Assignment { token: FencingToken(*token), revoked });

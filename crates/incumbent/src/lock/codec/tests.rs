@@ -323,6 +323,8 @@ fn what_a_member_says_is_read_again_and_what_nobody_wrote_releases_nothing() {
         version: "1.2".to_owned(),
         is_leaving: true,
         declined: [TaskName::new("us").unwrap()].into(),
+        prepares_within: Some(Duration::from_millis(30_001)),
+        prepared: [(PageIndex(1), 4803)].into(),
         released: Released { pages, exceptions },
         ..SeatInfo::default()
     };
