@@ -13,20 +13,32 @@ from .processes import end_all
 FULL = dict(lease=15, quiet_for=2.5, window=60, counts={10: dict(starts=5, joins=6, singles=40),
                                                         100: dict(starts=3, joins=3, singles=0)},
             tasks=1000, crash_groups=3, crash_rounds=3, members=10,
-            large=dict(members=1000, processes=9, tasks=1000, lease=60))
+            slots=dict(counts={100: dict(starts=3, joins=3, singles=0)}, tasks=4096),
+            large=[dict(members=1000, processes=9, tasks=4096, lease=60),
+                   dict(members=300, processes=3, tasks=16384, lease=60)])
 SHORT = dict(lease=3, quiet_for=1.5, window=1, counts={3: dict(starts=1, joins=1, singles=2)},
              tasks=30, crash_groups=1, crash_rounds=1, members=3,
-             large=dict(members=9, processes=2, tasks=30, lease=6))
+             slots=dict(counts={3: dict(starts=1, joins=1, singles=0)}, tasks=64),
+             large=[dict(members=9, processes=2, tasks=64, lease=6)])
 
 
 def shares(bench):
     """From nothing to all running, requests, joins and single moves, by the number of members."""
+    return _by_members(bench, bench.counts, bench.tasks)
+
+
+def slots(bench):
+    """The same, where the tasks are slots."""
+    return _by_members(bench, **bench.slots, slots=True)
+
+
+def _by_members(bench, counts, tasks, slots=False):
     found = []
-    for members, sizes in bench.counts.items():
+    for members, sizes in counts.items():
         starts = []
         for left in reversed(range(sizes["starts"])):
             server = bench.server()
-            group, start = sharing.from_nothing(bench, server, members, bench.tasks)
+            group, start = sharing.from_nothing(bench, server, members, tasks, slots)
             starts.append(start)
             if left:
                 group.end()
@@ -85,13 +97,15 @@ def rolling(bench):
 
 def large(bench):
     """Many members, and what their allocator takes."""
-    server = bench.server()
-    found = sharing.large(bench, server, **bench.large)
-    server.end()
+    found = []
+    for sizes in bench.large:
+        server = bench.server()
+        found.append(sharing.large(bench, server, **sizes))
+        server.end()
     return found
 
 
-PHASES = {"shares": shares, "crashes": crashes, "rolling": rolling, "large": large}
+PHASES = {"shares": shares, "slots": slots, "crashes": crashes, "rolling": rolling, "large": large}
 
 
 def arguments(description):

@@ -13,8 +13,8 @@ _numbers = itertools.count(1)
 class Group:
     """Members that share tasks under a name of their own."""
 
-    def __init__(self, bench, server, tasks, lease=None):
-        self.bench, self.server, self.tasks = bench, server, tasks
+    def __init__(self, bench, server, tasks, lease=None, slots=False):
+        self.bench, self.server, self.tasks, self.slots = bench, server, tasks, slots
         self.lease, self.name = lease or bench.lease, f"shares-{next(_numbers)}"
         # (at, whether it runs from then on, member, task), of all members.
         self.history = []
@@ -26,7 +26,8 @@ class Group:
         name = f"m{next(self._names)}"
         process = Process([self.bench.built("bench-group"), "--kubeconfig", self.server.kubeconfig,
                            "--lock", self.name, "--identity", name, "--lease-duration", self.lease,
-                           "--candidates", members, "--tasks", self.tasks, "--version", version])
+                           "--candidates", members, "--tasks", self.tasks, "--version", version,
+                           "--slots", "true" if self.slots else "false"])
         each = [name] if members == 1 else [f"{name}-{number}" for number in range(members)]
         self.members.update({member: process for member in each})
         return process

@@ -11,9 +11,9 @@ from .processes import boot_time, wait_until
 WATCHES_OF_A_MEMBER, WATCHES_OF_SEATS, WATCH_LIFETIME = 3, 3, 900
 
 
-def from_nothing(bench, server, members, tasks):
+def from_nothing(bench, server, members, tasks, slots=False):
     """From the start of the first process until all tasks run; the group, too."""
-    group, began = Group(bench, server, tasks), boot_time()
+    group, began = Group(bench, server, tasks, slots=slots), boot_time()
     for _ in range(members):
         group.start()
     group.wait_until_all_run()
@@ -117,8 +117,8 @@ def rolling(bench, group, with_surge):
 
 
 def large(bench, server, members, processes, tasks, lease):
-    """An allocator in a process of its own, and many members in few processes."""
-    group = Group(bench, server, tasks, lease)
+    """An allocator in a process of its own, and many members of slots in few processes; then one more joins."""
+    group = Group(bench, server, tasks, lease, slots=True)
     alone = group.start()
     group.wait_until_all_run()
     began = boot_time()
@@ -133,6 +133,7 @@ def large(bench, server, members, processes, tasks, lease):
     if group.allocator() is not alone:
         raise RuntimeError("another member allocates")
     found["rates"] = steady(bench, group, bench.window)
+    found["joins"] = [join(bench, group)[0]]
     found["allocator"] = alone.memory_mib()
     group.end()
     return found

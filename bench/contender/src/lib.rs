@@ -41,6 +41,8 @@ pub struct Flags {
     pub candidates: usize,
     /// Where the lock is a group: how many tasks its members share.
     pub tasks: usize,
+    /// Whether these are slots; otherwise each has a name.
+    pub slots: bool,
     /// And the version that they say they run.
     pub version: String,
 }
@@ -70,6 +72,7 @@ impl Flags {
             elections: take("--elections", "1").parse()?,
             candidates: take("--candidates", "1").parse()?,
             tasks: take("--tasks", "0").parse()?,
+            slots: take("--slots", "false").parse()?,
             version: take("--version", ""),
         };
         match given.into_keys().next() {

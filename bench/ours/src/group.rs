@@ -12,21 +12,19 @@ use incumbent::{Connect, Group, Tasks, Timing};
 async fn main() -> Result<(), Error> {
     let flags = Flags::parse()?;
     let timing = Timing::from_lease_duration(flags.lease_duration)?;
-    let names: Arc<[String]> = (0..flags.tasks).map(|task| format!("tenant-{task:04}")).collect();
-    contender::run(&flags, |seat| take_part(flags.clone(), timing, Arc::clone(&names), seat)).await
+    contender::run(&flags, |seat| take_part(flags.clone(), timing, seat)).await
 }
 
-async fn take_part(
-    flags: Flags,
-    timing: Timing,
-    names: Arc<[String]>,
-    seat: Seat,
-) -> Result<(), Error> {
+async fn take_part(flags: Flags, timing: Timing, seat: Seat) -> Result<(), Error> {
+    let tasks = match flags.slots {
+        true => Tasks::slots(u16::try_from(flags.tasks)?),
+        false => Tasks::named((0..flags.tasks).map(|task| format!("tenant-{task:04}"))),
+    };
     let client = Connect::default().kubeconfig(&flags.kubeconfig).client().await?;
     let group = Group::builder(client, flags.namespace, &seat.lock)
         .member(&seat.identity)
         .version(flags.version)
-        .tasks(Tasks::named(names.iter().cloned()))
+        .tasks(tasks)
         .timing(timing)
         .build()?;
     let work = |task: Arc<incumbent::Task>| {
