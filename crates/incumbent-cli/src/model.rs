@@ -1,6 +1,5 @@
 //! Pure: a lock as people read it, the terms of the past, and what needs attention.
 
-pub(crate) mod capacity;
 pub(crate) mod diagnosis;
 pub(crate) mod event;
 pub(crate) mod format;

@@ -33,8 +33,8 @@
 //!
 //! [`Candidate::run_until`] campaigns, runs the work, drops it when leadership is lost, and
 //! campaigns again. For more control, use [`Candidate::campaign`]; to follow without taking part,
-//! [`Observer`]; to share tasks among replicas, [`Group`]; and for first-come registration without
-//! expiry, [`Blackboard`].
+//! [`Observer`]; to run something once, [`Once`]; to share tasks among replicas, [`Group`]; and for
+//! first-come registration without expiry, [`Blackboard`].
 //!
 //! # Dependencies
 //!
@@ -117,6 +117,7 @@ mod lock;
 mod lock_api;
 mod metrics;
 mod observer;
+mod once;
 mod proof;
 mod report;
 #[doc(hidden)]
@@ -157,6 +158,9 @@ pub use leadership_status::{ActiveTerm, LeadershipStatus};
 pub use lock::{InvalidLock, Lock, LockKind, Resource};
 pub use metrics::{Exchange, Metrics};
 pub use observer::{Leader, Observer};
+#[doc(hidden)]
+pub use once::parts as once_parts;
+pub use once::{Once, OnceOutcome, OnceRecord, OnceResult, OnceRun, OnceState};
 pub use route::Route;
 pub use shutdown::shutdown_signal;
 pub use term::{Ending, Overrun};
@@ -191,6 +195,10 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/blackboard.md")]
 struct BlackboardPage;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/once.md")]
+struct OncePage;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/routing.md")]

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use incumbent::HandOver;
+use incumbent::once_parts::Capacity;
 use incumbent::survey::{LockView, Registration};
 
 use super::Finding;
 use super::facts::{Facts, LockFacts, Rehearsal};
-use crate::model::capacity::Capacity;
 use crate::model::format::printable;
 use crate::model::format::{duration, name, quoted};
 use crate::model::lock_status::is_left_over;

@@ -5,43 +5,55 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::runtime::exit;
-
-/// As it is in the ConfigMap, in JSON.
+/// What is known of a task that runs once: how far it came, by which process, and when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Record {
-    pub(super) state: State,
-    /// Who ran it.
-    by: String,
-    /// The fencing token under which.
-    pub(super) token: u64,
-    since: Timestamp,
+#[non_exhaustive]
+pub struct OnceRecord {
+    /// How far it came.
+    pub state: OnceState,
+    /// The identity of the process that ran it.
+    pub by: String,
+    /// The fencing token under which it ran.
+    pub token: u64,
+    /// When it began, by that process' wall clock.
+    pub since: Timestamp,
+    /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    until: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+    /// How the command ended, if it was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    exit_code: Option<u8>,
+    pub exit_code: Option<u8>,
+    /// What the work returned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
+    /// Why the work failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
+/// How far a task came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum State {
-    /// A runner has begun, and has not recorded the end.
+pub enum OnceState {
+    /// A process has begun, and has not recorded the end.
     Running,
-    /// It ended with 0.
+    /// It is done.
     Done,
-    /// It ended with another code.
+    /// It has failed.
     Failed,
-    /// The runner died in the middle: it is unknown how far it came.
+    /// The process died in the middle: it is unknown how far it came.
     InDoubt,
 }
 
-/// What the flags say.
+/// What a process wants of a task.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Rules {
-    pub(super) at_least_once: bool,
-    /// Counted by the wall clocks of the process that wrote the record and of the one that reads it.
-    pub(super) ttl: Option<Duration>,
+pub struct Rules {
+    /// Whether to run it again if it failed, or is in doubt.
+    pub at_least_once: bool,
+    /// A task that ended longer ago counts as never run. Counted by the wall clocks of the process that wrote the record
+    /// and of the one that reads it.
+    pub ttl: Option<Duration>,
 }
 
 /// The term of the process that judges, as far as it knows.
@@ -52,8 +64,8 @@ pub(super) struct Term<'a> {
     pub(super) is_valid: bool,
     /// The token that the election shows in the very object that the record was read from.
     pub(super) newest: u64,
-    /// What this process has tried to write, in this term or earlier ones, without starting the command.
-    pub(super) unbegun: &'a [Record],
+    /// What this process has tried to write, in this term or earlier ones, without starting the work.
+    pub(super) unbegun: &'a [OnceRecord],
 }
 
 /// What the leader does about a record.
@@ -61,29 +73,26 @@ pub(super) struct Term<'a> {
 pub(super) enum Step {
     /// Mark it as running, and then run it.
     Begin,
-    /// Its runner has died: write this.
-    Doubt(Record),
-    /// Leave it; this is the exit code.
-    Over(u8),
+    /// Its process has died: write this.
+    Doubt(OnceRecord),
+    /// Leave it as it is: the task is not run again.
+    Over,
     /// Write nothing: the term is over, or a newer leader has been here.
     Stop,
 }
 
 impl Rules {
-    /// The exit code for a task that is not run again, whichever candidate leads.
-    pub(super) fn over(&self, record: Option<&Record>) -> Option<u8> {
-        let record = record?;
+    /// Whether the task is not run again, whichever candidate leads.
+    pub fn is_over(&self, record: &OnceRecord) -> bool {
         match record.state {
-            _ if self.is_old(record) => None,
-            State::Done => Some(0),
-            _ if self.at_least_once => None,
-            State::Failed => Some(exit::FAILED_BEFORE),
-            State::InDoubt => Some(exit::IN_DOUBT),
-            State::Running => None,
+            _ if self.is_old(record) => false,
+            OnceState::Done => true,
+            OnceState::Failed | OnceState::InDoubt => !self.at_least_once,
+            OnceState::Running => false,
         }
     }
 
-    fn is_old(&self, record: &Record) -> bool {
+    fn is_old(&self, record: &OnceRecord) -> bool {
         let age = record.until.map(|until| Timestamp::now().duration_since(until));
         self.ttl.zip(age).is_some_and(|(ttl, age)| age.is_positive() && age.unsigned_abs() >= ttl)
     }
@@ -92,7 +101,7 @@ impl Rules {
     ///
     /// A record under a higher token was written by a newer leader, and is never overwritten. So is one under
     /// the same token that is not this process's own: then a token was given twice.
-    pub(super) fn step(&self, record: Option<&Record>, term: Term<'_>) -> Step {
+    pub(super) fn step(&self, record: Option<&OnceRecord>, term: Term<'_>) -> Step {
         if !term.is_valid {
             return Step::Stop;
         }
@@ -105,32 +114,55 @@ impl Rules {
             // It was marked, and never started, so there is nothing to doubt.
             return Step::Begin;
         }
-        match self.over(Some(record)) {
-            Some(code) => Step::Over(code),
-            None if record.token >= term.token => Step::Stop,
-            None if record.state == State::Running && !self.at_least_once => {
-                Step::Doubt(Record { state: State::InDoubt, ..record.clone() })
-            }
-            None => Step::Begin,
+        if self.is_over(record) {
+            return Step::Over;
         }
+        if record.token >= term.token {
+            return Step::Stop;
+        }
+        if record.state == OnceState::Running && !self.at_least_once {
+            return Step::Doubt(OnceRecord { state: OnceState::InDoubt, ..record.clone() });
+        }
+        Step::Begin
     }
 }
 
-impl Record {
-    pub(super) fn running(by: &str, token: u64) -> Self {
-        let since = Timestamp::now();
-        let by = by.to_owned();
-        Self { state: State::Running, by, token, since, until: None, exit_code: None }
+impl OnceRecord {
+    /// A run that begins now.
+    pub fn running(by: &str, token: u64) -> Self {
+        Self {
+            state: OnceState::Running,
+            by: by.to_owned(),
+            token,
+            since: Timestamp::now(),
+            until: None,
+            exit_code: None,
+            result: None,
+            error: None,
+        }
     }
 
-    pub(super) fn ended(self, code: u8) -> Self {
-        let state = if code == 0 { State::Done } else { State::Failed };
+    /// The end of a command, now.
+    #[must_use]
+    pub fn ended(self, code: u8) -> Self {
+        let state = if code == 0 { OnceState::Done } else { OnceState::Failed };
         Self { state, until: Some(Timestamp::now()), exit_code: Some(code), ..self }
+    }
+
+    /// The end of work that has succeeded, now.
+    pub(super) fn done(self, result: Option<String>) -> Self {
+        Self { state: OnceState::Done, until: Some(Timestamp::now()), result, ..self }
+    }
+
+    /// The end of work that has failed, now.
+    pub(super) fn failed(self, error: &str) -> Self {
+        let error = Some(error.chars().take(LONGEST_ERROR).collect());
+        Self { state: OnceState::Failed, until: Some(Timestamp::now()), error, ..self }
     }
 
     pub(super) fn settled_as_done(self) -> Self {
         let until = self.until.or_else(|| Some(Timestamp::now()));
-        Self { state: State::Done, until, ..self }
+        Self { state: OnceState::Done, until, ..self }
     }
 
     /// Whether both speak of one run of the command.
@@ -142,25 +174,42 @@ impl Record {
     /// no person has settled it. A newer leader that found it as `running` may have put it in doubt.
     pub(super) fn is_open_in(&self, stored: Option<&Self>) -> bool {
         stored.is_some_and(|stored| {
-            self.is_same_run(stored) && matches!(stored.state, State::Running | State::InDoubt)
+            self.is_same_run(stored)
+                && matches!(stored.state, OnceState::Running | OnceState::InDoubt)
         })
     }
 
     /// As it is stored: what is running is padded to the length of the longest record that may take its place,
-    /// so that there is always room to say how it ended.
-    pub(super) fn to_text(&self) -> String {
+    /// so that there is always room to say how it ended. `result` is how much the work may return.
+    pub(super) fn to_text(&self, result: usize) -> String {
         let text = self.to_line();
         match self.state {
-            State::Running => format!("{text:<width$}", width = text.len() + LONGEST_END),
+            OnceState::Running => {
+                format!("{text:<width$}", width = text.len() + LONGEST_END + result)
+            }
             _ => text,
         }
     }
 
     /// As it is printed: the record in one line of JSON, which escapes what others have written.
-    pub(super) fn to_line(&self) -> String {
+    pub fn to_line(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 }
+
+/// How many bytes a text takes in a record.
+pub(super) fn bytes_of(text: &str) -> usize {
+    serde_json::to_string(text).map_or(usize::MAX, |json| json.len())
+}
+
+/// The most bytes of a result, in JSON.
+pub(super) const MOST_RESULT_BYTES: usize = 4 * 1024;
+
+/// What a result takes in a record, with its name.
+pub(super) const ROOM_FOR_A_RESULT: usize = MOST_RESULT_BYTES + 16;
+
+/// The most characters of why something failed: as JSON, no more than a result.
+const LONGEST_ERROR: usize = 512;
 
 /// `,"until":"2026-11-28T15:20:00.123456789Z","exitCode":255`
 const LONGEST_END: usize = 57;
@@ -177,37 +226,36 @@ mod tests {
     }
 
     /// One of each state, written under this token.
-    fn records(token: u64) -> [Record; 4] {
-        let running = Record::running("john", token);
-        let doubt = Record { state: State::InDoubt, ..running.clone() };
+    fn records(token: u64) -> [OnceRecord; 4] {
+        let running = OnceRecord::running("john", token);
+        let doubt = OnceRecord { state: OnceState::InDoubt, ..running.clone() };
         [running.clone(), running.clone().ended(0), running.ended(3), doubt]
     }
 
     #[test]
     fn what_was_done_is_done_until_its_time_is_over() {
-        assert_eq!(ONCE.over(None), None);
-        let mut done = Record::running("john", 7).ended(0);
-        assert_eq!(AGAIN.over(Some(&done)), Some(0));
+        let mut done = OnceRecord::running("john", 7).ended(0);
+        assert!(AGAIN.is_over(&done));
         let hour = Rules { ttl: Some(Duration::from_secs(3600)), ..ONCE };
-        assert_eq!(hour.over(Some(&done)), Some(0));
+        assert!(hour.is_over(&done));
         done.until = Some(Timestamp::now() - Duration::from_secs(3601));
-        assert_eq!(hour.over(Some(&done)), None);
+        assert!(!hour.is_over(&done));
         assert_eq!(hour.step(Some(&done), term(8)), Step::Begin);
     }
 
     #[test]
     fn a_leader_judges_what_older_leaders_have_left() {
         let [running, done, failed, doubt] = records(7);
-        let step = |rules: Rules, record: &Record| rules.step(Some(record), term(8));
+        let step = |rules: Rules, record: &OnceRecord| rules.step(Some(record), term(8));
         assert_eq!(step(ONCE, &running), Step::Doubt(doubt.clone()));
-        assert_eq!(step(ONCE, &done), Step::Over(0));
-        assert_eq!(step(ONCE, &failed), Step::Over(exit::FAILED_BEFORE));
-        assert_eq!(step(ONCE, &doubt), Step::Over(exit::IN_DOUBT));
-        assert_eq!(step(AGAIN, &done), Step::Over(0));
+        assert_eq!(step(ONCE, &done), Step::Over);
+        assert_eq!(step(ONCE, &failed), Step::Over);
+        assert_eq!(step(ONCE, &doubt), Step::Over);
+        assert_eq!(step(AGAIN, &done), Step::Over);
         for record in [running, failed, doubt.clone()] {
             assert_eq!(step(AGAIN, &record), Step::Begin);
         }
-        assert_eq!(step(AGAIN, &doubt.settled_as_done()), Step::Over(0));
+        assert_eq!(step(AGAIN, &doubt.settled_as_done()), Step::Over);
     }
 
     /// What needs no write is told all the same: it is true whichever candidate leads.
@@ -217,15 +265,15 @@ mod tests {
         let second = Some(Duration::from_secs(1));
         for token in [8, 9] {
             let [running, done, failed, doubt] = records(token);
-            let step = |rules: Rules, record: &Record| rules.step(Some(record), term(8));
+            let step = |rules: Rules, record: &OnceRecord| rules.step(Some(record), term(8));
             for rules in [ONCE, AGAIN] {
                 assert_eq!(step(rules, &running), Step::Stop);
-                assert_eq!(step(rules, &done), Step::Over(0));
-                let old = Record { until: long_ago, ..done.clone() };
+                assert_eq!(step(rules, &done), Step::Over);
+                let old = OnceRecord { until: long_ago, ..done.clone() };
                 assert_eq!(step(Rules { ttl: second, ..rules }, &old), Step::Stop);
             }
-            assert_eq!(step(ONCE, &failed), Step::Over(exit::FAILED_BEFORE));
-            assert_eq!(step(ONCE, &doubt), Step::Over(exit::IN_DOUBT));
+            assert_eq!(step(ONCE, &failed), Step::Over);
+            assert_eq!(step(ONCE, &doubt), Step::Over);
             assert_eq!(step(AGAIN, &failed), Step::Stop);
             assert_eq!(step(AGAIN, &doubt), Step::Stop);
         }
@@ -254,7 +302,7 @@ mod tests {
                 assert_eq!(rules.step(Some(&doubt), term), Step::Begin);
             }
         }
-        let other = Record { since: marked.since + Duration::from_secs(1), ..marked.clone() };
+        let other = OnceRecord { since: marked.since + Duration::from_secs(1), ..marked.clone() };
         let term = Term { unbegun: std::slice::from_ref(&marked), ..term(8) };
         assert!(matches!(ONCE.step(Some(&other), term), Step::Doubt(_)));
     }
@@ -275,8 +323,8 @@ mod tests {
         let [running, ..] = records(u64::MAX);
         let mut ended = running.clone().ended(255);
         ended.until = Some("2026-11-28T15:20:00.123456789Z".parse().unwrap());
-        assert!(ended.to_text().len() <= running.to_text().len());
-        let read: Record = serde_json::from_str(&running.to_text()).unwrap();
+        assert!(ended.to_text(0).len() <= running.to_text(0).len());
+        let read: OnceRecord = serde_json::from_str(&running.to_text(0)).unwrap();
         assert_eq!(read, running);
     }
 }

@@ -1,4 +1,4 @@
-//! How much room a ConfigMap has for the records of `incumbent once`, and what may be cleared away: pure.
+//! How much room a ConfigMap has for the records of tasks that run once, and what may be cleared away: pure.
 //!
 //! The record of a task stands under `data`, at its key with `.once` behind it. Its election takes three more
 //! places while it is needed: the key itself, and two annotations. Kubernetes allows 1 MiB for all values and
@@ -7,12 +7,12 @@
 use serde_json::{Map, Value};
 
 /// Where the record of the task under `key` stands.
-pub(crate) fn record_key(key: &str) -> String {
+pub(super) fn record_key(key: &str) -> String {
     format!("{key}{SUFFIX}")
 }
 
 /// Where the election under `key` keeps its token.
-pub(crate) fn term_annotation(key: &str) -> String {
+pub(super) fn term_annotation(key: &str) -> String {
     match key {
         DEFAULT_KEY => "incumbent.dev/term".to_owned(),
         key => format!("incumbent.dev/term.{key}"),
@@ -21,15 +21,17 @@ pub(crate) fn term_annotation(key: &str) -> String {
 
 /// What one ConfigMap holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Capacity {
-    pub(crate) records: usize,
+pub struct Capacity {
+    /// How many tasks have ended.
+    pub records: usize,
     data: usize,
     annotations: usize,
     all: usize,
 }
 
 impl Capacity {
-    pub(crate) fn of(object: &Value) -> Self {
+    /// Of this ConfigMap.
+    pub fn of(object: &Value) -> Self {
         let texts = |of: &Value| -> Vec<(usize, usize)> {
             let texts = of.as_object().into_iter().flatten();
             texts.map(|(key, value)| (key.len(), value.as_str().map_or(0, str::len))).collect()
@@ -44,14 +46,14 @@ impl Capacity {
     }
 
     /// Whether an election and a record of `length` bytes fit in.
-    pub(crate) fn has_room_for(&self, length: usize) -> bool {
+    pub(super) fn has_room_for(&self, length: usize) -> bool {
         self.data + length <= DATA_LIMIT
             && self.annotations + AN_ELECTION <= ANNOTATIONS_LIMIT
             && self.all + length + AN_ELECTION <= ALL_LIMIT
     }
 
     /// How much of what it may hold is taken, in percent: of the limit that comes first.
-    pub(crate) fn percent(&self) -> usize {
+    pub fn percent(&self) -> usize {
         let of = |taken: usize, limit: usize| taken * 100 / limit;
         of(self.data, DATA_LIMIT)
             .max(of(self.annotations, ANNOTATIONS_LIMIT))
@@ -64,7 +66,7 @@ impl Capacity {
 ///
 /// A candidate that comes later finds a free lock, and its token is higher all the same: it begins at the
 /// object's resourceVersion, which has risen since, and above the token of the record.
-pub(crate) fn sweep(object: &mut Value, own: &str) {
+pub(super) fn sweep(object: &mut Value, own: &str) {
     let vacant: Vec<_> = records(object)
         .into_iter()
         .filter(|key| key != own && key != DEFAULT_KEY && is_vacant(object, key))
@@ -129,7 +131,7 @@ const ALL_LIMIT: usize = 3 << 19;
 const AN_ELECTION: usize = 4096;
 
 /// Longer than a Pod's name and uid.
-pub(crate) const LONG_IDENTITY: usize = 120;
+pub(super) const LONG_IDENTITY: usize = 120;
 
 #[cfg(test)]
 mod tests {

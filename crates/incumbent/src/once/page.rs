@@ -1,29 +1,35 @@
 //! Where a record is: reads, and writes that replace exactly the version that was read.
 
 use http::Method;
-use incumbent::requests::{Failure, Requests, Why};
-use incumbent::{Error, Lock};
 use serde_json::{Value, json};
 
-use super::record::Record;
-use crate::model::capacity;
+use super::capacity;
+use super::record::{OnceRecord, ROOM_FOR_A_RESULT};
+use crate::answer::{Failure, Why};
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::invalid::InvalidSetting;
+use crate::lock::Lock;
+use crate::requests::Requests;
 
 /// The key of a ConfigMap that holds the record of one task.
-pub(super) struct Page {
+pub struct Page {
     requests: Requests,
-    pub(super) lock: Lock,
+    lock: Lock,
     key: String,
+    /// How much the work may return.
+    room_for_result: usize,
 }
 
 /// What was read, to judge and to base the next write on.
 pub(super) struct Sight {
-    pub(super) record: Option<Record>,
+    pub(super) record: Option<OnceRecord>,
     /// None where there is no such ConfigMap.
     pub(super) object: Option<Value>,
 }
 
 /// Why a request did not do what it should.
-pub(super) enum Trouble {
+pub enum Trouble {
     /// Trying again may help.
     Passing(Error),
     /// It does not get better by itself.
@@ -31,7 +37,8 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
-    pub(super) fn error(self) -> Error {
+    /// The error in it.
+    pub fn error(self) -> Error {
         match self {
             Self::Passing(error) | Self::Lasting(error) => error,
         }
@@ -40,19 +47,41 @@ impl Trouble {
 
 impl Page {
     /// The record of the task that `lock` names.
-    pub(super) fn new(client: kube::Client, lock: Lock) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// If `lock` is not a key of a ConfigMap.
+    pub fn new(client: kube::Client, lock: Lock, clock: Clock) -> Result<Self, Error> {
         let Some(key) = lock.key().map(capacity::record_key) else {
-            return Err(Error::Invalid(incumbent::InvalidSetting::Program {
+            return Err(Error::Invalid(InvalidSetting::Program {
                 what: format!("{lock} has no room for a record"),
                 hint: "use configmap/NAME:KEY".to_owned(),
             }));
         };
-        Ok(Self { requests: Requests::new(client), lock, key })
+        let requests = Requests::new(client).timed(clock);
+        Ok(Self { requests, lock, key, room_for_result: 0 })
     }
 
-    /// What there is, or the error to report.
-    pub(super) async fn look(&self) -> Result<Sight, Error> {
-        self.read().await.map_err(Trouble::error)
+    /// Keeps room for a result, too.
+    #[must_use]
+    pub(super) fn with_results(self) -> Self {
+        Self { room_for_result: ROOM_FOR_A_RESULT, ..self }
+    }
+
+    /// The lock of the task's election.
+    pub fn lock(&self) -> &Lock {
+        &self.lock
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        self.requests.clock()
+    }
+
+    /// The record, if there is one.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub async fn look(&self) -> Result<Option<OnceRecord>, Error> {
+        self.read().await.map(|sight| sight.record).map_err(Trouble::error)
     }
 
     pub(super) async fn read(&self) -> Result<Sight, Trouble> {
@@ -70,7 +99,7 @@ impl Page {
         let text = object["data"][&self.key].as_str().filter(|text| !text.is_empty());
         let record = text.map(serde_json::from_str).transpose();
         let record = record.map_err(|error| {
-            Trouble::Lasting(Error::Invalid(incumbent::InvalidSetting::Program {
+            Trouble::Lasting(Error::Invalid(InvalidSetting::Program {
                 what: format!(
                     "{} of configmap/{} is not a record of incumbent once: {error}",
                     self.key,
@@ -87,11 +116,11 @@ impl Page {
     pub(super) async fn replace(
         &self,
         sight: Sight,
-        record: Option<&Record>,
+        record: Option<&OnceRecord>,
     ) -> Result<bool, Trouble> {
         let Some(mut object) = sight.object else { return Ok(false) };
         match record {
-            Some(record) => object["data"][&self.key] = json!(record.to_text()),
+            Some(record) => object["data"][&self.key] = json!(record.to_text(self.room_for_result)),
             None => {
                 object["data"].as_object_mut().and_then(|data| data.remove(&self.key));
             }
@@ -100,9 +129,12 @@ impl Page {
     }
 
     /// Sees to it that there is room for an election and a record, as far as that can be known beforehand.
-    pub(super) async fn make_room(&self) -> Result<(), Trouble> {
-        let longest =
-            Record::running(&"x".repeat(capacity::LONG_IDENTITY), u64::MAX).to_text().len();
+    ///
+    /// # Errors
+    /// If there is none, or the object cannot be read.
+    pub async fn make_room(&self) -> Result<(), Trouble> {
+        let longest = OnceRecord::running(&"x".repeat(capacity::LONG_IDENTITY), u64::MAX);
+        let longest = longest.to_text(self.room_for_result).len();
         for _ in 0..MOST_TRIES {
             let sight = self.read().await?;
             let Some(mut object) = sight.object else { return Ok(()) };
@@ -122,7 +154,7 @@ impl Page {
 
     /// Takes off what the elections of ended tasks have left, this one's too. Where that fails, or others write
     /// meanwhile, the next one does it.
-    pub(super) async fn tidy(&self) {
+    pub async fn tidy(&self) {
         let Ok(Sight { object: Some(mut object), .. }) = self.read().await else { return };
         let before = object.clone();
         capacity::sweep(&mut object, "");
