@@ -69,10 +69,7 @@ impl Allocator {
         }
         let mut pages: Vec<_> = self.pages.readable().collect();
         // Of two pages that wait, the one that was not just written.
-        // Page 0 opens last: in the first table of a group, the others wait for the longest lease once it is open (G8c).
-        pages.sort_by_key(|(index, version, page)| {
-            (*index == PageIndex::FIRST && !page.is_open, version.revision, *index)
-        });
+        pages.sort_by_key(|(index, version, _)| (version.revision, *index));
         pages.into_iter().find_map(|(index, version, page)| {
             let may_assign = is_settled && self.may_assign(index, version, page, earliest);
             let (next, left_out) = self.next_content((index, version, page), &plan, may_assign);

@@ -23,6 +23,9 @@ impl Allocator {
         if self.named_table.as_ref() != Some(&first.version.uid) {
             return false;
         }
+        if index == PageIndex::FIRST && list.is_before_any_table && self.waits_for_others() {
+            return false;
+        }
         let least_of_first = match &page.place {
             Place::First(_) => version.revision,
             Place::Further { seen, .. } => *seen,
@@ -37,6 +40,13 @@ impl Allocator {
             return false;
         }
         has_all_released
+    }
+
+    /// Whether page 0 waits for the other pages of a first table: once it is open, they wait for the longest lease (G8c).
+    fn waits_for_others(&self) -> bool {
+        let pages = self.pages.table().map_or(0, |(_, shape)| usize::from(shape.pages));
+        let open = self.pages.readable().filter(|(_, _, page)| page.is_open);
+        open.count() + 1 < pages
     }
 
     /// The full list, if it began after this page and page 0 were seen.
