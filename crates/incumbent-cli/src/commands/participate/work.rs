@@ -51,19 +51,13 @@ async fn join(args: &args::Work, guardians: &Guardians) -> Result<(Group, String
     let (client, namespace) = args.cluster.connect().await?;
     let lock = Lock::lease(&namespace, &args.group);
     preflight::look_patiently(client.clone(), &lock).await?;
-    let mut builder = Group::builder(client, &namespace, &args.group)
-        .tasks(args.shared.tasks())
-        .capacity(args.capacity)
+    let mut builder = args
+        .membership
+        .apply(Group::builder(client, &namespace, &args.group))
         .timing(timing)
         .kubelet_reports(args.kubelet_reports)
         .events(args.events)
         .on_overrun(guardians.on_overrun());
-    if let Some(member) = &args.member {
-        builder = builder.member(member);
-    }
-    if let Some(version) = &args.command_version {
-        builder = builder.version(version);
-    }
     if let Some(address) = &args.address {
         builder = builder.address(address);
     }
