@@ -1,5 +1,6 @@
 //! The clients of docs/clients.md, as they are printed there, against real sidecars.
 
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::io::{BufRead, BufReader};
