@@ -64,4 +64,9 @@ impl Shared {
     pub(crate) fn are_permits(&self) -> bool {
         self.permits.is_some()
     }
+
+    /// Whether the tasks are slots, so that each key belongs to one of them.
+    pub(crate) fn are_slots(&self) -> bool {
+        self.slots.is_some()
+    }
 }
