@@ -1,12 +1,14 @@
 //! The arguments of `incumbent work`.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::commands::participate::guarded::Restart;
 use crate::flags::cluster::Cluster;
 use crate::flags::duration::duration;
 use crate::flags::membership::Membership;
+use crate::flags::socket_address;
 use crate::flags::timing::TimingArgs;
 
 #[derive(Debug, clap::Args)]
@@ -39,6 +41,9 @@ pub(crate) struct Work {
     /// Write Kubernetes Events on the table: which tasks were assigned, and which are stuck
     #[arg(long)]
     pub(crate) events: bool,
+    /// Serve /metrics for Prometheus at this port of 127.0.0.1, or at this address; port 0 picks a free one
+    #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = socket_address::parse)]
+    pub(crate) metrics_addr: Option<SocketAddr>,
     #[command(flatten)]
     pub(crate) timing: TimingArgs,
     #[command(flatten)]
