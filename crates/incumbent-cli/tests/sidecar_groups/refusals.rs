@@ -116,7 +116,9 @@ fn a_second_process_of_this_name_is_refused_and_told_what_to_do() {
     let second = cluster.run(
         "sidecar --group jobs --member john --tasks a --lease-duration 3s --listen 127.0.0.1:0",
     );
-    assert_ne!(second.code, 0);
-    assert!(second.stderr.contains("--member") || second.stderr.contains("name"), "{second:?}");
+    assert_eq!(second.code, 6, "{second:?}");
+    for word in ["lease/jobs.john", "member of the group", "--member"] {
+        assert!(second.stderr.contains(word), "{word}: {second:?}");
+    }
     assert!(in_state(&john.tasks(), "running").contains(&"a"));
 }
