@@ -74,6 +74,7 @@ fn a_revoked_task_of_an_application_that_says_nothing_is_held_until_its_answers_
         match event.kind.as_str() {
             "valid" => last = number(&event.data, "validUntilBootMs"),
             "revoked" => moved = event.data,
+            "lost" => panic!("he was not asked: {}", event.data),
             _ => {}
         }
     }

@@ -82,7 +82,10 @@ impl Sidecar {
         more: &str,
     ) -> Self {
         let secret = cluster.folder.path().join("secret");
-        std::fs::write(&secret, SECRET).unwrap();
+        // Once: another sidecar may be reading it.
+        if !secret.exists() {
+            std::fs::write(&secret, SECRET).unwrap();
+        }
         let log = cluster.folder.path().join(format!("log-{identity}"));
         command.arg("sidecar").args(of_what).arg(identity);
         for (flag, default) in [("--listen", "127.0.0.1:0"), ("--lease-duration", "3s")] {
@@ -250,10 +253,16 @@ pub(crate) struct Event {
 impl Events {
     /// The next event, `None` at the end of the stream.
     pub(crate) fn next(&mut self) -> Option<Event> {
+        self.next_until(None)
+    }
+
+    /// The same, and `None` after this moment. Comments come until then, so that it is looked at.
+    fn next_until(&mut self, deadline: Option<Instant>) -> Option<Event> {
         let mut event = Event { id: String::new(), kind: String::new(), data: Value::Null };
         loop {
             let mut line = String::new();
-            if self.lines.read_line(&mut line).ok()? == 0 {
+            let is_late = deadline.is_some_and(|deadline| deadline < Instant::now());
+            if is_late || self.lines.read_line(&mut line).ok()? == 0 {
                 return None;
             }
             let line = line.trim_end();
@@ -271,8 +280,9 @@ impl Events {
 
     /// The next event of this kind of which this is true; others are passed over.
     pub(crate) fn event(&mut self, kind: &str, is_so: impl Fn(&Value) -> bool) -> Event {
+        let deadline = Some(Instant::now() + Duration::from_secs(60));
         loop {
-            let event = self.next().expect("the stream has ended");
+            let event = self.next_until(deadline).unwrap_or_else(|| panic!("no event {kind}"));
             if event.kind == kind && is_so(&event.data) {
                 return event;
             }
