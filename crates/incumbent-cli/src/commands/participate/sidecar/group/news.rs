@@ -109,3 +109,88 @@ impl Known {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A task that is valid or revoked.
+    struct Fake(bool);
+
+    impl Held for Fake {
+        fn valid_for(&self) -> Duration {
+            Duration::from_secs(self.0.into())
+        }
+
+        fn is_lost(&self) -> bool {
+            false
+        }
+
+        fn stop_within(&self) -> Duration {
+            Duration::from_secs(1)
+        }
+    }
+
+    fn book(tasks: &[(&str, u64, bool)]) -> Book<Fake> {
+        let mut book = Book::default();
+        for (name, token, is_valid) in tasks {
+            book.assign(name, None, *token, Fake(*is_valid));
+        }
+        book
+    }
+
+    /// All that the listener is told.
+    fn told(known: &mut Known, book: &mut Book<Fake>) -> Vec<(&'static str, String, u64)> {
+        let next = || known.next(book, true);
+        let told = std::iter::from_fn(next);
+        told.map(|(news, name, _, token)| (news.word(), name, token)).collect()
+    }
+
+    fn event(word: &'static str, name: &str, token: u64) -> (&'static str, String, u64) {
+        (word, name.to_owned(), token)
+    }
+
+    #[test]
+    fn a_listener_is_told_each_thing_once_and_first_what_ends() {
+        let mut known = Known::default();
+        let before = &mut book(&[("a", 1, true), ("b", 1, true), ("c", 1, true)]);
+        let all = ["a", "b", "c"].map(|name| event("assigned", name, 1));
+        assert_eq!(told(&mut known, before), all);
+        assert_eq!(told(&mut known, before), []);
+        assert_eq!(known.running().collect::<Vec<_>>(), ["a", "b", "c"]);
+        let after = &mut book(&[("0", 2, true), ("a", 1, false), ("b", 2, true)]);
+        let news = [
+            event("revoked", "a", 1),
+            event("lost", "b", 1),
+            event("lost", "c", 1),
+            event("assigned", "0", 2),
+            event("assigned", "b", 2),
+        ];
+        assert_eq!(told(&mut known, after), news);
+        assert_eq!(known.running().collect::<Vec<_>>(), ["0", "b"]);
+    }
+
+    #[test]
+    fn nobody_is_told_of_the_end_of_what_it_has_stopped_or_never_knew() {
+        let mut known = Known::default();
+        let book = &mut book(&[("a", 1, true), ("b", 1, false)]);
+        assert_eq!(told(&mut known, book), [event("assigned", "a", 1)]);
+        assert!(book.stopped("a", 1).is_ok());
+        assert!(book.stopped("b", 1).is_ok());
+        assert_eq!(told(&mut known, book), []);
+        assert_eq!(known.running().count(), 0);
+    }
+
+    #[test]
+    fn where_nothing_may_be_shown_to_run_what_runs_is_over() {
+        let mut known = Known::default();
+        let book = &mut book(&[("a", 1, true)]);
+        assert!(known.next(book, false).is_none());
+        assert_eq!(told(&mut known, book), [event("assigned", "a", 1)]);
+        let over = known.next(book, false).map(|(news, ..)| news);
+        assert_eq!(over, Some(News::Lost));
+        assert!(known.next(book, false).is_none());
+    }
+}
