@@ -100,12 +100,14 @@ impl Known {
             (now != Some(*before)).then(|| (name.clone(), Some(*before), now))
         });
         ended.or_else(|| {
-            let names = book.entries().map(|(name, _)| name);
-            let mut fresh = names.filter(|name| !self.0.contains_key(*name));
-            fresh.find_map(|name| {
-                let now = fact(book, name)?;
-                Some((name.to_owned(), None, Some(now)))
-            })
+            let fresh = book.entries().find(|(name, entry)| {
+                let is_shown = entry.state != State::Running || shows_running;
+                is_shown && !self.0.contains_key(*name)
+            });
+            let name = fresh?.0.to_owned();
+            book.look(&name);
+            let now = fact(book, &name);
+            Some((name, None, now))
         })
     }
 }
