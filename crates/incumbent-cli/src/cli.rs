@@ -42,7 +42,7 @@ pub(crate) enum Command {
     Work(work::args::Work),
     /// Take part for a program in any language, and tell it over HTTP whether it leads
     #[cfg(unix)]
-    Sidecar(sidecar::args::Sidecar),
+    Sidecar(Box<sidecar::args::Sidecar>),
     /// List locks, their holders, and whether each holder still renews
     Get(get::Get),
     /// Show one lock on a page: leader, waitlist, past terms, what needs attention
@@ -131,7 +131,7 @@ impl Command {
             Self::DevServer(args) => dev_server::run(args).await,
             Self::Elect(args) => elect::run(args).await,
             #[cfg(unix)]
-            Self::Sidecar(args) => sidecar::run(args).await,
+            Self::Sidecar(args) => sidecar::run(*args).await,
             #[cfg(target_os = "linux")]
             Self::Run(args) => Ok(run::run(args).await),
             #[cfg(target_os = "linux")]

@@ -257,6 +257,25 @@ fn a_sidecar_says_nothing_of_its_container_because_the_application_is_in_another
     assert_eq!(api.container(), Value::Null);
 }
 
+/// Otherwise the member would take its seat back, and start its tasks again, while the application still runs them.
+#[test]
+fn a_sidecar_of_a_group_says_nothing_of_its_container_either() {
+    let cluster = Cluster::start();
+    let Some(pod) = Pod::start("0b2f-uid") else { return };
+    let mut command = cluster.command("sidecar --group jobs --tasks a --member app-0 --listen");
+    command.arg(format!("unix:{}", path(&pod, "socket").display()));
+    let _sidecar = pod.container("incumbent", "6f1c9d02", Pid1::ItsOwn, command);
+    for lease in ["jobs.app-0", "jobs"] {
+        let path = format!("/apis/coordination.k8s.io/v1/namespaces/default/leases/{lease}");
+        let term = until("it holds the lease", || {
+            let lease = cluster.stored(&path)?;
+            let term = lease["metadata"]["annotations"]["incumbent.dev/term"].as_str()?.to_owned();
+            Some(term).filter(|term| term.contains("app-0"))
+        });
+        assert!(!term.contains("6f1c9d02") && !term.contains("container"), "{term}");
+    }
+}
+
 fn path(pod: &Pod, name: &str) -> PathBuf {
     Path::new(pod.folder.path()).join(name)
 }

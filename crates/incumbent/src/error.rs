@@ -259,6 +259,9 @@ impl Error {
                 "it needs two threads and one file descriptor: raise the limit on the Pod's processes, or on \
                  open files (ulimit -n)"
             }
+            Self::DuplicateIdentity { lock, identity } if is_seat_of(lock, identity) => {
+                "give each member of the group its own name, for example its Pod's name (POD_NAME or --member)"
+            }
             Self::DuplicateIdentity { .. } => {
                 "give each replica its own identity, for example its Pod's name and uid"
             }
@@ -278,6 +281,11 @@ impl fmt::Debug for Error {
         };
         print_with_hint(f, self, first, &self.hint())
     }
+}
+
+/// Whether this is the seat of a group's member: the Lease `GROUP.MEMBER`.
+fn is_seat_of(lock: &Lock, member: &str) -> bool {
+    lock.name().strip_suffix(member).is_some_and(|group| group.ends_with('.'))
 }
 
 /// Writes an error as people read it where a program ends with it: what happened, its causes, what to do.

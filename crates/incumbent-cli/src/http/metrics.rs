@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use incumbent::{
-    Candidate, Ending, Exchange, FencingToken, Leader, LeadershipStatus, Lock, Loss, Metrics,
-    Observer, Release,
+    Candidate, Ending, Exchange, FencingToken, GroupHandle, Leader, LeadershipStatus, Lock, Loss,
+    Metrics, Observer, Release,
 };
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -28,6 +28,7 @@ struct Inner {
     counts: Counts,
     states: States,
     sources: Mutex<Vec<Source>>,
+    groups: Mutex<Vec<GroupHandle>>,
 }
 
 /// One candidate of each lock.
@@ -97,7 +98,8 @@ impl Exporter {
         states.register(&mut registry);
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("incumbent_build", "The version of this program", build);
-        Self(Arc::new(Inner { registry, counts, states, sources: Mutex::default() }))
+        let (sources, groups) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { registry, counts, states, sources, groups }))
     }
 
     /// Shows the state of this candidate; of several for one lock, the last one's.
@@ -109,6 +111,11 @@ impl Exporter {
         sources.push(Source { standing, observer });
     }
 
+    /// Shows the numbers of this group as well.
+    pub(crate) fn show_group(&self, handle: GroupHandle) {
+        self.groups().push(handle);
+    }
+
     /// All of it, in the text format of OpenMetrics.
     pub(crate) fn text(&self) -> String {
         for source in &*self.sources() {
@@ -117,13 +124,24 @@ impl Exporter {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.0.registry)
             .expect("a string takes all that is written to it");
-        text
+        if let Some(end) = text.rfind(END) {
+            text.truncate(end);
+        }
+        text.extend(self.groups().iter().map(GroupHandle::open_metrics));
+        text + END
+    }
+
+    fn groups(&self) -> MutexGuard<'_, Vec<GroupHandle>> {
+        self.0.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn sources(&self) -> MutexGuard<'_, Vec<Source>> {
         self.0.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// The last line of a page.
+const END: &str = "# EOF\n";
 
 impl Metrics for Exporter {
     fn request(&self, lock: &Lock, exchange: &Exchange) {

@@ -54,17 +54,40 @@ impl Sidecar {
         Self::start_with(cluster, cluster.command(""), identity, more)
     }
 
+    /// A member of the group `jobs` with a lease of 3 s, that knows the secret.
+    pub(crate) fn member(cluster: &Cluster, name: &str, more: &str) -> Self {
+        Self::member_with(cluster, cluster.command(""), name, more)
+    }
+
     /// The same, by this command.
+    pub(crate) fn member_with(cluster: &Cluster, command: Command, name: &str, more: &str) -> Self {
+        Self::start_as(cluster, command, &["--group", "jobs", "--member"], name, more)
+    }
+
+    /// One for `lease/scanner`, by this command.
     pub(crate) fn start_with(
         cluster: &Cluster,
+        command: Command,
+        identity: &str,
+        more: &str,
+    ) -> Self {
+        Self::start_as(cluster, command, &["--lock", "lease/scanner", "--identity"], identity, more)
+    }
+
+    fn start_as(
+        cluster: &Cluster,
         mut command: Command,
+        of_what: &[&str],
         identity: &str,
         more: &str,
     ) -> Self {
         let secret = cluster.folder.path().join("secret");
-        std::fs::write(&secret, SECRET).unwrap();
+        // Once: another sidecar may be reading it.
+        if !secret.exists() {
+            std::fs::write(&secret, SECRET).unwrap();
+        }
         let log = cluster.folder.path().join(format!("log-{identity}"));
-        command.args(["sidecar", "--lock", "lease/scanner", "--identity", identity]);
+        command.arg("sidecar").args(of_what).arg(identity);
         for (flag, default) in [("--listen", "127.0.0.1:0"), ("--lease-duration", "3s")] {
             if !more.contains(flag) {
                 command.args([flag, default]);
@@ -142,6 +165,38 @@ impl Sidecar {
         self.ask("POST /v1/step-down", &[&secret], body)
     }
 
+    /// What it says of its tasks.
+    pub(crate) fn tasks(&self) -> Value {
+        self.get("/v1/tasks").json()
+    }
+
+    /// Asks for its tasks until it is so, and returns that answer. Counts as told to an application.
+    pub(crate) fn tasks_when(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        until(what, || Some(self.tasks()).filter(|answer| is_so(answer)))
+    }
+
+    /// Says that the work on this task has stopped.
+    pub(crate) fn released(&self, task: &str, token: u64) -> Reply {
+        let secret = format!("Authorization: Bearer {SECRET}");
+        let body = format!("{{\"token\":{token}}}");
+        self.ask(&format!("POST /v1/tasks/{task}/released"), &[&secret], &body)
+    }
+
+    /// The same to a sidecar at this address, whatever comes of it.
+    pub(crate) fn post_released(place: &str, task: &str, token: u64) {
+        let body = format!("{{\"token\":{token}}}");
+        let head = format!(
+            "POST /v1/tasks/{task}/released HTTP/1.1\r\nHost: {place}\r\nConnection: close"
+        );
+        let secret = format!("Authorization: Bearer {SECRET}");
+        let length = format!("Content-Length: {}", body.len());
+        let Ok(mut stream) = TcpStream::connect(place) else { return };
+        let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
+        let _ =
+            stream.write_all(format!("{head}\r\n{secret}\r\n{length}\r\n\r\n{body}").as_bytes());
+        let _ = stream.read_to_string(&mut String::new());
+    }
+
     /// Asks until it is so, and returns that answer.
     pub(crate) fn answer_when(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         until(what, || Some(self.answer()).filter(|answer| is_so(answer)))
@@ -198,10 +253,16 @@ pub(crate) struct Event {
 impl Events {
     /// The next event, `None` at the end of the stream.
     pub(crate) fn next(&mut self) -> Option<Event> {
+        self.next_until(None)
+    }
+
+    /// The same, and `None` after this moment. Comments come until then, so that it is looked at.
+    fn next_until(&mut self, deadline: Option<Instant>) -> Option<Event> {
         let mut event = Event { id: String::new(), kind: String::new(), data: Value::Null };
         loop {
             let mut line = String::new();
-            if self.lines.read_line(&mut line).ok()? == 0 {
+            let is_late = deadline.is_some_and(|deadline| deadline < Instant::now());
+            if is_late || self.lines.read_line(&mut line).ok()? == 0 {
                 return None;
             }
             let line = line.trim_end();
@@ -213,6 +274,17 @@ impl Events {
                 event.data = serde_json::from_str(data).unwrap();
             } else if line.is_empty() && !event.kind.is_empty() {
                 return Some(event);
+            }
+        }
+    }
+
+    /// The next event of this kind of which this is true; others are passed over.
+    pub(crate) fn event(&mut self, kind: &str, is_so: impl Fn(&Value) -> bool) -> Event {
+        let deadline = Some(Instant::now() + Duration::from_secs(60));
+        loop {
+            let event = self.next_until(deadline).unwrap_or_else(|| panic!("no event {kind}"));
+            if event.kind == kind && is_so(&event.data) {
+                return event;
             }
         }
     }

@@ -8,6 +8,7 @@ mod support;
 mod failing;
 mod files;
 mod moves;
+mod numbers;
 mod permits;
 mod usage;
 

@@ -339,7 +339,12 @@ impl GroupBuilder {
         if let Some(address) = &self.address {
             seat = seat.address(address);
         }
-        Ok((seat.build()?, candidate(store.lock()).build()?))
+        let mut lock = candidate(store.lock());
+        if self.on_overrun.is_some() {
+            // An allocator that is late harms nobody (G6): it is no reason to end the process.
+            lock = lock.on_overrun(|_| {});
+        }
+        Ok((seat.build()?, lock.build()?))
     }
 
     /// The name of the member, if everything can work.

@@ -200,6 +200,10 @@ impl Driver {
                 let resource = self.store.resource(resource.kind());
                 Error::Forbidden { resource, verb, message }
             }
+            // Whichever of the two elections has met it, the name is that of the member.
+            Error::DuplicateIdentity { identity, .. } => {
+                Error::DuplicateIdentity { lock: self.store.seat(&identity), identity }
+            }
             other => other,
         };
         let _ = self.assigned.send(Err(error));

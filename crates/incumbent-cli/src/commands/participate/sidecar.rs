@@ -1,4 +1,4 @@
-//! `incumbent sidecar`: takes part for an application of any language, and tells it who leads.
+//! `incumbent sidecar`: takes part for an application of any language, and tells it who leads, or which tasks it owns.
 //!
 //! It cannot stop the application: that asks, and what it is told runs out by itself. So the leadership is
 //! given back when the application says that it has stopped, or is gone, or no answer to it is valid any more.
@@ -6,6 +6,7 @@
 pub(crate) mod answers;
 pub(crate) mod args;
 mod events;
+mod group;
 mod hooks;
 mod leader_loop;
 mod lifeline;
@@ -33,10 +34,17 @@ use crate::runtime::signals::shutdown_signal;
 use crate::runtime::stderr;
 
 pub(crate) async fn run(args: Sidecar) -> anyhow::Result<ExitCode> {
+    match &args.group {
+        Some(group) => group::run(&args, group).await,
+        None => take_part_in_election(args).await,
+    }
+}
+
+async fn take_part_in_election(args: Sidecar) -> anyhow::Result<ExitCode> {
     let mut shutdown = Box::pin(shutdown_signal());
     let timing = args.timing.timing()?;
     let (client, namespace) = args.cluster.connect().await?;
-    let lock = crate::flags::lock::parse(&namespace, &args.lock)?;
+    let lock = crate::flags::lock::parse(&namespace, args.lock.as_deref().unwrap_or_default())?;
     let (hosts, token_file) = (&args.hosts, args.token_file.as_ref());
     let access = Access::of(&args.listen, args.allow_remote, hosts, token_file)?;
     let listener = Listener::open(&args.listen, args.socket_mode).await?;

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use crate::commands::participate::guarded::{
     End, Guardians, Signals, ends_by_default, look_at_reach,
 };
+use crate::http::metrics::Exporter;
 use crate::runtime::descendants::adopt_orphans;
 use crate::runtime::{exit, notify, preflight};
 use commands::Commands;
@@ -37,8 +38,9 @@ async fn try_run(args: &args::Work) -> anyhow::Result<u8> {
         tracing::warn!("{}; {}", gap.what, gap.hint);
     }
     let guardians = Guardians::default();
+    let exporter = Exporter::at(args.metrics_addr).await?;
     let (group, namespace) = tokio::select! {
-        joined = join(args, &guardians) => joined?,
+        joined = join(args, &guardians, exporter.as_ref()) => joined?,
         () = told_to_end(&mut signals) => return Ok(0),
     };
     let commands = Commands::new(args, &group, namespace, containment, guardians)?;
@@ -46,28 +48,33 @@ async fn try_run(args: &args::Work) -> anyhow::Result<u8> {
 }
 
 /// Connects, and takes part in the group.
-async fn join(args: &args::Work, guardians: &Guardians) -> Result<(Group, String), Error> {
+async fn join(
+    args: &args::Work,
+    guardians: &Guardians,
+    exporter: Option<&Exporter>,
+) -> Result<(Group, String), Error> {
     let timing = args.timing.timing()?;
     let (client, namespace) = args.cluster.connect().await?;
     let lock = Lock::lease(&namespace, &args.group);
     preflight::look_patiently(client.clone(), &lock).await?;
-    let mut builder = Group::builder(client, &namespace, &args.group)
-        .tasks(args.shared.tasks())
-        .capacity(args.capacity)
+    let mut builder = args
+        .membership
+        .apply(Group::builder(client, &namespace, &args.group))
         .timing(timing)
         .kubelet_reports(args.kubelet_reports)
         .events(args.events)
         .on_overrun(guardians.on_overrun());
-    if let Some(member) = &args.member {
-        builder = builder.member(member);
-    }
-    if let Some(version) = &args.command_version {
-        builder = builder.version(version);
-    }
     if let Some(address) = &args.address {
         builder = builder.address(address);
     }
-    Ok((builder.build()?, namespace))
+    if let Some(exporter) = exporter {
+        builder = builder.metrics(exporter.clone());
+    }
+    let group = builder.build()?;
+    if let Some(exporter) = exporter {
+        exporter.show_group(group.handle());
+    }
+    Ok((group, namespace))
 }
 
 /// Runs the command for each task while it is this member's, until a signal asks to end; then stops them all, and

@@ -316,7 +316,7 @@ pub(crate) fn boot_time() -> Duration {
 }
 
 /// Rounded down, so that no answer is good for longer than it is.
-fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use crate::flags::cluster::Cluster;
 use crate::flags::duration::duration;
 use crate::flags::lock::lock_text;
+use crate::flags::membership::Membership;
 use crate::flags::socket_address;
 use crate::flags::timing::TimingArgs;
 use crate::http::listener::{self, ListenAddress, socket_file};
@@ -17,8 +18,13 @@ use crate::http::listener::{self, ListenAddress, socket_file};
 #[command(after_help = HELP)]
 pub(crate) struct Sidecar {
     /// What to compete for: lease/NAME or configmap/NAME[:KEY]
-    #[arg(long, env = "INCUMBENT_LOCK", value_name = "LOCK", value_parser = lock_text)]
-    pub(crate) lock: String,
+    #[arg(long, env = "INCUMBENT_LOCK", value_name = "LOCK", value_parser = lock_text, required_unless_present = "group", conflicts_with = "kind_of_tasks")]
+    pub(crate) lock: Option<String>,
+    /// Share the tasks of this group instead, of which one of --tasks, --from-config, --slots, --permits says the kind
+    #[arg(long, value_name = "GROUP", requires = "kind_of_tasks", conflicts_with_all = OF_A_LOCK)]
+    pub(crate) group: Option<String>,
+    #[command(flatten)]
+    pub(crate) membership: Membership,
     /// The name others see [default: the Pod's name and uid, else the host's name and a number]
     #[arg(long, env = "INCUMBENT_IDENTITY", value_name = "ID")]
     pub(crate) identity: Option<String>,
@@ -34,13 +40,13 @@ pub(crate) struct Sidecar {
     /// Also answer to this name in the Host header; can be repeated
     #[arg(long = "allow-host", value_name = "NAME")]
     pub(crate) hosts: Vec<String>,
-    /// The secret that a step-down and a lifeline over TCP need, as `Authorization: Bearer SECRET`
+    /// The secret that a step-down, a release and a lifeline over TCP need, as `Authorization: Bearer SECRET`
     #[arg(long, env = "INCUMBENT_TOKEN_FILE", value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// Serve probes and /metrics at this port of 127.0.0.1, or at this address: kubelet and Prometheus come from outside
     #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = socket_address::parse)]
     pub(crate) probe_addr: Option<SocketAddr>,
-    /// Whether this Pod campaigns only while an application holds /v1/lifeline open
+    /// Whether this Pod campaigns, or takes tasks, only while an application holds /v1/lifeline open
     #[arg(long, value_enum, default_value = "optional")]
     pub(crate) lifeline: Lifeline,
     /// What to assume on SIGTERM: the application has ended, or it may still run
@@ -64,13 +70,13 @@ pub(crate) struct Sidecar {
     /// Label the leader's Pod, for the selector of a Service
     #[arg(long)]
     pub(crate) label: bool,
-    /// Where this Pod can be reached while it leads; followers find it in the answers
+    /// Where this Pod can be reached while it leads, or as a member; others find it in the answers
     #[arg(long, env = "INCUMBENT_ADDRESS", value_name = "ADDRESS")]
     pub(crate) address: Option<String>,
     /// Go ahead of candidates with a lower priority, and take over from a leader with a lower one
     #[arg(long, value_name = "N", default_value = "0", allow_hyphen_values = true)]
     pub(crate) priority: i32,
-    /// Write a Kubernetes Event on the lock when a term begins and ends
+    /// Write Kubernetes Events: on the lock when a term begins and ends, or on the table of the group
     #[arg(long)]
     pub(crate) events: bool,
     /// Use no fencing token below this: after a move to another cluster, or a restored backup
@@ -82,10 +88,25 @@ pub(crate) struct Sidecar {
     pub(crate) cluster: Cluster,
 }
 
+/// What says nothing about a group.
+const OF_A_LOCK: [&str; 9] = [
+    "lock",
+    "identity",
+    "on_elected",
+    "on_lost",
+    "hook_timeout",
+    "status_file",
+    "label",
+    "priority",
+    "token_floor",
+];
+
 const HELP: &str = "\
 Examples:
   Answer on loopback who leads:
     $ incumbent sidecar --lock lease/scanner
+  Answer which tasks are this Pod's:
+    $ incumbent sidecar --group indexers --tasks eu,us,ap --token-file secret
   Answer on a Unix socket, and serve probes and metrics on a port:
     $ incumbent sidecar --lock lease/scanner --listen unix:/run/lead --probe-addr 9090";
 
@@ -93,14 +114,14 @@ Examples:
 pub(crate) enum Lifeline {
     /// A lifeline that closes hands over; none is required
     Optional,
-    /// Without a lifeline, this Pod is not a candidate
+    /// Without a lifeline, this Pod is not a candidate, and takes no tasks
     Required,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OnTerm {
-    /// It has ended: release the lock at once, unless a lifeline is open
+    /// It has ended: release the lock or tasks at once, unless a lifeline is open
     Release,
-    /// It may still run: release the lock when no answer is valid any longer
+    /// It may still run: release the lock or tasks when no answer is valid any longer
     Wait,
 }

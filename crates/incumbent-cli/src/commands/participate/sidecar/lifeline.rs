@@ -49,6 +49,11 @@ impl Lifelines {
         self.wait_for(|count| count.ended > ended).await;
     }
 
+    /// Waits until whether one is open, or how often the last one has closed, is something else.
+    pub(crate) async fn differ_from(&self, is_held: bool, ended: u64) {
+        self.wait_for(|count| (count.open > 0) != is_held || count.ended != ended).await;
+    }
+
     async fn wait_for(&self, is_so: impl FnMut(&Count) -> bool) {
         // The sender is in this very struct, so it cannot be gone.
         let _ = self.0.subscribe().wait_for(is_so).await;

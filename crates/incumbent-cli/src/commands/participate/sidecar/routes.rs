@@ -40,39 +40,43 @@ impl Routes {
     /// For the application beside this process.
     pub(crate) fn for_application(self, access: Access) -> Router {
         let access = Arc::new(access);
-        let routes = application(&access).into_iter().chain(probes(&self.exporter));
+        let routes = application(&access).into_iter().chain(probes(&self.exporter, get(ready)));
         let routes = routes.fold(Router::new(), |all, (path, route)| all.route(path, route));
         let not_found = (StatusCode::NOT_FOUND, "see /openapi.json\n");
-        self.complete(routes, not_found, &access)
+        complete(routes, not_found, &access).with_state(self)
     }
 
     /// For a kubelet, a load balancer and a Prometheus.
     pub(crate) fn for_probes(self) -> Router {
         let routes = Router::new().route("/leader", get(leads_for_probes));
-        let routes = probes(&self.exporter)
+        let routes = probes(&self.exporter, get(ready))
             .into_iter()
             .fold(routes, |all, (path, route)| all.route(path, route));
         let not_found = (StatusCode::NOT_FOUND, "this port has only probes and metrics\n");
-        self.complete(routes, not_found, &Arc::new(Access::Probes))
-    }
-
-    fn complete(self, routes: Router<Self>, not_found: Refusal, access: &Arc<Access>) -> Router {
-        routes
-            .fallback(not_found)
-            .method_not_allowed_fallback(wrong_method)
-            .layer(from_fn_with_state(Arc::clone(access), by_own_name))
-            .layer(map_response(async |mut response: Response| {
-                guard(response.headers_mut());
-                response
-            }))
-            .with_state(self)
+        complete(routes, not_found, &Arc::new(Access::Probes)).with_state(self)
     }
 }
 
-type Route = (&'static str, MethodRouter<Routes>);
+/// Adds what all routes have in common.
+pub(crate) fn complete<S>(routes: Router<S>, not_found: Refusal, access: &Arc<Access>) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    routes
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(Arc::clone(access), by_own_name))
+        .layer(map_response(async |mut response: Response| {
+            guard(response.headers_mut());
+            response
+        }))
+}
+
+/// A path, and what answers there.
+pub(crate) type Route<S> = (&'static str, MethodRouter<S>);
 
 /// What only the application can ask for.
-fn application(access: &Arc<Access>) -> [Route; 7] {
+fn application(access: &Arc<Access>) -> [Route<Routes>; 7] {
     let secret = from_fn_with_state(Arc::clone(access), with_secret);
     let short = from_fn_with_state(LONGEST_BODY, short_body);
     [
@@ -87,14 +91,17 @@ fn application(access: &Arc<Access>) -> [Route; 7] {
 }
 
 /// What probes can ask for as well.
-fn probes(exporter: &Exporter) -> [Route; 5] {
+pub(crate) fn probes<S>(exporter: &Exporter, ready: MethodRouter<S>) -> [Route<S>; 5]
+where
+    S: Clone + Send + Sync + 'static,
+{
     // One thread does all: that it answers says that it lives.
     let lives = || get(async || "ok\n");
     [
         ("/livez", lives()),
         ("/healthz", lives()),
-        ("/readyz", get(ready)),
-        ("/startupz", get(ready)),
+        ("/readyz", ready.clone()),
+        ("/startupz", ready),
         ("/metrics", get(page).with_state(exporter.clone())),
     ]
 }
@@ -119,7 +126,12 @@ fn code(answer: &Answer) -> StatusCode {
 }
 
 async fn ready(State(routes): State<Routes>) -> Result<&'static str, Refusal> {
-    match routes.answers.is_ready() {
+    ready_if(routes.answers.is_ready())
+}
+
+/// Whether the API server has ever answered.
+pub(crate) fn ready_if(was_reached: bool) -> Result<&'static str, Refusal> {
+    match was_reached {
         true => Ok("ok\n"),
         false => Err((StatusCode::SERVICE_UNAVAILABLE, "the API server has not answered yet\n")),
     }
@@ -128,27 +140,39 @@ async fn ready(State(routes): State<Routes>) -> Result<&'static str, Refusal> {
 /// What may stand behind the question mark.
 #[derive(Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+pub(crate) struct Wanted {
     wait: Option<String>,
     known: Option<String>,
 }
 
-async fn leader(
-    State(routes): State<Routes>,
-    wanted: Result<Query<Wanted>, QueryRejection>,
-) -> Result<Response, Refusal> {
+/// What `GET /v1/leader` and `GET /v1/tasks` take.
+pub(crate) type LongPoll = Result<Query<Wanted>, QueryRejection>;
+
+/// How long to wait for something else than what, if at all.
+pub(crate) fn wait_for(wanted: LongPoll) -> Result<Option<(Duration, String)>, Refusal> {
     let Query(wanted) = wanted
         .map_err(|_| (StatusCode::BAD_REQUEST, "the parameters are wait=30s and known=CHANGE\n"))?;
     let wait = wanted.wait.map(|wait| duration(&wait)).transpose();
     let wait = wait.map_err(|_| (StatusCode::BAD_REQUEST, "wait is like 30s\n"))?;
-    if let (Some(wait), Some(known)) = (wait, wanted.known) {
+    Ok(wait.zip(wanted.known))
+}
+
+/// Never so long that what the asker knows expires.
+pub(crate) fn longest_wait(wait: Duration, valid_for_ms: u64) -> Duration {
+    let half = Duration::from_millis(valid_for_ms / 2);
+    let wait = if half.is_zero() { wait } else { wait.min(half) };
+    wait.min(LONGEST_WAIT)
+}
+
+async fn leader(State(routes): State<Routes>, wanted: LongPoll) -> Result<Response, Refusal> {
+    if let Some((wait, known)) = wait_for(wanted)? {
         routes.wait(wait, &known).await;
     }
     Ok(answered(StatusCode::OK, &routes.answers.ask(Asker::Application), Answer::json))
 }
 
 impl Routes {
-    /// Waits for a change, but never so long that what the asker knows runs out.
+    /// Waits for a change.
     async fn wait(&self, wait: Duration, known: &str) {
         let mut changes = self.answers.changes();
         changes.borrow_and_update();
@@ -156,9 +180,8 @@ impl Routes {
         if now.change != known {
             return;
         }
-        let half = Duration::from_millis(now.valid_for_ms / 2);
-        let wait = if half.is_zero() { wait } else { wait.min(half) };
-        let _ = tokio::time::timeout(wait.min(LONGEST_WAIT), changes.changed()).await;
+        let wait = longest_wait(wait, now.valid_for_ms);
+        let _ = tokio::time::timeout(wait, changes.changed()).await;
     }
 }
 
@@ -223,14 +246,15 @@ fn successor(body: &[u8]) -> Result<Option<Identity>, Refusal> {
 }
 
 fn answered(status: StatusCode, answer: &Answer, json: fn(&Answer) -> String) -> Response {
-    let number = |number: u64| HeaderValue::from(number);
     let tag = HeaderValue::try_from(format!("W/\"{}\"", answer.change));
-    let headers = [
-        (VALID_FOR, number(answer.valid_for_ms)),
-        (VALID_UNTIL, number(answer.valid_until_boot_ms)),
-        (header::ETAG, tag.expect("a change is a number and a dash")),
-    ];
-    (status, headers, of_type(JSON, json(answer))).into_response()
+    let tag = (header::ETAG, tag.expect("a change is a number and a dash"));
+    let valid = valid_headers(answer.valid_for_ms, answer.valid_until_boot_ms);
+    (status, [tag], valid, of_type(JSON, json(answer))).into_response()
+}
+
+/// For how long an answer is valid, without JSON.
+pub(crate) fn valid_headers(for_ms: u64, until_boot_ms: u64) -> [(HeaderName, HeaderValue); 2] {
+    [(VALID_FOR, for_ms.into()), (VALID_UNTIL, until_boot_ms.into())]
 }
 
 const OPENAPI: &str = include_str!("openapi.json");
@@ -253,7 +277,7 @@ mod tests {
         let mut documented: Vec<_> =
             document["paths"].as_object().unwrap().keys().cloned().collect();
         let (access, exporter) = (Arc::new(Access::Socket), Exporter::new());
-        let routes = application(&access).into_iter().chain(probes(&exporter));
+        let routes = application(&access).into_iter().chain(probes(&exporter, get(ready)));
         let mut routes: Vec<_> = routes.map(|(path, _)| path.to_owned()).collect();
         documented.sort();
         routes.sort();

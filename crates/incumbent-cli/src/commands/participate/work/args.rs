@@ -1,32 +1,24 @@
 //! The arguments of `incumbent work`.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::time::Duration;
-
-use incumbent::Tasks;
 
 use crate::commands::participate::guarded::Restart;
 use crate::flags::cluster::Cluster;
 use crate::flags::duration::duration;
+use crate::flags::membership::Membership;
+use crate::flags::socket_address;
 use crate::flags::timing::TimingArgs;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Work {
     /// The group: its members share the tasks
-    #[arg(value_name = "GROUP")]
+    #[arg(value_name = "GROUP", requires = "kind_of_tasks")]
     pub(crate) group: String,
     #[command(flatten)]
-    pub(crate) shared: Shared,
-    /// The name of this member, unique in the group [default: the Pod's name, else the host's name and a number]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) member: Option<String>,
-    /// How much this member can do, compared with others: 2 gets twice the tasks of 1
-    #[arg(long, value_name = "N", default_value = "1")]
-    pub(crate) capacity: u32,
-    /// The version of the command: in a rolling update, tasks move only to members of the newer one
-    #[arg(long, value_name = "VERSION")]
-    pub(crate) command_version: Option<String>,
+    pub(crate) membership: Membership,
     /// Publish where this member can be reached
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) address: Option<String>,
@@ -49,6 +41,9 @@ pub(crate) struct Work {
     /// Write Kubernetes Events on the table: which tasks were assigned, and which are stuck
     #[arg(long)]
     pub(crate) events: bool,
+    /// Serve /metrics for Prometheus at this port of 127.0.0.1, or at this address; port 0 picks a free one
+    #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = socket_address::parse)]
+    pub(crate) metrics_addr: Option<SocketAddr>,
     #[command(flatten)]
     pub(crate) timing: TimingArgs,
     #[command(flatten)]
@@ -56,40 +51,6 @@ pub(crate) struct Work {
     /// The command and its arguments; no shell reads them
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
-}
-
-/// What the members share: one flag for each kind of tasks, of which one is given.
-#[derive(Debug, clap::Args)]
-#[group(required = true, multiple = false)]
-pub(crate) struct Shared {
-    /// Share these tasks: all members have to name the same
-    #[arg(long, value_name = "TASK,...", value_delimiter = ',')]
-    tasks: Option<Vec<String>>,
-    /// Share the tasks that the ConfigMap GROUP.config lists, which may be edited while they run
-    #[arg(long)]
-    from_config: bool,
-    /// Share this many slots, tasks 0 to N-1: parts of a set of keys, by CRC16 as in Redis Cluster
-    #[arg(long, value_name = "N")]
-    slots: Option<u16>,
-    /// Let this many members run the command at a time, first come, first served; end when it has ended
-    #[arg(long, value_name = "N")]
-    permits: Option<u16>,
-}
-
-impl Shared {
-    pub(crate) fn tasks(&self) -> Tasks {
-        match (&self.tasks, self.slots, self.permits) {
-            (Some(names), ..) => Tasks::named(names),
-            (None, Some(slots), _) => Tasks::slots(slots),
-            (None, None, Some(permits)) => Tasks::permits(permits),
-            (None, None, None) => Tasks::config_map(),
-        }
-    }
-
-    /// Whether the tasks are permits: then this process ends, and gives its permit back, when its command has ended.
-    pub(crate) fn are_permits(&self) -> bool {
-        self.permits.is_some()
-    }
 }
 
 const HELP: &str = "\

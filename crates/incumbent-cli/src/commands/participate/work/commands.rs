@@ -45,7 +45,7 @@ impl<'a> Commands<'a> {
             rules: Rules {
                 restart: args.restart,
                 max_restarts: args.max_restarts,
-                are_permits: args.shared.are_permits(),
+                are_permits: args.membership.shared.are_permits(),
             },
             member: group.member().to_owned(),
             namespace,

@@ -1,11 +1,15 @@
 //! The clients of docs/clients.md, as they are printed there, against real sidecars.
 
+#[path = "../support/mod.rs"]
 mod support;
+
+mod workers;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -17,6 +21,7 @@ use support::{Cluster, blocks, peers};
 struct Client {
     child: Child,
     lines: Receiver<String>,
+    printed: Arc<Mutex<Vec<String>>>,
 }
 
 impl Client {
@@ -24,13 +29,26 @@ impl Client {
         command.env("INCUMBENT_URL", format!("http://{}", proxy.address()));
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = channel();
+        let printed = Arc::<Mutex<Vec<String>>>::default();
+        let all = printed.clone();
         let output = BufReader::new(child.stdout.take().unwrap());
         std::thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
+                all.lock().unwrap().push(line.clone());
                 let _ = sender.send(line);
             }
         });
-        Self { child, lines }
+        Self { child, lines, printed }
+    }
+
+    /// All lines so far.
+    fn printed(&self) -> Vec<String> {
+        self.printed.lock().unwrap().clone()
+    }
+
+    fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal)
+            .unwrap();
     }
 
     /// The first line from now on that is so, and the lines before it.
@@ -63,7 +81,7 @@ impl Drop for Client {
 /// Whether it waits while another leads, acts with the token when its turn comes, and does not act on an
 /// answer that it gets too late.
 fn judge(command: Command) {
-    ends_if_it_cannot_ask(&command);
+    ends_if_it_cannot_ask(&command, None);
     let cluster = Cluster::start();
     let john = Sidecar::start(&cluster, "john", "--lease-duration 2s");
     john.leads();
@@ -91,12 +109,15 @@ fn judge(command: Command) {
 
 /// A client that knows no sidecar says so, and its exit code tells; so does one whose sidecar is not there, unless
 /// it asks again and again.
-fn ends_if_it_cannot_ask(command: &Command) {
+fn ends_if_it_cannot_ask(command: &Command, secret: Option<&Path>) {
     let again = |url: Option<&str>| {
         let mut again = Command::new(command.get_program());
         again.args(command.get_args()).env_remove("INCUMBENT_URL").stdin(Stdio::null());
         if let Some(url) = url {
             again.env("INCUMBENT_URL", url);
+        }
+        if let Some(secret) = secret {
+            again.env("INCUMBENT_SECRET_FILE", secret);
         }
         let output = again.output().unwrap();
         (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
@@ -122,12 +143,13 @@ fn found(program: &str, package: &str) -> Option<Command> {
     None
 }
 
-/// Writes the only example of this language into a file of this name.
-fn example(folder: &Path, language: &str, file: &str) -> std::path::PathBuf {
+/// Writes an example of this language into a file of this name: the first is a client of an election, the second a
+/// worker of a group.
+fn example(folder: &Path, language: &str, index: usize, file: &str) -> std::path::PathBuf {
     let mut blocks = blocks("docs/clients.md", language);
-    assert_eq!(blocks.len(), 1, "{language}");
+    assert_eq!(blocks.len(), 2, "{language}");
     let path = folder.join(file);
-    std::fs::write(&path, blocks.remove(0)).unwrap();
+    std::fs::write(&path, blocks.remove(index)).unwrap();
     path
 }
 
@@ -138,7 +160,7 @@ fn in_a_shell() {
     }
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new("sh");
-    command.arg(example(folder.path(), "sh", "client.sh"));
+    command.arg(example(folder.path(), "sh", 0, "client.sh"));
     judge(command);
 }
 
@@ -146,7 +168,7 @@ fn in_a_shell() {
 fn in_python() {
     let Some(mut command) = found("python3", "Debian's python3") else { return };
     let folder = tempfile::tempdir().unwrap();
-    command.arg(example(folder.path(), "python", "client.py"));
+    command.arg(example(folder.path(), "python", 0, "client.py"));
     judge(command);
 }
 
@@ -154,7 +176,7 @@ fn in_python() {
 fn in_node() {
     let Some(mut command) = found("node", "Debian's nodejs") else { return };
     let folder = tempfile::tempdir().unwrap();
-    command.arg(example(folder.path(), "js", "client.js"));
+    command.arg(example(folder.path(), "js", 0, "client.js"));
     judge(command);
 }
 
@@ -163,7 +185,7 @@ fn in_go() {
     let Some(mut go) = found("go", "Debian's golang") else { return };
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("client");
-    go.arg("build").arg("-o").arg(&program).arg(example(folder.path(), "go", "main.go"));
+    go.arg("build").arg("-o").arg(&program).arg(example(folder.path(), "go", 0, "main.go"));
     assert!(go.current_dir(folder.path()).status().unwrap().success());
     judge(Command::new(program));
 }
@@ -172,6 +194,6 @@ fn in_go() {
 fn in_java() {
     let Some(mut command) = found("java", "Debian's default-jdk-headless") else { return };
     let folder = tempfile::tempdir().unwrap();
-    command.arg(example(folder.path(), "java", "Client.java"));
+    command.arg(example(folder.path(), "java", 0, "Client.java"));
     judge(command);
 }

@@ -1,0 +1,208 @@
+//! What the application was told of each task, and when the task may be released. It reads no clock of its own.
+//!
+//! The application works on what it was told. So a task that this member must give up is held until each way in which
+//! the application learned of it has come to its end: an answer, when its time and the time to stop are over; a lifeline,
+//! when it is closed. Or the application says that the work has stopped.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// The tasks of this member.
+#[derive(Debug)]
+pub(crate) struct Book<H> {
+    entries: BTreeMap<String, Entry<H>>,
+    /// The newest token of each task under which the application has stopped its work.
+    stopped: BTreeMap<String, u64>,
+}
+
+/// One task that this member holds.
+#[derive(Debug)]
+pub(crate) struct Entry<H> {
+    pub(crate) held: H,
+    pub(crate) number: Option<u16>,
+    pub(crate) token: u64,
+    pub(crate) state: State,
+    /// Until when, on the boot-time clock, work may run that rests on an answer.
+    told_until: Duration,
+    /// The open lifelines that were told of the task.
+    lifelines: BTreeSet<u64>,
+}
+
+/// What keeps a task this member's. When it is dropped, another member may get the task.
+pub(crate) trait Held {
+    /// For how much longer the work may run if no renewal succeeds; zero when the task is revoked or lost.
+    fn valid_for(&self) -> Duration;
+    /// Whether the seat of this member is lost, and the task with it.
+    fn is_lost(&self) -> bool;
+    /// Within which time the work must have stopped, whatever happens.
+    fn stop_within(&self) -> Duration;
+}
+
+/// What the application may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum State {
+    /// Work on the task.
+    Running,
+    /// Stop the work, and say so: another member is to have the task.
+    Revoked,
+    /// The seat of this member is lost: the work must end in time.
+    Lost,
+    /// Nothing: it has said that the work has stopped. The task stays until it is assigned again.
+    Done,
+}
+
+/// How the application is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// Not at all.
+    Nobody,
+    /// By an answer or an event, which expires.
+    Answer,
+    /// Over the lifeline of this number, which closes when the application ends.
+    Lifeline(u64),
+}
+
+/// What came of it that the application has stopped.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Stopped<H> {
+    /// The task is released when this is dropped.
+    Released(H),
+    /// Nobody has asked for the task: it stays with this member, and counts as done.
+    Kept,
+}
+
+/// Why nothing was released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotHeld {
+    /// This member does not have the task.
+    Task,
+    /// It has it under this token.
+    Token(u64),
+}
+
+impl<H> Default for Book<H> {
+    fn default() -> Self {
+        Self { entries: BTreeMap::new(), stopped: BTreeMap::new() }
+    }
+}
+
+impl<H: Held> Book<H> {
+    /// This member owns the task.
+    pub(crate) fn assign(&mut self, name: &str, number: Option<u16>, token: u64, held: H) {
+        let (told_until, lifelines) = (Duration::ZERO, BTreeSet::new());
+        let state = State::Running;
+        let entry = Entry { held, number, token, state, told_until, lifelines };
+        self.entries.insert(name.to_owned(), entry);
+    }
+
+    /// Looks whether the task is still this member's.
+    pub(crate) fn look(&mut self, name: &str) {
+        if let Some(entry) = self.entries.get_mut(name) {
+            entry.look();
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &Entry<H>)> {
+        self.entries.iter().map(|(name, entry)| (name.as_str(), entry))
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&Entry<H>> {
+        self.entries.get(name)
+    }
+
+    /// Whether the application has stopped the work on the task under this token.
+    pub(crate) fn was_stopped(&self, name: &str, token: u64) -> bool {
+        self.stopped.get(name) == Some(&token)
+    }
+
+    /// The application is about to be told that it may work on the task until then.
+    pub(crate) fn tell(&mut self, name: &str, asker: Asker, work_until: Duration) {
+        let Some(entry) = self.entries.get_mut(name) else { return };
+        match asker {
+            Asker::Nobody => {}
+            Asker::Answer => entry.told_until = entry.told_until.max(work_until),
+            Asker::Lifeline(number) => drop(entry.lifelines.insert(number)),
+        }
+    }
+
+    /// The application says that the work on the task, as it was assigned under this token, has stopped.
+    pub(crate) fn stopped(&mut self, name: &str, token: u64) -> Result<Stopped<H>, NotHeld> {
+        let entry = self.entries.get_mut(name).ok_or(NotHeld::Task)?;
+        if entry.token != token {
+            return Err(NotHeld::Token(entry.token));
+        }
+        entry.look();
+        entry.forget();
+        self.stopped.insert(name.to_owned(), token);
+        if entry.state == State::Running {
+            entry.state = State::Done;
+        }
+        if entry.state == State::Done {
+            return Ok(Stopped::Kept);
+        }
+        let entry = self.entries.remove(name).ok_or(NotHeld::Task)?;
+        Ok(Stopped::Released(entry.held))
+    }
+
+    /// This lifeline has closed, so what rested on it has ended.
+    pub(crate) fn lifeline_closed(&mut self, number: u64) {
+        for entry in self.entries.values_mut() {
+            entry.lifelines.remove(&number);
+        }
+    }
+
+    /// Takes out what may be released, and says when to look again. `has_ended`: no work runs any more.
+    pub(crate) fn due(&mut self, now: Duration, has_ended: bool) -> (Vec<H>, Option<Duration>) {
+        let left = |entry: &Entry<H>| match has_ended {
+            true => Duration::ZERO,
+            false => entry.work_may_run_for(now),
+        };
+        let to_stop = self.entries.iter().filter(|(_, entry)| entry.is_to_stop());
+        let to_stop: Vec<_> = to_stop.map(|(name, entry)| (name.clone(), left(entry))).collect();
+        let (due, later): (Vec<_>, Vec<_>) =
+            to_stop.into_iter().partition(|(_, left)| left.is_zero());
+        let due = due.iter().filter_map(|(name, _)| self.entries.remove(name));
+        let due = due.map(|entry| entry.held).collect();
+        (due, later.into_iter().map(|(_, left)| left).min())
+    }
+}
+
+impl<H: Held> Entry<H> {
+    /// What is true now, also where nothing has said so yet.
+    pub(crate) fn look(&mut self) {
+        if !self.is_to_stop() && self.held.valid_for().is_zero() {
+            self.state = State::Revoked;
+        }
+        if self.state == State::Revoked && self.held.is_lost() {
+            self.state = State::Lost;
+        }
+    }
+
+    fn is_to_stop(&self) -> bool {
+        matches!(self.state, State::Revoked | State::Lost)
+    }
+
+    /// For how long work may still run that rests on what the application was told; but no longer than any work may.
+    pub(crate) fn work_may_run_for(&self, now: Duration) -> Duration {
+        let most = self.held.stop_within();
+        match self.lifelines.is_empty() {
+            true => self.told_until.saturating_sub(now).min(most),
+            false => most,
+        }
+    }
+
+    fn forget(&mut self) {
+        self.told_until = Duration::ZERO;
+        self.lifelines.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests;

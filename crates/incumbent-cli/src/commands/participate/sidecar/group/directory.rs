@@ -1,0 +1,147 @@
+//! Who owns which task, and who the members are: what an application needs to send work where it belongs.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use incumbent::{GroupHandle, GroupMember, Owner};
+use serde::Serialize;
+use tokio::sync::Mutex;
+
+use super::super::answers::{boot_time, millis};
+use super::own_tasks::{OwnTasks, json};
+
+/// What this member knows of the others.
+#[derive(Clone)]
+pub(crate) struct Directory {
+    handle: GroupHandle,
+    tasks: OwnTasks,
+    has_slots: bool,
+    /// The latest list of members, or why there is none. Each costs a request, so not every question may cause one.
+    listed: Arc<Mutex<Option<Listed>>>,
+}
+
+/// The members as JSON, or why they are unknown; and since when.
+struct Listed {
+    at: Instant,
+    outcome: Result<String, String>,
+}
+
+/// Whose owner is asked for.
+pub(crate) enum Sought {
+    Task(String),
+    /// The slot that this key belongs to.
+    Key(String),
+}
+
+/// What `GET /v1/owner` answers.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct OwnerAnswer {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    state: &'static str,
+    member: Option<String>,
+    address: Option<String>,
+    token: Option<u64>,
+    is_self: bool,
+    is_revoked: bool,
+    /// For how long this is valid; 0 if nothing is known.
+    pub(crate) valid_for_ms: u64,
+    pub(crate) valid_until_boot_ms: u64,
+}
+
+/// What `GET /v1/members` answers.
+#[derive(Debug, Serialize)]
+struct Members<'a> {
+    group: &'a str,
+    namespace: &'a str,
+    #[serde(rename = "self")]
+    own: &'a str,
+    members: Vec<MemberAnswer>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MemberAnswer {
+    name: String,
+    address: Option<String>,
+    capacity: u32,
+    version: Option<String>,
+    zone: Option<String>,
+    is_draining: bool,
+    tasks: Vec<String>,
+}
+
+impl Directory {
+    pub(crate) fn new(handle: GroupHandle, tasks: OwnTasks, has_slots: bool) -> Self {
+        Self { handle, tasks, has_slots, listed: Arc::default() }
+    }
+
+    /// Who owns it, as far as this member knows. `None` if keys belong to no task of this group.
+    pub(crate) fn owner(&self, sought: Sought) -> Option<OwnerAnswer> {
+        // Read before, so that a pause between the two makes the answer valid for less, not for more.
+        let now = boot_time();
+        let (task, key, owner) = match sought {
+            Sought::Task(task) => {
+                let owner = self.handle.owner_of(&task);
+                (Some(task), None, owner)
+            }
+            Sought::Key(_) if !self.has_slots => return None,
+            Sought::Key(key) => {
+                let owner = self.handle.owner_of_key(&key);
+                (None, Some(key), owner)
+            }
+        };
+        let owner = owner.filter(|owner| owner.valid_for >= Duration::from_millis(1));
+        let valid_for = owner.as_ref().map_or(Duration::ZERO, |owner| owner.valid_for);
+        let is_self = |owner: &Owner| owner.member == self.tasks.member();
+        Some(OwnerAnswer {
+            task,
+            key,
+            state: if owner.is_some() { "owner" } else { "unknown" },
+            is_self: owner.as_ref().is_some_and(is_self),
+            is_revoked: owner.as_ref().is_some_and(|owner| owner.is_revoked),
+            token: owner.as_ref().map(|owner| owner.fencing_token.0),
+            address: owner.as_ref().and_then(|owner| owner.address.clone()),
+            member: owner.map(|owner| owner.member),
+            valid_for_ms: millis(valid_for),
+            valid_until_boot_ms: match valid_for.is_zero() {
+                true => 0,
+                false => millis(now.saturating_add(valid_for)),
+            },
+        })
+    }
+
+    /// All members as JSON, at most a second old.
+    pub(crate) async fn members(&self) -> Result<String, String> {
+        let mut listed = self.listed.lock().await;
+        if let Some(known) = listed.as_ref().filter(|known| known.at.elapsed() < OLDEST) {
+            return known.outcome.clone();
+        }
+        let outcome = match self.handle.members().await {
+            Ok(members) => Ok(self.list(members)),
+            Err(error) => Err(format!("the members cannot be listed: {error}; {}", error.hint())),
+        };
+        *listed = Some(Listed { at: Instant::now(), outcome: outcome.clone() });
+        outcome
+    }
+
+    fn list(&self, members: Vec<GroupMember>) -> String {
+        let members = members.into_iter().map(|member| MemberAnswer {
+            name: member.name,
+            address: member.address,
+            capacity: member.capacity,
+            version: member.version,
+            zone: member.zone,
+            is_draining: member.is_draining,
+            tasks: member.tasks,
+        });
+        let (group, namespace) = (self.tasks.group(), self.tasks.namespace());
+        let (own, members) = (self.tasks.member(), members.collect());
+        json(&Members { group, namespace, own, members })
+    }
+}
+
+const OLDEST: Duration = Duration::from_secs(1);
