@@ -6,6 +6,7 @@ use incumbent_core::group::TaskName;
 use incumbent_core::{Identity, Session, Uid};
 use serde_json::Value;
 
+use super::objects::Sight;
 use super::troubles::Trouble;
 use crate::answer::Failure;
 use crate::error::Error;
@@ -44,6 +45,8 @@ pub(crate) enum Note {
     Health(bool),
     /// There is proof that this process of this member has ended.
     Ended(Identity, Session),
+    /// The objects that are the tasks.
+    Objects(Sight),
     /// The list of tasks exists, and no watch shows it.
     HiddenConfig,
     /// Something did not work.
@@ -56,8 +59,8 @@ pub(super) enum Shown {
     Listed(u64, Vec<Value>),
     /// One object.
     Present(Value),
-    /// One object is shown no longer, as of a version.
-    Gone(String, u64),
+    /// One object is shown no longer, as of a version. This is what it was last.
+    Gone(Value, u64),
     /// The watch is open.
     Opened,
     /// Nothing new, as of now.
