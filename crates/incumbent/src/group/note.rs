@@ -1,12 +1,12 @@
 //! What the parts of a member tell its driver.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use incumbent_core::group::TaskName;
 use incumbent_core::{Identity, Session, Uid};
 use serde_json::Value;
 
-use super::objects::Sight;
 use super::troubles::Trouble;
 use crate::answer::Failure;
 use crate::error::Error;
@@ -65,6 +65,17 @@ pub(super) enum Shown {
     Opened,
     /// Nothing new, as of now.
     Alive,
+    /// It is refused to `list`, or to `watch`.
+    Refused(&'static str, Failure),
+}
+
+/// What is seen of the objects that are the tasks.
+#[derive(Debug)]
+pub(crate) enum Sight {
+    /// The tasks, and how many objects are none because there are too many.
+    Listed(BTreeSet<TaskName>, usize),
+    /// A watch of them is open.
+    Opened,
     /// It is refused to `list`, or to `watch`.
     Refused(&'static str, Failure),
 }

@@ -1,6 +1,6 @@
 //! Kubernetes objects as the tasks of a group: which ones there are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use incumbent_core::Instant;
@@ -12,10 +12,9 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::note::{Note, Shown};
-use super::source::MOST_TASKS;
+use super::note::{Note, Shown, Sight};
+use super::task::MOST_TASKS;
 use super::watching::{Pace, Selection, follow};
-use crate::answer::Failure;
 use crate::clock::Clock;
 use crate::lock::Resource;
 use crate::requests::Requests;
@@ -29,17 +28,6 @@ pub(super) struct Objects {
     collection: String,
     /// What the path is followed by, of which the API server makes the selection.
     filter: String,
-}
-
-/// What is seen of them.
-#[derive(Debug)]
-pub(crate) enum Sight {
-    /// The tasks, and how many objects are none because there are too many.
-    Listed(BTreeSet<TaskName>, usize),
-    /// A watch of them is open.
-    Opened,
-    /// It is refused to `list`, or to `watch`.
-    Refused(&'static str, Failure),
 }
 
 /// The task that an object is: `NAMESPACE/NAME`, or `NAME` if its kind has no namespaces. It is the uid if the name has no

@@ -10,6 +10,7 @@ use serde_json::Value;
 use thiserror::Error as ThisError;
 
 use super::objects::Objects;
+use super::task::MOST_TASKS;
 
 /// The tasks of a group.
 #[derive(Clone, Debug)]
@@ -244,6 +245,3 @@ fn task(line: &str) -> Result<(TaskName, Task), InvalidConfig> {
     }
     Ok((name, task))
 }
-
-/// The most tasks that people can name.
-pub(super) const MOST_TASKS: usize = 10_000;

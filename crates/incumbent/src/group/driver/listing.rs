@@ -1,7 +1,7 @@
 //! Which objects are the tasks, where that is what they are.
 
-use super::super::objects::Sight;
-use super::super::source::MOST_TASKS;
+use super::super::note::Sight;
+use super::super::task::MOST_TASKS;
 use super::super::watching::Pace;
 use super::Driver;
 use crate::answer::Failure;
