@@ -10,6 +10,7 @@ use incumbent::{Clock, Error, Group, GroupHandle, Resource, Task, Tasks};
 use incumbent_apiserver::ApiServer;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::{Value, json};
 use support::{client, request, restricted_client, seconds};
 use tokio::sync::oneshot;
@@ -168,10 +169,12 @@ async fn a_list_that_fails_removes_no_task() {
     jane.run.abort();
     seconds(60.0).await;
     assert_eq!((jack.own(), jack.handle.status().tasks), (3, None));
+    assert!(jack.handle.status().trouble.unwrap().contains("HTTP 500"), "and it is told");
     delete(&server, "a").await;
     server.faults().remove(&fail);
     seconds(60.0).await;
     assert_eq!((jack.own(), jack.handle.status().tasks), (2, Some(2)));
+    assert_eq!(jack.handle.status().trouble, None);
     jack.leave().await;
 }
 
@@ -231,6 +234,25 @@ async fn the_rules_of_the_tasks_are_enough_and_each_of_them_is_needed() {
     seconds(5.0).await;
     assert_eq!((all.own(), all.handle.status().trouble), (1, None));
     all.leave().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_does_not_exist_yet_is_told_and_waited_for() {
+    let server = ApiServer::new();
+    let kind = GroupVersionKind::gvk("example.com", "v1", "Tenant");
+    let api: Api<DynamicObject> = Api::all_with(client(&server), &ApiResource::from_gvk(&kind));
+    let group = Group::builder(client(&server), "default", "indexers").member("john");
+    let group = group.tasks(Tasks::objects(api, "")).clock(Clock::tokio()).build().unwrap();
+    let handle = group.handle();
+    let run = tokio::spawn(group.run_until(std::future::pending::<()>(), |_| async { Ok(()) }));
+    seconds(30.0).await;
+    assert!(!run.is_finished());
+    let trouble = handle.status().trouble.unwrap();
+    assert!(
+        trouble.starts_with("the kind tenants.example.com does not exist; create"),
+        "{trouble}"
+    );
+    run.abort();
 }
 
 #[tokio::test(start_paused = true)]

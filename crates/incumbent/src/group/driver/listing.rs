@@ -1,11 +1,13 @@
 //! Which objects are the tasks, where that is what they are.
 
 use super::super::note::Sight;
+use super::super::objects::Objects;
 use super::super::task::MOST_TASKS;
 use super::super::watching::Pace;
 use super::Driver;
-use crate::answer::Failure;
+use crate::answer::{Failure, Why};
 use crate::error::Error;
+use crate::lock::Resource;
 
 impl Driver {
     /// Members that will not allocate soon need no list.
@@ -28,19 +30,22 @@ impl Driver {
                 }
             }
             Sight::Opened => self.tell_of_objects("watch", None),
-            Sight::Refused(verb, failure) => {
-                if !failure.passes() {
-                    self.on_refusal(verb, failure);
-                }
-            }
+            Sight::Refused(verb, failure) => self.on_refusal(verb, failure),
         }
     }
 
     /// A member that may end ends, if its account has never been able to list the objects. While tasks run, they continue.
     fn on_refusal(&mut self, verb: &'static str, failure: Failure) {
-        let Some(objects) = self.source.objects() else { return };
-        let error = failure.into_error(objects.resource(), verb);
-        match self.source.wishes().is_none() && self.member.is_idle() {
+        let Some(resource) = self.source.objects().map(Objects::resource) else { return };
+        let is_unknown = failure.code == Some(404) && failure.why != Why::NoNamespace;
+        let never_worked = self.source.wishes().is_none();
+        let may_end = never_worked && self.member.is_idle() && !failure.passes();
+        let error = match is_unknown {
+            // It may be created later than the program that works on its objects.
+            true => unknown_kind(&resource),
+            false => failure.into_error(resource, verb),
+        };
+        match may_end && !is_unknown {
             true => self.fail(error),
             false => self.tell_of_objects(verb, Some(error)),
         }
@@ -56,6 +61,15 @@ impl Driver {
             let hint = error.hint();
             tracing::warn!(group, %error, hint, "the list of tasks is not complete");
         }
+    }
+}
+
+fn unknown_kind(resource: &Resource) -> Error {
+    Error::Missing {
+        what: format!("the kind {resource}"),
+        hint:
+            "create its CustomResourceDefinition, or check which version of it the API server has"
+                .to_owned(),
     }
 }
 
