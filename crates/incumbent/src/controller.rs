@@ -163,3 +163,8 @@ where
 
 /// So many reconciles wait for the API server at the same time without a crowd of requests at the start of a term.
 const CONCURRENCY: u16 = 16;
+
+/// The programs of the guide compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/controllers.md")]
+struct ControllersPage;

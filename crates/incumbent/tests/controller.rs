@@ -3,6 +3,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -259,6 +260,43 @@ async fn no_reconcile_of_the_next_leader_begins_before_the_last_one_has_stopped(
     let last_of_john = of("john").map(|(_, _, end)| *end).max().unwrap();
     let first_of_jane = of("jane").map(|(_, began, _)| *began).min().unwrap();
     assert!(last_of_john <= first_of_jane, "{spans:?}");
+}
+
+/// In real time: its thread is busy, so that nothing but the watchdog can notice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_reconcile_that_does_not_stop_in_time_meets_the_watchdog() {
+    let server = ApiServer::new();
+    server.create(object("a")).unwrap();
+    let line = Line::to(&server);
+    let overrun = Arc::<AtomicBool>::default();
+    let noted = Arc::clone(&overrun);
+    let candidate = builder(client_on(&server, &line), "john").clock(Clock::system());
+    let candidate = candidate.lease_duration(Duration::from_secs(2));
+    let candidate = candidate.on_overrun(move |_| noted.store(true, Ordering::SeqCst));
+    let stop = Arc::clone(&overrun);
+    let john = Replica::of(candidate, controller(client(&server)), move |_, log| {
+        let stop = Arc::clone(&stop);
+        async move {
+            log.lock().unwrap().push(("a".to_owned(), String::new()));
+            while !stop.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Ok(Action::await_change())
+        }
+    });
+    while john.log.lock().unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(!overrun.load(Ordering::SeqCst));
+    line.set(State::Silent);
+    let noticed = async {
+        while !overrun.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), noticed).await.unwrap();
+    line.set(State::Whole);
+    john.stop().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::{Value, json};
-use support::{client, request, restricted_client, seconds};
+use support::{Recorder, client, request, restricted_client, seconds};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -46,6 +46,10 @@ impl Running {
 
     fn start_with(client: kube::Client, name: &str) -> Self {
         let tasks = accounts(client.clone());
+        Self::start_for(client, name, tasks)
+    }
+
+    fn start_for(client: kube::Client, name: &str, tasks: Tasks) -> Self {
         let group = Group::builder(client, "default", "indexers").member(name).tasks(tasks);
         let group = group.clock(Clock::tokio()).build().unwrap();
         let (handle, tokens) = (group.handle(), Arc::<Mutex<BTreeMap<_, _>>>::default());
@@ -234,6 +238,47 @@ async fn the_rules_of_the_tasks_are_enough_and_each_of_them_is_needed() {
     seconds(5.0).await;
     assert_eq!((all.own(), all.handle.status().trouble), (1, None));
     all.leave().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn objects_of_one_name_in_two_namespaces_are_two_tasks() {
+    let server = ApiServer::new();
+    let metadata = json!({ "name": "other" });
+    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
+    server.create(namespace).unwrap();
+    let mut twin = account("a");
+    twin["metadata"]["namespace"] = json!("other");
+    server.create(twin).unwrap();
+    server.create(account("a")).unwrap();
+    let all = Tasks::objects::<ServiceAccount>(Api::all(client(&server)), "shared=yes");
+    let john = Running::start_for(client(&server), "john", all);
+    seconds(5.0).await;
+    assert!(john.token("default/a").is_some() && john.token("other/a").is_some());
+    let path = "/api/v1/namespaces/other/serviceaccounts/a";
+    request(&server, Method::DELETE, path, None).await;
+    seconds(1.0).await;
+    assert_eq!(john.own(), 1);
+    assert!(john.handle.owner_of("default/a").is_some());
+    john.leave().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_list_comes_from_the_store_and_in_parts() {
+    let server = ApiServer::new();
+    for number in 0..1_200 {
+        server.create(account(&format!("{number:04}"))).unwrap();
+    }
+    let recorder = Recorder::default();
+    let john = Running::start_with(recorder.client(&server), "john");
+    seconds(10.0).await;
+    assert_eq!(john.own(), 1_200);
+    let sent = recorder.of(&Method::GET).into_iter().map(|sent| sent.uri);
+    let lists: Vec<_> =
+        sent.filter(|uri| uri.contains("serviceaccounts") && !uri.contains("watch=1")).collect();
+    assert_eq!(lists.len(), 3, "{lists:#?}");
+    // A list of version 0 is as old as a server's cache, and lacks objects whose tasks may run.
+    assert!(lists.iter().all(|uri| !uri.contains("resourceVersion")), "{lists:#?}");
+    john.leave().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::Controller;
-use super::watches::{Requests, all};
+use super::watches::{Requests, all, in_portions};
 use crate::error::BoxError;
 use crate::group::pause_after;
 
@@ -95,11 +95,7 @@ where
             found.iter().map(|object| ObjectRef::from_obj_with(&**object, kind.clone())).collect()
         }
     };
-    wanted
-        .flat_map(move |wanted| {
-            stream::iter(objects(wanted).into_iter().map(|object| Ok(object.into())))
-        })
-        .boxed()
+    wanted.flat_map(move |wanted| in_portions(objects(wanted))).boxed()
 }
 
 fn note(error: controller::Error<Infallible, watcher::Error>, failures: &Failures) {

@@ -12,6 +12,7 @@ use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, reflector};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
+use tokio::task::yield_now;
 
 /// Objects that are to be reconciled, and troubles of a watch. It never ends.
 pub(super) type Requests<K> = BoxStream<'static, Result<ReconcileRequest<K>, watcher::Error>>;
@@ -60,10 +61,20 @@ where
         Event::Init | Event::InitApply(_) => Vec::new(),
         Event::InitDone => all(&store, &kind),
     };
-    events
-        .map_ok(move |event| stream::iter(asked(event).into_iter().map(|asked| Ok(asked.into()))))
-        .try_flatten()
-        .boxed()
+    events.map_ok(move |event| in_portions(asked(event))).try_flatten().boxed()
+}
+
+/// These, with pauses. The scheduler takes in all that there is before it lets a reconcile begin, which is late for the
+/// first of thousands.
+pub(super) fn in_portions<K: Resource>(
+    objects: Vec<ObjectRef<K>>,
+) -> impl Stream<Item = Result<ReconcileRequest<K>, watcher::Error>> {
+    stream::iter(objects).enumerate().then(|(number, object)| async move {
+        if number % PORTION == PORTION - 1 {
+            yield_now().await;
+        }
+        Ok(object.into())
+    })
 }
 
 /// All objects of the cache.
@@ -75,3 +86,5 @@ where
     let objects = store.state();
     objects.iter().map(|object| ObjectRef::from_obj_with(&**object, kind.clone())).collect()
 }
+
+const PORTION: usize = 64;
