@@ -6,6 +6,7 @@ use std::time::Duration;
 use incumbent_core::Instant;
 use incumbent_core::group::TaskName;
 use k8s_openapi::api::rbac::v1::PolicyRule;
+#[cfg(feature = "controller")]
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -35,6 +36,7 @@ pub(super) struct Objects {
 ///
 /// It is not the uid of every object, so that people can read the table. An object that is deleted and created again under
 /// its name is the same task: its owner sees the new one in its cache.
+#[cfg(feature = "controller")]
 pub(crate) fn task_of(object: &ObjectMeta) -> Option<TaskName> {
     named(object.namespace.as_deref(), object.name.as_deref()?, object.uid.as_deref())
 }
