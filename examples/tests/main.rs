@@ -3,6 +3,7 @@
 
 #![cfg(unix)]
 
+mod controllers;
 mod hello;
 mod notify;
 mod operator;

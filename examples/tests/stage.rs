@@ -1,5 +1,6 @@
 //! Processes of the examples against a server of their own, and what they print.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -37,15 +38,28 @@ impl Stage {
         kube::Client::new(self.server.service(), "default")
     }
 
-    /// Starts a program, in the folder of this stage.
-    pub(crate) fn start(&self, program: &str, arguments: &[&str]) -> Process {
-        let mut child = Command::new(program)
+    fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command
             .args(arguments)
             .current_dir(self.folder.path())
-            .env("KUBECONFIG", self.folder.path().join("kubeconfig"))
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .env("KUBECONFIG", self.folder.path().join("kubeconfig"));
+        command
+    }
+
+    /// Starts a program, in the folder of this stage, whose output goes to the end of a file there. What several programs
+    /// print into one file stands in the order in which they did.
+    pub(crate) fn start_into(&self, file: &str, program: &str, arguments: &[&str]) -> Process {
+        let mut options = File::options();
+        let file = options.create(true).append(true).open(self.folder.path().join(file)).unwrap();
+        let child = self.command(program, arguments).stdout(file).spawn().unwrap();
+        Process { child, printed: mpsc::unbounded_channel().1 }
+    }
+
+    /// Starts a program, in the folder of this stage.
+    pub(crate) fn start(&self, program: &str, arguments: &[&str]) -> Process {
+        let mut command = self.command(program, arguments);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let (print, printed) = mpsc::unbounded_channel();
         let output = BufReader::new(child.stdout.take().unwrap());
         std::thread::spawn(move || {

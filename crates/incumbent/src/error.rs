@@ -363,11 +363,16 @@ fn missing_rule(resource: &Resource, verb: &str) -> String {
         Resource::Lock(lock) if verb != "create" && verb != "list" => Some(lock.name()),
         _ => None,
     };
+    // Without both, no list of them is up to date.
+    let verbs: &[&str] = match resource {
+        Resource::Objects { .. } => &["list", "watch"],
+        _ => &[verb],
+    };
     let role = match resource.namespace() {
         None => "ClusterRole".to_owned(),
         Some(namespace) => format!("Role of namespace {namespace}"),
     };
-    let rule = rights::rule(resource.kind().group_and_plural(), name, &[verb]);
+    let rule = rights::rule(resource.group_and_plural(), name, verbs);
     format!("the account needs this rule in a {role}:\n{}", rights::yaml(&[rule]))
 }
 

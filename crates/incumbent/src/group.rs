@@ -24,6 +24,7 @@ mod bulletin;
 mod driver;
 mod note;
 mod numbers;
+mod objects;
 mod preparing;
 mod seat;
 mod source;
@@ -38,6 +39,9 @@ pub use board::{FullPage, GroupMember, GroupStatus, Owner, StuckTask};
 pub use builder::GroupBuilder;
 pub use source::Tasks;
 pub use task::Task;
+
+#[cfg(feature = "controller")]
+pub(crate) use objects::task_of;
 
 use self::board::Board;
 use self::note::Note;
@@ -328,7 +332,7 @@ where
 }
 
 /// Polls the work only while the task is valid; nothing comes of it after that.
-async fn while_valid<T>(task: &Task, work: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn while_valid<T>(task: &Task, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     let mut revoked = pin!(task.revoked());
     poll_fn(|context| {
@@ -340,7 +344,8 @@ async fn while_valid<T>(task: &Task, work: impl Future<Output = T>) -> Option<T>
     .await
 }
 
-fn pause_after(failed: u32) -> Duration {
+/// How long to wait after work has failed this many times in a row.
+pub(crate) fn pause_after(failed: u32) -> Duration {
     let doubled = FIRST_PAUSE.saturating_mul(1 << failed.saturating_sub(1).min(6));
     doubled.min(LONGEST_PAUSE)
 }

@@ -99,6 +99,8 @@ mod candidate;
 mod clock;
 mod connect;
 mod control;
+#[cfg(feature = "controller")]
+pub mod controller;
 mod dead_man;
 mod driver;
 mod elections;

@@ -64,6 +64,13 @@ pub enum Resource {
         /// Which group.
         group: String,
     },
+    /// The objects that are the tasks of a group.
+    Objects {
+        /// The plural name of their kind, and its API group, as kubectl writes them: `configmaps`, `deployments.apps`.
+        kind: String,
+        /// In which namespace. `None` for all.
+        namespace: Option<String>,
+    },
 }
 
 /// Why a lock cannot be named like this.
@@ -233,11 +240,24 @@ impl LockKind {
 }
 
 impl Resource {
-    /// Its kind.
-    pub fn kind(&self) -> LockKind {
+    /// Its kind, if locks are of that kind.
+    pub fn lock_kind(&self) -> Option<LockKind> {
         match self {
-            Self::Lock(lock) => lock.kind(),
-            Self::All { kind, .. } | Self::Group { kind, .. } => *kind,
+            Self::Lock(lock) => Some(lock.kind()),
+            Self::All { kind, .. } | Self::Group { kind, .. } => Some(*kind),
+            Self::Objects { .. } => None,
+        }
+    }
+
+    /// The API group and the plural name, as RBAC rules write them.
+    pub(crate) fn group_and_plural(&self) -> (&str, &str) {
+        match self {
+            Self::Lock(lock) => lock.kind().group_and_plural(),
+            Self::All { kind, .. } | Self::Group { kind, .. } => kind.group_and_plural(),
+            Self::Objects { kind, .. } => {
+                let (plural, group) = kind.split_once('.').unwrap_or((kind, ""));
+                (group, plural)
+            }
         }
     }
 
@@ -245,7 +265,7 @@ impl Resource {
     pub fn namespace(&self) -> Option<&str> {
         match self {
             Self::Lock(lock) => Some(lock.namespace()),
-            Self::All { namespace, .. } => namespace.as_deref(),
+            Self::All { namespace, .. } | Self::Objects { namespace, .. } => namespace.as_deref(),
             Self::Group { namespace, .. } => Some(namespace),
         }
     }
@@ -287,6 +307,7 @@ impl fmt::Display for Resource {
             Self::Group { kind, group, .. } => {
                 write!(f, "{} of group {group}", kind.group_and_plural().1)
             }
+            Self::Objects { kind, .. } => f.write_str(kind),
         }
     }
 }

@@ -23,6 +23,14 @@ use crate::stream::{self, Seen, WatchError, lines};
 const USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("incumbent/", env!("CARGO_PKG_VERSION")));
 
+/// Where a server cannot leave out the rest, whole objects come.
+const LIST_OF_METADATA: HeaderValue = HeaderValue::from_static(
+    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json",
+);
+const METADATA: HeaderValue = HeaderValue::from_static(
+    "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json",
+);
+
 /// A way to one API server.
 #[derive(Clone)]
 pub struct Requests {
@@ -30,6 +38,8 @@ pub struct Requests {
     clock: Clock,
     /// Its share of the places for requests, in a process with many elections.
     share: Option<Arc<Share>>,
+    /// Whether lists and watches are of the metadata of objects alone.
+    is_of_metadata: bool,
 }
 
 /// What came of a request, with what the server says of its time.
@@ -52,7 +62,7 @@ impl Answered {
 impl Requests {
     /// Requests by this client.
     pub fn new(client: kube::Client) -> Self {
-        Self { client, clock: Clock::system(), share: None }
+        Self { client, clock: Clock::system(), share: None, is_of_metadata: false }
     }
 
     /// The clock that its deadlines go by.
@@ -62,6 +72,11 @@ impl Requests {
 
     pub(crate) fn clock(&self) -> Clock {
         self.clock
+    }
+
+    /// The same for lists and watches of objects of which only the metadata is asked for.
+    pub(crate) fn of_metadata(self) -> Self {
+        Self { is_of_metadata: true, ..self }
     }
 
     pub(crate) fn limited(self, share: Share) -> Self {
@@ -150,7 +165,10 @@ impl Requests {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Answered, Failure> {
-        let request = request(method.clone(), path, body)?;
+        let mut request = request(method.clone(), path, body)?;
+        if self.is_of_metadata {
+            request.headers_mut().insert(header::ACCEPT, LIST_OF_METADATA);
+        }
         let response = self.client.send(request).await;
         let (head, body) = response.map_err(|error| no_answer(&error))?.into_parts();
         let (code, body) = (head.status.as_u16(), whole(body).await?);
@@ -192,7 +210,10 @@ impl Requests {
         &self,
         path: &str,
     ) -> Result<impl Stream<Item = Result<Seen, WatchError>> + use<>, Failure> {
-        let request = request(Method::GET, path, None)?;
+        let mut request = request(Method::GET, path, None)?;
+        if self.is_of_metadata {
+            request.headers_mut().insert(header::ACCEPT, METADATA);
+        }
         let opening = async {
             let response = self.client.send(request).await;
             let response = response.map_err(|error| no_answer(&error))?;

@@ -112,6 +112,8 @@ pub(super) struct Board {
     full: Vec<FullPage>,
     trouble: Option<String>,
     trouble_of_list: Option<String>,
+    /// What is wrong with the list of objects, each with what it is about.
+    trouble_of_objects: BTreeMap<&'static str, String>,
 }
 
 /// What this member would make of the group.
@@ -239,6 +241,15 @@ impl Board {
         is_news
     }
 
+    /// Returns whether it is news.
+    pub(super) fn tell_of_objects(&mut self, about: &'static str, trouble: Option<String>) -> bool {
+        let before = match trouble.clone() {
+            Some(trouble) => self.trouble_of_objects.insert(about, trouble),
+            None => self.trouble_of_objects.remove(about),
+        };
+        before != trouble
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.pages.values().all(|(_, page)| page.orders.is_empty())
     }
@@ -328,11 +339,13 @@ impl Board {
             generation: self.pages.values().map(|(revision, _)| *revision).max(),
             allocates: self.allocates,
             full: self.full.clone(),
-            trouble: [self.trouble_of_list.clone(), self.trouble.clone(), self.difference()]
-                .into_iter()
-                .flatten()
-                .next(),
+            trouble: self.troubles().next(),
         }
+    }
+
+    fn troubles(&self) -> impl Iterator<Item = String> {
+        let of_list = self.trouble_of_list.iter().chain(self.trouble_of_objects.values());
+        of_list.chain(&self.trouble).cloned().chain(self.difference())
     }
 
     pub(super) fn stuck(&self, now: Instant, bound: Duration) -> Vec<StuckTask> {

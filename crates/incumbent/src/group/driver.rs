@@ -29,6 +29,7 @@ use crate::report;
 use crate::stored::Stored;
 
 mod allocating;
+mod listing;
 mod showing;
 
 pub(super) struct Driver {
@@ -188,6 +189,7 @@ impl Driver {
                 self.drain();
             }
             Note::Ended(member, session) => self.allocate(Happening::Ended(member, session)),
+            Note::Objects(sight) => self.on_objects(sight),
             Note::HiddenConfig => self.on_hidden_config(),
             Note::Trouble(trouble) => self.on_trouble(*trouble),
         }
@@ -197,7 +199,10 @@ impl Driver {
     fn fail(&self, error: Error) {
         let error = match error {
             Error::Forbidden { resource, verb, message } => {
-                let resource = self.store.resource(resource.kind());
+                let resource = match resource.lock_kind() {
+                    Some(kind) => self.store.resource(kind),
+                    None => resource,
+                };
                 Error::Forbidden { resource, verb, message }
             }
             // Whichever of the two elections has met it, the name is that of the member.

@@ -1,5 +1,6 @@
 //! What the parts of a member tell its driver.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use incumbent_core::group::TaskName;
@@ -46,6 +47,8 @@ pub(crate) enum Note {
     Health(bool),
     /// There is proof that this process of this member has ended.
     Ended(Identity, Session),
+    /// The objects that are the tasks.
+    Objects(Sight),
     /// The list of tasks exists, and no watch shows it.
     HiddenConfig,
     /// Something did not work.
@@ -58,12 +61,23 @@ pub(super) enum Shown {
     Listed(u64, Vec<Value>),
     /// One object.
     Present(Value),
-    /// One object is shown no longer, as of a version.
-    Gone(String, u64),
+    /// One object is shown no longer, as of a version. This is what it was last.
+    Gone(Value, u64),
     /// The watch is open.
     Opened,
     /// Nothing new, as of now.
     Alive,
+    /// It is refused to `list`, or to `watch`.
+    Refused(&'static str, Failure),
+}
+
+/// What is seen of the objects that are the tasks.
+#[derive(Debug)]
+pub(crate) enum Sight {
+    /// The tasks, and how many objects are none because there are too many.
+    Listed(BTreeSet<TaskName>, usize),
+    /// A watch of them is open.
+    Opened,
     /// It is refused to `list`, or to `watch`.
     Refused(&'static str, Failure),
 }

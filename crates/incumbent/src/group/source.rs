@@ -1,11 +1,16 @@
 //! Where the list of tasks comes from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use incumbent_core::Identity;
 use incumbent_core::group::{Kind, Task, TaskName, Wishes};
+use k8s_openapi::api::rbac::v1::PolicyRule;
+use kube::{Api, Resource};
 use serde_json::Value;
 use thiserror::Error as ThisError;
+
+use super::objects::Objects;
+use super::task::MOST_TASKS;
 
 /// The tasks of a group.
 #[derive(Clone, Debug)]
@@ -18,6 +23,14 @@ pub(super) enum Source {
     Named { names: Vec<String>, config: BTreeMap<TaskName, Task>, is_frozen: bool },
     /// People name them. `None` until their list was read.
     ConfigMap { config: Option<BTreeMap<TaskName, Task>>, is_frozen: bool },
+    /// Objects, stored as named tasks. People may give weights and pins, and freeze the group. `None` until they were
+    /// listed.
+    Objects {
+        objects: Objects,
+        names: Option<BTreeSet<TaskName>>,
+        config: BTreeMap<TaskName, Task>,
+        is_frozen: bool,
+    },
     /// Slots or permits. People may give weights and pins to slots, and freeze the group.
     Numbered { kind: Kind, config: BTreeMap<TaskName, Task>, is_frozen: bool },
 }
@@ -43,6 +56,46 @@ impl Tasks {
     /// [`GroupStatus::trouble`](super::GroupStatus::trouble).
     pub fn config_map() -> Self {
         Self(Source::ConfigMap { config: None, is_frozen: false })
+    }
+
+    /// One task for each Kubernetes object of the kind `K` that `api` reaches and the label selector leaves; an empty one
+    /// leaves all. The name of a task is `NAMESPACE/NAME`, or `NAME` if the kind has no namespaces. If that is longer than
+    /// 253 characters, it is the uid of the object.
+    ///
+    /// When an object is created, it gets an owner; when it is deleted, its task is revoked. An object that is deleted and
+    /// created again under its name is the same task. Of more than 10,000 objects, the newest have no owner, which
+    /// [`GroupStatus::trouble`](super::GroupStatus::trouble) says.
+    ///
+    /// Only the allocator and the next ones list the objects, and only their metadata, by the client of `api`. So
+    /// [`GroupStatus::tasks`](super::GroupStatus::tasks) is `None` in other members. As long as no list succeeds, the tasks of
+    /// the table stay where they are. The account of each member needs [`policy_rules`](Self::policy_rules). Weights, pins
+    /// and freeze apply as for [`named`](Self::named) tasks.
+    ///
+    /// To reconcile the objects, use `controller::Controller::share_until`, for which the crate needs the feature
+    /// `controller`.
+    pub fn objects<K: Resource>(api: Api<K>, selector: impl AsRef<str>) -> Self {
+        Self::selected(api, Some(selector.as_ref()), None)
+    }
+
+    /// Those that both selectors leave.
+    pub(crate) fn selected<K: Resource>(
+        api: Api<K>,
+        labels: Option<&str>,
+        fields: Option<&str>,
+    ) -> Self {
+        Self(Source::Objects {
+            objects: Objects::new(api, labels, fields),
+            names: None,
+            config: BTreeMap::new(),
+            is_frozen: false,
+        })
+    }
+
+    /// The rules that the account of each member needs for these tasks, in addition to
+    /// [`Group::policy_rules`](super::Group::policy_rules): to list and watch the objects that they are. Put them into a Role of
+    /// the objects' namespace, or into a ClusterRole for objects of all namespaces.
+    pub fn policy_rules(&self) -> Vec<PolicyRule> {
+        self.0.objects().map(Objects::policy_rule).into_iter().collect()
     }
 
     /// Slots for any number of keys: tasks with the names `0` up to `slots - 1`, at most 16,384.
@@ -74,6 +127,25 @@ impl Source {
         matches!(self, Self::ConfigMap { config: None, .. })
     }
 
+    /// The objects that the tasks are.
+    pub(super) fn objects(&self) -> Option<&Objects> {
+        match self {
+            Self::Objects { objects, .. } => Some(objects),
+            _ => None,
+        }
+    }
+
+    /// Adopts a list of the objects. Returns whether it is news.
+    pub(super) fn list(&mut self, listed: BTreeSet<TaskName>) -> bool {
+        match self {
+            Self::Objects { names, .. } if names.as_ref() != Some(&listed) => {
+                *names = Some(listed);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// What is wanted. `None` while that is not known.
     pub(super) fn wishes(&self) -> Option<Wishes> {
         match self {
@@ -83,12 +155,10 @@ impl Source {
             }
             Self::Named { names, config, is_frozen } => {
                 let names = names.iter().filter_map(TaskName::new);
-                let tasks = names.map(|name| {
-                    let task = config.get(&name).cloned().unwrap_or_default();
-                    (name, task)
-                });
-                let (tasks, is_frozen) = (tasks.collect(), *is_frozen);
-                Some(Wishes { kind: Kind::Named, tasks, is_frozen })
+                Some(named(names, config, *is_frozen))
+            }
+            Self::Objects { names, config, is_frozen, .. } => {
+                Some(named(names.clone()?.into_iter(), config, *is_frozen))
             }
             Self::Numbered { kind, config, is_frozen } => {
                 Some(Wishes { kind: *kind, tasks: config.clone(), is_frozen: *is_frozen })
@@ -116,13 +186,28 @@ impl Source {
             return Err(InvalidConfig::TooMany(read.len()));
         }
         match self {
-            Self::Named { config, is_frozen, .. } | Self::Numbered { config, is_frozen, .. } => {
+            Self::Named { config, is_frozen, .. }
+            | Self::Objects { config, is_frozen, .. }
+            | Self::Numbered { config, is_frozen, .. } => {
                 (*config, *is_frozen) = (read, frozen);
             }
             Self::ConfigMap { config, is_frozen } => (*config, *is_frozen) = (Some(read), frozen),
         }
         Ok(())
     }
+}
+
+/// Tasks with these names, of which people may have said more.
+fn named(
+    names: impl Iterator<Item = TaskName>,
+    config: &BTreeMap<TaskName, Task>,
+    is_frozen: bool,
+) -> Wishes {
+    let tasks = names.map(|name| {
+        let task = config.get(&name).cloned().unwrap_or_default();
+        (name, task)
+    });
+    Wishes { kind: Kind::Named, tasks: tasks.collect(), is_frozen }
 }
 
 /// What is wrong with `GROUP.config`: the key, and the mistake in it.
@@ -160,6 +245,3 @@ fn task(line: &str) -> Result<(TaskName, Task), InvalidConfig> {
     }
     Ok((name, task))
 }
-
-/// The most tasks that people can name.
-pub(super) const MOST_TASKS: usize = 10_000;

@@ -1,24 +1,26 @@
 //! A list and a watch of what carries the group's label, again and again.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::note::{Note, Shown};
+use super::note::Shown;
 use crate::clock::Clock;
-use crate::lock::{GROUP_LABEL, LockKind};
 use crate::requests::Requests;
 use crate::stream::Seen;
 
 /// Which objects.
 #[derive(Clone, Debug)]
 pub(super) struct Selection {
-    pub(super) kind: LockKind,
-    pub(super) namespace: Arc<str>,
-    pub(super) group: Arc<str>,
+    /// The path of all of the kind.
+    pub(super) collection: String,
+    /// What the API server makes the selection of, behind a `&`.
+    pub(super) filter: String,
+    /// How a list is asked for, behind the `?`: from which version on, or in parts.
+    pub(super) list: &'static str,
 }
 
 /// How often and how long to wait.
@@ -30,23 +32,16 @@ pub(super) struct Pace {
     pub(super) patience: Duration,
 }
 
-/// Lists and watches until the driver is gone.
-pub(super) async fn follow(
+/// Lists and watches until the listener is gone.
+pub(super) async fn follow<N>(
     requests: Requests,
     clock: Clock,
     selection: Selection,
     pace: Pace,
-    notes: mpsc::WeakUnboundedSender<Note>,
+    notes: mpsc::WeakUnboundedSender<N>,
+    note: impl Fn(Shown) -> N,
 ) {
-    let watcher = Watcher {
-        collection: selection.kind.collection_path(Some(&selection.namespace)),
-        filter: format!("labelSelector={GROUP_LABEL}%3D{}", selection.group),
-        requests,
-        clock,
-        patience: pace.patience,
-        kind: selection.kind,
-        notes,
-    };
+    let watcher = Watcher { requests, clock, patience: pace.patience, selection, notes, note };
     let retry_period = pace.retry_period;
     let mut after = None;
     while !watcher.is_alone() {
@@ -66,14 +61,13 @@ pub(super) async fn follow(
     }
 }
 
-struct Watcher {
+struct Watcher<N, F> {
     requests: Requests,
     clock: Clock,
     patience: Duration,
-    kind: LockKind,
-    collection: String,
-    filter: String,
-    notes: mpsc::WeakUnboundedSender<Note>,
+    selection: Selection,
+    notes: mpsc::WeakUnboundedSender<N>,
+    note: F,
 }
 
 /// How a watch ended.
@@ -83,10 +77,10 @@ struct End {
     has_failed: bool,
 }
 
-impl Watcher {
+impl<N, F: Fn(Shown) -> N> Watcher<N, F> {
     fn tell(&self, shown: Shown) {
         if let Some(notes) = self.notes.upgrade() {
-            let _ = notes.send(Note::Shown(self.kind, Box::new(shown)));
+            let _ = notes.send((self.note)(shown));
         }
     }
 
@@ -94,29 +88,36 @@ impl Watcher {
         self.notes.upgrade().is_none_or(|notes| notes.is_closed())
     }
 
-    /// Lists, from the server's cache: a member never goes below what it has seen.
+    /// Lists all of them. All parts of a list are as of one version.
     async fn list(&self) -> Option<u64> {
-        let Self { collection, filter, .. } = self;
-        let path = format!("{collection}?{filter}&resourceVersion=0");
-        match self.requests.list(&path).await {
-            Ok(list) => {
-                let (revision, objects) = listed(&list)?;
-                self.tell(Shown::Listed(revision, objects));
-                Some(revision)
-            }
-            Err(failure) => {
-                tracing::debug!(%collection, error = failure.message, "cannot list");
-                self.tell(Shown::Refused("list", failure));
-                None
+        let Selection { collection, filter, list } = &self.selection;
+        let (mut objects, mut after) = (Vec::new(), String::new());
+        loop {
+            match self.requests.list(&format!("{collection}?{list}{filter}{after}")).await {
+                Ok(mut part) => {
+                    let (revision, more) = listed(&mut part)?;
+                    objects.extend(more);
+                    let next = part["metadata"]["continue"].as_str().unwrap_or_default();
+                    if next.is_empty() {
+                        self.tell(Shown::Listed(revision, objects));
+                        return Some(revision);
+                    }
+                    after = format!("&continue={}", utf8_percent_encode(next, NON_ALPHANUMERIC));
+                }
+                Err(failure) => {
+                    tracing::debug!(%collection, error = failure.message, "cannot list");
+                    self.tell(Shown::Refused("list", failure));
+                    return None;
+                }
             }
         }
     }
 
     /// Watches for as long as the server lets it.
     async fn watch(&self, from: u64) -> End {
-        let Self { collection, filter, .. } = self;
-        let (filter, after) = (format!("&{filter}"), from.to_string());
-        let events = match self.requests.watch(collection, &filter, Some(&after)).await {
+        let Selection { collection, filter, .. } = &self.selection;
+        let after = from.to_string();
+        let events = match self.requests.watch(collection, filter, Some(&after)).await {
             Ok(events) => events,
             Err(failure) => {
                 tracing::debug!(%collection, error = failure.message, "cannot watch");
@@ -141,7 +142,9 @@ impl Watcher {
                 }
                 Some(Ok(Seen::Gone(shown))) => {
                     newest = shown.revision;
-                    self.tell(Shown::Gone(shown.name, shown.revision));
+                    if let Ok(object) = shown.object() {
+                        self.tell(Shown::Gone(object, newest));
+                    }
                 }
                 Some(Ok(Seen::Bookmark(revision))) => {
                     newest = revision.parse().unwrap_or(newest);
@@ -160,8 +163,10 @@ impl Watcher {
     }
 }
 
-fn listed(list: &Value) -> Option<(u64, Vec<Value>)> {
+fn listed(list: &mut Value) -> Option<(u64, Vec<Value>)> {
     let revision = list["metadata"]["resourceVersion"].as_str()?.parse().ok()?;
-    let objects = list["items"].as_array().cloned().unwrap_or_default();
-    Some((revision, objects))
+    match list["items"].take() {
+        Value::Array(objects) => Some((revision, objects)),
+        _ => Some((revision, Vec::new())),
+    }
 }

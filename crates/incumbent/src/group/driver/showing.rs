@@ -14,9 +14,10 @@ use crate::stored::Stored;
 impl Driver {
     pub(super) fn watch(&self, kind: LockKind) {
         let selection = Selection {
-            kind,
-            namespace: self.store.namespace().into(),
-            group: self.store.group().into(),
+            collection: kind.collection_path(Some(self.store.namespace())),
+            filter: format!("&labelSelector={GROUP_LABEL}%3D{}", self.store.group()),
+            // From the server's cache: a member never goes below what it has seen.
+            list: "resourceVersion=0",
         };
         let (requests, clock) = (self.store.requests().clone(), self.clock);
         let notes = self.sender.downgrade();
@@ -27,13 +28,15 @@ impl Driver {
             LockKind::ConfigMap => lease * QUIET_LEASES,
         };
         let pace = Pace { retry_period: self.timing.retry_period(), patience };
-        tokio::spawn(follow(requests, clock, selection, pace, notes));
+        let note = move |shown| Note::Shown(kind, Box::new(shown));
+        tokio::spawn(follow(requests, clock, selection, pace, notes, note));
     }
 
-    /// The allocator, and the next ones, know all seats.
+    /// The allocator, and the next ones, know all seats, and all objects that are tasks.
     pub(super) fn watch_seats(&mut self) {
         if !std::mem::replace(&mut self.state.watches_seats, true) {
             self.watch(LockKind::Lease);
+            self.watch_objects();
         }
     }
 
@@ -84,8 +87,8 @@ impl Driver {
                     self.allocate(Happening::Page(index, page));
                 }
             }
-            Shown::Gone(name, revision) => {
-                if let Named::Page(index) = self.store.named(&name) {
+            Shown::Gone(object, revision) => {
+                if let Named::Page(index) = self.store.named(name_of(&object)) {
                     let now = self.clock.instant();
                     self.board.send_modify(|board| board.show(now, index, None));
                     self.work(Event::PageGone(index, revision));
@@ -97,8 +100,7 @@ impl Driver {
     }
 
     fn on_config_map(&mut self, object: Value) -> Option<(PageIndex, PageVersion)> {
-        let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        match self.store.named(name) {
+        match self.store.named(name_of(&object)) {
             Named::Page(index) => {
                 let (page, why) = self.store.read_page(index, &object)?;
                 if let Some(why) = why {
@@ -208,8 +210,8 @@ impl Driver {
                     self.suspect(&member, &snapshot);
                 }
             }
-            Shown::Gone(name, revision) => {
-                let member = name.strip_prefix(self.store.group());
+            Shown::Gone(object, revision) => {
+                let member = name_of(&object).strip_prefix(self.store.group());
                 let member = member.and_then(|rest| rest.strip_prefix('.'));
                 if let Some(member) = member.and_then(Identity::new) {
                     self.allocate(Happening::Seat(member, Observation::Gone { revision }));
@@ -218,6 +220,10 @@ impl Driver {
             Shown::Alive | Shown::Opened | Shown::Refused(..) => {}
         }
     }
+}
+
+fn name_of(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().unwrap_or_default()
 }
 
 /// For how many leases a watch of the table may show nothing. A table changes rarely, but servers send a bookmark about

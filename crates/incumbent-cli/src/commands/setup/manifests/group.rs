@@ -37,7 +37,10 @@ fn right(right: &PolicyRule) -> Part {
             "The members' seats, and the Lease that allocators compete for. RBAC cannot limit list,\n\
              watch and create to names, and the names of seats contain those of Pods."
         }
-        _ => "The table, and the list of tasks.",
+        _ => {
+            "The table, and the list of tasks. If the tasks are Kubernetes objects, also add a rule with\n\
+             list and watch on their kind; for all namespaces, in a ClusterRole."
+        }
     })
 }
 
