@@ -12,11 +12,13 @@ use tokio::task::JoinHandle;
 
 use super::board::Board;
 use super::bulletin::Bulletin;
+use super::config::MOST_TASKS;
 use super::driver::{Driver, State};
 use super::note::Note;
 use super::seat::{Wish, allocate, hold, look_at_lock};
-use super::source::{MOST_TASKS, Source, Tasks};
+use super::source::{Source, Tasks};
 use super::store::Store;
+use super::survey::check_name;
 use super::{Group, GroupHandle, Handle};
 use crate::candidate::Candidate;
 use crate::clock::Clock;
@@ -314,10 +316,7 @@ impl GroupBuilder {
 
     /// The name of the member, if everything can work.
     fn checked(&self) -> Result<Identity, InvalidSetting> {
-        let is_label = !self.group.contains('.') && self.group.len() <= 63;
-        if !is_label {
-            return Err(InvalidSetting::GroupName(self.group.clone()));
-        }
+        check_name(&self.group)?;
         if self.timing.as_ref().is_ok_and(|timing| timing.lease_duration() > LONGEST_LEASE) {
             return Err(InvalidSetting::GroupLease);
         }
