@@ -3,6 +3,7 @@
 pub(crate) mod candidacy;
 pub(crate) mod cluster;
 pub(crate) mod duration;
+pub(crate) mod group;
 pub(crate) mod lock;
 pub(crate) mod output_format;
 pub(crate) mod socket_address;

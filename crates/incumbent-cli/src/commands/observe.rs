@@ -4,6 +4,7 @@ pub(crate) mod check;
 #[cfg(unix)]
 pub(crate) mod dashboard;
 pub(crate) mod get;
+pub(crate) mod groups;
 pub(crate) mod history;
 pub(crate) mod status;
 pub(crate) mod wait;

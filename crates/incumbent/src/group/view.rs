@@ -45,7 +45,7 @@ pub struct GroupView {
 pub type TaskKind = Kind;
 
 /// One page of a table.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct PageView {
     /// The ConfigMap that it is.
@@ -63,7 +63,7 @@ pub struct PageView {
 }
 
 /// What can be said of a page.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PageState {
     /// It assigns tasks.
@@ -75,11 +75,12 @@ pub enum PageState {
     /// It is not as an allocator wrote it, and why. No member obeys it.
     Unreadable(String),
     /// The table has a page of this number, and it does not exist, or has lost the group's label.
+    #[default]
     Missing,
 }
 
 /// A task that a page gives to a member.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct TaskView {
     /// Its name.
@@ -103,7 +104,7 @@ pub struct TaskView {
 }
 
 /// A task that no page gives to a member.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct UnownedView {
     /// Its name.
