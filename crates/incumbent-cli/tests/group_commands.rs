@@ -324,3 +324,40 @@ fn kubectl_and_the_command_say_the_same_of_a_group() {
     assert!(page.contains("has a mistake") && page.contains("drain: "), "{page}");
     assert_eq!(run("freeze group/jobs").code, 2, "no member would read it");
 }
+
+fn doctor(cluster: &Cluster, arguments: &str) -> (i32, Vec<(String, String)>) {
+    let outcome = cluster.run(&format!("doctor {arguments} -o json"));
+    let checks = json_of(&outcome)["checks"].as_array().unwrap().clone();
+    let text = |finding: &Value, key: &str| finding[key].as_str().unwrap_or_default().to_owned();
+    let of_group = checks.iter().filter(|finding| finding["lock"] == "group/jobs");
+    (outcome.code, of_group.map(|it| (text(it, "level"), text(it, "message"))).collect())
+}
+
+#[test]
+fn doctor_finds_what_is_wrong_with_a_group() {
+    let cluster = Cluster::start();
+    let (code, found) = doctor(&cluster, "--group jobs");
+    assert!(code == 0 && found[0].1.starts_with("nothing of it exists"), "{found:?}");
+    let (mut john, mut jane) = john_and_jane(&cluster, TASKS);
+    for arguments in ["", "--group jobs", "--group group/jobs"] {
+        let (code, found) = doctor(&cluster, arguments);
+        let ok = ("OK".to_owned(), "2 members share 4 tasks, and none is stuck".to_owned());
+        assert_eq!((code, found), (0, vec![ok]), "{arguments}");
+    }
+    assert_eq!(doctor(&cluster, "--lock lease/jobs").1, [], "it was not asked for");
+    assert_eq!(cluster.run("freeze group/jobs").code, 0);
+    let (code, found) = doctor(&cluster, "--group jobs");
+    assert_eq!((code, &*found[0].0), (0, "WARN"), "{found:?}");
+    john.kill();
+    jane.kill();
+    let (code, found) = doctor(&cluster, "--group jobs");
+    let says = |part: &str| {
+        let failed = found.iter().filter(|(level, _)| level == "FAIL");
+        failed.into_iter().any(|(_, message)| message.contains(part))
+    };
+    assert_eq!(code, 1);
+    assert!(says("has no member") && says("has had no living owner"), "{found:?}");
+    cluster.patch(TABLE, &json!({ "data": { "tasks": "nonsense" } }));
+    let (_, found) = doctor(&cluster, "--group jobs");
+    assert!(found.iter().any(|(_, message)| message.contains("cannot be read")), "{found:?}");
+}

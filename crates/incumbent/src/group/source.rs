@@ -101,7 +101,7 @@ impl Source {
             Self::Named { config, .. } | Self::Numbered { config, .. } => *config = read,
             Self::ConfigMap { config } => {
                 // Without the key there is no list. It is not an empty one, by which all tasks would stop.
-                read.tasks = read.tasks.or(config.tasks.take());
+                read.tasks = read.tasks.or_else(|| config.tasks.take());
                 *config = read;
             }
         }
