@@ -9,10 +9,10 @@ use crate::commands::control::{claim, freeze, move_task, pause, step_down};
 use crate::commands::dev::{demo, dev_server};
 #[cfg(unix)]
 use crate::commands::observe::dashboard;
-use crate::commands::observe::{check, get, history, status, wait, watch};
-use crate::commands::participate::elect;
+use crate::commands::observe::{check, get, history, members, status, wait, watch};
 #[cfg(unix)]
 use crate::commands::participate::sidecar;
+use crate::commands::participate::{elect, register};
 #[cfg(target_os = "linux")]
 use crate::commands::participate::{once, run, work};
 use crate::commands::setup::{completion, doctor, man, manifests, timings};
@@ -40,6 +40,8 @@ pub(crate) enum Command {
     /// Share tasks among processes, and run a command for each task that this one owns
     #[cfg(target_os = "linux")]
     Work(work::args::Work),
+    /// Publish where this process can be reached, for as long as it runs
+    Register(register::Register),
     /// Take part for a program in any language, and tell it over HTTP whether it leads
     #[cfg(unix)]
     Sidecar(sidecar::args::Sidecar),
@@ -53,6 +55,8 @@ pub(crate) enum Command {
     Wait(wait::Wait),
     /// Print a line for each change of a leader or a group, as it happens
     Watch(watch::Watch),
+    /// List who is registered on a blackboard or shares tasks, and where each can be reached
+    Members(members::Members),
     /// List past terms of a lock, or what happened in a group, as far as Events show it
     History(history::History),
     /// Serve a live web page of every election: the leader, its health, and what needs attention
@@ -90,8 +94,8 @@ pub(crate) enum Command {
 
 /// The commands as the help lists them.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Take part", &["elect", "run", "once", "work", "sidecar"]),
-    ("See", &["get", "status", "check", "wait", "watch", "history", "dashboard"]),
+    ("Take part", &["elect", "run", "once", "work", "sidecar", "register"]),
+    ("See", &["get", "status", "check", "wait", "watch", "history", "members", "dashboard"]),
     ("Steer", &["step-down", "pause", "resume", "move", "freeze", "unfreeze", "claim"]),
     ("Set up", &["manifests", "doctor", "timings", "completion", "man"]),
     ("Try", &["demo", "dev-server"]),
@@ -151,6 +155,8 @@ impl Command {
             Self::Wait(args) => wait::run(args).await,
             Self::Watch(args) => watch::run(args).await,
             Self::History(args) => history::run(args).await,
+            Self::Members(args) => members::run(args).await,
+            Self::Register(args) => register::run(args).await,
             Self::StepDown(args) => step_down::run(args).await,
             Self::Pause(args) => pause::run(args).await,
             Self::Resume(args) => pause::resume(args).await,
