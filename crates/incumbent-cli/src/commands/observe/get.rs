@@ -1,6 +1,5 @@
 //! `incumbent get`: locks, who holds each, and whether it is fresh.
 
-use clap::ValueEnum;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,22 +11,11 @@ use serde_json::Value;
 
 use crate::commands::observe::groups;
 use crate::flags::cluster::{LockSelection, Operator, Wanted};
+use crate::flags::output_format::Format;
 use crate::model::format;
 use crate::model::lock_row;
 use crate::model::lock_row::Columns;
 use crate::runtime::{exit, output};
-
-/// How to print what a command has found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    Table,
-    /// A table with more columns, and whole names
-    Wide,
-    Json,
-    Yaml,
-    /// The names alone
-    Name,
-}
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]

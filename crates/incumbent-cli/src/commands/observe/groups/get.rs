@@ -8,9 +8,9 @@ use incumbent::Error;
 use incumbent::group_survey::{GroupSurvey, GroupView};
 use serde_json::Value;
 
-use crate::commands::observe::get::Format;
 use crate::commands::observe::groups::{TICK, make_sure, missing, status, tell_blind};
 use crate::flags::cluster::Operator;
+use crate::flags::output_format::Format;
 use crate::model::format;
 use crate::model::group_row::{self, GroupColumns};
 use crate::model::group_status::GroupStatus;
