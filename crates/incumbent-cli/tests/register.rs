@@ -57,7 +57,8 @@ fn a_killed_process_disappears_and_a_name_is_not_taken_from_a_living_one() {
     let cluster = with_a_board();
     let mut john = start(&cluster, "john", "10.0.0.1:80");
     let mut jane = start(&cluster, "jane", "10.0.0.2:80");
-    (john.event("registered"), jane.event("registered"));
+    john.event("registered");
+    jane.event("registered");
     let twin = cluster.run("register configmap/peers --name jane --address 10.0.0.3:80");
     assert_eq!(twin.code, 6, "{twin:?}");
     john.kill();

@@ -1,6 +1,6 @@
 //! What has changed of a group between two looks, in words. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use incumbent::survey::State;
 use serde_json::{Value, json};
@@ -117,8 +117,8 @@ fn tasks(before: &GroupStatus, after: &GroupStatus) -> Vec<GroupEvent> {
             ways.entry(way).or_default().push(&task.name);
         }
     }
-    let kept = |name: &str| after.tasks.iter().any(|task| task.name == name);
-    for task in before.tasks.iter().filter(|task| !kept(&task.name)) {
+    let kept: BTreeSet<_> = after.tasks.iter().map(|task| &task.name).collect();
+    for task in before.tasks.iter().filter(|task| !kept.contains(&task.name)) {
         let way = ("ended", task.owner.clone(), None, None, None);
         ways.entry(way).or_default().push(&task.name);
     }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use incumbent::group_survey::{GroupView, PageState, PageView, SeatView, TaskKind, TaskView};
+use incumbent::group_survey::{
+    GroupView, PageState, PageView, SeatView, TaskKind, TaskView, UnownedView,
+};
 use incumbent::survey::{ObservedLock, Registration, State};
 use jiff::Timestamp;
 
@@ -107,7 +109,7 @@ impl GroupStatus {
             view.tasks.iter().map(|task| task_status(view, task, now)).collect();
         if list != List::Program {
             let unowned = view.unowned.iter();
-            tasks.extend(unowned.map(|task| unowned_status(view, &task.name, task.page, now)));
+            tasks.extend(unowned.map(|task| unowned_status(view, task, now)));
             tasks.sort_by_key(|task| in_order(&task.name));
         }
         Self {
@@ -280,11 +282,8 @@ fn task_status(view: &GroupView, task: &TaskView, now: Timestamp) -> TaskStatus 
     }
 }
 
-fn unowned_status(view: &GroupView, task: &str, page: u8, now: Timestamp) -> TaskStatus {
-    let (seen_for, page_view) = (
-        view.unowned.iter().find(|known| known.name == task).map(|known| known.seen_for),
-        view.page(page),
-    );
+fn unowned_status(view: &GroupView, task: &UnownedView, now: Timestamp) -> TaskStatus {
+    let page_view = view.page(task.page);
     // It was listed and had no owner when the later of both was written, and neither has changed since.
     let listed = match view.kind.is_some_and(|kind| kind.count().is_some()) {
         true => Some(Duration::MAX),
@@ -305,13 +304,13 @@ fn unowned_status(view: &GroupView, task: &str, page: u8, now: Timestamp) -> Tas
     };
     let is_permit = matches!(view.kind, Some(TaskKind::Permits(_)));
     TaskStatus {
-        name: name(task),
+        name: name(&task.name),
         state: if is_permit { TaskState::Free } else { TaskState::Unowned },
         owner: None,
         address: None,
         token: None,
-        waits: (!is_permit).then(|| Waits::longer(seen_for.unwrap_or_default(), by_clock)),
-        pin: pin(view, task),
+        waits: (!is_permit).then(|| Waits::longer(task.seen_for, by_clock)),
+        pin: pin(view, &task.name),
         because: because.filter(|_| !is_permit),
     }
 }

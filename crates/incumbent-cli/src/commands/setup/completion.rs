@@ -134,6 +134,9 @@ fn with_values(command: Command, whole: fn() -> Command) -> Command {
         .mut_subcommands(|command| with_values(command, whole))
 }
 
+/// The names that a cluster knows, each with a word about it.
+type Known = fn(fn() -> Command) -> Vec<(String, String)>;
+
 /// What a command can be about.
 #[derive(Clone, Copy)]
 enum Knows {
@@ -143,7 +146,7 @@ enum Knows {
 }
 
 fn with_value(arg: Arg, whole: fn() -> Command, knows: Knows) -> Arg {
-    let completer = move |known: fn(fn() -> Command) -> Vec<(String, String)>| {
+    let completer = move |known: Known| {
         ArgValueCompleter::new(move |current: &OsStr| names(current, &known(whole)))
     };
     match (arg.get_id().as_str(), knows) {

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use incumbent::FencingToken;
-use incumbent::group_survey::{ConfigView, GroupSurvey, UnownedView};
+use incumbent::group_survey::{ConfigView, GroupSurvey};
 use incumbent_apiserver::ApiServer;
 use jiff::ToSpan;
 use serde_json::json;
