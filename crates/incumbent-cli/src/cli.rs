@@ -5,14 +5,14 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::commands::control::{claim, pause, step_down};
+use crate::commands::control::{claim, freeze, move_task, pause, step_down};
 use crate::commands::dev::{demo, dev_server};
 #[cfg(unix)]
 use crate::commands::observe::dashboard;
-use crate::commands::observe::{check, get, history, status, wait, watch};
-use crate::commands::participate::elect;
+use crate::commands::observe::{check, get, history, members, status, wait, watch};
 #[cfg(unix)]
 use crate::commands::participate::sidecar;
+use crate::commands::participate::{elect, register};
 #[cfg(target_os = "linux")]
 use crate::commands::participate::{once, run, work};
 use crate::commands::setup::{completion, doctor, man, manifests, timings};
@@ -40,30 +40,40 @@ pub(crate) enum Command {
     /// Share tasks among processes, and run a command for each task that this one owns
     #[cfg(target_os = "linux")]
     Work(work::args::Work),
+    /// Publish where this process can be reached, for as long as it runs
+    Register(register::Register),
     /// Take part for a program in any language, and tell it over HTTP whether it leads
     #[cfg(unix)]
     Sidecar(Box<sidecar::args::Sidecar>),
-    /// List locks, their holders, and whether each holder still renews
+    /// List locks or groups, their holders, and whether each holder still renews
     Get(get::Get),
-    /// Show one lock on a page: leader, waitlist, past terms, what needs attention
+    /// Show one lock or group on a page: who leads, who waits, who owns which task, what needs attention
     Status(status::Status),
-    /// Tell scripts and probes by the exit code whether there is a leader
+    /// Tell scripts and probes by the exit code whether there is a leader, or whether tasks of a group are stuck
     Check(check::Check),
-    /// Wait until there is a leader, another leader, or none
+    /// Wait until there is a leader, another leader, or none; or until tasks of a group have owners
     Wait(wait::Wait),
-    /// Print a line for each change of a leader, as it happens
+    /// Print a line for each change of a leader or a group, as it happens
     Watch(watch::Watch),
-    /// List past terms, as far as Events show them
+    /// List who is registered on a blackboard or shares tasks, and where each can be reached
+    Members(members::Members),
+    /// List past terms of a lock, or what happened in a group, as far as Events show it
     History(history::History),
     /// Serve a live web page of every election: the leader, its health, and what needs attention
     #[cfg(unix)]
     Dashboard(dashboard::Dashboard),
     /// Ask the leader to hand over
     StepDown(step_down::StepDown),
-    /// Keep candidates from leading: all of them, or some
+    /// Keep candidates from leading: all of them, or some; or drain a member of a group
     Pause(pause::Pause),
-    /// Let paused candidates lead again
+    /// Let paused candidates lead again, or give a drained member tasks again
     Resume(pause::Resume),
+    /// Move a task of a group to another member, and keep it there
+    Move(move_task::Move),
+    /// Keep the tasks of a group where they are
+    Freeze(freeze::Freeze),
+    /// Let the tasks of a group move again
+    Unfreeze(freeze::Unfreeze),
     /// Write a name on a blackboard, if it is free: first come, first served
     Claim(claim::Claim),
     /// Print what a workload needs in the cluster: account, least permissions, and a Deployment
@@ -84,9 +94,9 @@ pub(crate) enum Command {
 
 /// The commands as the help lists them.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Take part", &["elect", "run", "once", "work", "sidecar"]),
-    ("See", &["get", "status", "check", "wait", "watch", "history", "dashboard"]),
-    ("Steer", &["step-down", "pause", "resume", "claim"]),
+    ("Take part", &["elect", "run", "once", "work", "sidecar", "register"]),
+    ("See", &["get", "status", "check", "wait", "watch", "history", "members", "dashboard"]),
+    ("Steer", &["step-down", "pause", "resume", "move", "freeze", "unfreeze", "claim"]),
     ("Set up", &["manifests", "doctor", "timings", "completion", "man"]),
     ("Try", &["demo", "dev-server"]),
 ];
@@ -145,9 +155,14 @@ impl Command {
             Self::Wait(args) => wait::run(args).await,
             Self::Watch(args) => watch::run(args).await,
             Self::History(args) => history::run(args).await,
+            Self::Members(args) => members::run(args).await,
+            Self::Register(args) => register::run(args).await,
             Self::StepDown(args) => step_down::run(args).await,
             Self::Pause(args) => pause::run(args).await,
             Self::Resume(args) => pause::resume(args).await,
+            Self::Move(args) => move_task::run(args).await,
+            Self::Freeze(args) => freeze::run(args).await,
+            Self::Unfreeze(args) => freeze::unfreeze(args).await,
             Self::Manifests(wanted) => manifests::run(&wanted),
             Self::Timings(args) => timings::run(&args),
             Self::Doctor(args) => doctor::run(args).await,

@@ -3,6 +3,7 @@
 pub(crate) mod candidacy;
 pub(crate) mod cluster;
 pub(crate) mod duration;
+pub(crate) mod group;
 pub(crate) mod lock;
 #[cfg(unix)]
 pub(crate) mod membership;

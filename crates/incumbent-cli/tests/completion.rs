@@ -91,6 +91,21 @@ fn the_names_of_locks_come_from_the_cluster_that_the_line_names() {
 }
 
 #[test]
+fn groups_are_offered_where_a_command_knows_them() {
+    let cluster = Cluster::start();
+    let labels = serde_json::json!({ "incumbent.dev/group": "jobs" });
+    let metadata =
+        serde_json::json!({ "name": "jobs.config", "namespace": "default", "labels": labels });
+    let config =
+        serde_json::json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata });
+    cluster.server.create(config).unwrap();
+    for command in ["status", "get", "move", "freeze", "pause"] {
+        assert_eq!(offered(&cluster, &[command, ""]), ["group/jobs\ta group", ":4"], "{command}");
+    }
+    assert_eq!(offered(&cluster, &["step-down", ""]), [":4"], "it asks the leader of a lock");
+}
+
+#[test]
 fn a_server_that_is_gone_offers_nothing_and_says_nothing() {
     let mut cluster = Cluster::start();
     cluster.stop();

@@ -21,6 +21,8 @@ use crate::rights;
 mod board;
 mod builder;
 mod bulletin;
+mod config;
+mod control;
 mod driver;
 mod note;
 mod numbers;
@@ -29,16 +31,23 @@ mod preparing;
 mod seat;
 mod source;
 mod store;
+mod survey;
 mod task;
 mod troubles;
+mod view;
 mod watching;
 
 pub use incumbent_core::group::slot_of;
 
 pub use board::{FullPage, GroupMember, GroupStatus, Owner, StuckTask};
 pub use builder::GroupBuilder;
+pub use control::GroupControl;
 pub use source::Tasks;
+pub use survey::{GroupChange, GroupSurvey};
 pub use task::Task;
+pub use view::{
+    ConfigView, GroupView, PageState, PageView, SeatView, TaskKind, TaskView, UnownedView,
+};
 
 #[cfg(feature = "controller")]
 pub(crate) use objects::task_of;

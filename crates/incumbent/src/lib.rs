@@ -146,8 +146,8 @@ pub use error::{BoxError, Error};
 pub use fence::{FenceError, Fenced};
 pub use gate::{Gated, NotLeading, WriteGate};
 pub use group::{
-    FullPage, Group, GroupBuilder, GroupHandle, GroupMember, GroupStatus, Owner, StuckTask, Task,
-    Tasks, slot_of,
+    FullPage, Group, GroupBuilder, GroupControl, GroupHandle, GroupMember, GroupStatus, Owner,
+    StuckTask, Task, Tasks, slot_of,
 };
 #[doc(inline)]
 pub use incumbent_core::{
@@ -166,6 +166,16 @@ pub use once::{Once, OnceOutcome, OnceRecord, OnceResult, OnceRun, OnceState};
 pub use route::Route;
 pub use shutdown::shutdown_signal;
 pub use term::{Ending, Overrun};
+
+/// Looking at groups from outside: what their tables, seats and `GROUP.config` say.
+///
+/// Nothing here takes part in a group. To change where tasks run, use [`GroupControl`].
+pub mod group_survey {
+    pub use crate::group::{
+        ConfigView, GroupChange, GroupSurvey, GroupView, PageState, PageView, SeatView, TaskKind,
+        TaskView, UnownedView,
+    };
+}
 
 /// The client that elections use, and the versions of Kubernetes' types that go with it: a program needs neither
 /// among its own dependencies, and cannot have another version of them by mistake.

@@ -21,6 +21,7 @@ mod scope;
 mod view;
 
 pub use dry_run::dry_run_write;
+pub(crate) use look::encoded;
 use look::{Found, Heard, Lookout};
 pub use scope::Scope;
 use view::is_late;

@@ -5,6 +5,7 @@ pub(crate) mod elect;
 pub(crate) mod guarded;
 #[cfg(target_os = "linux")]
 pub(crate) mod once;
+pub(crate) mod register;
 #[cfg(target_os = "linux")]
 pub(crate) mod run;
 #[cfg(unix)]

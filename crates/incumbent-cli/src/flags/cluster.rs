@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use incumbent::survey::{LockView, Scope, Survey};
-use incumbent::{Connect, Error, Lock};
+use incumbent::{Connect, Error, InvalidSetting, Lock};
 use jiff::Timestamp;
 
 use crate::flags::duration::duration;
-use crate::flags::lock::{self, lock_text};
+use crate::flags::group::{group_of, target_text};
+use crate::flags::lock;
 use crate::model::lock_status::is_left_over;
 
 /// Where the API server is.
@@ -180,7 +181,7 @@ impl Operator {
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct LockSelection {
     /// Which locks: NAME for a Lease, lease/NAME or configmap/NAME[:KEY] [default: all]
-    #[arg(value_name = "LOCK", value_parser = lock_text)]
+    #[arg(value_name = "LOCK", value_parser = target_text)]
     locks: Vec<String>,
     /// Show all namespaces
     #[arg(short = 'A', long)]
@@ -207,6 +208,21 @@ pub(crate) struct Wanted {
 }
 
 impl LockSelection {
+    /// The names of the groups, where groups were named and no lock.
+    pub(crate) fn groups(&self) -> Result<Option<Vec<String>>, Error> {
+        let groups: Vec<_> = self.locks.iter().filter_map(|text| group_of(text)).collect();
+        match groups.len() {
+            0 => Ok(None),
+            count if count == self.locks.len() => {
+                Ok(Some(groups.into_iter().map(str::to_owned).collect()))
+            }
+            _ => Err(Error::Invalid(InvalidSetting::Program {
+                what: "locks and groups cannot be shown in one table".to_owned(),
+                hint: "call the command once for each kind".to_owned(),
+            })),
+        }
+    }
+
     /// Locks that seem to be unused are shown only if they are named or if all are asked for.
     pub(crate) fn shows(&self, view: &LockView, now: Timestamp) -> bool {
         self.all || !self.locks.is_empty() || !is_left_over(view, now)

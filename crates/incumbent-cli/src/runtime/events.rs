@@ -26,6 +26,26 @@ pub(crate) async fn of(client: &kube::Client, lock: &Lock) -> anyhow::Result<Vec
     Ok(events)
 }
 
+/// What the allocators of a group said of its table, and of their own election, newest last.
+pub(crate) async fn of_group(
+    client: &kube::Client,
+    namespace: &str,
+    group: &str,
+) -> anyhow::Result<Vec<Value>> {
+    let mut events = Vec::new();
+    for (kind, name) in [("ConfigMap", format!("{group}.tasks")), ("Lease", group.to_owned())] {
+        let query = format!(
+            "limit=500&fieldSelector=involvedObject.kind%3D{kind},involvedObject.name%3D{name}"
+        );
+        let listed = list(client, Some(namespace), &query).await;
+        let listed =
+            listed.map_err(|failure| failure.into_error(&Lock::lease(namespace, group), "list"));
+        events.extend(listed.context("cannot read Events")?);
+    }
+    events.sort_by_key(|event| at(event).map(TimeBounds::mostly));
+    Ok(events)
+}
+
 /// What electors said of all locks of a namespace, or of the cluster.
 pub(crate) async fn of_all(
     client: &kube::Client,

@@ -48,6 +48,13 @@ impl Kubectl {
         command
     }
 
+    /// The binary with these arguments, against the same cluster.
+    pub(crate) fn incumbent(&self, arguments: &str) -> Command {
+        let mut command = incumbent(arguments);
+        command.env("KUBECONFIG", self.cluster.kubeconfig());
+        command
+    }
+
     pub(crate) fn run(&self, arguments: &str) -> Outcome {
         Outcome::of(self.command(arguments).output().unwrap())
     }

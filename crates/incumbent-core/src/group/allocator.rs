@@ -212,14 +212,15 @@ impl Allocator {
         let Some(wishes) = self.fitting_wishes() else {
             let entries = self.pages.readable().flat_map(|(_, _, page)| page.entries());
             let tasks = entries.map(|(_, _, task, _)| (task.clone(), Task::default())).collect();
-            return Cow::Owned(Wishes { kind: table.unwrap_or_default(), tasks, is_frozen: true });
+            let kind = table.unwrap_or_default();
+            return Cow::Owned(Wishes { kind, tasks, is_frozen: true, ..Wishes::default() });
         };
         match table.unwrap_or(wishes.kind) {
             Kind::Named => Cow::Borrowed(wishes),
             kind => {
                 let task = |name: &TaskName| wishes.tasks.get(name).cloned().unwrap_or_default();
                 let tasks = kind.tasks().map(|name| (name.clone(), task(&name))).collect();
-                Cow::Owned(Wishes { kind, tasks, is_frozen: wishes.is_frozen })
+                Cow::Owned(Wishes { kind, tasks, is_frozen: wishes.is_frozen, ..Wishes::default() })
             }
         }
     }

@@ -118,11 +118,7 @@ fn happening(words: &mut Words<'_>, sent: &mut Option<Ask>) -> Happening {
         "wakes" => Happening::Wake,
         "leads" => Happening::Active(true),
         "rests" => Happening::Active(false),
-        "wants" => Happening::Wishes(Wishes {
-            kind: kind(words),
-            tasks: words.map(|name| (task(name), Default::default())).collect(),
-            is_frozen: false,
-        }),
+        "wants" => Happening::Wishes(wishes(words)),
         "names" => Happening::Lease { table: words.next().map(|uid| Uid(uid.to_owned())) },
         "ended" => Happening::Ended(
             identity(words.next().unwrap()),
@@ -155,6 +151,19 @@ fn happening(words: &mut Words<'_>, sent: &mut Option<Ask>) -> Happening {
         "answer" => Happening::Answer(answer(words, sent.take())),
         other => panic!("{other}?"),
     }
+}
+
+/// The tasks; `frozen`; and `drains=MEMBER` for each member that is to have none.
+fn wishes(words: &mut Words<'_>) -> Wishes {
+    let mut wishes = Wishes { kind: kind(words), ..Wishes::default() };
+    for word in words {
+        match word.split_once('=') {
+            Some(("drains", member)) => drop(wishes.drained.insert(identity(member))),
+            _ if word == "frozen" => wishes.is_frozen = true,
+            _ => drop(wishes.tasks.insert(task(word), Default::default())),
+        }
+    }
+    wishes
 }
 
 fn answer(words: &mut Words<'_>, sent: Option<Ask>) -> Answer {

@@ -152,7 +152,7 @@ pub(super) fn wishes(kind: Kind, tasks: impl IntoIterator<Item = usize>) -> Wish
     let name = |task| TaskName::new(format!("t{task}")).expect("it is a name");
     let tasks = tasks.into_iter().filter(|_| kind == Kind::Named);
     let tasks = tasks.map(|task| (name(task), Default::default()));
-    Wishes { kind, tasks: tasks.collect(), is_frozen: false }
+    Wishes { kind, tasks: tasks.collect(), ..Wishes::default() }
 }
 
 /// The same kind, with more tasks if they are numbers.

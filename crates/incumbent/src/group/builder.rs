@@ -13,13 +13,14 @@ use tokio::task::JoinHandle;
 
 use super::board::Board;
 use super::bulletin::Bulletin;
+use super::config::MOST_TASKS;
 use super::driver::{Driver, State};
 use super::note::Note;
 use super::preparing::{Preparations, Prepare};
 use super::seat::{Wish, allocate, hold, look_at_lock};
 use super::source::{Source, Tasks};
 use super::store::Store;
-use super::task::MOST_TASKS;
+use super::survey::check_name;
 use super::{Group, GroupHandle, Handle};
 use crate::candidate::Candidate;
 use crate::clock::Clock;
@@ -350,10 +351,7 @@ impl GroupBuilder {
 
     /// The name of the member, if everything can work.
     fn checked(&self) -> Result<Identity, InvalidSetting> {
-        let is_label = !self.group.contains('.') && self.group.len() <= 63;
-        if !is_label {
-            return Err(InvalidSetting::GroupName(self.group.clone()));
-        }
+        check_name(&self.group)?;
         if self.timing.as_ref().is_ok_and(|timing| timing.lease_duration() > LONGEST_LEASE) {
             return Err(InvalidSetting::GroupLease);
         }

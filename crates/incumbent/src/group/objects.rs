@@ -13,8 +13,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use super::config::MOST_TASKS;
 use super::note::{Note, Shown, Sight};
-use super::task::MOST_TASKS;
 use super::watching::{Pace, Selection, follow};
 use crate::clock::Clock;
 use crate::lock::Resource;

@@ -1,16 +1,14 @@
 //! Where the list of tasks comes from.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use incumbent_core::Identity;
-use incumbent_core::group::{Kind, Task, TaskName, Wishes};
+use incumbent_core::group::{Kind, TaskName, Wishes};
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use kube::{Api, Resource};
 use serde_json::Value;
-use thiserror::Error as ThisError;
 
+use super::config::{Config, InvalidConfig};
 use super::objects::Objects;
-use super::task::MOST_TASKS;
 
 /// The tasks of a group.
 #[derive(Clone, Debug)]
@@ -19,31 +17,26 @@ pub struct Tasks(pub(super) Source);
 /// Where the list of tasks comes from.
 #[derive(Clone, Debug)]
 pub(super) enum Source {
-    /// The program names them. People may give weights and pins, and freeze the group.
-    Named { names: Vec<String>, config: BTreeMap<TaskName, Task>, is_frozen: bool },
-    /// People name them. `None` until their list was read.
-    ConfigMap { config: Option<BTreeMap<TaskName, Task>>, is_frozen: bool },
-    /// Objects, stored as named tasks. People may give weights and pins, and freeze the group. `None` until they were
-    /// listed.
-    Objects {
-        objects: Objects,
-        names: Option<BTreeSet<TaskName>>,
-        config: BTreeMap<TaskName, Task>,
-        is_frozen: bool,
-    },
-    /// Slots or permits. People may give weights and pins to slots, and freeze the group.
-    Numbered { kind: Kind, config: BTreeMap<TaskName, Task>, is_frozen: bool },
+    /// The program names them. People may give weights and pins, drain members, and freeze the group.
+    Named { names: Vec<String>, config: Config },
+    /// People name them. There are no tasks in it until their list was read.
+    ConfigMap { config: Config },
+    /// Objects, stored as named tasks. People may give weights and pins, drain members, and freeze the group. `None` until
+    /// they were listed.
+    Objects { objects: Objects, names: Option<BTreeSet<TaskName>>, config: Config },
+    /// Slots or permits. People may give weights and pins to slots, drain members, and freeze the group.
+    Numbered { kind: Kind, config: Config },
 }
 
 impl Tasks {
     /// Tasks with these names, each of 1 to 253 visible ASCII characters. All members must name the
     /// same tasks.
     ///
-    /// If the ConfigMap `GROUP.config` exists, its weights, pins and freeze apply; see
+    /// If the ConfigMap `GROUP.config` exists, its weights, pins, drained members and freeze apply; see
     /// [`config_map`](Self::config_map).
     pub fn named<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Self {
         let names = names.into_iter().map(Into::into).collect();
-        Self(Source::Named { names, config: BTreeMap::new(), is_frozen: false })
+        Self(Source::Named { names, config: Config::default() })
     }
 
     /// The tasks that the ConfigMap `GROUP.config` lists, which people and other programs edit while tasks run. It
@@ -52,10 +45,12 @@ impl Tasks {
     /// Its key `tasks` has one task per line, with optional words: `eu`, `us weight=3`, `ap
     /// pin=worker-1`. Until a program has read the list, it leaves the tasks of the table where
     /// they are. If the key `freeze` is `true`, each task stays where it is for as long as its
-    /// owner lives. If the text has a mistake, nothing changes: the mistake is logged, and shown as
+    /// owner lives. The keys `pins`, with a task and a member per line, and `drain`, with a member
+    /// per line, are what [`GroupControl`](super::GroupControl) writes. If the text has a mistake,
+    /// nothing changes: the mistake is logged, and shown as
     /// [`GroupStatus::trouble`](super::GroupStatus::trouble).
     pub fn config_map() -> Self {
-        Self(Source::ConfigMap { config: None, is_frozen: false })
+        Self(Source::ConfigMap { config: Config::default() })
     }
 
     /// One task for each Kubernetes object of the kind `K` that `api` reaches and the label selector leaves; an empty one
@@ -86,8 +81,7 @@ impl Tasks {
         Self(Source::Objects {
             objects: Objects::new(api, labels, fields),
             names: None,
-            config: BTreeMap::new(),
-            is_frozen: false,
+            config: Config::default(),
         })
     }
 
@@ -117,14 +111,14 @@ impl Tasks {
     }
 
     fn numbered(kind: Kind) -> Self {
-        Self(Source::Numbered { kind, config: BTreeMap::new(), is_frozen: false })
+        Self(Source::Numbered { kind, config: Config::default() })
     }
 }
 
 impl Source {
     /// Whether people name the tasks, and their list was not read yet.
     pub(super) fn is_unread(&self) -> bool {
-        matches!(self, Self::ConfigMap { config: None, .. })
+        matches!(self, Self::ConfigMap { config } if config.tasks.is_none())
     }
 
     /// The objects that the tasks are.
@@ -148,100 +142,40 @@ impl Source {
 
     /// What is wanted. `None` while that is not known.
     pub(super) fn wishes(&self) -> Option<Wishes> {
-        match self {
-            Self::ConfigMap { config, is_frozen } => {
-                let (tasks, is_frozen) = (config.clone()?, *is_frozen);
-                Some(Wishes { kind: Kind::Named, tasks, is_frozen })
+        let (kind, config, tasks): (_, _, Vec<TaskName>) = match self {
+            Self::ConfigMap { config } => {
+                (Kind::Named, config, config.tasks.as_ref()?.keys().cloned().collect())
             }
-            Self::Named { names, config, is_frozen } => {
-                let names = names.iter().filter_map(TaskName::new);
-                Some(named(names, config, *is_frozen))
+            Self::Named { names, config } => {
+                (Kind::Named, config, names.iter().filter_map(TaskName::new).collect())
             }
-            Self::Objects { names, config, is_frozen, .. } => {
-                Some(named(names.clone()?.into_iter(), config, *is_frozen))
+            Self::Objects { names, config, .. } => {
+                (Kind::Named, config, names.as_ref()?.iter().cloned().collect())
             }
-            Self::Numbered { kind, config, is_frozen } => {
-                Some(Wishes { kind: *kind, tasks: config.clone(), is_frozen: *is_frozen })
-            }
-        }
+            Self::Numbered { kind, config } => (*kind, config, config.named().cloned().collect()),
+        };
+        let tasks = tasks.into_iter().map(|name| {
+            let task = config.task(&name);
+            (name, task)
+        });
+        let (tasks, drained, is_frozen) =
+            (tasks.collect(), config.drained.clone(), config.is_frozen);
+        Some(Wishes { kind, tasks, drained, is_frozen })
     }
 
     /// Adopts what `GROUP.config` says. If it has a mistake, nothing changes.
     pub(super) fn configure(&mut self, object: &Value) -> Result<(), InvalidConfig> {
-        let text = |key: &str| object["data"][key].as_str().unwrap_or_default();
-        let frozen = match text("freeze").trim() {
-            "" | "false" => false,
-            "true" => true,
-            other => return Err(InvalidConfig::Freeze(other.to_owned())),
-        };
-        let lines = text("tasks").lines().map(str::trim).filter(|line| !line.is_empty());
-        let mut read = BTreeMap::new();
-        for line in lines {
-            let (name, wanted) = task(line)?;
-            if read.insert(name.clone(), wanted).is_some() {
-                return Err(InvalidConfig::Duplicate(name));
-            }
-        }
-        if read.len() > MOST_TASKS {
-            return Err(InvalidConfig::TooMany(read.len()));
-        }
+        let mut read = Config::read(object)?;
         match self {
-            Self::Named { config, is_frozen, .. }
-            | Self::Objects { config, is_frozen, .. }
-            | Self::Numbered { config, is_frozen, .. } => {
-                (*config, *is_frozen) = (read, frozen);
+            Self::Named { config, .. }
+            | Self::Objects { config, .. }
+            | Self::Numbered { config, .. } => *config = read,
+            Self::ConfigMap { config } => {
+                // Without the key there is no list. It is not an empty one, by which all tasks would stop.
+                read.tasks = read.tasks.or_else(|| config.tasks.take());
+                *config = read;
             }
-            Self::ConfigMap { config, is_frozen } => (*config, *is_frozen) = (Some(read), frozen),
         }
         Ok(())
     }
-}
-
-/// Tasks with these names, of which people may have said more.
-fn named(
-    names: impl Iterator<Item = TaskName>,
-    config: &BTreeMap<TaskName, Task>,
-    is_frozen: bool,
-) -> Wishes {
-    let tasks = names.map(|name| {
-        let task = config.get(&name).cloned().unwrap_or_default();
-        (name, task)
-    });
-    Wishes { kind: Kind::Named, tasks: tasks.collect(), is_frozen }
-}
-
-/// What is wrong with `GROUP.config`: the key, and the mistake in it.
-#[derive(Debug, PartialEq, Eq, ThisError)]
-pub(super) enum InvalidConfig {
-    #[error("freeze: {0:?} is neither true nor false")]
-    Freeze(String),
-    #[error("tasks: {0:.40?} names no task that can be stored")]
-    Name(String),
-    #[error("tasks: {0:?}: not a number above zero")]
-    Weight(String),
-    #[error("tasks: {0:?} is neither weight=N nor pin=MEMBER")]
-    Word(String),
-    #[error("tasks: {0} is listed twice")]
-    Duplicate(TaskName),
-    #[error("tasks: {0} are too many, {MOST_TASKS} are the most: let a task be a range of keys")]
-    TooMany(usize),
-}
-
-/// One line of the list: `NAME [weight=N] [pin=MEMBER]`.
-fn task(line: &str) -> Result<(TaskName, Task), InvalidConfig> {
-    let mut words = line.split_whitespace();
-    let name = words.next().and_then(TaskName::new);
-    let name = name.ok_or_else(|| InvalidConfig::Name(line.to_owned()))?;
-    let mut task = Task::default();
-    for word in words {
-        match word.split_once('=') {
-            Some(("weight", weight)) => {
-                let weight = weight.parse().ok().filter(|weight| *weight > 0);
-                task.weight = weight.ok_or_else(|| InvalidConfig::Weight(word.to_owned()))?;
-            }
-            Some(("pin", member)) => task.pin = Identity::new(member),
-            _ => return Err(InvalidConfig::Word(word.to_owned())),
-        }
-    }
-    Ok((name, task))
 }

@@ -19,7 +19,7 @@ use crate::stored::Stored;
 mod tests;
 
 /// Where a group's objects are.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Store {
     requests: Requests,
     namespace: String,

@@ -97,6 +97,3 @@ impl Drop for Task {
         let _ = self.notes.send(Note::Stopped(self.name.clone()));
     }
 }
-
-/// The most tasks with names.
-pub(super) const MOST_TASKS: usize = 10_000;

@@ -2,7 +2,7 @@
 
 use super::look::Look;
 use crate::error::Error;
-use crate::lock::{Lock, LockKind, check_namespace};
+use crate::lock::{GROUP_LABEL, Lock, LockKind, check_namespace};
 
 /// Which locks to look at.
 #[derive(Clone, Debug)]
@@ -17,6 +17,7 @@ enum Place {
     Locks(Vec<Lock>),
     Namespace(String),
     Everywhere,
+    Group { namespace: String, group: String },
 }
 
 impl Scope {
@@ -41,6 +42,12 @@ impl Scope {
         Self::at(Place::Everywhere)
     }
 
+    /// The seats of a group, and the Lease that its allocators compete for.
+    pub(crate) fn group(namespace: &str, group: &str) -> Self {
+        let (namespace, group) = (namespace.to_owned(), group.to_owned());
+        Self::at(Place::Group { namespace, group })
+    }
+
     fn at(place: Place) -> Self {
         Self { place, selector: None, has_nodes: false }
     }
@@ -63,6 +70,12 @@ impl Scope {
             Place::Locks(locks) => return locks.iter().cloned().map(look_at).collect(),
             Place::Namespace(namespace) => Some(namespace.as_str()),
             Place::Everywhere => None,
+            Place::Group { namespace, group } => {
+                let label = format!("{GROUP_LABEL}={group}");
+                let (client, kind) = (client.clone(), LockKind::Lease);
+                let seats = Look::at_all(client, kind, Some(namespace), Some(&label), None);
+                return Ok(vec![look_at(Lock::lease(namespace, group))?, seats]);
+            }
         };
         namespace.map(check_namespace).transpose()?;
         let fields = match namespace {

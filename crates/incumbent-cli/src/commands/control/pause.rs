@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use incumbent::survey::{LockView, Registration};
 use incumbent::{ElectionControl, Error, Identity};
 
+use crate::commands::control::groups;
 use crate::flags::cluster::Operator;
-use crate::flags::lock::lock_text;
+use crate::flags::group::{group_of, target_text};
 use crate::model::format;
 use crate::runtime::confirm::Confirmation;
 use crate::runtime::{exit, output};
@@ -14,7 +15,7 @@ use crate::runtime::{exit, output};
 #[derive(Debug, clap::Args)]
 #[command(after_help = PAUSE_HELP)]
 pub(crate) struct Pause {
-    /// Pause only this candidate; can be repeated
+    /// Pause only this candidate, or drain this member of a group; can be repeated
     #[arg(long = "candidate", value_name = "ID")]
     candidates: Vec<String>,
     #[command(flatten)]
@@ -24,7 +25,7 @@ pub(crate) struct Pause {
 #[derive(Debug, clap::Args)]
 #[command(after_help = RESUME_HELP)]
 pub(crate) struct Resume {
-    /// Resume only this candidate; can be repeated [default: all]
+    /// Resume only this candidate or member; can be repeated [default: all]
     #[arg(long = "candidate", value_name = "ID")]
     candidates: Vec<String>,
     #[command(flatten)]
@@ -34,8 +35,8 @@ pub(crate) struct Resume {
 /// What both have in common.
 #[derive(Debug, clap::Args)]
 struct Request {
-    /// Which lock: NAME for a Lease, lease/NAME or configmap/NAME[:KEY]
-    #[arg(value_parser = lock_text)]
+    /// Which lock or group: NAME for a Lease, lease/NAME, configmap/NAME[:KEY] or group/NAME
+    #[arg(value_parser = target_text)]
     lock: String,
     #[command(flatten)]
     confirmation: Confirmation,
@@ -49,20 +50,31 @@ Examples:
     $ incumbent pause scanner
   Keep one candidate from leading:
     $ incumbent pause scanner --candidate scanner-1
+  Drain a member of a group: its tasks move to others, and it gets no more:
+    $ incumbent pause group/indexers --candidate indexers-1
 
 A paused leader stops its work and releases the lock. A paused candidate does not acquire the lock, even if there \
-is no leader, until you resume the election. A pause applies to a name: a restarted Pod has another name, unless you gave it a fixed one. Candidates of other programs do not know of a pause, and continue.";
+is no leader, until you resume the election. A pause applies to a name: a restarted Pod has another name, unless you gave it a fixed one. Candidates of other programs do not know of a pause, and continue.
+
+To drain a member of a group, the command adds it to the key `drain` of the ConfigMap GROUP.config, which every allocator \
+obeys. Each of its tasks moves when its work has stopped. If no other member takes tasks, they stay.";
 
 const RESUME_HELP: &str = "\
 Examples:
   Let all candidates lead again:
     $ incumbent resume scanner
   Let one candidate lead again:
-    $ incumbent resume scanner --candidate scanner-1";
+    $ incumbent resume scanner --candidate scanner-1
+  Give a drained member of a group tasks again:
+    $ incumbent resume group/indexers --candidate indexers-1";
 
 pub(crate) async fn run(args: Pause) -> anyhow::Result<ExitCode> {
     let everybody = || vec![Identity::new("*").expect("it is a name")];
     let request = args.request;
+    if let Some(group) = group_of(&request.lock) {
+        let (operator, confirmation) = (&request.operator, &request.confirmation);
+        return groups::pause(operator, group, &args.candidates, confirmation).await;
+    }
     let (client, view) = request.operator.look(&request.lock).await?;
     let names = named(&args.candidates, everybody);
     let what = what_a_pause_does(&view, &names);
@@ -71,6 +83,10 @@ pub(crate) async fn run(args: Pause) -> anyhow::Result<ExitCode> {
 
 pub(crate) async fn resume(args: Resume) -> anyhow::Result<ExitCode> {
     let request = args.request;
+    if let Some(group) = group_of(&request.lock) {
+        let (operator, confirmation) = (&request.operator, &request.confirmation);
+        return groups::resume(operator, group, &args.candidates, confirmation).await;
+    }
     let (client, view) = request.operator.look(&request.lock).await?;
     let names = named(&args.candidates, || view.paused.clone());
     let what = match view.paused.as_slice() {

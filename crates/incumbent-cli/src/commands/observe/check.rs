@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use incumbent::survey::{ObservedLock, State};
+use incumbent::{Error, InvalidSetting};
 use jiff::Timestamp;
 
 use crate::commands::observe::get;
+use crate::commands::observe::groups;
 use crate::flags::cluster::Operator;
 use crate::flags::duration::duration;
-use crate::flags::lock::lock_text;
+use crate::flags::group::{group_of, target_text};
 use crate::model::format;
 use crate::model::lock_status::LockStatus;
 use crate::runtime::{exit, output};
@@ -18,8 +20,8 @@ use crate::runtime::{exit, output};
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Check {
-    /// Which lock: NAME for a Lease, lease/NAME or configmap/NAME[:KEY]
-    #[arg(value_parser = lock_text)]
+    /// Which lock or group: NAME for a Lease, lease/NAME, configmap/NAME[:KEY] or group/NAME
+    #[arg(value_parser = target_text)]
     lock: String,
     /// Check whether this candidate leads
     #[arg(long, value_name = "ID", conflicts_with = "is_self")]
@@ -30,6 +32,10 @@ pub(crate) struct Check {
     /// Check whether the leader has renewed within this time
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     max_age: Option<Duration>,
+    /// For a group: call a task stuck when it has waited for longer than this [default: the longest lease of a
+    /// member and two retry periods: 19s with the usual timing]
+    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with_all = ["holder", "is_self", "max_age"])]
+    stuck_after: Option<Duration>,
     /// Watch until the answer is certain: for a renewal, or until the term is over
     #[arg(long)]
     sure: bool,
@@ -46,18 +52,37 @@ Examples:
     $ incumbent check scanner --self --quiet
   Ask whether a leader has renewed within a minute:
     $ incumbent check scanner --max-age 1m
+  Ask whether each task of a group has an owner, or has waited for less than a minute:
+    $ incumbent check group/indexers --stuck-after 1m
 
 Exit codes:
   0  yes
-  1  no: there is no leader, another candidate leads, or the last renewal is too old
+  1  no: there is no leader, another candidate leads, or the last renewal is too old; a task of the group is stuck, or no \
+member holds its seat
   3  unknown: the API server cannot be reached, or the record does not say
   4  a permission is missing
-  5  the lock does not exist
+  5  the lock or the group does not exist
 
 The answer of a single look rests on wall clocks, and is marked with ~. Do not act as a leader because of it: for \
 that, ask a sidecar, or take part.";
 
 pub(crate) async fn run(args: Check) -> anyhow::Result<ExitCode> {
+    if let Some(group) = group_of(&args.lock) {
+        if args.holder.is_some() || args.is_self || args.max_age.is_some() {
+            return Err(Error::Invalid(InvalidSetting::Program {
+                what: "--holder, --self and --max-age ask about the leader of a lock".to_owned(),
+                hint: format!("ask about the allocator: incumbent check lease/{group} --self"),
+            })
+            .into());
+        }
+        let asked = groups::check::Asked {
+            group,
+            bound: args.stuck_after,
+            is_sure: args.sure,
+            is_quiet: args.quiet,
+        };
+        return groups::check::run(&args.operator, asked).await;
+    }
     let wanted = if args.is_self { Some(own_identity()?) } else { args.holder.clone() };
     let (client, lock) = args.operator.lock(&args.lock).await?;
     let mut survey = args.operator.survey(client, lock.clone()).await?;

@@ -1,32 +1,21 @@
 //! `incumbent get`: locks, who holds each, and whether it is fresh.
 
-use clap::ValueEnum;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use incumbent::Lock;
 use incumbent::survey::{Change, ObservedLock, State, Survey};
+use incumbent::{Error, Lock};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::commands::observe::groups;
 use crate::flags::cluster::{LockSelection, Operator, Wanted};
+use crate::flags::output_format::Format;
 use crate::model::format;
 use crate::model::lock_row;
 use crate::model::lock_row::Columns;
 use crate::runtime::{exit, output};
-
-/// How to print what a command has found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    Table,
-    /// A table with more columns, and whole names
-    Wide,
-    Json,
-    Yaml,
-    /// The names alone
-    Name,
-}
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
@@ -34,6 +23,9 @@ pub(crate) struct Get {
     /// How to print them
     #[arg(short, long, value_enum, default_value = "table")]
     output: Format,
+    /// List groups instead of locks
+    #[arg(long, conflicts_with_all = ["selector", "locks"])]
+    groups: bool,
     /// Continue to show what changes
     #[arg(short, long)]
     watch: bool,
@@ -55,8 +47,11 @@ Examples:
     $ incumbent get -n prod
   Watch the elections of the whole cluster:
     $ incumbent get --all-namespaces --watch
+  List the groups of a namespace, or show one:
+    $ incumbent get --groups -n prod
+    $ incumbent get group/indexers -o wide
 
-States:
+States of locks:
   Held      its holder renews
   Late      its holder has not renewed for two thirds of its term
   Expired   its holder did not renew for a whole term, and no candidate has taken over
@@ -64,10 +59,28 @@ States:
   Claimed   a name that does not expire, as on a blackboard
   Unknown   it cannot be seen
 
+States of groups:
+  Settled   each task that is known has an owner
+  Moving    a task has no owner, or its owner was asked to stop, and none for too long
+  Stuck     the same, for longer than the longest lease and two retry periods
+  Empty     no task is known
+  Unknown   it cannot be seen
+
 ~ marks a state that rests on the wall clocks of the holder and of this machine. With --watch or --sure, the \
 command waits for renewals instead.";
 
 pub(crate) async fn run(args: Get) -> anyhow::Result<ExitCode> {
+    if let Some(names) = args.group_names()? {
+        let asked = groups::get::Asked {
+            names,
+            all_namespaces: args.selection.all_namespaces,
+            format: args.output,
+            has_heads: !args.no_headers,
+            is_sure: args.sure,
+            watches: args.watch,
+        };
+        return groups::get::run(&args.operator, asked).await;
+    }
     let (client, namespace) = args.operator.connect().await?;
     let Wanted { scope, locks, place } = args.selection.wanted(&namespace)?;
     let mut survey = args.operator.within(Survey::start(client, &scope)).await?;
@@ -100,6 +113,11 @@ fn tell_left_over(count: usize) {
 }
 
 impl Get {
+    /// The groups to show, none for all of them; `None` where it is about locks.
+    fn group_names(&self) -> Result<Option<Vec<String>>, Error> {
+        Ok(self.selection.groups()?.or_else(|| self.groups.then(Vec::new)))
+    }
+
     /// The locks to show, and how many are not.
     fn shown(&self, survey: &Survey) -> (Vec<ObservedLock>, usize) {
         let now = Timestamp::now();

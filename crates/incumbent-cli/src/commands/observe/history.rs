@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::commands::observe::groups;
 use crate::flags::cluster::Operator;
 use crate::flags::duration::duration;
-use crate::flags::lock::lock_text;
+use crate::flags::group::{group_of, target_text};
 use crate::flags::output_format::OutputFormat;
 use crate::model::format::{self, or_none};
 use crate::model::lock_status::LockStatus;
@@ -19,10 +20,10 @@ use crate::runtime::output;
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct History {
-    /// Which lock: NAME for a Lease, lease/NAME or configmap/NAME[:KEY]
-    #[arg(value_parser = lock_text)]
+    /// Which lock or group: NAME for a Lease, lease/NAME, configmap/NAME[:KEY] or group/NAME
+    #[arg(value_parser = target_text)]
     lock: String,
-    /// Only terms that ended within this time
+    /// Only terms that ended within this time; of a group, only Events of this time
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     since: Option<Duration>,
     /// How to print them
@@ -38,6 +39,8 @@ Examples:
     $ incumbent history scanner
   Print those of the last hour for a program:
     $ incumbent history scanner --since 1h -o json
+  Show what Events say of a group: its allocators, and what they assigned:
+    $ incumbent history group/indexers
 
 A lock stores only its present term. Earlier terms are known from Events. Candidates write them with --events, and \
 those of client-go by default. The API server keeps them for about an hour.
@@ -47,6 +50,9 @@ Event or the lock says: client-go's Events have whole seconds, so a gap between 
 every change from now on, use incumbent watch.";
 
 pub(crate) async fn run(args: History) -> anyhow::Result<ExitCode> {
+    if let Some(group) = group_of(&args.lock) {
+        return groups::history::run(&args.operator, group, args.since, args.output).await;
+    }
     let (client, lock) = args.operator.lock(&args.lock).await?;
     let survey = args.operator.survey(client.clone(), lock.clone()).await?;
     let sighted = survey.get(&lock).ok_or_else(|| args.operator.missing(&lock))?;

@@ -1,15 +1,18 @@
 //! `incumbent status`: one page about one lock.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use incumbent::survey::{ObservedLock, Registration};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::commands::observe::get;
+use crate::commands::observe::groups;
 use crate::commands::observe::history::ended;
 use crate::flags::cluster::Operator;
-use crate::flags::lock::lock_text;
+use crate::flags::duration::duration;
+use crate::flags::group::{group_of, target_text};
 use crate::flags::output_format::OutputFormat;
 use crate::model::diagnosis::{Circumstances, concerns};
 use crate::model::event;
@@ -25,12 +28,16 @@ use crate::runtime::output;
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Status {
-    /// Which lock: NAME for a Lease, lease/NAME or configmap/NAME[:KEY]
-    #[arg(value_parser = lock_text)]
+    /// Which lock or group: NAME for a Lease, lease/NAME, configmap/NAME[:KEY] or group/NAME
+    #[arg(value_parser = target_text)]
     lock: String,
     /// Watch until its state is certain: for a renewal, or until the term is over
     #[arg(long)]
     sure: bool,
+    /// For a group: call a task stuck when it has waited for longer than this [default: the longest lease of a
+    /// member and two retry periods: 19s with the usual timing]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    stuck_after: Option<Duration>,
     /// How to print it
     #[arg(short, long, value_enum, default_value = "text")]
     output: OutputFormat,
@@ -43,9 +50,19 @@ Examples:
   Show one election:
     $ incumbent status scanner
   Watch until the state is certain, and print it for a program:
-    $ incumbent status lease/scanner --sure -o json";
+    $ incumbent status lease/scanner --sure -o json
+  Show the members and the tasks of a group, and watch until it is certain what is stuck:
+    $ incumbent status group/indexers --sure
+
+For a group, the exit code is 1 if a task is stuck: it has had no owner, or its owner was asked to stop and has not, for \
+too long. \">=12s~\" means that it has waited for at least 12 s, by the API server's clock. Without --sure, the command \
+looks once, and a task may have waited longer than it can tell.";
 
 pub(crate) async fn run(args: Status) -> anyhow::Result<ExitCode> {
+    if let Some(group) = group_of(&args.lock) {
+        let (sure, after) = (args.sure, args.stuck_after);
+        return groups::status::run(&args.operator, group, sure, after, args.output).await;
+    }
     let (client, lock) = args.operator.lock(&args.lock).await?;
     let mut survey = args.operator.survey(client.clone(), lock.clone()).await?;
     if args.sure {

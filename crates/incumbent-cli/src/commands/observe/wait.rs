@@ -5,12 +5,14 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use incumbent::survey::{LockView, ObservedLock};
+use incumbent::{Error, InvalidSetting};
 use jiff::Timestamp;
 
 use crate::commands::observe::get;
+use crate::commands::observe::groups;
 use crate::flags::cluster::Operator;
 use crate::flags::duration::duration;
-use crate::flags::lock::lock_text;
+use crate::flags::group::{group_of, target_text};
 use crate::model::lock_status::LockStatus;
 use crate::runtime::preflight::patiently;
 use crate::runtime::{exit, output};
@@ -18,12 +20,16 @@ use crate::runtime::{exit, output};
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Wait {
-    /// Which lock: NAME for a Lease, lease/NAME or configmap/NAME[:KEY]
-    #[arg(value_parser = lock_text)]
+    /// Which lock or group: NAME for a Lease, lease/NAME, configmap/NAME[:KEY] or group/NAME
+    #[arg(value_parser = target_text)]
     lock: String,
-    /// What to wait for: leader, holder=ID, change, or released
-    #[arg(long = "for", value_name = "CONDITION", default_value = "leader")]
-    condition: Condition,
+    /// What to wait for: leader, holder=ID, change, or released; for a group, assigned [default: leader; for a group,
+    /// assigned]
+    #[arg(long = "for", value_name = "CONDITION")]
+    condition: Option<Condition>,
+    /// For a group: wait for this task alone
+    #[arg(long, value_name = "TASK")]
+    task: Option<String>,
     /// Give up after this time [default: never]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
@@ -37,12 +43,15 @@ Examples:
     $ incumbent wait scanner --timeout 1m
   Wait until there is no leader:
     $ incumbent wait scanner --for released
+  Wait until a task of a group has an owner:
+    $ incumbent wait group/indexers --for assigned --task eu
 
 Conditions:
   leader       a leader has been seen to renew
   holder=ID    this candidate has been seen to renew
   change       another term has begun since the command started
   released     there is no leader: the lock is vacant, or its term is over
+  assigned     each task of a group that is known has an owner that has been seen to renew; with --task, that one
 
 Exit codes:
   0  the condition is met
@@ -55,6 +64,7 @@ enum Condition {
     Holder(String),
     Change,
     Released,
+    Assigned,
 }
 
 impl FromStr for Condition {
@@ -65,13 +75,28 @@ impl FromStr for Condition {
             None if text == "leader" => Ok(Self::Leader),
             None if text == "change" => Ok(Self::Change),
             None if text == "released" => Ok(Self::Released),
+            None if text == "assigned" => Ok(Self::Assigned),
             Some(("holder", id)) if !id.is_empty() => Ok(Self::Holder(id.to_owned())),
-            _ => Err("it is one of leader, holder=ID, change, released".to_owned()),
+            _ => Err("it is one of leader, holder=ID, change, released, assigned".to_owned()),
         }
     }
 }
 
 pub(crate) async fn run(args: Wait) -> anyhow::Result<ExitCode> {
+    let group = group_of(&args.lock);
+    let is_about_tasks = args.task.is_some() || args.condition == Some(Condition::Assigned);
+    match (group, args.condition.as_ref()) {
+        (Some(group), None | Some(Condition::Assigned)) => {
+            let (operator, task) = (&args.operator, args.task.as_deref());
+            return groups::wait::run(operator, group, task, args.timeout).await;
+        }
+        (Some(_), _) => return Err(unfit("a group has no leader", "wait --for=assigned").into()),
+        (None, _) if is_about_tasks => {
+            return Err(unfit("a lock has no tasks", "write the group as group/NAME").into());
+        }
+        _ => {}
+    }
+    let condition = args.condition.unwrap_or(Condition::Leader);
     let (client, lock) = args.operator.lock(&args.lock).await?;
     let started = tokio::time::Instant::now();
     let never = Duration::MAX;
@@ -89,7 +114,7 @@ pub(crate) async fn run(args: Wait) -> anyhow::Result<ExitCode> {
     let came = async {
         loop {
             let sighted = survey.get(&lock);
-            if is_met(&args.condition, sighted.as_ref(), first.as_deref()) {
+            if is_met(&condition, sighted.as_ref(), first.as_deref()) {
                 return sighted;
             }
             survey.next().await;
@@ -106,6 +131,11 @@ pub(crate) async fn run(args: Wait) -> anyhow::Result<ExitCode> {
     }
 }
 
+fn unfit(what: &str, hint: &str) -> Error {
+    let (what, hint) = (what.to_owned(), hint.to_owned());
+    Error::Invalid(InvalidSetting::Program { what, hint })
+}
+
 /// As it was seen, not as wall clocks say.
 fn is_met(condition: &Condition, sighted: Option<&ObservedLock>, first: Option<&LockView>) -> bool {
     let Some(sighted) = sighted else { return *condition == Condition::Released };
@@ -116,6 +146,7 @@ fn is_met(condition: &Condition, sighted: Option<&ObservedLock>, first: Option<&
         Condition::Holder(id) => is_led && sighted.view.holder.as_ref() == Some(id),
         Condition::Change => is_led && first.is_none_or(|first| !first.is_same_term(&sighted.view)),
         Condition::Released => lock_status.is_surely_free(),
+        Condition::Assigned => false,
     }
 }
 

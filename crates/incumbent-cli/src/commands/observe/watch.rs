@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
-use incumbent::Lock;
 use incumbent::survey::{Change, LockView, ObservedLock, State, Survey};
+use incumbent::{Error, InvalidSetting, Lock};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::commands::observe::groups;
 use crate::flags::cluster::{LockSelection, Operator};
 use crate::flags::output_format::OutputFormat;
 use crate::model::format;
@@ -36,11 +37,24 @@ Examples:
     $ incumbent watch -n prod
   Follow all elections of the cluster in a program:
     $ incumbent watch --all-namespaces -o json
+  Follow the members and the tasks of a group:
+    $ incumbent watch group/indexers
 
 The first line of each lock is the result of a single look. ~ marks what rests on the wall clocks of the holder \
 and of this machine: until a renewal arrives, a dead leader looks like a living one.";
 
 pub(crate) async fn run(args: Watch) -> anyhow::Result<ExitCode> {
+    match args.selection.groups()?.as_deref() {
+        Some([group]) => return groups::watch::run(&args.operator, group, args.output).await,
+        Some(_) => {
+            return Err(Error::Invalid(InvalidSetting::Program {
+                what: "this command watches one group at a time".to_owned(),
+                hint: "to watch several: incumbent get --groups --watch".to_owned(),
+            })
+            .into());
+        }
+        None => {}
+    }
     let (client, namespace) = args.operator.connect().await?;
     let scope = args.selection.wanted(&namespace)?.scope;
     let start = async || args.operator.within(Survey::start(client.clone(), &scope)).await;

@@ -122,16 +122,45 @@ fn completing(whole: fn() -> Command) -> Command {
 }
 
 fn with_values(command: Command, whole: fn() -> Command) -> Command {
+    let knows = match command.get_name() {
+        "get" | "status" | "check" | "wait" | "watch" | "history" | "pause" | "resume" => {
+            Knows::Both
+        }
+        "move" | "freeze" | "unfreeze" => Knows::Groups,
+        _ => Knows::Locks,
+    };
     command
-        .mut_args(|arg| with_value(arg, whole))
+        .mut_args(|arg| with_value(arg, whole, knows))
         .mut_subcommands(|command| with_values(command, whole))
 }
 
-fn with_value(arg: Arg, whole: fn() -> Command) -> Arg {
-    match arg.get_id().as_str() {
-        "lock" | "locks" | "blackboard" => {
-            arg.add(ArgValueCompleter::new(move |current: &OsStr| locks(current, whole)))
+/// The names that a cluster knows, each with a word about it.
+type Known = fn(fn() -> Command) -> Vec<(String, String)>;
+
+/// What a command can be about.
+#[derive(Clone, Copy)]
+enum Knows {
+    Locks,
+    Groups,
+    Both,
+}
+
+fn with_value(arg: Arg, whole: fn() -> Command, knows: Knows) -> Arg {
+    let completer = move |known: Known| {
+        ArgValueCompleter::new(move |current: &OsStr| names(current, &known(whole)))
+    };
+    match (arg.get_id().as_str(), knows) {
+        ("lock" | "locks" | "blackboard", Knows::Both) => {
+            arg.add(completer(cluster::locks_and_groups))
         }
+        ("lock" | "locks" | "blackboard", _) => arg.add(completer(cluster::locks)),
+        ("group", Knows::Groups) => arg.add(completer(cluster::groups)),
+        (id, _) => with_place(id.to_owned(), arg, whole),
+    }
+}
+
+fn with_place(id: String, arg: Arg, whole: fn() -> Command) -> Arg {
+    match id.as_str() {
         "namespace" => arg.add(ArgValueCandidates::new(move || plain(cluster::namespaces(whole)))),
         "context" => arg.add(ArgValueCandidates::new(move || plain(cluster::contexts(whole)))),
         _ => arg,
@@ -139,9 +168,8 @@ fn with_value(arg: Arg, whole: fn() -> Command) -> Arg {
 }
 
 /// As `lease/NAME`; as a mere name, which is a Lease, where one has begun to type it.
-fn locks(current: &OsStr, whole: fn() -> Command) -> Vec<CompletionCandidate> {
+fn names(current: &OsStr, locks: &[(String, String)]) -> Vec<CompletionCandidate> {
     let Some(current) = current.to_str() else { return Vec::new() };
-    let locks = cluster::locks(whole);
     let beginning = |prefix: &str| -> Vec<_> {
         let names =
             locks.iter().filter_map(|(lock, holder)| Some((lock.strip_prefix(prefix)?, holder)));

@@ -3,6 +3,8 @@
 //! `probe` gets the facts and judges nothing; `rules` and `locks` turn them into findings and ask nobody.
 
 mod facts;
+mod groups;
+mod groups_seen;
 mod locks;
 mod probe;
 mod rights;
@@ -12,9 +14,11 @@ mod tests;
 
 use std::process::ExitCode;
 
+use incumbent::Error;
 use serde_json::{Value, json};
 
 use crate::flags::cluster::Operator;
+use crate::flags::group;
 use crate::flags::output_format::OutputFormat;
 use crate::flags::timing::TimingArgs;
 use crate::runtime::exit;
@@ -26,6 +30,9 @@ pub(crate) struct Doctor {
     /// Which locks to look at; can be repeated [default: all of the namespace]
     #[arg(long = "lock", value_name = "LOCK", value_parser = crate::flags::lock::lock_text)]
     locks: Vec<String>,
+    /// Which groups to look at; can be repeated [default: all of the namespace]
+    #[arg(long = "group", value_name = "GROUP", value_parser = group_name)]
+    groups: Vec<String>,
     /// How to print what was found
     #[arg(short, long, value_enum, default_value = "text")]
     output: OutputFormat,
@@ -41,6 +48,8 @@ Examples:
     $ incumbent doctor -n prod
   Check one lock with the rights of a workload:
     $ incumbent doctor --lock lease/scanner --as system:serviceaccount:prod:scanner
+  Check a group, and watch it until it is certain what is stuck:
+    $ incumbent doctor --group indexers
 
 OK    as it should be
 WARN  works, but look at it
@@ -77,13 +86,20 @@ pub(crate) async fn run(args: Doctor) -> anyhow::Result<ExitCode> {
     let (client, namespace) = args.cluster.connect().await?;
     let locks = args.locks.iter().map(|text| crate::flags::lock::parse(&namespace, text));
     let locks = locks.collect::<Result<Vec<_>, _>>()?;
-    let facts = probe::facts(client, &namespace, &locks, timing).await?;
+    let named = facts::Named { locks, groups: args.groups };
+    let facts = probe::facts(client, &namespace, &named, timing).await?;
     let findings = rules::findings(&facts);
     output::line(&match args.output {
         OutputFormat::Text => to_text(&findings),
         OutputFormat::Json => serde_json::to_string_pretty(&to_json(&findings))?,
     })?;
     Ok(if has_passed(&findings) { ExitCode::SUCCESS } else { ExitCode::from(exit::NO) })
+}
+
+/// A group, with or without `group/`.
+fn group_name(text: &str) -> Result<String, Error> {
+    let is_whole = text.contains('/');
+    group::group(&if is_whole { text.to_owned() } else { format!("group/{text}") })
 }
 
 fn has_passed(findings: &[Finding]) -> bool {

@@ -111,12 +111,17 @@ impl Allocator {
                 capacity: info.capacity,
                 version: info.version.clone(),
                 joined: token,
-                takes_tasks: !info.is_leaving && !info.is_draining,
+                takes_tasks: !info.is_leaving && !info.is_draining && !self.is_drained(name),
             };
             let address = record.holder_info.address.clone();
             Some((name.clone(), Hand { worker, term, lease_duration, address, info }))
         });
         hands.collect()
+    }
+
+    /// Whether people want this member to have no tasks.
+    fn is_drained(&self, member: &Identity) -> bool {
+        self.wishes.as_ref().is_some_and(|wishes| wishes.drained.contains(member))
     }
 
     /// Who should run what.

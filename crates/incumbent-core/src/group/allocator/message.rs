@@ -1,6 +1,6 @@
 //! All that crosses the boundary between an [`Allocator`](super::Allocator) and its caller.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::group::balance::Task;
@@ -53,6 +53,8 @@ pub struct Wishes {
     pub kind: Kind,
     /// The tasks, where they have names. Of numbered tasks, those whose weight or pin matters.
     pub tasks: BTreeMap<TaskName, Task>,
+    /// Members that get no tasks, and whose tasks go to others. A preference, as a pin is.
+    pub drained: BTreeSet<Identity>,
     /// Whether tasks stay where they are as long as their owner lives.
     pub is_frozen: bool,
 }

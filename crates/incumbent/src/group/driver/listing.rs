@@ -1,8 +1,8 @@
 //! Which objects are the tasks, where that is what they are.
 
+use super::super::config::MOST_TASKS;
 use super::super::note::Sight;
 use super::super::objects::Objects;
-use super::super::task::MOST_TASKS;
 use super::super::watching::Pace;
 use super::Driver;
 use crate::answer::{Failure, Why};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{ArgMatches, Command, FromArgMatches};
 use incumbent::Connect;
+use incumbent::group_survey::GroupSurvey;
 use incumbent::requests::Requests;
 use incumbent::survey::{Registration, Scope, Survey};
 
@@ -31,6 +32,22 @@ pub(super) fn locks(whole: fn() -> Command) -> Vec<(String, String)> {
         });
         Some(locks.collect())
     })
+}
+
+/// The groups of the namespace.
+pub(super) fn groups(whole: fn() -> Command) -> Vec<(String, String)> {
+    ask(whole, async |cluster| {
+        let (client, namespace) = cluster.connect().await.ok()?;
+        let groups = GroupSurvey::list(client, Some(&namespace)).await.ok()?;
+        let named = |(_, name): (String, String)| (format!("group/{name}"), "a group".to_owned());
+        Some(groups.into_iter().map(named).collect())
+    })
+}
+
+pub(super) fn locks_and_groups(whole: fn() -> Command) -> Vec<(String, String)> {
+    let mut all = locks(whole);
+    all.extend(groups(whole));
+    all
 }
 
 pub(super) fn namespaces(whole: fn() -> Command) -> Vec<String> {

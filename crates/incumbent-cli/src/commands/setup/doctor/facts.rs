@@ -3,11 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use incumbent::group_survey::GroupView;
 use incumbent::survey::LockView;
 use incumbent::{Lock, Timing};
 use jiff::Timestamp;
 
 use super::rights::Right;
+
+/// What was named on the command line.
+pub(super) struct Named {
+    pub(super) locks: Vec<Lock>,
+    pub(super) groups: Vec<String>,
+}
 
 #[derive(Debug)]
 pub(super) struct Facts {
@@ -24,6 +31,8 @@ pub(super) struct Facts {
     pub(super) clock: Option<ClockReading>,
     /// What there is, or why it may not be seen.
     pub(super) locks: Result<Vec<LockFacts>, String>,
+    /// The groups that were named; if nothing was, those of the namespace.
+    pub(super) groups: Vec<GroupFacts>,
     /// Of the locks that were named, the other kind of the same name.
     pub(super) beside: Vec<LockView>,
     /// Locks that were named and do not exist.
@@ -64,6 +73,13 @@ pub(super) struct ClockReading {
     pub(super) ahead_ms: i64,
     /// What is not known of it: the answer's way, and that it says whole seconds.
     pub(super) error: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct GroupFacts {
+    pub(super) name: String,
+    /// What there is of it, or why it may not be seen.
+    pub(super) view: Result<GroupView, String>,
 }
 
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use incumbent::{Error, Lock, Timing};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::facts::{Checked, ClockReading, Facts, Latency, LockFacts, PodFacts, Rehearsal};
+use super::facts::{Checked, ClockReading, Facts, Latency, LockFacts, Named, PodFacts, Rehearsal};
 use super::rights::{self, Right};
 
 /// Reads to measure by: enough for a median, and few enough to be no load.
@@ -25,9 +25,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) async fn facts(
     client: kube::Client,
     namespace: &str,
-    named: &[Lock],
+    all_named: &Named,
     timing: Timing,
 ) -> Result<Facts, Error> {
+    // A group alone stands for its allocators' Lease.
+    let named: Vec<Lock> = match (all_named.locks.as_slice(), all_named.groups.as_slice()) {
+        ([], groups) => groups.iter().map(|group| Lock::lease(namespace, group)).collect(),
+        (locks, _) => locks.to_vec(),
+    };
+    let (named, groups) = (named.as_slice(), all_named.groups.as_slice());
     let server = Server { requests: Requests::new(client.clone()) };
     let version = server.version().await?;
     let (latency, clock) = server.measure(namespace, named.first(), timing).await;
@@ -39,10 +45,11 @@ pub(super) async fn facts(
         now,
         version,
         user: server.user().await,
-        rights: server.rights(namespace, named).await,
+        rights: server.rights(namespace, named, !groups.is_empty()).await,
         latency,
         clock,
         locks: Ok(Vec::new()),
+        groups: super::groups_seen::groups(&client, namespace, all_named).await,
         beside: beside(&client, named).await,
         missing: Vec::new(),
         pods: server.pods(namespace).await,
@@ -164,8 +171,9 @@ impl Server {
         answer["status"]["userInfo"]["username"].as_str().map(str::to_owned)
     }
 
-    async fn rights(&self, namespace: &str, named: &[Lock]) -> Vec<Checked> {
+    async fn rights(&self, namespace: &str, named: &[Lock], has_group: bool) -> Vec<Checked> {
         let of_locks = match named {
+            _ if has_group => rights::of_a_group(),
             [] => rights::of_all(),
             _ => named.iter().flat_map(rights::of).collect(),
         };

@@ -44,6 +44,25 @@ pub(super) fn of(lock: &Lock) -> Vec<Right> {
     ]
 }
 
+/// What each member of a group needs, because any may become the allocator.
+pub(super) fn of_a_group() -> Vec<Right> {
+    let kinds = [("coordination.k8s.io", "leases"), ("", "configmaps")].into_iter();
+    let rights = kinds.flat_map(|(group, resource)| {
+        let right = move |(verb, need, purpose)| Right::any(verb, group, resource, need, purpose);
+        [
+            ("get", Need::Always, "without it no process can be a member of a group"),
+            ("list", Need::Always, "without it no process can be a member of a group"),
+            ("watch", Need::Always, "without it no process can be a member of a group"),
+            ("create", Need::Always, "without it no process can be a member of a group"),
+            ("update", Need::Always, "without it no process can be a member of a group"),
+            ("delete", Need::Better, "without it seats and pages that nobody needs stay"),
+        ]
+        .map(right)
+    });
+    let steering = Right::any("patch", "", "configmaps", Need::Optional, "to steer a group");
+    rights.chain([steering]).collect()
+}
+
 /// What the same needs on all Leases of the namespace, where none was named.
 pub(super) fn of_all() -> Vec<Right> {
     let purpose = "on each Lease; name one with --lock to check the rights on it";

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Finding;
 use super::facts::{Checked, Facts};
+use super::groups;
 use super::locks;
 use super::rights::{self, Need, Right};
 use crate::model::format::duration;
@@ -15,6 +16,7 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     findings.push(clock(facts));
     findings.extend(reach(facts));
     findings.extend(locks::findings(facts));
+    findings.extend(groups::findings(facts));
     findings
 }
 

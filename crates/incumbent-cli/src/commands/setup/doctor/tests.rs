@@ -27,11 +27,34 @@ fn healthy() -> Facts {
         },
         clock: Some(ClockReading { ahead_ms: 300, error: Duration::from_millis(510) }),
         locks: Ok(vec![lock("john", "2026-11-28T07:59:57Z")]),
+        groups: Vec::new(),
         beside: Vec::new(),
         missing: Vec::new(),
         pods: Some([("web-1".to_owned(), PodFacts::default())].into()),
         out_of_reach: Some(Vec::new()),
     }
+}
+
+/// The library says which rights a member needs; this says what each is for.
+#[test]
+fn the_rights_of_a_member_are_those_that_the_library_names() {
+    let mut known: Vec<_> = rights::of_a_group()
+        .into_iter()
+        .filter(|right| right.need != rights::Need::Optional)
+        .map(|right| (right.group.to_owned(), right.resource.to_owned(), right.verb.to_owned()))
+        .collect();
+    let mut named = Vec::new();
+    for rule in incumbent::Group::policy_rules() {
+        for group in rule.api_groups.unwrap() {
+            for resource in rule.resources.as_ref().unwrap() {
+                let verbs = rule.verbs.iter();
+                named.extend(verbs.map(|verb| (group.clone(), resource.clone(), verb.clone())));
+            }
+        }
+    }
+    known.sort();
+    named.sort();
+    assert_eq!(known, named);
 }
 
 /// What is said of an object that the API server has stored.

@@ -1,0 +1,117 @@
+//! `incumbent pause` and `resume` of a member of a group: it is drained, and gets tasks again.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+use incumbent::group_survey::ConfigView;
+use incumbent::{Error, GroupControl, Identity, InvalidSetting};
+
+use crate::commands::observe::groups::{existing, status};
+use crate::flags::cluster::Operator;
+use crate::model::format::name;
+use crate::model::group_status::GroupStatus;
+use crate::runtime::confirm::Confirmation;
+use crate::runtime::{exit, output};
+
+pub(crate) async fn pause(
+    operator: &Operator,
+    group: &str,
+    candidates: &[String],
+    confirmation: &Confirmation,
+) -> anyhow::Result<ExitCode> {
+    if candidates.is_empty() {
+        return Err(Error::Invalid(InvalidSetting::Program {
+            what: "of a group, name the members that are to have no tasks".to_owned(),
+            hint: format!(
+                "incumbent pause group/{group} --candidate MEMBER; to keep all tasks where they are: incumbent freeze \
+                 group/{group}"
+            ),
+        })
+        .into());
+    }
+    let members = identities(candidates)?;
+    let (_, status) = status(&existing(operator, group).await?, None);
+    let what =
+        format!("group/{group}: the pause drains {}{}", listed(&members), then(&status, &members));
+    if !confirmation.given(&what)? {
+        return Ok(ExitCode::from(exit::NO));
+    }
+    let control = control(operator, group, confirmation).await?;
+    tell(group, &operator.within(control.drain(&members)).await?)
+}
+
+pub(crate) async fn resume(
+    operator: &Operator,
+    group: &str,
+    candidates: &[String],
+    confirmation: &Confirmation,
+) -> anyhow::Result<ExitCode> {
+    let view = existing(operator, group).await?.view();
+    let drained = view.config.map(|config| config.drained).unwrap_or_default();
+    let members = match candidates {
+        [] => drained.iter().filter_map(Identity::new).collect(),
+        names => identities(names)?,
+    };
+    let what = match drained.is_empty() {
+        true => format!("group/{group}: no member is drained"),
+        false => format!("group/{group}: {} may have tasks again", listed(&members)),
+    };
+    if !confirmation.given(&what)? {
+        return Ok(ExitCode::from(exit::NO));
+    }
+    let control = control(operator, group, confirmation).await?;
+    tell(group, &operator.within(control.resume(&members)).await?)
+}
+
+/// A way to ask something of the group.
+pub(crate) async fn control(
+    operator: &Operator,
+    group: &str,
+    confirmation: &Confirmation,
+) -> Result<GroupControl, Error> {
+    let (client, namespace) = operator.connect().await?;
+    Ok(GroupControl::new(client, namespace, group)?.dry_run(confirmation.dry_run))
+}
+
+fn identities(names: &[String]) -> Result<Vec<Identity>, Error> {
+    let identity = |name: &String| {
+        Identity::new(name).ok_or_else(|| Error::Invalid(InvalidSetting::Identity(name.clone())))
+    };
+    names.iter().map(identity).collect()
+}
+
+/// What comes of it.
+fn then(status: &GroupStatus, members: &[Identity]) -> String {
+    let names: BTreeSet<_> = members.iter().map(|member| name(member.as_str())).collect();
+    let is_meant = |member: &String| names.contains(member);
+    let others =
+        status.present().filter(|member| !is_meant(&member.name) && member.wishes.is_empty());
+    let tasks: usize =
+        status.members.iter().filter(|member| is_meant(&member.name)).map(|it| it.tasks).sum();
+    match (others.count(), tasks) {
+        _ if status.is_frozen => {
+            "; the group is frozen, so their tasks stay where they are until it is not".to_owned()
+        }
+        (0, _) => "; no other member takes tasks, so theirs stay where they are".to_owned(),
+        (_, 0) => String::new(),
+        (_, 1) => "; 1 task moves to another member".to_owned(),
+        (_, tasks) => format!("; {tasks} tasks move to other members"),
+    }
+}
+
+fn tell(group: &str, config: &ConfigView) -> anyhow::Result<ExitCode> {
+    let state = match config.drained.is_empty() {
+        true => "no member is drained".to_owned(),
+        false => {
+            let names: Vec<_> = config.drained.iter().map(|member| name(member)).collect();
+            format!("drained: {}", names.join(", "))
+        }
+    };
+    output::line(&format!("group/{group}: {state}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn listed(members: &[Identity]) -> String {
+    let names: Vec<_> = members.iter().map(|member| name(member.as_str())).collect();
+    names.join(", ")
+}

@@ -1,0 +1,173 @@
+//! What has changed of a group between two looks, in words. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use incumbent::survey::State;
+use serde_json::{Value, json};
+
+use crate::model::format::cut;
+use crate::model::group_status::{GroupStatus, MemberStatus, TaskState, TaskStatus};
+
+/// One change, for a line of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GroupEvent {
+    /// A word for programs.
+    pub(crate) event: &'static str,
+    pub(crate) text: String,
+    pub(crate) more: Value,
+}
+
+/// What is so now and was not before, in the order in which it has to have happened.
+pub(crate) fn changes(before: &GroupStatus, after: &GroupStatus) -> Vec<GroupEvent> {
+    let mut events = Vec::new();
+    events.extend(visibility(before, after));
+    events.extend(allocator(before, after));
+    events.extend(members(before, after));
+    events.extend(frozen(before, after));
+    events.extend(tasks(before, after));
+    events
+}
+
+fn event(event: &'static str, text: impl Into<String>, more: Value) -> GroupEvent {
+    GroupEvent { event, text: text.into(), more }
+}
+
+fn visibility(before: &GroupStatus, after: &GroupStatus) -> Option<GroupEvent> {
+    (before.is_visible != after.is_visible).then(|| match after.is_visible {
+        true => event("seen", "the group can be seen again", Value::Null),
+        false => event("unseen", "the group can no longer be seen", Value::Null),
+    })
+}
+
+fn allocator(before: &GroupStatus, after: &GroupStatus) -> Option<GroupEvent> {
+    let holder = |status: &GroupStatus| {
+        let allocator = status.allocator.as_ref().filter(|allocator| allocator.is_led());
+        allocator.and_then(|allocator| allocator.holder.clone())
+    };
+    let (was, is) = (holder(before), holder(after));
+    (was != is).then(|| {
+        let text = match &is {
+            Some(holder) => format!("{holder} is the allocator"),
+            None => "no member is the allocator".to_owned(),
+        };
+        event("allocator", text, json!({ "member": is }))
+    })
+}
+
+fn members(before: &GroupStatus, after: &GroupStatus) -> Vec<GroupEvent> {
+    let known = |status: &GroupStatus, name: &str| -> Option<MemberStatus> {
+        status.members.iter().find(|member| member.name == name).cloned()
+    };
+    let is_there =
+        |member: &Option<MemberStatus>| member.as_ref().is_some_and(|member| member.seat.is_led());
+    let mut names: Vec<_> =
+        before.members.iter().chain(&after.members).map(|member| &member.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    let mut events = Vec::new();
+    for name in names {
+        let (was, is) = (known(before, name), known(after, name));
+        let member = || json!({ "member": name });
+        match (is_there(&was), is_there(&is)) {
+            (false, true) => events.push(event("joined", format!("{name} has joined"), member())),
+            (true, false) => {
+                let text = match &is {
+                    Some(is) if is.seat.state == State::Expired => {
+                        format!("{name} is gone: {}", is.seat.basis())
+                    }
+                    Some(is) if is.seat.state == State::Unknown => {
+                        format!("{name} may be gone: its seat cannot be judged")
+                    }
+                    Some(_) => format!("{name} is gone: its seat is vacant"),
+                    None => format!("{name} is gone: its seat was deleted"),
+                };
+                events.push(event("gone", text, member()));
+            }
+            _ => {}
+        }
+        let wishes = |member: &Option<MemberStatus>| {
+            member.as_ref().map(|member| member.wishes.clone()).unwrap_or_default()
+        };
+        let (wished, wishes) = (wishes(&was), wishes(&is));
+        if wished != wishes && is_there(&is) {
+            let words =
+                if wishes.is_empty() { "takes tasks".to_owned() } else { wishes.join(", ") };
+            let more = json!({ "member": name, "wishes": wishes });
+            events.push(event("wishes", format!("{name}: {words}"), more));
+        }
+    }
+    events
+}
+
+fn frozen(before: &GroupStatus, after: &GroupStatus) -> Option<GroupEvent> {
+    (before.is_frozen != after.is_frozen).then(|| match after.is_frozen {
+        true => event("frozen", "the group is frozen", Value::Null),
+        false => event("unfrozen", "tasks may move again", Value::Null),
+    })
+}
+
+/// What tasks that changed in the same way have in common.
+type Way = (&'static str, Option<String>, Option<String>, Option<u64>, Option<&'static str>);
+
+fn tasks(before: &GroupStatus, after: &GroupStatus) -> Vec<GroupEvent> {
+    let earlier: BTreeMap<_, _> = before.tasks.iter().map(|task| (&task.name, task)).collect();
+    let mut ways: BTreeMap<Way, Vec<&str>> = BTreeMap::new();
+    for task in &after.tasks {
+        if let Some(way) = way(earlier.get(&task.name).copied(), task) {
+            ways.entry(way).or_default().push(&task.name);
+        }
+    }
+    let kept: BTreeSet<_> = after.tasks.iter().map(|task| &task.name).collect();
+    for task in before.tasks.iter().filter(|task| !kept.contains(&task.name)) {
+        let way = ("ended", task.owner.clone(), None, None, None);
+        ways.entry(way).or_default().push(&task.name);
+    }
+    ways.into_iter().map(|(way, tasks)| told(way, &tasks)).collect()
+}
+
+fn way(was: Option<&TaskStatus>, is: &TaskStatus) -> Option<Way> {
+    let before = |task: &TaskStatus| (task.state, task.owner.clone(), task.token);
+    if was.map(before) == Some(before(is)) {
+        return None;
+    }
+    let from = was.and_then(|was| was.owner.clone());
+    let is_new_owner = was.map(|was| (&was.owner, was.token)) != Some((&is.owner, is.token));
+    Some(match is.state {
+        TaskState::Assigned | TaskState::Late | TaskState::Unknown if is_new_owner => {
+            ("assigned", from, is.owner.clone(), is.token, None)
+        }
+        TaskState::Assigned => ("held", from, is.owner.clone(), is.token, None),
+        TaskState::Late | TaskState::Unknown => ("late", None, is.owner.clone(), None, is.because),
+        TaskState::Stopping => ("stopping", None, is.owner.clone(), is.token, None),
+        TaskState::Lost => ("lost", None, is.owner.clone(), is.token, is.because),
+        TaskState::Free => ("free", from, None, None, None),
+        TaskState::Unowned => ("unowned", from, None, None, is.because),
+    })
+}
+
+fn told((kind, from, to, token, because): Way, tasks: &[&str]) -> GroupEvent {
+    let shown = cut(&tasks.join(", "), LONG);
+    let what = match tasks.len() {
+        1 => shown,
+        count => format!("{count} tasks ({shown})"),
+    };
+    let to_name = to.as_deref().unwrap_or_default();
+    let under = token.map(|token| format!(" under token {token}")).unwrap_or_default();
+    let because = because.map(|because| format!(": {because}")).unwrap_or_default();
+    let text = match (kind, &from) {
+        ("assigned", Some(from)) if from != to_name => {
+            format!("{what}: {from} -> {to_name}{under}")
+        }
+        ("assigned", _) => format!("{what}: {to_name}{under}"),
+        ("held", _) => format!("{what}: {to_name} renews again"),
+        ("late", _) => format!("{what}: {to_name}{because}"),
+        ("stopping", _) => format!("{what}: {to_name} was asked to stop"),
+        ("lost", _) => format!("{what}: no living owner; the last was {to_name}{because}"),
+        ("free", _) => format!("{what}: free"),
+        ("unowned", _) => format!("{what}: no owner{because}"),
+        _ => format!("{what}: no longer in the table"),
+    };
+    event(kind, text, json!({ "tasks": tasks, "from": from, "to": to, "token": token }))
+}
+
+const LONG: usize = 120;
