@@ -123,6 +123,7 @@ mod report;
 pub mod requests;
 mod rights;
 mod route;
+mod schedule;
 mod shutdown;
 #[cfg(test)]
 mod simulation;
@@ -158,6 +159,9 @@ pub use lock::{InvalidLock, Lock, LockKind, Resource};
 pub use metrics::{Exchange, Metrics};
 pub use observer::{Leader, Observer};
 pub use route::Route;
+pub use schedule::{
+    CatchUp, OnDeath, Outcome, Overlap, Schedule, ScheduleControl, ScheduleRunner, ScheduledRun,
+};
 pub use shutdown::shutdown_signal;
 pub use term::{Ending, Overrun};
 
@@ -191,6 +195,10 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/blackboard.md")]
 struct BlackboardPage;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/schedules.md")]
+struct SchedulesPage;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/routing.md")]
