@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use incumbent_core::schedule::{CatchUp, Outcome, Run, ScheduleRecord, Tick, Timetable};
+use incumbent_core::schedule::{CatchUp, Outcome, Run, ScheduleRecord, Tick, Timetable, When};
 
 use super::calendar::{ZoneData, moment};
 use super::store::Change;
@@ -13,6 +13,8 @@ use super::world::World;
 const FLOOR_NEVER_FALLS: &str = "floor-never-falls";
 /// S1: a tick begins by the write that raises the floor to it, or as the next attempt.
 const BEGINS_ONCE: &str = "begins-once";
+/// S7: what begins is a tick of the stored spec. No jitter is part of it.
+const TICKS_ARE_OF_THE_SPEC: &str = "ticks-are-of-the-spec";
 /// S2: a run begins in a version in which its own term holds the lock.
 const BEGINS_UNDER_ITS_TERM: &str = "begins-under-its-term";
 /// S3: only its own process or a leader with a higher token replaces a run.
@@ -135,6 +137,9 @@ impl World {
                 let detail = format!("{run:?} begins under {holder:?}");
                 self.judge.breaks(BEGINS_UNDER_ITS_TERM, detail);
             }
+            if !is_of(&old.spec.when, run.tick) && run.attempt == 1 {
+                self.judge.breaks(TICKS_ARE_OF_THE_SPEC, format!("{run:?} of {:?}", old.spec));
+            }
             if !begins_once(old, after, run) {
                 self.judge.breaks(BEGINS_ONCE, format!("{run:?} begins after {old:?}"));
             }
@@ -219,6 +224,13 @@ fn begins_once(old: &ScheduleRecord, after: &ScheduleRecord, run: &Run) -> bool 
     }
     let before = old.run.as_ref().or_else(|| old.last.first().map(|past| &past.run));
     before.is_some_and(|before| is_next_attempt(before, Some(run)))
+}
+
+/// Replicas disagree about the ticks of a spec with a time zone.
+fn is_of(when: &When, tick: Tick) -> bool {
+    let (When::Every { period, anchor }, Tick::At(tick)) = (when, tick) else { return true };
+    let since = tick.unix_micros() - anchor.unix_micros();
+    since.rem_euclid(period.as_micros() as i64) == 0
 }
 
 fn is_next_attempt(before: &Run, run: Option<&Run>) -> bool {
