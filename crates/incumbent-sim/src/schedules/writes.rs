@@ -55,7 +55,8 @@ impl World {
                     self.judge_counts(&zone, old, &after);
                 }
                 let holder = before.election.token().zip(before.election.session);
-                self.judge_run(old, &after, holder.map(|(token, session)| (token.0, session.0)));
+                let holder = holder.map(|(token, session)| (token.0, session.0));
+                self.judge_run(old, &after, holder, u128::from(life));
                 self.count(old, &after);
             }
         }
@@ -128,6 +129,7 @@ impl World {
         old: &ScheduleRecord,
         after: &ScheduleRecord,
         holder: Option<(u64, u128)>,
+        writer: u128,
     ) {
         if old.run == after.run {
             return;
@@ -148,16 +150,12 @@ impl World {
         if let Some(past) = after.last.iter().find(|past| past.run == *run) {
             self.judge.recorded(run, past.outcome);
         }
-        let newest = after.run.as_ref().or_else(|| after.last.first().map(|past| &past.run));
-        let is_its_own_end = after.run.is_none() && after.last.first().map(|p| &p.run) == Some(run);
         let closes = after.last.iter().any(|past| past.run == *run);
-        let is_in_doubt = after.last.first().is_some_and(|past| past.outcome == Outcome::InDoubt);
-        let is_by_newer = holder.is_some_and(|(token, _)| token > run.token.0);
-        let is_by_own = newest.is_some_and(|newest| newest.session == run.session);
-        if !(is_by_newer || is_by_own || is_its_own_end && !is_in_doubt)
+        let is_by_newer = holder.is_some_and(|(token, by)| token > run.token.0 && by == writer);
+        if !(is_by_newer || run.session.0 == writer)
             || !(closes || is_next_attempt(run, after.run.as_ref()))
         {
-            let detail = format!("{run:?} is replaced under {holder:?} by {newest:?}");
+            let detail = format!("{run:?} is replaced by {writer} under {holder:?}");
             self.judge.breaks(RUN_IS_LEFT_ALONE, detail);
         }
     }
