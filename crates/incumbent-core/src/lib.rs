@@ -65,6 +65,7 @@ mod identity;
 mod message;
 mod observer_state;
 mod record;
+pub mod schedule;
 mod seat;
 mod seen;
 mod time;

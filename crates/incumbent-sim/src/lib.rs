@@ -13,6 +13,7 @@ mod clock;
 pub mod groups;
 mod plan;
 pub mod properties;
+pub mod schedules;
 mod server;
 mod tally;
 mod world;

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use incumbent_sim::groups::{self, GroupTally};
+use incumbent_sim::schedules::{self, ScheduleTally};
 use incumbent_sim::{Outcome, Tally, Trace};
 
-/// Simulates elections, or groups, under faults, and checks the properties that must hold.
+/// Simulates elections, groups or schedules under faults, and checks the properties that must hold.
 ///
 /// Exit code: 0 if all properties hold, 1 if one does not hold, 2 if the command line is wrong.
 #[derive(Parser)]
@@ -21,6 +22,10 @@ struct Args {
     /// Simulate groups: members that share tasks
     #[arg(long)]
     groups: bool,
+
+    /// Simulate schedules: one run per tick
+    #[arg(long, conflicts_with = "groups")]
+    schedules: bool,
 
     /// Which seeds to run, as FIRST..END
     #[arg(long, default_value = "0..1000", value_name = "RANGE")]
@@ -59,7 +64,7 @@ impl FromStr for Seeds {
     }
 }
 
-/// What plays seeds: elections or groups.
+/// What plays seeds: elections, groups or schedules.
 trait Simulation {
     type Counts: Counts;
 
@@ -167,9 +172,52 @@ impl Counts for GroupTally {
     }
 }
 
+struct Schedules;
+
+impl Simulation for Schedules {
+    type Counts = ScheduleTally;
+
+    fn run(seed: u64, trace: Trace) -> Played<ScheduleTally> {
+        let run = schedules::run(seed, trace);
+        Played { counts: run.tally, has_failed: run.breach.is_some(), trace: run.trace }
+    }
+
+    fn report(seed: u64) -> Option<String> {
+        schedules::report(seed)
+    }
+}
+
+impl Counts for ScheduleTally {
+    const NOTHING: Self = Self::NOTHING;
+
+    fn add(&mut self, other: &Self) {
+        self.add(other);
+    }
+
+    fn events(&self) -> u64 {
+        self.events
+    }
+
+    fn missing(&self) -> Vec<&'static str> {
+        self.missing()
+    }
+
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("ticks", format!("{}, {} writes", self.ticks, self.writes)),
+            ("faults", list(self.faults())),
+            ("steps", list(self.steps())),
+        ]
+    }
+}
+
 fn main() -> ExitCode {
     let args = Args::parse();
-    if args.groups { simulate::<Groups>(&args) } else { simulate::<Elections>(&args) }
+    match (args.groups, args.schedules) {
+        (true, _) => simulate::<Groups>(&args),
+        (_, true) => simulate::<Schedules>(&args),
+        _ => simulate::<Elections>(&args),
+    }
 }
 
 fn simulate<S: Simulation>(args: &Args) -> ExitCode {

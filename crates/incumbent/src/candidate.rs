@@ -5,7 +5,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use incumbent_core::group::SeatInfo;
-use incumbent_core::{Identity, Loss, Release, Uid};
+use incumbent_core::{Identity, Loss, Release, Session, Uid};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
@@ -14,6 +14,7 @@ use crate::gate::WriteGate;
 use crate::leadership::{Command, Leadership, await_release};
 use crate::leadership_status::LeadershipStatus;
 use crate::lock::Lock;
+use crate::requests::Requests;
 use crate::term::CurrentTerm;
 use crate::view::View;
 
@@ -31,6 +32,10 @@ pub struct Candidate {
     lock: Lock,
     identity: Identity,
     pub(crate) clock: Clock,
+    /// Tells its process apart in the lock.
+    pub(crate) session: Session,
+    /// For requests about the object that its lock is in.
+    pub(crate) requests: Requests,
     commands: mpsc::UnboundedSender<Command>,
     pub(crate) views: watch::Receiver<View>,
     current: CurrentTerm,

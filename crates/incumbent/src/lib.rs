@@ -126,6 +126,7 @@ mod report;
 pub mod requests;
 mod rights;
 mod route;
+mod schedule;
 mod shutdown;
 #[cfg(test)]
 mod simulation;
@@ -164,6 +165,9 @@ pub use observer::{Leader, Observer};
 pub use once::parts as once_parts;
 pub use once::{Once, OnceOutcome, OnceRecord, OnceResult, OnceRun, OnceState};
 pub use route::Route;
+pub use schedule::{
+    CatchUp, OnDeath, Outcome, Overlap, Schedule, ScheduleControl, ScheduleRunner, ScheduledRun,
+};
 pub use shutdown::shutdown_signal;
 pub use term::{Ending, Overrun};
 
@@ -211,6 +215,10 @@ struct BlackboardPage;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/once.md")]
 struct OncePage;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/schedules.md")]
+struct SchedulesPage;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/routing.md")]

@@ -277,7 +277,8 @@ impl Builder {
         let address = config.holder_info.address.as_deref();
         let routes = self.routes.into_iter().map(|route| route.start(&api, address));
         let routes = routes.collect::<Result<Vec<_>, _>>()?;
-        let identity = config.identity.clone();
+        let (identity, session) = (config.identity.clone(), config.session);
+        let requests = api.requests().clone().timed(self.clock);
         let (commands, receiver) = mpsc::unbounded_channel();
         let (publish, views) = watch::channel(View::UNKNOWN);
         let current = CurrentTerm::default();
@@ -296,7 +297,7 @@ impl Builder {
         );
         tokio::spawn(Box::new(driver).run());
         let (clock, health) = (self.clock, self.health);
-        Ok(Candidate { lock, identity, clock, commands, views, current, health })
+        Ok(Candidate { lock, identity, clock, session, requests, commands, views, current, health })
     }
 
     /// What the elector has to know.

@@ -1,0 +1,158 @@
+//! All that crosses the boundary between a [`Scheduler`](super::Scheduler) and its caller.
+
+use std::time::Duration;
+
+use super::moment::Moment;
+use super::record::{Outcome, Run, ScheduleRecord};
+use crate::identity::Session;
+use crate::message::Term;
+use crate::record::{FencingToken, Version};
+use crate::time::Instant;
+
+/// One version of the object that holds the election and the schedule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleObject {
+    /// Which version it is.
+    pub version: Version,
+    /// The term that is running in it.
+    pub term: Option<(FencingToken, Session)>,
+    /// The schedule.
+    pub schedule: StoredSchedule,
+    /// The record under the name that the schedule had before, where it was renamed.
+    pub was: Option<Box<ScheduleRecord>>,
+}
+
+/// What an object says of a schedule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoredSchedule {
+    /// It has no record of it.
+    Missing,
+    /// It has a record that cannot be understood. Nothing runs, and nothing is written over it.
+    Unreadable,
+    /// This.
+    Readable(Box<ScheduleRecord>),
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScheduleEvent {
+    /// Time has passed. Always harmless.
+    Wake,
+    /// A term of this process has begun, or was extended.
+    Term(Term),
+    /// The term is over. A run that is in progress is being stopped; [`ScheduleEvent::Ended`] says when it has.
+    TermOver,
+    /// An answer of the API server has just come, whatever it was an answer to, and this is its `Date`.
+    Date(Moment),
+    /// Somebody has shown this version of the object.
+    Observed(ScheduleObject),
+    /// The answer to the request in flight. It comes by the request's deadline, as [`ScheduleReply::Unknown`] if need
+    /// be.
+    Reply(ScheduleReply),
+    /// The run that was started here is over, and nothing of it is left.
+    Ended(Outcome),
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScheduleReply {
+    /// To a read: the object.
+    Found(ScheduleObject),
+    /// There is no such object.
+    Missing,
+    /// The replace was applied; this is what is stored now.
+    Written(ScheduleObject),
+    /// The replace was not applied: another write came first.
+    Conflict,
+    /// The request was certainly not applied.
+    Refused {
+        /// How long the server asks to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// The outcome is unknown: the request may have been applied, or may be applied later.
+    Unknown,
+}
+
+/// Everything that the caller has to do after a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct ScheduleOrders {
+    /// Send this now. There is never a second one before the reply to the first.
+    pub request: Option<ScheduleRequest>,
+    /// Start this run, if the term is still valid. In any case, say when it is over.
+    pub start: Option<Start>,
+    /// Stop the run that is in progress: another is due.
+    pub stop: bool,
+    /// What keeps the schedule from working, for as long as it does.
+    pub trouble: Option<Trouble>,
+    /// When to call again, if nothing else happens before.
+    pub wake: Instant,
+}
+
+/// A request to the API server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleRequest {
+    /// What to ask.
+    pub operation: ScheduleOperation,
+    /// Give up waiting for the answer at this moment and reply [`ScheduleReply::Unknown`].
+    pub deadline: Instant,
+}
+
+/// What to ask of the API server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScheduleOperation {
+    /// Read the object, from the store itself, not from a cache.
+    Read,
+    /// Replace exactly version `base`, with all else in it as it is.
+    Replace {
+        /// The only version that may be replaced.
+        base: Version,
+        /// The new record.
+        record: Box<ScheduleRecord>,
+        /// The new record under the old name, where the schedule is renamed.
+        was: Option<Box<ScheduleRecord>>,
+    },
+}
+
+/// A run to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// Which.
+    pub run: Run,
+    /// How long after its instant it begins; zero where that is still to come.
+    pub late: Duration,
+}
+
+/// What keeps a schedule from working, or from working as this process wants it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The record cannot be understood.
+    Unreadable,
+    /// The stored spec is another one, of the same revision. It is replaced by that of this leader.
+    SameRevision,
+    /// The stored spec is of a higher revision. It counts.
+    HigherRevision,
+    /// The stored spec has no tick any more, or cannot be read here.
+    NoTicks,
+    /// The schedule has this name now.
+    Moved(String),
+    /// The record was changed or removed by another client during a run.
+    Changed,
+    /// What is stored is not what was written, so that the run did not start.
+    Altered,
+}
+
+impl Trouble {
+    /// The trouble in one word, as logs and metrics write it.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Unreadable => "unreadable",
+            Self::SameRevision => "same-revision",
+            Self::HigherRevision => "higher-revision",
+            Self::NoTicks => "no-ticks",
+            Self::Moved(_) => "moved",
+            Self::Changed => "changed",
+            Self::Altered => "altered",
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The ticks of a spec.
+
+use std::time::Duration;
+
+use super::moment::Moment;
+use super::record::{ScheduleRecord, Spec, When};
+
+/// Reads cron patterns. It depends on nothing but the pattern and the time zone data.
+pub trait Calendar {
+    /// The first instant after `after` at which the pattern is due in this zone. `None` if it is never due again, or
+    /// where pattern or zone cannot be read.
+    fn next(&self, pattern: &str, zone: &str, after: Moment) -> Option<Moment>;
+
+    /// The local time of `tick`, with a mark that tells the two passes of a doubled hour apart. `None` where the zone
+    /// cannot be read.
+    fn civil(&self, zone: &str, tick: Moment) -> Option<String>;
+}
+
+/// What a schedule's ticks depend on, besides its spec.
+#[derive(Clone, Copy)]
+pub struct Timetable<'a> {
+    /// Reads cron patterns.
+    pub calendar: &'a dyn Calendar,
+    /// The name of the schedule.
+    pub name: &'a str,
+    /// Each tick begins up to this much after its instant.
+    pub jitter: Duration,
+}
+
+/// Ticks that are due.
+#[derive(Debug, Default)]
+pub(super) struct Due {
+    /// They rise.
+    pub(super) ticks: Vec<Moment>,
+    /// Whether there are others after them, because these are [`MOST_TICKS`].
+    pub(super) has_more: bool,
+    /// The first tick that is not due yet, if these are all.
+    pub(super) next: Option<Moment>,
+}
+
+/// No step looks at more ticks than this: a schedule of each second that nobody led for a year has 31 million.
+const MOST_TICKS: usize = 20_000;
+
+impl Timetable<'_> {
+    /// The first tick after `after`.
+    pub fn next(&self, spec: &Spec, after: Moment) -> Option<Moment> {
+        let next = match &spec.when {
+            When::Cron { pattern, zone } => self.calendar.next(pattern, zone, after),
+            When::Every { period, anchor } => next_on_grid(*period, *anchor, after),
+        };
+        // A calendar that does not advance would be asked for ever.
+        next.filter(|next| *next > after)
+    }
+
+    /// When `tick` may begin: its jitter is a hash of name and tick, and no part of what identifies the tick.
+    pub fn due_at(&self, tick: Moment) -> Moment {
+        let jitter = u64::try_from(self.jitter.as_micros()).unwrap_or(u64::MAX);
+        let share = hash(self.name, tick).checked_rem(jitter).unwrap_or(0);
+        tick + Duration::from_micros(share)
+    }
+
+    /// The local time of `tick`, where the spec has a time zone.
+    pub(super) fn civil(&self, spec: &Spec, tick: Moment) -> Option<String> {
+        match &spec.when {
+            When::Cron { zone, .. } => self.calendar.civil(zone, tick),
+            When::Every { .. } => None,
+        }
+    }
+
+    /// The ticks after the record's floor that are due at `until`. One that is not yet due holds back those after it.
+    pub(super) fn due(&self, record: &ScheduleRecord, until: Moment) -> Due {
+        let mut due = Due::default();
+        let mut last = record.floor;
+        while let Some(tick) = self.next(&record.spec, last) {
+            last = tick;
+            if self.due_at(tick) > until {
+                due.next = Some(tick);
+                break;
+            }
+            if due.ticks.len() == MOST_TICKS {
+                due.has_more = true;
+                break;
+            }
+            if !self.has_passed_by_another_clock(record, tick) {
+                due.ticks.push(tick);
+            }
+        }
+        due
+    }
+
+    /// Whether the tick at the floor has the same local time: then it is the same tick, by other time zone data.
+    fn has_passed_by_another_clock(&self, record: &ScheduleRecord, tick: Moment) -> bool {
+        let Some(civil) = &record.floor_civil else { return false };
+        self.civil(&record.spec, tick).as_ref() == Some(civil)
+    }
+}
+
+fn next_on_grid(period: Duration, anchor: Moment, after: Moment) -> Option<Moment> {
+    let period = i128::try_from(period.as_micros()).ok().filter(|period| *period > 0)?;
+    let (anchor, after) = (i128::from(anchor.unix_micros()), i128::from(after.unix_micros()));
+    let next = after - (after - anchor).rem_euclid(period) + period;
+    i64::try_from(next).ok().map(Moment::from_unix_micros)
+}
+
+/// FNV-1a.
+fn hash(name: &str, tick: Moment) -> u64 {
+    let bytes = name.bytes().chain(tick.unix_micros().to_le_bytes());
+    let mixed = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    // The high bits are mixed better than the low ones.
+    mixed ^ (mixed >> 32)
+}

@@ -1,0 +1,213 @@
+//! Schedules: one run per tick, by whichever replica leads.
+
+mod calendar;
+mod codec;
+mod driver;
+mod page;
+mod run;
+
+use std::time::Duration;
+
+pub use incumbent_core::schedule::{CatchUp, OnDeath, Outcome, Overlap};
+use incumbent_core::schedule::{Moment, Policies, ScheduleSettings, Spec, When};
+
+use self::calendar::{Pattern, Unreadable};
+pub use self::driver::ScheduleRunner;
+pub use self::page::ScheduleControl;
+pub use self::run::ScheduledRun;
+use crate::candidate::Candidate;
+use crate::error::Error;
+use crate::invalid::InvalidSetting;
+
+/// When something is to run, and what happens where it cannot simply run.
+///
+/// The record of a schedule is beside an election, in the same ConfigMap, under the key `NAME.schedule`. Every replica
+/// describes the same schedule. The leader runs it: at most one start per tick and attempt, never two runs at once, and
+/// none while nobody leads.
+///
+/// ```
+/// # use incumbent::{Candidate, Clock, Lock, Schedule};
+/// # use incumbent_apiserver::ApiServer;
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), incumbent::Error> {
+/// # let server = ApiServer::new();
+/// # let client = kube::Client::new(server.service(), "default");
+/// let lock = Lock::config_map("default", "jobs");
+/// let mut candidate = Candidate::builder(client, lock).clock(Clock::tokio()).build()?;
+///
+/// let schedule = Schedule::cron("report", "0 7 * * MON-FRI").time_zone("Europe/Berlin");
+/// # let schedule = Schedule::every("report", std::time::Duration::from_secs(60));
+/// # let shutdown = tokio::time::sleep(std::time::Duration::from_secs(300));
+/// # let runs = std::cell::Cell::new(0);
+/// # let runs = &runs;
+/// # let send_report = |_: i64| async move { runs.set(runs.get() + 1); Ok::<(), incumbent::BoxError>(()) };
+/// schedule
+///     .run_until(shutdown, &mut candidate, |run| async move {
+///         send_report(run.tick_millis()).await
+///     })
+///     .await?;
+/// # assert!((4..=5).contains(&runs.get()), "{}", runs.get());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Schedule {
+    name: String,
+    was: Option<String>,
+    rule: Rule,
+    revision: u64,
+    policies: Policies,
+}
+
+#[derive(Clone, Debug)]
+enum Rule {
+    Cron { pattern: String, zone: String },
+    Every { period: Duration, anchor: Moment },
+}
+
+impl Schedule {
+    /// Runs whenever this cron pattern is due: five fields, or six with seconds first, in UTC unless a
+    /// [time zone](Self::time_zone) is set.
+    pub fn cron(name: impl Into<String>, pattern: impl Into<String>) -> Self {
+        let rule = Rule::Cron { pattern: pattern.into(), zone: "UTC".to_owned() };
+        Self::new(name.into(), rule)
+    }
+
+    /// Runs each `period`, counted from the start of 1970.
+    pub fn every(name: impl Into<String>, period: Duration) -> Self {
+        Self::new(name.into(), Rule::Every { period, anchor: Moment::default() })
+    }
+
+    fn new(name: String, rule: Rule) -> Self {
+        Self { name, was: None, rule, revision: 0, policies: Policies::default() }
+    }
+
+    /// The time zone of a cron pattern, by its name in the tz database. Does nothing to [`every`](Self::every).
+    ///
+    /// A pattern that names hours and minutes runs once a day, also where clocks change: right after the gap, and the
+    /// first time of a doubled hour. With a wildcard or a step in one of them, it goes by real time.
+    pub fn time_zone(mut self, name: impl Into<String>) -> Self {
+        if let Rule::Cron { zone, .. } = &mut self.rule {
+            *zone = name.into();
+        }
+        self
+    }
+
+    /// Counts the periods of [`every`](Self::every) from this time on, in milliseconds since 1970. Does nothing to a
+    /// cron pattern.
+    pub fn anchor_millis(mut self, millis: i64) -> Self {
+        if let Rule::Every { anchor, .. } = &mut self.rule {
+            *anchor = Moment::from_unix_micros(millis.saturating_mul(1000));
+        }
+        self
+    }
+
+    /// What becomes of ticks past their [deadline](Self::deadline). Default: [`CatchUp::Last`].
+    pub fn catch_up(mut self, catch_up: CatchUp) -> Self {
+        self.policies.catch_up = catch_up;
+        self
+    }
+
+    /// How long after its instant a tick may begin without being late. Default: a minute. Below the lease duration and
+    /// five seconds, ticks are missed whenever a leader crashes.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.policies.deadline = deadline;
+        self
+    }
+
+    /// What becomes of a tick that is due during a run. Default: [`Overlap::Forbid`].
+    pub fn overlap(mut self, overlap: Overlap) -> Self {
+        self.policies.overlap = overlap;
+        self
+    }
+
+    /// What becomes of a run whose process died, or that was stopped. Default: [`OnDeath::InDoubt`], at most once.
+    pub fn on_death(mut self, on_death: OnDeath) -> Self {
+        self.policies.on_death = on_death;
+        self
+    }
+
+    /// How often a run that failed is tried again, until the next tick or the deadline. Default: 0.
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.policies.retries = retries;
+        self
+    }
+
+    /// Each tick begins up to this much after its instant, always by the same share. Default: none.
+    pub fn jitter(mut self, jitter: Duration) -> Self {
+        self.policies.jitter = jitter;
+        self
+    }
+
+    /// Raise it with each change of the pattern, period or time zone: during a rollout the higher one counts. With
+    /// equal ones, that of the leader counts. Default: 0.
+    pub fn revision(mut self, revision: u64) -> Self {
+        self.revision = revision;
+        self
+    }
+
+    /// The name that the schedule had before, so that no tick runs under both names.
+    pub fn renamed_from(mut self, name: impl Into<String>) -> Self {
+        self.was = Some(name.into());
+        self
+    }
+
+    /// Connects the schedule to the election of a candidate, whose lock has to be a ConfigMap.
+    ///
+    /// # Errors
+    /// If the lock is a Lease, the name is no key of a ConfigMap, or the pattern or the time zone cannot be read or
+    /// names a time that never comes.
+    pub fn runner(self, candidate: &Candidate) -> Result<ScheduleRunner, Error> {
+        let spec = self.spec(candidate)?;
+        let settings = ScheduleSettings {
+            name: self.name,
+            spec,
+            policies: self.policies,
+            session: candidate.session,
+            request_timeout: REQUEST_TIMEOUT,
+        };
+        ScheduleRunner::new(settings, self.was.as_deref(), candidate)
+    }
+
+    fn spec(&self, candidate: &Candidate) -> Result<Spec, Error> {
+        let when = match &self.rule {
+            Rule::Every { period, .. } if *period < SHORTEST_PERIOD => {
+                return Err(invalid(
+                    format!("a schedule cannot run every {period:?}"),
+                    "give it a second or more",
+                ));
+            }
+            Rule::Every { period, anchor } => When::Every { period: *period, anchor: *anchor },
+            Rule::Cron { pattern, zone } => {
+                let read = Pattern::read(pattern, zone).map_err(|why| match why {
+                    Unreadable::Pattern(why) => invalid(
+                        format!("{pattern:?} is not a cron pattern: {why}"),
+                        "write five fields: minute, hour, day of month, month, day of week",
+                    ),
+                    Unreadable::Zone(zone) => invalid(
+                        format!("there is no time zone {zone:?}"),
+                        "use a name of the tz database, such as Europe/Berlin",
+                    ),
+                })?;
+                if read.next(candidate.clock.timestamp()).is_none() {
+                    return Err(invalid(
+                        format!("{pattern:?} never comes"),
+                        "no month has such a day: check the day of month and the month",
+                    ));
+                }
+                When::Cron { pattern: pattern.clone(), zone: zone.clone() }
+            }
+        };
+        Ok(Spec { when, revision: self.revision })
+    }
+}
+
+fn invalid(what: String, hint: &str) -> Error {
+    Error::Invalid(InvalidSetting::Program { what, hint: hint.to_owned() })
+}
+
+/// Clocks are not compared more finely than this.
+const SHORTEST_PERIOD: Duration = Duration::from_secs(1);
+
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);

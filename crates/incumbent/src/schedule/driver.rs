@@ -1,0 +1,306 @@
+//! The io of a schedule, for as long as one term lasts.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+
+use incumbent_core::Term;
+use incumbent_core::schedule::{
+    Moment, Outcome, ScheduleEvent, ScheduleOperation, ScheduleOrders, ScheduleRecord,
+    ScheduleReply, ScheduleSettings, Scheduler, Start, Trouble,
+};
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::calendar::CronCalendar;
+use super::page::{Exchanged, Page};
+use super::run::ScheduledRun;
+use super::{Schedule, codec};
+use crate::candidate::Candidate;
+use crate::clock::Clock;
+use crate::error::{BoxError, Error};
+use crate::leadership::Leadership;
+use crate::lock::version;
+
+/// Runs a schedule while its candidate leads.
+pub struct ScheduleRunner {
+    scheduler: Scheduler,
+    calendar: CronCalendar,
+    page: Page,
+    clock: Clock,
+    /// The object that the scheduler knows, to base the next write on.
+    object: Option<Value>,
+    trouble: Option<Trouble>,
+    failure: Option<String>,
+}
+
+/// What is in progress during one term.
+struct Turn<R> {
+    in_flight: Option<Pin<Box<dyn Future<Output = Exchanged> + Send>>>,
+    run: Option<Pin<Box<R>>>,
+    stop: watch::Sender<bool>,
+    orders: ScheduleOrders,
+    is_leading: bool,
+}
+
+impl Schedule {
+    /// Campaigns, and runs the schedule while the candidate leads, until `shutdown` completes. The lock is released
+    /// before this returns.
+    ///
+    /// A run that returns an error has failed. When the leadership is lost, at the shutdown, and where the next tick
+    /// [replaces](crate::Overlap::Replace) it, a run is dropped at its next `.await`. What it has spawned continues: do
+    /// not spawn what must not overlap.
+    ///
+    /// # Errors
+    /// Those of [`Candidate::campaign`] and of [`runner`](Self::runner).
+    pub async fn run_until<W, F>(
+        self,
+        shutdown: impl Future,
+        candidate: &mut Candidate,
+        mut work: W,
+    ) -> Result<(), Error>
+    where
+        W: FnMut(ScheduledRun) -> F,
+        F: Future<Output = Result<(), BoxError>>,
+    {
+        let mut runner = self.runner(candidate)?;
+        let mut shutdown = pin!(shutdown);
+        loop {
+            let leadership = tokio::select! {
+                biased;
+                _ = &mut shutdown => return Ok(()),
+                leadership = candidate.campaign() => leadership?,
+            };
+            let mut is_over = false;
+            let until = async {
+                tokio::select! {
+                    biased;
+                    _ = &mut shutdown => is_over = true,
+                    _ = leadership.asked_to_hand_over() => {}
+                }
+            };
+            let dropped_in_time = |run: ScheduledRun| {
+                let work = work(run.clone());
+                let leadership = &leadership;
+                async move {
+                    tokio::select! {
+                        biased;
+                        () = run.asked_to_stop() => Outcome::Stopped,
+                        ended = leadership.while_valid(work) => match ended {
+                            Some(Ok(())) => Outcome::Succeeded,
+                            Some(Err(error)) => {
+                                tracing::warn!(%error, "the run has failed");
+                                Outcome::Failed
+                            }
+                            None => Outcome::Stopped,
+                        },
+                    }
+                }
+            };
+            runner.lead(&leadership, until, dropped_in_time).await;
+            leadership.release().await;
+            if is_over {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl ScheduleRunner {
+    pub(super) fn new(
+        settings: ScheduleSettings,
+        was: Option<&str>,
+        candidate: &Candidate,
+    ) -> Result<Self, Error> {
+        let requests = candidate.requests.clone();
+        let page = Page::new(requests, candidate.lock().clone(), &settings.name, was)?;
+        Ok(Self {
+            scheduler: Scheduler::new(settings),
+            calendar: CronCalendar::default(),
+            page,
+            clock: candidate.clock,
+            object: None,
+            trouble: None,
+            failure: None,
+        })
+    }
+
+    /// The record as it is stored, in one line of JSON, as far as it was read.
+    pub fn record(&self) -> Option<String> {
+        self.scheduler.record().map(|record: &ScheduleRecord| codec::encode(record, None))
+    }
+
+    /// Runs the schedule during one term, until the leadership is lost or `until` completes. When this returns, no run
+    /// is in progress, and the lock may be released.
+    ///
+    /// Each run is what `work` makes of it. It is polled until it returns, so it has to watch for
+    /// [`asked_to_stop`](ScheduledRun::asked_to_stop), and must have stopped by the end of the lease. For runs that can
+    /// be dropped, [`Schedule::run_until`] does all of this.
+    pub async fn lead<W, F>(&mut self, leadership: &Leadership, until: impl Future, mut work: W)
+    where
+        W: FnMut(ScheduledRun) -> F,
+        F: Future<Output = Outcome>,
+    {
+        let mut until = pin!(until);
+        let mut turn = Turn {
+            in_flight: None,
+            run: None,
+            stop: watch::Sender::new(false),
+            orders: self.step(ScheduleEvent::Wake),
+            is_leading: true,
+        };
+        let mut give_up_at = None;
+        loop {
+            self.obey(&mut turn, leadership, &mut work);
+            let is_done = turn.run.is_none() && turn.in_flight.is_none();
+            let has_given_up = give_up_at.is_some_and(|at| self.clock.instant() >= at);
+            if !turn.is_leading && is_done && (self.scheduler.is_idle() || has_given_up) {
+                return;
+            }
+            let event = tokio::select! {
+                biased;
+                _ = leadership.lost(), if turn.is_leading => ScheduleEvent::TermOver,
+                _ = &mut until, if turn.is_leading => ScheduleEvent::TermOver,
+                outcome = some(&mut turn.run) => ScheduleEvent::Ended(outcome),
+                exchanged = some(&mut turn.in_flight) => self.on_answer(exchanged),
+                () = self.clock.sleep_until(turn.orders.wake) => ScheduleEvent::Wake,
+            };
+            match event {
+                ScheduleEvent::TermOver => {
+                    turn.is_leading = false;
+                    turn.stop.send_replace(true);
+                    give_up_at = Some(self.clock.instant() + PATIENCE);
+                }
+                ScheduleEvent::Ended(_) => turn.run = None,
+                ScheduleEvent::Reply(_) => turn.in_flight = None,
+                _ => {}
+            }
+            turn.orders = self.step(event);
+        }
+    }
+
+    /// Does what the last step has said, and tells the scheduler how long the term is.
+    fn obey<W, F>(&mut self, turn: &mut Turn<F>, leadership: &Leadership, work: &mut W)
+    where
+        W: FnMut(ScheduledRun) -> F,
+        F: Future<Output = Outcome>,
+    {
+        self.act(turn, leadership, work);
+        if turn.is_leading && leadership.is_valid() {
+            let now = self.clock.instant();
+            let term = Term {
+                token: leadership.fencing_token(),
+                valid_until: now + leadership.valid_for(),
+                stop_by: now + leadership.stop_within(),
+            };
+            turn.orders = self.step(ScheduleEvent::Term(term));
+            self.act(turn, leadership, work);
+        }
+    }
+
+    fn act<W, F>(&mut self, turn: &mut Turn<F>, leadership: &Leadership, work: &mut W)
+    where
+        W: FnMut(ScheduledRun) -> F,
+        F: Future<Output = Outcome>,
+    {
+        if let Some(request) = turn.orders.request.take() {
+            turn.in_flight = Some(self.send(request.operation));
+        }
+        if turn.orders.stop {
+            turn.stop.send_replace(true);
+        }
+        if let Some(start) = turn.orders.start.take() {
+            // Between the answer and this line there may be a pause of any length.
+            if turn.is_leading && leadership.is_valid() {
+                turn.stop = watch::Sender::new(false);
+                self.tell_start(&start);
+                let run = ScheduledRun::new(&start, turn.stop.subscribe());
+                turn.run = Some(Box::pin(work(run)));
+            } else {
+                turn.orders = self.step(ScheduleEvent::Ended(Outcome::Unstarted));
+                if let Some(request) = turn.orders.request.take() {
+                    turn.in_flight = Some(self.send(request.operation));
+                }
+            }
+        }
+        self.tell_trouble(turn.orders.trouble.clone());
+    }
+
+    fn step(&mut self, event: ScheduleEvent) -> ScheduleOrders {
+        self.scheduler.step(self.clock.now(), event, &self.calendar)
+    }
+
+    fn send(
+        &self,
+        operation: ScheduleOperation,
+    ) -> Pin<Box<dyn Future<Output = Exchanged> + Send>> {
+        let page = self.page.clone();
+        match operation {
+            ScheduleOperation::Read => Box::pin(async move { page.read().await }),
+            ScheduleOperation::Replace { base, record, was } => {
+                let object = self.object.clone();
+                let object = object.filter(|object| version(object).as_ref() == Ok(&base));
+                Box::pin(async move {
+                    let Some(object) = object else { return Exchanged::conflict() };
+                    page.replace(object, &record, was.as_deref()).await
+                })
+            }
+        }
+    }
+
+    fn on_answer(&mut self, exchanged: Exchanged) -> ScheduleEvent {
+        let Exchanged { reply, date, object, failure } = exchanged;
+        if object.is_some() {
+            self.object = object;
+        }
+        // Under a test's clock, that is the only time there is.
+        let date = match self.clock.is_system() {
+            true => date,
+            false => Some(Moment::from(self.clock.now().wall)),
+        };
+        if let Some(date) = date {
+            // The request is still in flight for the scheduler, so it orders nothing.
+            let _ = self.step(ScheduleEvent::Date(date));
+        }
+        let failure = failure.filter(|_| reply != ScheduleReply::Conflict);
+        let told = failure.map(|failure| failure.message);
+        if let Some(failure) = told.as_ref().filter(|told| self.failure.as_ref() != Some(told)) {
+            let lock = self.page.lock();
+            tracing::warn!(%lock, %failure, "the record of the schedule is not at hand: will retry");
+        }
+        self.failure = told;
+        ScheduleEvent::Reply(reply)
+    }
+
+    fn tell_start(&self, start: &Start) {
+        let (tick, late) = (start.run.tick.moment().unix_micros() / 1000, start.late.as_millis());
+        let attempt = start.run.attempt;
+        tracing::info!(lock = %self.page.lock(), tick, attempt, late, "a run begins");
+    }
+
+    fn tell_trouble(&mut self, trouble: Option<Trouble>) {
+        if self.trouble != trouble {
+            if let Some(trouble) = &trouble {
+                let (lock, reason) = (self.page.lock(), trouble.reason());
+                tracing::warn!(%lock, reason, "the schedule does not go as this process wants it");
+            }
+            self.trouble = trouble;
+        }
+    }
+}
+
+impl std::fmt::Debug for ScheduleRunner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ScheduleRunner").field("page", &self.page).finish_non_exhaustive()
+    }
+}
+
+/// Waits for the future, or for ever where there is none.
+async fn some<F: Future + ?Sized>(future: &mut Option<Pin<Box<F>>>) -> F::Output {
+    match future {
+        Some(future) => future.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// How long the end of a run is tried to be recorded after the term. After that, the next leader finds it in doubt.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);

@@ -1,0 +1,271 @@
+//! The object that holds the election and the record, and what people write into it.
+
+use http::Method;
+use incumbent_core::Session;
+use incumbent_core::schedule::{
+    Asked, Moment, ScheduleObject, ScheduleRecord, ScheduleReply, StoredSchedule, Suspension,
+    Timetable, resumed,
+};
+use jiff::fmt::rfc2822;
+use serde_json::{Value, json};
+
+use super::calendar::CronCalendar;
+use super::{REQUEST_TIMEOUT, codec, invalid};
+use crate::answer::{Failure, Why};
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::lock::{Lock, LockKind, version};
+use crate::requests::{Answered, Requests};
+
+/// The record of one schedule in the object of an election.
+#[derive(Clone, Debug)]
+pub(super) struct Page {
+    requests: Requests,
+    lock: Lock,
+    name: String,
+    was: Option<String>,
+}
+
+/// What came of a request.
+pub(super) struct Exchanged {
+    pub(super) reply: ScheduleReply,
+    pub(super) date: Option<Moment>,
+    pub(super) object: Option<Value>,
+    /// Why it did not do what it should.
+    pub(super) failure: Option<Failure>,
+}
+
+impl Exchanged {
+    /// What was to be replaced is not at hand, so it was not the newest.
+    pub(super) fn conflict() -> Self {
+        Self { reply: ScheduleReply::Conflict, date: None, object: None, failure: None }
+    }
+}
+
+impl Page {
+    pub(super) fn new(
+        requests: Requests,
+        lock: Lock,
+        name: &str,
+        was: Option<&str>,
+    ) -> Result<Self, Error> {
+        if lock.kind() != LockKind::ConfigMap {
+            return Err(invalid(
+                format!("{lock} has no room for the record of a schedule"),
+                "use the lock configmap/NAME",
+            ));
+        }
+        for name in [Some(name), was].into_iter().flatten() {
+            let is_key = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+            if !is_key || name.is_empty() || name.len() > LONGEST_NAME {
+                return Err(invalid(
+                    format!("{name:?} cannot be the name of a schedule"),
+                    "use letters, digits, '-', '_' and '.', at most 200 of them",
+                ));
+            }
+        }
+        Ok(Self { requests, lock, name: name.to_owned(), was: was.map(str::to_owned) })
+    }
+
+    pub(super) fn lock(&self) -> &Lock {
+        &self.lock
+    }
+
+    pub(super) async fn read(&self) -> Exchanged {
+        let path = self.lock.path();
+        let answered = self.requests.ask(Method::GET, &path, None, REQUEST_TIMEOUT).await;
+        self.exchanged(answered, ScheduleReply::Found)
+    }
+
+    /// Replaces exactly the version that `object` is.
+    pub(super) async fn replace(
+        &self,
+        mut object: Value,
+        record: &ScheduleRecord,
+        was: Option<&ScheduleRecord>,
+    ) -> Exchanged {
+        self.edit(&mut object, &self.name, record);
+        if let (Some(name), Some(was)) = (&self.was, was) {
+            self.edit(&mut object, name, was);
+        }
+        let path = self.lock.path();
+        let answered = self.requests.ask(Method::PUT, &path, Some(&object), REQUEST_TIMEOUT).await;
+        self.exchanged(answered, ScheduleReply::Written)
+    }
+
+    fn edit(&self, object: &mut Value, name: &str, record: &ScheduleRecord) {
+        let key = key(name);
+        let text = codec::encode(record, object["data"][&key].as_str());
+        if !object["data"].is_object() {
+            object["data"] = json!({});
+        }
+        object["data"][&key] = text.into();
+    }
+
+    fn exchanged(
+        &self,
+        answered: Answered,
+        success: impl FnOnce(ScheduleObject) -> ScheduleReply,
+    ) -> Exchanged {
+        let date = answered.date.as_deref().and_then(http_date);
+        let failure = match answered.outcome {
+            Ok(object) => match self.decode(&object) {
+                Some(decoded) => {
+                    let object = Some(object);
+                    return Exchanged { reply: success(decoded), date, object, failure: None };
+                }
+                None => Failure::nonsense(200, "it is no object of Kubernetes"),
+            },
+            Err(failure) => failure,
+        };
+        let reply = match failure.why {
+            Why::Gone => ScheduleReply::Missing,
+            Why::Conflict => ScheduleReply::Conflict,
+            _ if failure.may_be_applied() => ScheduleReply::Unknown,
+            _ => ScheduleReply::Refused { retry_after: failure.retry_after },
+        };
+        Exchanged { reply, date, object: None, failure: Some(failure) }
+    }
+
+    fn decode(&self, object: &Value) -> Option<ScheduleObject> {
+        let stored = |name: &str| match &object["data"][key(name)] {
+            Value::Null => StoredSchedule::Missing,
+            Value::String(text) => match codec::decode(text) {
+                Some(record) => StoredSchedule::Readable(Box::new(record)),
+                None => StoredSchedule::Unreadable,
+            },
+            _ => StoredSchedule::Unreadable,
+        };
+        let was = match self.was.as_deref().map(stored) {
+            Some(StoredSchedule::Readable(record)) => Some(record),
+            _ => None,
+        };
+        let election = self.lock.decode(object).ok()?.record;
+        Some(ScheduleObject {
+            version: version(object).ok()?,
+            term: election.token().zip(election.session),
+            schedule: stored(&self.name),
+            was,
+        })
+    }
+}
+
+/// The key of the ConfigMap that holds the record.
+fn key(name: &str) -> String {
+    format!("{name}.schedule")
+}
+
+fn http_date(text: &str) -> Option<Moment> {
+    let time = rfc2822::parse(text).ok()?.timestamp();
+    Some(Moment::from_unix_micros(time.as_microsecond()))
+}
+
+/// With `.schedule`, it fits into a key.
+const LONGEST_NAME: usize = 200;
+
+/// What people ask of a schedule: to suspend it, to resume it, or to run it out of turn.
+#[derive(Clone, Debug)]
+pub struct ScheduleControl {
+    page: Page,
+}
+
+impl ScheduleControl {
+    /// The schedule `name` beside the election of `lock`.
+    ///
+    /// # Errors
+    /// If the lock is a Lease, or the name is no key of a ConfigMap.
+    pub fn new(client: kube::Client, lock: Lock, name: &str) -> Result<Self, Error> {
+        let requests = Requests::new(client).timed(Clock::system());
+        Ok(Self { page: Page::new(requests, lock, name, None)? })
+    }
+
+    /// From now on no tick is due, until the schedule is resumed. A run that is in progress continues. Says whether it
+    /// was not suspended before.
+    ///
+    /// # Errors
+    /// If there is no such schedule, or it cannot be written.
+    pub async fn suspend(&self, by: &str) -> Result<bool, Error> {
+        self.change(|record, now| {
+            let is_new = record.suspended.is_none();
+            record.suspended.get_or_insert_with(|| Suspension { since: now, by: by.to_owned() });
+            is_new
+        })
+        .await
+    }
+
+    /// Ends the suspension. Ticks that have passed meanwhile are counted, and never caught up. Says whether it was
+    /// suspended.
+    ///
+    /// # Errors
+    /// If there is no such schedule, or it cannot be written.
+    pub async fn resume(&self) -> Result<bool, Error> {
+        let calendar = CronCalendar::default();
+        let name = &self.page.name;
+        let timetable = Timetable { calendar: &calendar, name, jitter: std::time::Duration::ZERO };
+        self.change(|record, now| {
+            let was_suspended = record.suspended.is_some();
+            *record = resumed(record, now, timetable);
+            was_suspended
+        })
+        .await
+    }
+
+    /// Asks the leader for a run out of turn. It begins when no other run is in progress, also while the schedule is
+    /// suspended. Says whether no earlier request was waiting.
+    ///
+    /// # Errors
+    /// If there is no such schedule, it cannot be written, or the system gives no random numbers.
+    pub async fn run_now(&self) -> Result<bool, Error> {
+        let Session(drawn) = crate::identity::session(Clock::system())?;
+        let id = drawn as u64;
+        self.change(|record, now| {
+            let is_new = record.asked.is_none();
+            record.asked.get_or_insert(Asked { id, at: now });
+            is_new
+        })
+        .await
+    }
+
+    async fn change(
+        &self,
+        mut change: impl FnMut(&mut ScheduleRecord, Moment) -> bool,
+    ) -> Result<bool, Error> {
+        loop {
+            let Exchanged { reply, date, object, failure } = self.page.read().await;
+            let (ScheduleReply::Found(found), Some(object)) = (reply, object) else {
+                return Err(self.error("get", failure));
+            };
+            let StoredSchedule::Readable(before) = found.schedule else {
+                return Err(self.error("get", None));
+            };
+            // An answer without a time: the own clock is what is left.
+            let own = || Moment::from(Clock::system().now().wall);
+            let mut after = ScheduleRecord::clone(&before);
+            let outcome = change(&mut after, date.unwrap_or_else(own));
+            if after == *before {
+                return Ok(outcome);
+            }
+            let written = self.page.replace(object, &after, None).await;
+            match written.reply {
+                ScheduleReply::Written(_) => return Ok(outcome),
+                // Another client was quicker.
+                ScheduleReply::Conflict => {}
+                _ => return Err(self.error("update", written.failure)),
+            }
+        }
+    }
+
+    fn error(&self, verb: &'static str, failure: Option<Failure>) -> Error {
+        let (lock, name) = (&self.page.lock, &self.page.name);
+        match failure {
+            Some(failure) if failure.why != Why::Gone => failure.into_error(lock, verb),
+            _ => Error::Missing {
+                what: format!("schedule {name} of {lock} in namespace {}", lock.namespace()),
+                hint:
+                    "a leader writes its record when it first runs the schedule; if there is one, \
+                       it cannot be read: correct or remove it"
+                        .to_owned(),
+            },
+        }
+    }
+}
