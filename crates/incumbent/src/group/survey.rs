@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::config::Config;
-use super::note::{Note, Shown};
+use super::note::Shown;
 use super::store::{Named, Store};
 use super::watching::{Pace, Selection, follow};
 use crate::clock::Clock;
@@ -32,9 +32,9 @@ pub struct GroupSurvey {
     clock: Clock,
     /// The seats, and the allocators' Lease.
     locks: Survey,
-    notes: mpsc::UnboundedReceiver<Note>,
+    shown: mpsc::UnboundedReceiver<Shown>,
     /// The watch of the table ends without it.
-    _watching: mpsc::UnboundedSender<Note>,
+    _watching: mpsc::UnboundedSender<Shown>,
     pages: BTreeMap<PageIndex, SeenPage>,
     config: Option<SeenConfig>,
     /// Since when the table has said this of a task.
@@ -106,12 +106,12 @@ impl GroupSurvey {
         let requests = Requests::new(client.clone()).timed(clock);
         let store = Store::new(requests.clone(), namespace.clone(), name.clone());
         let locks = Survey::start_with(client, &Scope::group(&namespace, &name), clock).await?;
-        let (sender, notes) = mpsc::unbounded_channel();
+        let (sender, shown) = mpsc::unbounded_channel();
         let mut survey = Self {
             store,
             clock,
             locks,
-            notes,
+            shown,
             _watching: sender.clone(),
             pages: BTreeMap::new(),
             config: None,
@@ -121,13 +121,9 @@ impl GroupSurvey {
             unseen: None,
         };
         survey.read().await?;
-        let selection = Selection {
-            kind: LockKind::ConfigMap,
-            namespace: namespace.into(),
-            group: name.into(),
-        };
+        let selection = Selection::of_group(LockKind::ConfigMap, &namespace, &name);
         let pace = Pace { retry_period: RETRY_PERIOD, patience: PATIENCE };
-        tokio::spawn(follow(requests, clock, selection, pace, sender.downgrade()));
+        tokio::spawn(follow(requests, clock, selection, pace, sender.downgrade(), |shown| shown));
         Ok(survey)
     }
 
@@ -174,10 +170,8 @@ impl GroupSurvey {
                     Change::Visibility => return GroupChange::Visibility,
                     _ => return GroupChange::Members,
                 },
-                Some(note) = self.notes.recv() => {
-                    if let Note::Shown(_, shown) = note
-                        && let Some(change) = self.learn(*shown)
-                    {
+                Some(shown) = self.shown.recv() => {
+                    if let Some(change) = self.learn(shown) {
                         return change;
                     }
                 }
@@ -232,7 +226,7 @@ impl GroupSurvey {
                 if was_unseen { Some(GroupChange::Visibility) } else { change }
             }
             Shown::Present(object) => self.see(object),
-            Shown::Gone(name, revision) => self.forget(&name, revision),
+            Shown::Gone(object, revision) => self.forget(&name_of(&object)?, revision),
             Shown::Refused("list", failure) => {
                 let since = self.unseen.as_ref().map_or(now, |(since, _)| *since);
                 let error = failure.into_error(self.store.resource(LockKind::ConfigMap), "list");

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::note::Shown;
 use crate::clock::Clock;
+use crate::lock::{GROUP_LABEL, LockKind};
 use crate::requests::Requests;
 use crate::stream::Seen;
 
@@ -21,6 +22,18 @@ pub(super) struct Selection {
     pub(super) filter: String,
     /// How a list is asked for, behind the `?`: from which version on, or in parts.
     pub(super) list: &'static str,
+}
+
+impl Selection {
+    /// What carries the label of this group.
+    pub(super) fn of_group(kind: LockKind, namespace: &str, group: &str) -> Self {
+        Self {
+            collection: kind.collection_path(Some(namespace)),
+            filter: format!("&labelSelector={GROUP_LABEL}%3D{group}"),
+            // From the server's cache: a member never goes below what it has seen.
+            list: "resourceVersion=0",
+        }
+    }
 }
 
 /// How often and how long to wait.

@@ -13,12 +13,7 @@ use crate::stored::Stored;
 
 impl Driver {
     pub(super) fn watch(&self, kind: LockKind) {
-        let selection = Selection {
-            collection: kind.collection_path(Some(self.store.namespace())),
-            filter: format!("&labelSelector={GROUP_LABEL}%3D{}", self.store.group()),
-            // From the server's cache: a member never goes below what it has seen.
-            list: "resourceVersion=0",
-        };
+        let selection = Selection::of_group(kind, self.store.namespace(), self.store.group());
         let (requests, clock) = (self.store.requests().clone(), self.clock);
         let notes = self.sender.downgrade();
         let lease = self.timing.lease_duration();
