@@ -14,7 +14,7 @@ use crate::commands::observe::{check, get, history, members, status, wait, watch
 use crate::commands::participate::sidecar;
 use crate::commands::participate::{elect, register};
 #[cfg(target_os = "linux")]
-use crate::commands::participate::{once, run, work};
+use crate::commands::participate::{once, run, schedule, work};
 use crate::commands::setup::{completion, doctor, man, manifests, timings};
 use crate::runtime::program_name::Name;
 use crate::runtime::{exit, help};
@@ -37,6 +37,9 @@ pub(crate) enum Command {
     /// Run a command once across many replicas; the others learn how it ended
     #[cfg(target_os = "linux")]
     Once(once::args::Once),
+    /// Run a command on a schedule, once per tick, by whichever replica leads
+    #[cfg(target_os = "linux")]
+    Schedule(Box<schedule::args::Schedule>),
     /// Share tasks among processes, and run a command for each task that this one owns
     #[cfg(target_os = "linux")]
     Work(work::args::Work),
@@ -94,7 +97,7 @@ pub(crate) enum Command {
 
 /// The commands as the help lists them.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Take part", &["elect", "run", "once", "work", "sidecar", "register"]),
+    ("Take part", &["elect", "run", "once", "schedule", "work", "sidecar", "register"]),
     ("See", &["get", "status", "check", "wait", "watch", "history", "members", "dashboard"]),
     ("Steer", &["step-down", "pause", "resume", "move", "freeze", "unfreeze", "claim"]),
     ("Set up", &["manifests", "doctor", "timings", "completion", "man"]),
@@ -146,6 +149,8 @@ impl Command {
             Self::Run(args) => Ok(run::run(args).await),
             #[cfg(target_os = "linux")]
             Self::Once(args) => Ok(once::run(args).await),
+            #[cfg(target_os = "linux")]
+            Self::Schedule(args) => Ok(schedule::run(*args).await),
             #[cfg(target_os = "linux")]
             Self::Work(args) => Ok(work::run(args).await),
             Self::Claim(args) => claim::run(args).await,

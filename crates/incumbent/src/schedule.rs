@@ -10,6 +10,7 @@ use std::time::Duration;
 
 pub use incumbent_core::schedule::{CatchUp, OnDeath, Outcome, Overlap};
 use incumbent_core::schedule::{Moment, Policies, ScheduleSettings, Spec, When};
+use jiff::Timestamp;
 
 use self::calendar::{Pattern, Unreadable};
 pub use self::driver::ScheduleRunner;
@@ -159,7 +160,7 @@ impl Schedule {
     /// If the lock is a Lease, the name is no key of a ConfigMap, or the pattern or the time zone cannot be read or
     /// names a time that never comes.
     pub fn runner(self, candidate: &Candidate) -> Result<ScheduleRunner, Error> {
-        let spec = self.spec(candidate)?;
+        let spec = self.spec(candidate.clock.timestamp())?;
         let settings = ScheduleSettings {
             name: self.name,
             spec,
@@ -170,7 +171,15 @@ impl Schedule {
         ScheduleRunner::new(settings, self.was.as_deref(), candidate)
     }
 
-    fn spec(&self, candidate: &Candidate) -> Result<Spec, Error> {
+    /// Whether the pattern, the time zone and the period can be read, and come at all.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn check(&self) -> Result<(), Error> {
+        self.spec(Timestamp::now()).map(|_| ())
+    }
+
+    fn spec(&self, now: Timestamp) -> Result<Spec, Error> {
         let when = match &self.rule {
             Rule::Every { period, .. } if *period < SHORTEST_PERIOD => {
                 return Err(invalid(
@@ -190,7 +199,7 @@ impl Schedule {
                         "use a name of the tz database, such as Europe/Berlin",
                     ),
                 })?;
-                if read.next(candidate.clock.timestamp()).is_none() {
+                if read.next(now).is_none() {
                     return Err(invalid(
                         format!("{pattern:?} never comes"),
                         "no month has such a day: check the day of month and the month",

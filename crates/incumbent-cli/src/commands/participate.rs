@@ -8,7 +8,11 @@ pub(crate) mod once;
 pub(crate) mod register;
 #[cfg(target_os = "linux")]
 pub(crate) mod run;
+#[cfg(target_os = "linux")]
+pub(crate) mod schedule;
 #[cfg(unix)]
 pub(crate) mod sidecar;
+#[cfg(target_os = "linux")]
+mod startable;
 #[cfg(target_os = "linux")]
 pub(crate) mod work;

@@ -7,18 +7,15 @@
 
 pub(crate) mod args;
 
-use std::env;
-use std::ffi::OsStr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use incumbent::once_parts::{Attempt, Begun, Page, Rules, Trouble};
 use incumbent::{Clock, Error, Leadership, Lock, OnceRecord, OnceState};
-use rustix::fs::{Access, access};
 
 use self::args::Settle;
 use crate::commands::participate::guarded::{Cause, End};
 use crate::commands::participate::run::{Runner, Wait};
+use crate::commands::participate::startable::startable;
 use crate::model::format;
 use crate::runtime::preflight::patiently;
 use crate::runtime::{exit, output, stderr};
@@ -64,27 +61,6 @@ async fn try_run(mut args: args::Once) -> anyhow::Result<u8> {
     runner.leave().await;
     task.attempt.page().tidy().await;
     outcome
-}
-
-/// Whether there is such a program, as `execvp` would look for it. Otherwise the exit code, as shells say it, and why.
-fn startable(program: &OsStr) -> Result<(), (u8, String)> {
-    let is_path = program.as_encoded_bytes().contains(&b'/');
-    let folders = env::var_os("PATH").filter(|_| !is_path);
-    let found: Vec<_> = match &folders {
-        Some(folders) => env::split_paths(folders).map(|folder| folder.join(program)).collect(),
-        None => vec![program.into()],
-    };
-    let found: Vec<_> = found.into_iter().filter(|path| path.exists()).collect();
-    let may_run = |path: &PathBuf| path.is_file() && access(path, Access::EXEC_OK).is_ok();
-    let program = program.display();
-    match (found.is_empty(), found.iter().any(may_run)) {
-        (_, true) => Ok(()),
-        (true, _) => Err((127, format!("there is no program {program}"))),
-        (false, _) => Err((
-            126,
-            format!("{program} cannot be run: it is not a program that this user may run"),
-        )),
-    }
 }
 
 struct Task {

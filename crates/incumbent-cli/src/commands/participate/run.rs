@@ -176,7 +176,7 @@ impl Runner {
         let lock = self.candidate.lock().to_string();
         notify::tell(&format!("READY=1\nSTATUS=waiting to lead {lock}"));
         let mut standby =
-            Standby::new(self.args.on_follower.clone(), self.variables(None), self.containment);
+            Standby::new(self.args.on_follower.clone(), self.variables(), self.containment);
         let wait = self.wait_beside(&mut standby).await;
         standby.end(self.args.kill_after).await;
         wait
@@ -238,19 +238,59 @@ impl Runner {
         &mut self,
         leadership: &Leadership,
     ) -> anyhow::Result<(Cause, End)> {
-        let variables = self.variables(Some(leadership.fencing_token().0));
+        let handed_over = async {
+            leadership.asked_to_hand_over().await;
+        };
+        let (launcher, signals) = self.split();
+        launcher.run(leadership, Vec::new(), handed_over, signals).await
+    }
+
+    pub(crate) fn candidate(&self) -> &Candidate {
+        &self.candidate
+    }
+
+    /// What starts commands, and the signals to this process.
+    pub(crate) fn split(&mut self) -> (Launcher<'_>, &mut Signals) {
+        let Self { args, candidate, guardians, containment, tick, signals, .. } = self;
+        (Launcher { args, candidate, guardians, containment: *containment, tick: *tick }, signals)
+    }
+
+    fn variables(&self) -> Vec<(&'static str, String)> {
+        variables(&self.candidate)
+    }
+}
+
+/// Starts the command.
+pub(crate) struct Launcher<'a> {
+    args: &'a args::Run,
+    candidate: &'a Candidate,
+    guardians: &'a Guardians,
+    containment: Containment,
+    tick: Duration,
+}
+
+impl Launcher<'_> {
+    /// Runs the command one time, until it ends by itself, or is `revoked`. When this returns, nothing of it is left.
+    /// Where it fails, nothing was started.
+    pub(crate) async fn run(
+        &self,
+        leadership: &Leadership,
+        more_variables: Vec<(&'static str, String)>,
+        revoked: impl Future<Output = ()>,
+        signals: &mut Signals,
+    ) -> anyhow::Result<(Cause, End)> {
+        let mut variables = variables(self.candidate);
+        variables.push(("INCUMBENT_TOKEN", leadership.fencing_token().to_string()));
+        variables.extend(more_variables);
         let mut guarded = GuardedChild::start(&Launch {
             command: &self.args.command,
             variables: &variables,
             containment: self.containment,
             deadlines: Deadlines::of(leadership),
-            guardians: &self.guardians,
+            guardians: self.guardians,
         })?;
         let company = Company { leadership, tick: self.tick, kill_after: self.args.kill_after };
-        let handed_over = async {
-            leadership.asked_to_hand_over().await;
-        };
-        let (cause, end) = company.keep(&mut guarded, handed_over, &mut self.signals).await;
+        let (cause, end) = company.keep(&mut guarded, revoked, signals).await;
         let told_to_stop = guarded.was_told_to_stop();
         tracing::info!(
             reason = cause.word(),
@@ -261,17 +301,16 @@ impl Runner {
         );
         Ok((cause, end))
     }
+}
 
-    fn variables(&self, token: Option<u64>) -> Vec<(&'static str, String)> {
-        let lock = self.candidate.lock();
-        let mut variables = vec![
-            ("INCUMBENT_LOCK", lock.to_string()),
-            ("INCUMBENT_NAMESPACE", lock.namespace().to_owned()),
-            ("INCUMBENT_IDENTITY", self.candidate.identity().to_owned()),
-        ];
-        variables.extend(token.map(|token| ("INCUMBENT_TOKEN", token.to_string())));
-        variables
-    }
+/// What each command is told.
+fn variables(candidate: &Candidate) -> Vec<(&'static str, String)> {
+    let lock = candidate.lock();
+    vec![
+        ("INCUMBENT_LOCK", lock.to_string()),
+        ("INCUMBENT_NAMESPACE", lock.namespace().to_owned()),
+        ("INCUMBENT_IDENTITY", candidate.identity().to_owned()),
+    ]
 }
 
 /// One's own write may be seen before its answer comes: that is nobody else's.
