@@ -7,6 +7,7 @@
 mod clearing;
 mod content;
 mod evidence;
+mod hand;
 mod message;
 mod opening;
 mod plan;

@@ -1,13 +1,61 @@
 //! The work on tasks, at true time.
 
-use incumbent_core::FencingToken;
-use incumbent_core::group::{Event, Kind, TaskName};
+use incumbent_core::group::{Event, Kind, Orders, TaskName};
+use incumbent_core::{FencingToken, HolderInfo, Input, Window};
 
-use super::node::Work;
+use super::node::{Machine, Work};
 use super::tally::{GroupFault, Step};
 use super::world::{Happens, World};
 
 impl World {
+    pub(super) fn step_member(&mut self, node: usize, event: Event) {
+        let now = self.now;
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let orders = process.member.step(process.clock.instant(now), event);
+        let Orders { stop, end_preparing, start, prepare, publish, wake } = orders;
+        for task in stop {
+            self.stop_work(node, task);
+        }
+        for task in end_preparing {
+            let starts = start.iter().any(|(name, _)| *name == task);
+            self.end_preparing(node, &task, starts);
+        }
+        for (task, token) in start {
+            self.start_work(node, task, token);
+        }
+        for task in prepare {
+            self.prepare(node, task);
+        }
+        if let Some(info) = publish {
+            if info.released.exceptions.is_empty() {
+                self.tally.step(Step::Released);
+            } else if info.is_leaving {
+                self.tally.step(Step::LeavingException);
+            } else {
+                self.tally.step(Step::Exception);
+            }
+            if let Some(process) = &mut self.nodes[node].process {
+                process.holder_info =
+                    HolderInfo { seat: Some(info), ..process.holder_info.clone() };
+                let holder_info = process.holder_info.clone();
+                self.step_seat(node, Input::Publish(holder_info));
+            }
+        }
+        let wake = wake.map(|at| Window { earliest: at, latest: at });
+        self.wake_at(node, Machine::Member, wake);
+        self.give_up_seat(node);
+    }
+
+    /// A seat is given up only when nothing runs any more.
+    fn give_up_seat(&mut self, node: usize) {
+        let Some(process) = &mut self.nodes[node].process else { return };
+        let wants_out = process.is_lost || process.is_leaving;
+        if wants_out && process.member.is_idle() {
+            process.is_lost = false;
+            self.step_seat(node, Input::Release);
+        }
+    }
+
     pub(super) fn start_work(&mut self, node: usize, task: TaskName, token: FencingToken) {
         self.trace(format_args!("n{node} starts {task} with token {token}"));
         self.tally.step(Step::Started);

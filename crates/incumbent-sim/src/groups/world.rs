@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fmt;
 
-use incumbent_core::group::{Event, Happening, Orders, TaskName, Wishes};
-use incumbent_core::{Change, FencingToken, HolderInfo, Input, Output, Window};
+use incumbent_core::group::{Event, Happening, TaskName, Wishes};
+use incumbent_core::{Change, FencingToken, Input, Output, Window};
 
 use super::cluster::{Call, Cluster, Name, Response};
 use super::judge::Judge;
@@ -284,7 +284,7 @@ impl World {
         }
     }
 
-    fn wake_at(&mut self, node: usize, machine: Machine, window: Option<Window>) {
+    pub(super) fn wake_at(&mut self, node: usize, machine: Machine, window: Option<Window>) {
         let Some(window) = window else { return };
         let share = self.chance.below(1000);
         let life = self.nodes[node].life;
@@ -397,54 +397,6 @@ impl World {
         self.wake_at(node, Machine::Allocator, wake);
         if let Some(table) = names {
             self.step_lock(node, Input::Name(table));
-        }
-    }
-
-    pub(super) fn step_member(&mut self, node: usize, event: Event) {
-        let now = self.now;
-        let Some(process) = &mut self.nodes[node].process else { return };
-        let orders = process.member.step(process.clock.instant(now), event);
-        let Orders { stop, end_preparing, start, prepare, publish, wake } = orders;
-        for task in stop {
-            self.stop_work(node, task);
-        }
-        for task in end_preparing {
-            let starts = start.iter().any(|(name, _)| *name == task);
-            self.end_preparing(node, &task, starts);
-        }
-        for (task, token) in start {
-            self.start_work(node, task, token);
-        }
-        for task in prepare {
-            self.prepare(node, task);
-        }
-        if let Some(info) = publish {
-            if info.released.exceptions.is_empty() {
-                self.tally.step(Step::Released);
-            } else if info.is_leaving {
-                self.tally.step(Step::LeavingException);
-            } else {
-                self.tally.step(Step::Exception);
-            }
-            if let Some(process) = &mut self.nodes[node].process {
-                process.holder_info =
-                    HolderInfo { seat: Some(info), ..process.holder_info.clone() };
-                let holder_info = process.holder_info.clone();
-                self.step_seat(node, Input::Publish(holder_info));
-            }
-        }
-        let wake = wake.map(|at| Window { earliest: at, latest: at });
-        self.wake_at(node, Machine::Member, wake);
-        self.give_up_seat(node);
-    }
-
-    /// A seat is given up only when nothing runs any more.
-    fn give_up_seat(&mut self, node: usize) {
-        let Some(process) = &mut self.nodes[node].process else { return };
-        let wants_out = process.is_lost || process.is_leaving;
-        if wants_out && process.member.is_idle() {
-            process.is_lost = false;
-            self.step_seat(node, Input::Release);
         }
     }
 }

@@ -160,15 +160,7 @@ impl Driver {
                 self.allocate(Happening::Active(is_active));
                 self.report();
             }
-            Note::Stopped(task) => {
-                // Work may know of the end of the term before this does. It is not to begin again.
-                let leadership = self.state.leadership.as_ref();
-                if leadership.is_some_and(|leadership| !leadership.is_valid()) {
-                    self.over();
-                }
-                self.state.revoked.remove(&task);
-                self.work(Event::Stopped(task));
-            }
+            Note::Stopped(task) => self.on_stopped(task),
             Note::Prepared(task, number) => {
                 if self.state.preparations.is_latest(&task, number) {
                     self.work(Event::Prepared(task));
@@ -193,6 +185,16 @@ impl Driver {
             Note::HiddenConfig => self.on_hidden_config(),
             Note::Trouble(trouble) => self.on_trouble(*trouble),
         }
+    }
+
+    fn on_stopped(&mut self, task: TaskName) {
+        // Work may know of the end of the term before this does. It is not to begin again.
+        let leadership = self.state.leadership.as_ref();
+        if leadership.is_some_and(|leadership| !leadership.is_valid()) {
+            self.over();
+        }
+        self.state.revoked.remove(&task);
+        self.work(Event::Stopped(task));
     }
 
     /// The member cannot take part. Of a missing right, the error shows the whole Role.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::evidence::Fate;
+use super::hand::{Hand, Plan, task_bytes, term_bytes};
 use super::message::{Ask, Excess, Wishes};
 use super::plan::Earliest;
 use super::preparing::{Moving, Preparation};
@@ -12,24 +13,7 @@ use crate::group::balance::{Worker, balance, hand_out, without_declined};
 use crate::group::table::{Assignment, Kind, Order, Page, PageIndex, SeatTerm, TaskName};
 use crate::identity::Identity;
 use crate::record::{FencingToken, Version};
-use crate::seat::SeatInfo;
 use crate::time::Instant;
-
-/// A member that may be given tasks, and the term that it would get them for.
-pub(super) struct Hand<'a> {
-    pub(super) worker: Worker,
-    pub(super) term: SeatTerm,
-    lease_duration: Duration,
-    address: Option<String>,
-    pub(super) info: &'a SeatInfo,
-}
-
-/// What all pages together should say.
-pub(super) struct Plan<'a> {
-    pub(super) wished: &'a Wishes,
-    pub(super) wanted: BTreeMap<TaskName, Identity>,
-    pub(super) hands: BTreeMap<Identity, Hand<'a>>,
-}
 
 impl Allocator {
     /// Replaces a page whose tasks are not where they should be.
@@ -297,22 +281,6 @@ impl Allocator {
     }
 }
 
-impl Plan<'_> {
-    /// Whether the owner is to stop this task: another member should have it, or it is not wanted any more.
-    fn moves(&self, owner: &SeatTerm, task: &TaskName) -> bool {
-        match self.wanted.get(task) {
-            Some(wanted) => *wanted != owner.member,
-            None => !self.wished.tasks.contains_key(task),
-        }
-    }
-}
-
-impl Hand<'_> {
-    pub(super) fn bytes(&self) -> usize {
-        term_bytes(&self.term, self.address.as_deref())
-    }
-}
-
 impl Page {
     /// About how long its text is, and no less.
     pub(super) fn bytes(&self) -> usize {
@@ -343,17 +311,6 @@ impl Page {
 /// Whether `next` assigns a task that is not assigned so on `page`.
 fn gives(next: &Page, page: &Page) -> bool {
     next.highest_token > page.highest_token
-}
-
-/// Unusual bytes are written as three.
-fn term_bytes(term: &SeatTerm, address: Option<&str>) -> usize {
-    let texts = [term.member.as_str(), term.seat.0.as_str(), address.unwrap_or_default()];
-    texts.map(str::len).iter().sum::<usize>() * 3 + 100
-}
-
-/// A task, with the words around its name.
-pub(super) fn task_bytes(task: &TaskName) -> usize {
-    task.as_str().len() + 80
 }
 
 /// A longer page takes no new tasks: a ConfigMap holds a mebibyte, and each change of it goes to each member.

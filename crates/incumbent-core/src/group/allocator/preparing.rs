@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Allocator;
-use super::content::{Hand, Plan, task_bytes};
+use super::hand::{Hand, Plan, task_bytes};
 use super::plan::Earliest;
 use crate::group::table::{Page, PageIndex, SeatTerm, TaskName};
 use crate::identity::Identity;
