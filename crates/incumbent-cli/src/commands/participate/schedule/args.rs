@@ -49,8 +49,8 @@ pub(crate) struct Schedule {
     #[arg(long, value_name = "N", default_value = "0")]
     retries: u32,
     /// Begin each tick up to this much after its instant, always by the same share
-    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
-    jitter: Duration,
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    jitter: Option<Duration>,
     /// Raise it with each change of the pattern: during a rollout the higher one counts
     #[arg(long, value_name = "N", default_value = "0")]
     revision: u64,
@@ -86,7 +86,7 @@ impl Schedule {
             .overlap(self.overlap.into())
             .on_death(self.on_death.into())
             .retries(self.retries)
-            .jitter(self.jitter)
+            .jitter(self.jitter.unwrap_or_default())
             .revision(self.revision);
         match &self.was {
             Some(was) => schedule.renamed_from(was),
