@@ -7,7 +7,9 @@
 
 use std::fmt;
 use std::future::{Future, pending};
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 mod attempt;
@@ -28,12 +30,15 @@ pub mod parts {
     pub use super::record::Rules;
 }
 
-use self::attempt::{Attempt, Begun};
+use incumbent_core::FencingToken;
+
+use self::attempt::{Attempt, Begun, NotRecorded};
 use self::page::{Page, Trouble};
 use self::record::{MOST_RESULT_BYTES, Rules, bytes_of};
 use crate::candidate::{Builder, Candidate};
 use crate::clock::Clock;
 use crate::error::{BoxError, Error};
+use crate::invalid::InvalidSetting;
 use crate::leadership::Leadership;
 use crate::lock::Lock;
 
@@ -123,7 +128,7 @@ impl Once {
     }
 
     /// Sets anything about the candidates with which this process takes part: their identity, the lease, and so on.
-    /// What it says about the clock, the health or a token floor is overridden.
+    /// What it says about the clock or a token floor is overridden, and health decides only whether it campaigns.
     #[must_use]
     pub fn candidate(
         mut self,
@@ -163,12 +168,20 @@ impl Once {
         R: Into<OnceResult>,
     {
         let page = self.page(key)?;
-        let seen = self.look_patiently(&page).await?;
+        let mut told = String::new();
+        let seen = loop {
+            match page.read().await {
+                Ok(sight) => break sight.record,
+                Err(trouble) => self.wait_out(&page, trouble, &mut told).await?,
+            }
+        };
         if let Some(over) = seen.as_ref().filter(|seen| self.rules.is_over(seen)) {
             return Ok(OnceOutcome::of(over.clone()));
         }
-        page.make_room().await.map_err(Trouble::error)?;
-        let floor = seen.map_or(0, |seen| seen.token.saturating_add(1));
+        while let Err(trouble) = page.make_room().await {
+            self.wait_out(&page, trouble, &mut told).await?;
+        }
+        let floor = seen.map_or(0, |seen| seen.token_floor());
         let mut candidate = self.candidate_for(page.lock().clone(), floor)?;
         let mut attempt = Attempt::new(page, self.rules);
         let outcome = self.take_part(&mut candidate, &mut attempt, key, &work).await;
@@ -208,21 +221,29 @@ impl Once {
             Some(adjust) => adjust(builder),
             None => builder,
         };
-        builder.clock(self.clock).token_floor(floor.min(HIGHEST_FLOOR)).build()
+        builder.clock(self.clock).token_floor(floor).build()
     }
 
-    /// The record, whatever passes meanwhile.
-    async fn look_patiently(&self, page: &Page) -> Result<Option<OnceRecord>, Error> {
-        loop {
-            match page.read().await {
-                Ok(sight) => return Ok(sight.record),
-                Err(Trouble::Lasting(error)) => return Err(error),
-                Err(Trouble::Passing(error)) => {
-                    tracing::warn!(lock = %page.lock(), %error, hint = error.hint(), "will retry");
+    /// Waits after a trouble that passes, and logs it unless it was `told`.
+    async fn wait_out(
+        &self,
+        page: &Page,
+        trouble: Trouble,
+        told: &mut String,
+    ) -> Result<(), Error> {
+        match trouble {
+            Trouble::Lasting(error) => return Err(error),
+            Trouble::Passing(error) => {
+                let text = error.to_string();
+                if *told != text {
+                    let lock = page.lock();
+                    tracing::warn!(%lock, %error, hint = error.hint(), "will retry");
+                    *told = text;
                 }
             }
-            self.clock.sleep(AFTER_TROUBLE).await;
         }
+        self.clock.sleep(AFTER_TROUBLE).await;
+        Ok(())
     }
 
     /// Takes part until the task is over.
@@ -247,27 +268,24 @@ impl Once {
             };
             match begun {
                 Begun::Over(record) => return Ok(OnceOutcome::of(record)),
-                // Between the answer and this line there may be a pause of any length.
-                Begun::Marked(running) if leadership.is_valid() => {
-                    attempt.started();
+                Begun::Marked(running) => {
                     if let Some(outcome) = self.lead(attempt, leadership, running, key, work).await
                     {
                         return Ok(outcome);
                     }
                 }
-                Begun::Marked(_) => {}
-                Begun::Stopped => {
-                    drop(leadership);
-                    self.clock.sleep(AFTER_TROUBLE).await;
+                Begun::Stopped if leadership.is_valid() => {
+                    return Err(superseded(key, leadership.fencing_token()));
                 }
+                Begun::Stopped => {}
             }
         }
     }
 
-    /// Runs the work. `None` if the leadership was lost and the task may run again.
+    /// Runs the work. `None` if it has not begun, or if the leadership was lost and the task may run again.
     async fn lead<F, R>(
         &self,
-        attempt: &Attempt,
+        attempt: &mut Attempt,
         leadership: Arc<Leadership>,
         running: OnceRecord,
         key: &str,
@@ -278,11 +296,21 @@ impl Once {
         R: Into<OnceResult>,
     {
         let run = OnceRun { key: key.into(), leadership: Arc::clone(&leadership) };
+        let has_begun = AtomicBool::new(false);
+        // Between the answer and the first line of the work there may be a pause of any length.
+        let work = leadership.while_valid(async {
+            has_begun.store(true, Ordering::Relaxed);
+            work(run).await
+        });
         let worked = tokio::select! {
             biased;
             _ = leadership.lost() => None,
-            worked = leadership.while_valid(work(run)) => worked,
+            worked = work => worked,
         };
+        if !has_begun.load(Ordering::Relaxed) {
+            return None;
+        }
+        attempt.started();
         let ended = match worked {
             Some(Ok(result)) => running.clone().done(storable(key, result.into())),
             Some(Err(error)) => {
@@ -294,7 +322,7 @@ impl Once {
                 return (!self.rules.at_least_once).then(|| OnceOutcome::in_doubt(running));
             }
         };
-        Some(match attempt.conclude(&running, &ended, pending()).await {
+        Some(match recorded(attempt, &running, &ended, leadership).await {
             Ok(()) => OnceOutcome::of(ended),
             Err(error) => {
                 tracing::warn!(key, %error, "the end of a task is not recorded, so it is in doubt");
@@ -344,7 +372,7 @@ impl OnceRun {
     }
 
     /// The number to send with each write. It is higher each time that the task is run.
-    pub fn fencing_token(&self) -> crate::FencingToken {
+    pub fn fencing_token(&self) -> FencingToken {
         self.leadership.fencing_token()
     }
 
@@ -372,6 +400,33 @@ impl From<Option<String>> for OnceResult {
     }
 }
 
+/// Records how the work ended. The lock is held meanwhile, so that no other process runs the task again, but not beyond the
+/// lease: nothing of the work is left that the watchdog would have to end.
+async fn recorded(
+    attempt: &Attempt,
+    running: &OnceRecord,
+    ended: &OnceRecord,
+    leadership: Arc<Leadership>,
+) -> Result<(), NotRecorded> {
+    let mut recorded = pin!(attempt.conclude(running, ended, pending()));
+    tokio::select! {
+        biased;
+        outcome = &mut recorded => return outcome,
+        _ = leadership.lost() => {}
+    }
+    drop(leadership);
+    recorded.await
+}
+
+fn superseded(key: &str, token: FencingToken) -> Error {
+    Error::Invalid(InvalidSetting::Program {
+        what: format!(
+            "the record of {key} was written under a token that is not older than ours ({token}), so nothing was started"
+        ),
+        hint: "run it again; if that does not help, correct or remove the record".to_owned(),
+    })
+}
+
 /// The result, if a record has room for it.
 fn storable(key: &str, OnceResult(text): OnceResult) -> Option<String> {
     text.filter(|text| {
@@ -383,9 +438,6 @@ fn storable(key: &str, OnceResult(text): OnceResult) -> Option<String> {
         fits
     })
 }
-
-/// Half of what elections take for a token. A record above it was written by hand, and stays as it is.
-const HIGHEST_FLOOR: u64 = 1 << 61;
 
 /// After a failure that passes.
 const AFTER_TROUBLE: Duration = Duration::from_millis(500);

@@ -105,6 +105,31 @@ async fn work_whose_leadership_is_lost_stops_and_is_in_doubt() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_end_that_cannot_be_recorded_is_tried_beyond_the_lease_without_an_overrun() {
+    let server = ApiServer::new();
+    let overruns = Arc::new(AtomicUsize::new(0));
+    let noted = Arc::clone(&overruns);
+    let john = once(&server, "john").candidate(move |builder| {
+        let noted = Arc::clone(&noted);
+        builder.identity("john").on_overrun(move |_| {
+            noted.fetch_add(1, Ordering::SeqCst);
+        })
+    });
+    let work = async |_: OnceRun| {
+        server.faults().add("verb=update,error=500".parse().unwrap());
+        Ok("receipt 1".to_owned())
+    };
+    let mut running = std::pin::pin!(john.run("a", work));
+    let minute = tokio::time::timeout(Duration::from_secs(60), &mut running).await;
+    assert!(minute.is_err(), "{minute:?}");
+    assert_eq!(overruns.load(Ordering::SeqCst), 0);
+    server.faults().clear();
+    let outcome = running.await.unwrap();
+    assert!(matches!(&outcome, OnceOutcome::Done(_)), "{outcome:?}");
+    assert_eq!(once(&server, "jane").run("a", never_run).await.unwrap(), outcome);
+}
+
+#[tokio::test(start_paused = true)]
 async fn results_of_four_kibibytes_are_stored_and_a_longer_one_is_not() {
     let server = ApiServer::new();
     let once = once(&server, "john");

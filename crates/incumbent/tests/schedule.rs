@@ -1,6 +1,6 @@
 //! Whole schedules over the API server, in paused time.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -120,6 +120,41 @@ async fn the_run_of_a_dead_leader_is_in_doubt_or_runs_again() {
             record["last"].as_array().unwrap().iter().map(|run| &run["outcome"]).collect();
         assert_eq!(outcomes.last().unwrap(), &"in-doubt", "{record}");
         assert_eq!(record["ran"], 1);
+    }
+}
+
+#[tokio::test(flavor = "current_thread", start_paused = true)]
+async fn an_end_that_cannot_be_recorded_holds_the_lock_no_longer_than_the_lease() {
+    for fault in ["verb=update,error=500", "verb=update,drop=answer"] {
+        let world = World::new();
+        let World { server, clock } = world.clone();
+        let (told, mut noted) = tokio::sync::mpsc::unbounded_channel();
+        let client = kube::Client::new(server.service(), "default");
+        let builder = Candidate::builder(client, Lock::config_map("default", "jobs")).clock(clock);
+        let builder =
+            builder.identity("john").on_overrun(move |_| told.send(()).unwrap_or_default());
+        let mut candidate = builder.build().unwrap();
+        let ran = Cell::new(0);
+        let work = |_| async {
+            ran.set(ran.get() + 1);
+            server.faults().add(fault.parse().unwrap());
+            Ok::<(), BoxError>(())
+        };
+        let schedule = Schedule::every("report", 60 * MINUTE);
+        let heal = async {
+            while ran.get() == 0 {
+                sleep(Duration::from_millis(100)).await;
+            }
+            sleep(MINUTE).await;
+            server.faults().clear();
+            sleep(MINUTE).await;
+        };
+        schedule.run_until(heal, &mut candidate, work).await.unwrap();
+        candidate.leave().await;
+        let record = record(&world, "report").await;
+        assert_eq!(ran.get(), 1, "{fault}: {record}");
+        assert!(noted.try_recv().is_err(), "{fault}: it held the lock too long");
+        assert_eq!(record["last"][0]["outcome"], "succeeded", "{fault}: {record}");
     }
 }
 

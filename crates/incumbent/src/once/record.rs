@@ -5,6 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::lock::HIGHEST_FLOOR;
+
 /// What is known of a task that runs once: how far it came, by which process, and when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -163,6 +165,12 @@ impl OnceRecord {
     pub(super) fn settled_as_done(self) -> Self {
         let until = self.until.or_else(|| Some(Timestamp::now()));
         Self { state: OnceState::Done, until, ..self }
+    }
+
+    /// The least token of a term that may write over this record. One that is higher than elections take for a floor was
+    /// written by hand, and stays as it is.
+    pub fn token_floor(&self) -> u64 {
+        self.token.saturating_add(1).min(HIGHEST_FLOOR.0)
     }
 
     /// Whether both speak of one run of the command.

@@ -3,11 +3,11 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 
-use incumbent_core::Term;
 use incumbent_core::schedule::{
     Moment, Outcome, ScheduleEvent, ScheduleOperation, ScheduleOrders, ScheduleRecord,
     ScheduleReply, ScheduleSettings, Scheduler, Start, Trouble,
 };
+use incumbent_core::{Instant, Term};
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -31,6 +31,8 @@ pub struct ScheduleRunner {
     object: Option<Value>,
     trouble: Option<Trouble>,
     failure: Option<String>,
+    /// Whether a term has begun here and has not come to its end.
+    is_busy: bool,
 }
 
 /// What is in progress during one term.
@@ -121,6 +123,7 @@ impl ScheduleRunner {
             object: None,
             trouble: None,
             failure: None,
+            is_busy: false,
         })
     }
 
@@ -145,36 +148,72 @@ impl ScheduleRunner {
             in_flight: None,
             run: None,
             stop: watch::Sender::new(false),
-            orders: self.step(ScheduleEvent::Wake),
+            orders: self.begin(),
             is_leading: true,
         };
-        let mut give_up_at = None;
+        let (mut is_lost, mut give_up_at) = (false, None::<Instant>);
         loop {
             self.obey(&mut turn, leadership, &mut work);
-            let is_done = turn.run.is_none() && turn.in_flight.is_none();
             let has_given_up = give_up_at.is_some_and(|at| self.clock.instant() >= at);
+            if has_given_up && turn.in_flight.take().is_some() {
+                turn.orders = self.forget_request();
+            }
+            let is_done = turn.run.is_none() && turn.in_flight.is_none();
             if !turn.is_leading && is_done && (self.scheduler.is_idle() || has_given_up) {
+                self.is_busy = false;
                 return;
             }
+            let wake = give_up_at.map_or(turn.orders.wake, |at| at.min(turn.orders.wake));
             let event = tokio::select! {
                 biased;
-                _ = leadership.lost(), if turn.is_leading => ScheduleEvent::TermOver,
+                _ = leadership.lost(), if !is_lost => {
+                    is_lost = true;
+                    // The caller holds the lock until this returns, and the watchdog ends who holds it too long.
+                    let patience = PATIENCE.min(leadership.stop_within() / 2);
+                    let at = self.clock.instant() + patience;
+                    give_up_at = Some(give_up_at.map_or(at, |known| known.min(at)));
+                    match turn.is_leading {
+                        true => ScheduleEvent::TermOver,
+                        false => ScheduleEvent::Wake,
+                    }
+                }
                 _ = &mut until, if turn.is_leading => ScheduleEvent::TermOver,
                 outcome = some(&mut turn.run) => ScheduleEvent::Ended(outcome),
                 exchanged = some(&mut turn.in_flight) => self.on_answer(exchanged),
-                () = self.clock.sleep_until(turn.orders.wake) => ScheduleEvent::Wake,
+                () = self.clock.sleep_until(wake) => ScheduleEvent::Wake,
             };
             match event {
                 ScheduleEvent::TermOver => {
                     turn.is_leading = false;
                     turn.stop.send_replace(true);
-                    give_up_at = Some(self.clock.instant() + PATIENCE);
+                    give_up_at.get_or_insert(self.clock.instant() + PATIENCE);
                 }
                 ScheduleEvent::Ended(_) => turn.run = None,
                 ScheduleEvent::Reply(_) => turn.in_flight = None,
                 _ => {}
             }
             turn.orders = self.step(event);
+        }
+    }
+
+    /// If the caller has dropped an earlier term in the middle, what that had begun is over.
+    fn begin(&mut self) -> ScheduleOrders {
+        if !std::mem::replace(&mut self.is_busy, true) {
+            return self.step(ScheduleEvent::Wake);
+        }
+        let _ = self.step(ScheduleEvent::TermOver);
+        let _ = self.step(ScheduleEvent::Ended(Outcome::Stopped));
+        self.forget_request()
+    }
+
+    /// No answer to a request is awaited any more: it may have been applied, or may be applied later.
+    fn forget_request(&mut self) -> ScheduleOrders {
+        loop {
+            let orders = self.step(ScheduleEvent::Reply(ScheduleReply::Unknown));
+            // After an unknown outcome nothing is sent for a while.
+            if orders.request.is_none() {
+                return orders;
+            }
         }
     }
 
@@ -302,5 +341,6 @@ async fn some<F: Future + ?Sized>(future: &mut Option<Pin<Box<F>>>) -> F::Output
     }
 }
 
-/// How long the end of a run is tried to be recorded after the term. After that, the next leader finds it in doubt.
+/// How long the end of a run is tried to be recorded after the term, and less if the leadership was lost. After that, the
+/// next leader finds it in doubt.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);

@@ -49,7 +49,7 @@ async fn try_run(mut args: args::Once) -> anyhow::Result<u8> {
     }
     page.make_room().await.map_err(Trouble::error)?;
     if let Some(record) = &record {
-        args.raise_token_floor(record.token.saturating_add(1).min(HIGHEST_FLOOR));
+        args.raise_token_floor(record.token_floor());
     }
     let mut runner = match Runner::prepare(args.into_run()).await? {
         Ok(runner) => runner,
@@ -194,6 +194,3 @@ fn hint(page: &Page) {
         lock.namespace()
     ));
 }
-
-/// Half of what elections take for a token. A record above it was written by hand, and stays as it is.
-const HIGHEST_FLOOR: u64 = 1 << 61;

@@ -5,14 +5,12 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::commands::participate::guarded::Restart;
 use crate::commands::participate::run::args::{OnLoss, Run};
 use crate::flags::candidacy::Candidacy;
 use crate::flags::cluster::Cluster;
 use crate::flags::duration::duration;
 use crate::flags::lock::blackboard_text;
 use crate::flags::timing::TimingArgs;
-use crate::runtime::exit;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
@@ -59,22 +57,10 @@ impl Once {
 
     /// The same as a command that runs while one leads.
     pub(crate) fn into_run(self) -> Run {
-        Run {
-            lock: self.key,
-            on_loss: OnLoss::Exit,
-            only_try: !self.wait,
-            timeout: None,
-            on_follower: None,
-            conflict_exit_code: exit::CONFLICT,
-            restart: Restart::Never,
-            max_restarts: 0,
-            kill_after: self.kill_after,
-            allow_privilege_escalation: false,
-            candidacy: self.candidacy,
-            timing: self.timing,
-            cluster: self.cluster,
-            command: self.command,
-        }
+        let only_try = !self.wait;
+        let Self { key, kill_after, candidacy, timing, cluster, command, .. } = self;
+        let run = Run::once_a_term(key, kill_after, candidacy, timing, cluster, command);
+        Run { on_loss: OnLoss::Exit, only_try, ..run }
     }
 }
 

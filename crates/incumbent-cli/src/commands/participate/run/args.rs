@@ -11,6 +11,7 @@ use crate::flags::cluster::Cluster;
 use crate::flags::duration::duration;
 use crate::flags::lock::lock_text;
 use crate::flags::timing::TimingArgs;
+use crate::runtime::exit;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
@@ -55,6 +56,35 @@ pub(crate) struct Run {
     /// The command and its arguments; no shell reads them
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
+}
+
+impl Run {
+    /// A command that runs one time in each term, with what other commands that take part have in common with this one.
+    pub(crate) fn once_a_term(
+        lock: String,
+        kill_after: Duration,
+        candidacy: Candidacy,
+        timing: TimingArgs,
+        cluster: Cluster,
+        command: Vec<OsString>,
+    ) -> Self {
+        Self {
+            lock,
+            on_loss: OnLoss::Wait,
+            only_try: false,
+            timeout: None,
+            on_follower: None,
+            conflict_exit_code: exit::CONFLICT,
+            restart: Restart::Never,
+            max_restarts: 0,
+            kill_after,
+            allow_privilege_escalation: false,
+            candidacy,
+            timing,
+            cluster,
+            command,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -6,14 +6,12 @@ use std::time::Duration;
 use clap::ValueEnum;
 use incumbent::{CatchUp, OnDeath, Overlap};
 
-use crate::commands::participate::guarded::Restart;
-use crate::commands::participate::run::args::{OnLoss, Run};
+use crate::commands::participate::run::args::Run;
 use crate::flags::candidacy::Candidacy;
 use crate::flags::cluster::Cluster;
 use crate::flags::duration::duration;
 use crate::flags::lock::blackboard_text;
 use crate::flags::timing::TimingArgs;
-use crate::runtime::exit;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
@@ -96,23 +94,9 @@ impl Schedule {
 
     /// The same as a command that runs while one leads.
     pub(crate) fn into_run(self) -> Run {
-        let lock = self.lock.unwrap_or_else(|| format!("configmap/schedules:{}", self.name));
-        Run {
-            lock,
-            on_loss: OnLoss::Wait,
-            only_try: false,
-            timeout: None,
-            on_follower: None,
-            conflict_exit_code: exit::CONFLICT,
-            restart: Restart::Never,
-            max_restarts: 0,
-            kill_after: self.kill_after,
-            allow_privilege_escalation: false,
-            candidacy: self.candidacy,
-            timing: self.timing,
-            cluster: self.cluster,
-            command: self.command,
-        }
+        let Self { name, lock, kill_after, candidacy, timing, cluster, command, .. } = self;
+        let lock = lock.unwrap_or_else(|| format!("configmap/schedules:{name}"));
+        Run::once_a_term(lock, kill_after, candidacy, timing, cluster, command)
     }
 }
 
