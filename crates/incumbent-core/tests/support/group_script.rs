@@ -156,6 +156,7 @@ fn happening(words: &mut Words<'_>, sent: &mut Option<Ask>) -> Happening {
 /// The tasks; `frozen`; and `drains=MEMBER` for each member that is to have none.
 fn wishes(words: &mut Words<'_>) -> Wishes {
     let mut wishes = Wishes { kind: kind(words), ..Wishes::default() };
+    wishes.may_grow = words.next_if_eq(&"growing").is_some();
     for word in words {
         match word.split_once('=') {
             Some(("drains", member)) => drop(wishes.drained.insert(identity(member))),
@@ -319,7 +320,7 @@ fn seats(words: &mut Words<'_>) -> Vec<(Identity, Snapshot)> {
 }
 
 /// `seat MEMBER vVERSION UID [vacant [since TIME] | emptied] token N [session N] [for 15s] [released 0:7,1:9] [but TASK,TASK] [prepares 5s]
-/// [prepared 0:7] [leaving]`
+/// [prepared 0:7] [leaving] [draining]`
 fn seat(words: &mut Words<'_>) -> (Identity, Snapshot) {
     assert_eq!(words.next(), Some("seat"));
     let member = identity(words.next().unwrap());
@@ -346,6 +347,7 @@ fn seat(words: &mut Words<'_>) -> (Identity, Snapshot) {
             "session" => record.session = Some(Session(u128::from(number(words)))),
             "for" => record.lease_duration = Some(duration(words.next().unwrap())),
             "leaving" => info.is_leaving = true,
+            "draining" => info.is_draining = true,
             "released" => info.released.pages.extend(versions(words)),
             "prepares" => info.prepares_within = Some(duration(words.next().unwrap())),
             "prepared" => info.prepared.extend(versions(words)),

@@ -176,14 +176,15 @@ impl GroupBuilder {
     }
 
     /// Prepares each task that is to move here, while its owner still works on it: `prepare` gets the task's name, and may
-    /// load what the work needs. The owner is asked to stop when `prepare` has returned, or after `within` at the latest, so
-    /// that the task has no owner only while one stops and the other starts. Default: the owner is asked to stop at once.
+    /// load what the work needs. Tasks that are to move in one change of a page move together: their owners are asked to stop
+    /// when the last of them is prepared, or after `within` at the latest. So a task has no owner only while one stops and
+    /// the other starts. Default: the owner is asked to stop at once.
     ///
     /// The member does not own the task yet: `prepare` must not change anything that the owner changes. It runs on the
     /// current tokio runtime, several at a time, and is dropped at its next `.await` when the task begins here, or is not
     /// to move here any more. What it has loaded is for you to keep, and to drop if the task does not come.
     ///
-    /// A task whose owner has died or leaves is not prepared: it begins at once. Neither are permits, which are alike.
+    /// If `prepare` panics, the task counts as not prepared. A task whose owner has died or leaves is not prepared: it begins at once. Neither are permits, which are alike.
     /// `within` is counted by the allocator, in whole milliseconds, and again if another member becomes the allocator.
     pub fn prepare<F>(
         self,

@@ -37,11 +37,11 @@ impl Preparations {
     pub(super) fn begin(&mut self, task: TaskName, notes: mpsc::WeakUnboundedSender<Note>) {
         self.number += 1;
         let number = self.number;
-        let preparing = self.prepare.as_ref().map(|prepare| prepare(task.to_string()));
         let name = task.clone();
-        let running = preparing.map(|preparing| {
+        // Even the first line of it may block or panic, and the driver must not.
+        let running = self.prepare.clone().map(|prepare| {
             tokio::spawn(async move {
-                preparing.await;
+                prepare(name.to_string()).await;
                 if let Some(notes) = notes.upgrade() {
                     let _ = notes.send(Note::Prepared(name, number));
                 }

@@ -53,8 +53,8 @@ impl Tasks {
         Self(Source::ConfigMap { config: Config::default() })
     }
 
-    /// One task for each Kubernetes object of the kind `K` that `api` reaches and the label selector leaves; an empty one
-    /// leaves all. The name of a task is `NAMESPACE/NAME`, or `NAME` if the kind has no namespaces. If that is longer than
+    /// One task for each Kubernetes object of the kind `K` that `api` reaches and that `selector`, a label selector, matches; an
+    /// empty one matches all. The name of a task is `NAMESPACE/NAME`, or `NAME` if the kind has no namespaces. If that is longer than
     /// 253 characters, it is the uid of the object.
     ///
     /// When an object is created, it gets an owner; when it is deleted, its task is revoked. An object that is deleted and
@@ -72,7 +72,7 @@ impl Tasks {
         Self::selected(api, Some(selector.as_ref()), None)
     }
 
-    /// Those that both selectors leave.
+    /// The same, for objects that match both selectors.
     pub(crate) fn selected<K: Resource>(
         api: Api<K>,
         labels: Option<&str>,
@@ -160,7 +160,9 @@ impl Source {
         });
         let (tasks, drained, is_frozen) =
             (tasks.collect(), config.drained.clone(), config.is_frozen);
-        Some(Wishes { kind, tasks, drained, is_frozen })
+        // Programs that reconcile objects often start before there are any.
+        let may_grow = matches!(self, Self::Objects { .. });
+        Some(Wishes { kind, tasks, drained, is_frozen, may_grow })
     }
 
     /// Adopts what `GROUP.config` says. If it has a mistake, nothing changes.

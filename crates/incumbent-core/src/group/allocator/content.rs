@@ -213,7 +213,8 @@ impl Allocator {
                 next.keep(term, order, task, assignment);
                 continue;
             }
-            let moving = Moving { task, is_revoked: assignment.revoked.is_some() };
+            let is_revoked = assignment.revoked.is_some();
+            let moving = Moving { task, is_revoked, next: &next };
             let preparation = self.preparation((index, version, page), moving, plan, &mut room);
             let waits = preparation.as_ref().is_some_and(|preparation| !preparation.is_over);
             let revokes = (!waits).then_some(version.revision);

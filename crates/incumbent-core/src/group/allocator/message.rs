@@ -57,6 +57,8 @@ pub struct Wishes {
     pub drained: BTreeSet<Identity>,
     /// Whether tasks stay where they are as long as their owner lives.
     pub is_frozen: bool,
+    /// Whether many more tasks may be listed later: then a new table has room for as many as a group may have.
+    pub may_grow: bool,
 }
 
 impl Wishes {

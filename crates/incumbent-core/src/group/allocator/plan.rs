@@ -163,8 +163,13 @@ impl Allocator {
     pub(super) fn shape_of_a_new_table(&self) -> Shape {
         const PAGE_BYTES: usize = 32 * 1024 / 2;
         const PAGE_SLOTS: u16 = 256;
+        /// A page holds about 1,500 tasks with names of 80 characters.
+        const PAGES_TO_GROW: usize = 8;
         let wished = self.wished();
         let pages = match wished.kind {
+            Kind::Named if wished.may_grow => {
+                wished.names_bytes().div_ceil(PAGE_BYTES).max(PAGES_TO_GROW)
+            }
             Kind::Named => wished.names_bytes().div_ceil(PAGE_BYTES),
             Kind::Slots(count) => usize::from(count.div_ceil(PAGE_SLOTS).min(32)),
             Kind::Permits(_) => 1,

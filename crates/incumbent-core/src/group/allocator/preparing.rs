@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Allocator;
 use super::hand::{Hand, Plan, task_bytes};
 use super::plan::Earliest;
-use crate::group::table::{Page, PageIndex, SeatTerm, TaskName};
+use crate::group::table::{Kind, Page, PageIndex, SeatTerm, TaskName};
 use crate::identity::Identity;
 use crate::record::Version;
 use crate::time::Instant;
@@ -17,6 +17,8 @@ use crate::time::Instant;
 pub(super) struct Moving<'a> {
     pub(super) task: &'a TaskName,
     pub(super) is_revoked: bool,
+    /// What the page says next, as far as that is decided.
+    pub(super) next: &'a Page,
 }
 
 /// How the next owner of a task prepares it.
@@ -29,15 +31,18 @@ pub(super) struct Preparation<'a> {
 }
 
 impl Allocator {
-    /// The preparation of a task that moves; `None` if it moves without one. `room` is what the page has left for lines that
+    /// The preparation of a task that moves; `None` if it moves without one, as permits do, which are alike. `room` is what the page has left for lines that
     /// ask for one.
     pub(super) fn preparation<'a>(
         &self,
         (index, version, page): (PageIndex, &Version, &Page),
-        Moving { task, is_revoked }: Moving<'_>,
+        Moving { task, is_revoked, next }: Moving<'_>,
         plan: &'a Plan<'a>,
         room: &mut usize,
     ) -> Option<Preparation<'a>> {
+        if matches!(plan.wished.kind, Kind::Permits(_)) {
+            return None;
+        }
         let hand = plan.hands.get(plan.wanted.get(task)?)?;
         let limit = hand.info.prepares_within.filter(|_| hand.worker.takes_tasks)?;
         let order = page.orders.get(&hand.term);
@@ -46,7 +51,8 @@ impl Allocator {
             let is_over = hand.info.has_prepared(index, *since) || ends_at <= self.latest;
             return Some(Preparation { hand, since: *since, is_over });
         }
-        let bytes = task_bytes(task) + order.map_or_else(|| hand.bytes(), |_| 0);
+        let is_named = order.is_some() || next.orders.contains_key(&hand.term);
+        let bytes = task_bytes(task) + if is_named { 0 } else { hand.bytes() };
         if is_revoked || *room < bytes {
             return None;
         }
