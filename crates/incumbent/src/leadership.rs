@@ -151,6 +151,11 @@ impl Leadership {
         }
     }
 
+    /// Whether another candidate is to lead, so that no other piece of work begins.
+    pub(crate) fn is_to_be_handed_over(&self) -> bool {
+        self.term.is_to_be_handed_over()
+    }
+
     pub(crate) fn refused_a_piece(&self) -> bool {
         self.term.refused_a_piece()
     }

@@ -253,12 +253,16 @@ impl TermState {
         }
     }
 
+    /// Whether another candidate is to lead.
+    pub(crate) fn is_to_be_handed_over(&self) -> bool {
+        self.asked.borrow().is_some() || self.pieces.borrow().are_closed
+    }
+
     /// Begins a piece of work that a hand-over waits for; none once a hand-over was asked for.
     pub(crate) fn begin_piece(self: &Arc<Self>) -> Option<Piece> {
-        let is_asked = self.asked.borrow().is_some();
-        let mut begins = false;
+        let mut begins = !self.is_to_be_handed_over();
         self.pieces.send_modify(|pieces| {
-            begins = !pieces.are_closed && !is_asked;
+            begins &= !pieces.are_closed;
             match begins {
                 true => pieces.running += 1,
                 false => pieces.was_refused = true,

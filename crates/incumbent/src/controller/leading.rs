@@ -61,7 +61,7 @@ where
             tokio::select! {
                 biased;
                 _ = &mut shutdown => return Ok(()),
-                // Another replica, whose cache is complete, is to lead meanwhile.
+                // Until then, a replica with a complete cache should lead.
                 ready = store.wait_until_ready() => if ready.is_err() { pending().await },
             }
             let work = |leadership| {
@@ -90,7 +90,10 @@ struct Current(Mutex<Option<Arc<Term>>>);
 impl Current {
     fn term(&self) -> Option<Arc<Term>> {
         let current = self.lock();
-        current.as_ref().filter(|term| term.leadership.is_valid()).cloned()
+        let may_begin = |term: &&Arc<Term>| {
+            term.leadership.is_valid() && !term.leadership.is_to_be_handed_over()
+        };
+        current.as_ref().filter(may_begin).cloned()
     }
 
     /// The term lasts until what this returns is dropped.

@@ -53,7 +53,10 @@ where
         let failures = Failures::default();
         let runtime = Handle::current();
         let run = |object: Arc<K>, _| match start(&object) {
-            None => ready(Ok(Action::await_change())).left_future(),
+            None => {
+                failures.forget(&name_of(&*object));
+                ready(Ok(Action::await_change())).left_future()
+            }
             Some(work) => {
                 let settled = failures.clone().settle(name_of(&*object), work);
                 CancelableJoinHandle::spawn(settled, &runtime).right_future()

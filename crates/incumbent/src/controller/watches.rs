@@ -14,7 +14,7 @@ use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::task::yield_now;
 
-/// Objects that are to be reconciled, and troubles of a watch. It never ends.
+/// Objects that are to be reconciled, and errors of a watch. It never ends.
 pub(super) type Requests<K> = BoxStream<'static, Result<ReconcileRequest<K>, watcher::Error>>;
 
 /// A watch that keeps a cache up to date.
@@ -57,7 +57,9 @@ where
     O: Send + 'static,
 {
     let asked = move |event| match event {
-        Event::Apply(object) | Event::Delete(object) => related(&object),
+        Event::Apply(object) | Event::Delete(object) => {
+            related(&object).into_iter().map(|named| cached(&store, &kind, named)).collect()
+        }
         Event::Init | Event::InitApply(_) => Vec::new(),
         Event::InitDone => all(&store, &kind),
     };
@@ -75,6 +77,19 @@ pub(super) fn in_portions<K: Resource>(
         }
         Ok(object.into())
     })
+}
+
+/// An object of the cache by its own name. One without a namespace may be named with that of its child, and would be
+/// reconciled twice at a time.
+fn cached<K>(store: &Store<K>, kind: &K::DynamicType, named: ObjectRef<K>) -> ObjectRef<K>
+where
+    K: Resource + Clone + 'static,
+    K::DynamicType: Eq + Hash + Clone,
+{
+    match store.get(&named) {
+        Some(object) => ObjectRef::from_obj_with(&*object, kind.clone()),
+        None => named,
+    }
 }
 
 /// All objects of the cache.
