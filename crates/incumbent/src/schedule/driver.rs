@@ -186,7 +186,7 @@ impl ScheduleRunner {
                 ScheduleEvent::TermOver => {
                     turn.is_leading = false;
                     turn.stop.send_replace(true);
-                    give_up_at.get_or_insert(self.clock.instant() + PATIENCE);
+                    give_up_at.get_or_insert_with(|| self.clock.instant() + PATIENCE);
                 }
                 ScheduleEvent::Ended(_) => turn.run = None,
                 ScheduleEvent::Reply(_) => turn.in_flight = None,
