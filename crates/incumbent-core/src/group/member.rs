@@ -26,6 +26,8 @@ pub struct Member {
     published: SeatInfo,
     /// No release is published before this.
     next_release: Instant,
+    /// Since when there is a release that is worth a write.
+    releasable_since: Option<Instant>,
     latest: Instant,
 }
 
@@ -112,6 +114,7 @@ impl Member {
             running: BTreeMap::new(),
             preparing: BTreeMap::new(),
             next_release: Instant::START,
+            releasable_since: None,
             latest: Instant::START,
         }
     }
@@ -270,14 +273,20 @@ impl Member {
         }
         if self.term.is_some() {
             if !self.is_worth_a_write(&info) {
+                self.releasable_since = None;
                 return None;
             }
-            if self.latest < self.next_release {
-                *wake = Some(self.next_release);
+            let since = *self.releasable_since.get_or_insert(self.latest);
+            let is_last = info.released.exceptions.is_empty();
+            let complete_at = if is_last { since } else { since + STOPS_TOGETHER };
+            let at = self.next_release.max(complete_at);
+            if self.latest < at {
+                *wake = Some(at);
                 return None;
             }
             self.next_release = self.latest + RELEASE_INTERVAL;
         }
+        self.releasable_since = None;
         self.published = info.clone();
         Some(info)
     }
@@ -354,6 +363,10 @@ impl Member {
 /// Releases of one member are at least this far apart, so that many tasks that stop one after the other do not cost a
 /// write each.
 pub(super) const RELEASE_INTERVAL: Duration = Duration::from_millis(50);
+
+/// A release waits this long for the other tasks that are asked to stop: those of one table write stop within it,
+/// unless their work takes time. A task that misses it waits for [`RELEASE_INTERVAL`].
+const STOPS_TOGETHER: Duration = Duration::from_millis(2);
 
 /// Of a seat's 4 KiB. What has been released has three quarters.
 const MOST_DECLINED_BYTES: usize = 512;

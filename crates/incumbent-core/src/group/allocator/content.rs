@@ -142,8 +142,12 @@ impl Allocator {
                 let revoked = entries().filter(|entry| {
                     entry.3.revoked.is_some() && !self.has_ended(PageIndex::FIRST, *entry)
                 });
-                let busy = revoked.map(|(term, ..)| term.member.clone()).collect();
-                hand_out(&workers, wished.tasks.keys().cloned(), &current, &busy)
+                let (busy, still_held): (_, BTreeSet<&TaskName>) =
+                    revoked.map(|(term, _, permit, _)| (term.member.clone(), permit)).unzip();
+                // Nothing has to be waited for before a free one can be had.
+                let (later, at_once): (Vec<_>, Vec<_>) =
+                    wished.tasks.keys().cloned().partition(|permit| still_held.contains(permit));
+                hand_out(&workers, at_once.into_iter().chain(later), &current, &busy)
             }
         }
     }
