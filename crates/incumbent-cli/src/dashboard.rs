@@ -1,4 +1,4 @@
-//! `incumbent dashboard`: a page that shows elections live, what needs attention, and why.
+//! `incumbent dashboard`: a page that shows elections and groups live, what needs attention, and why.
 //!
 //! One task looks, and publishes what is known as a [`Board`] that never changes; all else reads
 //! the newest of them. Nothing is changed in the cluster unless `--allow-steer` is given.
@@ -7,6 +7,10 @@ pub(crate) mod actions;
 mod board;
 mod collector;
 mod command_lines;
+mod frame;
+mod group_board;
+mod group_page;
+mod groups;
 mod json;
 mod lock_page;
 mod page;

@@ -152,6 +152,7 @@ impl Leadership {
     }
 
     /// Whether another candidate is to lead, so that no other piece of work begins.
+    #[cfg(feature = "controller")]
     pub(crate) fn is_to_be_handed_over(&self) -> bool {
         self.term.is_to_be_handed_over()
     }

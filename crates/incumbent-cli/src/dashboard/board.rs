@@ -9,6 +9,7 @@ use incumbent::Lock;
 use incumbent::survey::{ObservedLock, State};
 use jiff::Timestamp;
 
+use super::group_board::{GroupBoard, GroupName};
 use crate::model::diagnosis::{Circumstances, Concern, Weight, concerns};
 use crate::model::format::name;
 use crate::model::format::printable;
@@ -27,6 +28,9 @@ pub(crate) struct Known<'a> {
     /// How many locks are not shown, because they seem to be unused.
     pub(crate) left_over: usize,
     pub(crate) blind: Vec<(Duration, String)>,
+    pub(crate) groups: Vec<Arc<GroupBoard>>,
+    /// How many groups are not looked at.
+    pub(crate) groups_left_out: usize,
     pub(crate) term_history: &'a TermHistory,
     /// Since when each request to hand over stands.
     pub(crate) asked: &'a BTreeMap<Lock, Duration>,
@@ -45,6 +49,10 @@ pub(crate) struct Board {
     pub(crate) left_over: usize,
     /// What needs attention most comes first.
     pub(crate) rows: Vec<Row>,
+    /// In the same order.
+    pub(crate) groups: Vec<Arc<GroupBoard>>,
+    /// How many groups are not looked at, because there are so many.
+    pub(crate) groups_left_out: usize,
     pub(crate) term_history: TermHistory,
 }
 
@@ -95,13 +103,15 @@ impl Board {
             Some(shown) if shown.row_view == row_view => Arc::clone(shown),
             _ => Arc::new(Shown { row_view, html: OnceLock::new() }),
         };
-        let Known { at, now, term_history, asked, left_over, .. } = known;
+        let Known { at, now, term_history, asked, left_over, mut groups, groups_left_out, .. } =
+            known;
         let row = |sighted: ObservedLock| {
             let row_view = row_view(&sighted, now, term_history, asked);
             Row { shown: shown(row_view), sighted }
         };
         let mut rows: Vec<_> = known.sighted.into_iter().map(row).collect();
         rows.sort_by_cached_key(|row| (Reverse(row.view().rank()), row.view().id.clone()));
+        groups.sort_by_cached_key(|group| (Reverse(group.rank()), group.name.clone()));
         // Leases and ConfigMaps are watched apart; what cuts off one mostly cuts off both.
         let mut blind: Vec<(Duration, String)> = Vec::new();
         for (span, why) in known.blind {
@@ -112,16 +122,23 @@ impl Board {
             }
         }
         let term_history = term_history.clone();
-        Self { at, now, has_looked: true, blind, left_over, rows, term_history }
+        let has_looked = true;
+        Self { at, now, has_looked, blind, left_over, rows, groups, groups_left_out, term_history }
     }
 
-    /// How many elections need attention.
+    /// How many elections and groups need attention.
     pub(crate) fn needy(&self) -> usize {
-        self.rows.iter().filter(|row| row.view().rank() > 0).count()
+        let elections = self.rows.iter().map(|row| row.view().rank());
+        let groups = self.groups.iter().map(|group| group.rank());
+        elections.chain(groups).filter(|rank| *rank > 0).count()
     }
 
     pub(crate) fn row(&self, lock: &Lock) -> Option<&Row> {
         self.rows.iter().find(|row| row.view().lock == *lock)
+    }
+
+    pub(crate) fn group(&self, name: &GroupName) -> Option<&GroupBoard> {
+        self.groups.iter().find(|group| group.name == *name).map(|group| &**group)
     }
 
     /// When the next term is over, unless it is renewed: then this board says too much.

@@ -1,16 +1,18 @@
 //! The one task that looks: it owns the survey and the history of terms, and publishes what they come to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use incumbent::survey::{Change, Scope, Survey};
+use incumbent::survey::{Change, LockView, Scope, Survey};
 use incumbent::{Clock, Error, HandOver, Lock};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
 use super::board::{Board, Known};
+use super::group_board::GroupName;
+use super::groups::Groups;
 use super::past_events;
 use crate::flags::cluster::LockSelection;
 use crate::model::term_history::TermHistory;
@@ -31,6 +33,7 @@ pub(crate) async fn keep(
         survey,
         term_history: TermHistory::default(),
         asked: BTreeMap::new(),
+        groups: Groups::new(client.clone()),
         publish,
     };
     collector.begin();
@@ -82,6 +85,7 @@ struct Collector {
     term_history: TermHistory,
     /// Which request to hand over stands on each lock, and since when.
     asked: BTreeMap<Lock, (HandOver, Duration)>,
+    groups: Groups,
     publish: Publish,
 }
 
@@ -119,6 +123,7 @@ impl Collector {
                     self.take(&change);
                     is_news = true;
                 }
+                () = self.groups.changed() => is_news = true,
                 () = tokio::time::sleep_until(soon), if is_news => return,
                 () = &mut tick => return,
             }
@@ -169,10 +174,24 @@ impl Collector {
         }
     }
 
+    /// Whether it is on the page of a group: a seat, or the Lease that the allocators compete for.
+    fn is_of_group(&self, view: &LockView) -> bool {
+        let allocators = || GroupName {
+            namespace: view.lock.namespace().to_owned(),
+            name: view.lock.name().to_owned(),
+        };
+        let group = GroupName::of_seat(view).unwrap_or_else(allocators);
+        view.lock.key().is_none() && self.groups.is_followed(&group)
+    }
+
     fn show(&mut self) {
         let now = Timestamp::now();
+        let in_groups: BTreeSet<_> =
+            self.survey.locks().filter_map(|sighted| GroupName::of_seat(&sighted.view)).collect();
+        self.groups.follow(&in_groups);
+        let elections = self.survey.locks().filter(|sighted| !self.is_of_group(&sighted.view));
         let (sighted, left_over): (Vec<_>, Vec<_>) =
-            self.survey.locks().partition(|sighted| self.selection.shows(&sighted.view, now));
+            elections.partition(|sighted| self.selection.shows(&sighted.view, now));
         // What is gone is forgotten, but not at once: a lock that is created again has a past.
         if self.term_history.len() > 2 * (sighted.len() + left_over.len()) + FEW {
             let survey = &self.survey;
@@ -185,6 +204,8 @@ impl Collector {
             blind: self.survey.blind(),
             sighted,
             left_over: left_over.len(),
+            groups: self.groups.boards(),
+            groups_left_out: in_groups.iter().filter(|name| !self.groups.is_followed(name)).count(),
             term_history: &self.term_history,
             asked: &asked,
         };

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Setting;
 use super::board::{Board, Row};
+use super::group_board::GroupBoard;
 use crate::model::format::millis;
 use crate::model::format::printable_json;
 use crate::model::lock_row;
@@ -30,6 +31,8 @@ pub(crate) fn all(setting: &Setting, board: &Board, at: Duration) -> String {
         "needAttention": board.needy(),
         "leftOver": board.left_over,
         "elections": elections,
+        "groups": board.groups.iter().map(|group| group.json()).collect::<Value>(),
+        "groupsLeftOut": board.groups_left_out,
     });
     printable_json(&state.to_string())
 }
@@ -39,6 +42,13 @@ pub(crate) fn one(board: &Board, row: &Row, at: Duration) -> String {
     let mut election = election(board, row, at);
     election["object"] = row.sighted.view.object.clone();
     printable_json(&election.to_string())
+}
+
+/// What `/api/group/NAMESPACE/NAME` answers.
+pub(crate) fn group(group: &GroupBoard, at: Duration) -> String {
+    let mut all = group.whole_json();
+    all["needs"] = group.concerns.iter().map(|concern| concern.json(at)).collect();
+    printable_json(&all.to_string())
 }
 
 fn election(board: &Board, row: &Row, at: Duration) -> Value {

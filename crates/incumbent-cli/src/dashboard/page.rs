@@ -1,110 +1,17 @@
-//! The page of all elections, and the parts that each page has.
-
-use std::time::Duration;
+//! The page of all elections.
 
 use incumbent::survey::State;
-use jiff::Timestamp;
-use maud::{DOCTYPE, Markup, html};
+use maud::{Markup, html};
 
 use super::Setting;
-use super::board::{Board, RowView};
+use super::board::{Board, Row, RowView};
+use super::frame::{Ages, Frame, Part, watch, what};
 use super::timeline::{Timeline, Window, colour};
-use super::timeline_svg;
+use super::{group_page, timeline_svg};
 use crate::model::diagnosis::Concern;
 use crate::model::format;
 use crate::model::lock_status::Evidence;
 use crate::model::time_bounds::TimeBounds;
-
-/// Whether ages are written out: in a page yes, for it may be read without a script; in what a script swaps
-/// in no, so that it stays the same for as long as nothing happens.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Ages {
-    At { at: Duration, now: Timestamp },
-    Scripted,
-}
-
-impl Ages {
-    pub(crate) fn of(board: &Board) -> Self {
-        Self::At { at: board.at, now: board.now }
-    }
-
-    /// How long ago a moment on the clock of the survey was.
-    pub(crate) fn since(self, moment: Duration) -> Markup {
-        let text = match self {
-            Self::At { at, .. } => format::age(at.saturating_sub(moment)),
-            Self::Scripted => String::new(),
-        };
-        html! { span .age data-at=(moment.as_millis()) { (text) } }
-    }
-
-    /// The same by the wall clock of this machine.
-    pub(crate) fn since_wall(self, moment: Timestamp) -> Markup {
-        let text = match self {
-            Self::At { now, .. } => {
-                format::age(Duration::try_from(now.duration_since(moment)).unwrap_or_default())
-            }
-            Self::Scripted => String::new(),
-        };
-        let full = format!("since {moment:.0}, by a wall clock");
-        html! { span .age data-since=(moment.as_millisecond()) title=(full) { (text) } }
-    }
-}
-
-/// A part that is swapped as a whole when it is another.
-pub(crate) struct Part {
-    pub(crate) id: &'static str,
-    pub(crate) html: String,
-}
-
-/// What a page begins and ends with.
-pub(crate) struct Frame<'a> {
-    pub(crate) title: &'a str,
-    /// Where the page's news come from.
-    pub(crate) events: &'a str,
-    pub(crate) setting: &'a Setting,
-    pub(crate) board: &'a Board,
-}
-
-impl Frame<'_> {
-    pub(crate) fn around(&self, main: &Markup) -> String {
-        let page = html! {
-            (DOCTYPE)
-            html lang="en" {
-                head {
-                    meta charset="utf-8";
-                    meta name="viewport" content="width=device-width, initial-scale=1";
-                    meta name="color-scheme" content="light dark";
-                    title { (self.title) }
-                    link rel="icon" href="/icon.svg" type="image/svg+xml";
-                    link rel="stylesheet" href="/style.css";
-                    script src="/script.js" defer {}
-                    noscript { meta http-equiv="refresh" content="5"; }
-                }
-                body data-live="0" data-events=(self.events) data-now=(self.board.at.as_millis())
-                    data-wall=(self.board.now.as_millisecond()) {
-                    a .skip href="#main" { "To the content" }
-                    header .top {
-                        a .brand href="/" {
-                            img src="/icon.svg" alt="" width="22" height="22";
-                            "incumbent"
-                        }
-                        span .place { (self.setting.place) " · " (self.setting.server) }
-                        span .live role="status" aria-live="polite" data-testid="live" {
-                            noscript { "no script: a new page every 5 s" }
-                        }
-                    }
-                    main id="main" { (main) }
-                    footer {
-                        "Bars and ages count on this machine's clock, from when a sign of life came in at \
-                         the dashboard; terms and times of day by wall clocks, in UTC. "
-                        code { "~" } " rests on the holder's wall clock: a hint."
-                    }
-                }
-            }
-        };
-        page.into_string()
-    }
-}
 
 /// The page of all elections.
 pub(crate) fn front(setting: &Setting, board: &Board, window: Window, filter: &str) -> String {
@@ -113,6 +20,7 @@ pub(crate) fn front(setting: &Setting, board: &Board, window: Window, filter: &s
     let main = html! {
         (strip(setting, board, ages))
         (attention(board, ages))
+        (group_page::overview(board, setting.has_namespaces, ages))
         section .elections aria-labelledby="elections" {
             div .head {
                 h2 id="elections" { "Elections" }
@@ -160,6 +68,7 @@ pub(crate) fn parts(setting: &Setting, board: &Board, window: Window) -> Vec<Par
     vec![
         part("strip", strip(setting, board, Ages::Scripted)),
         part("attention", attention(board, Ages::Scripted)),
+        part("groups", group_page::overview(board, setting.has_namespaces, Ages::Scripted)),
         part("timeline", lanes(setting, board, window)),
     ]
 }
@@ -171,6 +80,7 @@ pub(crate) fn strip(setting: &Setting, board: &Board, ages: Ages) -> Markup {
         section .strip id="strip" aria-label="Overview" {
             dl {
                 div { dt { "Elections" } dd data-testid="count" { (board.rows.len()) } }
+                @if !board.groups.is_empty() { div { dt { "Groups" } dd { (board.groups.len()) } } }
                 div { dt { "Need attention" } dd .alarm[needy > 0] data-testid="needy" { (needy) } }
                 div .health { (watch(board, ages)) }
                 @if board.left_over > 0 {
@@ -185,28 +95,9 @@ pub(crate) fn strip(setting: &Setting, board: &Board, ages: Ages) -> Markup {
     }
 }
 
-/// Whether what is shown is up to date; if not, since when, and why.
-pub(crate) fn watch(board: &Board, ages: Ages) -> Markup {
-    html! {
-        dt { "Watch" }
-        dd data-testid="watch" data-ok=(board.blind.is_empty()) {
-            @match board.blind.first() {
-                None if !board.has_looked => "first look…",
-                None => span .fine { "up to date" },
-                Some((since, why)) => {
-                    span .cut { "cut" } " for " (ages.since(*since)) " " small { (why) }
-                }
-            }
-        }
-    }
-}
-
 fn attention(board: &Board, ages: Ages) -> Markup {
-    let needs = board
-        .rows
-        .iter()
-        .flat_map(|row| row.view().concerns.iter().map(move |concern| (row.view(), concern)));
-    let count = needs.clone().count();
+    let needs = needs(board);
+    let count = needs.len();
     let unseen = board.rows.iter().filter(|row| row.view().unseen_at.is_some()).count();
     html! {
         section .attention id="attention" aria-labelledby="attention-head" {
@@ -225,13 +116,35 @@ fn attention(board: &Board, ages: Ages) -> Markup {
                         }
                     }
                 }
-                @for (row_view, concern) in needs.take(MOST_CONCERNS) { (item(row_view, concern, ages)) }
+                @for need in needs.iter().take(MOST_CONCERNS) { (item(need, ages)) }
             }
             @if count > MOST_CONCERNS {
                 p .rest { "and " (count - MOST_CONCERNS) " more, marked in the table" }
             }
         }
     }
+}
+
+/// Something that needs attention, and the page that tells more.
+struct Need<'a> {
+    path: String,
+    name: &'a str,
+    concern: &'a Concern,
+}
+
+/// The most important first.
+fn needs(board: &Board) -> Vec<Need<'_>> {
+    let elections = board.rows.iter().map(Row::view).flat_map(|row_view| {
+        let need = |concern| Need { path: row_view.path(), name: row_view.lock.name(), concern };
+        row_view.concerns.iter().map(need)
+    });
+    let groups = board.groups.iter().flat_map(|group| {
+        let need = |concern| Need { path: group.name.path(), name: &group.name.name, concern };
+        group.concerns.iter().map(need)
+    });
+    let mut needs: Vec<_> = elections.chain(groups).collect();
+    needs.sort_by_key(|need| std::cmp::Reverse(need.concern.weight));
+    needs
 }
 
 fn unseen_elections(count: usize) -> String {
@@ -242,20 +155,17 @@ fn unseen_elections(count: usize) -> String {
     }
 }
 
-fn item(row_view: &RowView, concern: &Concern, ages: Ages) -> Markup {
+fn item(need: &Need<'_>, ages: Ages) -> Markup {
+    let Need { path, name, concern } = need;
     html! {
         li class=(concern.weight.word()) data-testid="concern" data-kind=(concern.kind) {
             span .mark { (concern.weight.word()) }
             div {
-                p { a href=(row_view.path()) { (row_view.lock.name()) } " " (what(concern, ages)) }
+                p { a href=(path) { (name) } " " (what(concern, ages)) }
                 p .todo { (concern.to_do) }
             }
         }
     }
-}
-
-pub(crate) fn what(concern: &Concern, ages: Ages) -> Markup {
-    html! { (concern.what) @if let Some(since) = concern.since { " · for " (ages.since(since)) } }
 }
 
 /// A row of the table.

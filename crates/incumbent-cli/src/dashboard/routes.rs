@@ -19,10 +19,11 @@ use tokio::sync::watch;
 
 use super::actions::ActionForm;
 use super::board::{Board, Row};
-use super::page::Frame;
-use super::stream::{Subject, stream};
+use super::frame::Frame;
+use super::group_board::{GroupBoard, GroupName};
+use super::stream::{Of, Subject, stream};
 use super::timeline::Window;
-use super::{Setting, json, lock_page, page};
+use super::{Setting, group_page, json, lock_page, page};
 use crate::http::access::{Access, Refusal, by_own_name};
 use crate::http::response::{JSON, guard, of_type, short_body, wrong_method};
 use crate::model::format;
@@ -60,6 +61,8 @@ impl Routes {
             .route("/readyz", get(ready))
             .route("/lock/{namespace}/{kind}/{name}", lock)
             .route("/api/lock/{namespace}/{kind}/{name}", get(lock_state))
+            .route("/group/{namespace}/{name}", get(group))
+            .route("/api/group/{namespace}/{name}", get(group_state))
             .fallback(NO_PAGE)
             .method_not_allowed_fallback(wrong_method)
             .layer(by_own_name)
@@ -104,7 +107,12 @@ async fn news(
     if site.is_some_and(|site| site != "same-origin" && site != "none") {
         return Err((StatusCode::FORBIDDEN, "not for other sites' pages\n"));
     }
-    let subject = Subject { window: wanted.window, lock: wanted.lock };
+    let of = match (wanted.lock, wanted.group) {
+        (Some(lock), _) => Of::Lock(lock),
+        (None, Some(group)) => Of::Group(group, wanted.filter),
+        (None, None) => Of::All,
+    };
+    let subject = Subject { window: wanted.window, of };
     Ok(stream(routes.boards, routes.setting, subject))
 }
 
@@ -129,6 +137,32 @@ async fn lock_state(State(routes): State<Routes>, Named(lock): Named) -> Respons
         Some(row) => of_type(JSON, json::one(&board, row, now())),
         None => no_lock(&routes, &board, &lock),
     }
+}
+
+async fn group(
+    State(routes): State<Routes>,
+    Path((namespace, name)): Path<(String, String)>,
+    wanted: Wanted,
+    headers: HeaderMap,
+) -> Response {
+    let (board, name) = (routes.board(), GroupName { namespace, name });
+    match board.group(&name) {
+        None => no_group(&routes, &board, &name),
+        Some(group) if wants_json(&headers) => group_json(group),
+        Some(group) => html_page(group_page::page(&routes.setting, &board, group, &wanted.filter)),
+    }
+}
+
+async fn group_state(
+    State(routes): State<Routes>,
+    Path((namespace, name)): Path<(String, String)>,
+) -> Response {
+    let (board, name) = (routes.board(), GroupName { namespace, name });
+    board.group(&name).map_or_else(|| no_group(&routes, &board, &name), group_json)
+}
+
+fn group_json(group: &GroupBoard) -> Response {
+    of_type(JSON, json::group(group, now()))
 }
 
 async fn steer(
@@ -183,15 +217,21 @@ fn refused(routes: &Routes, board: &Board, status: StatusCode, why: &str, path: 
 }
 
 fn no_lock(routes: &Routes, board: &Board, lock: &Lock) -> Response {
+    absent(routes, board, "No such election", &lock.to_string(), lock.namespace())
+}
+
+fn no_group(routes: &Routes, board: &Board, name: &GroupName) -> Response {
+    let GroupName { namespace, name } = name;
+    absent(routes, board, "No such group", &format!("group/{}", format::name(name)), namespace)
+}
+
+fn absent(routes: &Routes, board: &Board, head: &str, what: &str, namespace: &str) -> Response {
     let main = html! {
-        h1 { "No such election" }
-        p {
-            (lock) " in namespace " (lock.namespace())
-            " does not exist, or is not shown here."
-        }
-        p { a href="/" { "All elections" } }
+        h1 { (head) }
+        p { (what) " in namespace " (format::name(namespace)) " does not exist, or is not shown here." }
+        p { a href="/" { "Overview" } }
     };
-    let (title, events) = ("No such election · incumbent", "");
+    let (title, events) = (&*format!("{head} · incumbent"), "");
     let page = Frame { title, events, setting: &routes.setting, board }.around(&main);
     (StatusCode::NOT_FOUND, html_page(page)).into_response()
 }
@@ -223,6 +263,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
 struct Wanted {
     window: Window,
     lock: Option<Lock>,
+    group: Option<GroupName>,
     filter: String,
 }
 
@@ -235,6 +276,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Wanted {
         struct Text {
             window: Option<String>,
             lock: Option<String>,
+            group: Option<String>,
             q: Option<String>,
         }
         let wrong = |why| (StatusCode::BAD_REQUEST, why);
@@ -248,7 +290,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Wanted {
         };
         let lock =
             text.lock.map(|text| named(text).ok_or_else(|| wrong("lock is NAMESPACE/KIND/NAME\n")));
-        Ok(Self { window, lock: lock.transpose()?, filter: text.q.unwrap_or_default() })
+        let group = text.group.map(|text| {
+            let (namespace, name) = text.split_once('/')?;
+            Some(GroupName { namespace: namespace.to_owned(), name: name.to_owned() })
+        });
+        let group = group.map(|group| group.ok_or_else(|| wrong("group is NAMESPACE/NAME\n")));
+        let (lock, group) = (lock.transpose()?, group.transpose()?);
+        Ok(Self { window, lock, group, filter: text.q.unwrap_or_default() })
     }
 }
 

@@ -4,7 +4,8 @@
 const body = document.body;
 const live = document.querySelector(".live");
 const rows = document.getElementById("rows");
-const filter = document.querySelector(".filter input");
+// Where the table of elections is, the page itself filters it.
+const filter = rows && document.querySelector(".filter input");
 
 // Two clocks of the server, as far as this page knows: the one that spans are measured by, and the wall clock.
 // News are late rather than early, so the reading that is ahead is the better one.

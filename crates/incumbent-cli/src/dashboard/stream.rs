@@ -13,17 +13,27 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::board::{Board, Shown};
-use super::page::{Ages, tr};
+use super::frame::Ages;
+use super::group_board::GroupName;
+use super::page::tr;
 use super::timeline::Window;
-use super::{Setting, lock_page, page};
+use super::{Setting, group_page, lock_page, page};
 use crate::http::response;
 
 /// Which page.
 #[derive(Clone, Debug)]
 pub(crate) struct Subject {
     pub(crate) window: Window,
-    /// One election; else all of them.
-    pub(crate) lock: Option<Lock>,
+    pub(crate) of: Of,
+}
+
+/// What a page is about.
+#[derive(Clone, Debug)]
+pub(crate) enum Of {
+    All,
+    Lock(Lock),
+    /// One group, and which of its tasks.
+    Group(GroupName, String),
 }
 
 type Boards = watch::Receiver<Arc<Board>>;
@@ -70,9 +80,10 @@ struct Sent {
 impl Sent {
     /// What it does not know yet, and what time it is on the clocks that the page counts by.
     fn news(&mut self, setting: &Setting, board: &Board, subject: &Subject) -> Event {
-        let parts = match &subject.lock {
-            None => page::parts(setting, board, subject.window),
-            Some(lock) => lock_page::parts(setting, board, lock, subject.window),
+        let parts = match &subject.of {
+            Of::All => page::parts(setting, board, subject.window),
+            Of::Lock(lock) => lock_page::parts(setting, board, lock, subject.window),
+            Of::Group(name, filter) => group_page::parts(board, name, filter),
         };
         let mut changed = serde_json::Map::new();
         for part in parts {
@@ -81,9 +92,9 @@ impl Sent {
                 self.parts.insert(part.id, part.html);
             }
         }
-        let (rows, gone) = match subject.lock {
-            None => self.rows(setting, board),
-            Some(_) => (Vec::new(), Vec::new()),
+        let (rows, gone) = match subject.of {
+            Of::All => self.rows(setting, board),
+            _ => (Vec::new(), Vec::new()),
         };
         let news = json!({
             "now": board.at.as_millis() as u64,

@@ -49,6 +49,22 @@ pub(crate) fn short(name: &str) -> String {
 
 const LONGEST: usize = 30;
 
+/// Numbers in order: 0, 1, 2 and 5 as `0-2,5`. What is no number is left out.
+pub(crate) fn ranges<'a>(numbers: impl IntoIterator<Item = &'a str>) -> String {
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for number in numbers.into_iter().filter_map(|number| number.parse::<u32>().ok()) {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == number => *last = number,
+            _ => ranges.push((number, number)),
+        }
+    }
+    let words = ranges.iter().map(|(first, last)| match first == last {
+        true => first.to_string(),
+        false => format!("{first}-{last}"),
+    });
+    words.collect::<Vec<_>>().join(",")
+}
+
 /// As kubectl shows an age: the unit in which two digits or so are enough.
 pub(crate) fn age(age: Duration) -> String {
     match age.as_secs() {
@@ -160,6 +176,12 @@ mod tests {
         assert_eq!(name("john"), "john");
         assert_eq!(name("a\u{202e}b\u{7}"), "a\u{fffd}b\u{fffd}");
         assert_eq!(name(&"x".repeat(5000)).chars().count(), LONGEST_NAME);
+    }
+
+    #[test]
+    fn numbers_are_ranges() {
+        assert_eq!(ranges("0,1,2,5,7,8".split(',')), "0-2,5,7-8");
+        assert_eq!(ranges(["3"]), "3");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The dashboard: what it says, to whom, and how it looks in a real browser.
 
+mod groups;
 mod pages;
 mod seen;
 #[path = "../support/mod.rs"]

@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use super::State;
 use crate::error::Error;
-use crate::lock::{KEYED_RECORD_ANNOTATION, Lock, LockKind, RECORD_ANNOTATION, TERM_ANNOTATION};
+use crate::lock::{
+    GROUP_LABEL, KEYED_RECORD_ANNOTATION, Lock, LockKind, RECORD_ANNOTATION, TERM_ANNOTATION,
+};
 use crate::lock_api::LockApi;
 
 /// What a lock says about itself.
@@ -132,6 +134,11 @@ impl LockView {
             written_by: last_writer(object),
             object: bare,
         }
+    }
+
+    /// The group that this is a seat of, by its label.
+    pub fn group(&self) -> Option<&str> {
+        self.object["metadata"]["labels"][GROUP_LABEL].as_str()
     }
 
     /// Whether `other` shows the same term: not only the same name.

@@ -52,6 +52,8 @@ fn board_with(sighted: Vec<ObservedLock>, before: &Board, asked_for: Duration) -
         sighted,
         left_over: 0,
         blind: Vec::new(),
+        groups: Vec::new(),
+        groups_left_out: 0,
         term_history: &term_history,
         asked: &asked,
     };

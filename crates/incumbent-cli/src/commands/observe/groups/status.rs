@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::commands::observe::groups::{existing, make_sure, status, tell_blind};
 use crate::flags::cluster::Operator;
 use crate::flags::output_format::OutputFormat;
-use crate::model::format::{self, age, cut, name};
+use crate::model::format::{self, age, cut, name, ranges};
 use crate::model::group_diagnosis::{bound, concerns};
 use crate::model::group_row::{
     MEMBER_HEADS, STATES, TASK_HEADS, kind, member_cells, page_word, task_cells, whole_json,
@@ -175,25 +175,9 @@ fn rows(tasks: &[&TaskStatus], are_numbers: bool) -> Vec<Vec<String>> {
         }
     }
     if are_numbers {
-        rows.iter_mut().for_each(|row| row[0] = ranges(&row[0]));
+        rows.iter_mut().for_each(|row| row[0] = cut(&ranges(row[0].split(',')), LONG));
     }
     rows
-}
-
-/// `0,1,2,5` as `0-2,5`.
-fn ranges(numbers: &str) -> String {
-    let mut ranges: Vec<(u32, u32)> = Vec::new();
-    for number in numbers.split(',').filter_map(|number| number.parse::<u32>().ok()) {
-        match ranges.last_mut() {
-            Some((_, last)) if *last + 1 == number => *last = number,
-            _ => ranges.push((number, number)),
-        }
-    }
-    let words = ranges.iter().map(|(first, last)| match first == last {
-        true => first.to_string(),
-        false => format!("{first}-{last}"),
-    });
-    cut(&words.collect::<Vec<_>>().join(","), LONG)
 }
 
 fn listed(head: &str, rows: Vec<String>, nothing: &str) -> String {
@@ -203,14 +187,3 @@ fn listed(head: &str, rows: Vec<String>, nothing: &str) -> String {
 
 const MANY: usize = 60;
 const LONG: usize = 200;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_ranges() {
-        assert_eq!(ranges("0,1,2,5,7,8"), "0-2,5,7-8");
-        assert_eq!(ranges("3"), "3");
-    }
-}
