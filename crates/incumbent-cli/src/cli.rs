@@ -192,6 +192,16 @@ mod tests {
         assert_eq!(grouped, commands);
     }
 
+    /// As a shell reads them: what stands between two quotes is one word.
+    fn words(typed: &str) -> Vec<&str> {
+        let parts = typed.split('\'').enumerate();
+        let words = parts.flat_map(|(place, part)| match place % 2 {
+            0 => part.split_whitespace().collect(),
+            _ => vec![part],
+        });
+        words.collect()
+    }
+
     #[test]
     fn each_command_has_examples_that_are_understood() {
         for command in Args::command().get_subcommands() {
@@ -202,8 +212,8 @@ mod tests {
             assert!(examples.len() >= 2, "{name}");
             for example in examples {
                 let typed = &example[example.find("incumbent ").unwrap()..];
-                let typed = typed.split([')', '|', '&']).next().unwrap().split_whitespace();
-                let parsed = Args::try_parse_from(typed);
+                let parsed =
+                    Args::try_parse_from(words(typed.split([')', '|', '&']).next().unwrap()));
                 assert!(parsed.is_ok(), "{example}: {}", parsed.unwrap_err());
             }
         }
