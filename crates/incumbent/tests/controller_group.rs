@@ -172,7 +172,7 @@ async fn each_object_is_reconciled_by_its_owner_and_by_no_other_member() {
     }
     seconds(1.0).await;
     assert_eq!(Witness::take(&witness), due(&owners, "2"));
-    // Changed while its owner is about to leave: whoever has it then makes up for it.
+    // Changed while its owner is about to leave: the member that owns it then makes up for it.
     john.leave().await;
     seconds(5.0).await;
     let of_john: BTreeSet<_> = due(&owners, "2").remove("john").unwrap();

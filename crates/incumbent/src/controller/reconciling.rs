@@ -1,4 +1,4 @@
-//! Reconciles objects one after the other, for as long as somebody polls it.
+//! The queue of reconciles, of which up to `concurrency` run at a time.
 
 use std::collections::HashMap;
 use std::convert::Infallible;

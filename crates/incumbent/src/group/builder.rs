@@ -344,7 +344,7 @@ impl GroupBuilder {
         }
         let mut lock = candidate(store.lock());
         if self.on_overrun.is_some() {
-            // An allocator that is late harms nobody (G6): it is no reason to end the process.
+            // A late allocator is safe (G6), so it does not end the process.
             lock = lock.on_overrun(|_| {});
         }
         Ok((seat.build()?, lock.build()?))
@@ -383,7 +383,7 @@ impl GroupBuilder {
     }
 }
 
-/// Tells whether the member is well, until nobody can say any more.
+/// Reports whether the member is well, until the application drops its side.
 async fn look_at_health(
     health: Option<watch::Receiver<bool>>,
     notes: mpsc::WeakUnboundedSender<Note>,

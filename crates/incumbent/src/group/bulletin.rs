@@ -20,7 +20,7 @@ pub(super) struct Bulletin {
     /// How many tasks were given to whom, and how many were asked to stop.
     given: BTreeMap<String, usize>,
     revoked: usize,
-    /// Before this, nothing more is told of assignments.
+    /// Before this, no more assignments are reported.
     next: Instant,
     /// Tasks that are stuck.
     stuck: Told,

@@ -10,7 +10,7 @@ use k8s_openapi::api::rbac::v1::PolicyRule;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
 use super::config::MOST_TASKS;
@@ -111,6 +111,7 @@ impl Objects {
             filter: self.filter,
             // From the store: a list that a server has made of its cache may lack objects whose tasks already run.
             list: "limit=500",
+            keep: identifying,
         };
         let requests = self.requests.timed(clock);
         tokio::spawn(follow(requests, clock, selection, pace, sender.downgrade(), |shown| shown));
@@ -188,6 +189,15 @@ impl Known {
         let tasks = objects.into_iter().take(MOST_TASKS).map(|(_, (_, task))| task.clone());
         Sight::Listed(tasks.collect(), left_out)
     }
+}
+
+/// The metadata that [`known`] reads. The rest, above all `managedFields`, takes many times its memory.
+fn identifying(mut object: Value) -> Value {
+    let mut kept = Map::new();
+    for field in ["name", "namespace", "uid", "creationTimestamp"] {
+        kept.insert(field.to_owned(), object["metadata"][field].take());
+    }
+    json!({ "metadata": kept })
 }
 
 type Keyed = ((String, String), (String, TaskName));

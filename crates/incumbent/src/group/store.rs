@@ -305,7 +305,7 @@ impl Store {
             Err(failure) => return self.failed(asked, failure),
         };
         match self.read_page(index, &object) {
-            // It is read again, in case somebody clears it away. Nothing is written to it.
+            // It is read again, because an operator may delete it. Nothing is written to it.
             Some((_, Some(_))) if self.has_no_label(&object) => {
                 let answer = Answer::Refused { retry_after: None };
                 Done { trouble: Some(self.foreign(index)), ..Done::plain(asked, answer) }

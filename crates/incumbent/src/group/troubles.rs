@@ -1,4 +1,4 @@
-//! What goes wrong for a member: what ends its part in the group, and what is told and tried again.
+//! What goes wrong for a member: what ends its part in the group, and what it reports and tries again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,14 +13,14 @@ pub(super) type Asked = (LockKind, &'static str);
 pub(super) struct Trouble {
     pub(super) asked: Asked,
     pub(super) error: Error,
-    /// Whether trying again is of no use until somebody changes something.
+    /// Whether trying again is useless until an operator changes something.
     pub(super) lasts: bool,
 }
 
 /// What is to be done about a trouble.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Act {
-    /// It is told already.
+    /// It has been reported already.
     Nothing,
     /// Tell it, and try again.
     Tell,
@@ -75,7 +75,7 @@ impl Troubles {
     }
 }
 
-/// Seats that nobody needs cost nothing but room.
+/// Seats that no member needs take up room and do nothing else.
 const CLEARING: Asked = (LockKind::Lease, "delete");
 
 #[cfg(test)]

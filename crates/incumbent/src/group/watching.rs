@@ -22,6 +22,8 @@ pub(super) struct Selection {
     pub(super) filter: String,
     /// How a list is asked for, behind the `?`: from which version on, or in parts.
     pub(super) list: &'static str,
+    /// What of each object is kept while the parts of a list come in.
+    pub(super) keep: fn(Value) -> Value,
 }
 
 impl Selection {
@@ -32,6 +34,7 @@ impl Selection {
             filter: format!("&labelSelector={GROUP_LABEL}%3D{group}"),
             // From the server's cache: a member never goes below what it has seen.
             list: "resourceVersion=0",
+            keep: |object| object,
         }
     }
 }
@@ -103,13 +106,13 @@ impl<N, F: Fn(Shown) -> N> Watcher<N, F> {
 
     /// Lists all of them. All parts of a list are as of one version.
     async fn list(&self) -> Option<u64> {
-        let Selection { collection, filter, list } = &self.selection;
+        let Selection { collection, filter, list, keep } = &self.selection;
         let (mut objects, mut after) = (Vec::new(), String::new());
         loop {
             match self.requests.list(&format!("{collection}?{list}{filter}{after}")).await {
                 Ok(mut part) => {
                     let (revision, more) = listed(&mut part)?;
-                    objects.extend(more);
+                    objects.extend(more.into_iter().map(keep));
                     let next = part["metadata"]["continue"].as_str().unwrap_or_default();
                     if next.is_empty() {
                         self.tell(Shown::Listed(revision, objects));

@@ -34,6 +34,17 @@ fn a_task_is_called_after_its_object_and_by_its_uid_if_that_is_too_long() {
 }
 
 #[test]
+fn of_a_list_only_that_is_held_which_says_what_task_an_object_is() {
+    let mut whole = object(Some("prod"), "a", 1);
+    whole["metadata"]["managedFields"] =
+        json!([{ "manager": "kubectl", "fieldsV1": { "f:data": {} } }]);
+    whole["data"] = json!({ "a": "b" });
+    assert_eq!(identifying(whole), object(Some("prod"), "a", 1));
+    let cluster_wide = object(None, "a", 1);
+    assert_eq!(known(&identifying(cluster_wide.clone())), known(&cluster_wide));
+}
+
+#[test]
 fn the_path_says_which_rule_the_account_needs() {
     let client = || {
         let service = incumbent_apiserver::ApiServer::new().service();
