@@ -116,6 +116,8 @@ fn whatever_is_printed_is_applied() {
         format!("--lock lease/a {image} --endpoint-slice web --flow-schema"),
         format!("--lock configmap/a {image} --for sidecar --incumbent-image example.com/i:2"),
         format!("--lock lease/a {image} --for run -- sh -c true"),
+        format!("--group a {image} --for work --slots 64 -- sh -c true"),
+        format!("--group a {image} --for sidecar --permits 3"),
     ] {
         let yaml = printed(&format!("-n {} {arguments}", kubectl.namespace));
         apply(&kubectl, &arguments, &yaml);

@@ -215,6 +215,23 @@ fn the_objects_of_a_group_fit_together() {
 }
 
 #[test]
+fn a_sidecar_of_a_group_and_its_application_share_a_secret() {
+    let printed = printed("--group indexers -n prod --for sidecar --tasks eu,us --image app:1");
+    let objects = objects(&printed);
+    objects.iter().for_each(|object| check(object).unwrap());
+    let pod = &objects[3]["spec"]["template"]["spec"];
+    let (sidecar, app) = (&pod["initContainers"][0], &pod["containers"][0]);
+    let volume = &pod["volumes"][0];
+    assert_eq!(volume["secret"]["secretName"], "indexers-sidecar");
+    let mount =
+        json!([{ "name": volume["name"], "mountPath": "/run/incumbent", "readOnly": true }]);
+    assert_eq!((&sidecar["volumeMounts"], &app["volumeMounts"]), (&mount, &mount));
+    let file = "/run/incumbent/secret";
+    assert_eq!(sidecar["args"][3], format!("--token-file={file}"));
+    assert_eq!(app["env"][1], json!({ "name": "INCUMBENT_SECRET_FILE", "value": file }));
+}
+
+#[test]
 fn the_role_of_a_group_in_the_documentation_is_the_one_that_is_printed() {
     let page = fs::read_to_string(deploy().join("../docs/groups.md")).unwrap();
     let blocks = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
@@ -267,8 +284,13 @@ fn all_containers_run_without_any_privilege_and_know_which_pod_they_are() {
             let of_pod = ["POD_NAME", "POD_UID", "POD_NAMESPACE", "POD_IP"];
             assert_eq!(names[..4], of_pod, "{}", file.display());
             // An application asks its sidecar, and has to know where.
-            let where_to_ask = has_sidecar.then_some("INCUMBENT_URL");
-            assert_eq!(names[4..], *where_to_ask.as_slice(), "{}", file.display());
+            let of_group = pod["volumes"].is_array();
+            let asks: &[&str] = match (has_sidecar, of_group) {
+                (false, _) => &[],
+                (true, false) => &["INCUMBENT_URL"],
+                (true, true) => &["INCUMBENT_URL", "INCUMBENT_SECRET_FILE"],
+            };
+            assert_eq!(names[4..], *asks, "{}", file.display());
         }
     }
 }
@@ -312,7 +334,14 @@ fn what_cannot_be_a_name_or_makes_no_sense_is_refused() {
         ("--group Indexers", "cannot be the name of a group"),
         ("--group a.b", "cannot be the name of a group"),
         ("--group a --lock lease/a", "cannot be used with"),
-        ("--group a --for run", "cannot be used with"),
+        ("--group a --for run", "--for work"),
+        ("--lock lease/a --for work", "--group"),
+        ("--lock lease/a --slots 4", "cannot be used with"),
+        ("--group a --slots 4", "names its tasks itself"),
+        ("--group a --for work --image app:1 -- sh", "one of --tasks"),
+        ("--group a --for work --slots 4 --image app:1", "needs a command"),
+        ("--group a --for sidecar --image app:1", "one of --tasks"),
+        ("--group a --for sidecar --slots 4 --image app:1 --kubelet-reports", "beside it"),
         ("--group a --pre-create", "cannot be used with"),
         ("--group a --no-watch", "cannot be used with"),
         ("--group a --label", "cannot be used with"),

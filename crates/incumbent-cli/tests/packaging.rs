@@ -274,9 +274,13 @@ fn under_the_name_that_krew_gives_it_it_is_a_plugin_of_kubectl() {
 
 #[test]
 fn what_the_manifests_tell_the_sidecar_it_understands() {
-    let arguments = "manifests --for sidecar --image app:1 --events --label";
-    for lock in ["lease/scanner", "configmap/board:second"] {
-        let printed = incumbent(arguments).args(["--lock", lock]).output().unwrap();
+    let arguments = "manifests --for sidecar --image app:1 --events";
+    let locks = ["lease/scanner", "configmap/board:second"];
+    let of_lock = locks.map(|lock| format!("--label --lock {lock}"));
+    let kinds = ["--tasks=eu,us", "--slots=64", "--permits=3", "--from-config"];
+    let of_group = kinds.map(|kind| format!("--group indexers {kind}"));
+    for part in of_lock.iter().chain(&of_group) {
+        let printed = incumbent(arguments).args(part.split(' ')).output().unwrap();
         let printed = String::from_utf8(printed.stdout).unwrap();
         let deployment = printed.rsplit("---\n").next().unwrap();
         let deployment: Value = serde_saphyr::from_str(deployment).unwrap();
@@ -291,17 +295,23 @@ fn what_the_manifests_tell_the_sidecar_it_understands() {
 }
 
 #[test]
-fn what_the_manifests_tell_run_it_understands() {
-    let arguments = "manifests --for run --image app:1 --events --kubelet-reports --lock lease/a";
-    let printed = incumbent(arguments).args(["--", "sh", "-c", "true"]).output().unwrap();
+fn what_the_manifests_tell_run_and_work_they_understand() {
+    understands("run", "--for run --lock lease/a");
+    understands("work", "--for work --group a --permits 3");
+    understands("work", "--for work --group a --tasks eu,us");
+}
+
+fn understands(command: &str, part: &str) {
+    let arguments = format!("manifests {part} --image app:1 --events --kubelet-reports");
+    let printed = incumbent(&arguments).args(["--", "sh", "-c", "true"]).output().unwrap();
     let printed = String::from_utf8(printed.stdout).unwrap();
     let deployment: Value =
         serde_saphyr::from_str(printed.rsplit("---\n").next().unwrap()).unwrap();
     let application = &deployment["spec"]["template"]["spec"]["containers"][0];
     let words = application["command"].as_array().unwrap();
     let words: Vec<_> = words.iter().map(|word| word.as_str().unwrap()).collect();
-    assert_eq!(words[..2], ["incumbent", "run"]);
-    let mut command = incumbent("run --kubeconfig /nonexistent");
+    assert_eq!(words[..2], ["incumbent", command]);
+    let mut command = incumbent(&format!("{command} --kubeconfig /nonexistent"));
     let outcome = Outcome::of(command.args(&words[2..]).output().unwrap());
     // That there is no cluster is said only after all has been understood.
     assert!(outcome.stderr.contains("no way to reach a cluster"), "{outcome:?}");

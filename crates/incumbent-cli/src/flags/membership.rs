@@ -60,6 +60,16 @@ impl Shared {
         }
     }
 
+    /// The flag as it was given, for a command line. `None` if no flag was.
+    pub(crate) fn flag(&self) -> Option<String> {
+        match (&self.tasks, self.slots, self.permits) {
+            (Some(names), ..) => Some(format!("--tasks={}", names.join(","))),
+            (None, Some(slots), _) => Some(format!("--slots={slots}")),
+            (None, None, Some(permits)) => Some(format!("--permits={permits}")),
+            (None, None, None) => self.from_config.then(|| "--from-config".to_owned()),
+        }
+    }
+
     /// Whether the tasks are permits, which a member gives back when its work has ended.
     pub(crate) fn are_permits(&self) -> bool {
         self.permits.is_some()

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clap::builder::NonEmptyStringValueParser;
 use incumbent::{Error, Lock};
 
+use crate::flags::membership::Shared;
 use crate::runtime::output;
 use model::Usage;
 use yaml::{Decision, Form, Switch};
@@ -23,11 +24,14 @@ const IMAGE: &str = concat!("ghcr.io/incumbent-dev/incumbent:", env!("CARGO_PKG_
 #[command(after_help = HELP)]
 pub(crate) struct Wanted {
     /// What to compete for: lease/NAME or configmap/NAME[:KEY]
-    #[arg(long, value_name = "LOCK", required_unless_present_any = ["group", "write_deploy"], value_parser = crate::flags::lock::lock_text)]
+    #[arg(long, value_name = "LOCK", required_unless_present_any = ["group", "write_deploy"], conflicts_with = "kind_of_tasks", value_parser = crate::flags::lock::lock_text)]
     lock: Option<String>,
-    /// The group whose tasks to share: a program that uses the library is a member
+    /// The group whose tasks to share; with --image, --for work and --for sidecar need one of --tasks, --from-config, --slots,
+    /// --permits
     #[arg(long, value_name = "GROUP", conflicts_with_all = OF_A_LOCK)]
     group: Option<String>,
+    #[command(flatten)]
+    shared: Shared,
     /// How the workload takes part
     #[arg(long = "for", value_enum, value_name = "USAGE", default_value = "library")]
     usage: Usage,
@@ -80,8 +84,7 @@ pub(crate) struct Wanted {
 }
 
 /// What says nothing about a group.
-const OF_A_LOCK: [&str; 7] =
-    ["lock", "usage", "incumbent_image", "pre_create", "no_watch", "label", "endpoint_slice"];
+const OF_A_LOCK: [&str; 5] = ["lock", "pre_create", "no_watch", "label", "endpoint_slice"];
 
 const HELP: &str = "\
 Examples:
@@ -90,7 +93,9 @@ Examples:
   Print those and a Deployment that runs any program under an election:
     $ incumbent manifests --lock lease/scanner --for run --image app:1 -- ./scanner
   Print what the members of a group need:
-    $ incumbent manifests --group indexers --image indexer:1";
+    $ incumbent manifests --group indexers --image indexer:1
+  Print the same for a program in any language, one process for each slot:
+    $ incumbent manifests --group indexers --for work --slots 64 --image indexer:1 -- ./index";
 
 pub(crate) fn run(wanted: &Wanted) -> anyhow::Result<ExitCode> {
     if let Some(folder) = &wanted.write_deploy {
@@ -99,7 +104,10 @@ pub(crate) fn run(wanted: &Wanted) -> anyhow::Result<ExitCode> {
     }
     let settings = Settings::new(wanted)?;
     let documents = match &wanted.group {
-        Some(_) => group::documents(&wanted.command),
+        Some(_) => {
+            let tasks = wanted.shared.flag().unwrap_or_default();
+            group::documents(wanted.usage, &tasks, &wanted.command)
+        }
         None => model::documents(wanted.usage, &wanted.command),
     };
     let there = documents.into_iter().filter(|document| {
@@ -140,9 +148,7 @@ impl Settings {
         if let Some(service) = &wanted.endpoint_slice {
             check_name("--endpoint-slice", service, 63)?;
         }
-        if wanted.image.is_some() && wanted.usage == Usage::Run && wanted.command.is_empty() {
-            return Err(invalid("incumbent run needs a command", "write it at the end, after --"));
-        }
+        check_usage(wanted)?;
         if wanted.image.is_none() && !wanted.command.is_empty() {
             return Err(invalid(
                 "a command without --image has no Deployment to run in",
@@ -157,7 +163,7 @@ impl Settings {
             ));
         }
         let shows = match wanted.usage {
-            Usage::Library => "",
+            Usage::Library | Usage::Work => "",
             Usage::Sidecar if wanted.endpoint_slice.is_some() => "EndpointSlice",
             Usage::Run if wanted.label || wanted.endpoint_slice.is_some() => {
                 "label or EndpointSlice"
@@ -186,6 +192,40 @@ impl Settings {
             flow_schema: wanted.flow_schema,
         })
     }
+}
+
+/// Whether the workload can take part in that way.
+fn check_usage(wanted: &Wanted) -> Result<(), Error> {
+    let (usage, is_group) = (wanted.usage, wanted.group.is_some());
+    let runs = matches!(usage, Usage::Run | Usage::Work);
+    if is_group && usage == Usage::Run {
+        return Err(invalid(
+            "incumbent run is for an election, not for a group",
+            "use --for work, which starts the command once for each task",
+        ));
+    }
+    if !is_group && usage == Usage::Work {
+        return Err(invalid("incumbent work is for a group", "name one with --group"));
+    }
+    if wanted.image.is_some() && runs && wanted.command.is_empty() {
+        let name = if is_group { "work" } else { "run" };
+        let what = format!("incumbent {name} needs a command");
+        return Err(invalid(what, "write it at the end, after --"));
+    }
+    let names_tasks = wanted.shared.flag().is_some();
+    if is_group && usage == Usage::Library && names_tasks {
+        return Err(invalid(
+            "a program that uses the library names its tasks itself",
+            "leave the flag out, or add --for work or --for sidecar",
+        ));
+    }
+    if is_group && usage != Usage::Library && wanted.image.is_some() && !names_tasks {
+        return Err(invalid(
+            "the members have to know what their tasks are",
+            "add one of --tasks, --from-config, --slots, --permits",
+        ));
+    }
+    Ok(())
 }
 
 /// What to compete for. The members of a group compete for the Lease of their allocator.

@@ -4,13 +4,13 @@ use incumbent::Group;
 use incumbent::k8s_openapi::api::rbac::v1::PolicyRule;
 
 use super::model::{
-    Document, PODS, Resource, Usage, account, deployment, events_rule, flow_rule, flow_schema, pod,
-    priority_level, role, role_binding, rule,
+    Contest, Document, PODS, Resource, Usage, account, deployment, events_rule, flow_rule,
+    flow_schema, pod, priority_level, role, role_binding, rule,
 };
 use super::yaml::{Node, Part, Switch, map, part, text, texts};
 
-/// All objects, in the order in which to create them.
-pub(super) fn documents(command: &[String]) -> Vec<Document> {
+/// All objects, in the order in which to create them. `tasks` is the flag that says what the tasks are.
+pub(super) fn documents(usage: Usage, tasks: &str, command: &[String]) -> Vec<Document> {
     let of = |file, only, object| Document { file, only, object };
     let rights = Group::policy_rules();
     let events = events_rule("Events on the table: what the allocator has assigned, and warnings.");
@@ -25,7 +25,7 @@ pub(super) fn documents(command: &[String]) -> Vec<Document> {
         of(
             "deployment",
             Some(Switch::Workload),
-            deployment(Some(strategy()), pod(Usage::Library, command)),
+            deployment(Some(strategy()), pod(usage, Contest::Group(tasks), command)),
         ),
     ]
 }

@@ -16,8 +16,19 @@ pub(crate) enum Usage {
     Library,
     /// `incumbent run` starts its command while it leads; its image has the binary `incumbent`
     Run,
-    /// `incumbent sidecar` runs beside it, and answers over HTTP who leads
+    /// `incumbent work` starts its command for each task of a group that its Pod owns; its image has the binary `incumbent`
+    Work,
+    /// `incumbent sidecar` runs beside it, and answers over HTTP who leads, or who owns which task
     Sidecar,
+}
+
+/// What the workload takes part in.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Contest<'a> {
+    /// The election of a leader.
+    Lock,
+    /// A group, with the flag that says what its tasks are.
+    Group(&'a str),
 }
 
 /// All objects of the candidates for a lock, in the order in which to create them.
@@ -30,7 +41,11 @@ pub(super) fn documents(usage: Usage, command: &[String]) -> Vec<Document> {
         of("lock", Some(Switch::PreCreate), lock()),
         of("priority-level", Some(Switch::FlowSchema), priority_level()),
         of("flow-schema", Some(Switch::FlowSchema), flow_schema(lock_flows())),
-        of("deployment", Some(Switch::Workload), deployment(None, pod(usage, command))),
+        of(
+            "deployment",
+            Some(Switch::Workload),
+            deployment(None, pod(usage, Contest::Lock, command)),
+        ),
     ]
 }
 
@@ -223,7 +238,7 @@ pub(super) fn deployment(strategy: Option<Part>, pod: Node) -> Node {
     object("apps/v1", "Deployment", metadata, [part("spec", Node::Map(spec))])
 }
 
-pub(super) fn pod(usage: Usage, command: &[String]) -> Node {
+pub(super) fn pod(usage: Usage, contest: Contest<'_>, command: &[String]) -> Node {
     let security = map([
         part("runAsNonRoot", Node::Bool(true)),
         part("seccompProfile", map([part("type", text("RuntimeDefault"))])),
@@ -234,29 +249,39 @@ pub(super) fn pod(usage: Usage, command: &[String]) -> Node {
         part("securityContext", security),
     ];
     if usage == Usage::Sidecar {
-        parts.push(part("initContainers", list([item(sidecar())])));
+        parts.push(part("initContainers", list([item(sidecar(contest))])));
     }
-    parts.push(part("containers", list([item(application(usage, command))])));
+    parts.push(part("containers", list([item(application(usage, contest, command))])));
+    if needs_secret(usage, contest) {
+        parts.push(secret_volume());
+    }
     Node::Map(parts)
 }
 
 /// The container that stands beside the application: started before it, and ended after it.
-fn sidecar() -> Node {
+fn sidecar(contest: Contest<'_>) -> Node {
     let memory = |size| map([part("memory", text(size))]);
     let requests = map([part("cpu", text("10m")), part("memory", text("16Mi"))]);
     let resources = map([part("requests", requests), part("limits", memory("64Mi"))]);
-    let mut own = Vec::from(arguments("sidecar"));
+    let mut own = arguments("sidecar", contest);
     own.push(item(text("--label")).only(Switch::Label));
     own.push(item(text(format!("--probe-addr=0.0.0.0:{PROBES}"))));
     let port = map([part("name", text("probes")), part("containerPort", Node::Raw(PROBES))]);
     let patience =
         [part("periodSeconds", Node::Raw("1")), part("failureThreshold", Node::Raw("60"))];
     let rarely = [part("periodSeconds", Node::Raw("10")), part("failureThreshold", Node::Raw("6"))];
-    map([
+    let ends = match contest {
+        Contest::Lock => {
+            "A native sidecar: it stops after the application, and then releases the lock."
+        }
+        Contest::Group(_) => {
+            "A native sidecar: it stops after the application, and then releases its tasks."
+        }
+    };
+    let mut parts = vec![
         part("name", text("incumbent")),
         part("image", text("<incumbent>")),
-        part("restartPolicy", text("Always"))
-            .note("A native sidecar: it stops after the application, and then releases the lock."),
+        part("restartPolicy", text("Always")).note(ends),
         part("args", Node::List(own)),
         part("env", downward()),
         part("ports", list([item(port)])),
@@ -265,16 +290,53 @@ fn sidecar() -> Node {
         part("livenessProbe", probe("/livez", rarely)),
         part("resources", resources),
         part("securityContext", security()),
-    ])
+    ];
+    if needs_secret(Usage::Sidecar, contest) {
+        parts.push(secret_mount());
+    }
+    Node::Map(parts)
 }
 
-/// What both `run` and `sidecar` are told.
-fn arguments(command: &str) -> [Part; 3] {
-    [
-        item(text(command)),
-        item(text("--lock=<kind>/<lock><key>")),
-        item(text("--events")).only(Switch::Events),
-    ]
+/// Over TCP, an application that says that its work has stopped has to prove that it is this one.
+fn needs_secret(usage: Usage, contest: Contest<'_>) -> bool {
+    usage == Usage::Sidecar && matches!(contest, Contest::Group(_))
+}
+
+fn secret_volume() -> Part {
+    let secret = map([part("secretName", text("<name>-sidecar"))]);
+    let volume = map([part("name", text("sidecar")), part("secret", secret)]);
+    part("volumes", list([item(volume)])).note(
+        "What the application shows to the sidecar. Create it before: its key is `secret`, its value\n\
+         at least 16 random characters.",
+    )
+}
+
+fn secret_mount() -> Part {
+    let mount = map([
+        part("name", text("sidecar")),
+        part("mountPath", text(SECRET_FOLDER)),
+        part("readOnly", Node::Bool(true)),
+    ]);
+    part("volumeMounts", list([item(mount)]))
+}
+
+const SECRET_FOLDER: &str = "/run/incumbent";
+
+/// The arguments that `run`, `work` and `sidecar` begin with.
+fn arguments(command: &str, contest: Contest<'_>) -> Vec<Part> {
+    let events = item(text("--events")).only(Switch::Events);
+    let own = match contest {
+        Contest::Lock => vec![item(text("--lock=<kind>/<lock><key>"))],
+        Contest::Group(tasks) if command == "work" => {
+            vec![item(text("<lock>")), item(Node::Exact(tasks.to_owned()))]
+        }
+        Contest::Group(tasks) => vec![
+            item(text("--group=<lock>")),
+            item(Node::Exact(tasks.to_owned())),
+            item(text(format!("--token-file={SECRET_FOLDER}/secret"))),
+        ],
+    };
+    std::iter::once(item(text(command))).chain(own).chain([events]).collect()
 }
 
 /// The kubelet asks from outside, where the application's port is not to be reached.
@@ -285,12 +347,13 @@ fn probe(path: &str, more: [Part; 2]) -> Node {
     Node::Map([part("httpGet", get)].into_iter().chain(more).collect())
 }
 
-fn application(usage: Usage, command: &[String]) -> Node {
+fn application(usage: Usage, contest: Contest<'_>, command: &[String]) -> Node {
     let mut parts = vec![part("name", text("app")), part("image", text("<image>"))];
     let exact = |word: &String| item(Node::Exact(word.clone()));
     match usage {
-        Usage::Run => {
-            let own = std::iter::once(item(text("incumbent"))).chain(arguments("run"));
+        Usage::Run | Usage::Work => {
+            let name = if usage == Usage::Run { "run" } else { "work" };
+            let own = std::iter::once(item(text("incumbent"))).chain(arguments(name, contest));
             let reports = item(text("--kubelet-reports")).only(Switch::KubeletReports);
             let words = own.chain([reports, item(text("--"))]).chain(command.iter().map(exact));
             parts.push(part("command", Node::List(words.collect())));
@@ -300,17 +363,28 @@ fn application(usage: Usage, command: &[String]) -> Node {
         }
         Usage::Library | Usage::Sidecar => {}
     }
-    parts.push(part("env", if usage == Usage::Sidecar { sidecar_url() } else { downward() }));
+    let has_secret = needs_secret(usage, contest);
+    parts.push(part(
+        "env",
+        match usage {
+            Usage::Sidecar => Node::List(sidecar_env(has_secret)),
+            _ => downward(),
+        },
+    ));
     parts.push(part("securityContext", security()));
+    if has_secret {
+        parts.push(secret_mount());
+    }
     Node::Map(parts)
 }
 
-/// Where the application asks its sidecar: the sidecar's default address.
-fn sidecar_url() -> Node {
-    list([item(map([
-        part("name", text("INCUMBENT_URL")),
-        part("value", text("http://127.0.0.1:4040")),
-    ]))])
+/// Where the application asks its sidecar, which is the sidecar's default address, and what it shows there.
+fn sidecar_env(has_secret: bool) -> Vec<Part> {
+    let of =
+        |name, value: String| item(map([part("name", text(name)), part("value", text(value))]));
+    let url = of("INCUMBENT_URL", "http://127.0.0.1:4040".to_owned());
+    let secret = || of("INCUMBENT_SECRET_FILE", format!("{SECRET_FOLDER}/secret"));
+    std::iter::once(url).chain(has_secret.then(secret)).collect()
 }
 
 /// Who this Pod is: for identities, labels and addresses.
@@ -341,7 +415,7 @@ pub(super) fn pod_with_sidecar() -> Node {
     let pod = map([
         part("serviceAccountName", text("<account>")),
         part("automountServiceAccountToken", Node::Bool(true)),
-        part("initContainers", list([item(sidecar())])),
+        part("initContainers", list([item(sidecar(Contest::Lock))])),
     ]);
     let spec = map([part("template", map([part("spec", pod)]))]);
     object("apps/v1", "Deployment", map([part("name", text("any"))]), [part("spec", spec)])
