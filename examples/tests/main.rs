@@ -7,6 +7,7 @@ mod controllers;
 mod hello;
 mod notify;
 mod operator;
+mod reminder;
 mod replicate;
 mod stage;
 mod tasks;

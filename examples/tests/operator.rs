@@ -60,7 +60,7 @@ async fn one_reconciles_at_a_time_and_the_next_makes_up_for_what_it_missed() {
     name(&config_maps, "Jane").await;
     second.says("leads").await;
     greeting_is(&config_maps, "Hello, Jane!").await;
-    first.catch_up();
+    first.news();
     first.send(Signal::CONT);
     name(&config_maps, "John").await;
     greeting_is(&config_maps, "Hello, John!").await;

@@ -33,7 +33,7 @@ impl Stage {
         self.folder.path()
     }
 
-    /// A client of its own, straight into the server.
+    /// A client that is connected straight to the server.
     pub(crate) fn client(&self) -> kube::Client {
         kube::Client::new(self.server.service(), "default")
     }
@@ -93,9 +93,9 @@ impl Process {
         }
     }
 
-    /// Takes in what it has printed by now.
-    pub(crate) fn catch_up(&mut self) {
-        while self.printed.try_recv().is_ok() {}
+    /// What it has printed by now and was not read yet.
+    pub(crate) fn news(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.printed.try_recv().ok()).collect()
     }
 
     /// All that it prints from here to its end.

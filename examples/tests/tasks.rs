@@ -54,7 +54,7 @@ async fn the_tasks_of_a_worker_that_dies_or_freezes_go_to_another_and_do_not_com
     // One is frozen: the other works for both.
     second.send(Signal::STOP);
     assert_eq!(works_on(&mut third, 6).await.len(), 6);
-    second.catch_up();
+    second.news();
     // It wakes and touches no task: its work has ended, or the watchdog ends the process.
     second.send(Signal::CONT);
     third.interrupt();
