@@ -105,7 +105,14 @@ impl Judge<'_> {
             return written(record, next, wake.filter(|_| !is_complete));
         }
         match self.policies.overlap {
-            Overlap::Replace => Verdict::Stop,
+            // Ticks that were due before it began wait for their turn.
+            Overlap::Replace if self.timetable.is_due_since(record, run.began, self.now) => {
+                Verdict::Stop
+            }
+            Overlap::Replace => {
+                let wake = due.next.map(|tick| self.timetable.due_at(tick));
+                written(record, next, wake.filter(|at| *at > self.now))
+            }
             Overlap::Forbid if due.has_more => {
                 self.skip(&mut next, run.began, self.now);
                 written(record, next, None)

@@ -37,7 +37,8 @@ pub enum Overlap {
     Forbid,
     /// It waits for the end of the run.
     Queue,
-    /// The run is stopped. The tick runs as soon as it has.
+    /// The run is stopped, and its tick does not run again. The tick that is due runs next. Ticks that were due when the
+    /// run began wait for their turn.
     Replace,
 }
 

@@ -116,7 +116,7 @@ pub enum Outcome {
     Failed,
     /// It was stopped in the middle, because the leadership was lost or the process was told to end.
     Stopped,
-    /// It was stopped in the middle for the next tick.
+    /// It was stopped, or was not started, because a later tick was due.
     Replaced,
     /// It was recorded, and never started.
     Unstarted,

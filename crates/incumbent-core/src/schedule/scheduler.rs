@@ -45,6 +45,8 @@ pub struct Scheduler {
     is_outdated: bool,
     in_flight: Option<InFlight>,
     local: Local,
+    /// The run that was stopped last because the next tick was due.
+    replaced: Option<Run>,
     /// Runs that were written and not started, because no answer came.
     unanswered: Vec<Run>,
     /// When the stored spec was first seen to be another one that is to be replaced.
@@ -88,6 +90,7 @@ impl Scheduler {
             is_outdated: true,
             in_flight: None,
             local: Local::Idle,
+            replaced: None,
             unanswered: Vec::new(),
             changes_at: None,
             remembered: None,
@@ -134,6 +137,11 @@ impl Scheduler {
             }
         };
         let plan = self.plan(now, calendar);
+        if plan.stop
+            && let Local::Running(run) = &self.local
+        {
+            self.replaced = Some(run.clone());
+        }
         let request = plan.operation.map(|operation| {
             self.in_flight = Some(InFlight { sent_at: now.instant, begins: plan.begins });
             let deadline = now.instant + self.settings.request_timeout;
@@ -180,6 +188,12 @@ impl Scheduler {
 
     fn on_ended(&mut self, now: Now, outcome: Outcome) {
         if let Local::Running(run) = &self.local {
+            // Its caller only knows that the run was to stop. A tick that made way does not run again.
+            let made_way = self.replaced.as_ref() == Some(run);
+            let outcome = match outcome {
+                Outcome::Stopped | Outcome::Unstarted if made_way => Outcome::Replaced,
+                outcome => outcome,
+            };
             let at = self.clock.now(now).unwrap_or(run.began).max(run.began);
             self.local = Local::Ended(Ended { run: run.clone(), outcome, at });
         }

@@ -88,6 +88,28 @@ impl Timetable<'_> {
         due
     }
 
+    /// Whether a tick after the record's floor has become due after `since`, and is due at `until`.
+    pub(super) fn is_due_since(
+        &self,
+        record: &ScheduleRecord,
+        since: Moment,
+        until: Moment,
+    ) -> bool {
+        // The jitter of a tick is at most this.
+        let mut last = record.floor.max(since - self.jitter);
+        while let Some(tick) = self.next(&record.spec, last) {
+            last = tick;
+            let due_at = self.due_at(tick);
+            if due_at > until {
+                return false;
+            }
+            if due_at > since && !self.has_passed_by_another_clock(record, tick) {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Whether the tick at the floor has the same local time: then it is the same tick, by other time zone data.
     fn has_passed_by_another_clock(&self, record: &ScheduleRecord, tick: Moment) -> bool {
         let Some(civil) = &record.floor_civil else { return false };

@@ -23,6 +23,10 @@ const ONCE_PER_ATTEMPT: &str = "once-per-attempt";
 const AGAIN_ONLY_AS_ALLOWED: &str = "again-only-as-allowed";
 /// Never two runs at once.
 pub(super) const NO_OVERLAP: &str = "no-overlap";
+/// A run that made way for the next tick is recorded as replaced, so that it never starts again.
+const WHAT_MADE_WAY_IS_REPLACED: &str = "what-made-way-is-replaced";
+/// A run is stopped only for a tick that became due after it began.
+pub(super) const MAKES_WAY_FOR_A_LATER_TICK: &str = "makes-way-for-a-later-tick";
 /// While the server's clock is right, no run starts more than five seconds before its tick.
 const NOT_EARLY: &str = "not-early";
 /// A local time starts once, whatever data the replicas have.
@@ -52,6 +56,8 @@ pub(super) struct Judge {
     last: BTreeMap<Key, u32>,
     /// How attempts ended, as far as that is recorded.
     recorded: BTreeMap<(Key, u32), Outcome>,
+    /// Attempts that were stopped because the next tick was due.
+    made_way: BTreeSet<(Key, u32)>,
     civil: BTreeSet<String>,
     /// Since when the server's clock is right; `None` while it is not.
     right_since: Option<Micros>,
@@ -75,6 +81,7 @@ impl Judge {
             attempts: BTreeSet::new(),
             last: BTreeMap::new(),
             recorded: BTreeMap::new(),
+            made_way: BTreeSet::new(),
             civil: BTreeSet::new(),
             right_since: Some(0),
             highest: Moment::default(),
@@ -107,6 +114,7 @@ impl Judge {
         self.attempts.clear();
         self.last.clear();
         self.recorded.clear();
+        self.made_way.clear();
         self.suspended_at = None;
         self.suspensions.clear();
         // With right clocks, a floor that is made again is higher than all before.
@@ -131,7 +139,16 @@ impl Judge {
         }
     }
 
+    pub(super) fn made_way(&mut self, run: &Run) {
+        self.made_way.insert((key(run.tick), run.attempt));
+    }
+
     pub(super) fn recorded(&mut self, run: &Run, outcome: Outcome) {
+        let made_way = self.made_way.contains(&(key(run.tick), run.attempt));
+        if made_way && matches!(outcome, Outcome::Stopped | Outcome::Unstarted) {
+            let detail = format!("{run:?} made way, and is recorded as {outcome:?}");
+            self.breaks(WHAT_MADE_WAY_IS_REPLACED, detail);
+        }
         self.recorded.insert((key(run.tick), run.attempt), outcome);
     }
 

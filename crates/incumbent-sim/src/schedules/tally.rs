@@ -61,9 +61,9 @@ counted! {
         OutOfTurn => "out of turn",
         /// A run ended by itself.
         Ended => "ended",
-        /// A run was stopped because the term was over.
+        /// A run was stopped, because the term was over or the next tick was due.
         Stopped => "stopped",
-        /// A run was stopped for the next tick.
+        /// A run was recorded as stopped for the next tick.
         Replaced => "replaced",
         /// The watchdog ended a run.
         Killed => "killed",

@@ -174,6 +174,9 @@ impl World {
         }
         let has_ended = old.run.is_some() && old.run != after.run;
         let newest = after.last.first().filter(|_| has_ended);
+        if newest.is_some_and(|past| past.outcome == Outcome::Replaced) {
+            self.tally.step(ScheduleStep::Replaced);
+        }
         match newest.map(|past| past.outcome) {
             Some(Outcome::InDoubt) => self.tally.step(ScheduleStep::InDoubt),
             Some(_) if after.run.is_none() => {
