@@ -233,7 +233,7 @@ impl Judge<'_> {
 
     /// Counts what has passed while it is suspended, where there is much of it or the spec changes.
     fn pass_suspended(&self, next: &mut ScheduleRecord, due: &Due) {
-        if due.has_more || self.changes_at.is_some() {
+        if due.ticks.len() >= MANY_SUSPENDED || self.changes_at.is_some() {
             next.counts.suspended += due.ticks.len() as u64;
             if let Some(newest) = due.ticks.last() {
                 self.raise(next, *newest);
@@ -304,6 +304,10 @@ enum Again {
     /// It has failed: from this moment on, if no other tick is due.
     From(Moment, Run),
 }
+
+/// Ticks that pass during a suspension are looked at in each step until they are counted. A schedule of each second has
+/// as many in a quarter of an hour.
+const MANY_SUSPENDED: usize = 1000;
 
 /// How long a run that could not be started is left alone.
 const PAUSE: Duration = Duration::from_secs(1);

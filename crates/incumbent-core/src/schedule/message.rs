@@ -18,8 +18,8 @@ pub struct ScheduleObject {
     pub term: Option<(FencingToken, Session)>,
     /// The schedule.
     pub schedule: StoredSchedule,
-    /// The record under the name that the schedule had before, where it was renamed.
-    pub was: Option<Box<ScheduleRecord>>,
+    /// The schedule under its former name; missing if it was never renamed.
+    pub was: StoredSchedule,
 }
 
 /// What an object says of a schedule.
@@ -138,8 +138,12 @@ pub enum Trouble {
     Moved(String),
     /// The record was changed or removed by another client during a run.
     Changed,
-    /// What is stored is not what was written, so that the run did not start.
+    /// What is stored is not what was written. If the run differs, it did not start.
     Altered,
+    /// The schedule was renamed, and the record under its former name cannot be understood.
+    OldUnreadable,
+    /// No answer of the API server has a `Date`.
+    NoDate,
 }
 
 impl Trouble {
@@ -153,6 +157,8 @@ impl Trouble {
             Self::Moved(_) => "moved",
             Self::Changed => "changed",
             Self::Altered => "altered",
+            Self::OldUnreadable => "old-unreadable",
+            Self::NoDate => "no-date",
         }
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::clock::TrustedClock;
 use super::judge::Ended;
 use super::message::{
-    ScheduleEvent, ScheduleObject, ScheduleOrders, ScheduleReply, ScheduleRequest, Start,
-    StoredSchedule, Trouble,
+    ScheduleEvent, ScheduleObject, ScheduleOperation, ScheduleOrders, ScheduleReply,
+    ScheduleRequest, Start, StoredSchedule, Trouble,
 };
 use super::moment::Moment;
 use super::policy::Policies;
@@ -76,6 +76,8 @@ struct InFlight {
     sent_at: Instant,
     /// The run that the write begins.
     begins: Option<Run>,
+    /// What is written.
+    record: Option<Box<ScheduleRecord>>,
 }
 
 impl Scheduler {
@@ -143,7 +145,11 @@ impl Scheduler {
             self.replaced = Some(run.clone());
         }
         let request = plan.operation.map(|operation| {
-            self.in_flight = Some(InFlight { sent_at: now.instant, begins: plan.begins });
+            let record = match &operation {
+                ScheduleOperation::Read => None,
+                ScheduleOperation::Replace { record, .. } => Some(record.clone()),
+            };
+            self.in_flight = Some(InFlight { sent_at: now.instant, begins: plan.begins, record });
             let deadline = now.instant + self.settings.request_timeout;
             ScheduleRequest { operation, deadline }
         });
@@ -227,7 +233,7 @@ impl Scheduler {
                 self.conflicts = 0;
                 self.is_outdated = true;
                 self.learn(now.instant, object);
-                self.on_written(now, sent.begins)
+                self.on_written(now, sent)
             }
             ScheduleReply::Missing => {
                 self.seen = None;
@@ -259,11 +265,16 @@ impl Scheduler {
     }
 
     /// The only way to start a run: a `Written` reply to the write that begins it, processed during that term.
-    fn on_written(&mut self, now: Now, begins: Option<Run>) -> Option<Start> {
+    fn on_written(&mut self, now: Now, sent: InFlight) -> Option<Start> {
         let stored = self.record().and_then(|record| record.run.clone());
+        if self.record() != sent.record.as_deref() {
+            // Otherwise it might be corrected for ever.
+            self.trouble = Some(Trouble::Altered);
+            self.pause = now.instant + MAX_PATIENCE;
+        }
         // Of several writes over one version, one is applied.
         self.unanswered.clear();
-        let Some(run) = begins else {
+        let Some(run) = sent.begins else {
             if let Local::Ended(ended) = &self.local
                 && stored.as_ref() != Some(&ended.run)
             {
@@ -272,8 +283,6 @@ impl Scheduler {
             return None;
         };
         if stored.as_ref() != Some(&run) {
-            self.trouble = Some(Trouble::Altered);
-            self.pause = now.instant + MAX_PATIENCE;
             self.local = Local::Idle;
             return None;
         }

@@ -30,7 +30,7 @@ impl Stored {
                 Some(record) => StoredSchedule::Readable(record.clone()),
                 None => StoredSchedule::Missing,
             },
-            was: None,
+            was: StoredSchedule::Missing,
         }
     }
 }

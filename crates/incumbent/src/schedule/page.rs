@@ -136,16 +136,12 @@ impl Page {
             },
             _ => StoredSchedule::Unreadable,
         };
-        let was = match self.was.as_deref().map(stored) {
-            Some(StoredSchedule::Readable(record)) => Some(record),
-            _ => None,
-        };
         let election = self.lock.decode(object).ok()?.record;
         Some(ScheduleObject {
             version: version(object).ok()?,
             term: election.token().zip(election.session),
             schedule: stored(&self.name),
-            was,
+            was: self.was.as_deref().map_or(StoredSchedule::Missing, stored),
         })
     }
 }

@@ -30,6 +30,12 @@ impl Scheduler {
         if now.instant < self.pause {
             return Plan::wait(self.pause);
         }
+        let has_read = self.seen.is_some() && !self.is_outdated;
+        if has_read && self.clock.now(now).is_none() {
+            self.trouble = Some(Trouble::NoDate);
+            let again = self.seen_at + LONGEST_SLEEP;
+            return if now.instant < again { Plan::wait(again) } else { Plan::read(now.instant) };
+        }
         let trusted = self.clock.now(now).filter(|_| !self.is_outdated);
         let (Some(trusted), Some(seen)) = (trusted, self.seen.clone()) else {
             return Plan::read(now.instant);
@@ -79,6 +85,7 @@ impl Scheduler {
             let again = self.seen_at + RETRY_PERIOD;
             return if now < again { Plan::wait(again) } else { Plan::read(now) };
         }
+        self.trouble = None;
         let record = match seen.schedule {
             StoredSchedule::Readable(record) => record,
             StoredSchedule::Unreadable => {
@@ -89,10 +96,7 @@ impl Scheduler {
                 self.trouble = Some(Trouble::Changed);
                 return Plan::wait(now + LONGEST_SLEEP);
             }
-            StoredSchedule::Missing => {
-                let (record, was) = self.created(trusted, seen.was);
-                return Plan::replace(now, seen.version, record, was);
-            }
+            StoredSchedule::Missing => return self.create(now, trusted, seen),
         };
         if let Local::Running(run) = &self.local
             && record.run.as_ref() != Some(run)
@@ -155,13 +159,25 @@ impl Scheduler {
         }
     }
 
-    /// The first record: a new one, or that of the old name, which then stops.
+    /// Writes the first record: a new one, or that of the former name, which then stops.
+    fn create(&mut self, now: Instant, trusted: Moment, seen: ScheduleObject) -> Plan {
+        let was = match seen.was {
+            StoredSchedule::Unreadable => {
+                self.trouble = Some(Trouble::OldUnreadable);
+                return Plan::wait(now + LONGEST_SLEEP);
+            }
+            StoredSchedule::Readable(was) if was.moved_to.is_none() => Some(was),
+            StoredSchedule::Readable(_) | StoredSchedule::Missing => None,
+        };
+        let (record, was) = self.created(trusted, was);
+        Plan::replace(now, seen.version, record, was)
+    }
+
     fn created(
         &self,
         trusted: Moment,
         was: Option<Box<ScheduleRecord>>,
     ) -> (Box<ScheduleRecord>, Option<Box<ScheduleRecord>>) {
-        let was = was.filter(|was| was.moved_to.is_none());
         let Some(was) = was else {
             let floor = (trusted + BEFORE_THE_FIRST_TICK).max(self.remembered.unwrap_or_default());
             return (Box::new(ScheduleRecord::new(self.settings.spec.clone(), floor)), None);
