@@ -5,6 +5,7 @@ mod codec;
 mod driver;
 mod page;
 mod run;
+mod trouble;
 
 use std::time::Duration;
 
@@ -75,7 +76,7 @@ impl Schedule {
         Self::new(name.into(), rule)
     }
 
-    /// Runs each `period`, counted from the start of 1970.
+    /// Runs each `period`, counted from the start of 1970: whole milliseconds, from a second to a hundred years.
     pub fn every(name: impl Into<String>, period: Duration) -> Self {
         Self::new(name.into(), Rule::Every { period, anchor: Moment::default() })
     }
@@ -95,8 +96,8 @@ impl Schedule {
         self
     }
 
-    /// Counts the periods of [`every`](Self::every) from this time on, in milliseconds since 1970. Does nothing to a
-    /// cron pattern.
+    /// Counts the periods of [`every`](Self::every) from this time, in milliseconds since 1970, in both directions. Has
+    /// no effect on a cron pattern.
     pub fn anchor_millis(mut self, millis: i64) -> Self {
         if let Rule::Every { anchor, .. } = &mut self.rule {
             *anchor = Moment::from_unix_micros(millis.saturating_mul(1000));
@@ -157,10 +158,11 @@ impl Schedule {
     /// Connects the schedule to the election of a candidate, whose lock has to be a ConfigMap.
     ///
     /// # Errors
-    /// If the lock is a Lease, the name is no key of a ConfigMap, or the pattern or the time zone cannot be read or
-    /// names a time that never comes.
+    /// If the lock is a Lease, the name cannot be part of a key of a ConfigMap, the pattern, the time zone or the period
+    /// cannot be used, or the pattern names a time that never comes.
     pub fn runner(self, candidate: &Candidate) -> Result<ScheduleRunner, Error> {
         let spec = self.spec(candidate.clock.timestamp())?;
+        self.warn_of_deadline(candidate);
         let settings = ScheduleSettings {
             name: self.name,
             spec,
@@ -171,20 +173,47 @@ impl Schedule {
         ScheduleRunner::new(settings, self.was.as_deref(), candidate)
     }
 
-    /// Whether the pattern, the time zone and the period can be read, and come at all.
+    /// Warns if a deadline passes before a leader that crashed is replaced.
+    fn warn_of_deadline(&self, candidate: &Candidate) {
+        let Policies { catch_up, deadline, on_death, .. } = self.policies;
+        let shortest = candidate.lease_duration + CLOCKS_DIFFER;
+        let no_tick_is_lost = matches!(catch_up, CatchUp::All(_)) && on_death == OnDeath::InDoubt;
+        if deadline < shortest && !no_tick_is_lost {
+            let (lock, schedule) = (candidate.lock(), &self.name);
+            let hint = format!("set a deadline of {shortest:?} or more, or a shorter lease");
+            tracing::warn!(
+                %lock, schedule, ?deadline, hint,
+                "the deadline passes before another replica takes over from a leader that crashed: its ticks are missed"
+            );
+        }
+    }
+
+    /// Checks the pattern, the time zone and the period without a candidate.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// If they cannot be used, or name a time that never comes.
     pub fn check(&self) -> Result<(), Error> {
         self.spec(Timestamp::now()).map(|_| ())
     }
 
     fn spec(&self, now: Timestamp) -> Result<Spec, Error> {
         let when = match &self.rule {
-            Rule::Every { period, .. } if *period < SHORTEST_PERIOD => {
+            // A record stores whole milliseconds.
+            Rule::Every { period, .. }
+                if !(SHORTEST_PERIOD..=LONGEST_PERIOD).contains(period)
+                    || period.subsec_nanos() % 1_000_000 != 0 =>
+            {
                 return Err(invalid(
                     format!("a schedule cannot run every {period:?}"),
-                    "give it a second or more",
+                    "use whole milliseconds, from one second to a hundred years",
+                ));
+            }
+            Rule::Every { anchor, .. }
+                if Timestamp::from_microsecond(anchor.unix_micros()).is_err() =>
+            {
+                return Err(invalid(
+                    format!("{} ms since 1970 is no date", anchor.unix_micros() / 1000),
+                    "use an anchor between the years -9999 and 9999",
                 ));
             }
             Rule::Every { period, anchor } => When::Every { period: *period, anchor: *anchor },
@@ -218,5 +247,11 @@ fn invalid(what: String, hint: &str) -> Error {
 
 /// Clocks are not compared more finely than this.
 const SHORTEST_PERIOD: Duration = Duration::from_secs(1);
+
+/// A longer one is a mistake, and its next tick may be no date.
+const LONGEST_PERIOD: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
+
+/// How far the clock of a replica may be from that of the API server.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(5);
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);

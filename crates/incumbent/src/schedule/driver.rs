@@ -14,12 +14,14 @@ use tokio::sync::watch;
 use super::calendar::CronCalendar;
 use super::page::{Exchanged, Page};
 use super::run::ScheduledRun;
+use super::trouble::explained;
 use super::{Schedule, codec};
 use crate::candidate::Candidate;
 use crate::clock::Clock;
 use crate::error::{BoxError, Error};
 use crate::leadership::Leadership;
 use crate::lock::version;
+use crate::report;
 
 /// Runs a schedule while its candidate leads.
 pub struct ScheduleRunner {
@@ -31,7 +33,9 @@ pub struct ScheduleRunner {
     object: Option<Value>,
     trouble: Option<Trouble>,
     failure: Option<String>,
-    /// Whether a term has begun here and has not come to its end.
+    /// What the last request was, as RBAC names it.
+    verb: &'static str,
+    /// Whether a term has begun here that is not over.
     is_busy: bool,
 }
 
@@ -64,6 +68,7 @@ impl Schedule {
         W: FnMut(ScheduledRun) -> F,
         F: Future<Output = Result<(), BoxError>>,
     {
+        let schedule = self.name.clone();
         let mut runner = self.runner(candidate)?;
         let mut shutdown = pin!(shutdown);
         loop {
@@ -82,7 +87,7 @@ impl Schedule {
             };
             let dropped_in_time = |run: ScheduledRun| {
                 let work = work(run.clone());
-                let leadership = &leadership;
+                let (leadership, schedule) = (&leadership, &schedule);
                 async move {
                     tokio::select! {
                         biased;
@@ -90,7 +95,8 @@ impl Schedule {
                         ended = leadership.while_valid(work) => match ended {
                             Some(Ok(())) => Outcome::Succeeded,
                             Some(Err(error)) => {
-                                tracing::warn!(%error, "the run has failed");
+                                let (tick, attempt) = (run.tick_millis(), run.attempt());
+                                tracing::warn!(schedule, tick, attempt, %error, "the run has failed");
                                 Outcome::Failed
                             }
                             None => Outcome::Stopped,
@@ -123,6 +129,7 @@ impl ScheduleRunner {
             object: None,
             trouble: None,
             failure: None,
+            verb: "get",
             is_busy: false,
         })
     }
@@ -151,9 +158,10 @@ impl ScheduleRunner {
             orders: self.begin(),
             is_leading: true,
         };
+        self.act(&mut turn, leadership, &mut work);
+        self.tell_term(&mut turn, leadership, &mut work);
         let (mut is_lost, mut give_up_at) = (false, None::<Instant>);
         loop {
-            self.obey(&mut turn, leadership, &mut work);
             let has_given_up = give_up_at.is_some_and(|at| self.clock.instant() >= at);
             if has_given_up && turn.in_flight.take().is_some() {
                 turn.orders = self.forget_request();
@@ -192,7 +200,10 @@ impl ScheduleRunner {
                 ScheduleEvent::Reply(_) => turn.in_flight = None,
                 _ => {}
             }
+            // The term may have been extended since the last event, which is judged by what is known of the term.
+            self.tell_term(&mut turn, leadership, &mut work);
             turn.orders = self.step(event);
+            self.act(&mut turn, leadership, &mut work);
         }
     }
 
@@ -217,13 +228,12 @@ impl ScheduleRunner {
         }
     }
 
-    /// Does what the last step has said, and tells the scheduler how long the term is.
-    fn obey<W, F>(&mut self, turn: &mut Turn<F>, leadership: &Leadership, work: &mut W)
+    /// Tells the scheduler how long the term is.
+    fn tell_term<W, F>(&mut self, turn: &mut Turn<F>, leadership: &Leadership, work: &mut W)
     where
         W: FnMut(ScheduledRun) -> F,
         F: Future<Output = Outcome>,
     {
-        self.act(turn, leadership, work);
         if turn.is_leading && leadership.is_valid() {
             let now = self.clock.instant();
             let term = Term {
@@ -236,6 +246,7 @@ impl ScheduleRunner {
         }
     }
 
+    /// Does what the last step has ordered.
     fn act<W, F>(&mut self, turn: &mut Turn<F>, leadership: &Leadership, work: &mut W)
     where
         W: FnMut(ScheduledRun) -> F,
@@ -269,13 +280,17 @@ impl ScheduleRunner {
     }
 
     fn send(
-        &self,
+        &mut self,
         operation: ScheduleOperation,
     ) -> Pin<Box<dyn Future<Output = Exchanged> + Send>> {
         let page = self.page.clone();
         match operation {
-            ScheduleOperation::Read => Box::pin(async move { page.read().await }),
+            ScheduleOperation::Read => {
+                self.verb = "get";
+                Box::pin(async move { page.read().await })
+            }
             ScheduleOperation::Replace { base, record, was } => {
+                self.verb = "update";
                 let object = self.object.clone();
                 let object = object.filter(|object| version(object).as_ref() == Ok(&base));
                 Box::pin(async move {
@@ -301,10 +316,13 @@ impl ScheduleRunner {
             let _ = self.step(ScheduleEvent::Date(date));
         }
         let failure = failure.filter(|_| reply != ScheduleReply::Conflict);
-        let told = failure.map(|failure| failure.message);
-        if let Some(failure) = told.as_ref().filter(|told| self.failure.as_ref() != Some(told)) {
-            let lock = self.page.lock();
-            tracing::warn!(%lock, %failure, "the record of the schedule is not at hand: will retry");
+        let lock = self.page.lock();
+        let error = failure.map(|failure| failure.into_error(lock, self.verb));
+        let told = error.as_ref().map(Error::to_string);
+        if let Some(error) = error.filter(|_| self.failure != told) {
+            let (schedule, hint) = (self.page.name(), error.hint());
+            tracing::warn!(%lock, schedule, %error, hint, "cannot read or write the record: will retry");
+            self.tell_unlogged(&format!("{error}; will retry"), &hint);
         }
         self.failure = told;
         ScheduleEvent::Reply(reply)
@@ -313,16 +331,28 @@ impl ScheduleRunner {
     fn tell_start(&self, start: &Start) {
         let (tick, late) = (start.run.tick.moment().unix_micros() / 1000, start.late.as_millis());
         let attempt = start.run.attempt;
-        tracing::info!(lock = %self.page.lock(), tick, attempt, late, "a run begins");
+        let (lock, schedule) = (self.page.lock(), self.page.name());
+        tracing::info!(%lock, schedule, tick, attempt, late, "a run begins");
     }
 
     fn tell_trouble(&mut self, trouble: Option<Trouble>) {
         if self.trouble != trouble {
             if let Some(trouble) = &trouble {
-                let (lock, reason) = (self.page.lock(), trouble.reason());
-                tracing::warn!(%lock, reason, "the schedule does not go as this process wants it");
+                let (lock, schedule) = (self.page.lock(), self.page.name());
+                let (what, hint) = explained(trouble, &self.page);
+                let reason = trouble.reason();
+                tracing::warn!(%lock, schedule, reason, hint, "the schedule is in trouble: {what}");
+                self.tell_unlogged(&what, &hint);
             }
             self.trouble = trouble;
+        }
+    }
+
+    /// Says it on stderr if the program has no log.
+    fn tell_unlogged(&self, what: &str, hint: &str) {
+        if self.clock.is_system() {
+            let (lock, schedule) = (self.page.lock(), self.page.name());
+            report::unlogged(&format!("schedule {schedule} of {lock}: {what}"), hint);
         }
     }
 }

@@ -130,7 +130,8 @@ fn a_change_of_the_clocks_costs_one_search_more() {
         let pattern = Pattern::read("* * * * * *", zone).unwrap();
         let begin: Timestamp = format!("{day}T12:00:00Z").parse().unwrap();
         let begin = begin - SignedDuration::from_hours(38);
-        let change = pattern.zone.following(begin).next().map_or(begin, |change| change.timestamp());
+        let change =
+            pattern.zone.following(begin).next().map_or(begin, |change| change.timestamp());
         let before = SEARCHES.get();
         for second in -7200..=7200 {
             let after = change + SignedDuration::from_secs(second);
