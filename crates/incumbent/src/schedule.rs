@@ -1,4 +1,4 @@
-//! Schedules: one run per tick, by whichever replica leads.
+//! Schedules: one run per tick, in the replica that leads.
 
 mod calendar;
 mod codec;
@@ -21,11 +21,11 @@ use crate::candidate::Candidate;
 use crate::error::Error;
 use crate::invalid::InvalidSetting;
 
-/// When something is to run, and what happens where it cannot simply run.
+/// When work runs, and what happens to ticks that cannot simply run.
 ///
-/// The record of a schedule is beside an election, in the same ConfigMap, under the key `NAME.schedule`. Every replica
-/// describes the same schedule. The leader runs it: at most one start per tick and attempt, never two runs at once, and
-/// none while nobody leads.
+/// Every replica describes the same schedule, and the leader runs it. There is at most one start per tick and attempt,
+/// never two runs at once, and none while no replica leads. The record of the schedule is in the ConfigMap of the
+/// election, under the key `NAME.schedule`.
 ///
 /// ```
 /// # use incumbent::{Candidate, Clock, Lock, Schedule};
@@ -69,8 +69,8 @@ enum Rule {
 }
 
 impl Schedule {
-    /// Runs whenever this cron pattern is due: five fields, or six with seconds first, in UTC unless a
-    /// [time zone](Self::time_zone) is set.
+    /// Runs at the times of this cron pattern: five fields, or six with seconds first. They are in UTC unless you set a
+    /// [time zone](Self::time_zone).
     pub fn cron(name: impl Into<String>, pattern: impl Into<String>) -> Self {
         let rule = Rule::Cron { pattern: pattern.into(), zone: "UTC".to_owned() };
         Self::new(name.into(), rule)
@@ -85,10 +85,11 @@ impl Schedule {
         Self { name, was: None, rule, revision: 0, policies: Policies::default() }
     }
 
-    /// The time zone of a cron pattern, by its name in the tz database. Does nothing to [`every`](Self::every).
+    /// Sets the time zone of a cron pattern, by its name in the tz database. Has no effect on [`every`](Self::every).
     ///
-    /// A pattern that names hours and minutes runs once a day, also where clocks change: right after the gap, and the
-    /// first time of a doubled hour. With a wildcard or a step in one of them, it goes by real time.
+    /// Each time that a pattern names by hour and minute comes once a day, also when clocks change: a time in the gap
+    /// comes right after it, and a time in the doubled hour comes in the first pass. A pattern with a wildcard or a step
+    /// in hour or minute follows real time.
     pub fn time_zone(mut self, name: impl Into<String>) -> Self {
         if let Rule::Cron { zone, .. } = &mut self.rule {
             *zone = name.into();
@@ -105,51 +106,52 @@ impl Schedule {
         self
     }
 
-    /// What becomes of ticks past their [deadline](Self::deadline). Default: [`CatchUp::Last`].
+    /// Sets what happens to ticks past their [deadline](Self::deadline). Default: [`CatchUp::Last`].
     pub fn catch_up(mut self, catch_up: CatchUp) -> Self {
         self.policies.catch_up = catch_up;
         self
     }
 
-    /// How long after its instant a tick may begin without being late. Default: a minute. Below the lease duration and
-    /// five seconds, ticks are missed whenever a leader crashes.
+    /// Sets how long after its instant a tick may begin without being late. Default: a minute. If this is less than the
+    /// lease duration plus five seconds, ticks are missed whenever a leader crashes, and a warning is logged.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.policies.deadline = deadline;
         self
     }
 
-    /// What becomes of a tick that is due during a run. Default: [`Overlap::Forbid`].
+    /// Sets what happens to a tick that is due during a run. Default: [`Overlap::Forbid`].
     pub fn overlap(mut self, overlap: Overlap) -> Self {
         self.policies.overlap = overlap;
         self
     }
 
-    /// What becomes of a run whose process died, or that was stopped. Default: [`OnDeath::InDoubt`], at most once.
+    /// Sets what happens to the tick of a run whose process died, or that was stopped. Default: [`OnDeath::InDoubt`], at
+    /// most once.
     pub fn on_death(mut self, on_death: OnDeath) -> Self {
         self.policies.on_death = on_death;
         self
     }
 
-    /// How often a run that failed is tried again, until the next tick or the deadline. Default: 0.
+    /// Sets how often a failed run is tried again, until the next tick or the deadline. Default: 0.
     pub fn retries(mut self, retries: u32) -> Self {
         self.policies.retries = retries;
         self
     }
 
-    /// Each tick begins up to this much after its instant, always by the same share. Default: none.
+    /// Delays each tick by up to this much. The delay of a tick is the same in each replica. Default: none.
     pub fn jitter(mut self, jitter: Duration) -> Self {
         self.policies.jitter = jitter;
         self
     }
 
-    /// Raise it with each change of the pattern, period or time zone: during a rollout the higher one counts. With
-    /// equal ones, that of the leader counts. Default: 0.
+    /// Sets the revision of the pattern, period and time zone. Raise it with each change of them. During a rollout, the
+    /// higher revision counts; with equal ones, the leader's pattern counts. Default: 0.
     pub fn revision(mut self, revision: u64) -> Self {
         self.revision = revision;
         self
     }
 
-    /// The name that the schedule had before, so that no tick runs under both names.
+    /// Names the schedule's former name, so that no tick runs under both names.
     pub fn renamed_from(mut self, name: impl Into<String>) -> Self {
         self.was = Some(name.into());
         self
@@ -245,7 +247,7 @@ fn invalid(what: String, hint: &str) -> Error {
     Error::Invalid(InvalidSetting::Program { what, hint: hint.to_owned() })
 }
 
-/// Clocks are not compared more finely than this.
+/// Clocks differ by more than a shorter one.
 const SHORTEST_PERIOD: Duration = Duration::from_secs(1);
 
 /// A longer one is a mistake, and its next tick may be no date.

@@ -17,7 +17,7 @@ pub(super) struct Judge<'a> {
     pub(super) timetable: Timetable<'a>,
     pub(super) policies: &'a Policies,
     pub(super) own_spec: &'a Spec,
-    /// When this leader saw first that the stored spec is not its own. Ticks up to then belong to the stored one.
+    /// When this leader first saw that the stored spec is not its own. Ticks up to then belong to the stored one.
     pub(super) changes_at: Option<Moment>,
     /// The highest floor that this process has seen.
     pub(super) remembered: Option<Moment>,
@@ -25,12 +25,12 @@ pub(super) struct Judge<'a> {
     pub(super) unanswered: &'a [Run],
 }
 
-/// What becomes of a record.
+/// What happens to a record.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// It stays as it is, until this moment if nothing else happens before.
+    /// It stays as it is. Look at it again at this moment at the latest.
     Stays(Option<Moment>),
-    /// This replaces it. If it has a run that the old one has not, that run starts when the answer says so.
+    /// This replaces it. If it has a run that the old one does not have, that run starts once the write is answered.
     Write(Box<ScheduleRecord>),
     /// The run that is in progress here makes way for a tick that is due.
     Stop,
@@ -56,7 +56,7 @@ pub(super) enum Here<'a> {
 }
 
 impl Judge<'_> {
-    /// What becomes of `record`.
+    /// Decides what happens to `record`.
     pub(super) fn verdict(&self, record: &ScheduleRecord, here: Here<'_>) -> Verdict {
         let mut next = self.with_remembered_floor(record);
         match (&record.run, here) {
@@ -77,7 +77,7 @@ impl Judge<'_> {
             (Some(run), _) if run.token < self.token || self.is_own(run) => {
                 next.close(Outcome::InDoubt, self.now);
             }
-            // A newer leader has been here.
+            // A newer leader has written it.
             (Some(_), _) => return Verdict::Stays(None),
         }
         let wake = match next.moved_to {
@@ -87,7 +87,7 @@ impl Judge<'_> {
         written(record, next, wake)
     }
 
-    /// Whether this process began it, in this term, and knows nothing of it: it stands in a record that was restored.
+    /// Whether this process began it in this term. If it is not in progress here, the record was restored.
     fn is_own(&self, run: &Run) -> bool {
         run.token == self.token && run.session == self.session
     }
@@ -158,7 +158,7 @@ impl Judge<'_> {
         }
     }
 
-    /// The ticks that are due, as far as they belong to the stored spec.
+    /// The ticks of the stored spec that are due.
     fn due(&self, record: &ScheduleRecord) -> Due {
         let mut due = self.timetable.due(record, self.now);
         if let Some(changes_at) = self.changes_at {
@@ -231,7 +231,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Counts what has passed while it is suspended, where there is much of it or the spec changes.
+    /// Counts the ticks that passed during a suspension, if there are many or the spec changes.
     fn pass_suspended(&self, next: &mut ScheduleRecord, due: &Due) {
         if due.ticks.len() >= MANY_SUSPENDED || self.changes_at.is_some() {
             next.counts.suspended += due.ticks.len() as u64;
@@ -244,7 +244,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Writes the own spec, once no tick of the stored one is left to decide. `undecided` is the first that is not.
+    /// Takes over the own spec once each tick of the stored one is decided. `undecided` is the first that is not.
     fn take_over_spec(&self, next: &mut ScheduleRecord, undecided: Option<Moment>) -> bool {
         let Some(changes_at) = self.changes_at else { return false };
         if undecided.is_some_and(|tick| tick <= changes_at) {
@@ -256,7 +256,7 @@ impl Judge<'_> {
         true
     }
 
-    /// Whether the newest run is to be attempted again.
+    /// Decides whether the newest run is attempted again.
     fn again(&self, record: &ScheduleRecord) -> Again {
         let Some(Past { run, ended, outcome }) = record.last.first() else { return Again::No };
         let has_passed = matches!(run.tick, Tick::At(tick) if tick != record.floor);
@@ -285,7 +285,8 @@ impl Judge<'_> {
         }
     }
 
-    /// A record that was restored or edited may be behind what this process knows. The floor never falls.
+    /// The record with the highest floor that this process has seen: a record that was restored or edited may have a
+    /// lower one.
     fn with_remembered_floor(&self, record: &ScheduleRecord) -> ScheduleRecord {
         let mut next = record.clone();
         if let Some(remembered) = self.remembered.filter(|remembered| *remembered > record.floor) {
@@ -309,10 +310,10 @@ enum Again {
 /// as many in a quarter of an hour.
 const MANY_SUSPENDED: usize = 1000;
 
-/// How long a run that could not be started is left alone.
+/// How long to wait before a run that could not be started is attempted again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a failed run is left alone: a second, and twice as long each time.
+/// How long to wait before a failed run is attempted again: a second, and twice as long after each failure.
 fn pause_after(failures: u32) -> Duration {
     PAUSE * (1 << failures.min(6))
 }
@@ -324,7 +325,7 @@ fn written(record: &ScheduleRecord, next: ScheduleRecord, wake: Option<Moment>) 
     }
 }
 
-/// The record without its suspension. The ticks that have passed meanwhile are counted, and never caught up.
+/// The record without its suspension. The ticks that passed during the suspension are counted, and never caught up.
 pub fn resumed(record: &ScheduleRecord, now: Moment, timetable: Timetable<'_>) -> ScheduleRecord {
     let mut next = record.clone();
     if next.suspended.take().is_none() {

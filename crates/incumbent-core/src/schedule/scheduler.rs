@@ -18,14 +18,14 @@ use crate::identity::Session;
 use crate::message::Term;
 use crate::time::{Instant, Now};
 
-/// What one replica wants of a schedule.
+/// A schedule as one replica describes it.
 #[derive(Clone, Debug)]
 pub struct ScheduleSettings {
     /// The name of the schedule.
     pub name: String,
     /// When it is due.
     pub spec: Spec,
-    /// What becomes of ticks that cannot simply run.
+    /// What happens to ticks that cannot simply run.
     pub policies: Policies,
     /// Drawn at random for each start of a process.
     pub session: Session,
@@ -49,7 +49,7 @@ pub struct Scheduler {
     replaced: Option<Run>,
     /// Runs that were written and not started, because no answer came.
     unanswered: Vec<Run>,
-    /// When the stored spec was first seen to be another one that is to be replaced.
+    /// When this replica first saw a stored spec that it has to replace.
     changes_at: Option<Moment>,
     /// The highest floor that was seen.
     remembered: Option<Moment>,
@@ -61,7 +61,7 @@ pub struct Scheduler {
     latest: Instant,
 }
 
-/// What has become of the run that this process began last.
+/// The run that this process began last.
 #[derive(Clone, Debug)]
 enum Local {
     /// The record knows of its end.
@@ -76,7 +76,7 @@ struct InFlight {
     sent_at: Instant,
     /// The run that the write begins.
     begins: Option<Run>,
-    /// What is written.
+    /// The record that is written.
     record: Option<Box<ScheduleRecord>>,
 }
 
@@ -175,7 +175,7 @@ impl Scheduler {
         matches!(self.local, Local::Idle) && self.in_flight.is_none() && self.unanswered.is_empty()
     }
 
-    /// What this replica takes for now; `None` before the first answer of the API server.
+    /// The time by which this replica decides; `None` before the first answer of the API server.
     pub fn now(&self, now: Now) -> Option<Moment> {
         self.clock.now(now)
     }
@@ -303,7 +303,7 @@ impl Scheduler {
     }
 }
 
-/// Wall clocks jump: no moment is slept for longer than this. The record is read as often, because others suspend a
+/// A replica wakes at least this often, because wall clocks jump. It reads the record as often, because people suspend a
 /// schedule and ask for runs.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 

@@ -18,7 +18,7 @@ impl World {
         }
         let others = (0..self.nodes.len()).filter(|other| *other != node);
         let running = others.filter(|other| self.is_running(*other)).collect::<Vec<_>>();
-        // One that stands still does nothing; it is judged when it continues.
+        // A frozen process does nothing. It is judged when it continues.
         if let Some(other) =
             running.into_iter().find(|other| self.nodes[*other].frozen_until <= self.now)
         {
@@ -35,9 +35,9 @@ impl World {
         }
     }
 
-    /// The rule that was stored when the run began.
+    /// The rule that was stored when the run began. Another may have replaced it before the run starts.
     fn begun_under(&self, run: &Run) -> Option<When> {
-        let begun = self.history.iter().rev().find(|record| record.run.as_ref() == Some(run));
+        let begun = self.history.iter().find(|record| record.run.as_ref() == Some(run));
         begun.map(|record| record.spec.when.clone())
     }
 

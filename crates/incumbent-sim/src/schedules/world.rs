@@ -183,7 +183,7 @@ impl World {
             | Happens::Kill { node, .. } => Some(*node),
             _ => None,
         };
-        // A process that stands still does all of it when it continues.
+        // A frozen process does it when it continues.
         if let Some(node) = node
             && self.nodes[node].frozen_until > self.now
         {
@@ -353,7 +353,7 @@ impl World {
         self.process(node, life)?.work.as_ref().filter(|work| work.number == number)
     }
 
-    /// The process is told to start a run, and may be slow to do so.
+    /// The process has to start a run, and may be slow to do so.
     fn receives(&mut self, node: usize, run: Run) {
         let number = self.next_number();
         let life = self.nodes[node].life;

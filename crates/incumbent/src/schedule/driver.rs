@@ -1,4 +1,4 @@
-//! The io of a schedule, for as long as one term lasts.
+//! The io of a schedule during one term.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -29,11 +29,11 @@ pub struct ScheduleRunner {
     calendar: CronCalendar,
     page: Page,
     clock: Clock,
-    /// The object that the scheduler knows, to base the next write on.
+    /// The version of the object that the scheduler knows. The next write is based on it.
     object: Option<Value>,
     trouble: Option<Trouble>,
     failure: Option<String>,
-    /// What the last request was, as RBAC names it.
+    /// The verb of the last request, as RBAC names it.
     verb: &'static str,
     /// Whether a term has begun here that is not over.
     is_busy: bool,
@@ -52,9 +52,9 @@ impl Schedule {
     /// Campaigns, and runs the schedule while the candidate leads, until `shutdown` completes. The lock is released
     /// before this returns.
     ///
-    /// A run that returns an error has failed. When the leadership is lost, at the shutdown, and where the next tick
-    /// [replaces](crate::Overlap::Replace) it, a run is dropped at its next `.await`. What it has spawned continues: do
-    /// not spawn what must not overlap.
+    /// A run that returns an error has failed. A run is dropped at its next `.await` when the leadership is lost, at the
+    /// shutdown, and when the next tick [replaces](crate::Overlap::Replace) it. Tasks that it has spawned continue, so do
+    /// not spawn work that must not overlap.
     ///
     /// # Errors
     /// Those of [`Candidate::campaign`] and of [`runner`](Self::runner).
@@ -134,7 +134,7 @@ impl ScheduleRunner {
         })
     }
 
-    /// The record as it is stored, in one line of JSON, as far as it was read.
+    /// The record that was last read, as one line of JSON; `None` before the first one.
     pub fn record(&self) -> Option<String> {
         self.scheduler.record().map(|record: &ScheduleRecord| codec::encode(record, None))
     }
@@ -142,9 +142,9 @@ impl ScheduleRunner {
     /// Runs the schedule during one term, until the leadership is lost or `until` completes. When this returns, no run
     /// is in progress, and the lock may be released.
     ///
-    /// Each run is what `work` makes of it. It is polled until it returns, so it has to watch for
-    /// [`asked_to_stop`](ScheduledRun::asked_to_stop), and must have stopped by the end of the lease. For runs that can
-    /// be dropped, [`Schedule::run_until`] does all of this.
+    /// `work` makes the future of each run, which is polled until it returns. So it has to watch for
+    /// [`asked_to_stop`](ScheduledRun::asked_to_stop), and must have stopped by the end of the lease. If your runs can be
+    /// dropped, use [`Schedule::run_until`] instead.
     pub async fn lead<W, F>(&mut self, leadership: &Leadership, until: impl Future, mut work: W)
     where
         W: FnMut(ScheduledRun) -> F,
@@ -200,14 +200,14 @@ impl ScheduleRunner {
                 ScheduleEvent::Reply(_) => turn.in_flight = None,
                 _ => {}
             }
-            // The term may have been extended since the last event, which is judged by what is known of the term.
+            // The term may have been extended since the last event.
             self.tell_term(&mut turn, leadership, &mut work);
             turn.orders = self.step(event);
             self.act(&mut turn, leadership, &mut work);
         }
     }
 
-    /// If the caller has dropped an earlier term in the middle, what that had begun is over.
+    /// If the caller has dropped an earlier call of `lead`, the run and the request of that call are over.
     fn begin(&mut self) -> ScheduleOrders {
         if !std::mem::replace(&mut self.is_busy, true) {
             return self.step(ScheduleEvent::Wake);
@@ -217,7 +217,7 @@ impl ScheduleRunner {
         self.forget_request()
     }
 
-    /// No answer to a request is awaited any more: it may have been applied, or may be applied later.
+    /// Stops waiting for an answer. The request may have been applied, or may be applied later.
     fn forget_request(&mut self) -> ScheduleOrders {
         loop {
             let orders = self.step(ScheduleEvent::Reply(ScheduleReply::Unknown));
@@ -306,7 +306,7 @@ impl ScheduleRunner {
         if object.is_some() {
             self.object = object;
         }
-        // Under a test's clock, that is the only time there is.
+        // A test's clock is the only time that a test has.
         let date = match self.clock.is_system() {
             true => date,
             false => Some(Moment::from(self.clock.now().wall)),
@@ -363,7 +363,7 @@ impl std::fmt::Debug for ScheduleRunner {
     }
 }
 
-/// Waits for the future, or for ever where there is none.
+/// Waits for the future; for ever if there is none.
 async fn some<F: Future + ?Sized>(future: &mut Option<Pin<Box<F>>>) -> F::Output {
     match future {
         Some(future) => future.as_mut().await,
@@ -371,6 +371,6 @@ async fn some<F: Future + ?Sized>(future: &mut Option<Pin<Box<F>>>) -> F::Output
     }
 }
 
-/// How long the end of a run is tried to be recorded after the term, and less if the leadership was lost. After that, the
-/// next leader finds it in doubt.
+/// How long a replica tries to record the end of a run after its term; less if the leadership was lost. After that, the
+/// run is in doubt for the next leader.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! The object that holds the election and the record, and what people write into it.
+//! Requests about the object that holds the election and the record.
 
 use http::Method;
 use incumbent_core::Session;
@@ -26,17 +26,17 @@ pub(super) struct Page {
     was: Option<String>,
 }
 
-/// What came of a request.
+/// The answer to a request.
 pub(super) struct Exchanged {
     pub(super) reply: ScheduleReply,
     pub(super) date: Option<Moment>,
     pub(super) object: Option<Value>,
-    /// Why it did not do what it should.
+    /// Why the request failed.
     pub(super) failure: Option<Failure>,
 }
 
 impl Exchanged {
-    /// What was to be replaced is not at hand, so it was not the newest.
+    /// The version to replace is not known here, so it is not the newest.
     pub(super) fn conflict() -> Self {
         Self { reply: ScheduleReply::Conflict, date: None, object: None, failure: None }
     }
@@ -245,7 +245,7 @@ impl ScheduleControl {
                 StoredSchedule::Missing => return Err(self.error("get", None)),
                 StoredSchedule::Unreadable => return Err(self.unreadable()),
             };
-            // An answer without a time: the own clock is what is left.
+            // An answer without a `Date`: only the own clock remains.
             let own = || Moment::from(Clock::system().now().wall);
             let mut after = ScheduleRecord::clone(&before);
             let outcome = change(&mut after, date.unwrap_or_else(own));

@@ -1,4 +1,4 @@
-//! What keeps a schedule from working, in words.
+//! Troubles of a schedule, in words for its log.
 
 use incumbent_core::schedule::Trouble;
 

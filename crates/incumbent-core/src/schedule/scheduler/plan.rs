@@ -1,4 +1,4 @@
-//! What a replica wants to send next, and when.
+//! What a replica sends next, and when.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ impl Scheduler {
         if is_stale && !plan.stop { Plan::read(now.instant) } else { plan }
     }
 
-    /// Without a term, the only write is the end of an own run, if that is still there.
+    /// Without a term, the only write is the end of an own run that is still in the record.
     fn close(&mut self, trusted: Moment, seen: ScheduleObject) -> Plan {
         if let StoredSchedule::Readable(mut record) = seen.schedule
             && let Some(run) = &record.run
@@ -187,7 +187,7 @@ impl Scheduler {
         (was, Some(Box::new(old)))
     }
 
-    /// Of two specs, that with the higher revision counts, and of equal ones that of the leader.
+    /// Compares the specs: the higher revision counts, and with equal ones the leader's spec.
     fn compare_specs(&mut self, trusted: Moment, record: &ScheduleRecord) {
         let (own, stored) = (&self.settings.spec, &record.spec);
         let differs = own.when != stored.when;
@@ -222,11 +222,10 @@ impl Plan {
     }
 }
 
-/// How far after now the first tick of a new schedule is at least: two clocks may each be five seconds off, the
-/// server's time comes in whole seconds, and one is left over. So a schedule whose record was deleted does not run the
-/// same tick again.
+/// A new schedule runs no tick for this long, so that a schedule whose record was deleted does not run the same tick
+/// again. Two clocks may each be five seconds off, the server's time comes in whole seconds, and one second is spare.
 const BEFORE_THE_FIRST_TICK: Duration = Duration::from_secs(12);
 
-/// A write is based on what was seen within this time. Renewals of the election write the same object, so that older
-/// versions are mostly gone.
+/// A write is based on a version that was read within this time. Older versions are mostly replaced, because renewals of
+/// the election write the same object.
 const FRESH: Duration = Duration::from_secs(1);
