@@ -182,9 +182,10 @@ impl Schedule {
         let no_tick_is_lost = matches!(catch_up, CatchUp::All(_)) && on_death == OnDeath::InDoubt;
         if deadline < shortest && !no_tick_is_lost {
             let (lock, schedule) = (candidate.lock(), &self.name);
+            let deadline = format!("{deadline:?}");
             let hint = format!("set a deadline of {shortest:?} or more, or a shorter lease");
             tracing::warn!(
-                %lock, schedule, ?deadline, hint,
+                %lock, schedule, deadline, hint,
                 "the deadline passes before another replica takes over from a leader that crashed: its ticks are missed"
             );
         }

@@ -338,7 +338,7 @@ async fn a_deadline_that_a_crash_outlasts_is_warned_of() {
     let short = || Schedule::every("report", MINUTE).deadline(Duration::from_secs(19));
     let told = warnings(short());
     assert_eq!(told.len(), 1, "{told:?}");
-    for words in ["schedule=\"report\"", "deadline=19s", "set a deadline of 20s or more"] {
+    for words in ["schedule=\"report\"", "deadline=\"19s\"", "set a deadline of 20s or more"] {
         assert!(told[0].contains(words), "{words}: {told:?}");
     }
     assert_eq!(warnings(short().deadline(Duration::from_secs(20))), [""; 0]);

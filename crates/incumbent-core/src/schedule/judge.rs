@@ -128,7 +128,8 @@ impl Judge<'_> {
             next.run = Some(run);
             return None;
         }
-        if let Some(Asked { id, at }) = next.asked.take() {
+        if let Some(Asked { id, at }) = next.asked.filter(|_| !self.is_new(next)) {
+            next.asked = None;
             next.run = Some(self.first_attempt(Tick::Asked { id, at }));
             return None;
         }
@@ -196,6 +197,13 @@ impl Judge<'_> {
             next.counts.ran += 1;
             next.run = Some(self.first_attempt(Tick::At(tick)));
         }
+    }
+
+    /// Whether the record was created a moment ago, so that no run may begin: if it was deleted, a run of a former leader
+    /// may still be in progress. A floor that is further ahead was written by a wrong clock.
+    fn is_new(&self, record: &ScheduleRecord) -> bool {
+        let floor = record.floor;
+        self.now < floor && floor <= self.now + BEFORE_THE_FIRST_TICK
     }
 
     /// Raises the floor to a tick.
@@ -296,6 +304,10 @@ impl Judge<'_> {
         next
     }
 }
+
+/// A new schedule runs nothing for this long, so that a schedule whose record was deleted does not run the same tick
+/// again. Two clocks may each be five seconds off, the server's time comes in whole seconds, and one second is spare.
+pub(super) const BEFORE_THE_FIRST_TICK: Duration = Duration::from_secs(12);
 
 /// Whether, and when, the newest run is attempted again.
 enum Again {

@@ -48,6 +48,13 @@ struct Turn<R> {
     is_leading: bool,
 }
 
+impl<R> Turn<R> {
+    fn new(orders: ScheduleOrders) -> Self {
+        let stop = watch::Sender::new(false);
+        Self { in_flight: None, run: None, stop, orders, is_leading: true }
+    }
+}
+
 impl Schedule {
     /// Campaigns, and runs the schedule while the candidate leads, until `shutdown` completes. The lock is released
     /// before this returns.
@@ -151,13 +158,7 @@ impl ScheduleRunner {
         F: Future<Output = Outcome>,
     {
         let mut until = pin!(until);
-        let mut turn = Turn {
-            in_flight: None,
-            run: None,
-            stop: watch::Sender::new(false),
-            orders: self.begin(),
-            is_leading: true,
-        };
+        let mut turn = Turn::new(self.begin());
         self.act(&mut turn, leadership, &mut work);
         self.tell_term(&mut turn, leadership, &mut work);
         let (mut is_lost, mut give_up_at) = (false, None::<Instant>);

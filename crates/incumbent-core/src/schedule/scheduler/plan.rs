@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{LONGEST_SLEEP, Local, RETRY_PERIOD, Scheduler};
 use crate::message::Term;
 use crate::record::Version;
-use crate::schedule::judge::{Here, Judge, Verdict};
+use crate::schedule::judge::{BEFORE_THE_FIRST_TICK, Here, Judge, Verdict};
 use crate::schedule::message::{ScheduleObject, ScheduleOperation, StoredSchedule, Trouble};
 use crate::schedule::moment::Moment;
 use crate::schedule::record::{Outcome, Run, ScheduleRecord};
@@ -221,10 +221,6 @@ impl Plan {
         Self { operation: Some(operation), ..Self::wait(now + LONGEST_SLEEP) }
     }
 }
-
-/// A new schedule runs no tick for this long, so that a schedule whose record was deleted does not run the same tick
-/// again. Two clocks may each be five seconds off, the server's time comes in whole seconds, and one second is spare.
-const BEFORE_THE_FIRST_TICK: Duration = Duration::from_secs(12);
 
 /// A write is based on a version that was read within this time. Older versions are mostly replaced, because renewals of
 /// the election write the same object.
