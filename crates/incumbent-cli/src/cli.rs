@@ -37,7 +37,7 @@ pub(crate) enum Command {
     /// Run a command once across many replicas; the others learn how it ended
     #[cfg(target_os = "linux")]
     Once(once::args::Once),
-    /// Run a command on a schedule, once per tick, by whichever replica leads
+    /// Run a command on a schedule, once per tick, in the replica that leads
     #[cfg(target_os = "linux")]
     Schedule(Box<schedule::args::Schedule>),
     /// Share tasks among processes, and run a command for each task that this one owns

@@ -1,9 +1,9 @@
 //! Schedules: one run per tick, whichever replica runs it.
 //!
-//! A *tick* is a scheduled instant. The record of a schedule is beside an election, in the same object, and each change
-//! of it replaces exactly the version that was read. A [`Scheduler`] is one replica's side of it, as pure as
-//! [`Elector`](crate::Elector): its caller says what happened and what time it is, and it answers what to send, which
-//! run to start or to stop, and when to call again. `docs/design.md` states the invariants, S1 to S7.
+//! A *tick* is a scheduled instant. The record of a schedule is in the object of an election, and each change of it
+//! replaces exactly the version that was read. A [`Scheduler`] is one replica's side of it, and as pure as
+//! [`Elector`](crate::Elector). Its caller passes events and the time. It returns the request to send, the run to start
+//! or stop, and when to call it again. `docs/design.md` states the invariants, S1 to S7.
 //!
 //! Read `record.rs` for what is stored, then `judge.rs`, which decides what may be written over it, then
 //! `scheduler.rs`.

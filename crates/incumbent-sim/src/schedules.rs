@@ -4,8 +4,8 @@
 //! object. The API server, the work and the watchdog are modelled. Every clock may step, that of the API server
 //! included.
 //!
-//! The properties are judged at true time, and at each write as the server applies it. At the end all faults end, and
-//! the schedule has to be where it should be.
+//! The properties are judged at true time, and at each write as the server applies it. At the end, all faults end, and
+//! each tick has to be decided.
 
 mod calendar;
 mod judge;

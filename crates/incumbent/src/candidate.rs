@@ -3,6 +3,7 @@
 use std::future::{Future, pending};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::time::Duration;
 
 use incumbent_core::group::SeatInfo;
 use incumbent_core::{Identity, Loss, Release, Session, Uid};
@@ -34,6 +35,8 @@ pub struct Candidate {
     pub(crate) clock: Clock,
     /// Tells its process apart in the lock.
     pub(crate) session: Session,
+    /// How long other candidates wait for a leader that has crashed.
+    pub(crate) lease_duration: Duration,
     /// For requests about the object that its lock is in.
     pub(crate) requests: Requests,
     commands: mpsc::UnboundedSender<Command>,

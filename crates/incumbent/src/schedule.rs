@@ -1,10 +1,11 @@
-//! Schedules: one run per tick, by whichever replica leads.
+//! Schedules: one run per tick, in the replica that leads.
 
 mod calendar;
 mod codec;
 mod driver;
 mod page;
 mod run;
+mod trouble;
 
 use std::time::Duration;
 
@@ -20,11 +21,11 @@ use crate::candidate::Candidate;
 use crate::error::Error;
 use crate::invalid::InvalidSetting;
 
-/// When something is to run, and what happens where it cannot simply run.
+/// When work runs, and what happens to ticks that cannot simply run.
 ///
-/// The record of a schedule is beside an election, in the same ConfigMap, under the key `NAME.schedule`. Every replica
-/// describes the same schedule. The leader runs it: at most one start per tick and attempt, never two runs at once, and
-/// none while nobody leads.
+/// Every replica describes the same schedule, and the leader runs it. There is at most one start per tick and attempt,
+/// never two runs at once, and none while no replica leads. The record of the schedule is in the ConfigMap of the
+/// election, under the key `NAME.schedule`.
 ///
 /// ```
 /// # use incumbent::{Candidate, Clock, Lock, Schedule};
@@ -68,14 +69,14 @@ enum Rule {
 }
 
 impl Schedule {
-    /// Runs whenever this cron pattern is due: five fields, or six with seconds first, in UTC unless a
-    /// [time zone](Self::time_zone) is set.
+    /// Runs at the times of this cron pattern: five fields, or six with seconds first. They are in UTC unless you set a
+    /// [time zone](Self::time_zone).
     pub fn cron(name: impl Into<String>, pattern: impl Into<String>) -> Self {
         let rule = Rule::Cron { pattern: pattern.into(), zone: "UTC".to_owned() };
         Self::new(name.into(), rule)
     }
 
-    /// Runs each `period`, counted from the start of 1970.
+    /// Runs each `period`, counted from the start of 1970: whole milliseconds, from a second to a hundred years.
     pub fn every(name: impl Into<String>, period: Duration) -> Self {
         Self::new(name.into(), Rule::Every { period, anchor: Moment::default() })
     }
@@ -84,10 +85,11 @@ impl Schedule {
         Self { name, was: None, rule, revision: 0, policies: Policies::default() }
     }
 
-    /// The time zone of a cron pattern, by its name in the tz database. Does nothing to [`every`](Self::every).
+    /// Sets the time zone of a cron pattern, by its name in the tz database. Has no effect on [`every`](Self::every).
     ///
-    /// A pattern that names hours and minutes runs once a day, also where clocks change: right after the gap, and the
-    /// first time of a doubled hour. With a wildcard or a step in one of them, it goes by real time.
+    /// Each time that a pattern names by hour and minute comes once a day, also when clocks change: a time in the gap
+    /// comes right after it, and a time in the doubled hour comes in the first pass. A pattern with a wildcard or a step
+    /// in hour or minute follows real time.
     pub fn time_zone(mut self, name: impl Into<String>) -> Self {
         if let Rule::Cron { zone, .. } = &mut self.rule {
             *zone = name.into();
@@ -95,8 +97,8 @@ impl Schedule {
         self
     }
 
-    /// Counts the periods of [`every`](Self::every) from this time on, in milliseconds since 1970. Does nothing to a
-    /// cron pattern.
+    /// Counts the periods of [`every`](Self::every) from this time, in milliseconds since 1970, in both directions. Has
+    /// no effect on a cron pattern.
     pub fn anchor_millis(mut self, millis: i64) -> Self {
         if let Rule::Every { anchor, .. } = &mut self.rule {
             *anchor = Moment::from_unix_micros(millis.saturating_mul(1000));
@@ -104,51 +106,52 @@ impl Schedule {
         self
     }
 
-    /// What becomes of ticks past their [deadline](Self::deadline). Default: [`CatchUp::Last`].
+    /// Sets what happens to ticks past their [deadline](Self::deadline). Default: [`CatchUp::Last`].
     pub fn catch_up(mut self, catch_up: CatchUp) -> Self {
         self.policies.catch_up = catch_up;
         self
     }
 
-    /// How long after its instant a tick may begin without being late. Default: a minute. Below the lease duration and
-    /// five seconds, ticks are missed whenever a leader crashes.
+    /// Sets how long after its instant a tick may begin without being late. Default: a minute. If this is less than the
+    /// lease duration plus five seconds, ticks are missed whenever a leader crashes, and a warning is logged.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.policies.deadline = deadline;
         self
     }
 
-    /// What becomes of a tick that is due during a run. Default: [`Overlap::Forbid`].
+    /// Sets what happens to a tick that is due during a run. Default: [`Overlap::Forbid`].
     pub fn overlap(mut self, overlap: Overlap) -> Self {
         self.policies.overlap = overlap;
         self
     }
 
-    /// What becomes of a run whose process died, or that was stopped. Default: [`OnDeath::InDoubt`], at most once.
+    /// Sets what happens to the tick of a run whose process died, or that was stopped. Default: [`OnDeath::InDoubt`], at
+    /// most once.
     pub fn on_death(mut self, on_death: OnDeath) -> Self {
         self.policies.on_death = on_death;
         self
     }
 
-    /// How often a run that failed is tried again, until the next tick or the deadline. Default: 0.
+    /// Sets how often a failed run is tried again, until the next tick or the deadline. Default: 0.
     pub fn retries(mut self, retries: u32) -> Self {
         self.policies.retries = retries;
         self
     }
 
-    /// Each tick begins up to this much after its instant, always by the same share. Default: none.
+    /// Delays each tick by up to this much. The delay of a tick is the same in each replica. Default: none.
     pub fn jitter(mut self, jitter: Duration) -> Self {
         self.policies.jitter = jitter;
         self
     }
 
-    /// Raise it with each change of the pattern, period or time zone: during a rollout the higher one counts. With
-    /// equal ones, that of the leader counts. Default: 0.
+    /// Sets the revision of the pattern, period and time zone. Raise it with each change of them. During a rollout, the
+    /// higher revision counts; with equal ones, the leader's pattern counts. Default: 0.
     pub fn revision(mut self, revision: u64) -> Self {
         self.revision = revision;
         self
     }
 
-    /// The name that the schedule had before, so that no tick runs under both names.
+    /// Names the schedule's former name, so that no tick runs under both names.
     pub fn renamed_from(mut self, name: impl Into<String>) -> Self {
         self.was = Some(name.into());
         self
@@ -157,10 +160,11 @@ impl Schedule {
     /// Connects the schedule to the election of a candidate, whose lock has to be a ConfigMap.
     ///
     /// # Errors
-    /// If the lock is a Lease, the name is no key of a ConfigMap, or the pattern or the time zone cannot be read or
-    /// names a time that never comes.
+    /// If the lock is a Lease, the name cannot be part of a key of a ConfigMap, the pattern, the time zone or the period
+    /// cannot be used, or the pattern names a time that never comes.
     pub fn runner(self, candidate: &Candidate) -> Result<ScheduleRunner, Error> {
         let spec = self.spec(candidate.clock.timestamp())?;
+        self.warn_of_deadline(candidate);
         let settings = ScheduleSettings {
             name: self.name,
             spec,
@@ -171,20 +175,48 @@ impl Schedule {
         ScheduleRunner::new(settings, self.was.as_deref(), candidate)
     }
 
-    /// Whether the pattern, the time zone and the period can be read, and come at all.
+    /// Warns if a deadline passes before a leader that crashed is replaced.
+    fn warn_of_deadline(&self, candidate: &Candidate) {
+        let Policies { catch_up, deadline, on_death, .. } = self.policies;
+        let shortest = candidate.lease_duration + CLOCKS_DIFFER;
+        let no_tick_is_lost = matches!(catch_up, CatchUp::All(_)) && on_death == OnDeath::InDoubt;
+        if deadline < shortest && !no_tick_is_lost {
+            let (lock, schedule) = (candidate.lock(), &self.name);
+            let deadline = format!("{deadline:?}");
+            let hint = format!("set a deadline of {shortest:?} or more, or a shorter lease");
+            tracing::warn!(
+                %lock, schedule, deadline, hint,
+                "the deadline passes before another replica takes over from a leader that crashed: its ticks are missed"
+            );
+        }
+    }
+
+    /// Checks the pattern, the time zone and the period without a candidate.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// If they cannot be used, or name a time that never comes.
     pub fn check(&self) -> Result<(), Error> {
         self.spec(Timestamp::now()).map(|_| ())
     }
 
     fn spec(&self, now: Timestamp) -> Result<Spec, Error> {
         let when = match &self.rule {
-            Rule::Every { period, .. } if *period < SHORTEST_PERIOD => {
+            // A record stores whole milliseconds.
+            Rule::Every { period, .. }
+                if !(SHORTEST_PERIOD..=LONGEST_PERIOD).contains(period)
+                    || period.subsec_nanos() % 1_000_000 != 0 =>
+            {
                 return Err(invalid(
                     format!("a schedule cannot run every {period:?}"),
-                    "give it a second or more",
+                    "use whole milliseconds, from one second to a hundred years",
+                ));
+            }
+            Rule::Every { anchor, .. }
+                if Timestamp::from_microsecond(anchor.unix_micros()).is_err() =>
+            {
+                return Err(invalid(
+                    format!("{} ms since 1970 is no date", anchor.unix_micros() / 1000),
+                    "use an anchor between the years -9999 and 9999",
                 ));
             }
             Rule::Every { period, anchor } => When::Every { period: *period, anchor: *anchor },
@@ -216,7 +248,13 @@ fn invalid(what: String, hint: &str) -> Error {
     Error::Invalid(InvalidSetting::Program { what, hint: hint.to_owned() })
 }
 
-/// Clocks are not compared more finely than this.
+/// Clocks differ by more than a shorter one.
 const SHORTEST_PERIOD: Duration = Duration::from_secs(1);
+
+/// A longer one is a mistake, and its next tick may be no date.
+const LONGEST_PERIOD: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
+
+/// How far the clock of a replica may be from that of the API server.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(5);
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! What a replica takes for now.
+//! The time by which a replica decides.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use crate::time::{Instant, Now};
 
 /// A replica's own wall clock, held within five seconds of the API server's.
 ///
-/// A wall clock that is ahead would run a tick before its time, and one that is a year ahead would silence a schedule
-/// for a year, because a tick never runs twice. The server's time is that of its last answer, carried forward by the
-/// clock that never jumps.
+/// A replica whose wall clock is ahead would run a tick too early. If it were a year ahead, the schedule would be silent
+/// for a year, because a tick never runs twice. The server's time is the `Date` of its last answer, plus the time that
+/// has passed since on the clock that never jumps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrustedClock {
     server: Option<(Moment, Instant)>,
@@ -19,14 +19,15 @@ pub struct TrustedClock {
 const TOLERANCE: Duration = Duration::from_secs(5);
 
 impl TrustedClock {
-    /// An answer of the API server has just come, and says that this is the time.
+    /// Learns the time from an answer of the API server that has just come.
     ///
-    /// It says so in whole seconds, rounded down, and some time ago: what is carried forward is never ahead of it.
+    /// The server rounds down to whole seconds, and has sent the answer some time ago. So this clock is never ahead of
+    /// the server's.
     pub fn learn(&mut self, now: Instant, date: Moment) {
         self.server = Some((date, now));
     }
 
-    /// What to take for now; `None` before the first answer.
+    /// The current time; `None` before the first answer.
     pub fn now(&self, now: Now) -> Option<Moment> {
         let (date, at) = self.server?;
         let server = date + now.instant.saturating_since(at);

@@ -17,7 +17,7 @@ pub(super) struct Judge<'a> {
     pub(super) timetable: Timetable<'a>,
     pub(super) policies: &'a Policies,
     pub(super) own_spec: &'a Spec,
-    /// When this leader saw first that the stored spec is not its own. Ticks up to then belong to the stored one.
+    /// When this leader first saw that the stored spec is not its own. Ticks up to then belong to the stored one.
     pub(super) changes_at: Option<Moment>,
     /// The highest floor that this process has seen.
     pub(super) remembered: Option<Moment>,
@@ -25,12 +25,12 @@ pub(super) struct Judge<'a> {
     pub(super) unanswered: &'a [Run],
 }
 
-/// What becomes of a record.
+/// What happens to a record.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// It stays as it is, until this moment if nothing else happens before.
+    /// It stays as it is. Look at it again at this moment at the latest.
     Stays(Option<Moment>),
-    /// This replaces it. If it has a run that the old one has not, that run starts when the answer says so.
+    /// This replaces it. If it has a run that the old one does not have, that run starts once the write is answered.
     Write(Box<ScheduleRecord>),
     /// The run that is in progress here makes way for a tick that is due.
     Stop,
@@ -56,7 +56,7 @@ pub(super) enum Here<'a> {
 }
 
 impl Judge<'_> {
-    /// What becomes of `record`.
+    /// Decides what happens to `record`.
     pub(super) fn verdict(&self, record: &ScheduleRecord, here: Here<'_>) -> Verdict {
         let mut next = self.with_remembered_floor(record);
         match (&record.run, here) {
@@ -77,7 +77,7 @@ impl Judge<'_> {
             (Some(run), _) if run.token < self.token || self.is_own(run) => {
                 next.close(Outcome::InDoubt, self.now);
             }
-            // A newer leader has been here.
+            // A newer leader has written it.
             (Some(_), _) => return Verdict::Stays(None),
         }
         let wake = match next.moved_to {
@@ -87,7 +87,7 @@ impl Judge<'_> {
         written(record, next, wake)
     }
 
-    /// Whether this process began it, in this term, and knows nothing of it: it stands in a record that was restored.
+    /// Whether this process began it in this term. If it is not in progress here, the record was restored.
     fn is_own(&self, run: &Run) -> bool {
         run.token == self.token && run.session == self.session
     }
@@ -105,7 +105,14 @@ impl Judge<'_> {
             return written(record, next, wake.filter(|_| !is_complete));
         }
         match self.policies.overlap {
-            Overlap::Replace => Verdict::Stop,
+            // Ticks that were due before it began wait for their turn.
+            Overlap::Replace if self.timetable.is_due_since(record, run.began, self.now) => {
+                Verdict::Stop
+            }
+            Overlap::Replace => {
+                let wake = due.next.map(|tick| self.timetable.due_at(tick));
+                written(record, next, wake.filter(|at| *at > self.now))
+            }
             Overlap::Forbid if due.has_more => {
                 self.skip(&mut next, run.began, self.now);
                 written(record, next, None)
@@ -121,7 +128,8 @@ impl Judge<'_> {
             next.run = Some(run);
             return None;
         }
-        if let Some(Asked { id, at }) = next.asked.take() {
+        if let Some(Asked { id, at }) = next.asked.filter(|_| !self.is_new(next)) {
+            next.asked = None;
             next.run = Some(self.first_attempt(Tick::Asked { id, at }));
             return None;
         }
@@ -151,7 +159,7 @@ impl Judge<'_> {
         }
     }
 
-    /// The ticks that are due, as far as they belong to the stored spec.
+    /// The ticks of the stored spec that are due.
     fn due(&self, record: &ScheduleRecord) -> Due {
         let mut due = self.timetable.due(record, self.now);
         if let Some(changes_at) = self.changes_at {
@@ -191,6 +199,13 @@ impl Judge<'_> {
         }
     }
 
+    /// Whether the record was created a moment ago, so that no run may begin: if it was deleted, a run of a former leader
+    /// may still be in progress. A floor that is further ahead was written by a wrong clock.
+    fn is_new(&self, record: &ScheduleRecord) -> bool {
+        let floor = record.floor;
+        self.now < floor && floor <= self.now + BEFORE_THE_FIRST_TICK
+    }
+
     /// Raises the floor to a tick.
     fn raise(&self, next: &mut ScheduleRecord, tick: Moment) {
         debug_assert!(next.floor < tick && tick <= self.now, "the floor rises, up to now");
@@ -224,9 +239,9 @@ impl Judge<'_> {
         }
     }
 
-    /// Counts what has passed while it is suspended, where there is much of it or the spec changes.
+    /// Counts the ticks that passed during a suspension, if there are many or the spec changes.
     fn pass_suspended(&self, next: &mut ScheduleRecord, due: &Due) {
-        if due.has_more || self.changes_at.is_some() {
+        if due.ticks.len() >= MANY_SUSPENDED || self.changes_at.is_some() {
             next.counts.suspended += due.ticks.len() as u64;
             if let Some(newest) = due.ticks.last() {
                 self.raise(next, *newest);
@@ -237,7 +252,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Writes the own spec, once no tick of the stored one is left to decide. `undecided` is the first that is not.
+    /// Takes over the own spec once each tick of the stored one is decided. `undecided` is the first that is not.
     fn take_over_spec(&self, next: &mut ScheduleRecord, undecided: Option<Moment>) -> bool {
         let Some(changes_at) = self.changes_at else { return false };
         if undecided.is_some_and(|tick| tick <= changes_at) {
@@ -249,7 +264,7 @@ impl Judge<'_> {
         true
     }
 
-    /// Whether the newest run is to be attempted again.
+    /// Decides whether the newest run is attempted again.
     fn again(&self, record: &ScheduleRecord) -> Again {
         let Some(Past { run, ended, outcome }) = record.last.first() else { return Again::No };
         let has_passed = matches!(run.tick, Tick::At(tick) if tick != record.floor);
@@ -278,7 +293,8 @@ impl Judge<'_> {
         }
     }
 
-    /// A record that was restored or edited may be behind what this process knows. The floor never falls.
+    /// The record with the highest floor that this process has seen: a record that was restored or edited may have a
+    /// lower one.
     fn with_remembered_floor(&self, record: &ScheduleRecord) -> ScheduleRecord {
         let mut next = record.clone();
         if let Some(remembered) = self.remembered.filter(|remembered| *remembered > record.floor) {
@@ -289,6 +305,10 @@ impl Judge<'_> {
     }
 }
 
+/// A new schedule runs nothing for this long, so that a schedule whose record was deleted does not run the same tick
+/// again. Two clocks may each be five seconds off, the server's time comes in whole seconds, and one second is spare.
+pub(super) const BEFORE_THE_FIRST_TICK: Duration = Duration::from_secs(12);
+
 /// Whether, and when, the newest run is attempted again.
 enum Again {
     No,
@@ -298,10 +318,14 @@ enum Again {
     From(Moment, Run),
 }
 
-/// How long a run that could not be started is left alone.
+/// Ticks that pass during a suspension are looked at in each step until they are counted. A schedule of each second has
+/// as many in a quarter of an hour.
+const MANY_SUSPENDED: usize = 1000;
+
+/// How long to wait before a run that could not be started is attempted again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a failed run is left alone: a second, and twice as long each time.
+/// How long to wait before a failed run is attempted again: a second, and twice as long after each failure.
 fn pause_after(failures: u32) -> Duration {
     PAUSE * (1 << failures.min(6))
 }
@@ -313,7 +337,7 @@ fn written(record: &ScheduleRecord, next: ScheduleRecord, wake: Option<Moment>) 
     }
 }
 
-/// The record without its suspension. The ticks that have passed meanwhile are counted, and never caught up.
+/// The record without its suspension. The ticks that passed during the suspension are counted, and never caught up.
 pub fn resumed(record: &ScheduleRecord, now: Moment, timetable: Timetable<'_>) -> ScheduleRecord {
     let mut next = record.clone();
     if next.suspended.take().is_none() {

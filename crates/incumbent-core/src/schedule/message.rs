@@ -1,4 +1,4 @@
-//! All that crosses the boundary between a [`Scheduler`](super::Scheduler) and its caller.
+//! Everything that crosses the boundary between a [`Scheduler`](super::Scheduler) and its caller.
 
 use std::time::Duration;
 
@@ -18,16 +18,16 @@ pub struct ScheduleObject {
     pub term: Option<(FencingToken, Session)>,
     /// The schedule.
     pub schedule: StoredSchedule,
-    /// The record under the name that the schedule had before, where it was renamed.
-    pub was: Option<Box<ScheduleRecord>>,
+    /// The schedule under its former name; missing if it was never renamed.
+    pub was: StoredSchedule,
 }
 
-/// What an object says of a schedule.
+/// The record of a schedule in an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoredSchedule {
-    /// It has no record of it.
+    /// There is none.
     Missing,
-    /// It has a record that cannot be understood. Nothing runs, and nothing is written over it.
+    /// It cannot be understood. Nothing runs, and nothing is written over it.
     Unreadable,
     /// This.
     Readable(Box<ScheduleRecord>),
@@ -42,12 +42,11 @@ pub enum ScheduleEvent {
     Term(Term),
     /// The term is over. A run that is in progress is being stopped; [`ScheduleEvent::Ended`] says when it has.
     TermOver,
-    /// An answer of the API server has just come, whatever it was an answer to, and this is its `Date`.
+    /// An answer of the API server to any request has just come, with this `Date`.
     Date(Moment),
-    /// Somebody has shown this version of the object.
+    /// A watch or another request has shown this version of the object.
     Observed(ScheduleObject),
-    /// The answer to the request in flight. It comes by the request's deadline, as [`ScheduleReply::Unknown`] if need
-    /// be.
+    /// The answer to the request in flight. If none comes by the request's deadline, pass [`ScheduleReply::Unknown`].
     Reply(ScheduleReply),
     /// The run that was started here is over, and nothing of it is left.
     Ended(Outcome),
@@ -79,11 +78,11 @@ pub enum ScheduleReply {
 pub struct ScheduleOrders {
     /// Send this now. There is never a second one before the reply to the first.
     pub request: Option<ScheduleRequest>,
-    /// Start this run, if the term is still valid. In any case, say when it is over.
+    /// Start this run if the term is still valid. Otherwise, pass [`ScheduleEvent::Ended`] at once.
     pub start: Option<Start>,
     /// Stop the run that is in progress: another is due.
     pub stop: bool,
-    /// What keeps the schedule from working, for as long as it does.
+    /// The trouble that the schedule is in, as long as it lasts.
     pub trouble: Option<Trouble>,
     /// When to call again, if nothing else happens before.
     pub wake: Instant,
@@ -109,7 +108,7 @@ pub enum ScheduleOperation {
         base: Version,
         /// The new record.
         record: Box<ScheduleRecord>,
-        /// The new record under the old name, where the schedule is renamed.
+        /// The new record under the former name, if the schedule is renamed.
         was: Option<Box<ScheduleRecord>>,
     },
 }
@@ -119,11 +118,11 @@ pub enum ScheduleOperation {
 pub struct Start {
     /// Which.
     pub run: Run,
-    /// How long after its instant it begins; zero where that is still to come.
+    /// How long after its instant it begins; zero if it begins before.
     pub late: Duration,
 }
 
-/// What keeps a schedule from working, or from working as this process wants it.
+/// Why a schedule does not work, or does not work as this process describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trouble {
     /// The record cannot be understood.
@@ -138,8 +137,12 @@ pub enum Trouble {
     Moved(String),
     /// The record was changed or removed by another client during a run.
     Changed,
-    /// What is stored is not what was written, so that the run did not start.
+    /// What is stored is not what was written. If the run differs, it did not start.
     Altered,
+    /// The schedule was renamed, and the record under its former name cannot be understood.
+    OldUnreadable,
+    /// No answer of the API server has a `Date`.
+    NoDate,
 }
 
 impl Trouble {
@@ -153,6 +156,8 @@ impl Trouble {
             Self::Moved(_) => "moved",
             Self::Changed => "changed",
             Self::Altered => "altered",
+            Self::OldUnreadable => "old-unreadable",
+            Self::NoDate => "no-date",
         }
     }
 }

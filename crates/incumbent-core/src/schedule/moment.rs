@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::time::WallTime;
 
-/// A moment in UTC, in microseconds since 1970: a tick, or what a replica takes for now.
+/// A moment in UTC, in microseconds since 1970: a tick, or the time by which a replica decides.
 ///
-/// Unlike a [`WallTime`] it has an order. No safety rests on it: that a tick begins once is decided by the record.
+/// Unlike a [`WallTime`], it has an order. Safety does not depend on it: the record decides that a tick begins once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(i64);
 
@@ -22,7 +22,7 @@ impl Moment {
         self.0
     }
 
-    /// How long after `earlier` this is; zero where it is not after it.
+    /// How long after `earlier` this is; zero if it is not after it.
     pub fn saturating_since(self, earlier: Self) -> Duration {
         let micros = i128::from(self.0) - i128::from(earlier.0);
         Duration::from_micros(u64::try_from(micros.max(0)).unwrap_or(u64::MAX))

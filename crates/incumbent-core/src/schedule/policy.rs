@@ -1,47 +1,48 @@
-//! What a program wants where a tick cannot simply run.
+//! Policies for ticks that cannot simply run.
 
 use std::time::Duration;
 
 /// The policies of a schedule.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Policies {
-    /// What becomes of ticks past their deadline.
+    /// What happens to ticks past their deadline.
     pub catch_up: CatchUp,
     /// How long after its instant a tick may begin without being late.
     pub deadline: Duration,
-    /// What becomes of a tick that is due during a run.
+    /// What happens to a tick that is due during a run.
     pub overlap: Overlap,
-    /// What becomes of a run whose process died, or that was stopped.
+    /// What happens to the tick of a run whose process died, or that was stopped.
     pub on_death: OnDeath,
-    /// How often a run that failed is tried again, until the next tick or the deadline.
+    /// How often a failed run is tried again, until the next tick or the deadline.
     pub retries: u32,
-    /// Each tick begins up to this much after its instant, always by the same share.
+    /// Each tick begins up to this much after its instant. The delay of a tick is the same in each replica.
     pub jitter: Duration,
 }
 
-/// What becomes of ticks past their deadline. Ticks within it run in turn.
+/// What happens to ticks past their deadline. Ticks within it run in turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CatchUp {
     /// They are missed.
     None,
-    /// They are missed, but for the newest of all ticks that are due.
+    /// They are missed, except for the newest of all ticks that are due.
     Last,
     /// The newest of them run, the oldest first, and the others are missed.
     All(u32),
 }
 
-/// What becomes of a tick that is due during a run.
+/// What happens to a tick that is due during a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Overlap {
     /// It is skipped.
     Forbid,
     /// It waits for the end of the run.
     Queue,
-    /// The run is stopped. The tick runs as soon as it has.
+    /// The run is stopped, and its tick does not run again. The tick that is due runs next. Ticks that were due when the
+    /// run began wait for their turn.
     Replace,
 }
 
-/// What becomes of a run whose process died, or that was stopped in the middle.
+/// What happens to the tick of a run whose process died, or that was stopped in the middle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OnDeath {
     /// Its tick does not run again: at most once.

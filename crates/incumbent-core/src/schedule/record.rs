@@ -1,4 +1,4 @@
-//! What is stored of a schedule.
+//! The record of a schedule.
 
 use std::time::Duration;
 
@@ -6,27 +6,27 @@ use super::moment::Moment;
 use crate::identity::Session;
 use crate::record::FencingToken;
 
-/// What is stored of one schedule.
+/// The record of one schedule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScheduleRecord {
     /// When it is due.
     pub spec: Spec,
     /// The newest tick that was decided. It never falls.
     pub floor: Moment,
-    /// The local time of the tick at `floor`, where the spec has a time zone: another replica whose time zone data
-    /// differ would find the same local time at another instant.
+    /// The local time of the tick at `floor`, if the spec has a time zone. A replica with other time zone data would
+    /// find the same local time at another instant.
     pub floor_civil: Option<String>,
     /// The run that has begun, and whose end is not recorded.
     pub run: Option<Run>,
     /// The newest runs that have ended, the newest first; at most 16.
     pub last: Vec<Past>,
-    /// What has become of each tick up to `floor`.
+    /// What happened to the ticks up to `floor`.
     pub counts: Counts,
     /// When a run last began that succeeded.
     pub last_success: Option<Moment>,
-    /// Somebody has suspended it: no tick is due.
+    /// Set if the schedule is suspended: no tick is due.
     pub suspended: Option<Suspension>,
-    /// Somebody has asked for a run out of turn.
+    /// The request for a run out of turn that is waiting.
     pub asked: Option<Asked>,
     /// The schedule has this name now: nothing runs under the old one.
     pub moved_to: Option<String>,
@@ -63,7 +63,7 @@ pub enum When {
     },
 }
 
-/// What a run is for.
+/// Why a run begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tick {
     /// The scheduled instant.
@@ -80,7 +80,7 @@ pub enum Tick {
 /// A run that has begun.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Run {
-    /// What it is for.
+    /// Why it begins.
     pub tick: Tick,
     /// Counts from 1. No two starts share tick and attempt.
     pub attempt: u32,
@@ -90,7 +90,7 @@ pub struct Run {
     pub token: FencingToken,
     /// The process that runs it.
     pub session: Session,
-    /// When the first attempt began, as its leader took the time.
+    /// When the first attempt began, by the clock of its leader.
     pub first: Moment,
     /// When this attempt began.
     pub began: Moment,
@@ -110,26 +110,26 @@ pub struct Past {
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// It did what it should.
+    /// It ended by itself, with success.
     Succeeded,
     /// It ended by itself without success.
     Failed,
-    /// It was stopped in the middle, because the leadership was lost or the process was told to end.
+    /// It was stopped in the middle, because the leadership was lost or given up.
     Stopped,
-    /// It was stopped in the middle for the next tick.
+    /// It was stopped, or was not started, because a later tick was due.
     Replaced,
     /// It was recorded, and never started.
     Unstarted,
-    /// The process that ran it died: how far it came is unknown.
+    /// The process that ran it died. How far it came is unknown.
     InDoubt,
 }
 
-/// What has become of ticks.
+/// What happened to ticks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Counts {
     /// A run began.
     pub ran: u64,
-    /// Nobody led at that time, or the leader came too late.
+    /// No replica led by the tick's deadline.
     pub missed: u64,
     /// An earlier run was still in progress.
     pub skipped: u64,
@@ -137,12 +137,12 @@ pub struct Counts {
     pub suspended: u64,
 }
 
-/// That and since when a schedule is suspended.
+/// The suspension of a schedule.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Suspension {
     /// Since when.
     pub since: Moment,
-    /// Who did it, and perhaps why: for people.
+    /// Who suspended it, and perhaps why: for people.
     pub by: String,
 }
 
@@ -156,7 +156,7 @@ pub struct Asked {
 }
 
 impl ScheduleRecord {
-    /// A schedule of which nothing was decided yet, and whose ticks up to `floor` do not count.
+    /// A new schedule, whose ticks up to `floor` do not count.
     pub fn new(spec: Spec, floor: Moment) -> Self {
         Self {
             spec,
@@ -172,7 +172,7 @@ impl ScheduleRecord {
         }
     }
 
-    /// Moves the run to those that have ended.
+    /// Moves the run to those that ended.
     pub(super) fn close(&mut self, outcome: Outcome, ended: Moment) {
         let Some(run) = self.run.take() else { return };
         if outcome == Outcome::Succeeded {

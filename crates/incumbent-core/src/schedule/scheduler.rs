@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::clock::TrustedClock;
 use super::judge::Ended;
 use super::message::{
-    ScheduleEvent, ScheduleObject, ScheduleOrders, ScheduleReply, ScheduleRequest, Start,
-    StoredSchedule, Trouble,
+    ScheduleEvent, ScheduleObject, ScheduleOperation, ScheduleOrders, ScheduleReply,
+    ScheduleRequest, Start, StoredSchedule, Trouble,
 };
 use super::moment::Moment;
 use super::policy::Policies;
@@ -18,14 +18,14 @@ use crate::identity::Session;
 use crate::message::Term;
 use crate::time::{Instant, Now};
 
-/// What one replica wants of a schedule.
+/// A schedule as one replica describes it.
 #[derive(Clone, Debug)]
 pub struct ScheduleSettings {
     /// The name of the schedule.
     pub name: String,
     /// When it is due.
     pub spec: Spec,
-    /// What becomes of ticks that cannot simply run.
+    /// What happens to ticks that cannot simply run.
     pub policies: Policies,
     /// Drawn at random for each start of a process.
     pub session: Session,
@@ -45,9 +45,11 @@ pub struct Scheduler {
     is_outdated: bool,
     in_flight: Option<InFlight>,
     local: Local,
+    /// The run that was stopped last because the next tick was due.
+    replaced: Option<Run>,
     /// Runs that were written and not started, because no answer came.
     unanswered: Vec<Run>,
-    /// When the stored spec was first seen to be another one that is to be replaced.
+    /// When this replica first saw a stored spec that it has to replace.
     changes_at: Option<Moment>,
     /// The highest floor that was seen.
     remembered: Option<Moment>,
@@ -59,7 +61,7 @@ pub struct Scheduler {
     latest: Instant,
 }
 
-/// What has become of the run that this process began last.
+/// The run that this process began last.
 #[derive(Clone, Debug)]
 enum Local {
     /// The record knows of its end.
@@ -74,6 +76,8 @@ struct InFlight {
     sent_at: Instant,
     /// The run that the write begins.
     begins: Option<Run>,
+    /// The record that is written.
+    record: Option<Box<ScheduleRecord>>,
 }
 
 impl Scheduler {
@@ -88,6 +92,7 @@ impl Scheduler {
             is_outdated: true,
             in_flight: None,
             local: Local::Idle,
+            replaced: None,
             unanswered: Vec::new(),
             changes_at: None,
             remembered: None,
@@ -134,8 +139,17 @@ impl Scheduler {
             }
         };
         let plan = self.plan(now, calendar);
+        if plan.stop
+            && let Local::Running(run) = &self.local
+        {
+            self.replaced = Some(run.clone());
+        }
         let request = plan.operation.map(|operation| {
-            self.in_flight = Some(InFlight { sent_at: now.instant, begins: plan.begins });
+            let record = match &operation {
+                ScheduleOperation::Read => None,
+                ScheduleOperation::Replace { record, .. } => Some(record.clone()),
+            };
+            self.in_flight = Some(InFlight { sent_at: now.instant, begins: plan.begins, record });
             let deadline = now.instant + self.settings.request_timeout;
             ScheduleRequest { operation, deadline }
         });
@@ -161,7 +175,7 @@ impl Scheduler {
         matches!(self.local, Local::Idle) && self.in_flight.is_none() && self.unanswered.is_empty()
     }
 
-    /// What this replica takes for now; `None` before the first answer of the API server.
+    /// The time by which this replica decides; `None` before the first answer of the API server.
     pub fn now(&self, now: Now) -> Option<Moment> {
         self.clock.now(now)
     }
@@ -180,6 +194,12 @@ impl Scheduler {
 
     fn on_ended(&mut self, now: Now, outcome: Outcome) {
         if let Local::Running(run) = &self.local {
+            // Its caller only knows that the run was to stop. A tick that made way does not run again.
+            let made_way = self.replaced.as_ref() == Some(run);
+            let outcome = match outcome {
+                Outcome::Stopped | Outcome::Unstarted if made_way => Outcome::Replaced,
+                outcome => outcome,
+            };
             let at = self.clock.now(now).unwrap_or(run.began).max(run.began);
             self.local = Local::Ended(Ended { run: run.clone(), outcome, at });
         }
@@ -213,7 +233,7 @@ impl Scheduler {
                 self.conflicts = 0;
                 self.is_outdated = true;
                 self.learn(now.instant, object);
-                self.on_written(now, sent.begins)
+                self.on_written(now, sent)
             }
             ScheduleReply::Missing => {
                 self.seen = None;
@@ -245,11 +265,16 @@ impl Scheduler {
     }
 
     /// The only way to start a run: a `Written` reply to the write that begins it, processed during that term.
-    fn on_written(&mut self, now: Now, begins: Option<Run>) -> Option<Start> {
+    fn on_written(&mut self, now: Now, sent: InFlight) -> Option<Start> {
         let stored = self.record().and_then(|record| record.run.clone());
+        if self.record() != sent.record.as_deref() {
+            // Otherwise it might be corrected for ever.
+            self.trouble = Some(Trouble::Altered);
+            self.pause = now.instant + MAX_PATIENCE;
+        }
         // Of several writes over one version, one is applied.
         self.unanswered.clear();
-        let Some(run) = begins else {
+        let Some(run) = sent.begins else {
             if let Local::Ended(ended) = &self.local
                 && stored.as_ref() != Some(&ended.run)
             {
@@ -258,8 +283,6 @@ impl Scheduler {
             return None;
         };
         if stored.as_ref() != Some(&run) {
-            self.trouble = Some(Trouble::Altered);
-            self.pause = now.instant + MAX_PATIENCE;
             self.local = Local::Idle;
             return None;
         }
@@ -280,7 +303,7 @@ impl Scheduler {
     }
 }
 
-/// Wall clocks jump: no moment is slept for longer than this. The record is read as often, because others suspend a
+/// A replica wakes at least this often, because wall clocks jump. It reads the record as often, because people suspend a
 /// schedule and ask for runs.
 const LONGEST_SLEEP: Duration = Duration::from_secs(5);
 

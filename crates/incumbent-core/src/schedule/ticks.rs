@@ -5,18 +5,18 @@ use std::time::Duration;
 use super::moment::Moment;
 use super::record::{ScheduleRecord, Spec, When};
 
-/// Reads cron patterns. It depends on nothing but the pattern and the time zone data.
+/// Reads cron patterns. The result depends only on the pattern and the time zone data.
 pub trait Calendar {
     /// The first instant after `after` at which the pattern is due in this zone. `None` if it is never due again, or
-    /// where pattern or zone cannot be read.
+    /// if the pattern or the zone cannot be read.
     fn next(&self, pattern: &str, zone: &str, after: Moment) -> Option<Moment>;
 
-    /// The local time of `tick`, with a mark that tells the two passes of a doubled hour apart. `None` where the zone
+    /// The local time of `tick`, with a mark that distinguishes the two passes of a doubled hour. `None` if the zone
     /// cannot be read.
     fn civil(&self, zone: &str, tick: Moment) -> Option<String>;
 }
 
-/// What a schedule's ticks depend on, besides its spec.
+/// Everything besides its spec that a schedule's ticks depend on.
 #[derive(Clone, Copy)]
 pub struct Timetable<'a> {
     /// Reads cron patterns.
@@ -38,7 +38,7 @@ pub(super) struct Due {
     pub(super) next: Option<Moment>,
 }
 
-/// No step looks at more ticks than this: a schedule of each second that nobody led for a year has 31 million.
+/// No step looks at more ticks than this. A schedule of each second that had no leader for a year has 31 million.
 const MOST_TICKS: usize = 20_000;
 
 impl Timetable<'_> {
@@ -48,18 +48,18 @@ impl Timetable<'_> {
             When::Cron { pattern, zone } => self.calendar.next(pattern, zone, after),
             When::Every { period, anchor } => next_on_grid(*period, *anchor, after),
         };
-        // A calendar that does not advance would be asked for ever.
+        // With a calendar that does not advance, a search would not end.
         next.filter(|next| *next > after)
     }
 
-    /// When `tick` may begin: its jitter is a hash of name and tick, and no part of what identifies the tick.
+    /// When `tick` may begin. Its jitter is a hash of name and tick, and is not part of the tick's identity.
     pub fn due_at(&self, tick: Moment) -> Moment {
         let jitter = u64::try_from(self.jitter.as_micros()).unwrap_or(u64::MAX);
         let share = hash(self.name, tick).checked_rem(jitter).unwrap_or(0);
         tick + Duration::from_micros(share)
     }
 
-    /// The local time of `tick`, where the spec has a time zone.
+    /// The local time of `tick`, if the spec has a time zone.
     pub(super) fn civil(&self, spec: &Spec, tick: Moment) -> Option<String> {
         match &spec.when {
             When::Cron { zone, .. } => self.calendar.civil(zone, tick),
@@ -86,6 +86,28 @@ impl Timetable<'_> {
             }
         }
         due
+    }
+
+    /// Whether a tick after the record's floor has become due after `since`, and is due at `until`.
+    pub(super) fn is_due_since(
+        &self,
+        record: &ScheduleRecord,
+        since: Moment,
+        until: Moment,
+    ) -> bool {
+        // The jitter of a tick is at most this.
+        let mut last = record.floor.max(since - self.jitter);
+        while let Some(tick) = self.next(&record.spec, last) {
+            last = tick;
+            let due_at = self.due_at(tick);
+            if due_at > until {
+                return false;
+            }
+            if due_at > since && !self.has_passed_by_another_clock(record, tick) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Whether the tick at the floor has the same local time: then it is the same tick, by other time zone data.

@@ -23,6 +23,7 @@ pub(crate) struct ScheduleScript {
     /// How far the own wall clock, and that of the server, are ahead.
     own_ahead: i64,
     server_ahead: i64,
+    sends_date: bool,
 }
 
 type Words<'a> = std::iter::Peekable<std::str::SplitWhitespace<'a>>;
@@ -96,11 +97,12 @@ impl ScheduleScript {
                 version,
                 term: None,
                 schedule: StoredSchedule::Missing,
-                was: None,
+                was: StoredSchedule::Missing,
             },
             sent: None,
             own_ahead: 0,
             server_ahead: 0,
+            sends_date: true,
         }
     }
 
@@ -109,6 +111,8 @@ impl ScheduleScript {
         match words.next().expect("what happens?") {
             "own-clock" => self.own_ahead = whole(words),
             "server-clock" => self.server_ahead = whole(words),
+            "server-sends-no-date" => self.sends_date = false,
+            "server-sends-date" => self.sends_date = true,
             "time-zone-data" => {
                 self.calendar = Data { shift_at: whole(words), shift: whole(words) };
             }
@@ -116,7 +120,7 @@ impl ScheduleScript {
             "answered" if self.sent.is_none() => out = format!("{INDENT}nothing was asked\n"),
             other => {
                 let (event, has_date) = self.event(other, time, words);
-                if has_date {
+                if has_date && self.sends_date {
                     let date = moment((time.floor() as i64) + self.server_ahead);
                     self.step(time, ScheduleEvent::Date(date), &mut String::new());
                 }
@@ -153,10 +157,8 @@ impl ScheduleScript {
                 (ScheduleEvent::Term(term(token, time)), true)
             }
             "loses" => (ScheduleEvent::TermOver, false),
-            "answered" => {
-                let reply = self.answer();
-                (ScheduleEvent::Reply(reply), true)
-            }
+            "answered" => (ScheduleEvent::Reply(self.answer()), true),
+            "answered-with-another-period" => (ScheduleEvent::Reply(self.altered_answer()), true),
             "applied-and-answer-lost" => {
                 let _ = self.answer();
                 (ScheduleEvent::Reply(ScheduleReply::Unknown), false)
@@ -183,10 +185,25 @@ impl ScheduleScript {
             ScheduleOperation::Replace { record, was, .. } => {
                 self.object.version.revision += 1;
                 self.object.schedule = StoredSchedule::Readable(record);
-                self.object.was = was;
+                if let Some(was) = was {
+                    self.object.was = StoredSchedule::Readable(was);
+                }
                 ScheduleReply::Written(self.object.clone())
             }
         }
+    }
+
+    /// A webhook has changed what was to be stored.
+    fn altered_answer(&mut self) -> ScheduleReply {
+        let answer = self.answer();
+        let (ScheduleReply::Written(_), StoredSchedule::Readable(record)) =
+            (&answer, &mut self.object.schedule)
+        else {
+            return answer;
+        };
+        record.spec.when =
+            When::Every { period: Duration::from_secs(7), anchor: Moment::default() };
+        ScheduleReply::Written(self.object.clone())
     }
 
     /// What other clients write.
@@ -198,10 +215,12 @@ impl ScheduleScript {
             "lead" => self.object.term = Some((FencingToken(whole(words) as u64), OTHER)),
             "delete" => self.object.schedule = StoredSchedule::Missing,
             "garble" => self.object.schedule = StoredSchedule::Unreadable,
+            "garble-the-old" => self.object.was = StoredSchedule::Unreadable,
             "had" => {
                 let spec = spec(words);
                 let floor = moment(whole(words));
-                self.object.was = Some(Box::new(ScheduleRecord::new(spec, floor)));
+                let record = ScheduleRecord::new(spec, floor);
+                self.object.was = StoredSchedule::Readable(Box::new(record));
             }
             "have" => {
                 let spec = spec(words);

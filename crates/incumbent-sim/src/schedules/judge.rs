@@ -19,13 +19,17 @@ pub struct Breach {
 
 /// No two starts have the same tick and attempt.
 const ONCE_PER_ATTEMPT: &str = "once-per-attempt";
-/// A tick starts again only where its last attempt failed, or was interrupted and may be repeated.
+/// A tick starts again only if its last attempt failed, or was interrupted and may be repeated.
 const AGAIN_ONLY_AS_ALLOWED: &str = "again-only-as-allowed";
 /// Never two runs at once.
 pub(super) const NO_OVERLAP: &str = "no-overlap";
+/// A run that made way for the next tick is recorded as replaced, so that it never starts again.
+const WHAT_MADE_WAY_IS_REPLACED: &str = "what-made-way-is-replaced";
+/// A run is stopped only for a tick that became due after it began.
+pub(super) const MAKES_WAY_FOR_A_LATER_TICK: &str = "makes-way-for-a-later-tick";
 /// While the server's clock is right, no run starts more than five seconds before its tick.
 const NOT_EARLY: &str = "not-early";
-/// A local time starts once, whatever data the replicas have.
+/// A local time starts once, although the replicas have different time zone data.
 const CIVIL_ONCE: &str = "civil-once";
 /// No tick starts that was due while the schedule was suspended.
 const NOT_WHILE_SUSPENDED: &str = "not-while-suspended";
@@ -50,16 +54,18 @@ pub(super) struct Judge {
     attempts: BTreeSet<(Key, u32)>,
     /// The last attempt that started.
     last: BTreeMap<Key, u32>,
-    /// How attempts ended, as far as that is recorded.
+    /// How attempts ended, if that is recorded.
     recorded: BTreeMap<(Key, u32), Outcome>,
+    /// Attempts that were stopped because the next tick was due.
+    made_way: BTreeSet<(Key, u32)>,
     civil: BTreeSet<String>,
     /// Since when the server's clock is right; `None` while it is not.
     right_since: Option<Micros>,
     /// The highest floor that a replica has written.
     pub(super) highest: Moment,
-    /// The highest tick that was decided, as far as a replica that remembers nothing can know of it.
+    /// The highest tick that was decided and that a replica without memory can know of.
     pub(super) decided: Moment,
-    /// Until when a run may go on that began before the record was deleted or restored: until then, attempts may repeat.
+    /// Until then, a run may continue that began before the record was deleted or restored, so attempts may repeat.
     forgotten_until: Micros,
     suspended_at: Option<Micros>,
     suspensions: Vec<(Micros, Micros)>,
@@ -75,6 +81,7 @@ impl Judge {
             attempts: BTreeSet::new(),
             last: BTreeMap::new(),
             recorded: BTreeMap::new(),
+            made_way: BTreeSet::new(),
             civil: BTreeSet::new(),
             right_since: Some(0),
             highest: Moment::default(),
@@ -90,13 +97,14 @@ impl Judge {
         self.breach.get_or_insert(Breach { property, detail });
     }
 
-    // What the judge is told.
+    // What the judge hears.
 
     pub(super) fn server_clock(&mut self, now: Micros, ahead: i64) {
         self.right_since = (ahead == 0).then_some(now);
     }
 
-    /// Whether the server's clock is right at `now` and was so from `since` on, with what was carried forward by then.
+    /// Whether the server's clock has been right since `since`, and so long before that no replica carries a wrong time
+    /// forward.
     pub(super) fn is_right(&self, since: Micros) -> bool {
         self.right_since.is_some_and(|right| right == 0 || right + CARRIED <= since)
     }
@@ -107,6 +115,7 @@ impl Judge {
         self.attempts.clear();
         self.last.clear();
         self.recorded.clear();
+        self.made_way.clear();
         self.suspended_at = None;
         self.suspensions.clear();
         // With right clocks, a floor that is made again is higher than all before.
@@ -131,7 +140,16 @@ impl Judge {
         }
     }
 
+    pub(super) fn made_way(&mut self, run: &Run) {
+        self.made_way.insert((key(run.tick), run.attempt));
+    }
+
     pub(super) fn recorded(&mut self, run: &Run, outcome: Outcome) {
+        let made_way = self.made_way.contains(&(key(run.tick), run.attempt));
+        if made_way && matches!(outcome, Outcome::Stopped | Outcome::Unstarted) {
+            let detail = format!("{run:?} made way, and is recorded as {outcome:?}");
+            self.breaks(WHAT_MADE_WAY_IS_REPLACED, detail);
+        }
         self.recorded.insert((key(run.tick), run.attempt), outcome);
     }
 

@@ -96,7 +96,7 @@ impl SchedulePlan {
         self.rates[fault as usize]
     }
 
-    /// What this version of the program wants.
+    /// The spec of this version of the program.
     pub(super) fn spec(&self, version: u64) -> Spec {
         let period = self.period + version % 3 * self.period / 2;
         let when = match self.is_zoned {

@@ -1,4 +1,4 @@
-//! The replicas: each a process on a machine of its own.
+//! The replicas: each is a process on its own machine.
 
 use incumbent_core::schedule::{Run, ScheduleSettings, Scheduler};
 use incumbent_core::{Config, Elector, FencingToken, HolderInfo, Identity, Session, Term};

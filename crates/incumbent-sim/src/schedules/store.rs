@@ -1,4 +1,4 @@
-//! The API server, as far as a schedule sees it: one object with compare-and-swap.
+//! The API server as a schedule sees it: one object with compare-and-swap.
 
 use std::rc::Rc;
 
@@ -30,7 +30,7 @@ impl Stored {
                 Some(record) => StoredSchedule::Readable(record.clone()),
                 None => StoredSchedule::Missing,
             },
-            was: None,
+            was: StoredSchedule::Missing,
         }
     }
 }

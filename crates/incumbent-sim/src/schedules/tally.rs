@@ -15,7 +15,7 @@ counted! {
         Refused => "refused",
         /// A replica is killed, with its run.
         Crash => "crash",
-        /// A replica stands still.
+        /// A replica is frozen.
         Freeze => "freeze",
         /// A replica can reach nothing.
         CutOff => "cut off",
@@ -35,9 +35,9 @@ counted! {
         RunFails => "run fails",
         /// A new version of the program has another spec.
         Rollout => "rollout",
-        /// Somebody suspends the schedule.
+        /// A person suspends the schedule.
         Suspend => "suspend",
-        /// Somebody asks for a run out of turn.
+        /// A person asks for a run out of turn.
         Ask => "ask",
         /// The record is deleted by hand.
         RecordDeleted => "record deleted",
@@ -45,13 +45,13 @@ counted! {
         ObjectDeleted => "object deleted",
         /// An old copy of the record is written back.
         RecordRestored => "record restored",
-        /// Somebody writes a label.
+        /// Another client writes a label.
         Touched => "touched",
     }
 }
 
 counted! {
-    /// What has to happen, for the properties to mean something.
+    /// What has to happen so that the properties mean something.
     ScheduleStep {
         /// A run started.
         Started => "started",
@@ -61,9 +61,9 @@ counted! {
         OutOfTurn => "out of turn",
         /// A run ended by itself.
         Ended => "ended",
-        /// A run was stopped because the term was over.
+        /// A run was stopped, because the term was over or the next tick was due.
         Stopped => "stopped",
-        /// A run was stopped for the next tick.
+        /// A run was recorded as stopped for the next tick.
         Replaced => "replaced",
         /// The watchdog ended a run.
         Killed => "killed",

@@ -183,7 +183,7 @@ impl World {
             | Happens::Kill { node, .. } => Some(*node),
             _ => None,
         };
-        // A process that stands still does all of it when it continues.
+        // A frozen process does it when it continues.
         if let Some(node) = node
             && self.nodes[node].frozen_until > self.now
         {
@@ -316,7 +316,7 @@ impl World {
         if let (Some(at), Some(number)) = (stop_by, number) {
             self.at(at, Happens::Kill { node, life, number });
         }
-        self.stops(node, Outcome::Stopped);
+        self.stops(node);
         self.releases_if_stopped(node);
     }
 
@@ -340,7 +340,7 @@ impl World {
         }
         self.wake_at(node, Machine::Scheduler, Window { earliest: wake, latest: wake });
         if stop {
-            self.stops(node, Outcome::Replaced);
+            self.makes_way(node);
         }
         if let Some(start) = start {
             self.receives(node, start.run);
@@ -353,7 +353,7 @@ impl World {
         self.process(node, life)?.work.as_ref().filter(|work| work.number == number)
     }
 
-    /// The process is told to start a run, and may be slow to do so.
+    /// The process has to start a run, and may be slow to do so.
     fn receives(&mut self, node: usize, run: Run) {
         let number = self.next_number();
         let life = self.nodes[node].life;
@@ -400,7 +400,7 @@ impl World {
     }
 
     /// The run is asked to stop.
-    fn stops(&mut self, node: usize, outcome: Outcome) {
+    pub(super) fn stops(&mut self, node: usize) {
         let life = self.nodes[node].life;
         let Some(process) = &mut self.nodes[node].process else { return };
         let Some(work) = process.work.as_mut().filter(|work| !work.is_stopping) else { return };
@@ -408,7 +408,7 @@ impl World {
         let (number, is_started) = (work.number, work.is_started);
         if is_started && !self.draws(ScheduleFault::StuckRun) {
             let at = self.now + self.chance.below(200_000);
-            self.at(at, Happens::RunEnds { node, life, number, outcome });
+            self.at(at, Happens::RunEnds { node, life, number, outcome: Outcome::Stopped });
         }
     }
 
@@ -418,7 +418,6 @@ impl World {
         self.trace(format_args!("r{node}'s run of {:?} ends: {outcome:?}", work.run.tick));
         self.tally.step(match outcome {
             Outcome::Stopped => ScheduleStep::Stopped,
-            Outcome::Replaced => ScheduleStep::Replaced,
             Outcome::Unstarted => ScheduleStep::Unstarted,
             _ => ScheduleStep::Ended,
         });

@@ -13,13 +13,13 @@ use super::world::World;
 const FLOOR_NEVER_FALLS: &str = "floor-never-falls";
 /// S1: a tick begins by the write that raises the floor to it, or as the next attempt.
 const BEGINS_ONCE: &str = "begins-once";
-/// S7: what begins is a tick of the stored spec. No jitter is part of it.
+/// S7: a run begins for a tick of the stored spec. Jitter is not part of it.
 const TICKS_ARE_OF_THE_SPEC: &str = "ticks-are-of-the-spec";
 /// S2: a run begins in a version in which its own term holds the lock.
 const BEGINS_UNDER_ITS_TERM: &str = "begins-under-its-term";
 /// S3: only its own process or a leader with a higher token replaces a run.
 const RUN_IS_LEFT_ALONE: &str = "run-is-left-alone";
-/// S4: no begin raises the floor past the server's time, by more than what clocks may differ.
+/// S4: no begin raises the floor past the server's time by more than clocks may differ.
 const FLOOR_NOT_AHEAD: &str = "floor-not-ahead";
 /// S5: each tick passed is counted once.
 const EACH_TICK_COUNTED: &str = "each-tick-counted";
@@ -174,6 +174,9 @@ impl World {
         }
         let has_ended = old.run.is_some() && old.run != after.run;
         let newest = after.last.first().filter(|_| has_ended);
+        if newest.is_some_and(|past| past.outcome == Outcome::Replaced) {
+            self.tally.step(ScheduleStep::Replaced);
+        }
         match newest.map(|past| past.outcome) {
             Some(Outcome::InDoubt) => self.tally.step(ScheduleStep::InDoubt),
             Some(_) if after.run.is_none() => {

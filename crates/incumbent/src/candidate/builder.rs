@@ -270,6 +270,7 @@ impl Builder {
         let lock = self.api.lock().clone().checked_for_election()?;
         let config = self.config()?;
         let retry_period = config.timing.retry_period();
+        let lease_duration = config.timing.lease_duration();
         let api = match self.limiter {
             Some(limiter) => self.api.limited(limiter.share(self.clock, retry_period)),
             None => self.api,
@@ -297,7 +298,18 @@ impl Builder {
         );
         tokio::spawn(Box::new(driver).run());
         let (clock, health) = (self.clock, self.health);
-        Ok(Candidate { lock, identity, clock, session, requests, commands, views, current, health })
+        Ok(Candidate {
+            lock,
+            identity,
+            clock,
+            session,
+            lease_duration,
+            requests,
+            commands,
+            views,
+            current,
+            health,
+        })
     }
 
     /// What the elector has to know.

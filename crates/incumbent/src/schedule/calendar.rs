@@ -1,7 +1,7 @@
 //! Cron patterns, and the ticks that they make in a time zone.
 
 use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use croner::Cron;
 use incumbent_core::schedule::{Calendar, Moment};
@@ -9,10 +9,10 @@ use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 
-/// Reads cron patterns, and keeps the last one.
+/// Reads cron patterns, and remembers the last one.
 #[derive(Debug, Default)]
 pub(super) struct CronCalendar {
-    last: Mutex<Option<Pattern>>,
+    last: Mutex<Option<Arc<Pattern>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub(super) struct Pattern {
     zone_name: String,
     cron: Cron,
     zone: TimeZone,
-    /// It names single times of day. What has a wildcard in hour or minute goes by real time instead.
+    /// It names times of day. A pattern with a wildcard in hour or minute follows real time instead.
     is_fixed: bool,
 }
 
@@ -52,12 +52,12 @@ impl Calendar for CronCalendar {
 }
 
 impl CronCalendar {
-    fn pattern(&self, text: &str, zone: &str) -> Option<Pattern> {
+    fn pattern(&self, text: &str, zone: &str) -> Option<Arc<Pattern>> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = last.as_ref().filter(|it| it.text == text && it.zone_name == zone) {
-            return Some(known.clone());
+            return Some(Arc::clone(known));
         }
-        *last = Pattern::read(text, zone).ok();
+        *last = Pattern::read(text, zone).ok().map(Arc::new);
         last.clone()
     }
 }
@@ -70,69 +70,58 @@ impl Pattern {
         Ok(Self { text: text.to_owned(), zone_name: zone_name.to_owned(), cron, zone, is_fixed })
     }
 
-    /// The first instant after `after` that the pattern names. `None` if it never comes.
+    /// The first instant after `after` that the pattern names. `None` if there is none.
     ///
-    /// The pattern is searched in local time, which rises from one match to the next, and each local time is then
-    /// mapped to the instants at which it comes: none or the end of the gap where clocks go forward, one or both where
-    /// they go back. A search by instants would go back and forth in a doubled hour.
+    /// Local time rises steadily from one change of the clocks to the next. Between two changes, the search is in local
+    /// time, and each match has one instant. Each change that comes before the match is looked at once.
     pub(super) fn next(&self, after: Timestamp) -> Option<Timestamp> {
-        let shift = self.shift_around(after);
-        let from = self.zone.to_datetime(after).checked_sub(shift).ok()?;
-        let mut civil = self.cron.find_next_occurrence(&from, true).ok()?;
-        let mut best: Option<Timestamp> = None;
+        let after = Timestamp::from_second(after.as_microsecond().div_euclid(1_000_000)).ok()?;
+        let (mut from, mut offset) = (after, self.zone.to_offset(after));
+        let mut civil = match self.end_of_doubled_hour(after) {
+            Some(end) => self.find(end, true)?,
+            None => self.find(offset.to_datetime(after), false)?,
+        };
         loop {
-            let (first, second) = self.instants(civil)?;
-            if best.is_some_and(|best| first.is_some_and(|first| first >= best)) {
-                return best;
-            }
-            let later = [first, second].into_iter().flatten().filter(|instant| *instant > after);
-            best = best.into_iter().chain(later).min();
-            if shift.is_zero() && best.is_some() {
-                return best;
-            }
-            civil = match self.cron.find_next_occurrence(&civil, false) {
-                Ok(next) => next,
-                Err(_) => return best,
+            let instant = offset.to_timestamp(civil).ok()?;
+            let change = self.zone.following(from).next();
+            let Some(change) = change.filter(|change| change.timestamp() <= instant) else {
+                return Some(instant);
             };
+            from = change.timestamp();
+            let (ends, begins) = (offset.to_datetime(from), change.offset().to_datetime(from));
+            if self.is_fixed && civil < begins {
+                // The clocks skip this local time.
+                return Some(from);
+            }
+            let begins = if self.is_fixed { begins.max(ends) } else { begins };
+            if civil < begins || begins < ends {
+                civil = self.find(begins, true)?;
+            }
+            offset = change.offset();
         }
     }
 
-    /// How far local time goes back or forth near `around`; zero for most of the year.
-    fn shift_around(&self, around: Timestamp) -> SignedDuration {
-        let day = SignedDuration::from_hours(26);
-        let (from, until) = (
-            around.saturating_sub(day).unwrap_or(around),
-            around.saturating_add(day).unwrap_or(around),
-        );
-        let mut shift = SignedDuration::ZERO;
-        let mut offset = self.zone.to_offset(from);
-        for transition in self.zone.following(from).take_while(|it| it.timestamp() <= until) {
-            shift = shift.max(transition.offset().duration_since(offset).abs());
-            offset = transition.offset();
+    /// If `after` is in the second pass of a doubled hour, and each time of day counts once: the local time at which
+    /// that pass ends.
+    fn end_of_doubled_hour(&self, after: Timestamp) -> Option<DateTime> {
+        if !self.is_fixed {
+            return None;
         }
-        if shift.is_zero() { shift } else { shift + SignedDuration::from_secs(1) }
+        let change = self.zone.preceding(after + SignedDuration::from_nanos(1)).next()?.timestamp();
+        let before = self.zone.to_offset(change - SignedDuration::from_nanos(1));
+        let end = before.to_datetime(change);
+        Some(end).filter(|end| self.zone.to_datetime(after) < *end)
     }
 
-    /// When local time is `civil`. The first does not fall as `civil` rises.
-    fn instants(&self, civil: DateTime) -> Option<(Option<Timestamp>, Option<Timestamp>)> {
-        let instant = |offset: jiff::tz::Offset| offset.to_timestamp(civil).ok();
-        Some(match self.zone.to_ambiguous_timestamp(civil).offset() {
-            AmbiguousOffset::Unambiguous { offset } => (Some(instant(offset)?), None),
-            AmbiguousOffset::Gap { before, .. } => {
-                // By the offset before, the local time that never comes is an instant after the gap's.
-                let inside = instant(before)?;
-                let end = self.zone.preceding(inside + SignedDuration::from_nanos(1)).next();
-                (end.map(|end| end.timestamp()).filter(|_| self.is_fixed), None)
-            }
-            AmbiguousOffset::Fold { before, .. } if self.is_fixed => (Some(instant(before)?), None),
-            AmbiguousOffset::Fold { before, after } => {
-                (Some(instant(before)?), Some(instant(after)?))
-            }
-        })
+    /// The first local time from `from` on that the pattern names; `from` itself only if it is inclusive.
+    fn find(&self, from: DateTime, is_inclusive: bool) -> Option<DateTime> {
+        #[cfg(test)]
+        tests::SEARCHES.set(tests::SEARCHES.get() + 1);
+        self.cron.find_next_occurrence(&from, is_inclusive).ok()
     }
 }
 
-/// Whether hours and minutes are named, so that the pattern means times of day, and not a rhythm.
+/// Whether the pattern names hours and minutes, and so means times of day. Otherwise, it is a rhythm.
 fn is_fixed(text: &str) -> bool {
     if let Some(nickname) = text.trim().strip_prefix('@') {
         return !nickname.eq_ignore_ascii_case("hourly");

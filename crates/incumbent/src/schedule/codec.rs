@@ -1,7 +1,7 @@
 //! A record as the JSON that a ConfigMap holds.
 //!
-//! What is there already is edited and never rebuilt, so that fields of versions to come survive. Whatever cannot be
-//! understood makes the whole record unreadable: then nothing runs.
+//! A stored record is edited, never rebuilt, so that fields of later versions survive. If any part cannot be understood,
+//! the whole record is unreadable, and nothing runs.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ pub(super) fn decode(text: &str) -> Option<ScheduleRecord> {
     })
 }
 
-/// The text of a record, over what is stored in its place.
+/// Writes a record over the stored text.
 pub(super) fn encode(record: &ScheduleRecord, stored: Option<&str>) -> String {
     let known = stored.and_then(|text| serde_json::from_str::<Value>(text).ok());
     let mut fields = match known {
@@ -72,7 +72,7 @@ pub(super) fn encode(record: &ScheduleRecord, stored: Option<&str>) -> String {
 
 // Reading.
 
-/// `None` for what is there and cannot be read, `Some(None)` for what is not there.
+/// `Some(None)` if there is no value; `None` if there is one that cannot be read.
 fn optional<T>(value: &Value, read: impl FnOnce(&Value) -> Option<T>) -> Option<Option<T>> {
     if value.is_null() { Some(None) } else { read(value).map(Some) }
 }
@@ -82,7 +82,7 @@ fn text_of(value: &Value) -> Option<String> {
 }
 
 fn count(value: &Value) -> Option<u64> {
-    // Far below where sums overflow.
+    // So that sums do not overflow.
     if value.is_null() { Some(0) } else { value.as_u64().filter(|count| *count < 1 << 60) }
 }
 

@@ -1,4 +1,4 @@
-//! The io of a schedule, for as long as one term lasts.
+//! The io of a schedule during one term.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -14,12 +14,14 @@ use tokio::sync::watch;
 use super::calendar::CronCalendar;
 use super::page::{Exchanged, Page};
 use super::run::ScheduledRun;
+use super::trouble::explained;
 use super::{Schedule, codec};
 use crate::candidate::Candidate;
 use crate::clock::Clock;
 use crate::error::{BoxError, Error};
 use crate::leadership::Leadership;
 use crate::lock::version;
+use crate::report;
 
 /// Runs a schedule while its candidate leads.
 pub struct ScheduleRunner {
@@ -27,11 +29,13 @@ pub struct ScheduleRunner {
     calendar: CronCalendar,
     page: Page,
     clock: Clock,
-    /// The object that the scheduler knows, to base the next write on.
+    /// The version of the object that the scheduler knows. The next write is based on it.
     object: Option<Value>,
     trouble: Option<Trouble>,
     failure: Option<String>,
-    /// Whether a term has begun here and has not come to its end.
+    /// The verb of the last request, as RBAC names it.
+    verb: &'static str,
+    /// Whether a term has begun here that is not over.
     is_busy: bool,
 }
 
@@ -44,13 +48,20 @@ struct Turn<R> {
     is_leading: bool,
 }
 
+impl<R> Turn<R> {
+    fn new(orders: ScheduleOrders) -> Self {
+        let stop = watch::Sender::new(false);
+        Self { in_flight: None, run: None, stop, orders, is_leading: true }
+    }
+}
+
 impl Schedule {
     /// Campaigns, and runs the schedule while the candidate leads, until `shutdown` completes. The lock is released
     /// before this returns.
     ///
-    /// A run that returns an error has failed. When the leadership is lost, at the shutdown, and where the next tick
-    /// [replaces](crate::Overlap::Replace) it, a run is dropped at its next `.await`. What it has spawned continues: do
-    /// not spawn what must not overlap.
+    /// A run that returns an error has failed. A run is dropped at its next `.await` when the leadership is lost, at the
+    /// shutdown, and when the next tick [replaces](crate::Overlap::Replace) it. Tasks that it has spawned continue, so do
+    /// not spawn work that must not overlap.
     ///
     /// # Errors
     /// Those of [`Candidate::campaign`] and of [`runner`](Self::runner).
@@ -64,6 +75,7 @@ impl Schedule {
         W: FnMut(ScheduledRun) -> F,
         F: Future<Output = Result<(), BoxError>>,
     {
+        let schedule = self.name.clone();
         let mut runner = self.runner(candidate)?;
         let mut shutdown = pin!(shutdown);
         loop {
@@ -82,7 +94,7 @@ impl Schedule {
             };
             let dropped_in_time = |run: ScheduledRun| {
                 let work = work(run.clone());
-                let leadership = &leadership;
+                let (leadership, schedule) = (&leadership, &schedule);
                 async move {
                     tokio::select! {
                         biased;
@@ -90,7 +102,8 @@ impl Schedule {
                         ended = leadership.while_valid(work) => match ended {
                             Some(Ok(())) => Outcome::Succeeded,
                             Some(Err(error)) => {
-                                tracing::warn!(%error, "the run has failed");
+                                let (tick, attempt) = (run.tick_millis(), run.attempt());
+                                tracing::warn!(schedule, tick, attempt, %error, "the run has failed");
                                 Outcome::Failed
                             }
                             None => Outcome::Stopped,
@@ -123,11 +136,12 @@ impl ScheduleRunner {
             object: None,
             trouble: None,
             failure: None,
+            verb: "get",
             is_busy: false,
         })
     }
 
-    /// The record as it is stored, in one line of JSON, as far as it was read.
+    /// The record that was last read, as one line of JSON; `None` before the first one.
     pub fn record(&self) -> Option<String> {
         self.scheduler.record().map(|record: &ScheduleRecord| codec::encode(record, None))
     }
@@ -135,25 +149,20 @@ impl ScheduleRunner {
     /// Runs the schedule during one term, until the leadership is lost or `until` completes. When this returns, no run
     /// is in progress, and the lock may be released.
     ///
-    /// Each run is what `work` makes of it. It is polled until it returns, so it has to watch for
-    /// [`asked_to_stop`](ScheduledRun::asked_to_stop), and must have stopped by the end of the lease. For runs that can
-    /// be dropped, [`Schedule::run_until`] does all of this.
+    /// `work` makes the future of each run, which is polled until it returns. So it has to watch for
+    /// [`asked_to_stop`](ScheduledRun::asked_to_stop), and must have stopped by the end of the lease. If your runs can be
+    /// dropped, use [`Schedule::run_until`] instead.
     pub async fn lead<W, F>(&mut self, leadership: &Leadership, until: impl Future, mut work: W)
     where
         W: FnMut(ScheduledRun) -> F,
         F: Future<Output = Outcome>,
     {
         let mut until = pin!(until);
-        let mut turn = Turn {
-            in_flight: None,
-            run: None,
-            stop: watch::Sender::new(false),
-            orders: self.begin(),
-            is_leading: true,
-        };
+        let mut turn = Turn::new(self.begin());
+        self.act(&mut turn, leadership, &mut work);
+        self.tell_term(&mut turn, leadership, &mut work);
         let (mut is_lost, mut give_up_at) = (false, None::<Instant>);
         loop {
-            self.obey(&mut turn, leadership, &mut work);
             let has_given_up = give_up_at.is_some_and(|at| self.clock.instant() >= at);
             if has_given_up && turn.in_flight.take().is_some() {
                 turn.orders = self.forget_request();
@@ -192,11 +201,14 @@ impl ScheduleRunner {
                 ScheduleEvent::Reply(_) => turn.in_flight = None,
                 _ => {}
             }
+            // The term may have been extended since the last event.
+            self.tell_term(&mut turn, leadership, &mut work);
             turn.orders = self.step(event);
+            self.act(&mut turn, leadership, &mut work);
         }
     }
 
-    /// If the caller has dropped an earlier term in the middle, what that had begun is over.
+    /// If the caller has dropped an earlier call of `lead`, the run and the request of that call are over.
     fn begin(&mut self) -> ScheduleOrders {
         if !std::mem::replace(&mut self.is_busy, true) {
             return self.step(ScheduleEvent::Wake);
@@ -206,7 +218,7 @@ impl ScheduleRunner {
         self.forget_request()
     }
 
-    /// No answer to a request is awaited any more: it may have been applied, or may be applied later.
+    /// Stops waiting for an answer. The request may have been applied, or may be applied later.
     fn forget_request(&mut self) -> ScheduleOrders {
         loop {
             let orders = self.step(ScheduleEvent::Reply(ScheduleReply::Unknown));
@@ -217,13 +229,12 @@ impl ScheduleRunner {
         }
     }
 
-    /// Does what the last step has said, and tells the scheduler how long the term is.
-    fn obey<W, F>(&mut self, turn: &mut Turn<F>, leadership: &Leadership, work: &mut W)
+    /// Tells the scheduler how long the term is.
+    fn tell_term<W, F>(&mut self, turn: &mut Turn<F>, leadership: &Leadership, work: &mut W)
     where
         W: FnMut(ScheduledRun) -> F,
         F: Future<Output = Outcome>,
     {
-        self.act(turn, leadership, work);
         if turn.is_leading && leadership.is_valid() {
             let now = self.clock.instant();
             let term = Term {
@@ -236,6 +247,7 @@ impl ScheduleRunner {
         }
     }
 
+    /// Does what the last step has ordered.
     fn act<W, F>(&mut self, turn: &mut Turn<F>, leadership: &Leadership, work: &mut W)
     where
         W: FnMut(ScheduledRun) -> F,
@@ -269,13 +281,17 @@ impl ScheduleRunner {
     }
 
     fn send(
-        &self,
+        &mut self,
         operation: ScheduleOperation,
     ) -> Pin<Box<dyn Future<Output = Exchanged> + Send>> {
         let page = self.page.clone();
         match operation {
-            ScheduleOperation::Read => Box::pin(async move { page.read().await }),
+            ScheduleOperation::Read => {
+                self.verb = "get";
+                Box::pin(async move { page.read().await })
+            }
             ScheduleOperation::Replace { base, record, was } => {
+                self.verb = "update";
                 let object = self.object.clone();
                 let object = object.filter(|object| version(object).as_ref() == Ok(&base));
                 Box::pin(async move {
@@ -291,7 +307,7 @@ impl ScheduleRunner {
         if object.is_some() {
             self.object = object;
         }
-        // Under a test's clock, that is the only time there is.
+        // A test's clock is the only time that a test has.
         let date = match self.clock.is_system() {
             true => date,
             false => Some(Moment::from(self.clock.now().wall)),
@@ -301,10 +317,13 @@ impl ScheduleRunner {
             let _ = self.step(ScheduleEvent::Date(date));
         }
         let failure = failure.filter(|_| reply != ScheduleReply::Conflict);
-        let told = failure.map(|failure| failure.message);
-        if let Some(failure) = told.as_ref().filter(|told| self.failure.as_ref() != Some(told)) {
-            let lock = self.page.lock();
-            tracing::warn!(%lock, %failure, "the record of the schedule is not at hand: will retry");
+        let lock = self.page.lock();
+        let error = failure.map(|failure| failure.into_error(lock, self.verb));
+        let told = error.as_ref().map(Error::to_string);
+        if let Some(error) = error.filter(|_| self.failure != told) {
+            let (schedule, hint) = (self.page.name(), error.hint());
+            tracing::warn!(%lock, schedule, %error, hint, "cannot read or write the record: will retry");
+            self.tell_unlogged(&format!("{error}; will retry"), &hint);
         }
         self.failure = told;
         ScheduleEvent::Reply(reply)
@@ -313,16 +332,28 @@ impl ScheduleRunner {
     fn tell_start(&self, start: &Start) {
         let (tick, late) = (start.run.tick.moment().unix_micros() / 1000, start.late.as_millis());
         let attempt = start.run.attempt;
-        tracing::info!(lock = %self.page.lock(), tick, attempt, late, "a run begins");
+        let (lock, schedule) = (self.page.lock(), self.page.name());
+        tracing::info!(%lock, schedule, tick, attempt, late, "a run begins");
     }
 
     fn tell_trouble(&mut self, trouble: Option<Trouble>) {
         if self.trouble != trouble {
             if let Some(trouble) = &trouble {
-                let (lock, reason) = (self.page.lock(), trouble.reason());
-                tracing::warn!(%lock, reason, "the schedule does not go as this process wants it");
+                let (lock, schedule) = (self.page.lock(), self.page.name());
+                let (what, hint) = explained(trouble, &self.page);
+                let reason = trouble.reason();
+                tracing::warn!(%lock, schedule, reason, hint, "the schedule is in trouble: {what}");
+                self.tell_unlogged(&what, &hint);
             }
             self.trouble = trouble;
+        }
+    }
+
+    /// Says it on stderr if the program has no log.
+    fn tell_unlogged(&self, what: &str, hint: &str) {
+        if self.clock.is_system() {
+            let (lock, schedule) = (self.page.lock(), self.page.name());
+            report::unlogged(&format!("schedule {schedule} of {lock}: {what}"), hint);
         }
     }
 }
@@ -333,7 +364,7 @@ impl std::fmt::Debug for ScheduleRunner {
     }
 }
 
-/// Waits for the future, or for ever where there is none.
+/// Waits for the future; for ever if there is none.
 async fn some<F: Future + ?Sized>(future: &mut Option<Pin<Box<F>>>) -> F::Output {
     match future {
         Some(future) => future.as_mut().await,
@@ -341,6 +372,6 @@ async fn some<F: Future + ?Sized>(future: &mut Option<Pin<Box<F>>>) -> F::Output
     }
 }
 
-/// How long the end of a run is tried to be recorded after the term, and less if the leadership was lost. After that, the
-/// next leader finds it in doubt.
+/// How long a replica tries to record the end of a run after its term; less if the leadership was lost. After that, the
+/// run is in doubt for the next leader.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! The object that holds the election and the record, and what people write into it.
+//! Requests about the object that holds the election and the record.
 
 use http::Method;
 use incumbent_core::Session;
@@ -26,17 +26,17 @@ pub(super) struct Page {
     was: Option<String>,
 }
 
-/// What came of a request.
+/// The answer to a request.
 pub(super) struct Exchanged {
     pub(super) reply: ScheduleReply,
     pub(super) date: Option<Moment>,
     pub(super) object: Option<Value>,
-    /// Why it did not do what it should.
+    /// Why the request failed.
     pub(super) failure: Option<Failure>,
 }
 
 impl Exchanged {
-    /// What was to be replaced is not at hand, so it was not the newest.
+    /// The version to replace is not known here, so it is not the newest.
     pub(super) fn conflict() -> Self {
         Self { reply: ScheduleReply::Conflict, date: None, object: None, failure: None }
     }
@@ -69,6 +69,15 @@ impl Page {
 
     pub(super) fn lock(&self) -> &Lock {
         &self.lock
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The name that the schedule had before.
+    pub(super) fn was(&self) -> Option<&str> {
+        self.was.as_deref()
     }
 
     pub(super) async fn read(&self) -> Exchanged {
@@ -136,22 +145,18 @@ impl Page {
             },
             _ => StoredSchedule::Unreadable,
         };
-        let was = match self.was.as_deref().map(stored) {
-            Some(StoredSchedule::Readable(record)) => Some(record),
-            _ => None,
-        };
         let election = self.lock.decode(object).ok()?.record;
         Some(ScheduleObject {
             version: version(object).ok()?,
             term: election.token().zip(election.session),
             schedule: stored(&self.name),
-            was,
+            was: self.was.as_deref().map_or(StoredSchedule::Missing, stored),
         })
     }
 }
 
 /// The key of the ConfigMap that holds the record.
-fn key(name: &str) -> String {
+pub(super) fn key(name: &str) -> String {
     format!("{name}.schedule")
 }
 
@@ -163,7 +168,7 @@ fn http_date(text: &str) -> Option<Moment> {
 /// With `.schedule`, it fits into a key.
 const LONGEST_NAME: usize = 200;
 
-/// What people ask of a schedule: to suspend it, to resume it, or to run it out of turn.
+/// Suspends a schedule, resumes it, or asks for a run out of turn.
 #[derive(Clone, Debug)]
 pub struct ScheduleControl {
     page: Page,
@@ -179,11 +184,11 @@ impl ScheduleControl {
         Ok(Self { page: Page::new(requests, lock, name, None)? })
     }
 
-    /// From now on no tick is due, until the schedule is resumed. A run that is in progress continues. Says whether it
-    /// was not suspended before.
+    /// Suspends the schedule: no tick is due until it is resumed. A run that is in progress continues. Returns whether
+    /// it was not suspended before.
     ///
     /// # Errors
-    /// If there is no such schedule, or it cannot be written.
+    /// If there is no such schedule, it was renamed, or it cannot be read or written.
     pub async fn suspend(&self, by: &str) -> Result<bool, Error> {
         self.change(|record, now| {
             let is_new = record.suspended.is_none();
@@ -193,11 +198,11 @@ impl ScheduleControl {
         .await
     }
 
-    /// Ends the suspension. Ticks that have passed meanwhile are counted, and never caught up. Says whether it was
-    /// suspended.
+    /// Resumes the schedule. Ticks that passed during the suspension are counted, and never caught up. Returns whether
+    /// it was suspended.
     ///
     /// # Errors
-    /// If there is no such schedule, or it cannot be written.
+    /// If there is no such schedule, it was renamed, or it cannot be read or written.
     pub async fn resume(&self) -> Result<bool, Error> {
         let calendar = CronCalendar::default();
         let name = &self.page.name;
@@ -211,10 +216,10 @@ impl ScheduleControl {
     }
 
     /// Asks the leader for a run out of turn. It begins when no other run is in progress, also while the schedule is
-    /// suspended. Says whether no earlier request was waiting.
+    /// suspended. Returns whether no earlier request was waiting.
     ///
     /// # Errors
-    /// If there is no such schedule, it cannot be written, or the system gives no random numbers.
+    /// If there is no such schedule, it was renamed, it cannot be read or written, or the system gives no random numbers.
     pub async fn run_now(&self) -> Result<bool, Error> {
         let Session(drawn) = crate::identity::session(Clock::system())?;
         let id = drawn as u64;
@@ -235,10 +240,12 @@ impl ScheduleControl {
             let (ScheduleReply::Found(found), Some(object)) = (reply, object) else {
                 return Err(self.error("get", failure));
             };
-            let StoredSchedule::Readable(before) = found.schedule else {
-                return Err(self.error("get", None));
+            let before = match found.schedule {
+                StoredSchedule::Readable(record) => self.in_use(record)?,
+                StoredSchedule::Missing => return Err(self.error("get", None)),
+                StoredSchedule::Unreadable => return Err(self.unreadable()),
             };
-            // An answer without a time: the own clock is what is left.
+            // An answer without a `Date`: only the own clock remains.
             let own = || Moment::from(Clock::system().now().wall);
             let mut after = ScheduleRecord::clone(&before);
             let outcome = change(&mut after, date.unwrap_or_else(own));
@@ -255,16 +262,36 @@ impl ScheduleControl {
         }
     }
 
-    fn error(&self, verb: &'static str, failure: Option<Failure>) -> Error {
+    /// The record, unless the schedule has another name now: then no replica would follow what is written here.
+    fn in_use(&self, record: Box<ScheduleRecord>) -> Result<Box<ScheduleRecord>, Error> {
+        match &record.moved_to {
+            None => Ok(record),
+            Some(new) => Err(Error::Missing {
+                what: self.what(),
+                hint: format!("it was renamed to {new}: use that name"),
+            }),
+        }
+    }
+
+    fn unreadable(&self) -> Error {
+        Error::Foreign {
+            what: format!("the record of {} cannot be read: nothing was changed", self.what()),
+            hint: format!("correct or remove the key {} of the ConfigMap", key(&self.page.name)),
+        }
+    }
+
+    fn what(&self) -> String {
         let (lock, name) = (&self.page.lock, &self.page.name);
+        format!("schedule {name} of {lock} in namespace {}", lock.namespace())
+    }
+
+    fn error(&self, verb: &'static str, failure: Option<Failure>) -> Error {
         match failure {
-            Some(failure) if failure.why != Why::Gone => failure.into_error(lock, verb),
+            Some(failure) if failure.why != Why::Gone => failure.into_error(&self.page.lock, verb),
             _ => Error::Missing {
-                what: format!("schedule {name} of {lock} in namespace {}", lock.namespace()),
-                hint:
-                    "a leader writes its record when it first runs the schedule; if there is one, \
-                       it cannot be read: correct or remove it"
-                        .to_owned(),
+                what: self.what(),
+                hint: "check the names; the first leader of a new schedule creates its record"
+                    .to_owned(),
             },
         }
     }

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
@@ -25,6 +26,8 @@ pub(crate) struct Passing {
 pub(crate) enum Fate {
     /// It is forwarded with this body.
     Forward(String),
+    /// It is forwarded as it is, and its answer comes this much later.
+    AnswerLate(Duration),
     /// This is the answer, and the server never hears of it.
     Answer(u16, String),
 }
@@ -81,12 +84,19 @@ where
             let body = body.collect().await.map_err(Into::<Error>::into)?.to_bytes();
             let body = String::from_utf8(body.to_vec())?;
             let (method, uri) = (head.method.clone(), head.uri.to_string());
-            let fate = rule.lock().unwrap()(&Passing { method, uri, body });
+            let passing = Passing { method, uri, body };
+            let fate = rule.lock().unwrap()(&passing);
+            let (fate, pause) = match fate {
+                Fate::AnswerLate(pause) => (Fate::Forward(passing.body), pause),
+                fate => (fate, Duration::ZERO),
+            };
             match fate {
+                Fate::AnswerLate(_) => unreachable!("it is forwarded"),
                 Fate::Forward(body) => {
                     head.headers.remove(http::header::CONTENT_LENGTH);
                     let request = Request::from_parts(head, Full::from(body));
                     let answer = inner.call(request).await.map_err(Into::into)?;
+                    tokio::time::sleep(pause).await;
                     Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync()))
                 }
                 Fate::Answer(code, body) => {

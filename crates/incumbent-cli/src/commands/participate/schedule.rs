@@ -1,4 +1,4 @@
-//! `incumbent schedule`: runs a command on a schedule, once per tick, by whichever replica leads.
+//! `incumbent schedule`: runs a command on a schedule, once per tick, in the replica that leads.
 //!
 //! The library decides when a run begins, and records it before it starts. Each command has a guardian, as in
 //! `incumbent run`, and the lock is released only when nothing of the command is left.
@@ -55,7 +55,7 @@ async fn take_part(
             Wait::Over(code) => return Ok(code),
         };
         let told_to_end = lead(name, runner, turns, &leadership).await;
-        // No run is in progress any more.
+        // No run is in progress now.
         leadership.release().await;
         if let Some(code) = told_to_end {
             return Ok(code);

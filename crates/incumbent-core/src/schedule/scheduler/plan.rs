@@ -1,11 +1,11 @@
-//! What a replica wants to send next, and when.
+//! What a replica sends next, and when.
 
 use std::time::Duration;
 
 use super::{LONGEST_SLEEP, Local, RETRY_PERIOD, Scheduler};
 use crate::message::Term;
 use crate::record::Version;
-use crate::schedule::judge::{Here, Judge, Verdict};
+use crate::schedule::judge::{BEFORE_THE_FIRST_TICK, Here, Judge, Verdict};
 use crate::schedule::message::{ScheduleObject, ScheduleOperation, StoredSchedule, Trouble};
 use crate::schedule::moment::Moment;
 use crate::schedule::record::{Outcome, Run, ScheduleRecord};
@@ -30,6 +30,12 @@ impl Scheduler {
         if now.instant < self.pause {
             return Plan::wait(self.pause);
         }
+        let has_read = self.seen.is_some() && !self.is_outdated;
+        if has_read && self.clock.now(now).is_none() {
+            self.trouble = Some(Trouble::NoDate);
+            let again = self.seen_at + LONGEST_SLEEP;
+            return if now.instant < again { Plan::wait(again) } else { Plan::read(now.instant) };
+        }
         let trusted = self.clock.now(now).filter(|_| !self.is_outdated);
         let (Some(trusted), Some(seen)) = (trusted, self.seen.clone()) else {
             return Plan::read(now.instant);
@@ -44,7 +50,7 @@ impl Scheduler {
         if is_stale && !plan.stop { Plan::read(now.instant) } else { plan }
     }
 
-    /// Without a term, the only write is the end of an own run, if that is still there.
+    /// Without a term, the only write is the end of an own run that is still in the record.
     fn close(&mut self, trusted: Moment, seen: ScheduleObject) -> Plan {
         if let StoredSchedule::Readable(mut record) = seen.schedule
             && let Some(run) = &record.run
@@ -79,6 +85,7 @@ impl Scheduler {
             let again = self.seen_at + RETRY_PERIOD;
             return if now < again { Plan::wait(again) } else { Plan::read(now) };
         }
+        self.trouble = None;
         let record = match seen.schedule {
             StoredSchedule::Readable(record) => record,
             StoredSchedule::Unreadable => {
@@ -89,10 +96,7 @@ impl Scheduler {
                 self.trouble = Some(Trouble::Changed);
                 return Plan::wait(now + LONGEST_SLEEP);
             }
-            StoredSchedule::Missing => {
-                let (record, was) = self.created(trusted, seen.was);
-                return Plan::replace(now, seen.version, record, was);
-            }
+            StoredSchedule::Missing => return self.create(now, trusted, seen),
         };
         if let Local::Running(run) = &self.local
             && record.run.as_ref() != Some(run)
@@ -155,13 +159,25 @@ impl Scheduler {
         }
     }
 
-    /// The first record: a new one, or that of the old name, which then stops.
+    /// Writes the first record: a new one, or that of the former name, which then stops.
+    fn create(&mut self, now: Instant, trusted: Moment, seen: ScheduleObject) -> Plan {
+        let was = match seen.was {
+            StoredSchedule::Unreadable => {
+                self.trouble = Some(Trouble::OldUnreadable);
+                return Plan::wait(now + LONGEST_SLEEP);
+            }
+            StoredSchedule::Readable(was) if was.moved_to.is_none() => Some(was),
+            StoredSchedule::Readable(_) | StoredSchedule::Missing => None,
+        };
+        let (record, was) = self.created(trusted, was);
+        Plan::replace(now, seen.version, record, was)
+    }
+
     fn created(
         &self,
         trusted: Moment,
         was: Option<Box<ScheduleRecord>>,
     ) -> (Box<ScheduleRecord>, Option<Box<ScheduleRecord>>) {
-        let was = was.filter(|was| was.moved_to.is_none());
         let Some(was) = was else {
             let floor = (trusted + BEFORE_THE_FIRST_TICK).max(self.remembered.unwrap_or_default());
             return (Box::new(ScheduleRecord::new(self.settings.spec.clone(), floor)), None);
@@ -171,7 +187,7 @@ impl Scheduler {
         (was, Some(Box::new(old)))
     }
 
-    /// Of two specs, that with the higher revision counts, and of equal ones that of the leader.
+    /// Compares the specs: the higher revision counts, and with equal ones the leader's spec.
     fn compare_specs(&mut self, trusted: Moment, record: &ScheduleRecord) {
         let (own, stored) = (&self.settings.spec, &record.spec);
         let differs = own.when != stored.when;
@@ -206,11 +222,6 @@ impl Plan {
     }
 }
 
-/// How far after now the first tick of a new schedule is at least: two clocks may each be five seconds off, the
-/// server's time comes in whole seconds, and one is left over. So a schedule whose record was deleted does not run the
-/// same tick again.
-const BEFORE_THE_FIRST_TICK: Duration = Duration::from_secs(12);
-
-/// A write is based on what was seen within this time. Renewals of the election write the same object, so that older
-/// versions are mostly gone.
+/// A write is based on a version that was read within this time. Older versions are mostly replaced, because renewals of
+/// the election write the same object.
 const FRESH: Duration = Duration::from_secs(1);

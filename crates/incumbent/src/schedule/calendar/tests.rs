@@ -1,6 +1,12 @@
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use super::*;
+
+thread_local! {
+    /// How often a local time was searched.
+    pub(super) static SEARCHES: Cell<u64> = const { Cell::new(0) };
+}
 
 /// Each zone with a day of a gap and one of a doubled hour, and the date line, which Samoa has crossed.
 const DAYS: [(&str, &str); 9] = [
@@ -116,6 +122,24 @@ fn a_single_time_comes_once_where_clocks_change() {
             "2026-10-25T02:00:00Z"
         ]
     );
+}
+
+#[test]
+fn a_change_of_the_clocks_costs_one_search_more() {
+    for (zone, day) in DAYS {
+        let pattern = Pattern::read("* * * * * *", zone).unwrap();
+        let begin: Timestamp = format!("{day}T12:00:00Z").parse().unwrap();
+        let begin = begin - SignedDuration::from_hours(38);
+        let change =
+            pattern.zone.following(begin).next().map_or(begin, |change| change.timestamp());
+        let before = SEARCHES.get();
+        for second in -7200..=7200 {
+            let after = change + SignedDuration::from_secs(second);
+            assert_eq!(pattern.next(after), Some(after + SignedDuration::from_secs(1)), "{zone}");
+        }
+        let searches = SEARCHES.get() - before;
+        assert!(searches <= 14_401 + 1, "{searches} in {zone}");
+    }
 }
 
 #[test]

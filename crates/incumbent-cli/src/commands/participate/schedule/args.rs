@@ -19,7 +19,7 @@ pub(crate) struct Schedule {
     /// When to run: a cron pattern, as one argument; five fields, or six with seconds first
     #[arg(required_unless_present = "every", conflicts_with = "every", value_name = "PATTERN")]
     pattern: Option<String>,
-    /// Run each time that this has passed, counted from the start of 1970
+    /// Run each time this period has passed, counted from the start of 1970
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     every: Option<Duration>,
     /// The name of the schedule; its record is stored under NAME.schedule
@@ -31,28 +31,28 @@ pub(crate) struct Schedule {
     /// The time zone of the pattern, by its name in the tz database
     #[arg(long, value_name = "ZONE", default_value = "UTC", conflicts_with = "every")]
     tz: String,
-    /// Of ticks past their deadline, run none, the newest, or the newest N (all=N)
+    /// Which ticks past their deadline to run: none, the newest, or the newest N (all=N)
     #[arg(long, value_name = "none|last|all=N", default_value = "last", value_parser = catch_up)]
     catch_up: CatchUp,
     /// How long after its instant a tick may begin without being late
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
     deadline: Duration,
-    /// What becomes of a tick that is due during a run: skip it, let it wait, or stop the run
+    /// What to do with a tick that is due during a run: skip it, let it wait, or stop the run
     #[arg(long, value_enum, default_value = "forbid")]
     overlap: WhenBusy,
     /// Whether a run whose process died, or that was stopped, runs again: at most once, or at least once
     #[arg(long, value_enum, default_value = "in-doubt")]
     on_death: AfterDeath,
-    /// How often a run that failed is tried again, until the next tick or the deadline
+    /// How often to try a failed run again, until the next tick or the deadline
     #[arg(long, value_name = "N", default_value = "0")]
     retries: u32,
-    /// Begin each tick up to this much after its instant, always by the same share
+    /// Delay each tick by up to this much; the delay of a tick is the same in each replica
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     jitter: Option<Duration>,
-    /// Raise it with each change of the pattern: during a rollout the higher one counts
+    /// The revision of the pattern; raise it with each change, because the higher one counts during a rollout
     #[arg(long, value_name = "N", default_value = "0")]
     revision: u64,
-    /// The name that the schedule had before, so that no tick runs under both
+    /// The schedule's former name, so that no tick runs under both names
     #[arg(long, value_name = "NAME")]
     was: Option<String>,
     /// How long the command may take to stop when asked to; a lost term may leave it less
@@ -70,7 +70,7 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// When the command runs, and what happens where it cannot simply run.
+    /// The schedule that these arguments describe.
     pub(crate) fn schedule(&self) -> incumbent::Schedule {
         let schedule = match (&self.pattern, self.every) {
             (Some(pattern), _) => {
@@ -92,7 +92,7 @@ impl Schedule {
         }
     }
 
-    /// The same as a command that runs while one leads.
+    /// The arguments of `incumbent run` that hold the lock and start the command.
     pub(crate) fn into_run(self) -> Run {
         let Self { name, lock, kill_after, candidacy, timing, cluster, command, .. } = self;
         let lock = lock.unwrap_or_else(|| format!("configmap/schedules:{name}"));
@@ -150,12 +150,12 @@ Examples:
   Run a sync every 30 seconds, and stop one that takes longer:
     $ incumbent schedule --every 30s --name sync --overlap replace -- ./sync
 
-The command knows its tick:
+The command finds its tick in these variables:
   INCUMBENT_TICK     the scheduled instant, in UTC; the same for each attempt
   INCUMBENT_ATTEMPT  the number of the attempt, from 1
   INCUMBENT_LATE_MS  how long after its instant it began, in milliseconds
   INCUMBENT_TOKEN    the fencing token, to send with each write
-It exits with 0 if the run has succeeded. Other codes mean that it has failed.
+A command that exits with 0 has succeeded. Any other code means that it has failed.
 
 Exit codes:
     69  the API server cannot answer, or nothing says where it is
