@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::commands::control::{claim, freeze, move_task, pause, step_down};
+use crate::commands::control::{claim, freeze, move_task, pause, schedules, step_down};
 use crate::commands::dev::{demo, dev_server};
 #[cfg(unix)]
 use crate::commands::observe::dashboard;
@@ -71,6 +71,8 @@ pub(crate) enum Command {
     Pause(pause::Pause),
     /// Let paused candidates lead again, or give a drained member tasks again
     Resume(pause::Resume),
+    /// Ask for a run of a schedule, beside its ticks
+    Trigger(schedules::Trigger),
     /// Move a task of a group to another member, and keep it there
     Move(move_task::Move),
     /// Keep the tasks of a group where they are
@@ -99,7 +101,7 @@ pub(crate) enum Command {
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Take part", &["elect", "run", "once", "schedule", "work", "sidecar", "register"]),
     ("See", &["get", "status", "check", "wait", "watch", "history", "members", "dashboard"]),
-    ("Steer", &["step-down", "pause", "resume", "move", "freeze", "unfreeze", "claim"]),
+    ("Steer", &["step-down", "pause", "resume", "trigger", "move", "freeze", "unfreeze", "claim"]),
     ("Set up", &["manifests", "doctor", "timings", "completion", "man"]),
     ("Try", &["demo", "dev-server"]),
 ];
@@ -165,6 +167,7 @@ impl Command {
             Self::StepDown(args) => step_down::run(args).await,
             Self::Pause(args) => pause::run(args).await,
             Self::Resume(args) => pause::resume(args).await,
+            Self::Trigger(args) => schedules::trigger(args).await,
             Self::Move(args) => move_task::run(args).await,
             Self::Freeze(args) => freeze::run(args).await,
             Self::Unfreeze(args) => freeze::unfreeze(args).await,

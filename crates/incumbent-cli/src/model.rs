@@ -9,5 +9,6 @@ pub(crate) mod group_row;
 pub(crate) mod group_status;
 pub(crate) mod lock_row;
 pub(crate) mod lock_status;
+pub(crate) mod schedule_row;
 pub(crate) mod term_history;
 pub(crate) mod time_bounds;

@@ -181,6 +181,17 @@ pub mod group_survey {
     };
 }
 
+/// Looking at schedules from outside: what their records say.
+///
+/// Nothing here runs anything. To suspend a schedule, or to ask for a run, use [`ScheduleControl`].
+pub mod schedule_view {
+    pub use incumbent_core::schedule::{
+        Asked, Counts, Moment, Outcome, Past, Run, ScheduleRecord, Spec, Suspension, Tick, When,
+    };
+
+    pub use crate::schedule::{ScheduleView, time};
+}
+
 /// The client that elections use, and the versions of Kubernetes' types that go with it: a program needs neither
 /// among its own dependencies, and cannot have another version of them by mistake.
 #[doc(no_inline)]

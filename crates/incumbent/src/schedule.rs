@@ -6,6 +6,7 @@ mod driver;
 mod page;
 mod run;
 mod trouble;
+mod view;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use self::calendar::{Pattern, Unreadable};
 pub use self::driver::ScheduleRunner;
 pub use self::page::ScheduleControl;
 pub use self::run::ScheduledRun;
+pub use self::view::{ScheduleView, time};
 use crate::candidate::Candidate;
 use crate::error::Error;
 use crate::invalid::InvalidSetting;

@@ -7,6 +7,7 @@ pub(crate) mod get;
 pub(crate) mod groups;
 pub(crate) mod history;
 pub(crate) mod members;
+pub(crate) mod schedules;
 pub(crate) mod status;
 pub(crate) mod wait;
 pub(crate) mod watch;

@@ -8,8 +8,9 @@ use incumbent::{Connect, Error, InvalidSetting, Lock};
 use jiff::Timestamp;
 
 use crate::flags::duration::duration;
-use crate::flags::group::{group_of, target_text};
+use crate::flags::group::group_of;
 use crate::flags::lock;
+use crate::flags::schedule::{ScheduleName, target_text};
 use crate::model::lock_status::is_left_over;
 
 /// Where the API server is.
@@ -177,6 +178,13 @@ impl Operator {
     }
 }
 
+fn one_kind_at_a_time() -> Error {
+    Error::Invalid(InvalidSetting::Program {
+        what: "locks, groups and schedules cannot be shown in one table".to_owned(),
+        hint: "call the command once for each kind".to_owned(),
+    })
+}
+
 /// Which of many locks.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct LockSelection {
@@ -216,10 +224,18 @@ impl LockSelection {
             count if count == self.locks.len() => {
                 Ok(Some(groups.into_iter().map(str::to_owned).collect()))
             }
-            _ => Err(Error::Invalid(InvalidSetting::Program {
-                what: "locks and groups cannot be shown in one table".to_owned(),
-                hint: "call the command once for each kind".to_owned(),
-            })),
+            _ => Err(one_kind_at_a_time()),
+        }
+    }
+
+    /// The schedules, where schedules were named and nothing else.
+    pub(crate) fn schedules(&self) -> Result<Option<Vec<ScheduleName>>, Error> {
+        let schedules: Vec<_> =
+            self.locks.iter().filter_map(|text| ScheduleName::of(text)).collect();
+        match schedules.len() {
+            0 => Ok(None),
+            count if count == self.locks.len() => Ok(Some(schedules)),
+            _ => Err(one_kind_at_a_time()),
         }
     }
 

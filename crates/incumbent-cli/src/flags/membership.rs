@@ -1,8 +1,10 @@
 //! How a member takes part in a group, in whatever command it does.
 
+#[cfg(unix)]
 use incumbent::{GroupBuilder, Tasks};
 
 /// How a member takes part in a group. The command's own argument `group` names the group.
+#[cfg(unix)]
 #[derive(Debug, clap::Args)]
 pub(crate) struct Membership {
     #[command(flatten)]
@@ -36,6 +38,7 @@ pub(crate) struct Shared {
     permits: Option<u16>,
 }
 
+#[cfg(unix)]
 impl Membership {
     /// Describes this member to the group.
     pub(crate) fn apply(&self, builder: GroupBuilder) -> GroupBuilder {
@@ -51,6 +54,7 @@ impl Membership {
 }
 
 impl Shared {
+    #[cfg(unix)]
     fn tasks(&self) -> Tasks {
         match (&self.tasks, self.slots, self.permits) {
             (Some(names), ..) => Tasks::named(names),
@@ -71,11 +75,13 @@ impl Shared {
     }
 
     /// Whether the tasks are permits, which a member gives back when its work has ended.
+    #[cfg(unix)]
     pub(crate) fn are_permits(&self) -> bool {
         self.permits.is_some()
     }
 
     /// Whether the tasks are slots, so that each key belongs to one of them.
+    #[cfg(unix)]
     pub(crate) fn are_slots(&self) -> bool {
         self.slots.is_some()
     }

@@ -24,6 +24,8 @@ pub(super) struct Page {
     lock: Lock,
     name: String,
     was: Option<String>,
+    /// What the path of a write is followed by.
+    query: &'static str,
 }
 
 /// The answer to a request.
@@ -64,7 +66,7 @@ impl Page {
                 ));
             }
         }
-        Ok(Self { requests, lock, name: name.to_owned(), was: was.map(str::to_owned) })
+        Ok(Self { requests, lock, name: name.to_owned(), was: was.map(str::to_owned), query: "" })
     }
 
     pub(super) fn lock(&self) -> &Lock {
@@ -97,7 +99,7 @@ impl Page {
         if let (Some(name), Some(was)) = (&self.was, was) {
             self.edit(&mut object, name, was);
         }
-        let path = self.lock.path();
+        let path = self.lock.path() + self.query;
         let answered = self.requests.ask(Method::PUT, &path, Some(&object), REQUEST_TIMEOUT).await;
         self.exchanged(answered, ScheduleReply::Written)
     }
@@ -182,6 +184,13 @@ impl ScheduleControl {
     pub fn new(client: kube::Client, lock: Lock, name: &str) -> Result<Self, Error> {
         let requests = Requests::new(client).timed(Clock::system());
         Ok(Self { page: Page::new(requests, lock, name, None)? })
+    }
+
+    /// If `on`, the API server checks each request and stores nothing.
+    #[must_use]
+    pub fn dry_run(mut self, on: bool) -> Self {
+        self.page.query = if on { "?dryRun=All" } else { "" };
+        self
     }
 
     /// Suspends the schedule: no tick is due until it is resumed. A run that is in progress continues. Returns whether

@@ -1,13 +1,14 @@
-//! `incumbent pause` and `resume`: who must not lead.
+//! `incumbent pause` and `resume`: who must not lead, and what must not run.
 
 use std::process::ExitCode;
 
 use incumbent::survey::{LockView, Registration};
 use incumbent::{ElectionControl, Error, Identity};
 
-use crate::commands::control::groups;
+use crate::commands::control::{groups, schedules};
 use crate::flags::cluster::Operator;
-use crate::flags::group::{group_of, target_text};
+use crate::flags::group::group_of;
+use crate::flags::schedule::{ScheduleName, target_text};
 use crate::model::format;
 use crate::runtime::confirm::Confirmation;
 use crate::runtime::{exit, output};
@@ -35,7 +36,8 @@ pub(crate) struct Resume {
 /// What both have in common.
 #[derive(Debug, clap::Args)]
 struct Request {
-    /// Which lock or group: NAME for a Lease, lease/NAME, configmap/NAME[:KEY] or group/NAME
+    /// Which lock, group or schedule: NAME for a Lease, lease/NAME, configmap/NAME[:KEY], group/NAME or
+    /// schedule/[CONFIGMAP/]NAME
     #[arg(value_parser = target_text)]
     lock: String,
     #[command(flatten)]
@@ -52,6 +54,8 @@ Examples:
     $ incumbent pause scanner --candidate scanner-1
   Drain a member of a group: its tasks move to others, and it gets no more:
     $ incumbent pause group/indexers --candidate indexers-1
+  Suspend a schedule: no tick is due until it is resumed:
+    $ incumbent pause schedule/report
 
 A paused leader stops its work and releases the lock. A paused candidate does not acquire the lock, even if there \
 is no leader, until you resume the election. A pause applies to a name: a restarted Pod has another name, unless you gave it a fixed one. Candidates of other programs do not know of a pause, and continue.
@@ -66,7 +70,9 @@ Examples:
   Let one candidate lead again:
     $ incumbent resume scanner --candidate scanner-1
   Give a drained member of a group tasks again:
-    $ incumbent resume group/indexers --candidate indexers-1";
+    $ incumbent resume group/indexers --candidate indexers-1
+  Let the ticks of a schedule be due again:
+    $ incumbent resume schedule/report";
 
 pub(crate) async fn run(args: Pause) -> anyhow::Result<ExitCode> {
     let everybody = || vec![Identity::new("*").expect("it is a name")];
@@ -74,6 +80,10 @@ pub(crate) async fn run(args: Pause) -> anyhow::Result<ExitCode> {
     if let Some(group) = group_of(&request.lock) {
         let (operator, confirmation) = (&request.operator, &request.confirmation);
         return groups::pause(operator, group, &args.candidates, confirmation).await;
+    }
+    if let Some(schedule) = ScheduleName::of(&request.lock) {
+        let (operator, confirmation) = (&request.operator, &request.confirmation);
+        return schedules::pause(operator, &schedule, &args.candidates, confirmation).await;
     }
     let (client, view) = request.operator.look(&request.lock).await?;
     let names = named(&args.candidates, everybody);
@@ -86,6 +96,10 @@ pub(crate) async fn resume(args: Resume) -> anyhow::Result<ExitCode> {
     if let Some(group) = group_of(&request.lock) {
         let (operator, confirmation) = (&request.operator, &request.confirmation);
         return groups::resume(operator, group, &args.candidates, confirmation).await;
+    }
+    if let Some(schedule) = ScheduleName::of(&request.lock) {
+        let (operator, confirmation) = (&request.operator, &request.confirmation);
+        return schedules::resume(operator, &schedule, &args.candidates, confirmation).await;
     }
     let (client, view) = request.operator.look(&request.lock).await?;
     let names = named(&args.candidates, || view.paused.clone());

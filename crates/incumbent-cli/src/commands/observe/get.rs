@@ -1,17 +1,18 @@
-//! `incumbent get`: locks, who holds each, and whether it is fresh.
+//! `incumbent get`: locks, who holds each, and whether it is fresh; or groups, or schedules.
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use incumbent::survey::{Change, ObservedLock, State, Survey};
-use incumbent::{Error, Lock};
+use incumbent::{Error, InvalidSetting, Lock};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::commands::observe::groups;
+use crate::commands::observe::{groups, schedules};
 use crate::flags::cluster::{LockSelection, Operator, Wanted};
 use crate::flags::output_format::Format;
+use crate::flags::schedule::ScheduleName;
 use crate::model::format;
 use crate::model::lock_row;
 use crate::model::lock_row::Columns;
@@ -26,6 +27,9 @@ pub(crate) struct Get {
     /// List groups instead of locks
     #[arg(long, conflicts_with_all = ["selector", "locks"])]
     groups: bool,
+    /// List schedules instead of locks
+    #[arg(long, conflicts_with_all = ["selector", "locks", "groups", "watch", "sure"])]
+    schedules: bool,
     /// Continue to show what changes
     #[arg(short, long)]
     watch: bool,
@@ -50,6 +54,8 @@ Examples:
   List the groups of a namespace, or show one:
     $ incumbent get --groups -n prod
     $ incumbent get group/indexers -o wide
+  List the schedules of a namespace, with the next tick and the last run of each:
+    $ incumbent get --schedules -n prod
 
 States of locks:
   Held      its holder renews
@@ -66,6 +72,13 @@ States of groups:
   Empty     no task is known
   Unknown   it cannot be seen
 
+States of schedules, as their records say:
+  Waiting     no run is in progress
+  Running     a run has begun, and no end is recorded
+  Suspended   no tick is due
+  Renamed     it runs under another name
+  Unreadable  the record has a mistake, and nothing runs
+
 ~ marks a state that rests on the wall clocks of the holder and of this machine. With --watch or --sure, the \
 command waits for renewals instead.";
 
@@ -80,6 +93,15 @@ pub(crate) async fn run(args: Get) -> anyhow::Result<ExitCode> {
             watches: args.watch,
         };
         return groups::get::run(&args.operator, asked).await;
+    }
+    if let Some(names) = args.schedule_names()? {
+        let asked = schedules::Asked {
+            names,
+            all_namespaces: args.selection.all_namespaces,
+            format: args.output,
+            has_heads: !args.no_headers,
+        };
+        return schedules::get(&args.operator, asked).await;
     }
     let (client, namespace) = args.operator.connect().await?;
     let Wanted { scope, locks, place } = args.selection.wanted(&namespace)?;
@@ -116,6 +138,18 @@ impl Get {
     /// The groups to show, none for all of them; `None` where it is about locks.
     fn group_names(&self) -> Result<Option<Vec<String>>, Error> {
         Ok(self.selection.groups()?.or_else(|| self.groups.then(Vec::new)))
+    }
+
+    /// The schedules to show, none for all of them; `None` where it is about something else.
+    fn schedule_names(&self) -> Result<Option<Vec<ScheduleName>>, Error> {
+        let named = self.selection.schedules()?;
+        if named.is_some() && (self.watch || self.sure) {
+            return Err(Error::Invalid(InvalidSetting::Program {
+                what: "schedules are looked at once".to_owned(),
+                hint: "leave --watch and --sure out".to_owned(),
+            }));
+        }
+        Ok(named.or_else(|| self.schedules.then(Vec::new)))
     }
 
     /// The locks to show, and how many are not.

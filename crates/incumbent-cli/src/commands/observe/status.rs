@@ -10,10 +10,12 @@ use serde_json::Value;
 use crate::commands::observe::get;
 use crate::commands::observe::groups;
 use crate::commands::observe::history::ended;
+use crate::commands::observe::schedules;
 use crate::flags::cluster::Operator;
 use crate::flags::duration::duration;
-use crate::flags::group::{group_of, target_text};
+use crate::flags::group::group_of;
 use crate::flags::output_format::OutputFormat;
+use crate::flags::schedule::{ScheduleName, target_text};
 use crate::model::diagnosis::{Circumstances, concerns};
 use crate::model::event;
 use crate::model::format::{self, age, name};
@@ -28,7 +30,8 @@ use crate::runtime::output;
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Status {
-    /// Which lock or group: NAME for a Lease, lease/NAME, configmap/NAME[:KEY] or group/NAME
+    /// Which lock, group or schedule: NAME for a Lease, lease/NAME, configmap/NAME[:KEY], group/NAME or
+    /// schedule/[CONFIGMAP/]NAME
     #[arg(value_parser = target_text)]
     lock: String,
     /// Watch until its state is certain: for a renewal, or until the term is over
@@ -62,6 +65,9 @@ pub(crate) async fn run(args: Status) -> anyhow::Result<ExitCode> {
     if let Some(group) = group_of(&args.lock) {
         let (sure, after) = (args.sure, args.stuck_after);
         return groups::status::run(&args.operator, group, sure, after, args.output).await;
+    }
+    if let Some(schedule) = ScheduleName::of(&args.lock) {
+        return schedules::status(&args.operator, &schedule, args.output).await;
     }
     let (client, lock) = args.operator.lock(&args.lock).await?;
     let mut survey = args.operator.survey(client.clone(), lock.clone()).await?;
