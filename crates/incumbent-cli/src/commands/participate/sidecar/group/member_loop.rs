@@ -26,10 +26,11 @@ impl MemberLoop {
     ) -> Result<(), Error> {
         let mut ends = FuturesUnordered::new();
         let mut changes = self.tasks.changes();
-        let (mut is_leaving, mut outcome) = (false, Ok(()));
+        let (mut is_leaving, mut was_terminated, mut outcome) = (false, false, Ok(()));
         loop {
             changes.borrow_and_update();
-            let has_ended = is_leaving && self.application_has_ended();
+            // An error says nothing about the application, which works on what it was answered.
+            let has_ended = was_terminated && self.application_has_ended();
             let next = self.tasks.settle(has_ended);
             if is_leaving && self.tasks.is_empty() {
                 break;
@@ -38,7 +39,10 @@ impl MemberLoop {
             let next = next.unwrap_or(LONGEST_NAP).min(LONGEST_NAP);
             let leaves = tokio::select! {
                 biased;
-                () = &mut shutdown, if !is_leaving => true,
+                () = &mut shutdown, if !was_terminated => {
+                    was_terminated = true;
+                    true
+                }
                 assigned = self.group.next_task() => match assigned {
                     Ok(task) if is_leaving => {
                         drop(task);
