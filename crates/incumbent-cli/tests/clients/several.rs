@@ -100,12 +100,12 @@ fn tasks() -> String {
         let (valid_for, until) = if state == "running" { (60_000, until) } else { (0, 0) };
         format!(
             "{{\"name\":\"{name}\",\"number\":null,\"token\":{token},\"state\":\"{state}\",\
-             \"validForMs\":{valid_for},\"validUntilBootMs\":{until},\"stopWithinMs\":64700}}"
+             \"validForMs\":{valid_for},\"validUntilBootMs\":{until},\"stopWithinMs\":64680}}"
         )
     };
     format!(
         "{{\"group\":\"jobs\",\"namespace\":\"default\",\"member\":\"john\",\"tasks\":[{}],\"running\":2,\
-         \"validForMs\":60000,\"validUntilBootMs\":{until},\"stopWithinMs\":64700,\"change\":\"1-1\"}}",
+         \"validForMs\":60000,\"validUntilBootMs\":{until},\"stopWithinMs\":64680,\"change\":\"1-1\"}}",
         TASKS.map(one).join(",")
     )
 }

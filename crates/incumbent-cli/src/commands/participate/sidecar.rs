@@ -12,6 +12,7 @@ mod leader_loop;
 mod lifeline;
 mod routes;
 mod status_file;
+mod stop_time;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -26,6 +27,7 @@ use self::leader_loop::LeaderLoop;
 use self::lifeline::Lifelines;
 use self::routes::Routes;
 use self::status_file::StatusFile;
+use self::stop_time::StopTime;
 use crate::http::access::Access;
 use crate::http::listener::{Limits, ListenAddress, Listener};
 use crate::http::metrics::Exporter;
@@ -55,7 +57,8 @@ async fn take_part_in_election(args: Sidecar) -> anyhow::Result<ExitCode> {
 
     let exporter = Exporter::new();
     let candidate = candidate(&args, timing, client.clone(), lock.clone(), &exporter)?;
-    let answers = Answers::new(&candidate, &timing);
+    let stop_time = StopTime::of(&timing);
+    let answers = Answers::new(&candidate, stop_time.budget);
     let tick = timing.renew_interval().div_f64(2.0).min(LONGEST_SILENCE);
     let (step_downs, requests) = mpsc::channel(1);
     let lifelines = Lifelines::default();
@@ -89,6 +92,7 @@ async fn take_part_in_election(args: Sidecar) -> anyhow::Result<ExitCode> {
         lifeline: args.lifeline,
         on_term: args.on_term,
         stay_away: timing.lease_duration(),
+        stop_time,
     };
     tokio::select! {
         biased;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use incumbent::{Candidate, Clock, Identity, Leader, LeadershipStatus, Observer, Timing};
+use incumbent::{Candidate, Clock, Identity, Leader, LeadershipStatus, Observer};
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -100,12 +100,13 @@ pub(crate) struct Answer {
 }
 
 impl Answers {
-    pub(crate) fn new(candidate: &Candidate, timing: &Timing) -> Self {
+    /// `stop_budget`: how long work may take to stop when an answer has expired.
+    pub(crate) fn new(candidate: &Candidate, stop_budget: Duration) -> Self {
         Self(Arc::new(Inner {
             standing: candidate.leadership_status(),
             observer: candidate.observe(),
             identity: candidate.identity().to_owned(),
-            stop_budget: timing.stop_deadline().saturating_sub(timing.renew_deadline()),
+            stop_budget,
             start: format!("{:x}", boot_time().as_millis()),
             disclosure: Mutex::default(),
             changes: watch::Sender::default(),

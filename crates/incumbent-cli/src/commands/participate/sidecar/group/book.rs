@@ -98,11 +98,12 @@ impl<H: Held> Book<H> {
         self.entries.insert(name.to_owned(), entry);
     }
 
-    /// Looks whether the task is still this member's.
-    pub(crate) fn look(&mut self, name: &str) {
-        if let Some(entry) = self.entries.get_mut(name) {
-            entry.look();
-        }
+    /// Looks whether the task is still this member's, and says whether its state is another than before.
+    pub(crate) fn look(&mut self, name: &str) -> bool {
+        let Some(entry) = self.entries.get_mut(name) else { return false };
+        let before = entry.state;
+        entry.look();
+        entry.state != before
     }
 
     pub(crate) fn is_empty(&self) -> bool {

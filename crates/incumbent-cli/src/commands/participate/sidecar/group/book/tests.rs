@@ -63,6 +63,16 @@ fn a_task_of_which_nobody_was_told_is_released_at_once() {
 }
 
 #[test]
+fn a_look_says_whether_the_state_is_another() {
+    let (mut book, held) = book_with("eu", 7);
+    assert!(!book.look("eu") && !book.look("us"));
+    held.revoke();
+    assert!(book.look("eu") && !book.look("eu"));
+    held.lose();
+    assert!(book.look("eu") && !book.look("eu"));
+}
+
+#[test]
 fn a_revoked_task_is_held_until_no_answer_is_valid_any_more() {
     let (mut book, held) = book_with("eu", 7);
     book.tell("eu", Asker::Answer, seconds(20));
