@@ -67,7 +67,7 @@ fn the_owner_of_a_task_is_named_with_its_address_and_for_how_long() {
     assert_eq!((&named["member"], &named["address"]), (&"john".into(), &"10.0.0.7:80".into()));
     assert_eq!((&named["task"], &named["token"]), (&"a".into(), &task(&owned, "a")["token"]));
     assert_eq!((&named["isSelf"], &named["isRevoked"]), (&false.into(), &false.into()));
-    assert!(made_at(&named) <= boot_ms() && number(&named, "validForMs") <= 2000, "{named}");
+    assert!(made_at(&named) <= boot_ms() + 1 && number(&named, "validForMs") <= 2000, "{named}");
     assert_eq!(of_a(&john)["isSelf"], true);
     let unknown = jane.get("/v1/owner?task=nowhere").json();
     assert_eq!((&unknown["state"], number(&unknown, "validForMs")), (&"unknown".into(), 0));

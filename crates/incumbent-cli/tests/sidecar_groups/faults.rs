@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::Shutdown;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -36,6 +37,7 @@ struct Member {
     name: &'static str,
     sidecar: Sidecar,
     proxy: Proxy,
+    application: JoinHandle<()>,
 }
 
 impl Member {
@@ -57,13 +59,21 @@ impl Member {
         let sidecar = Sidecar::member_with(cluster, command, name, &flags);
         let (mut events, notes) = (sidecar.events(path, &[]), notes.clone());
         let place = sidecar.place.clone();
-        std::thread::spawn(move || {
+        let application = std::thread::spawn(move || {
             let mut application = Application { notes, known: BTreeMap::new(), place };
             while let Some(event) = events.next() {
                 application.hear(&event.kind, &event.data);
             }
         });
-        Self { name, sidecar, proxy }
+        Self { name, sidecar, proxy, application }
+    }
+
+    /// Kills the sidecar, and fails if the application has found a fault in what it was told.
+    fn end(self) {
+        drop(self.sidecar);
+        if let Err(panic) = self.application.join() {
+            std::panic::resume_unwind(panic);
+        }
     }
 }
 
@@ -221,7 +231,8 @@ fn play(path: &'static str) {
                 0 => {
                     member.sidecar.process.kill();
                     std::thread::sleep(millis([0, rng.u64(..2000)][rng.usize(..2)]));
-                    members[at] = Member::start(&cluster, NAMES[at], path, &sender);
+                    let again = Member::start(&cluster, NAMES[at], path, &sender);
+                    std::mem::replace(&mut members[at], again).end();
                 }
                 // Frozen, around each deadline.
                 1 => {
@@ -255,6 +266,7 @@ fn play(path: &'static str) {
             witness.all_run(boot_ms());
         }
     }
-    drop((members, sender));
+    members.into_iter().for_each(Member::end);
+    drop(sender);
     witness.judge(5 * runs, seed);
 }

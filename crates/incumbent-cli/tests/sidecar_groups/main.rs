@@ -26,7 +26,7 @@ fn number(value: &Value, field: &str) -> u64 {
     value[field].as_u64().unwrap_or_else(|| panic!("{field}: {value}"))
 }
 
-/// When the answer or event was made, on the boot-time clock.
+/// When the answer or event was made, on the boot-time clock; or one millisecond later, because both are rounded down.
 fn made_at(value: &Value) -> u64 {
     number(value, "validUntilBootMs") - number(value, "validForMs")
 }
