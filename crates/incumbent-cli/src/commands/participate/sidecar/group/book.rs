@@ -13,8 +13,10 @@ use serde::Serialize;
 #[derive(Debug)]
 pub(crate) struct Book<H> {
     entries: BTreeMap<String, Entry<H>>,
-    /// The newest token of each task under which the application has stopped its work.
-    stopped: BTreeMap<String, u64>,
+    /// The tasks whose work has to stop, so that nothing has to look through all tasks for them.
+    stopping: BTreeSet<String>,
+    /// Under which tokens the application has stopped its work on which tasks: the newest.
+    stopped: BTreeSet<(u64, String)>,
 }
 
 /// One task that this member holds.
@@ -85,7 +87,8 @@ pub(crate) enum NotHeld {
 
 impl<H> Default for Book<H> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new(), stopped: BTreeMap::new() }
+        let (stopping, stopped) = (BTreeSet::new(), BTreeSet::new());
+        Self { entries: BTreeMap::new(), stopping, stopped }
     }
 }
 
@@ -95,6 +98,7 @@ impl<H: Held> Book<H> {
         let (told_until, lifelines) = (Duration::ZERO, BTreeSet::new());
         let state = State::Running;
         let entry = Entry { held, number, token, state, told_until, lifelines };
+        self.stopping.remove(name);
         self.entries.insert(name.to_owned(), entry);
     }
 
@@ -103,6 +107,9 @@ impl<H: Held> Book<H> {
         let Some(entry) = self.entries.get_mut(name) else { return false };
         let before = entry.state;
         entry.look();
+        if entry.is_to_stop() {
+            self.stopping.insert(name.to_owned());
+        }
         entry.state != before
     }
 
@@ -118,9 +125,9 @@ impl<H: Held> Book<H> {
         self.entries.get(name)
     }
 
-    /// Whether the application has stopped the work on the task under this token.
+    /// Whether the application has stopped the work on the task under this token, as far as that is remembered.
     pub(crate) fn was_stopped(&self, name: &str, token: u64) -> bool {
-        self.stopped.get(name) == Some(&token)
+        self.stopped.contains(&(token, name.to_owned()))
     }
 
     /// The application is about to be told that it may work on the task until then.
@@ -141,13 +148,17 @@ impl<H: Held> Book<H> {
         }
         entry.look();
         entry.forget();
-        self.stopped.insert(name.to_owned(), token);
+        self.stopped.insert((token, name.to_owned()));
+        if self.stopped.len() > MOST_STOPPED {
+            self.stopped.pop_first();
+        }
         if entry.state == State::Running {
             entry.state = State::Done;
         }
         if entry.state == State::Done {
             return Ok(Stopped::Kept);
         }
+        self.stopping.remove(name);
         let entry = self.entries.remove(name).ok_or(NotHeld::Task)?;
         Ok(Stopped::Released(entry.held))
     }
@@ -161,17 +172,18 @@ impl<H: Held> Book<H> {
 
     /// Takes out what may be released, and says when to look again. `has_ended`: no work runs any more.
     pub(crate) fn due(&mut self, now: Duration, has_ended: bool) -> (Vec<H>, Option<Duration>) {
-        let left = |entry: &Entry<H>| match has_ended {
-            true => Duration::ZERO,
-            false => entry.work_may_run_for(now),
-        };
-        let to_stop = self.entries.iter().filter(|(_, entry)| entry.is_to_stop());
-        let to_stop: Vec<_> = to_stop.map(|(name, entry)| (name.clone(), left(entry))).collect();
-        let (due, later): (Vec<_>, Vec<_>) =
-            to_stop.into_iter().partition(|(_, left)| left.is_zero());
-        let due = due.iter().filter_map(|(name, _)| self.entries.remove(name));
-        let due = due.map(|entry| entry.held).collect();
-        (due, later.into_iter().map(|(_, left)| left).min())
+        let (mut due, mut next) = (Vec::new(), None);
+        self.stopping.retain(|name| {
+            let Some(entry) = self.entries.get(name) else { return false };
+            let left = entry.work_may_run_for(now);
+            if has_ended || left.is_zero() {
+                due.extend(self.entries.remove(name).map(|entry| entry.held));
+                return false;
+            }
+            next = next.into_iter().chain([left]).min();
+            true
+        });
+        (due, next)
     }
 }
 
@@ -204,6 +216,9 @@ impl<H: Held> Entry<H> {
         self.lifelines.clear();
     }
 }
+
+/// As many as the tasks that a member may have. A listener that is so far behind hears once more of the end of a task.
+const MOST_STOPPED: usize = 16_384;
 
 #[cfg(test)]
 mod tests;

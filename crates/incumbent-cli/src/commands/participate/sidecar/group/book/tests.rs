@@ -124,6 +124,17 @@ fn only_the_present_token_releases() {
     assert!(book.was_stopped("eu", 7) && !book.was_stopped("eu", 8));
 }
 
+#[test]
+fn only_the_newest_ends_are_remembered() {
+    let mut book = Book::default();
+    for token in 1..=MOST_STOPPED as u64 + 1 {
+        book.assign("eu", None, token, Fake::valid());
+        assert!(book.stopped("eu", token).is_ok());
+    }
+    assert!(!book.was_stopped("eu", 1) && book.was_stopped("eu", 2));
+    assert!(book.was_stopped("eu", MOST_STOPPED as u64 + 1));
+}
+
 /// The loop may not have heard of the revoke yet when the application answers it.
 #[test]
 fn what_the_task_itself_says_counts() {
