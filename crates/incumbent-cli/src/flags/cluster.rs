@@ -177,10 +177,10 @@ impl Operator {
     }
 }
 
-/// Which of many locks.
+/// Which of many locks, or which groups.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct LockSelection {
-    /// Which locks: NAME for a Lease, lease/NAME or configmap/NAME[:KEY] [default: all]
+    /// Which locks: NAME for a Lease, lease/NAME or configmap/NAME[:KEY] [default: all]; or which groups: group/NAME
     #[arg(value_name = "LOCK", value_parser = target_text)]
     locks: Vec<String>,
     /// Show all namespaces
@@ -221,6 +221,11 @@ impl LockSelection {
                 hint: "call the command once for each kind".to_owned(),
             })),
         }
+    }
+
+    /// A group among what was named.
+    pub(crate) fn some_group(&self) -> Option<&str> {
+        self.locks.iter().find_map(|text| group_of(text))
     }
 
     /// Locks that seem to be unused are shown only if they are named or if all are asked for.
