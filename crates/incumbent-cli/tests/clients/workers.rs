@@ -1,4 +1,4 @@
-//! The workers of docs/clients.md, each with a sidecar of its own, under faults.
+//! The workers of docs/clients.md, each with its own sidecar, under faults.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -26,13 +26,13 @@ const BOUND: Duration = Duration::from_secs(1 + 1 + 30);
 /// What an application believes, or does.
 #[derive(Debug)]
 enum Note {
-    /// It may work on the task under this token, as it was told at one moment, until another.
+    /// It may work on the task under this token, from the moment of an answer until another.
     May { task: String, token: u64, from: u64, until: u64 },
     /// It has stopped. Noted before it says so.
     Stopped { task: String, token: u64, at: u64 },
 }
 
-/// A Pod: its sidecar, the line to the API server, and an application that notes what it is told.
+/// A Pod: its sidecar, the line to the API server, and an application that notes what it learns.
 struct Member {
     name: &'static str,
     sidecar: Sidecar,
@@ -68,7 +68,7 @@ impl Member {
         Self { name, sidecar, proxy, application }
     }
 
-    /// Kills the sidecar, and fails if the application has found a fault in what it was told.
+    /// Kills the sidecar, and fails if the application has found a fault in what it has learned.
     fn end(self) {
         drop(self.sidecar);
         if let Err(panic) = self.application.join() {
@@ -77,7 +77,7 @@ impl Member {
     }
 }
 
-/// It believes what it is told, and stops when it is asked to.
+/// It believes each answer, and stops when it is asked to.
 struct Application {
     notes: Sender<Note>,
     /// The tasks on which it works, with their tokens.
@@ -161,7 +161,7 @@ impl Witness {
         }
     }
 
-    /// Waits until each task is owned by an application that was told so after this moment.
+    /// Waits until each task is owned by an application that has learned so after this moment.
     fn all_run(&mut self, since: u64) {
         let begun = Instant::now();
         loop {

@@ -31,7 +31,7 @@ fn made_at(value: &Value) -> u64 {
     number(value, "validUntilBootMs") - number(value, "validForMs")
 }
 
-/// Waits until so many tasks run there. Its application is told of them.
+/// Waits until so many tasks run there. The answer counts as one to its application.
 fn runs(sidecar: &Sidecar, count: usize) -> Value {
     sidecar.tasks_when("its tasks run", |answer| in_state(answer, "running").len() == count)
 }

@@ -13,7 +13,7 @@ use super::{has_seat, in_state, made_at, number, runs, task};
 const LONG: &str = "--tasks a,b --lease-duration 60s";
 const SHORT: &str = "--tasks a,b --lease-duration 2s";
 
-/// The next task that an application is told to work on, and when.
+/// The next task that an application may work on, and when the event was made.
 fn assigned(events: &mut Events) -> (Value, u64) {
     let task = events.event("assigned", |_| true).data;
     let at = made_at(&task);
@@ -80,8 +80,8 @@ fn a_revoked_task_of_an_application_that_says_nothing_is_held_until_its_answers_
     }
     let (task, at) = assigned(&mut of_jane);
     assert_eq!(task["name"], moved["name"]);
-    assert!(at > last, "the last answer was valid until {last}, and she was told at {at}");
-    // Nobody told her that he works no more: his application learns it, too.
+    assert!(at > last, "the last answer was valid until {last}, and she learned of it at {at}");
+    // His application has not said that it has stopped, so it learns that the task is no longer his.
     let lost = of_john.event("lost", |lost| lost["name"] == moved["name"]).data;
     assert_eq!(
         (number(&lost, "token"), number(&lost, "stopWithinMs")),
@@ -143,7 +143,7 @@ fn the_death_of_a_lifeline_gives_all_its_tasks_to_others_at_once() {
     assert!(in_state(&john.tasks(), "running").is_empty());
 }
 
-/// One process may have ended while another, of the same application, was told by an answer.
+/// One process may have ended while another, of the same application, learned of the task by an answer.
 #[test]
 fn the_death_of_a_lifeline_does_not_end_what_an_answer_has_begun() {
     let cluster = Cluster::start();
@@ -151,7 +151,7 @@ fn the_death_of_a_lifeline_does_not_end_what_an_answer_has_begun() {
     let lifeline = john.events("/v1/lifeline", &[]);
     let answer = runs(&john, 2);
     drop(lifeline);
-    // She takes both, because he has no application; but not before what he was told has expired.
+    // She takes both, because he has no application; but not before his answer has expired.
     let jim = Sidecar::member(&cluster, "jim", "--tasks a,b --lease-duration 3s");
     let mut of_jim = jim.events("/v1/events", &[]);
     let (task, at) = assigned(&mut of_jim);

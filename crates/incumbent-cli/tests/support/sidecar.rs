@@ -170,7 +170,7 @@ impl Sidecar {
         self.get("/v1/tasks").json()
     }
 
-    /// Asks for its tasks until it is so, and returns that answer. Counts as told to an application.
+    /// Asks for its tasks until it is so, and returns that answer. It counts as an answer to an application.
     pub(crate) fn tasks_when(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         until(what, || Some(self.tasks()).filter(|answer| is_so(answer)))
     }

@@ -1,7 +1,7 @@
-//! `incumbent sidecar`: takes part for an application of any language, and tells it who leads, or which tasks it owns.
+//! `incumbent sidecar`: takes part for an application in any language, and answers who leads, or which tasks it owns.
 //!
-//! It cannot stop the application: that asks, and what it is told runs out by itself. So the leadership is
-//! given back when the application says that it has stopped, or is gone, or no answer to it is valid any more.
+//! It cannot stop the application. The application asks, and each answer expires by itself. So the sidecar releases the
+//! leadership when the application says that it has stopped, when it is gone, or when no answer is valid any more.
 
 pub(crate) mod answers;
 pub(crate) mod args;
@@ -145,7 +145,7 @@ fn candidate(
     Ok(candidate)
 }
 
-/// The work is in another process, which was told in time when to stop: there is nothing to end here.
+/// The work is in another process, and each answer said in time when it must stop: there is nothing to end here.
 fn report(overrun: Overrun) {
     tracing::warn!(lock = %overrun.lock, token = %overrun.token, "the term is over");
 }

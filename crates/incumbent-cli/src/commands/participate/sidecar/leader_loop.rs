@@ -34,7 +34,7 @@ pub(crate) struct StepDown {
 
 /// Why a term ends.
 enum Cause {
-    /// This process is told to end.
+    /// This process has got a signal to end.
     Shutdown,
     SteppedDown(StepDown),
     /// The application is gone.
@@ -129,7 +129,7 @@ impl LeaderLoop {
         if self.lifeline == Lifeline::Required && !self.lifelines.is_held() {
             return Cause::LifelineEnded;
         }
-        // This task may have been woken late: no hook runs and nobody is told "yes" in a term that is over.
+        // This task may have been woken late: in a term that is over, no hook runs, and no answer says that it leads.
         if !leadership.is_valid() {
             return Cause::Lost;
         }
@@ -213,7 +213,7 @@ impl LeaderLoop {
         self.on_term == OnTerm::Release && !self.lifelines.is_held()
     }
 
-    /// Who has stepped down does not lead again at once, but for want of others.
+    /// After a step-down, this candidate waits until another has led, or for a while if no other comes.
     async fn let_others_go_first(&mut self) {
         let mut observer = self.candidate.observe();
         let own = self.candidate.identity().to_owned();

@@ -32,7 +32,7 @@ pub(crate) struct Routes {
     pub(crate) lifelines: Lifelines,
     pub(crate) exporter: Exporter,
     pub(crate) step_downs: mpsc::Sender<StepDown>,
-    /// How often a listener is told for how long it is still so.
+    /// How often a listener gets a new time, if nothing changes.
     pub(crate) tick: Duration,
 }
 
@@ -137,7 +137,7 @@ pub(crate) fn ready_if(was_reached: bool) -> Result<&'static str, Refusal> {
     }
 }
 
-/// What may stand behind the question mark.
+/// The parameters of the query.
 #[derive(Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wanted {
@@ -225,7 +225,7 @@ async fn step_down(State(routes): State<Routes>, body: Bytes) -> Result<Response
     Ok(of_type(JSON, format!("{{\"release\":\"{release}\"}}")))
 }
 
-/// Who shall lead next, if the body says so.
+/// Which candidate is to lead next, if the body says so.
 fn successor(body: &[u8]) -> Result<Option<Identity>, Refusal> {
     #[derive(Default, Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -261,7 +261,7 @@ const OPENAPI: &str = include_str!("openapi.json");
 const VALID_FOR: HeaderName = HeaderName::from_static("incumbent-valid-for-ms");
 const VALID_UNTIL: HeaderName = HeaderName::from_static("incumbent-valid-until-boot-ms");
 
-/// Who waits longer asks again; whatever is in between has closed the connection by then.
+/// Proxies close connections that are silent for long. A client that wants to wait longer asks again.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// An identity has 253 bytes, of which JSON may make six each.

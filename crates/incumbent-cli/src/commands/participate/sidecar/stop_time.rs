@@ -7,7 +7,7 @@ use incumbent::Timing;
 /// The time between the renew deadline and the stop deadline. Most of it is the application's, the rest is spare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StopTime {
-    /// The application is told that its work may take so long to stop.
+    /// Each answer says that work may take so long to stop.
     pub(crate) budget: Duration,
     /// The sidecar releases what is left so long before the stop deadline. After that, the watchdog reports an overrun.
     spare: Duration,

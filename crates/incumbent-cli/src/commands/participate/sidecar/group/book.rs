@@ -1,8 +1,8 @@
-//! What the application was told of each task, and when the task may be released. It reads no clock of its own.
+//! What the application knows of each task, and when the task may be released. It reads no clock.
 //!
-//! The application works on what it was told. So a task that this member must give up is held until each way in which
-//! the application learned of it has come to its end: an answer, when its time and the time to stop are over; a lifeline,
-//! when it is closed. Or the application says that the work has stopped.
+//! The application relies on what it has learned. So a task that this member must give up is held until everything has
+//! ended from which the application learned of it. An answer ends when its validity and the time to stop have passed. A
+//! lifeline ends when it closes. A task is also released when the application says that the work has stopped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -26,9 +26,9 @@ pub(crate) struct Entry<H> {
     pub(crate) number: Option<u16>,
     pub(crate) token: u64,
     pub(crate) state: State,
-    /// Until when, on the boot-time clock, work may run that rests on an answer.
+    /// Until when, on the boot-time clock, work may run that relies on an answer.
     told_until: Duration,
-    /// The open lifelines that were told of the task.
+    /// The open lifelines over which the application learned of the task.
     lifelines: BTreeSet<u64>,
 }
 
@@ -56,11 +56,11 @@ pub(crate) enum State {
     Done,
 }
 
-/// How the application is told.
+/// How the application learns of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asker {
-    /// Not at all.
-    Nobody,
+    /// Not at all: a long poll waits for a change.
+    Poll,
     /// By an answer or an event, which expires.
     Answer,
     /// Over the lifeline of this number, which closes when the application ends.
@@ -72,7 +72,7 @@ pub(crate) enum Asker {
 pub(crate) enum Stopped<H> {
     /// The task is released when this is dropped.
     Released(H),
-    /// Nobody has asked for the task: it stays with this member, and counts as done.
+    /// No other member is to have the task: it stays with this member, and counts as done.
     Kept,
 }
 
@@ -130,11 +130,11 @@ impl<H: Held> Book<H> {
         self.stopped.contains(&(token, name.to_owned()))
     }
 
-    /// The application is about to be told that it may work on the task until then.
+    /// The application is about to learn that it may work on the task until then.
     pub(crate) fn tell(&mut self, name: &str, asker: Asker, work_until: Duration) {
         let Some(entry) = self.entries.get_mut(name) else { return };
         match asker {
-            Asker::Nobody => {}
+            Asker::Poll => {}
             Asker::Answer => entry.told_until = entry.told_until.max(work_until),
             Asker::Lifeline(number) => drop(entry.lifelines.insert(number)),
         }
@@ -163,7 +163,7 @@ impl<H: Held> Book<H> {
         Ok(Stopped::Released(entry.held))
     }
 
-    /// This lifeline has closed, so what rested on it has ended.
+    /// This lifeline has closed, so the work that relied on it has ended.
     pub(crate) fn lifeline_closed(&mut self, number: u64) {
         for entry in self.entries.values_mut() {
             entry.lifelines.remove(&number);
@@ -202,7 +202,7 @@ impl<H: Held> Entry<H> {
         matches!(self.state, State::Revoked | State::Lost)
     }
 
-    /// For how long work may still run that rests on what the application was told; but no longer than any work may.
+    /// For how long work may still run that relies on what the application knows; but no longer than any work may.
     pub(crate) fn work_may_run_for(&self, now: Duration) -> Duration {
         let most = self.held.stop_within();
         match self.lifelines.is_empty() {

@@ -1,4 +1,4 @@
-//! Who owns which task, and who the members are: what an application needs to send work where it belongs.
+//! The owner of each task, and the members: an application sends its work there.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,7 +77,7 @@ impl Directory {
         Self { handle, tasks, has_slots, listed: Arc::new(Latest::new()) }
     }
 
-    /// Who owns it, as far as this member knows. `None` if keys belong to no task of this group.
+    /// The owner, as far as this member knows. `None` if keys belong to no task of this group.
     pub(crate) fn owner(&self, sought: Sought) -> Option<OwnerAnswer> {
         // Read before, so that a pause between the two makes the answer valid for less, not for more.
         let now = boot_time();
@@ -144,7 +144,7 @@ impl<T: Clone> Latest<T> {
         Self(Mutex::new(None))
     }
 
-    /// The outcome of a read that began at most a second before the question. All who ask during a read share the next.
+    /// The outcome of a read that began at most a second before the question. All that ask during a read share the next.
     async fn ask(&self, read: impl Future<Output = T>) -> T {
         let asked_at = Instant::now();
         let mut latest = self.0.lock().await;

@@ -1,4 +1,4 @@
-//! What a listener was told of each task, and what it has to be told next. Pure.
+//! What a listener knows of each task, and what it has to learn next. Pure.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -113,7 +113,7 @@ impl Known {
         Some((news, name.to_owned(), fact.number, fact.token))
     }
 
-    /// Finds the tasks of which the listener knows something else than what is so.
+    /// Finds the tasks of which the listener does not know the present state.
     fn scan<H: Held>(&mut self, book: &mut Book<H>, shows_running: bool) {
         let differs = |name: &&String| {
             book.look(name);
@@ -176,7 +176,7 @@ mod tests {
         book
     }
 
-    /// All that the listener is told.
+    /// All news that the listener gets.
     fn told(known: &mut Known, book: &mut Book<Fake>) -> Vec<(&'static str, String, u64)> {
         let next = || known.next(book, true);
         let told = std::iter::from_fn(next);
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_is_told_each_thing_once_and_first_what_ends() {
+    fn a_listener_gets_each_news_once_and_first_what_ends() {
         let mut known = Known::default();
         let before = &mut book(&[("a", 1, true), ("b", 1, true), ("c", 1, true)]);
         let all = ["a", "b", "c"].map(|name| event("assigned", name, 1));

@@ -1,4 +1,4 @@
-//! The tasks of this member, as the application is told: each answer says for how long it is valid.
+//! The answers about the tasks of this member: each says for how long it is valid.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -40,7 +40,7 @@ struct Owned {
     stop_time: StopTime,
 }
 
-/// Which group and member this is, and how the application is told.
+/// Which group and member this is, and how the application learns of its tasks.
 #[derive(Debug)]
 pub(crate) struct Facts {
     pub(crate) group: String,
@@ -92,14 +92,14 @@ pub(crate) struct TaskAnswer {
     pub(crate) stop_within_ms: u64,
 }
 
-/// What a listener is told.
+/// What a listener gets.
 #[derive(Debug)]
 pub(crate) enum Told {
     News(News, TaskAnswer),
     Still(Validity),
 }
 
-/// A lifeline of the application. When it is dropped, what rested on it has ended.
+/// A lifeline of the application. When it is dropped, the work that relied on it has ended.
 #[derive(Debug)]
 pub(crate) struct HeldLifeline {
     pub(crate) number: u64,
@@ -169,7 +169,7 @@ impl OwnTasks {
         self.book().is_empty()
     }
 
-    /// All tasks as they are now. An application that is told of them may work on them.
+    /// All tasks as they are now. An application that gets this answer may work on them.
     pub(crate) fn ask(&self, asker: Asker) -> Answer {
         let mut book = self.book();
         let names: Vec<_> = book.entries().map(|(name, _)| name.to_owned()).collect();
@@ -265,7 +265,7 @@ impl OwnTasks {
         }
     }
 
-    /// Whether there is an application that may be told of what it may do.
+    /// Whether an answer may say that a task runs.
     fn shows_running(&self) -> bool {
         !self.0.needs_lifeline || self.0.lifelines.is_held()
     }

@@ -36,7 +36,7 @@ pub(crate) struct Routes {
     /// Counts the permits that the application has given back; nothing where the tasks are something else.
     pub(crate) given_back: Option<watch::Sender<u64>>,
     pub(crate) was_reached: Arc<AtomicBool>,
-    /// How often a listener is told for how long it is still so.
+    /// How often a listener gets a new time, if nothing changes.
     pub(crate) tick: Duration,
 }
 
@@ -95,7 +95,7 @@ impl Routes {
     async fn wait(&self, wait: Duration, known: &str) {
         let mut changes = self.tasks.changes();
         changes.borrow_and_update();
-        let now = self.tasks.ask(Asker::Nobody).validity;
+        let now = self.tasks.ask(Asker::Poll).validity;
         if now.change != known {
             return;
         }
@@ -148,8 +148,8 @@ async fn released(
         }
         Err(NotHeld::Task) => Err(refused(
             StatusCode::NOT_FOUND,
-            "nothing was released: this member does not have the task; if it had, the task was released already, so \
-             there is nothing left to do\n",
+            "nothing was released: this member does not have the task, or has released it already; if your work on it \
+             has stopped, there is nothing left to do\n",
         )),
         Err(NotHeld::Token(now)) => Err((
             StatusCode::CONFLICT,
@@ -161,7 +161,7 @@ async fn released(
     }
 }
 
-/// What may stand behind the question mark.
+/// The parameters of the query.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Named {
@@ -186,7 +186,7 @@ async fn owner(
     };
     let answer = routes.directory.owner(sought).ok_or((
         StatusCode::CONFLICT,
-        "only slots have keys, and the tasks of this group are none: ask with task=NAME\n",
+        "the tasks of this group are not slots, so they have no keys: ask with task=NAME\n",
     ))?;
     let valid = valid_headers(answer.valid_for_ms, answer.valid_until_boot_ms);
     Ok((valid, of_type(JSON, json(&answer))).into_response())
