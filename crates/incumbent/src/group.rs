@@ -112,7 +112,8 @@ impl Group {
     ///
     /// # Errors
     /// If waiting cannot help: a permission is missing, the credentials are not accepted,
-    /// the namespace does not exist, or another living process has the same name.
+    /// the namespace does not exist, or another living process has the same name. While a task of this
+    /// member exists, the error is logged instead, and shown by [`GroupHandle::status`].
     pub async fn next_task(&mut self) -> Result<Task, Error> {
         match self.assigned.recv().await {
             Some(assigned) => assigned,

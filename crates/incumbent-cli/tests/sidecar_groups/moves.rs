@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::support::Cluster;
 use super::support::sidecar::{Events, Sidecar, boot_ms, until, within_a_second};
+use super::support::{Candidate, Cluster};
 use super::{has_seat, in_state, made_at, number, runs, task};
 
 /// Without a release, and without a lifeline that closes, the others would wait for a minute.
@@ -263,6 +263,29 @@ fn with_on_term_wait_nothing_is_released_before_the_answers_have_expired() {
         assert!(at > valid_until, "{at} {valid_until}");
     }
     assert_eq!(john.process.end(), 0);
+}
+
+/// Another process competes to be the allocator under the name of this member. His application cannot know of that.
+#[test]
+fn a_sidecar_that_cannot_become_the_allocator_keeps_its_tasks() {
+    let cluster = Cluster::start();
+    let jane = Sidecar::member(&cluster, "jane", "--tasks a,b --lease-duration 10s");
+    runs(&jane, 2);
+    let mut john = Sidecar::member(&cluster, "john", "--tasks a,b --lease-duration 10s");
+    let moved = revoked(&jane);
+    assert_eq!(jane.released(name(&moved), number(&moved, "token")).status, 200);
+    let before = runs(&john, 1);
+    let _namesake = Candidate::start(
+        cluster.command("elect --lock lease/jobs --identity john --priority 1 --lease-duration 3s"),
+    );
+    until("he says so", || {
+        assert!(!john.process.has_ended(), "{}", john.log());
+        john.log().contains("cannot become the allocator").then_some(())
+    });
+    let after = john.tasks();
+    assert_eq!(in_state(&after, "running"), [name(&moved)], "{after}");
+    assert_eq!(after["tasks"][0]["token"], before["tasks"][0]["token"]);
+    assert_eq!(in_state(&jane.tasks(), "running").len(), 1);
 }
 
 /// The application beside it works on, and cannot know of the restart.
