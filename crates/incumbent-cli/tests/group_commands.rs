@@ -213,6 +213,17 @@ fn what_a_group_is_not_is_a_mistake_with_a_hint() {
         let outcome = cluster.run(arguments);
         assert_eq!(outcome.code, 2, "{arguments}: {outcome:?}");
     }
+    for (arguments, hint) in [
+        ("dashboard group/jobs", "incumbent watch group/jobs"),
+        ("dashboard scanner groups/jobs", "incumbent watch group/jobs"),
+        ("step-down group/jobs", "use lease/NAME or configmap/NAME[:KEY]"),
+        ("elect --lock group/jobs", "use lease/NAME or configmap/NAME[:KEY]"),
+    ] {
+        let outcome = cluster.run(arguments);
+        assert_eq!(outcome.code, 2, "{arguments}: {outcome:?}");
+        assert!(outcome.stderr.contains("group"), "{arguments}: {outcome:?}");
+        assert!(outcome.stderr.contains(hint), "{arguments}: {outcome:?}");
+    }
     assert!(cluster.run("get --groups").stderr.contains("no groups in namespace default"));
 }
 

@@ -39,6 +39,17 @@ fn continues(line: &str, next: &str) -> bool {
 }
 
 #[test]
+fn help_names_groups_where_a_command_takes_them() {
+    let names_groups = |command: &str| help(command, "--help", 100).contains("group/NAME");
+    for command in ["get", "watch", "status", "check", "wait", "history", "pause"] {
+        assert!(names_groups(command), "{command}");
+    }
+    for command in ["dashboard", "step-down", "elect"] {
+        assert!(!names_groups(command), "{command}");
+    }
+}
+
+#[test]
 fn no_line_of_help_is_too_long_or_was_broken_by_hand() {
     let commands = commands();
     assert!(commands.len() >= 20, "{commands:?}");

@@ -1,4 +1,4 @@
-//! Sidecars under real faults: no answer is valid any more when another is told that it leads.
+//! Sidecars under real faults: no answer is valid any more when another candidate says that it leads.
 //!
 //! Two runs a fault here; `INCUMBENT_FAULT_RUNS=50` does more.
 
@@ -15,7 +15,7 @@ use support::Cluster;
 use support::proxy::{Proxy, State};
 use support::sidecar::{Sidecar, until};
 
-/// A Pod: its sidecar, the line to the API server, and an application that notes what it is told.
+/// A Pod: its sidecar, the line to the API server, and an application that notes what it learns.
 struct Member {
     name: &'static str,
     sidecar: Sidecar,
@@ -45,7 +45,7 @@ impl Member {
 
 fn leader(members: &[Member], but: Option<usize>) -> usize {
     let others = || (0..members.len()).filter(|number| Some(*number) != but);
-    until("somebody leads", || {
+    until("there is a leader", || {
         others().find(|number| members[*number].sidecar.answer()["isSelf"] == true)
     })
 }

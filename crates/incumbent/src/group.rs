@@ -112,7 +112,8 @@ impl Group {
     ///
     /// # Errors
     /// If waiting cannot help: a permission is missing, the credentials are not accepted,
-    /// the namespace does not exist, or another living process has the same name.
+    /// the namespace does not exist, or another living process has the same name. While a task of this
+    /// member exists, the error is logged instead, and shown by [`GroupHandle::status`].
     pub async fn next_task(&mut self) -> Result<Task, Error> {
         match self.assigned.recv().await {
             Some(assigned) => assigned,
@@ -140,7 +141,7 @@ impl Group {
     {
         let mut shutdown = pin!(shutdown);
         let mut running = FuturesUnordered::new();
-        let mut failures = HashMap::new();
+        let mut failures = Failures::default();
         let (clock, group, work) = (self.clock, self.name.clone(), &work);
         let outcome = loop {
             tokio::select! {
@@ -148,17 +149,12 @@ impl Group {
                 _ = &mut shutdown => break Ok(()),
                 assigned = self.next_task() => match assigned {
                     Ok(task) => {
-                        let failed: u32 = failures.get(task.name()).copied().unwrap_or_default();
+                        let failed = failures.of(task.name());
                         running.push(run(clock, group.clone(), Arc::new(task), work, failed));
                     }
                     Err(error) => break Err(error),
                 },
-                Some((task, failed)) = running.next() => {
-                    let _ = match failed {
-                        0 => failures.remove(&task),
-                        failed => failures.insert(task, failed),
-                    };
-                }
+                Some((task, failed)) = running.next() => failures.note(task, failed),
             }
         };
         // First, so that no task whose work stops is taken for one to begin again. Dropping the futures stops the work.
@@ -353,6 +349,28 @@ pub(crate) async fn while_valid<T>(task: &Task, work: impl Future<Output = T>) -
     .await
 }
 
+/// How often in a row the work of tasks has failed that this member owns no longer, for when they come back.
+#[derive(Debug, Default)]
+struct Failures(HashMap<String, u32>);
+
+impl Failures {
+    fn of(&self, task: &str) -> u32 {
+        self.0.get(task).copied().unwrap_or_default()
+    }
+
+    fn note(&mut self, task: String, failed: u32) {
+        if failed == 0 {
+            self.0.remove(&task);
+            return;
+        }
+        // Names of tasks may come and go without end. What is forgotten only makes the next pause short.
+        if self.0.len() >= MOST_REMEMBERED {
+            self.0.clear();
+        }
+        self.0.insert(task, failed);
+    }
+}
+
 /// How long to wait after work has failed this many times in a row.
 pub(crate) fn pause_after(failed: u32) -> Duration {
     let doubled = FIRST_PAUSE.saturating_mul(1 << failed.saturating_sub(1).min(6));
@@ -361,6 +379,9 @@ pub(crate) fn pause_after(failed: u32) -> Duration {
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// As many as a group may have tasks, twice, so that what is forgotten is seldom of a task that is still there.
+const MOST_REMEMBERED: usize = 2 * 16_384;
 
 /// Two requests, of which each may have to be repeated.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -378,5 +399,24 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.leave();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_remembered_until_the_work_succeeds_and_not_without_end() {
+        let mut failures = Failures::default();
+        failures.note("eu".to_owned(), 3);
+        assert_eq!((failures.of("eu"), failures.of("us")), (3, 0));
+        failures.note("eu".to_owned(), 0);
+        assert_eq!((failures.of("eu"), failures.0.len()), (0, 0));
+        for task in 0..=MOST_REMEMBERED {
+            failures.note(task.to_string(), 1);
+        }
+        assert_eq!((failures.of("0"), failures.of(&MOST_REMEMBERED.to_string())), (0, 1));
+        assert!(failures.0.len() <= MOST_REMEMBERED);
     }
 }

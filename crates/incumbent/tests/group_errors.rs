@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use http::Method;
-use incumbent::{Clock, Error, Group, GroupBuilder, Resource, Tasks};
+use incumbent::{Candidate, Clock, Error, Group, GroupBuilder, Lock, Resource, Tasks};
 use incumbent_apiserver::ApiServer;
 use serde_json::{Value, json};
 use support::{client, request, restricted_client, seconds};
@@ -200,6 +200,34 @@ async fn a_right_that_is_taken_away_while_tasks_run_is_told_and_stops_none() {
     assert_eq!(john.handle.status().trouble, None);
     john.leave().await;
     jane.leave().await;
+}
+
+/// The allocators' Lease is held by another process under the name of this member. That says nothing about its tasks.
+#[tokio::test(start_paused = true)]
+async fn a_member_whose_election_of_the_allocator_fails_keeps_its_tasks_and_competes_again() {
+    let server = ApiServer::new();
+    let jane = Running::start(builder(client(&server), "jane"));
+    seconds(5.0).await;
+    let john = Running::start(builder(client(&server), "john"));
+    seconds(5.0).await;
+    assert_eq!((john.tasks(), jane.tasks()), (1, 1));
+    let lock = Lock::lease("default", "indexers");
+    let namesake = Candidate::builder(client(&server), lock).identity("john").priority(1);
+    let mut namesake = namesake.clock(Clock::tokio()).build().unwrap();
+    let leadership = namesake.campaign().await.unwrap();
+    seconds(60.0).await;
+    assert!(!john.run.is_finished(), "{:?}", john.run.await);
+    assert_eq!((john.tasks(), jane.tasks()), (1, 1));
+    let trouble = john.handle.status().trouble.unwrap();
+    assert!(trouble.contains("takes part in lease/indexers as \"john\""), "{trouble}");
+    drop(leadership);
+    namesake.leave().await;
+    seconds(60.0).await;
+    assert_eq!(john.handle.status().trouble, None, "the namesake is gone");
+    jane.leave().await;
+    seconds(60.0).await;
+    assert_eq!(john.tasks(), 2, "he is the next allocator");
+    john.leave().await;
 }
 
 /// 10,000 tasks with long names, for 26 members: each change of all pages would send more than 64 MiB.

@@ -185,10 +185,10 @@ fn one_kind_at_a_time() -> Error {
     })
 }
 
-/// Which of many locks.
+/// Which of many locks, or which groups.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct LockSelection {
-    /// Which locks: NAME for a Lease, lease/NAME or configmap/NAME[:KEY] [default: all]
+    /// Which locks: NAME for a Lease, lease/NAME or configmap/NAME[:KEY] [default: all]; or which groups: group/NAME
     #[arg(value_name = "LOCK", value_parser = target_text)]
     locks: Vec<String>,
     /// Show all namespaces
@@ -237,6 +237,11 @@ impl LockSelection {
             count if count == self.locks.len() => Ok(Some(schedules)),
             _ => Err(one_kind_at_a_time()),
         }
+    }
+
+    /// A group among what was named.
+    pub(crate) fn some_group(&self) -> Option<&str> {
+        self.locks.iter().find_map(|text| group_of(text))
     }
 
     /// Locks that seem to be unused are shown only if they are named or if all are asked for.

@@ -12,6 +12,14 @@ pub(crate) fn parse(namespace: &str, text: &str) -> Result<Lock, Error> {
 
 /// The text of a lock that can be read as one: what cannot is a mistake on the command line.
 pub(crate) fn lock_text(text: &str) -> Result<String, Error> {
+    if text.starts_with("group/") || text.starts_with("groups/") {
+        return Err(Error::Invalid(incumbent::InvalidSetting::Program {
+            what: format!("{text:?} is a group, and this is only for a lock"),
+            hint: "use lease/NAME or configmap/NAME[:KEY]; for groups, there are get, status, watch, wait, pause, move \
+                   and freeze"
+                .to_owned(),
+        }));
+    }
     parse("default", text).map(|_| text.to_owned())
 }
 

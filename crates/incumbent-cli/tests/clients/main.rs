@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod several;
 mod workers;
 
 use std::io::{BufRead, BufReader};

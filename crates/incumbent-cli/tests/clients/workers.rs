@@ -1,4 +1,4 @@
-//! The workers of docs/clients.md, each with a sidecar of its own, under faults.
+//! The workers of docs/clients.md, each with its own sidecar, under faults.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use super::support::proxy::{Proxy, State};
 use super::support::sidecar::{Sidecar, boot_ms, until};
 use super::support::{Cluster, blocks};
-use super::{Client, ends_if_it_cannot_ask, example, found};
+use super::{Client, ends_if_it_cannot_ask, example, found, several};
 
 const TASKS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const LEASE: Duration = Duration::from_secs(2);
@@ -178,6 +178,7 @@ fn judge(command: &Command) {
     let secret = cluster.folder.path().join("secret");
     std::fs::write(&secret, "correct horse battery staple").unwrap();
     ends_if_it_cannot_ask(command, Some(&secret));
+    several::judge(command, &secret);
     says_that_it_has_stopped(command);
     assert_eq!(play(command), []);
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::Shutdown;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -25,17 +26,18 @@ const BOUND: Duration = Duration::from_secs(1 + 1 + 30);
 /// What an application believes, or does.
 #[derive(Debug)]
 enum Note {
-    /// It may work on the task under this token, as it was told at one moment, until another.
+    /// It may work on the task under this token, from the moment of an answer until another.
     May { task: String, token: u64, from: u64, until: u64 },
     /// It has stopped. Noted before it says so.
     Stopped { task: String, token: u64, at: u64 },
 }
 
-/// A Pod: its sidecar, the line to the API server, and an application that notes what it is told.
+/// A Pod: its sidecar, the line to the API server, and an application that notes what it learns.
 struct Member {
     name: &'static str,
     sidecar: Sidecar,
     proxy: Proxy,
+    application: JoinHandle<()>,
 }
 
 impl Member {
@@ -57,17 +59,25 @@ impl Member {
         let sidecar = Sidecar::member_with(cluster, command, name, &flags);
         let (mut events, notes) = (sidecar.events(path, &[]), notes.clone());
         let place = sidecar.place.clone();
-        std::thread::spawn(move || {
+        let application = std::thread::spawn(move || {
             let mut application = Application { notes, known: BTreeMap::new(), place };
             while let Some(event) = events.next() {
                 application.hear(&event.kind, &event.data);
             }
         });
-        Self { name, sidecar, proxy }
+        Self { name, sidecar, proxy, application }
+    }
+
+    /// Kills the sidecar, and fails if the application has found a fault in what it has learned.
+    fn end(self) {
+        drop(self.sidecar);
+        if let Err(panic) = self.application.join() {
+            std::panic::resume_unwind(panic);
+        }
     }
 }
 
-/// It believes what it is told, and stops when it is asked to.
+/// It believes each answer, and stops when it is asked to.
 struct Application {
     notes: Sender<Note>,
     /// The tasks on which it works, with their tokens.
@@ -151,7 +161,7 @@ impl Witness {
         }
     }
 
-    /// Waits until each task is owned by an application that was told so after this moment.
+    /// Waits until each task is owned by an application that has learned so after this moment.
     fn all_run(&mut self, since: u64) {
         let begun = Instant::now();
         loop {
@@ -221,7 +231,8 @@ fn play(path: &'static str) {
                 0 => {
                     member.sidecar.process.kill();
                     std::thread::sleep(millis([0, rng.u64(..2000)][rng.usize(..2)]));
-                    members[at] = Member::start(&cluster, NAMES[at], path, &sender);
+                    let again = Member::start(&cluster, NAMES[at], path, &sender);
+                    std::mem::replace(&mut members[at], again).end();
                 }
                 // Frozen, around each deadline.
                 1 => {
@@ -255,6 +266,7 @@ fn play(path: &'static str) {
             witness.all_run(boot_ms());
         }
     }
-    drop((members, sender));
+    members.into_iter().for_each(Member::end);
+    drop(sender);
     witness.judge(5 * runs, seed);
 }

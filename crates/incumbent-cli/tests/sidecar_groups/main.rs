@@ -26,12 +26,12 @@ fn number(value: &Value, field: &str) -> u64 {
     value[field].as_u64().unwrap_or_else(|| panic!("{field}: {value}"))
 }
 
-/// When the answer or event was made, on the boot-time clock.
+/// When the answer or event was made, on the boot-time clock; or one millisecond later, because both are rounded down.
 fn made_at(value: &Value) -> u64 {
     number(value, "validUntilBootMs") - number(value, "validForMs")
 }
 
-/// Waits until so many tasks run there. Its application is told of them.
+/// Waits until so many tasks run there. The answer counts as one to its application.
 fn runs(sidecar: &Sidecar, count: usize) -> Value {
     sidecar.tasks_when("its tasks run", |answer| in_state(answer, "running").len() == count)
 }

@@ -45,7 +45,7 @@ fn each_route_answers_by_the_methods_that_its_document_names() {
     for (path, methods) in document["paths"].as_object().unwrap() {
         let place = path.replace("{name}", "a");
         for method in ["get", "post", "put", "patch", "delete"] {
-            // HEAD stands for GET, which may never end.
+            // HEAD instead of GET, whose answer may never end.
             let asked = if method == "get" { "HEAD" } else { &method.to_uppercase() };
             let reply = john.ask(&format!("{asked} {place}"), &[], "");
             let is_documented = methods.get(method).is_some();

@@ -274,7 +274,8 @@ impl GroupBuilder {
         let weak = sender.downgrade();
         tokio::spawn(look_at_health(self.health, weak.clone()));
         tokio::spawn(look_at_lock(lock.views.clone(), member.clone(), weak.clone()));
-        let allocating = tokio::spawn(allocate(lock, leaves, weak.clone()));
+        let pause = timing.lease_duration();
+        let allocating = tokio::spawn(allocate(lock, leaves, weak.clone(), self.clock, pause));
         tokio::spawn(hold(seat, wishes, weak));
         tokio::spawn(run(driver, allocating, end));
         Ok(Group {

@@ -140,6 +140,11 @@ impl Driver {
             Note::Over => self.over(),
             Note::Left => self.state.has_left = true,
             Note::Failed(error) => self.fail(error),
+            Note::CannotAllocate(error) => {
+                let error = self.with_role(error);
+                self.on_trouble(Trouble { asked: COMPETING, error, lasts: true });
+            }
+            Note::Competes => self.settle_trouble(COMPETING),
             Note::Lock { table, is_next } => {
                 if is_next {
                     self.watch_seats();
@@ -148,6 +153,7 @@ impl Driver {
             }
             Note::Allocates(is_active) => {
                 if is_active {
+                    self.settle_trouble(COMPETING);
                     self.watch_seats();
                     tracing::info!(group = self.store.group(), "allocating");
                 }
@@ -197,16 +203,9 @@ impl Driver {
         self.work(Event::Stopped(task));
     }
 
-    /// The member cannot take part. Of a missing right, the error shows the whole Role.
+    /// The member cannot take part.
     fn fail(&self, error: Error) {
-        let error = match error {
-            Error::Forbidden { resource, verb, message } => {
-                let resource = match resource.lock_kind() {
-                    Some(kind) => self.store.resource(kind),
-                    None => resource,
-                };
-                Error::Forbidden { resource, verb, message }
-            }
+        let error = match self.with_role(error) {
             // Whichever of the two elections has met it, the name is that of the member.
             Error::DuplicateIdentity { identity, .. } => {
                 Error::DuplicateIdentity { lock: self.store.seat(&identity), identity }
@@ -214,6 +213,18 @@ impl Driver {
             other => other,
         };
         let _ = self.assigned.send(Err(error));
+    }
+
+    /// Of a missing right, the error shows the whole Role.
+    fn with_role(&self, error: Error) -> Error {
+        match error {
+            Error::Forbidden { resource, verb, message } => {
+                let kind = resource.lock_kind();
+                let resource = kind.map_or(resource, |kind| self.store.resource(kind));
+                Error::Forbidden { resource, verb, message }
+            }
+            other => other,
+        }
     }
 
     fn on_trouble(&mut self, trouble: Trouble) {
@@ -227,7 +238,7 @@ impl Driver {
             return;
         }
         self.show_trouble();
-        let Trouble { error, .. } = trouble;
+        let Trouble { error, asked, .. } = trouble;
         let (group, hint) = (self.store.group().to_owned(), error.hint());
         match act {
             Act::End => self.fail(error),
@@ -235,7 +246,12 @@ impl Driver {
                 if self.clock.is_system() {
                     report::unlogged(&format!("group {group}: {error}; will retry"), &hint);
                 }
-                tracing::warn!(group, %error, hint, "the allocator cannot do what it should");
+                match asked == COMPETING {
+                    true => tracing::warn!(group, %error, hint, "cannot become the allocator"),
+                    false => {
+                        tracing::warn!(group, %error, hint, "the allocator cannot do what it should");
+                    }
+                }
             }
         }
     }
@@ -337,3 +353,6 @@ impl Driver {
         self.wish.send_if_modified(|known| std::mem::replace(known, wish) != wish);
     }
 }
+
+/// The election of the allocator, among what can go wrong.
+const COMPETING: Asked = (LockKind::Lease, "compete");

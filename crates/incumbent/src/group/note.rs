@@ -26,8 +26,12 @@ pub(crate) enum Note {
     Over,
     /// The seat is given up for good.
     Left,
-    /// The member cannot take part.
+    /// The member cannot take part: it cannot hold its seat, and nothing of it runs.
     Failed(Error),
+    /// The member cannot compete to be the allocator. Its tasks may be running.
+    CannotAllocate(Error),
+    /// The member has competed to be the allocator for a while, and no error came.
+    Competes,
     /// What the allocators' Lease says, and whether this member is one of the next allocators.
     Lock {
         table: Option<Uid>,

@@ -1,12 +1,18 @@
 //! Holding the seat, and taking part in the election of the allocator.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use incumbent_core::{Identity, Uid};
 use tokio::sync::{mpsc, watch};
 
 use super::note::Note;
 use crate::candidate::Candidate;
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::leadership::Leadership;
 
 /// What a member wants with its seat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,24 +68,37 @@ pub(super) async fn hold(
     let _ = tell(Note::Left);
 }
 
-/// Competes to be the allocator until the member leaves.
+/// Competes to be the allocator until the member leaves. A campaign that fails says nothing about the tasks of this
+/// member, so the driver decides what follows. If the member stays, it competes again after `pause`.
 pub(super) async fn allocate(
     mut candidate: Candidate,
     mut leaves: watch::Receiver<bool>,
     notes: mpsc::WeakUnboundedSender<Note>,
+    clock: Clock,
+    pause: Duration,
 ) {
     let tell = |note: Note| notes.upgrade().is_some_and(|notes| notes.send(note).is_ok());
     loop {
+        let has_lasted = async {
+            clock.sleep(pause).await;
+            let _ = tell(Note::Competes);
+        };
         let leadership = tokio::select! {
             biased;
             _ = leaves.wait_for(|leaves| *leaves) => break,
-            leadership = candidate.campaign() => leadership,
+            leadership = compete(&mut candidate, has_lasted) => leadership,
         };
         let leadership = match leadership {
             Ok(leadership) => leadership,
             Err(error) => {
-                let _ = tell(Note::Failed(error));
-                break;
+                if !tell(Note::CannotAllocate(error)) {
+                    break;
+                }
+                tokio::select! {
+                    biased;
+                    _ = leaves.wait_for(|leaves| *leaves) => break,
+                    () = clock.sleep(pause) => continue,
+                }
             }
         };
         if !tell(Note::Allocates(true)) {
@@ -98,6 +117,20 @@ pub(super) async fn allocate(
         }
     }
     candidate.leave().await;
+}
+
+/// Campaigns, and says once when that has lasted for a while without an error.
+async fn compete(
+    candidate: &mut Candidate,
+    has_lasted: impl Future<Output = ()>,
+) -> Result<Leadership, Error> {
+    let mut campaign = pin!(candidate.campaign());
+    tokio::select! {
+        biased;
+        leadership = &mut campaign => return leadership,
+        () = has_lasted => {}
+    }
+    campaign.await
 }
 
 /// So many of those who wait to allocate time the seats already: the first may die together with the allocator.

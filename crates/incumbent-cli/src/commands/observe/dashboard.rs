@@ -16,7 +16,7 @@ use crate::runtime::output;
 use crate::runtime::signals::shutdown_signal;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = HELP)]
+#[command(after_help = HELP, mut_arg("locks", |locks| locks.help(LOCKS)))]
 pub(crate) struct Dashboard {
     /// Where to serve the page: ADDRESS:PORT, or unix:PATH; port 0 picks a free one
     #[arg(long, value_name = "WHERE", default_value = "127.0.0.1:8088", value_parser = listener::place)]
@@ -46,7 +46,17 @@ Examples:
   Let the page hand over, pause and resume:
     $ incumbent dashboard -n prod --allow-steer";
 
+const LOCKS: &str =
+    "Which locks: NAME for a Lease, lease/NAME or configmap/NAME[:KEY] [default: all]";
+
 pub(crate) async fn run(args: Dashboard) -> anyhow::Result<ExitCode> {
+    if let Some(group) = args.selection.some_group() {
+        return Err(Error::Invalid(InvalidSetting::Program {
+            what: "the dashboard shows elections, and no groups".to_owned(),
+            hint: format!("incumbent watch group/{group}; or incumbent get --groups --watch"),
+        })
+        .into());
+    }
     let access = args.access()?;
     let (client, namespace) = args.operator.connect().await?;
     let Wanted { scope, locks, .. } = args.selection.wanted(&namespace)?;

@@ -1,7 +1,7 @@
-//! `incumbent sidecar`: takes part for an application of any language, and tells it who leads, or which tasks it owns.
+//! `incumbent sidecar`: takes part for an application in any language, and answers who leads, or which tasks it owns.
 //!
-//! It cannot stop the application: that asks, and what it is told runs out by itself. So the leadership is
-//! given back when the application says that it has stopped, or is gone, or no answer to it is valid any more.
+//! It cannot stop the application. The application asks, and each answer expires by itself. So the sidecar releases the
+//! leadership when the application says that it has stopped, when it is gone, or when no answer is valid any more.
 
 pub(crate) mod answers;
 pub(crate) mod args;
@@ -10,11 +10,12 @@ mod group;
 mod hooks;
 mod leader_loop;
 mod lifeline;
+mod places;
 mod routes;
 mod status_file;
+mod stop_time;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use incumbent::{Candidate, Error, Lock, Overrun, Route, Timing};
 use tokio::sync::mpsc;
@@ -24,14 +25,13 @@ use self::args::Sidecar;
 use self::hooks::Hooks;
 use self::leader_loop::LeaderLoop;
 use self::lifeline::Lifelines;
+use self::places::Places;
 use self::routes::Routes;
 use self::status_file::StatusFile;
-use crate::http::access::Access;
-use crate::http::listener::{Limits, ListenAddress, Listener};
+use self::stop_time::StopTime;
 use crate::http::metrics::Exporter;
 use crate::runtime::preflight::look_before;
 use crate::runtime::signals::shutdown_signal;
-use crate::runtime::stderr;
 
 pub(crate) async fn run(args: Sidecar) -> anyhow::Result<ExitCode> {
     match &args.group {
@@ -45,18 +45,13 @@ async fn take_part_in_election(args: Sidecar) -> anyhow::Result<ExitCode> {
     let timing = args.timing.timing()?;
     let (client, namespace) = args.cluster.connect().await?;
     let lock = crate::flags::lock::parse(&namespace, args.lock.as_deref().unwrap_or_default())?;
-    let (hosts, token_file) = (&args.hosts, args.token_file.as_ref());
-    let access = Access::of(&args.listen, args.allow_remote, hosts, token_file)?;
-    let listener = Listener::open(&args.listen, args.socket_mode).await?;
-    let probes = match args.probe_addr {
-        Some(address) => Some(Listener::open(&ListenAddress::Tcp(address), 0).await?),
-        None => None,
-    };
+    let places = Places::open(&args).await?;
 
     let exporter = Exporter::new();
     let candidate = candidate(&args, timing, client.clone(), lock.clone(), &exporter)?;
-    let answers = Answers::new(&candidate, &timing);
-    let tick = timing.renew_interval().div_f64(2.0).min(LONGEST_SILENCE);
+    let stop_time = StopTime::of(&timing);
+    let answers = Answers::new(&candidate, stop_time.budget);
+    let tick = places::tick(&timing);
     let (step_downs, requests) = mpsc::channel(1);
     let lifelines = Lifelines::default();
     let routes = Routes {
@@ -66,18 +61,13 @@ async fn take_part_in_election(args: Sidecar) -> anyhow::Result<ExitCode> {
         step_downs,
         tick,
     };
-    // Both end with this function, and take their files along.
+    // All of these end with this function, and take their files along.
     let mut parts = tokio::task::JoinSet::new();
     if let Some(path) = args.status_file.clone() {
         let file = StatusFile::create(path, args.status_mode, &answers)?;
         parts.spawn(file.keep(answers.clone(), tick));
     }
-    stderr::say(&format!("sidecar: {}", listener.place()?));
-    if let Some(probes) = probes {
-        stderr::say(&format!("probes: {}", probes.place()?));
-        tokio::spawn(probes.serve(routes.clone().for_probes(), Limits::EVENTS));
-    }
-    parts.spawn(listener.serve(routes.for_application(access), Limits::EVENTS));
+    places.serve(routes, &mut parts)?;
     tokio::spawn(answers.clone().follow());
 
     let leader_loop = LeaderLoop {
@@ -89,6 +79,7 @@ async fn take_part_in_election(args: Sidecar) -> anyhow::Result<ExitCode> {
         lifeline: args.lifeline,
         on_term: args.on_term,
         stay_away: timing.lease_duration(),
+        stop_time,
     };
     tokio::select! {
         biased;
@@ -141,7 +132,7 @@ fn candidate(
     Ok(candidate)
 }
 
-/// The work is in another process, which was told in time when to stop: there is nothing to end here.
+/// The work is in another process, and each answer said in time when it must stop: there is nothing to end here.
 fn report(overrun: Overrun) {
     tracing::warn!(lock = %overrun.lock, token = %overrun.token, "the term is over");
 }
@@ -160,6 +151,3 @@ fn hooks(args: &Sidecar, candidate: &Candidate) -> Hooks {
         running: None,
     }
 }
-
-/// How long a stream of events says nothing at most: what is in between must not take it for dead.
-const LONGEST_SILENCE: Duration = Duration::from_secs(10);

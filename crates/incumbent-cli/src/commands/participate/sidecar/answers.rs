@@ -1,14 +1,14 @@
-//! Who leads, as an application is told: each answer says for how long it is good.
+//! The answers to the application: who leads, and for how long that is valid.
 //!
-//! Whoever is told that this candidate leads may act on it until the answer runs out, and needs a moment to
-//! stop then. So it is noted here for how long work may run that rests on an answer: the leader loop gives the
-//! leadership back no sooner, unless it is told that the work has stopped.
+//! An application that learns that this candidate leads may act on it until the answer expires, and then needs a
+//! moment to stop. So this module remembers for how long work may run that relies on an answer. The leader loop releases
+//! the leadership no sooner, unless the application says that the work has stopped.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use incumbent::{Candidate, Clock, Identity, Leader, LeadershipStatus, Observer, Timing};
+use incumbent::{Candidate, Clock, Identity, Leader, LeadershipStatus, Observer};
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -31,13 +31,13 @@ struct Inner {
     was_reached: AtomicBool,
 }
 
-/// Whether the application may be told that it leads.
+/// Whether an answer may say that this candidate leads.
 #[derive(Debug, Default)]
 struct Disclosure {
     is_open: bool,
     /// The leader loop has a leadership.
     is_held: bool,
-    /// Until when, on the boot-time clock, work may run that rests on an answer of this term.
+    /// Until when, on the boot-time clock, work may run that relies on an answer of this term.
     work_until: Duration,
 }
 
@@ -68,7 +68,7 @@ pub(crate) enum State {
     Unknown,
 }
 
-/// Who asks.
+/// What asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asker {
     /// The application, which acts on it.
@@ -90,22 +90,23 @@ pub(crate) struct Answer {
     pub(crate) is_self: bool,
     #[serde(rename = "self")]
     pub(crate) own_identity: String,
-    /// For how long all of this is good; 0 where nothing is known to be.
+    /// For how long all of this is valid; 0 if nothing is known.
     pub(crate) valid_for_ms: u64,
     /// The same as a moment, in milliseconds on `CLOCK_BOOTTIME`, which is what `/proc/uptime` shows.
     pub(crate) valid_until_boot_ms: u64,
-    /// By when work that rests on it has to have stopped.
+    /// By when work that relies on it must have stopped.
     pub(crate) stop_within_ms: u64,
     pub(crate) change: String,
 }
 
 impl Answers {
-    pub(crate) fn new(candidate: &Candidate, timing: &Timing) -> Self {
+    /// `stop_budget`: how long work may take to stop when an answer has expired.
+    pub(crate) fn new(candidate: &Candidate, stop_budget: Duration) -> Self {
         Self(Arc::new(Inner {
             standing: candidate.leadership_status(),
             observer: candidate.observe(),
             identity: candidate.identity().to_owned(),
-            stop_budget: timing.stop_deadline().saturating_sub(timing.renew_deadline()),
+            stop_budget,
             start: format!("{:x}", boot_time().as_millis()),
             disclosure: Mutex::default(),
             changes: watch::Sender::default(),
@@ -113,9 +114,9 @@ impl Answers {
         }))
     }
 
-    /// What is true now. An application that is told that it leads may act on it.
+    /// What is true now. If the answer says that this candidate leads, the application may act on it.
     pub(crate) fn ask(&self, asker: Asker) -> Answer {
-        // Read before, so that a pause between the two makes the answer good for less, not for more.
+        // Read before, so that a pause between the two makes the answer valid for less, not for more.
         let now = boot_time();
         let mut disclosure = self.disclosure();
         let (truth, valid_for) = self.look(&disclosure);
@@ -186,14 +187,14 @@ impl Answers {
         identity.as_str() == self.0.identity
     }
 
-    /// A term has begun: the application may be told so.
+    /// A term has begun: from now on, answers may say so.
     pub(crate) fn open(&self) {
         *self.disclosure() =
             Disclosure { is_open: true, is_held: true, work_until: Duration::ZERO };
         self.refresh();
     }
 
-    /// Nobody is told any more that this candidate leads.
+    /// From now on, no answer says that this candidate leads.
     pub(crate) fn close(&self) {
         self.disclosure().is_open = false;
         self.refresh();
@@ -209,12 +210,12 @@ impl Answers {
         self.disclosure().is_held
     }
 
-    /// For how long work may still run that rests on an answer.
+    /// For how long work may still run that relies on an answer.
     pub(crate) fn work_may_run_for(&self) -> Duration {
         self.disclosure().work_until.saturating_sub(boot_time())
     }
 
-    /// Looks again, and tells those who wait if something else is true.
+    /// Looks again, and wakes all listeners if something else is true.
     pub(crate) fn refresh(&self) {
         let truth = self.look(&self.disclosure()).0;
         if truth.state != State::Unknown {
@@ -315,7 +316,7 @@ pub(crate) fn boot_time() -> Duration {
     Clock::system().instant().since_start()
 }
 
-/// Rounded down, so that no answer is good for longer than it is.
+/// Rounded down, so that no answer states more time than there is.
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -323,7 +324,7 @@ pub(crate) fn millis(duration: Duration) -> u64 {
 /// What is shorter would be shown as 0.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Behind a claim without expiry, the answer is good for ever; but numbers in JSON have an end.
+/// A claim without expiry makes an answer that is always valid; but numbers in JSON have an end.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[cfg(test)]

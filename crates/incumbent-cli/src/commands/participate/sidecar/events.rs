@@ -12,7 +12,7 @@ use super::answers::{Answers, Asker, Change, State};
 use super::lifeline::Lifeline;
 use crate::http::response;
 
-/// Who listens.
+/// One connection that listens.
 struct Listener {
     answers: Answers,
     changes: watch::Receiver<Change>,
@@ -26,8 +26,8 @@ struct Listener {
 
 /// A stream of server-sent events: `leader` for each change, `valid` while there is none.
 ///
-/// `known` is the id of the last event that the listener had. What it missed is not repeated, for an answer
-/// of then is not valid now: it is told what is true now, if that is something else.
+/// `known` is the id of the last event that the listener had. Events that it missed are not repeated, because an answer
+/// of then is not valid now. The stream begins with what is true now, if that is something else.
 pub(crate) fn stream(
     answers: Answers,
     known: Option<String>,
@@ -46,7 +46,7 @@ pub(crate) fn stream(
 impl Listener {
     async fn next(&mut self) -> Event {
         if self.has_begun {
-            // The candidate outlives all who listen to it.
+            // The candidate outlives all listeners.
             let _ = tokio::time::timeout(self.tick, self.changes.changed()).await;
         }
         self.has_begun = true;
@@ -55,7 +55,7 @@ impl Listener {
         let event = match self.known.as_ref() {
             Some(known) if *known == answer.change => match answer.state {
                 State::Leader => Event::default().event("valid").data(answer.json()),
-                _ => Event::default().comment("still so"),
+                _ => Event::default().comment("no change"),
             },
             _ => Event::default().id(&answer.change).event("leader").data(answer.json()),
         };

@@ -24,25 +24,17 @@ use self::own_tasks::{Facts, OwnTasks};
 use self::routes::Routes;
 use super::args::{Lifeline, Sidecar};
 use super::lifeline::Lifelines;
-use super::{LONGEST_SILENCE, report};
-use crate::http::access::Access;
-use crate::http::listener::{Limits, ListenAddress, Listener};
+use super::places::{self, Places};
+use super::report;
 use crate::http::metrics::Exporter;
 use crate::runtime::preflight::look_patiently;
 use crate::runtime::signals::shutdown_signal;
-use crate::runtime::stderr;
 
 pub(crate) async fn run(args: &Sidecar, name: &str) -> anyhow::Result<ExitCode> {
     let shutdown = Box::pin(shutdown_signal());
     let timing = args.timing.timing()?;
     let (client, namespace) = args.cluster.connect().await?;
-    let (hosts, token_file) = (&args.hosts, args.token_file.as_ref());
-    let access = Access::of(&args.listen, args.allow_remote, hosts, token_file)?;
-    let listener = Listener::open(&args.listen, args.socket_mode).await?;
-    let probes = match args.probe_addr {
-        Some(address) => Some(Listener::open(&ListenAddress::Tcp(address), 0).await?),
-        None => None,
-    };
+    let places = Places::open(args).await?;
 
     let exporter = Exporter::new();
     let (healthy, health) = watch::channel(args.lifeline == Lifeline::Optional);
@@ -70,14 +62,9 @@ pub(crate) async fn run(args: &Sidecar, name: &str) -> anyhow::Result<ExitCode> 
     };
     let routes = routes(args, timing, &group, &tasks, exporter, given_back);
     let looks = look(client, Lock::lease(&namespace, name), Arc::clone(&routes.was_reached));
-    stderr::say(&format!("sidecar: {}", listener.place()?));
-    // All of these end with this function, and the listener takes its socket along.
+    // All of these end with this function.
     let mut parts = tokio::task::JoinSet::new();
-    if let Some(probes) = probes {
-        stderr::say(&format!("probes: {}", probes.place()?));
-        parts.spawn(probes.serve(routes.clone().for_probes(), Limits::EVENTS));
-    }
-    parts.spawn(listener.serve(routes.for_application(access), Limits::EVENTS));
+    places.serve(routes, &mut parts)?;
     parts.spawn(health.keep());
     let member_loop = MemberLoop { group, tasks, lifelines, on_term: args.on_term };
     let outcome = tokio::select! {
@@ -104,7 +91,7 @@ fn routes(
         exporter,
         given_back: shared.are_permits().then_some(given_back),
         was_reached: Arc::new(AtomicBool::new(false)),
-        tick: timing.renew_interval().div_f64(2.0).min(LONGEST_SILENCE),
+        tick: places::tick(&timing),
     }
 }
 

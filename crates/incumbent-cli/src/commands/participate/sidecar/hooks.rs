@@ -12,7 +12,7 @@ pub(crate) struct Hooks {
     pub(crate) elected: Option<PathBuf>,
     pub(crate) lost: Option<PathBuf>,
     pub(crate) timeout: Duration,
-    /// What both are told, beside the token.
+    /// What both get, beside the token.
     pub(crate) environment: Vec<(&'static str, String)>,
     pub(crate) running: Option<JoinHandle<bool>>,
 }

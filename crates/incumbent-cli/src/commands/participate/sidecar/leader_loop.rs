@@ -9,6 +9,7 @@ use super::answers::Answers;
 use super::args::{Lifeline, OnTerm};
 use super::hooks::Hooks;
 use super::lifeline::Lifelines;
+use super::stop_time::StopTime;
 
 pub(crate) struct LeaderLoop {
     pub(crate) candidate: Candidate,
@@ -20,6 +21,7 @@ pub(crate) struct LeaderLoop {
     pub(crate) on_term: OnTerm,
     /// How long one stays away after a step-down, if no other candidate comes.
     pub(crate) stay_away: Duration,
+    pub(crate) stop_time: StopTime,
 }
 
 /// The application says that its work has stopped, and wants the leadership to be given back.
@@ -32,7 +34,7 @@ pub(crate) struct StepDown {
 
 /// Why a term ends.
 enum Cause {
-    /// This process is told to end.
+    /// This process has got a signal to end.
     Shutdown,
     SteppedDown(StepDown),
     /// The application is gone.
@@ -127,7 +129,7 @@ impl LeaderLoop {
         if self.lifeline == Lifeline::Required && !self.lifelines.is_held() {
             return Cause::LifelineEnded;
         }
-        // This task may have been woken late: no hook runs and nobody is told "yes" in a term that is over.
+        // This task may have been woken late: in a term that is over, no hook runs, and no answer says that it leads.
         if !leadership.is_valid() {
             return Cause::Lost;
         }
@@ -153,7 +155,8 @@ impl LeaderLoop {
         self.answers.close();
         let token = leadership.fencing_token().0;
         tracing::debug!(token, reason = cause.word(), "stopping");
-        let was_stopped = self.hooks.lost(token, stop_within(&leadership)).await;
+        let was_stopped =
+            self.hooks.lost(token, self.stop_time.left(leadership.stop_within())).await;
         let mut request = None;
         match cause {
             _ if was_stopped => {}
@@ -189,7 +192,8 @@ impl LeaderLoop {
         let ended = self.lifelines.ended();
         let mut is_ending = false;
         loop {
-            let left = self.answers.work_may_run_for().min(stop_within(leadership));
+            let most = self.stop_time.left(leadership.stop_within());
+            let left = self.answers.work_may_run_for().min(most);
             if left.is_zero() || (is_ending && self.application_has_ended()) {
                 return None;
             }
@@ -209,7 +213,7 @@ impl LeaderLoop {
         self.on_term == OnTerm::Release && !self.lifelines.is_held()
     }
 
-    /// Who has stepped down does not lead again at once, but for want of others.
+    /// After a step-down, this candidate waits until another has led, or for a while if no other comes.
     async fn let_others_go_first(&mut self) {
         let mut observer = self.candidate.observe();
         let own = self.candidate.identity().to_owned();
@@ -241,9 +245,4 @@ async fn refuse(requests: &mut mpsc::Receiver<StepDown>) -> std::convert::Infall
             None => std::future::pending().await,
         }
     }
-}
-
-/// A little less than the work has, so that what is left is released before the watchdog looks.
-fn stop_within(leadership: &Leadership) -> Duration {
-    leadership.stop_within().saturating_sub(Duration::from_millis(20))
 }

@@ -20,6 +20,7 @@ use super::answers::{Answer, Answers, Asker};
 use super::events::stream;
 use super::leader_loop::StepDown;
 use super::lifeline::Lifelines;
+use super::places::Serve;
 use crate::flags::duration::duration;
 use crate::http::access::{Access, Refusal, by_own_name, with_secret};
 use crate::http::metrics::{Exporter, page};
@@ -32,38 +33,36 @@ pub(crate) struct Routes {
     pub(crate) lifelines: Lifelines,
     pub(crate) exporter: Exporter,
     pub(crate) step_downs: mpsc::Sender<StepDown>,
-    /// How often a listener is told for how long it is still so.
+    /// How often a listener gets a new time, if nothing changes.
     pub(crate) tick: Duration,
 }
 
-impl Routes {
-    /// For the application beside this process.
-    pub(crate) fn for_application(self, access: Access) -> Router {
+impl Serve for Routes {
+    fn for_application(self, access: Access) -> Router {
         let access = Arc::new(access);
         let routes = application(&access).into_iter().chain(probes(&self.exporter, get(ready)));
-        let routes = routes.fold(Router::new(), |all, (path, route)| all.route(path, route));
-        let not_found = (StatusCode::NOT_FOUND, "see /openapi.json\n");
-        complete(routes, not_found, &access).with_state(self)
+        router(routes, "see /openapi.json\n", &access).with_state(self)
     }
 
-    /// For a kubelet, a load balancer and a Prometheus.
-    pub(crate) fn for_probes(self) -> Router {
-        let routes = Router::new().route("/leader", get(leads_for_probes));
-        let routes = probes(&self.exporter, get(ready))
-            .into_iter()
-            .fold(routes, |all, (path, route)| all.route(path, route));
-        let not_found = (StatusCode::NOT_FOUND, "this port has only probes and metrics\n");
-        complete(routes, not_found, &Arc::new(Access::Probes)).with_state(self)
+    fn for_probes(self) -> Router {
+        let leader: Route<Self> = ("/leader", get(leads_for_probes));
+        let routes = probes(&self.exporter, get(ready)).into_iter().chain([leader]);
+        router(routes, ONLY_PROBES, &Arc::new(Access::Probes)).with_state(self)
     }
 }
 
-/// Adds what all routes have in common.
-pub(crate) fn complete<S>(routes: Router<S>, not_found: Refusal, access: &Arc<Access>) -> Router<S>
+/// A router with these routes, and with what all have in common.
+pub(crate) fn router<S>(
+    routes: impl Iterator<Item = Route<S>>,
+    not_found: &'static str,
+    access: &Arc<Access>,
+) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
     routes
-        .fallback(not_found)
+        .fold(Router::new(), |all, (path, route)| all.route(path, route))
+        .fallback((StatusCode::NOT_FOUND, not_found))
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(Arc::clone(access), by_own_name))
         .layer(map_response(async |mut response: Response| {
@@ -137,7 +136,7 @@ pub(crate) fn ready_if(was_reached: bool) -> Result<&'static str, Refusal> {
     }
 }
 
-/// What may stand behind the question mark.
+/// The parameters of the query.
 #[derive(Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Wanted {
@@ -194,13 +193,16 @@ async fn lifeline(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
+    let held = held(&method, || routes.lifelines.hold())?;
+    Ok(stream(routes.answers, last_event(&headers), routes.tick, Some(held)))
+}
+
+/// A new lifeline, if the request can hold one and there are not too many.
+pub(crate) fn held<L>(method: &Method, hold: impl FnOnce() -> Option<L>) -> Result<L, Refusal> {
     if method == Method::HEAD {
         return Err((StatusCode::METHOD_NOT_ALLOWED, "use GET, and hold the connection open\n"));
     }
-    match routes.lifelines.hold() {
-        Some(held) => Ok(stream(routes.answers, last_event(&headers), routes.tick, Some(held))),
-        None => Err((StatusCode::TOO_MANY_REQUESTS, "too many lifelines are open\n")),
-    }
+    hold().ok_or((StatusCode::TOO_MANY_REQUESTS, "too many lifelines are open\n"))
 }
 
 fn last_event(headers: &HeaderMap) -> Option<String> {
@@ -225,7 +227,7 @@ async fn step_down(State(routes): State<Routes>, body: Bytes) -> Result<Response
     Ok(of_type(JSON, format!("{{\"release\":\"{release}\"}}")))
 }
 
-/// Who shall lead next, if the body says so.
+/// Which candidate is to lead next, if the body says so.
 fn successor(body: &[u8]) -> Result<Option<Identity>, Refusal> {
     #[derive(Default, Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -246,10 +248,14 @@ fn successor(body: &[u8]) -> Result<Option<Identity>, Refusal> {
 }
 
 fn answered(status: StatusCode, answer: &Answer, json: fn(&Answer) -> String) -> Response {
-    let tag = HeaderValue::try_from(format!("W/\"{}\"", answer.change));
-    let tag = (header::ETAG, tag.expect("a change is a number and a dash"));
     let valid = valid_headers(answer.valid_for_ms, answer.valid_until_boot_ms);
-    (status, [tag], valid, of_type(JSON, json(answer))).into_response()
+    (status, [tag(&answer.change)], valid, of_type(JSON, json(answer))).into_response()
+}
+
+/// What the state that an answer shows is called.
+pub(crate) fn tag(change: &str) -> (HeaderName, HeaderValue) {
+    let tag = HeaderValue::try_from(format!("W/\"{change}\""));
+    (header::ETAG, tag.expect("a change is a number and a dash"))
 }
 
 /// For how long an answer is valid, without JSON.
@@ -257,11 +263,14 @@ pub(crate) fn valid_headers(for_ms: u64, until_boot_ms: u64) -> [(HeaderName, He
     [(VALID_FOR, for_ms.into()), (VALID_UNTIL, until_boot_ms.into())]
 }
 
+/// What a port for probes answers to anything else.
+pub(crate) const ONLY_PROBES: &str = "this port has only probes and metrics\n";
+
 const OPENAPI: &str = include_str!("openapi.json");
 const VALID_FOR: HeaderName = HeaderName::from_static("incumbent-valid-for-ms");
 const VALID_UNTIL: HeaderName = HeaderName::from_static("incumbent-valid-until-boot-ms");
 
-/// Who waits longer asks again; whatever is in between has closed the connection by then.
+/// Proxies close connections that are silent for long. A client that wants to wait longer asks again.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// An identity has 253 bytes, of which JSON may make six each.

@@ -1,7 +1,6 @@
 //! The commands of tasks: each runs from the moment that its task is this member's until nothing of it is left.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,7 @@ use incumbent::{Error, Group, GroupHandle, Task};
 use tokio::sync::Mutex;
 
 use super::args::Work;
-use super::failures::{Failures, Next, Rules};
+use super::failures::{AllFailures, Next, Rules};
 use crate::commands::participate::guarded::{
     Cause, Company, Containment, Deadlines, End, GuardedChild, Guardians, Launch, Signals,
 };
@@ -28,8 +27,7 @@ pub(crate) struct Commands<'a> {
     tick: Duration,
     /// Of the next command to start.
     turn: Mutex<()>,
-    /// By task. They outlast a task's stay here, for when it comes back.
-    failures: RefCell<HashMap<String, Failures>>,
+    failures: RefCell<AllFailures>,
 }
 
 impl<'a> Commands<'a> {
@@ -127,9 +125,8 @@ impl<'a> Commands<'a> {
     /// Says what to do after the command has ended by itself, and declines the task where it keeps failing.
     fn judge(&self, task: &str, end: End, lasted: Duration) -> Next {
         let mut failures = self.failures.borrow_mut();
-        let failed = failures.entry(task.to_owned()).or_default();
-        let next = failed.next(self.rules, end, lasted, Instant::now());
-        let (group, times, code) = (&self.args.group, failed.in_a_row(), end.code());
+        let (next, times) = failures.next(task, self.rules, end, lasted, Instant::now());
+        let (group, code) = (&self.args.group, end.code());
         if end.code() != 0 {
             tracing::warn!(group, task, code, times, "the command of a task has failed");
         }

@@ -5,6 +5,7 @@
 //! one once a minute. A member that has declined a task accepts it again after a time, which doubles each time, up to an
 //! hour, so that the task does not circulate without end.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::commands::participate::guarded::{End, LONG_ENOUGH, Restart};
@@ -18,9 +19,44 @@ pub(crate) struct Rules {
     pub(crate) are_permits: bool,
 }
 
+/// How the commands of all tasks have failed here. It outlasts a task's stay, for when the task comes back.
+#[derive(Debug, Default)]
+pub(crate) struct AllFailures(HashMap<String, (Instant, Failures)>);
+
+impl AllFailures {
+    /// The command of this task has ended: what is done next, and how often it has failed in a row.
+    pub(crate) fn next(
+        &mut self,
+        task: &str,
+        rules: Rules,
+        end: End,
+        lasted: Duration,
+        now: Instant,
+    ) -> (Next, u32) {
+        let (_, mut failures) = self.0.remove(task).unwrap_or_else(|| (now, Failures::default()));
+        let next = failures.next(rules, end, lasted, now);
+        let in_a_row = failures.in_a_row;
+        if failures.matter(now) {
+            self.0.insert(task.to_owned(), (now, failures));
+        }
+        if self.0.len() > MOST_REMEMBERED {
+            self.forget_older_half();
+        }
+        (next, in_a_row)
+    }
+
+    /// Names of tasks may come and go without end.
+    fn forget_older_half(&mut self) {
+        let mut moments: Vec<_> = self.0.values().map(|(latest, _)| *latest).collect();
+        moments.sort_unstable();
+        let oldest = moments[moments.len() / 2];
+        self.0.retain(|_, (latest, _)| *latest >= oldest);
+    }
+}
+
 /// How the command of one task has failed here.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Failures {
+struct Failures {
     in_a_row: u32,
     /// How often the task was declined since the command ran long enough.
     declined: u32,
@@ -39,7 +75,7 @@ pub(crate) enum Next {
 }
 
 impl Failures {
-    pub(crate) fn next(&mut self, rules: Rules, end: End, lasted: Duration, now: Instant) -> Next {
+    fn next(&mut self, rules: Rules, end: End, lasted: Duration, now: Instant) -> Next {
         if end.code() == 0 || lasted >= LONG_ENOUGH {
             *self = Self { declined_until: self.declined_until, ..Self::default() };
         }
@@ -64,9 +100,9 @@ impl Failures {
         Next::Again { pause, decline_for: Some(decline_for) }
     }
 
-    /// For the log.
-    pub(crate) fn in_a_row(&self) -> u32 {
-        self.in_a_row
+    /// Whether a later end depends on them.
+    fn matter(&self, now: Instant) -> bool {
+        self.in_a_row > 0 || self.declined_until.is_some_and(|until| now < until)
     }
 }
 
@@ -74,6 +110,9 @@ impl Failures {
 fn doubled(first: Duration, times: u32) -> Duration {
     first.saturating_mul(1 << times.saturating_sub(1).min(16))
 }
+
+/// As many as a group may have tasks, twice, so that what is forgotten is seldom of a task that is still there.
+const MOST_REMEMBERED: usize = 2 * 16_384;
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -104,6 +143,29 @@ mod tests {
         assert_eq!(next(Restart::OnFailure, BAD), again(1, None));
         assert_eq!(next(Restart::Always, GOOD), again(1, None));
         assert_eq!([next(Restart::Never, GOOD), next(Restart::Never, BAD)], [Next::Rest; 2]);
+    }
+
+    #[test]
+    fn only_failures_that_matter_are_remembered_and_of_too_many_the_newest() {
+        let (mut all, now) = (AllFailures::default(), Instant::now());
+        let mut end = |task: u64, end| {
+            let moment = now + Duration::from_millis(task);
+            all.next(&task.to_string(), RULES, end, SHORT, moment)
+        };
+        assert_eq!(end(1, BAD), (again(1, None), 1));
+        assert_eq!(end(1, BAD), (again(2, None), 2));
+        assert_eq!(end(1, GOOD), (Next::Rest, 0));
+        assert_eq!(end(1, BAD), (again(1, None), 1), "the row was broken");
+        let most = MOST_REMEMBERED as u64;
+        for task in 2..=most + 1 {
+            end(task, BAD);
+        }
+        assert_eq!(end(most + 1, BAD).1, 2);
+        assert_eq!(end(1, BAD).1, 1, "it was forgotten");
+        for task in 0..most {
+            end(task, GOOD);
+        }
+        assert!(all.0.len() <= 2, "{}", all.0.len());
     }
 
     #[test]
@@ -144,6 +206,6 @@ mod tests {
             failures.next(RULES, BAD, SHORT, now);
         }
         assert_eq!(failures.next(RULES, BAD, LONG_ENOUGH, now), again(1, None));
-        assert_eq!(failures.in_a_row(), 1);
+        assert_eq!(failures.in_a_row, 1);
     }
 }

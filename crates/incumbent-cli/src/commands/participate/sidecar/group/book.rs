@@ -1,8 +1,8 @@
-//! What the application was told of each task, and when the task may be released. It reads no clock of its own.
+//! What the application knows of each task, and when the task may be released. It reads no clock.
 //!
-//! The application works on what it was told. So a task that this member must give up is held until each way in which
-//! the application learned of it has come to its end: an answer, when its time and the time to stop are over; a lifeline,
-//! when it is closed. Or the application says that the work has stopped.
+//! The application relies on what it has learned. So a task that this member must give up is held until everything has
+//! ended from which the application learned of it. An answer ends when its validity and the time to stop have passed. A
+//! lifeline ends when it closes. A task is also released when the application says that the work has stopped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,8 +13,10 @@ use serde::Serialize;
 #[derive(Debug)]
 pub(crate) struct Book<H> {
     entries: BTreeMap<String, Entry<H>>,
-    /// The newest token of each task under which the application has stopped its work.
-    stopped: BTreeMap<String, u64>,
+    /// The tasks whose work has to stop, so that nothing has to look through all tasks for them.
+    stopping: BTreeSet<String>,
+    /// Under which tokens the application has stopped its work on which tasks: the newest.
+    stopped: BTreeSet<(u64, String)>,
 }
 
 /// One task that this member holds.
@@ -24,9 +26,9 @@ pub(crate) struct Entry<H> {
     pub(crate) number: Option<u16>,
     pub(crate) token: u64,
     pub(crate) state: State,
-    /// Until when, on the boot-time clock, work may run that rests on an answer.
+    /// Until when, on the boot-time clock, work may run that relies on an answer.
     told_until: Duration,
-    /// The open lifelines that were told of the task.
+    /// The open lifelines over which the application learned of the task.
     lifelines: BTreeSet<u64>,
 }
 
@@ -54,11 +56,11 @@ pub(crate) enum State {
     Done,
 }
 
-/// How the application is told.
+/// How the application learns of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asker {
-    /// Not at all.
-    Nobody,
+    /// Not at all: a long poll waits for a change.
+    Poll,
     /// By an answer or an event, which expires.
     Answer,
     /// Over the lifeline of this number, which closes when the application ends.
@@ -70,7 +72,7 @@ pub(crate) enum Asker {
 pub(crate) enum Stopped<H> {
     /// The task is released when this is dropped.
     Released(H),
-    /// Nobody has asked for the task: it stays with this member, and counts as done.
+    /// No other member is to have the task: it stays with this member, and counts as done.
     Kept,
 }
 
@@ -85,7 +87,8 @@ pub(crate) enum NotHeld {
 
 impl<H> Default for Book<H> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new(), stopped: BTreeMap::new() }
+        let (stopping, stopped) = (BTreeSet::new(), BTreeSet::new());
+        Self { entries: BTreeMap::new(), stopping, stopped }
     }
 }
 
@@ -95,14 +98,19 @@ impl<H: Held> Book<H> {
         let (told_until, lifelines) = (Duration::ZERO, BTreeSet::new());
         let state = State::Running;
         let entry = Entry { held, number, token, state, told_until, lifelines };
+        self.stopping.remove(name);
         self.entries.insert(name.to_owned(), entry);
     }
 
-    /// Looks whether the task is still this member's.
-    pub(crate) fn look(&mut self, name: &str) {
-        if let Some(entry) = self.entries.get_mut(name) {
-            entry.look();
+    /// Looks whether the task is still this member's, and says whether its state is another than before.
+    pub(crate) fn look(&mut self, name: &str) -> bool {
+        let Some(entry) = self.entries.get_mut(name) else { return false };
+        let before = entry.state;
+        entry.look();
+        if entry.is_to_stop() {
+            self.stopping.insert(name.to_owned());
         }
+        entry.state != before
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -117,16 +125,16 @@ impl<H: Held> Book<H> {
         self.entries.get(name)
     }
 
-    /// Whether the application has stopped the work on the task under this token.
+    /// Whether the application has stopped the work on the task under this token, as far as that is remembered.
     pub(crate) fn was_stopped(&self, name: &str, token: u64) -> bool {
-        self.stopped.get(name) == Some(&token)
+        self.stopped.contains(&(token, name.to_owned()))
     }
 
-    /// The application is about to be told that it may work on the task until then.
+    /// The application is about to learn that it may work on the task until then.
     pub(crate) fn tell(&mut self, name: &str, asker: Asker, work_until: Duration) {
         let Some(entry) = self.entries.get_mut(name) else { return };
         match asker {
-            Asker::Nobody => {}
+            Asker::Poll => {}
             Asker::Answer => entry.told_until = entry.told_until.max(work_until),
             Asker::Lifeline(number) => drop(entry.lifelines.insert(number)),
         }
@@ -140,18 +148,22 @@ impl<H: Held> Book<H> {
         }
         entry.look();
         entry.forget();
-        self.stopped.insert(name.to_owned(), token);
+        self.stopped.insert((token, name.to_owned()));
+        if self.stopped.len() > MOST_STOPPED {
+            self.stopped.pop_first();
+        }
         if entry.state == State::Running {
             entry.state = State::Done;
         }
         if entry.state == State::Done {
             return Ok(Stopped::Kept);
         }
+        self.stopping.remove(name);
         let entry = self.entries.remove(name).ok_or(NotHeld::Task)?;
         Ok(Stopped::Released(entry.held))
     }
 
-    /// This lifeline has closed, so what rested on it has ended.
+    /// This lifeline has closed, so the work that relied on it has ended.
     pub(crate) fn lifeline_closed(&mut self, number: u64) {
         for entry in self.entries.values_mut() {
             entry.lifelines.remove(&number);
@@ -160,17 +172,18 @@ impl<H: Held> Book<H> {
 
     /// Takes out what may be released, and says when to look again. `has_ended`: no work runs any more.
     pub(crate) fn due(&mut self, now: Duration, has_ended: bool) -> (Vec<H>, Option<Duration>) {
-        let left = |entry: &Entry<H>| match has_ended {
-            true => Duration::ZERO,
-            false => entry.work_may_run_for(now),
-        };
-        let to_stop = self.entries.iter().filter(|(_, entry)| entry.is_to_stop());
-        let to_stop: Vec<_> = to_stop.map(|(name, entry)| (name.clone(), left(entry))).collect();
-        let (due, later): (Vec<_>, Vec<_>) =
-            to_stop.into_iter().partition(|(_, left)| left.is_zero());
-        let due = due.iter().filter_map(|(name, _)| self.entries.remove(name));
-        let due = due.map(|entry| entry.held).collect();
-        (due, later.into_iter().map(|(_, left)| left).min())
+        let (mut due, mut next) = (Vec::new(), None);
+        self.stopping.retain(|name| {
+            let Some(entry) = self.entries.get(name) else { return false };
+            let left = entry.work_may_run_for(now);
+            if has_ended || left.is_zero() {
+                due.extend(self.entries.remove(name).map(|entry| entry.held));
+                return false;
+            }
+            next = next.into_iter().chain([left]).min();
+            true
+        });
+        (due, next)
     }
 }
 
@@ -189,7 +202,7 @@ impl<H: Held> Entry<H> {
         matches!(self.state, State::Revoked | State::Lost)
     }
 
-    /// For how long work may still run that rests on what the application was told; but no longer than any work may.
+    /// For how long work may still run that relies on what the application knows; but no longer than any work may.
     pub(crate) fn work_may_run_for(&self, now: Duration) -> Duration {
         let most = self.held.stop_within();
         match self.lifelines.is_empty() {
@@ -203,6 +216,9 @@ impl<H: Held> Entry<H> {
         self.lifelines.clear();
     }
 }
+
+/// As many as the tasks that a member may have. A listener that is so far behind hears once more of the end of a task.
+const MOST_STOPPED: usize = 16_384;
 
 #[cfg(test)]
 mod tests;

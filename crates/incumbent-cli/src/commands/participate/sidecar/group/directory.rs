@@ -1,11 +1,12 @@
-//! Who owns which task, and who the members are: what an application needs to send work where it belongs.
+//! The owner of each task, and the members: an application sends its work there.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use incumbent::{GroupHandle, GroupMember, Owner};
+use incumbent::{Error, GroupHandle, GroupMember, Owner};
 use serde::Serialize;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::super::answers::{boot_time, millis};
 use super::own_tasks::{OwnTasks, json};
@@ -16,15 +17,12 @@ pub(crate) struct Directory {
     handle: GroupHandle,
     tasks: OwnTasks,
     has_slots: bool,
-    /// The latest list of members, or why there is none. Each costs a request, so not every question may cause one.
-    listed: Arc<Mutex<Option<Listed>>>,
+    /// The latest list of members as JSON, or why there is none.
+    listed: Arc<Latest<Result<String, String>>>,
 }
 
-/// The members as JSON, or why they are unknown; and since when.
-struct Listed {
-    at: Instant,
-    outcome: Result<String, String>,
-}
+/// The latest outcome of a read. Each read costs a request, so not every question may cause one.
+struct Latest<T>(Mutex<Option<(Instant, T)>>);
 
 /// Whose owner is asked for.
 pub(crate) enum Sought {
@@ -76,10 +74,10 @@ struct MemberAnswer {
 
 impl Directory {
     pub(crate) fn new(handle: GroupHandle, tasks: OwnTasks, has_slots: bool) -> Self {
-        Self { handle, tasks, has_slots, listed: Arc::default() }
+        Self { handle, tasks, has_slots, listed: Arc::new(Latest::new()) }
     }
 
-    /// Who owns it, as far as this member knows. `None` if keys belong to no task of this group.
+    /// The owner, as far as this member knows. `None` if keys belong to no task of this group.
     pub(crate) fn owner(&self, sought: Sought) -> Option<OwnerAnswer> {
         // Read before, so that a pause between the two makes the answer valid for less, not for more.
         let now = boot_time();
@@ -114,18 +112,15 @@ impl Directory {
         })
     }
 
-    /// All members as JSON, at most a second old.
+    /// All members as JSON, by a list that began at most a second before the question.
     pub(crate) async fn members(&self) -> Result<String, String> {
-        let mut listed = self.listed.lock().await;
-        if let Some(known) = listed.as_ref().filter(|known| known.at.elapsed() < OLDEST) {
-            return known.outcome.clone();
-        }
-        let outcome = match self.handle.members().await {
-            Ok(members) => Ok(self.list(members)),
-            Err(error) => Err(format!("the members cannot be listed: {error}; {}", error.hint())),
+        let list = async {
+            let listed = self.handle.members().await;
+            let why =
+                |error: Error| format!("the members cannot be listed: {error}; {}", error.hint());
+            listed.map(|members| self.list(members)).map_err(why)
         };
-        *listed = Some(Listed { at: Instant::now(), outcome: outcome.clone() });
-        outcome
+        self.listed.ask(list).await
     }
 
     fn list(&self, members: Vec<GroupMember>) -> String {
@@ -144,4 +139,63 @@ impl Directory {
     }
 }
 
+impl<T: Clone> Latest<T> {
+    fn new() -> Self {
+        Self(Mutex::new(None))
+    }
+
+    /// The outcome of a read that began at most a second before the question. All that ask during a read share the next.
+    async fn ask(&self, read: impl Future<Output = T>) -> T {
+        let asked_at = Instant::now();
+        let mut latest = self.0.lock().await;
+        if let Some((begun_at, known)) = &*latest
+            && *begun_at + OLDEST > asked_at
+        {
+            return known.clone();
+        }
+        // What an answer says may have been true only when its request left.
+        let begun_at = Instant::now();
+        let outcome = read.await;
+        *latest = Some((begun_at, outcome.clone()));
+        outcome
+    }
+}
+
 const OLDEST: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// Asks with a read that takes so long; the outcome is the number of the read.
+    async fn ask(latest: &Latest<u32>, reads: &Cell<u32>, seconds: f64) -> u32 {
+        let read = async {
+            reads.set(reads.get() + 1);
+            tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+            reads.get()
+        };
+        latest.ask(read).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_is_as_old_as_its_request() {
+        let (latest, reads) = (Latest::new(), Cell::new(0));
+        assert_eq!(ask(&latest, &reads, 0.9).await, 1);
+        assert_eq!(ask(&latest, &reads, 0.9).await, 1);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(ask(&latest, &reads, 0.9).await, 2, "the request left 1.1 s ago");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_who_ask_during_a_slow_read_share_the_next() {
+        let (latest, reads) = (Latest::new(), Cell::new(0));
+        let later = async || {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            ask(&latest, &reads, 5.0).await
+        };
+        let answers = tokio::join!(ask(&latest, &reads, 5.0), later(), later(), later());
+        assert_eq!(answers, (1, 2, 2, 2));
+    }
+}

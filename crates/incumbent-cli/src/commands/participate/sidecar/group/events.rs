@@ -14,12 +14,12 @@ use super::news::Known;
 use super::own_tasks::{HeldLifeline, OwnTasks, Told, json};
 use crate::http::response;
 
-/// Who listens.
+/// One connection that listens.
 struct Listener {
     tasks: OwnTasks,
     changes: watch::Receiver<u64>,
     tick: Duration,
-    /// When to say for how long all of it is still so.
+    /// When to send a new time, if nothing changes.
     due: Instant,
     /// Nothing before the first event.
     known: Option<Known>,
@@ -55,11 +55,11 @@ impl Listener {
                 Some(Told::Still(validity)) => {
                     self.due = Instant::now() + self.tick;
                     return match validity.running {
-                        0 => Event::default().comment("still so"),
+                        0 => Event::default().comment("no change"),
                         _ => Event::default().event("valid").data(json(&validity)),
                     };
                 }
-                // The tasks outlive all who listen to them.
+                // The tasks outlive all listeners.
                 None => drop(tokio::time::timeout_at(self.due, self.changes.changed()).await),
             }
         }

@@ -18,7 +18,7 @@ pub(crate) struct Health {
     pub(crate) healthy: watch::Sender<bool>,
 }
 
-/// Since something has happened again, for a while.
+/// A pause that begins again each time that something happens.
 #[derive(Debug)]
 struct Pause {
     /// How often it has happened.

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use incumbent::{Error, Group};
+use futures_util::{FutureExt, StreamExt};
+use incumbent::{Error, Group, Task};
 
 use super::super::args::OnTerm;
 use super::super::lifeline::Lifelines;
@@ -26,45 +26,40 @@ impl MemberLoop {
     ) -> Result<(), Error> {
         let mut ends = FuturesUnordered::new();
         let mut changes = self.tasks.changes();
-        let (mut is_leaving, mut outcome) = (false, Ok(()));
+        let (mut is_leaving, mut was_terminated, mut outcome) = (false, false, Ok(()));
         loop {
             changes.borrow_and_update();
-            let has_ended = is_leaving && self.application_has_ended();
+            // An error says nothing about the application, which works on what it was answered.
+            let has_ended = was_terminated && self.application_has_ended();
             let next = self.tasks.settle(has_ended);
             if is_leaving && self.tasks.is_empty() {
                 break;
             }
             // Timers may stand still while the machine is suspended; a deadline does not.
             let next = next.unwrap_or(LONGEST_NAP).min(LONGEST_NAP);
-            let leaves = tokio::select! {
+            let mut leaves = false;
+            tokio::select! {
                 biased;
-                () = &mut shutdown, if !is_leaving => true,
+                () = &mut shutdown, if !was_terminated => (was_terminated, leaves) = (true, true),
                 assigned = self.group.next_task() => match assigned {
-                    Ok(task) if is_leaving => {
-                        drop(task);
-                        false
-                    }
+                    Ok(task) if is_leaving => drop(task),
                     Ok(task) => {
                         let task = Arc::new(task);
                         self.tasks.assign(&task);
-                        ends.push(async move {
-                            task.revoked().await;
-                            task.name().to_owned()
-                        });
-                        false
+                        ends.push(revoked(task));
                     }
-                    Err(error) => {
-                        outcome = outcome.and(Err(error));
-                        true
-                    }
+                    Err(error) => (outcome, leaves) = (outcome.and(Err(error)), true),
                 },
                 Some(name) = ends.next() => {
                     self.tasks.look(&name);
-                    false
+                    // All that end together are settled together: each settling looks at all tasks that have to stop.
+                    while let Some(Some(name)) = ends.next().now_or_never() {
+                        self.tasks.look(&name);
+                    }
                 }
-                _ = changes.changed() => false,
-                () = tokio::time::sleep(next) => false,
-            };
+                _ = changes.changed() => {}
+                () = tokio::time::sleep(next) => {}
+            }
             if leaves && !is_leaving {
                 is_leaving = true;
                 // All tasks are revoked with that. Others get each as soon as it is released.
@@ -80,6 +75,12 @@ impl MemberLoop {
     fn application_has_ended(&self) -> bool {
         self.on_term == OnTerm::Release && !self.lifelines.is_held()
     }
+}
+
+/// Waits until the work on the task has to stop, and says which task that is.
+async fn revoked(task: Arc<Task>) -> String {
+    task.revoked().await;
+    task.name().to_owned()
 }
 
 const LONGEST_NAP: Duration = Duration::from_secs(1);

@@ -1,12 +1,19 @@
-//! What a listener was told of each task, and what it has to be told next. Pure.
+//! What a listener knows of each task, and what it has to learn next. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::book::{Book, Held, State};
 
 /// What a listener knows.
 #[derive(Debug, Default)]
-pub(crate) struct Known(BTreeMap<String, Fact>);
+pub(crate) struct Known {
+    facts: BTreeMap<String, Fact>,
+    /// Tasks of which the latest scan has found something else than what the listener knows.
+    pending: VecDeque<String>,
+}
+
+/// What has happened to which task.
+pub(crate) type Event = (News, String, Option<u16>, u64);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Fact {
@@ -38,92 +45,117 @@ impl News {
 }
 
 impl Known {
-    /// The listener is told of this task.
+    /// The listener has been sent this task.
     pub(crate) fn learn(&mut self, name: &str, number: Option<u16>, token: u64, state: State) {
-        self.0.insert(name.to_owned(), Fact { number, token, state });
+        self.facts.insert(name.to_owned(), Fact { number, token, state });
     }
 
     /// The tasks on which it may work, as far as it knows.
     pub(crate) fn running(&self) -> impl Iterator<Item = &str> {
-        let running = self.0.iter().filter(|(_, fact)| fact.state == State::Running);
+        let running = self.facts.iter().filter(|(_, fact)| fact.state == State::Running);
         running.map(|(name, _)| name.as_str())
     }
 
-    /// The next news, with the task's name, number and token. First what ends, then what begins.
+    /// The next news. First what ends, then what begins.
+    ///
+    /// One scan finds all tasks that differ, so that many changes do not cost a scan each.
     pub(crate) fn next<H: Held>(
         &mut self,
         book: &mut Book<H>,
         shows_running: bool,
-    ) -> Option<(News, String, Option<u16>, u64)> {
-        while let Some((name, before, now)) = self.difference(book, shows_running) {
-            match now {
-                Some(now) => drop(self.0.insert(name.clone(), now)),
-                None => drop(self.0.remove(&name)),
+    ) -> Option<Event> {
+        loop {
+            if self.pending.is_empty() {
+                self.scan(book, shows_running);
             }
-            let news = match (before, now) {
-                (Some(before), now) if now.is_none_or(|now| now.token != before.token) => {
-                    // What replaces it is told next.
-                    self.0.remove(&name);
-                    let is_told = matches!(before.state, State::Lost | State::Done);
-                    let is_over = is_told || book.was_stopped(&name, before.token);
-                    (!is_over).then_some((News::Lost, before))
-                }
-                (_, Some(now)) => match now.state {
-                    State::Running => Some((News::Assigned, now)),
-                    State::Revoked => before.map(|_| (News::Revoked, now)),
-                    State::Lost => before.map(|_| (News::Lost, now)),
-                    State::Done => None,
-                },
-                (_, None) => None,
-            };
-            if let Some((news, fact)) = news {
-                return Some((news, name, fact.number, fact.token));
+            // It may have changed again since the scan.
+            let name = self.pending.pop_front()?;
+            if let Some(news) = self.news_of(&name, book, shows_running) {
+                return Some(news);
             }
         }
-        None
     }
 
-    /// One task of which the listener knows something else than what is so: what it knows, and what is so.
-    fn difference<H: Held>(
-        &self,
+    /// What the listener has to learn of this task, which it then knows.
+    fn news_of<H: Held>(
+        &mut self,
+        name: &str,
         book: &mut Book<H>,
         shows_running: bool,
-    ) -> Option<(String, Option<Fact>, Option<Fact>)> {
-        let fact = |book: &Book<H>, name: &str| {
-            let entry = book.get(name)?;
-            let (number, token, state) = (entry.number, entry.token, entry.state);
-            (state != State::Running || shows_running).then_some(Fact { number, token, state })
+    ) -> Option<Event> {
+        book.look(name);
+        let (before, now) = (self.facts.get(name).copied(), Fact::of(book, name, shows_running));
+        let is_replaced = before.zip(now).is_some_and(|(before, now)| before.token != now.token);
+        let kept = if is_replaced { None } else { now };
+        match kept {
+            Some(fact) => drop(self.facts.insert(name.to_owned(), fact)),
+            None => drop(self.facts.remove(name)),
+        }
+        if is_replaced {
+            // What replaces it comes after all that ends.
+            self.pending.push_back(name.to_owned());
+        }
+        // Of work that has stopped, the listener need not hear again.
+        let may_work = |fact: &Fact| matches!(fact.state, State::Running | State::Revoked);
+        let worked_on = before.filter(may_work);
+        let (news, fact) = match kept {
+            None => {
+                let over = worked_on.filter(|over| !book.was_stopped(name, over.token));
+                (News::Lost, over?)
+            }
+            Some(now) => match now.state {
+                State::Running if before != kept => (News::Assigned, now),
+                State::Revoked if worked_on.is_some() && before != kept => (News::Revoked, now),
+                State::Lost if worked_on.is_some() => (News::Lost, now),
+                _ => return None,
+            },
         };
-        let ended = self.0.iter().find_map(|(name, before)| {
+        Some((news, name.to_owned(), fact.number, fact.token))
+    }
+
+    /// Finds the tasks of which the listener does not know the present state.
+    fn scan<H: Held>(&mut self, book: &mut Book<H>, shows_running: bool) {
+        let differs = |name: &&String| {
             book.look(name);
-            let now = fact(book, name);
-            (now != Some(*before)).then(|| (name.clone(), Some(*before), now))
+            self.facts.get(*name).copied() != Fact::of(book, name, shows_running)
+        };
+        self.pending.extend(self.facts.keys().filter(differs).cloned());
+        let fresh = book.entries().filter(|(name, entry)| {
+            let is_shown = entry.state != State::Running || shows_running;
+            is_shown && !self.facts.contains_key(*name)
         });
-        ended.or_else(|| {
-            let fresh = book.entries().find(|(name, entry)| {
-                let is_shown = entry.state != State::Running || shows_running;
-                is_shown && !self.0.contains_key(*name)
-            });
-            let name = fresh?.0.to_owned();
-            book.look(&name);
-            let now = fact(book, &name);
-            Some((name, None, now))
-        })
+        self.pending.extend(fresh.map(|(name, _)| name.to_owned()));
+    }
+}
+
+impl Fact {
+    /// What a listener may know of this task.
+    fn of<H: Held>(book: &Book<H>, name: &str, shows_running: bool) -> Option<Self> {
+        let entry = book.get(name)?;
+        let (number, token, state) = (entry.number, entry.token, entry.state);
+        (state != State::Running || shows_running).then_some(Self { number, token, state })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
     use std::time::Duration;
 
     use super::*;
 
-    /// A task that is valid or revoked.
-    struct Fake(bool);
+    /// A task that is valid or revoked, and counts how often it is asked.
+    #[derive(Clone, Default)]
+    struct Fake {
+        is_valid: Rc<Cell<bool>>,
+        asked: Rc<Cell<u32>>,
+    }
 
     impl Held for Fake {
         fn valid_for(&self) -> Duration {
-            Duration::from_secs(self.0.into())
+            self.asked.set(self.asked.get() + 1);
+            Duration::from_secs(self.is_valid.get().into())
         }
 
         fn is_lost(&self) -> bool {
@@ -138,12 +170,13 @@ mod tests {
     fn book(tasks: &[(&str, u64, bool)]) -> Book<Fake> {
         let mut book = Book::default();
         for (name, token, is_valid) in tasks {
-            book.assign(name, None, *token, Fake(*is_valid));
+            let is_valid = Rc::new(Cell::new(*is_valid));
+            book.assign(name, None, *token, Fake { is_valid, ..Fake::default() });
         }
         book
     }
 
-    /// All that the listener is told.
+    /// All news that the listener gets.
     fn told(known: &mut Known, book: &mut Book<Fake>) -> Vec<(&'static str, String, u64)> {
         let next = || known.next(book, true);
         let told = std::iter::from_fn(next);
@@ -155,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_is_told_each_thing_once_and_first_what_ends() {
+    fn a_listener_gets_each_news_once_and_first_what_ends() {
         let mut known = Known::default();
         let before = &mut book(&[("a", 1, true), ("b", 1, true), ("c", 1, true)]);
         let all = ["a", "b", "c"].map(|name| event("assigned", name, 1));
@@ -175,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_told_of_the_end_of_what_it_has_stopped_or_never_knew() {
+    fn a_listener_hears_nothing_of_the_end_of_what_it_has_stopped_or_never_knew() {
         let mut known = Known::default();
         let book = &mut book(&[("a", 1, true), ("b", 1, false)]);
         assert_eq!(told(&mut known, book), [event("assigned", "a", 1)]);
@@ -183,6 +216,39 @@ mod tests {
         assert!(book.stopped("b", 1).is_ok());
         assert_eq!(told(&mut known, book), []);
         assert_eq!(known.running().count(), 0);
+    }
+
+    #[test]
+    fn a_listener_hears_no_more_of_a_task_whose_work_it_has_stopped() {
+        let (mut known, mut book) = (Known::default(), Book::default());
+        let task = Fake { is_valid: Rc::new(Cell::new(true)), ..Fake::default() };
+        book.assign("a", None, 1, task.clone());
+        assert_eq!(told(&mut known, &mut book), [event("assigned", "a", 1)]);
+        assert!(book.stopped("a", 1).is_ok());
+        assert_eq!(told(&mut known, &mut book), []);
+        task.is_valid.set(false);
+        assert_eq!(told(&mut known, &mut book), [], "it is revoked, and nothing runs");
+        assert_eq!(book.due(Duration::ZERO, false).0.len(), 1);
+        assert_eq!(told(&mut known, &mut book), []);
+        book.assign("a", None, 2, Fake { is_valid: Rc::new(Cell::new(true)), ..Fake::default() });
+        assert_eq!(told(&mut known, &mut book), [event("assigned", "a", 2)]);
+    }
+
+    #[test]
+    fn many_changes_do_not_cost_a_scan_each() {
+        const SLOTS: u32 = 16_384;
+        let (mut known, mut book) = (Known::default(), Book::default());
+        let all = Fake { is_valid: Rc::new(Cell::new(true)), ..Fake::default() };
+        for slot in 0..SLOTS {
+            book.assign(&slot.to_string(), None, 1, all.clone());
+        }
+        for word in ["assigned", "revoked"] {
+            let news = told(&mut known, &mut book);
+            assert_eq!(news.len(), SLOTS as usize);
+            assert!(news.iter().all(|(told, ..)| *told == word));
+            assert!(all.asked.take() <= 4 * SLOTS, "each is asked a few times");
+            all.is_valid.set(false);
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The tasks of this member, as the application is told: each answer says for how long it is valid.
+//! The answers about the tasks of this member: each says for how long it is valid.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::super::answers::{boot_time, millis};
 use super::super::lifeline::{Lifeline, Lifelines};
+use super::super::stop_time::StopTime;
 use super::book::{Asker, Book, Entry, Held, NotHeld, State, Stopped};
 use super::news::{Known, News};
 use crate::model::format;
@@ -22,17 +23,24 @@ struct Inner {
     group: String,
     namespace: String,
     member: String,
-    stop_budget: Duration,
+    stop_time: StopTime,
     /// Distinguishes the numbers of changes of this process from those of its predecessor.
     start: String,
     lifelines: Lifelines,
     /// Whether tasks are shown only while a lifeline is open.
     needs_lifeline: bool,
-    book: Mutex<Book<Arc<Task>>>,
+    book: Mutex<Book<Owned>>,
     changes: watch::Sender<u64>,
 }
 
-/// Which group and member this is, and how the application is told.
+/// A task in the book.
+#[derive(Debug)]
+struct Owned {
+    task: Arc<Task>,
+    stop_time: StopTime,
+}
+
+/// Which group and member this is, and how the application learns of its tasks.
 #[derive(Debug)]
 pub(crate) struct Facts {
     pub(crate) group: String,
@@ -84,14 +92,14 @@ pub(crate) struct TaskAnswer {
     pub(crate) stop_within_ms: u64,
 }
 
-/// What a listener is told.
+/// What a listener gets.
 #[derive(Debug)]
 pub(crate) enum Told {
     News(News, TaskAnswer),
     Still(Validity),
 }
 
-/// A lifeline of the application. When it is dropped, what rested on it has ended.
+/// A lifeline of the application. When it is dropped, the work that relied on it has ended.
 #[derive(Debug)]
 pub(crate) struct HeldLifeline {
     pub(crate) number: u64,
@@ -106,7 +114,7 @@ impl OwnTasks {
             group,
             namespace,
             member,
-            stop_budget: timing.stop_deadline().saturating_sub(timing.renew_deadline()),
+            stop_time: StopTime::of(&timing),
             start: format!("{:x}", boot_time().as_millis()),
             lifelines,
             needs_lifeline,
@@ -127,10 +135,11 @@ impl OwnTasks {
         &self.0.member
     }
 
-    /// This member owns the task. It is released when the book has let it go, and the caller, too.
+    /// This member owns the task. It is released when neither the book nor the caller holds it any more.
     pub(crate) fn assign(&self, task: &Arc<Task>) {
         let (name, token) = (task.name(), task.fencing_token().0);
-        self.book().assign(name, task.number(), token, Arc::clone(task));
+        let owned = Owned { task: Arc::clone(task), stop_time: self.0.stop_time };
+        self.book().assign(name, task.number(), token, owned);
         self.changed();
     }
 
@@ -160,15 +169,16 @@ impl OwnTasks {
         self.book().is_empty()
     }
 
-    /// All tasks as they are now. An application that is told of them may work on them.
+    /// All tasks as they are now. An application that gets this answer may work on them.
     pub(crate) fn ask(&self, asker: Asker) -> Answer {
         let mut book = self.book();
         let names: Vec<_> = book.entries().map(|(name, _)| name.to_owned()).collect();
         let tasks = names.iter().filter_map(|name| self.show(&mut book, name, asker));
         let tasks: Vec<_> = tasks.collect();
+        // Before the book can change: an answer must not name a change that it does not show.
+        let validity = self.validity(&tasks);
         drop(book);
         let (group, namespace) = (self.0.group.clone(), self.0.namespace.clone());
-        let validity = self.validity(&tasks);
         Answer { group, namespace, member: self.0.member.clone(), tasks, validity }
     }
 
@@ -197,10 +207,12 @@ impl OwnTasks {
         }
     }
 
-    fn show(&self, book: &mut Book<Arc<Task>>, name: &str, asker: Asker) -> Option<TaskAnswer> {
+    fn show(&self, book: &mut Book<Owned>, name: &str, asker: Asker) -> Option<TaskAnswer> {
         // Read before, so that a pause between the two makes the answer valid for less, not for more.
         let now = boot_time();
-        book.look(name);
+        if book.look(name) {
+            self.changed();
+        }
         let entry = book.get(name)?;
         let is_running = entry.state == State::Running;
         if is_running && !self.shows_running() {
@@ -210,7 +222,7 @@ impl OwnTasks {
         let answer = self.answer(name, entry, now, valid_for);
         if is_running {
             let work_until =
-                boot_time().saturating_add(valid_for).saturating_add(self.0.stop_budget);
+                boot_time().saturating_add(valid_for).saturating_add(self.0.stop_time.budget);
             book.tell(name, asker, work_until);
         }
         Some(answer)
@@ -219,12 +231,12 @@ impl OwnTasks {
     fn answer(
         &self,
         name: &str,
-        entry: &Entry<Arc<Task>>,
+        entry: &Entry<Owned>,
         now: Duration,
         valid_for: Duration,
     ) -> TaskAnswer {
         let stop_within = match entry.state {
-            State::Running => valid_for.saturating_add(self.0.stop_budget),
+            State::Running => valid_for.saturating_add(self.0.stop_time.budget),
             State::Revoked | State::Lost => entry.work_may_run_for(now),
             State::Done => Duration::ZERO,
         };
@@ -253,7 +265,7 @@ impl OwnTasks {
         }
     }
 
-    /// Whether there is an application that may be told of what it may do.
+    /// Whether an answer may say that a task runs.
     fn shows_running(&self) -> bool {
         !self.0.needs_lifeline || self.0.lifelines.is_held()
     }
@@ -278,7 +290,7 @@ impl OwnTasks {
         self.0.changes.send_modify(|number| *number += 1);
     }
 
-    fn book(&self) -> MutexGuard<'_, Book<Arc<Task>>> {
+    fn book(&self) -> MutexGuard<'_, Book<Owned>> {
         self.0.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -306,18 +318,17 @@ impl Drop for HeldLifeline {
     }
 }
 
-impl Held for Arc<Task> {
+impl Held for Owned {
     fn valid_for(&self) -> Duration {
-        Task::valid_for(self)
+        self.task.valid_for()
     }
 
     fn is_lost(&self) -> bool {
-        !self.seat().is_valid()
+        !self.task.seat().is_valid()
     }
 
-    /// A little less than the work has, so that what is left is released before the watchdog looks.
     fn stop_within(&self) -> Duration {
-        self.seat().stop_within().saturating_sub(Duration::from_millis(20))
+        self.stop_time.left(self.task.seat().stop_within())
     }
 }
 

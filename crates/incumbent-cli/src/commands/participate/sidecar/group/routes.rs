@@ -11,13 +11,14 @@ use axum::extract::{Path, Query, State};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use http::header::{self, HeaderValue};
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use tokio::sync::watch;
 
+use super::super::places::Serve;
 use super::super::routes::{
-    LongPoll, Route, complete, longest_wait, probes, ready_if, valid_headers, wait_for,
+    LongPoll, ONLY_PROBES, Route, held, longest_wait, probes, ready_if, router, tag, valid_headers,
+    wait_for,
 };
 use super::book::{Asker, NotHeld};
 use super::directory::{Directory, Sought};
@@ -36,26 +37,21 @@ pub(crate) struct Routes {
     /// Counts the permits that the application has given back; nothing where the tasks are something else.
     pub(crate) given_back: Option<watch::Sender<u64>>,
     pub(crate) was_reached: Arc<AtomicBool>,
-    /// How often a listener is told for how long it is still so.
+    /// How often a listener gets a new time, if nothing changes.
     pub(crate) tick: Duration,
 }
 
-impl Routes {
-    /// For the application beside this process.
-    pub(crate) fn for_application(self, access: Access) -> Router {
+impl Serve for Routes {
+    fn for_application(self, access: Access) -> Router {
         let access = Arc::new(access);
         let routes = application(&access).into_iter().chain(probes(&self.exporter, get(ready)));
-        let routes = routes.fold(Router::new(), |all, (path, route)| all.route(path, route));
         let not_found = "this sidecar is a member of a group: see /openapi.json\n";
-        complete(routes, (StatusCode::NOT_FOUND, not_found), &access).with_state(self)
+        router(routes, not_found, &access).with_state(self)
     }
 
-    /// For a kubelet and a Prometheus.
-    pub(crate) fn for_probes(self) -> Router {
+    fn for_probes(self) -> Router {
         let routes = probes(&self.exporter, get(ready)).into_iter();
-        let routes = routes.fold(Router::new(), |all, (path, route)| all.route(path, route));
-        let not_found = (StatusCode::NOT_FOUND, "this port has only probes and metrics\n");
-        complete(routes, not_found, &Arc::new(Access::Probes)).with_state(self)
+        router(routes, ONLY_PROBES, &Arc::new(Access::Probes)).with_state(self)
     }
 }
 
@@ -83,11 +79,9 @@ async fn tasks(State(routes): State<Routes>, wanted: LongPoll) -> Result<Respons
         routes.wait(wait, &known).await;
     }
     let answer = routes.tasks.ask(Asker::Answer);
-    let tag = HeaderValue::try_from(format!("W/\"{}\"", answer.validity.change));
-    let tag = (header::ETAG, tag.expect("a change is a number and a dash"));
     let validity = &answer.validity;
     let valid = valid_headers(validity.valid_for_ms, validity.valid_until_boot_ms);
-    Ok(([tag], valid, of_type(JSON, json(&answer))).into_response())
+    Ok(([tag(&validity.change)], valid, of_type(JSON, json(&answer))).into_response())
 }
 
 impl Routes {
@@ -95,7 +89,7 @@ impl Routes {
     async fn wait(&self, wait: Duration, known: &str) {
         let mut changes = self.tasks.changes();
         changes.borrow_and_update();
-        let now = self.tasks.ask(Asker::Nobody).validity;
+        let now = self.tasks.ask(Asker::Poll).validity;
         if now.change != known {
             return;
         }
@@ -109,13 +103,8 @@ async fn events(State(routes): State<Routes>) -> Response {
 }
 
 async fn lifeline(State(routes): State<Routes>, method: Method) -> Result<Response, Refusal> {
-    if method == Method::HEAD {
-        return Err((StatusCode::METHOD_NOT_ALLOWED, "use GET, and hold the connection open\n"));
-    }
-    match routes.tasks.hold_lifeline() {
-        Some(held) => Ok(stream(routes.tasks, routes.tick, Some(held))),
-        None => Err((StatusCode::TOO_MANY_REQUESTS, "too many lifelines are open\n")),
-    }
+    let held = held(&method, || routes.tasks.hold_lifeline())?;
+    Ok(stream(routes.tasks, routes.tick, Some(held)))
 }
 
 /// What the application says about a task on which its work has stopped.
@@ -148,8 +137,8 @@ async fn released(
         }
         Err(NotHeld::Task) => Err(refused(
             StatusCode::NOT_FOUND,
-            "nothing was released: this member does not have the task; if it had, the task was released already, so \
-             there is nothing left to do\n",
+            "nothing was released: this member does not have the task, or has released it already; if your work on it \
+             has stopped, there is nothing left to do\n",
         )),
         Err(NotHeld::Token(now)) => Err((
             StatusCode::CONFLICT,
@@ -161,7 +150,7 @@ async fn released(
     }
 }
 
-/// What may stand behind the question mark.
+/// The parameters of the query.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Named {
@@ -186,7 +175,7 @@ async fn owner(
     };
     let answer = routes.directory.owner(sought).ok_or((
         StatusCode::CONFLICT,
-        "only slots have keys, and the tasks of this group are none: ask with task=NAME\n",
+        "the tasks of this group are not slots, so they have no keys: ask with task=NAME\n",
     ))?;
     let valid = valid_headers(answer.valid_for_ms, answer.valid_until_boot_ms);
     Ok((valid, of_type(JSON, json(&answer))).into_response())

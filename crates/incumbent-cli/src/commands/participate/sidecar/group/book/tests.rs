@@ -54,7 +54,7 @@ fn revoke(book: &mut Book<Fake>, held: &Fake) {
 }
 
 #[test]
-fn a_task_of_which_nobody_was_told_is_released_at_once() {
+fn a_task_that_the_application_never_learned_of_is_released_at_once() {
     let (mut book, held) = book_with("eu", 7);
     assert_eq!(book.due(seconds(1), false), (vec![], None), "it is not revoked");
     revoke(&mut book, &held);
@@ -63,11 +63,21 @@ fn a_task_of_which_nobody_was_told_is_released_at_once() {
 }
 
 #[test]
+fn a_look_says_whether_the_state_is_another() {
+    let (mut book, held) = book_with("eu", 7);
+    assert!(!book.look("eu") && !book.look("us"));
+    held.revoke();
+    assert!(book.look("eu") && !book.look("eu"));
+    held.lose();
+    assert!(book.look("eu") && !book.look("eu"));
+}
+
+#[test]
 fn a_revoked_task_is_held_until_no_answer_is_valid_any_more() {
     let (mut book, held) = book_with("eu", 7);
     book.tell("eu", Asker::Answer, seconds(20));
     book.tell("eu", Asker::Answer, seconds(15));
-    book.tell("eu", Asker::Nobody, seconds(99));
+    book.tell("eu", Asker::Poll, seconds(99));
     revoke(&mut book, &held);
     assert_eq!(book.due(seconds(8), false), (vec![], Some(seconds(12))));
     assert_eq!(book.due(seconds(19), false), (vec![], Some(seconds(1))));
@@ -114,6 +124,17 @@ fn only_the_present_token_releases() {
     assert!(book.was_stopped("eu", 7) && !book.was_stopped("eu", 8));
 }
 
+#[test]
+fn only_the_newest_ends_are_remembered() {
+    let mut book = Book::default();
+    for token in 1..=MOST_STOPPED as u64 + 1 {
+        book.assign("eu", None, token, Fake::valid());
+        assert!(book.stopped("eu", token).is_ok());
+    }
+    assert!(!book.was_stopped("eu", 1) && book.was_stopped("eu", 2));
+    assert!(book.was_stopped("eu", MOST_STOPPED as u64 + 1));
+}
+
 /// The loop may not have heard of the revoke yet when the application answers it.
 #[test]
 fn what_the_task_itself_says_counts() {
@@ -123,7 +144,7 @@ fn what_the_task_itself_says_counts() {
 }
 
 #[test]
-fn work_that_ends_by_itself_keeps_its_task_until_somebody_asks_for_it() {
+fn work_that_ends_by_itself_keeps_its_task_until_another_member_is_to_have_it() {
     let (mut book, held) = book_with("eu", 7);
     book.tell("eu", Asker::Answer, seconds(20));
     book.tell("eu", Asker::Lifeline(1), seconds(20));
