@@ -234,6 +234,48 @@ async fn to_steer_a_group_whose_list_was_deleted_stops_no_task() {
     jane.leave().await;
 }
 
+/// Members obey what they have read last, also when its object is gone. So to take a request back is a write.
+#[tokio::test(start_paused = true)]
+async fn a_request_whose_object_was_deleted_can_be_taken_back() {
+    let server = ApiServer::new();
+    let (john, jane) = (start(&server, "john", named()), start(&server, "jane", named()));
+    seconds(5.0).await;
+    let path = format!("{MAPS}/indexers.config");
+    let shared = [("jane", 2), ("john", 2)].into();
+    for is_by_pin in [false, true] {
+        match is_by_pin {
+            false => drop(control(&server).drain(&[identity("john")]).await.unwrap()),
+            true => {
+                for task in ["ap", "eu", "jp", "us"] {
+                    control(&server).pin(task, &identity("jane")).await.unwrap();
+                }
+            }
+        }
+        seconds(2.0).await;
+        assert_eq!(loads(&view(&server).await), [("jane", 4)].into());
+        request(&server, Method::DELETE, &path, None).await;
+        seconds(2.0).await;
+        assert_eq!(loads(&view(&server).await), [("jane", 4)].into(), "they read it before");
+        let tried = control(&server).dry_run(true).resume(&[identity("john")]).await.unwrap();
+        assert!(tried.drained.is_empty() && view(&server).await.config.is_none());
+        let said = match is_by_pin {
+            false => control(&server).resume(&[identity("john")]).await.unwrap(),
+            true => control(&server).unpin("eu").await.unwrap(),
+        };
+        assert!(said.has_label && said.drained.is_empty() && said.pins.is_empty());
+        assert_eq!(said.tasks, None, "it has no list");
+        seconds(3.0).await;
+        assert_eq!(loads(&view(&server).await), shared);
+        request(&server, Method::DELETE, &path, None).await;
+    }
+    control(&server).freeze(true).await.unwrap();
+    request(&server, Method::DELETE, &path, None).await;
+    control(&server).freeze(false).await.unwrap();
+    assert!(view(&server).await.config.is_some_and(|config| !config.is_frozen));
+    john.leave().await;
+    jane.leave().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_no_member_would_read_is_refused() {
     let server = ApiServer::new();

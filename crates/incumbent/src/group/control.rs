@@ -121,7 +121,7 @@ impl GroupControl {
         }
     }
 
-    /// Replaces one key of exactly the version that was read; of a newer one, again.
+    /// Replaces one key of exactly the version that was read; of a newer one, again. Creates an object that does not exist.
     async fn edit(
         &self,
         key: &str,
@@ -135,12 +135,11 @@ impl GroupControl {
                     let value = value(&self.readable(&object)?);
                     (Method::PATCH, config.path(), patch(&object, key, value))
                 }
-                Err(failure) if failure.why == Why::Gone => match value(&Config::default()) {
-                    Some(value) => {
-                        (Method::POST, config.collection_path(), self.created(key, &value))
-                    }
-                    None => return Ok(ConfigView::default()),
-                },
+                // Running members still obey what they read last. So also a request to take something back is written.
+                Err(failure) if failure.why == Why::Gone => {
+                    let value = value(&Config::default());
+                    (Method::POST, config.collection_path(), self.created(key, value))
+                }
                 Err(failure) => return Err(self.failed(failure, "get")),
             };
             let verb = if method == Method::PATCH { "patch" } else { "create" };
@@ -185,7 +184,8 @@ impl GroupControl {
         format!("{}.config", self.store.group())
     }
 
-    fn created(&self, key: &str, value: &str) -> Value {
+    fn created(&self, key: &str, value: Option<String>) -> Value {
+        let data: BTreeMap<&str, String> = value.into_iter().map(|value| (key, value)).collect();
         json!({
             "apiVersion": "v1",
             "kind": "ConfigMap",
@@ -194,7 +194,7 @@ impl GroupControl {
                 "namespace": self.store.namespace(),
                 "labels": { GROUP_LABEL: self.store.group() },
             },
-            "data": { key: value },
+            "data": data,
         })
     }
 
