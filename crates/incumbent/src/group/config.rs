@@ -214,10 +214,7 @@ mod tests {
             (json!({ "freeze": "yes" }), "freeze: \"yes\" is neither true nor false"),
             (json!({ "tasks": "eu\neu" }), "tasks: eu is listed twice"),
             (json!({ "tasks": "eu pin=" }), "tasks: \"pin=\" names no member"),
-            (
-                json!({ "tasks": "eu pin=a pin=b" }),
-                "tasks: \"eu pin=a pin=b\" says the same twice",
-            ),
+            (json!({ "tasks": "eu pin=a pin=b" }), "tasks: \"eu pin=a pin=b\" says the same twice"),
             (json!({ "tasks": "eu heavy" }), "tasks: \"heavy\" is neither weight=N nor pin=MEMBER"),
         ] {
             assert_eq!(read(&data).unwrap_err().to_string(), error);

@@ -129,7 +129,7 @@ impl GroupControl {
     ) -> Result<ConfigView, Error> {
         let mut tries = 0;
         loop {
-            let config = Lock::config_map(self.store.namespace(), self.config_name());
+            let config = Lock::config_map(self.store.namespace(), self.store.config_name());
             let (method, path, body) = match self.store.requests().read(&config.path()).await {
                 Ok(object) => {
                     let value = value(&self.readable(&object)?);
@@ -161,9 +161,9 @@ impl GroupControl {
 
     /// What the members read in it. Where they read nothing, no request would reach them.
     fn readable(&self, object: &Value) -> Result<Config, Error> {
-        let (name, namespace) = (self.config_name(), self.store.namespace());
+        let (name, namespace) = (self.store.config_name(), self.store.namespace());
         let group = self.store.group();
-        if object["metadata"]["labels"][GROUP_LABEL] != *group {
+        if !self.store.has_label(object) {
             let what = format!(
                 "configmap/{name} has no label {GROUP_LABEL}={group}, so no member of the group reads it"
             );
@@ -180,17 +180,13 @@ impl GroupControl {
         })
     }
 
-    fn config_name(&self) -> String {
-        format!("{}.config", self.store.group())
-    }
-
     fn created(&self, key: &str, value: Option<String>) -> Value {
         let data: BTreeMap<&str, String> = value.into_iter().map(|value| (key, value)).collect();
         json!({
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {
-                "name": self.config_name(),
+                "name": self.store.config_name(),
                 "namespace": self.store.namespace(),
                 "labels": { GROUP_LABEL: self.store.group() },
             },
