@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use incumbent::group_survey::ConfigView;
+use incumbent::group_survey::{ConfigView, GroupView};
 use incumbent::{Error, GroupControl, Identity, InvalidSetting};
 
 use crate::commands::observe::groups::{existing, status};
@@ -47,13 +47,13 @@ pub(crate) async fn resume(
     confirmation: &Confirmation,
 ) -> anyhow::Result<ExitCode> {
     let view = existing(operator, group).await?.view();
-    let drained = view.config.map(|config| config.drained).unwrap_or_default();
+    let drained = view.config.as_ref().map(|config| config.drained.clone()).unwrap_or_default();
     let members = match candidates {
         [] => drained.iter().filter_map(Identity::new).collect(),
         names => identities(names)?,
     };
     let what = match drained.is_empty() {
-        true => format!("group/{group}: no member is drained"),
+        true => format!("group/{group}: no member is drained{}", forgotten(&view)),
         false => format!("group/{group}: {} may have tasks again", listed(&members)),
     };
     if !confirmation.given(&what)? {
@@ -73,6 +73,17 @@ pub(crate) async fn control(
     Ok(GroupControl::new(client, namespace, group)?.dry_run(confirmation.dry_run))
 }
 
+/// What becomes of requests whose object was deleted.
+pub(crate) fn forgotten(view: &GroupView) -> String {
+    let config_map = format!("configmap/{}.config", view.name);
+    match &view.config {
+        Some(_) => String::new(),
+        None => format!(
+            "; {config_map} does not exist, and is created, so that members forget what an earlier one asked for"
+        ),
+    }
+}
+
 fn identities(names: &[String]) -> Result<Vec<Identity>, Error> {
     let identity = |name: &String| {
         Identity::new(name).ok_or_else(|| Error::Invalid(InvalidSetting::Identity(name.clone())))
@@ -82,14 +93,13 @@ fn identities(names: &[String]) -> Result<Vec<Identity>, Error> {
 
 /// What comes of it.
 fn then(status: &GroupStatus, members: &[Identity]) -> String {
-    let names: BTreeSet<_> = members.iter().map(|member| name(member.as_str())).collect();
-    let is_meant = |member: &String| names.contains(member);
-    let others =
-        status.present().filter(|member| !is_meant(&member.name) && member.wishes.is_empty());
+    let names: BTreeSet<_> = members.iter().map(Identity::as_str).collect();
+    let is_meant = |member: &String| names.contains(member.as_str());
+    let others = status.present().filter(|member| !is_meant(&member.name) && member.takes_tasks);
     let tasks: usize =
         status.members.iter().filter(|member| is_meant(&member.name)).map(|it| it.tasks).sum();
     match (others.count(), tasks) {
-        _ if status.is_frozen => {
+        _ if status.is_frozen == Some(true) => {
             "; the group is frozen, so their tasks stay where they are until it is not".to_owned()
         }
         (0, _) => "; no other member takes tasks, so theirs stay where they are".to_owned(),

@@ -9,8 +9,8 @@ pub(crate) mod watch;
 
 use std::time::Duration;
 
-use incumbent::Error;
-use incumbent::group_survey::{GroupSurvey, GroupView};
+use incumbent::group_survey::{GroupChange, GroupSurvey, GroupView};
+use incumbent::{Error, InvalidSetting};
 use jiff::Timestamp;
 
 use crate::flags::cluster::Operator;
@@ -25,12 +25,7 @@ pub(crate) async fn survey(operator: &Operator, name: &str) -> Result<GroupSurve
 
 /// The same. That nothing of it exists is an error.
 pub(crate) async fn existing(operator: &Operator, name: &str) -> Result<GroupSurvey, Error> {
-    let survey = survey(operator, name).await?;
-    let view = survey.view();
-    match view.exists() {
-        true => Ok(survey),
-        false => Err(missing(&view)),
-    }
+    expecting(operator, name, &[]).await
 }
 
 pub(crate) fn missing(view: &GroupView) -> Error {
@@ -47,15 +42,51 @@ pub(crate) fn status(survey: &GroupSurvey, bound: Option<Duration>) -> (GroupVie
     (view, status)
 }
 
+/// The same, where the caller names the tasks that the members' program names.
+pub(crate) async fn expecting(
+    operator: &Operator,
+    name: &str,
+    tasks: &[String],
+) -> Result<GroupSurvey, Error> {
+    let mut survey = survey(operator, name).await?;
+    if !tasks.is_empty() {
+        survey.expect(tasks)?;
+    }
+    let view = survey.view();
+    match view.exists() {
+        true => Ok(survey),
+        false => Err(missing(&view)),
+    }
+}
+
+/// That tasks were named of a lock is a mistake.
+pub(crate) fn refuse_tasks(tasks: &[String]) -> Result<(), Error> {
+    match tasks {
+        [] => Ok(()),
+        _ => Err(Error::Invalid(InvalidSetting::Program {
+            what: "a lock has no tasks".to_owned(),
+            hint: "write the group as group/NAME".to_owned(),
+        })),
+    }
+}
+
+/// Waits for a change, or until time alone may have changed something. Many members renew often, and what follows from
+/// that need not be worked out each time.
+pub(crate) async fn changed(survey: &mut GroupSurvey) {
+    let changed = async { while survey.next().await == GroupChange::Renewed {} };
+    let _ = tokio::time::timeout(TICK, changed).await;
+}
+
 /// Looks until nothing gets more certain by looking longer: each member has renewed or its term is over, and each task
-/// that waits has waited for too long. At most as long as that takes.
+/// that waits has waited for too long. At most as long as that takes: a lease until a
+/// member is known to be gone, and then the bound until its tasks have waited for too long.
 pub(crate) async fn make_sure(survey: &mut GroupSurvey, bound: Option<Duration>) {
     let (view, first) = status(survey, bound);
     let leases = view.seats.iter().filter_map(|seat| seat.lock.view.lease_duration);
-    let patience = leases.max().unwrap_or_default().max(first.bound) + Duration::from_secs(3);
+    let patience = leases.max().unwrap_or_default() + first.bound + Duration::from_secs(3);
     let settled = async {
         while status(survey, bound).1.is_open() {
-            let _ = tokio::time::timeout(TICK, survey.next()).await;
+            changed(survey).await;
         }
     };
     let _ = tokio::time::timeout(patience, settled).await;
