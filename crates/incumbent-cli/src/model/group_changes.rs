@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::model::format::{cut, name, printable};
 use crate::model::group_status::{GroupStatus, MemberStatus, TaskState, TaskStatus};
+use crate::model::lock_status::LockStatus;
 
 /// One change, for a line of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,13 +42,13 @@ fn visibility(before: &GroupStatus, after: &GroupStatus) -> Option<GroupEvent> {
 
 fn allocator(before: &GroupStatus, after: &GroupStatus) -> Option<GroupEvent> {
     let holder = |status: &GroupStatus| {
-        let allocator = status.allocator.as_ref().filter(|allocator| allocator.is_led());
-        allocator.and_then(|allocator| allocator.holder.clone())
+        let is_led = status.allocator.as_ref().is_some_and(LockStatus::is_led);
+        status.allocator_name.clone().filter(|_| is_led)
     };
     let (was, is) = (holder(before), holder(after));
     (was != is).then(|| {
         let text = match &is {
-            Some(holder) => format!("{holder} is the allocator"),
+            Some(holder) => format!("{} is the allocator", name(holder)),
             None => "no member is the allocator".to_owned(),
         };
         event("allocator", text, json!({ "member": is }))
@@ -55,9 +56,8 @@ fn allocator(before: &GroupStatus, after: &GroupStatus) -> Option<GroupEvent> {
 }
 
 fn members(before: &GroupStatus, after: &GroupStatus) -> Vec<GroupEvent> {
-    let known = |status: &GroupStatus, name: &str| -> Option<MemberStatus> {
-        status.members.iter().find(|member| member.name == name).cloned()
-    };
+    let known =
+        |status: &GroupStatus, name: &str| -> Option<MemberStatus> { status.member(name).cloned() };
     let is_there =
         |member: &Option<MemberStatus>| member.as_ref().is_some_and(|member| member.seat.is_led());
     let mut names: Vec<_> =

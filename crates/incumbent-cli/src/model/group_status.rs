@@ -22,8 +22,11 @@ mod tests;
 pub(crate) struct GroupStatus {
     /// What is true of the allocators' Lease. `None` if it does not exist.
     pub(crate) allocator: Option<LockStatus>,
+    /// Whom that Lease names, in full.
+    pub(crate) allocator_name: Option<String>,
     pub(crate) kind: Option<TaskKind>,
     pub(crate) list: List,
+    /// In the order of their names.
     pub(crate) members: Vec<MemberStatus>,
     pub(crate) tasks: Vec<TaskStatus>,
     /// Whether people ask that tasks stay. `None` if members do not read what `GROUP.config` says.
@@ -124,13 +127,23 @@ impl GroupStatus {
             tasks.extend(unowned.map(|task| unowned_status(view, list, task, now)));
             tasks.sort_by_key(|task| in_order(&task.name));
         }
+        let mut loads: BTreeMap<&str, Load> = BTreeMap::new();
+        for task in &view.tasks {
+            let load = loads.entry(&task.owner).or_default();
+            load.tasks += 1;
+            load.stopping += usize::from(task.revoked.is_some());
+        }
+        let load = |member: &str| loads.get(member).copied().unwrap_or_default();
+        let members = view.seats.iter();
+        let members = members.map(|seat| member_status(view, seat, load(&seat.member), now));
         let is_hidden = |page: &&PageView| !matches!(page.state, PageState::Open);
         let hidden_pages = view.pages.iter().filter(is_hidden);
         Self {
             allocator: view.allocator.as_ref().map(|lock| LockStatus::of(lock, now)),
+            allocator_name: view.allocator.as_ref().and_then(|lock| lock.view.holder.clone()),
             kind: view.kind,
             list,
-            members: view.seats.iter().map(|seat| member_status(view, seat, now)).collect(),
+            members: members.collect(),
             tasks,
             is_frozen: match &view.config {
                 Some(config) => config.is_obeyed().then_some(config.is_frozen),
@@ -237,7 +250,8 @@ impl GroupStatus {
     }
 
     pub(crate) fn member(&self, name: &str) -> Option<&MemberStatus> {
-        self.members.iter().find(|member| member.name == name)
+        let found = self.members.binary_search_by(|member| member.name.as_str().cmp(name));
+        found.ok().map(|index| &self.members[index])
     }
 
     /// Whether this member is surely not there. If seats cannot be seen, nobody can say.
@@ -341,7 +355,14 @@ pub(crate) fn obeyed(view: &GroupView) -> Option<&ConfigView> {
     view.config.as_ref().filter(|config| config.is_obeyed())
 }
 
-fn member_status(view: &GroupView, seat: &SeatView, now: Timestamp) -> MemberStatus {
+/// How many tasks the table gives to a member.
+#[derive(Clone, Copy, Default)]
+struct Load {
+    tasks: usize,
+    stopping: usize,
+}
+
+fn member_status(view: &GroupView, seat: &SeatView, load: Load, now: Timestamp) -> MemberStatus {
     let drained = obeyed(view).is_some_and(|config| config.drained.contains(&seat.member));
     let declines = seat.declined.len();
     let wishes = [
@@ -350,7 +371,6 @@ fn member_status(view: &GroupView, seat: &SeatView, now: Timestamp) -> MemberSta
         seat.is_leaving.then(|| "leaving".to_owned()),
         (declines > 0).then(|| format!("declines {declines}")),
     ];
-    let own = || view.tasks.iter().filter(|task| task.owner == seat.member);
     MemberStatus {
         name: seat.member.clone(),
         seat: LockStatus::of(&seat.lock, now),
@@ -360,8 +380,8 @@ fn member_status(view: &GroupView, seat: &SeatView, now: Timestamp) -> MemberSta
         zone: seat.zone.as_deref().map(name),
         wishes: wishes.into_iter().flatten().collect(),
         takes_tasks: !drained && !seat.is_draining && !seat.is_leaving,
-        tasks: own().count(),
-        stopping: own().filter(|task| task.revoked.is_some()).count(),
+        tasks: load.tasks,
+        stopping: load.stopping,
     }
 }
 

@@ -33,7 +33,7 @@ pub struct GroupView {
     pub unowned: Vec<UnownedView>,
     /// The tasks that the survey expects. `None` if it does not know what the members' program names.
     pub expected: Option<BTreeSet<String>>,
-    /// The seats of the members, in order.
+    /// The seats of the members, in the order of their names.
     pub seats: Vec<SeatView>,
     /// Owners of tasks whose seat no list of the group shows, if a read by name has found out why.
     pub hidden_seats: BTreeMap<String, HiddenSeat>,
@@ -202,9 +202,10 @@ impl GroupView {
         has_page || !self.seats.is_empty() || self.config.is_some()
     }
 
-    /// The seat of this member.
+    /// The seat of this member. `seats` has to be in order.
     pub fn seat(&self, member: &str) -> Option<&SeatView> {
-        self.seats.iter().find(|seat| seat.member == member)
+        let found = self.seats.binary_search_by(|seat| seat.member.as_str().cmp(member));
+        found.ok().map(|index| &self.seats[index])
     }
 
     /// The page of this number.

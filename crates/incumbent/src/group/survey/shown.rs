@@ -25,6 +25,9 @@ impl GroupSurvey {
         );
         let (shape, config) = (self.shape(), self.config.as_ref());
         let expected = self.expected.as_ref();
+        let mut seats: Vec<_> =
+            self.locks.locks().filter_map(|seen| self.seat_view(seen)).collect();
+        seats.sort_by(|one, other| one.member.cmp(&other.member));
         GroupView {
             namespace: self.store.namespace().to_owned(),
             name: self.store.group().to_owned(),
@@ -34,7 +37,7 @@ impl GroupSurvey {
             tasks: self.task_views(now),
             unowned: self.unowned_views(now),
             expected: expected.map(|tasks| tasks.iter().map(ToString::to_string).collect()),
-            seats: self.locks.locks().filter_map(|seen| self.seat_view(seen)).collect(),
+            seats,
             hidden_seats: self.hidden_seats(),
             config: config.map(|config| ConfigView::of(config.object.clone(), self.store.group())),
             heard_age: now.saturating_since(self.heard_at),
