@@ -284,6 +284,8 @@ fn a_page_that_somebody_edited_is_shown_with_its_fault() {
 fn a_member_is_drained_and_taken_back() {
     let cluster = Cluster::start();
     let (_john, _jane) = john_and_jane(&cluster, TASKS);
+    let typo = cluster.run("pause group/jobs --candidate jhon --dry-run");
+    assert!(typo.stderr.contains("not there now, so check the name: jhon"), "{typo:?}");
     let paused = cluster.run("pause group/jobs --candidate john");
     assert_eq!((paused.code, &*paused.stdout), (0, "group/jobs: drained: john\n"), "{paused:?}");
     assert!(paused.stderr.contains("2 tasks move to other members"), "{paused:?}");
@@ -293,6 +295,8 @@ fn a_member_is_drained_and_taken_back() {
     assert!(refused.code == 1 && refused.stderr.contains("drained"), "{refused:?}");
     assert_eq!(cluster.run("resume group/jobs --dry-run").code, 0);
     assert!(cluster.run("status group/jobs").stdout.contains("drain john"), "it was only tried");
+    let typo = cluster.run("resume group/jobs --candidate jhon");
+    assert!(typo.stderr.contains("not drained: jhon"), "{typo:?}");
     let resumed = cluster.run("resume group/jobs");
     assert_eq!(resumed.stdout, "group/jobs: no member is drained\n", "{resumed:?}");
     eventually("both have two", || loads(&cluster) == [("jane", 2), ("john", 2)]);

@@ -15,10 +15,11 @@ use crate::model::lock_status::{Evidence, LockStatus};
 /// What needs attention, the most important first.
 pub(crate) fn concerns(view: &GroupView, status: &GroupStatus) -> Vec<Concern> {
     let mut concerns: Vec<_> = [pages(view), stuck(status)].into_iter().flatten().collect();
-    let rules: [fn(&GroupView, &GroupStatus) -> Option<Concern>; 11] = [
+    let rules: [fn(&GroupView, &GroupStatus) -> Option<Concern>; 12] = [
         no_members,
         no_allocator,
         config,
+        unknown_keys,
         late,
         hidden_owners,
         drained,
@@ -176,6 +177,22 @@ fn config(view: &GroupView, _: &GroupStatus) -> Option<Concern> {
     let to_do =
         format!("kubectl edit --namespace {} configmap {}.config", view.namespace, view.name);
     Some(concern(Weight::Warning, "config", what, to_do))
+}
+
+/// A key that is written wrong has no effect, and no error says so.
+fn unknown_keys(view: &GroupView, _: &GroupStatus) -> Option<Concern> {
+    let data = view.config.as_ref()?.object["data"].as_object()?;
+    let unknown =
+        data.keys().filter(|key| !["tasks", "pins", "drain", "freeze"].contains(&key.as_str()));
+    let keys = listed(unknown.map(String::as_str));
+    (!keys.is_empty()).then(|| {
+        concern(
+            Weight::Note,
+            "unknown-key",
+            format!("configmap/{}.config has keys that members do not know: {keys}", view.name),
+            "They know tasks, pins, drain and freeze.",
+        )
+    })
 }
 
 fn late(_: &GroupView, status: &GroupStatus) -> Option<Concern> {

@@ -61,7 +61,8 @@ impl GroupControl {
         self.edit(DRAIN, |config| lines(config.drained.iter().chain(members))).await
     }
 
-    /// Lets these members have tasks again.
+    /// Lets these members have tasks again. If `GROUP.config` was deleted, it is created: members that run obey what they
+    /// read before, and this holds for all that is taken back.
     ///
     /// # Errors
     /// Those of [`drain`](Self::drain).

@@ -31,8 +31,12 @@ pub(crate) async fn pause(
     }
     let members = identities(candidates)?;
     let (_, status) = status(&existing(operator, group).await?, None);
-    let what =
-        format!("group/{group}: the pause drains {}{}", listed(&members), then(&status, &members));
+    let what = format!(
+        "group/{group}: the pause drains {}{}{}",
+        listed(&members),
+        then(&status, &members),
+        absent(&status, &members)
+    );
     if !confirmation.given(&what)? {
         return Ok(ExitCode::from(exit::NO));
     }
@@ -52,9 +56,17 @@ pub(crate) async fn resume(
         [] => drained.iter().filter_map(Identity::new).collect(),
         names => identities(names)?,
     };
-    let what = match drained.is_empty() {
-        true => format!("group/{group}: no member is drained{}", forgotten(&view)),
-        false => format!("group/{group}: {} may have tasks again", listed(&members)),
+    let is_drained = |member: &Identity| drained.contains(member.as_str());
+    let (resumed, others): (Vec<_>, Vec<_>) = members.iter().cloned().partition(is_drained);
+    let what = match (drained.is_empty(), resumed.as_slice(), others.as_slice()) {
+        (true, ..) => format!("group/{group}: no member is drained{}", forgotten(&view)),
+        (_, [], others) => format!("group/{group}: not drained: {}", listed(others)),
+        (_, resumed, []) => format!("group/{group}: {} may have tasks again", listed(resumed)),
+        (_, resumed, others) => format!(
+            "group/{group}: {} may have tasks again; not drained: {}",
+            listed(resumed),
+            listed(others)
+        ),
     };
     if !confirmation.given(&what)? {
         return Ok(ExitCode::from(exit::NO));
@@ -106,6 +118,15 @@ fn then(status: &GroupStatus, members: &[Identity]) -> String {
         (_, 0) => String::new(),
         (_, 1) => "; 1 task moves to another member".to_owned(),
         (_, tasks) => format!("; {tasks} tasks move to other members"),
+    }
+}
+
+/// A name that no member has may be a typing error.
+fn absent(status: &GroupStatus, members: &[Identity]) -> String {
+    let absent = members.iter().filter(|member| status.is_absent(member.as_str()));
+    match absent.cloned().collect::<Vec<_>>().as_slice() {
+        [] => String::new(),
+        absent => format!("; not there now, so check the name: {}", listed(absent)),
     }
 }
 

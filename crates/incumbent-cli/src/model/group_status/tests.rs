@@ -476,6 +476,8 @@ fn each_reason_to_look_at_a_group_is_found_and_nothing_else() {
         with(&|view| view.pages[0].state = PageState::Unknown("why".to_owned())),
         ["hidden-page"].into()
     );
+    let data = json!({ "data": { "tasks": "eu", "frozen": "true" } });
+    assert_eq!(asked(&|config| config.object = data.clone().into()), ["unknown-key"].into());
     let pins: BTreeMap<_, _> = [("typo".to_owned(), "john".to_owned())].into();
     assert_eq!(asked(&|config| config.pins = pins.clone()), ["pinned-unknown"].into());
     assert_eq!(with(&|view| view.tasks[0].revoked = Some(5)), ["stuck-revoke"].into());

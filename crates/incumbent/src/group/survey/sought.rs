@@ -115,14 +115,13 @@ impl GroupSurvey {
         search.is_under_way = false;
         let is_news = search.found.as_ref() != Some(&found);
         search.found = Some(found.clone());
-        let change = match (part, &found) {
+        match (part, &found) {
             (Part::Config, Found::Missing) => self.config.take().map(|_| GroupChange::Config),
             // Without its label, no member reads it, and people are to see why.
             (Part::Config, _) | (Part::Page(_), Found::Labelled) => self.see(object?),
             (Part::Page(_), _) => is_news.then_some(GroupChange::Table),
             (Part::Seat(_), _) => is_news.then_some(GroupChange::Members),
-        };
-        change
+        }
     }
 }
 

@@ -77,7 +77,17 @@ fn seen(status: &GroupStatus) -> String {
             let first = waiting_sentence(first);
             format!("{waiting} of {count} tasks wait, none for too long; {first}")
         }
-        (None, 0) => format!("all {count} tasks have owners"),
-        (None, unknown) => format!("{} of {count} tasks have owners", count - unknown),
+        (None, 0) => format!("all {count} tasks have owners{}", late(status)),
+        (None, unknown) => {
+            format!("{} of {count} tasks have owners{}", count - unknown, late(status))
+        }
+    }
+}
+
+/// An owner that does not renew has stopped its work, or is about to.
+fn late(status: &GroupStatus) -> String {
+    match status.count(TaskState::Late) {
+        0 => String::new(),
+        count => format!(", and those of {count} have not renewed in time"),
     }
 }
