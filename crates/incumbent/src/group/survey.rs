@@ -211,7 +211,7 @@ impl GroupSurvey {
                         Change::Visibility => GroupChange::Visibility,
                         _ => GroupChange::Members,
                     };
-                    self.count(now);
+                    self.count_ended(now);
                     self.search(now);
                     return change;
                 }

@@ -43,16 +43,21 @@ impl GroupSurvey {
             (task, since)
         };
         let unowned = seen.into_iter().map(since).collect();
-        let terms: BTreeSet<_> =
-            self.obeyed().flat_map(|(_, page)| page.orders.keys()).cloned().collect();
+        self.counted = Counted { entries, unowned, hidden, ended: known.ended };
+        self.count_ended(at);
+    }
+
+    /// The same of terms alone, which is all that a seat can change.
+    pub(super) fn count_ended(&mut self, at: Instant) {
+        let known = std::mem::take(&mut self.counted.ended);
+        let terms: BTreeSet<_> = self.obeyed().flat_map(|(_, page)| page.orders.keys()).collect();
         let ended = terms.into_iter().filter_map(|term| {
             // A term that is over does not begin again.
-            let since = known.ended.get(&term).copied();
-            let since = since.or_else(|| self.has_ended(&term).then_some(at))?;
-            Some((term, since))
+            let since = known.get(term).copied();
+            let since = since.or_else(|| self.has_ended(term).then_some(at))?;
+            Some((term.clone(), since))
         });
-        let ended = ended.collect();
-        self.counted = Counted { entries, unowned, hidden, ended };
+        self.counted.ended = ended.collect();
     }
 
     /// Whether the page that would name this task can be seen.
