@@ -4,7 +4,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use incumbent_apiserver::Verb;
 use serde_json::{Value, json};
+use support::process::eventually;
 use support::{Candidate, Cluster, Outcome};
 
 fn start(cluster: &Cluster, name: &str, address: &str) -> Candidate {
@@ -44,6 +46,7 @@ fn a_process_is_found_for_as_long_as_it_runs() {
     assert_eq!(cluster.run("members configmap/peers jane").stdout, "10.0.0.2:80\n");
     let table = cluster.run("members configmap/peers").stdout;
     assert!(table.starts_with("NAME   ADDRESS       VALID"), "{table}");
+    assert!(table.contains("<unknown>"), "no sign of life was seen: {table}");
     let none = cluster.run("members configmap/peers jim");
     assert_eq!(none.code, 5, "{none:?}");
     john.signal(rustix::process::Signal::TERM);
@@ -66,6 +69,19 @@ fn a_killed_process_disappears_and_a_name_is_not_taken_from_a_living_one() {
     assert_eq!(members(&cluster, "").len(), 2, "a single look cannot tell");
     assert_eq!(members(&cluster, "--sure"), [pair("jane", "10.0.0.2:80")]);
     assert!(began.elapsed() < Duration::from_secs(40), "{:?}", began.elapsed());
+}
+
+/// Its write is on the way to the API server when it is asked to end.
+#[test]
+fn a_process_that_ends_while_it_registers_leaves_no_entry_behind() {
+    let cluster = with_a_board();
+    cluster.server.faults().add("verb=update,resource=configmaps,late=1s".parse().unwrap());
+    let mut john = start(&cluster, "john", "10.0.0.1:80");
+    eventually("it has read, and writes", || cluster.server.requests().of(Verb::Get) > 0);
+    john.signal(rustix::process::Signal::TERM);
+    assert_eq!(john.event("left")["name"], "john");
+    assert_eq!(john.end(), 0);
+    assert_eq!(members(&cluster, ""), []);
 }
 
 #[test]

@@ -46,7 +46,8 @@ pub use source::Tasks;
 pub use survey::{GroupChange, GroupSurvey};
 pub use task::Task;
 pub use view::{
-    ConfigView, GroupView, PageState, PageView, SeatView, TaskKind, TaskView, UnownedView,
+    ConfigView, GroupView, HiddenSeat, PageState, PageView, SeatView, TaskKind, TaskView,
+    UnownedView,
 };
 
 #[cfg(feature = "controller")]

@@ -176,8 +176,8 @@ pub use term::{Ending, Overrun};
 /// Nothing here takes part in a group. To change where tasks run, use [`GroupControl`].
 pub mod group_survey {
     pub use crate::group::{
-        ConfigView, GroupChange, GroupSurvey, GroupView, PageState, PageView, SeatView, TaskKind,
-        TaskView, UnownedView,
+        ConfigView, GroupChange, GroupSurvey, GroupView, HiddenSeat, PageState, PageView, SeatView,
+        TaskKind, TaskView, UnownedView,
     };
 }
 

@@ -6,9 +6,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::Method;
-use incumbent::group_survey::{GroupSurvey, GroupView, PageState, TaskKind};
+use incumbent::group_survey::{
+    GroupChange, GroupSurvey, GroupView, HiddenSeat, PageState, TaskKind,
+};
 use incumbent::{BoxError, Clock, Error, Group, GroupControl, Identity, Tasks};
 use incumbent_apiserver::ApiServer;
+use incumbent_core::Uid;
+use incumbent_core::group::{Page, PageIndex, PageText, Place};
 use serde_json::{Value, json};
 use support::{Line, State, client, client_on, request, seconds};
 use tokio::sync::oneshot;
@@ -234,6 +238,48 @@ async fn to_steer_a_group_whose_list_was_deleted_stops_no_task() {
     jane.leave().await;
 }
 
+/// Members obey what they have read last, also when its object is gone. So to take a request back is a write.
+#[tokio::test(start_paused = true)]
+async fn a_request_whose_object_was_deleted_can_be_taken_back() {
+    let server = ApiServer::new();
+    let (john, jane) = (start(&server, "john", named()), start(&server, "jane", named()));
+    seconds(5.0).await;
+    let path = format!("{MAPS}/indexers.config");
+    let shared = [("jane", 2), ("john", 2)].into();
+    for is_by_pin in [false, true] {
+        match is_by_pin {
+            false => drop(control(&server).drain(&[identity("john")]).await.unwrap()),
+            true => {
+                for task in ["ap", "eu", "jp", "us"] {
+                    control(&server).pin(task, &identity("jane")).await.unwrap();
+                }
+            }
+        }
+        seconds(2.0).await;
+        assert_eq!(loads(&view(&server).await), [("jane", 4)].into());
+        request(&server, Method::DELETE, &path, None).await;
+        seconds(2.0).await;
+        assert_eq!(loads(&view(&server).await), [("jane", 4)].into(), "they read it before");
+        let tried = control(&server).dry_run(true).resume(&[identity("john")]).await.unwrap();
+        assert!(tried.drained.is_empty() && view(&server).await.config.is_none());
+        let said = match is_by_pin {
+            false => control(&server).resume(&[identity("john")]).await.unwrap(),
+            true => control(&server).unpin("eu").await.unwrap(),
+        };
+        assert!(said.has_label && said.drained.is_empty() && said.pins.is_empty());
+        assert_eq!(said.tasks, None, "it has no list");
+        seconds(3.0).await;
+        assert_eq!(loads(&view(&server).await), shared);
+        request(&server, Method::DELETE, &path, None).await;
+    }
+    control(&server).freeze(true).await.unwrap();
+    request(&server, Method::DELETE, &path, None).await;
+    control(&server).freeze(false).await.unwrap();
+    assert!(view(&server).await.config.is_some_and(|config| !config.is_frozen));
+    john.leave().await;
+    jane.leave().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_no_member_would_read_is_refused() {
     let server = ApiServer::new();
@@ -307,4 +353,176 @@ async fn a_seat_is_timed_from_outside() {
     assert!(seat.lock.is_certain && seat.lock.over_for.is_some(), "{seat:?}");
     request(&server, Method::DELETE, &format!("{LEASES}/indexers.john"), None).await;
     assert!(view(&server).await.seat("john").is_none());
+}
+
+fn without_label() -> Option<Value> {
+    Some(json!({ "metadata": { "labels": { "incumbent.dev/group": null } } }))
+}
+
+fn with_label() -> Option<Value> {
+    Some(json!({ "metadata": { "labels": { "incumbent.dev/group": "indexers" } } }))
+}
+
+/// Lets the survey learn for so many seconds.
+async fn learn(survey: &mut GroupSurvey, seconds: u64) {
+    let endless = async {
+        loop {
+            survey.next().await;
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(seconds), endless).await;
+}
+
+/// A page that has lost its label still counts for members, and no list shows it. So nothing is said about its tasks.
+#[tokio::test(start_paused = true)]
+async fn a_page_or_a_seat_that_lacks_its_label_is_not_taken_for_missing() {
+    let server = ApiServer::new();
+    config(&server, json!({ "tasks": "eu\nus" })).await;
+    let john = start(&server, "john", Tasks::config_map());
+    seconds(5.0).await;
+    john.die().await;
+    let mut early = survey(&server).await;
+    let (table, seat) = (format!("{MAPS}/indexers.tasks"), format!("{LEASES}/indexers.john"));
+
+    request(&server, Method::PATCH, &seat, without_label()).await;
+    learn(&mut early, 1).await;
+    for known in [early.view(), view(&server).await] {
+        assert_eq!(known.hidden_seats, [("john".to_owned(), HiddenSeat::Unlabelled)].into());
+        assert!(known.tasks.iter().all(|task| task.ended_for.is_none()));
+    }
+    request(&server, Method::PATCH, &table, without_label()).await;
+    learn(&mut early, 1).await;
+    for known in [early.view(), view(&server).await] {
+        let PageState::Unknown(why) = &known.pages[0].state else { panic!("{:?}", known.pages) };
+        assert!(known.exists() && why.contains("label"), "{why}");
+        assert_eq!((known.tasks.len(), known.unowned.len()), (0, 2));
+        assert!(known.unowned.iter().all(|task| !task.is_seen && task.seen_for.is_zero()));
+    }
+    learn(&mut early, 60).await;
+    request(&server, Method::PATCH, &table, with_label()).await;
+    learn(&mut early, 1).await;
+    assert_eq!(
+        (early.view().pages[0].state.clone(), early.view().tasks.len()),
+        (PageState::Open, 2)
+    );
+
+    request(&server, Method::DELETE, &seat, None).await;
+    learn(&mut early, 20).await;
+    for known in [early.view(), view(&server).await] {
+        assert_eq!(known.hidden_seats, [("john".to_owned(), HiddenSeat::Missing)].into());
+    }
+    request(&server, Method::DELETE, &table, None).await;
+    learn(&mut early, 10).await;
+    for (known, seen_for) in [(early.view(), 9), (view(&server).await, 0)] {
+        assert!(known.pages.is_empty() && known.unowned.iter().all(|task| task.is_seen));
+        let waits = known.unowned[0].seen_for;
+        assert!((seen_for..11).contains(&waits.as_secs()), "{waits:?}, not while it was hidden");
+    }
+}
+
+/// A term that is over does not begin again, however often the seat is renewed in another one.
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_term_is_timed_from_when_its_seat_showed_it() {
+    let server = ApiServer::new();
+    let john = start(&server, "john", named());
+    seconds(5.0).await;
+    john.die().await;
+    let mut survey = survey(&server).await;
+    assert!(survey.view().tasks.iter().all(|task| task.ended_for.is_none()));
+    let seat = format!("{LEASES}/indexers.john");
+    let object = request(&server, Method::GET, &seat, None).await;
+    request(&server, Method::DELETE, &seat, None).await;
+    learn(&mut survey, 30).await;
+    let labels = json!({ "incumbent.dev/group": "indexers" });
+    let metadata = json!({ "name": "indexers.john", "namespace": "default", "labels": labels });
+    let spec = object["spec"].clone();
+    let other = json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec,
+    });
+    server.create(other).unwrap();
+    learn(&mut survey, 10).await;
+    let known = survey.view();
+    assert!(known.hidden_seats.is_empty() && known.seat("john").is_some());
+    let ended_for = known.tasks[0].ended_for.unwrap().as_secs();
+    assert!((38..=40).contains(&ended_for), "{ended_for}");
+    assert_eq!(view(&server).await.tasks[0].ended_for, Some(Duration::ZERO), "a single look");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_later_list_lacks_is_forgotten() {
+    let server = ApiServer::new();
+    config(&server, json!({ "tasks": "eu", "freeze": "true" })).await;
+    let mut survey = survey(&server).await;
+    server.faults().add("verb=watch,resource=configmaps,freeze=expire,for=5s".parse().unwrap());
+    request(&server, Method::DELETE, &format!("{MAPS}/indexers.config"), None).await;
+    learn(&mut survey, 2).await;
+    assert!(survey.view().config.is_some(), "the watch is silent");
+    learn(&mut survey, 40).await;
+    assert!(survey.view().config.is_none() && survey.view().unowned.is_empty());
+
+    // Without the label it is in no list, and is read by its name.
+    config(&server, json!({ "tasks": "eu" })).await;
+    learn(&mut survey, 1).await;
+    let path = format!("{MAPS}/indexers.config");
+    request(&server, Method::PATCH, &path, without_label()).await;
+    learn(&mut survey, 1).await;
+    let known = survey.view();
+    assert!(!known.config.unwrap().is_obeyed() && known.unowned.is_empty(), "no member reads it");
+    request(&server, Method::DELETE, &path, None).await;
+    learn(&mut survey, 20).await;
+    assert!(survey.view().config.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn news_is_as_old_as_it_is_however_late_it_is_taken_in() {
+    let server = ApiServer::new();
+    let mut survey = survey(&server).await;
+    learn(&mut survey, 1).await;
+    config(&server, json!({ "tasks": "eu" })).await;
+    seconds(10.0).await;
+    assert_eq!(survey.next().await, GroupChange::Config);
+    let known = survey.view();
+    assert!((9..=10).contains(&known.heard_age.as_secs()), "{:?}", known.heard_age);
+    assert!((9..=10).contains(&known.unowned[0].seen_for.as_secs()), "{:?}", known.unowned);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_beyond_the_count_of_page_0_belongs_to_another_table() {
+    let server = ApiServer::new();
+    let john = start(&server, "john", named());
+    seconds(5.0).await;
+    john.die().await;
+    let uid = request(&server, Method::GET, &format!("{MAPS}/indexers.tasks"), None).await;
+    let table = Uid(uid["metadata"]["uid"].as_str().unwrap().to_owned());
+    let page = Page::empty(Place::Further { table, seen: 1, kind: TaskKind::Named });
+    let PageText { table, tasks } = page.to_text(PageIndex(5), "indexers", None);
+    let labels = json!({ "incumbent.dev/group": "indexers" });
+    let metadata = json!({ "name": "indexers.tasks-5", "namespace": "default", "labels": labels });
+    let data = json!({ "table": table, "tasks": tasks });
+    server
+        .create(
+            json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data }),
+        )
+        .unwrap();
+    let states: Vec<_> = view(&server).await.pages.into_iter().map(|page| page.state).collect();
+    assert_eq!(states, [PageState::Open, PageState::OtherTable]);
+}
+
+/// Nothing in the cluster lists the tasks that a program names. A caller that knows them sees which have no owner.
+#[tokio::test(start_paused = true)]
+async fn expected_tasks_that_no_page_names_have_no_owner() {
+    let server = ApiServer::new();
+    let john = start(&server, "john", named());
+    seconds(5.0).await;
+    let mut survey = survey(&server).await;
+    assert!(survey.view().unowned.is_empty() && survey.view().expected.is_none());
+    survey.expect(["eu", "xx"]).unwrap();
+    learn(&mut survey, 7).await;
+    let known = survey.view();
+    assert_eq!(known.expected, Some(["eu", "xx"].map(str::to_owned).into()));
+    let unowned: Vec<_> =
+        known.unowned.iter().map(|it| (&*it.name, it.seen_for.as_secs())).collect();
+    assert_eq!(unowned, [("xx", 7)]);
+    assert!(survey.expect(["e u"]).is_err());
+    john.leave().await;
 }

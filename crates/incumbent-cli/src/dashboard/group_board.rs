@@ -8,7 +8,7 @@ use incumbent::survey::LockView;
 use serde_json::Value;
 
 use crate::model::diagnosis::{Concern, Weight};
-use crate::model::format::printable;
+use crate::model::format::{name, printable};
 use crate::model::group_diagnosis::concerns;
 use crate::model::group_row;
 use crate::model::group_status::{GroupStatus, TaskStatus};
@@ -139,7 +139,7 @@ fn timed(
         concerns.into_iter().partition(|concern| STUCK.contains(&concern.kind));
     first.truncate(1);
     for concern in &mut first {
-        let names: Vec<_> = stuck.iter().take(FEW).map(|task| task.name.as_str()).collect();
+        let names: Vec<_> = stuck.iter().take(FEW).map(|task| name(&task.name)).collect();
         let more = if stuck.len() > FEW { ", …" } else { "" };
         let (count, tasks) = (stuck.len(), if stuck.len() == 1 { "task is" } else { "tasks are" });
         concern.what = format!("{count} {tasks} stuck: {}{more}", names.join(", "));

@@ -79,6 +79,8 @@ fn now(board: &Board, group: &GroupBoard, ages: Ages) -> Markup {
             }
             @if let Some(trouble) = &group.trouble {
                 p .asked { strong .cut { "Not up to date: " } (trouble) }
+            } @else if let Some(doubt) = status.doubt() {
+                p .asked { strong { "Unknown: " } (doubt) }
             }
             @if !group.concerns.is_empty() {
                 ul .concerns {
@@ -120,7 +122,7 @@ pub(crate) fn allocator(status: &GroupStatus) -> Markup {
 fn member_name(full: &str) -> Markup {
     html! {
         i class=(format!("dot c{}", colour(full))) aria-hidden="true" {}
-        span title=(full) { (format::short(full)) }
+        span title=(name(full)) { (format::short(&name(full))) }
     }
 }
 
@@ -137,7 +139,8 @@ fn listed(group: &GroupBoard) -> String {
         List::Numbered => "by the table".to_owned(),
         List::Config { unlisted: 0 } => format!("in {}", config_map()),
         List::Config { unlisted } => format!("in {}, except {unlisted}", config_map()),
-        List::Program => "in the members' program".to_owned(),
+        List::Given | List::Program => "in the members' program".to_owned(),
+        List::Unread => format!("unknown: members do not read {} as it is", config_map()),
     }
 }
 
@@ -236,7 +239,7 @@ fn members(group: &GroupBoard) -> Markup {
 fn member_row(member: &MemberStatus, most: usize, tasks: &str) -> Markup {
     let or_dash = |text: Option<&str>| text.unwrap_or("–").to_owned();
     html! {
-        tr data-testid="member" data-member=(member.name) data-tasks=(member.tasks)
+        tr data-testid="member" data-member=(name(&member.name)) data-tasks=(member.tasks)
             data-state=(format!("{:?}", member.seat.state)) {
             th scope="row" { (member_name(&member.name)) }
             td .load {
@@ -264,7 +267,7 @@ fn owned(status: &GroupStatus) -> BTreeMap<String, String> {
     }
     let brief = |tasks: Vec<&str>| match is_numbered(status) {
         true => cut(&ranges(tasks), LONGEST_LIST),
-        false => cut(&tasks.join(", "), LONGEST_LIST),
+        false => cut(&format::printable(&tasks.join(", ")), LONGEST_LIST),
     };
     owned.into_iter().map(|(owner, tasks)| (owner, brief(tasks))).collect()
 }
@@ -304,7 +307,7 @@ fn rows<'a, K: Ord>(
     same: impl Fn(&'a TaskStatus) -> K,
 ) -> Vec<(String, &'a TaskStatus)> {
     if !are_numbers {
-        return tasks.map(|task| (task.name.clone(), task)).collect();
+        return tasks.map(|task| (name(&task.name), task)).collect();
     }
     let mut rows: BTreeMap<K, (Vec<&str>, &TaskStatus)> = BTreeMap::new();
     for task in tasks {
@@ -315,11 +318,11 @@ fn rows<'a, K: Ord>(
 }
 
 fn task_row(names: &str, task: &TaskStatus) -> Markup {
-    let pin = task.pin.as_ref().map(|member| format!("pinned to {member}"));
+    let pin = task.pin.as_ref().map(|member| format!("pinned to {}", name(member)));
     let notes: Vec<_> = task.because.map(str::to_owned).into_iter().chain(pin).collect();
     html! {
         tr data-testid="task" data-task=(names) data-state=(task.state.word())
-            data-owner=(task.owner.as_deref().unwrap_or("")) {
+            data-owner=(name(task.owner.as_deref().unwrap_or(""))) {
             th scope="row" { (names) }
             td .state { (task_state(task.state)) }
             td { @if let Some(owner) = &task.owner { (member_name(owner)) } @else { span .none { "no owner" } } }

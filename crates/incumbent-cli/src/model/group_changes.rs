@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use incumbent::survey::State;
 use serde_json::{Value, json};
 
-use crate::model::format::cut;
+use crate::model::format::{cut, name, printable};
 use crate::model::group_status::{GroupStatus, MemberStatus, TaskState, TaskStatus};
+use crate::model::lock_status::LockStatus;
 
 /// One change, for a line of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,13 +42,13 @@ fn visibility(before: &GroupStatus, after: &GroupStatus) -> Option<GroupEvent> {
 
 fn allocator(before: &GroupStatus, after: &GroupStatus) -> Option<GroupEvent> {
     let holder = |status: &GroupStatus| {
-        let allocator = status.allocator.as_ref().filter(|allocator| allocator.is_led());
-        allocator.and_then(|allocator| allocator.holder.clone())
+        let is_led = status.allocator.as_ref().is_some_and(LockStatus::is_led);
+        status.allocator_name.clone().filter(|_| is_led)
     };
     let (was, is) = (holder(before), holder(after));
     (was != is).then(|| {
         let text = match &is {
-            Some(holder) => format!("{holder} is the allocator"),
+            Some(holder) => format!("{} is the allocator", name(holder)),
             None => "no member is the allocator".to_owned(),
         };
         event("allocator", text, json!({ "member": is }))
@@ -55,9 +56,8 @@ fn allocator(before: &GroupStatus, after: &GroupStatus) -> Option<GroupEvent> {
 }
 
 fn members(before: &GroupStatus, after: &GroupStatus) -> Vec<GroupEvent> {
-    let known = |status: &GroupStatus, name: &str| -> Option<MemberStatus> {
-        status.members.iter().find(|member| member.name == name).cloned()
-    };
+    let known =
+        |status: &GroupStatus, name: &str| -> Option<MemberStatus> { status.member(name).cloned() };
     let is_there =
         |member: &Option<MemberStatus>| member.as_ref().is_some_and(|member| member.seat.is_led());
     let mut names: Vec<_> =
@@ -65,21 +65,22 @@ fn members(before: &GroupStatus, after: &GroupStatus) -> Vec<GroupEvent> {
     names.sort_unstable();
     names.dedup();
     let mut events = Vec::new();
-    for name in names {
-        let (was, is) = (known(before, name), known(after, name));
-        let member = || json!({ "member": name });
+    for member_name in names {
+        let (was, is) = (known(before, member_name), known(after, member_name));
+        let member = || json!({ "member": member_name });
+        let shown = name(member_name);
         match (is_there(&was), is_there(&is)) {
-            (false, true) => events.push(event("joined", format!("{name} has joined"), member())),
+            (false, true) => events.push(event("joined", format!("{shown} has joined"), member())),
             (true, false) => {
                 let text = match &is {
                     Some(is) if is.seat.state == State::Expired => {
-                        format!("{name} is gone: {}", is.seat.basis())
+                        format!("{shown} is gone: {}", is.seat.basis())
                     }
                     Some(is) if is.seat.state == State::Unknown => {
-                        format!("{name} may be gone: its seat cannot be judged")
+                        format!("{shown} may be gone: its seat cannot be judged")
                     }
-                    Some(_) => format!("{name} is gone: its seat is vacant"),
-                    None => format!("{name} is gone: its seat was deleted"),
+                    Some(_) => format!("{shown} is gone: its seat is vacant"),
+                    None => format!("{shown} is gone: its seat was deleted, or lacks its label"),
                 };
                 events.push(event("gone", text, member()));
             }
@@ -92,8 +93,8 @@ fn members(before: &GroupStatus, after: &GroupStatus) -> Vec<GroupEvent> {
         if wished != wishes && is_there(&is) {
             let words =
                 if wishes.is_empty() { "takes tasks".to_owned() } else { wishes.join(", ") };
-            let more = json!({ "member": name, "wishes": wishes });
-            events.push(event("wishes", format!("{name}: {words}"), more));
+            let more = json!({ "member": member_name, "wishes": wishes });
+            events.push(event("wishes", format!("{shown}: {words}"), more));
         }
     }
     events
@@ -101,8 +102,13 @@ fn members(before: &GroupStatus, after: &GroupStatus) -> Vec<GroupEvent> {
 
 fn frozen(before: &GroupStatus, after: &GroupStatus) -> Option<GroupEvent> {
     (before.is_frozen != after.is_frozen).then(|| match after.is_frozen {
-        true => event("frozen", "the group is frozen", Value::Null),
-        false => event("unfrozen", "tasks may move again", Value::Null),
+        Some(true) => event("frozen", "the group is frozen", Value::Null),
+        Some(false) => event("unfrozen", "tasks may move again", Value::Null),
+        None => event(
+            "config-unread",
+            "members keep what they read of GROUP.config before: it has a mistake, or lacks its label",
+            Value::Null,
+        ),
     })
 }
 
@@ -133,11 +139,14 @@ fn way(was: Option<&TaskStatus>, is: &TaskStatus) -> Option<Way> {
     let from = was.and_then(|was| was.owner.clone());
     let is_new_owner = was.map(|was| (&was.owner, was.token)) != Some((&is.owner, is.token));
     Some(match is.state {
-        TaskState::Assigned | TaskState::Late | TaskState::Unknown if is_new_owner => {
+        TaskState::Assigned | TaskState::Late | TaskState::Unknown
+            if is_new_owner && is.owner.is_some() =>
+        {
             ("assigned", from, is.owner.clone(), is.token, None)
         }
         TaskState::Assigned => ("held", from, is.owner.clone(), is.token, None),
-        TaskState::Late | TaskState::Unknown => ("late", None, is.owner.clone(), None, is.because),
+        TaskState::Late => ("late", None, is.owner.clone(), None, is.because),
+        TaskState::Unknown => ("unknown", None, is.owner.clone(), None, is.because),
         TaskState::Stopping => ("stopping", None, is.owner.clone(), is.token, None),
         TaskState::Lost => ("lost", None, is.owner.clone(), is.token, is.because),
         TaskState::Free => ("free", from, None, None, None),
@@ -146,21 +155,23 @@ fn way(was: Option<&TaskStatus>, is: &TaskStatus) -> Option<Way> {
 }
 
 fn told((kind, from, to, token, because): Way, tasks: &[&str]) -> GroupEvent {
-    let shown = cut(&tasks.join(", "), LONG);
+    let shown = cut(&printable(&tasks.join(", ")), LONG);
     let what = match tasks.len() {
         1 => shown,
         count => format!("{count} tasks ({shown})"),
     };
-    let to_name = to.as_deref().unwrap_or_default();
+    let to_name = to.as_deref().map(name).unwrap_or_default();
+    let from_name = from.as_deref().map(name);
     let under = token.map(|token| format!(" under token {token}")).unwrap_or_default();
     let because = because.map(|because| format!(": {because}")).unwrap_or_default();
-    let text = match (kind, &from) {
-        ("assigned", Some(from)) if from != to_name => {
-            format!("{what}: {from} -> {to_name}{under}")
+    let text = match (kind, &from_name) {
+        ("assigned", Some(from_name)) if from != to => {
+            format!("{what}: {from_name} -> {to_name}{under}")
         }
         ("assigned", _) => format!("{what}: {to_name}{under}"),
         ("held", _) => format!("{what}: {to_name} renews again"),
         ("late", _) => format!("{what}: {to_name}{because}"),
+        ("unknown", _) => format!("{what}: unknown{because}"),
         ("stopping", _) => format!("{what}: {to_name} was asked to stop"),
         ("lost", _) => format!("{what}: no living owner; the last was {to_name}{because}"),
         ("free", _) => format!("{what}: free"),

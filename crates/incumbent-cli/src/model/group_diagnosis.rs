@@ -7,13 +7,28 @@ use incumbent::group_survey::{GroupView, PageState, PageView};
 use crate::model::diagnosis::{Concern, Weight};
 use crate::model::format::{cut, duration, name};
 use crate::model::group_row::waiting_sentence;
-use crate::model::group_status::{GroupStatus, MemberStatus, TaskState, TaskStatus, versions};
+use crate::model::group_status::{
+    GroupStatus, List, MemberStatus, TaskState, TaskStatus, obeyed, versions,
+};
+use crate::model::lock_status::{Evidence, LockStatus};
 
 /// What needs attention, the most important first.
 pub(crate) fn concerns(view: &GroupView, status: &GroupStatus) -> Vec<Concern> {
     let mut concerns: Vec<_> = [pages(view), stuck(status)].into_iter().flatten().collect();
-    let rules: [fn(&GroupView, &GroupStatus) -> Option<Concern>; 9] =
-        [no_members, no_allocator, config, late, drained, pins, skew, frozen, alone];
+    let rules: [fn(&GroupView, &GroupStatus) -> Option<Concern>; 12] = [
+        no_members,
+        no_allocator,
+        config,
+        unknown_keys,
+        late,
+        hidden_owners,
+        drained,
+        pins_to_absent,
+        pins_of_unknown,
+        skew,
+        frozen,
+        alone,
+    ];
     concerns.extend(rules.into_iter().filter_map(|rule| rule(view, status)));
     concerns.sort_by_key(|concern| std::cmp::Reverse(concern.weight));
     concerns
@@ -42,8 +57,14 @@ fn pages(view: &GroupView) -> Vec<Concern> {
             PageState::Missing => concern(
                 Weight::Bad,
                 "missing-page",
-                format!("{config_map} is missing, or has lost the group's label"),
-                "The allocator creates it again, or puts the label back. If it does not, look at its log.",
+                format!("{config_map} does not exist; members work by its last version"),
+                "The allocator creates it again. If it does not, look at its log.",
+            ),
+            PageState::Unknown(why) => concern(
+                Weight::Warning,
+                "hidden-page",
+                format!("{config_map} cannot be seen, and members may obey it: {why}"),
+                "The allocator puts a lost label back. If it does not, look at its log.",
             ),
             PageState::NotOpen => concern(
                 Weight::Warning,
@@ -103,27 +124,40 @@ fn named(tasks: &[&TaskStatus]) -> Option<String> {
 }
 
 fn no_members(view: &GroupView, status: &GroupStatus) -> Option<Concern> {
-    let has_none = status.is_visible && status.present().next().is_none();
+    let has_none = status.knows_members() && status.present().next().is_none();
+    let basis = basis(status.members.iter().map(|member| &member.seat));
     has_none.then(|| {
         concern(
             Weight::Bad,
             "no-members",
-            format!("Group {} has no member", view.name),
+            format!("Group {} has no member{basis}", view.name),
             "Start its processes. If they run, look at their logs: a permission may be missing.",
         )
     })
 }
 
 fn no_allocator(_: &GroupView, status: &GroupStatus) -> Option<Concern> {
-    let is_led = status.allocator.as_ref().is_some_and(|allocator| allocator.is_led());
-    (!is_led && status.present().next().is_some()).then(|| {
+    let may_be_led = |allocator: &LockStatus| {
+        allocator.is_led() || allocator.state == incumbent::survey::State::Unknown
+    };
+    let is_free = status.is_visible && !status.allocator.as_ref().is_some_and(may_be_led);
+    let basis = basis(status.allocator.iter());
+    (is_free && status.present().next().is_some()).then(|| {
         concern(
             Weight::Bad,
             "no-allocator",
-            "No member is the allocator, so no task is assigned or moved",
+            format!("No member is the allocator{basis}, so no task is assigned or moved"),
             "Another member takes over when the lease of the last one is over. If none does, look at their logs.",
         )
     })
+}
+
+/// By what it is known that no one of these is held.
+fn basis<'a>(mut locks: impl Iterator<Item = &'a LockStatus>) -> &'static str {
+    match locks.any(|lock| lock.evidence == Evidence::Clocks) {
+        true => " by the wall clocks (--sure watches)",
+        false => "",
+    }
 }
 
 fn config(view: &GroupView, _: &GroupStatus) -> Option<Concern> {
@@ -145,28 +179,59 @@ fn config(view: &GroupView, _: &GroupStatus) -> Option<Concern> {
     Some(concern(Weight::Warning, "config", what, to_do))
 }
 
+/// A key that is written wrong has no effect, and no error says so.
+fn unknown_keys(view: &GroupView, _: &GroupStatus) -> Option<Concern> {
+    let data = view.config.as_ref()?.object["data"].as_object()?;
+    let unknown =
+        data.keys().filter(|key| !["tasks", "pins", "drain", "freeze"].contains(&key.as_str()));
+    let keys = listed(unknown.map(String::as_str));
+    (!keys.is_empty()).then(|| {
+        concern(
+            Weight::Note,
+            "unknown-key",
+            format!("configmap/{}.config has keys that members do not know: {keys}", view.name),
+            "They know tasks, pins, drain and freeze.",
+        )
+    })
+}
+
 fn late(_: &GroupView, status: &GroupStatus) -> Option<Concern> {
-    let late = |state| status.tasks.iter().filter(move |task| task.state == state);
-    let members: BTreeSet<_> = late(TaskState::Late)
-        .chain(late(TaskState::Unknown))
-        .filter_map(|it| it.owner.clone())
-        .collect();
-    let names: Vec<_> = members.iter().map(|member| name(member)).collect();
+    let late = status.tasks.iter().filter(|task| task.state == TaskState::Late);
+    let owners: BTreeSet<_> = late.filter_map(|task| task.owner.as_deref()).collect();
+    let members = listed(owners.into_iter());
     (!members.is_empty()).then(|| {
         concern(
             Weight::Warning,
             "late-member",
-            format!("No renewal in time of {}", cut(&names.join(", "), LONG)),
+            format!("No renewal in time of {members}"),
             "Their work has stopped, or is about to. Others get their tasks when their leases are over.",
         )
     })
 }
 
+fn hidden_owners(_: &GroupView, status: &GroupStatus) -> Option<Concern> {
+    let owners: BTreeSet<_> = status.hidden_owners().collect();
+    let members = listed(owners.into_iter());
+    (!members.is_empty()).then(|| {
+        concern(
+            Weight::Warning,
+            "hidden-owner",
+            format!("It cannot be seen whether these owners of tasks hold their seats: {members}"),
+            "The column NOTE of the tasks says why. --sure watches until it is known.",
+        )
+    })
+}
+
+fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<_> = names.map(name).collect();
+    cut(&names.join(", "), LONG)
+}
+
 fn drained(view: &GroupView, status: &GroupStatus) -> Option<Concern> {
-    let drained = &view.config.as_ref().filter(|config| !config.drained.is_empty())?.drained;
-    let takes =
-        |member: &MemberStatus| member.wishes.iter().all(|wish| wish.starts_with("declines"));
-    if status.present().next().is_some() && !status.present().any(takes) {
+    let drained = &obeyed(view).filter(|config| !config.drained.is_empty())?.drained;
+    let takes = |member: &MemberStatus| member.takes_tasks;
+    let is_known = status.knows_members() && status.present().next().is_some();
+    if is_known && !status.present().any(takes) {
         return Some(concern(
             Weight::Warning,
             "all-drained",
@@ -177,32 +242,47 @@ fn drained(view: &GroupView, status: &GroupStatus) -> Option<Concern> {
             ),
         ));
     }
-    let absent: Vec<_> = drained
-        .iter()
-        .filter(|name| !status.present().any(|member| member.name == **name))
-        .map(|member| name(member))
-        .collect();
+    let absent = drained.iter().filter(|name| status.is_absent(name));
+    let absent = listed(absent.map(String::as_str));
     (!absent.is_empty()).then(|| {
         concern(
             Weight::Note,
             "drained-absent",
-            format!("Drained, and not there: {}", cut(&absent.join(", "), LONG)),
+            format!("Drained, and not there: {absent}"),
             format!("To forget them: incumbent resume group/{} --candidate NAME", view.name),
         )
     })
 }
 
-fn pins(view: &GroupView, status: &GroupStatus) -> Option<Concern> {
-    let pins = &view.config.as_ref()?.pins;
-    let is_absent = |member: &String| !status.present().any(|known| known.name == *member);
-    let absent: BTreeSet<_> = pins.values().filter(|member| is_absent(member)).collect();
-    let names: Vec<_> = absent.iter().map(|member| name(member)).collect();
-    (!absent.is_empty()).then(|| {
+fn pins_to_absent(view: &GroupView, status: &GroupStatus) -> Option<Concern> {
+    let pins = &obeyed(view)?.pins;
+    let absent: BTreeSet<_> = pins.values().filter(|member| status.is_absent(member)).collect();
+    let names = listed(absent.into_iter().map(String::as_str));
+    (!names.is_empty()).then(|| {
         concern(
             Weight::Note,
             "pinned-to-absent",
-            format!("Tasks are pinned to members that are not there: {}", cut(&names.join(", "), LONG)),
+            format!("Tasks are pinned to members that are not there: {names}"),
             "Such a pin has no effect. A restarted Pod has another name, unless it is of a StatefulSet.",
+        )
+    })
+}
+
+/// Tasks that have left the list, or that never were in it.
+fn pins_of_unknown(view: &GroupView, status: &GroupStatus) -> Option<Concern> {
+    let is_unknown = |task: &&String| !status.tasks.iter().any(|known| known.name == **task);
+    let unknown = obeyed(view)?.pins.keys().filter(is_unknown);
+    let unknown = listed(unknown.map(String::as_str));
+    let (what, is_hidden) = match status.list {
+        List::Program | List::Unread => ("are not in the table", !status.hidden_pages.is_empty()),
+        _ => ("do not exist", false),
+    };
+    (!unknown.is_empty() && !is_hidden).then(|| {
+        concern(
+            Weight::Note,
+            "pinned-unknown",
+            format!("Tasks are pinned that {what}: {unknown}"),
+            format!("To take such a pin back: incumbent move group/{} TASK --release", view.name),
         )
     })
 }
@@ -222,7 +302,7 @@ fn skew(_: &GroupView, status: &GroupStatus) -> Option<Concern> {
 }
 
 fn frozen(view: &GroupView, status: &GroupStatus) -> Option<Concern> {
-    status.is_frozen.then(|| {
+    (status.is_frozen == Some(true)).then(|| {
         concern(
             Weight::Note,
             "frozen",
@@ -233,7 +313,7 @@ fn frozen(view: &GroupView, status: &GroupStatus) -> Option<Concern> {
 }
 
 fn alone(_: &GroupView, status: &GroupStatus) -> Option<Concern> {
-    (status.present().count() == 1).then(|| {
+    (status.knows_members() && status.present().count() == 1).then(|| {
         concern(
             Weight::Note,
             "no-standby",

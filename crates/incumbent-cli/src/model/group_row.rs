@@ -6,9 +6,9 @@ use incumbent::group_survey::{GroupView, PageState, PageView, TaskKind};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::model::format::{age, millis, or_none, short};
+use crate::model::format::{age, millis, name, or_none, short};
 use crate::model::group_status::{
-    GroupStatus, List, MemberStatus, TaskState, TaskStatus, Waits, versions,
+    GroupStatus, List, MemberStatus, TaskState, TaskStatus, Waits, obeyed, versions,
 };
 use crate::model::lock_status::Evidence;
 
@@ -100,9 +100,10 @@ fn listed(words: impl Iterator<Item = String>) -> String {
 
 /// What people ask of the group.
 fn asked(view: &GroupView, status: &GroupStatus) -> Vec<String> {
-    let Some(config) = &view.config else { return Vec::new() };
+    let Some(frozen) = status.is_frozen else { return vec!["unknown".to_owned()] };
+    let Some(config) = obeyed(view) else { return Vec::new() };
     let count = |count: usize, what: &str| (count > 0).then(|| format!("{what}:{count}"));
-    let mut asked: Vec<_> = status.is_frozen.then(|| "frozen".to_owned()).into_iter().collect();
+    let mut asked: Vec<_> = frozen.then(|| "frozen".to_owned()).into_iter().collect();
     asked.extend(count(config.drained.len(), "drain"));
     asked.extend(count(config.pins.len(), "pins"));
     asked
@@ -138,6 +139,7 @@ pub(crate) fn json(view: &GroupView, status: &GroupStatus) -> Value {
         "group": view.name,
         "namespace": view.namespace,
         "state": status.word().to_lowercase(),
+        "doubt": status.doubt(),
         "kind": status.kind.map(kind),
         "allocator": allocator.map(|(status, lock)| status.json(&lock.view)),
         "members": status.present().count(),
@@ -163,9 +165,12 @@ pub(crate) fn whole_json(view: &GroupView, status: &GroupStatus) -> Value {
     all["taskList"] = match status.list {
         List::Numbered => "table",
         List::Config { .. } => "configmap",
+        List::Given => "given",
         List::Program => "program",
+        List::Unread => "unread",
     }
     .into();
+    // What members read of it; or, where they do not read it, why.
     all["config"] = view.config.as_ref().map_or(Value::Null, |config| {
         json!({
             "pins": config.pins,
@@ -174,6 +179,7 @@ pub(crate) fn whole_json(view: &GroupView, status: &GroupStatus) -> Value {
             "frozen": config.is_frozen,
             "mistake": config.mistake,
             "hasLabel": config.has_label,
+            "obeyed": config.is_obeyed(),
         })
     });
     all
@@ -210,7 +216,7 @@ fn task_json(task: &TaskStatus, status: &GroupStatus) -> Value {
 
 fn page_json(page: &PageView) -> Value {
     let why = match &page.state {
-        PageState::Unreadable(why) => Some(why.as_str()),
+        PageState::Unreadable(why) | PageState::Unknown(why) => Some(why.as_str()),
         _ => None,
     };
     json!({
@@ -246,7 +252,7 @@ pub(crate) fn member_cells(member: &MemberStatus) -> Vec<String> {
         stopping => format!("{} ({stopping} stopping)", member.tasks),
     };
     vec![
-        short(&member.name),
+        short(&name(&member.name)),
         member.seat.word(),
         renewed,
         tasks,
@@ -261,12 +267,12 @@ pub(crate) fn member_cells(member: &MemberStatus) -> Vec<String> {
 pub(crate) const TASK_HEADS: [&str; 6] = ["TASK", "STATE", "OWNER", "TOKEN", "WAITS", "NOTE"];
 
 pub(crate) fn task_cells(task: &TaskStatus) -> Vec<String> {
-    let pin = task.pin.as_ref().map(|member| format!("pinned to {member}"));
+    let pin = task.pin.as_ref().map(|member| format!("pinned to {}", name(member)));
     let notes = task.because.map(str::to_owned).into_iter().chain(pin);
     vec![
-        task.name.clone(),
+        name(&task.name),
         task.state.word().to_owned(),
-        or_none(task.owner.as_deref().map(short)),
+        or_none(task.owner.as_deref().map(|owner| short(&name(owner)))),
         or_none(task.token.map(|token| token.to_string())),
         or_none(task.waits.map(waits)),
         listed(notes),
@@ -282,8 +288,8 @@ pub(crate) fn waits(waits: Waits) -> String {
 pub(crate) fn waiting_sentence(task: &TaskStatus) -> String {
     let because = task.because.map(|because| format!(": {because}")).unwrap_or_default();
     let waits = task.waits.map(|waits| format!("{}{}", age(waits.at_least), waits.mark()));
-    let (waits, task_name) = (waits.unwrap_or_default(), &task.name);
-    match (task.state, &task.owner) {
+    let (waits, task_name) = (waits.unwrap_or_default(), name(&task.name));
+    match (task.state, task.owner.as_deref().map(name)) {
         (TaskState::Stopping, Some(owner)) => {
             format!("{owner} was asked at least {waits} ago to stop task {task_name}{because}")
         }

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use incumbent::group_survey::{
-    GroupView, PageState, PageView, SeatView, TaskKind, TaskView, UnownedView,
+    ConfigView, GroupView, PageState, PageView, SeatView, TaskKind, TaskView,
 };
-use incumbent::survey::{ObservedLock, Registration, State};
+use incumbent::survey::{Registration, State};
 use jiff::Timestamp;
 
+use self::tasks::{task_status, unowned_status};
 use crate::model::format::name;
-use crate::model::lock_status::{Evidence, LockStatus, since};
+use crate::model::lock_status::{Evidence, LockStatus};
 
+mod tasks;
 #[cfg(test)]
 mod tests;
 
@@ -20,11 +22,17 @@ mod tests;
 pub(crate) struct GroupStatus {
     /// What is true of the allocators' Lease. `None` if it does not exist.
     pub(crate) allocator: Option<LockStatus>,
+    /// Whom that Lease names, in full.
+    pub(crate) allocator_name: Option<String>,
     pub(crate) kind: Option<TaskKind>,
     pub(crate) list: List,
+    /// In the order of their names.
     pub(crate) members: Vec<MemberStatus>,
     pub(crate) tasks: Vec<TaskStatus>,
-    pub(crate) is_frozen: bool,
+    /// Whether people ask that tasks stay. `None` if members do not read what `GROUP.config` says.
+    pub(crate) is_frozen: Option<bool>,
+    /// The ConfigMaps of the pages whose tasks cannot be seen.
+    pub(crate) hidden_pages: Vec<String>,
     /// For how long a task may wait before it counts as stuck.
     pub(crate) bound: Duration,
     /// Whether the table can be seen.
@@ -38,13 +46,18 @@ pub(crate) enum List {
     Numbered,
     /// `GROUP.config` lists the tasks. So many tasks of the table are not in it.
     Config { unlisted: usize },
+    /// The caller names the tasks that the members' program names.
+    Given,
     /// The members' program names them: a task that the table does not name cannot be seen.
     Program,
+    /// Members keep what they read of `GROUP.config` before it got a mistake, or lost its label.
+    Unread,
 }
 
 /// A member, or the seat that one has left.
 #[derive(Clone, Debug)]
 pub(crate) struct MemberStatus {
+    /// In full, not as people are to see it.
     pub(crate) name: String,
     pub(crate) seat: LockStatus,
     pub(crate) address: Option<String>,
@@ -53,6 +66,8 @@ pub(crate) struct MemberStatus {
     pub(crate) zone: Option<String>,
     /// Why it should have no tasks, or others.
     pub(crate) wishes: Vec<String>,
+    /// Whether an allocator gives tasks to it.
+    pub(crate) takes_tasks: bool,
     /// How many tasks the table gives to it, those that it was asked to stop among them.
     pub(crate) tasks: usize,
     pub(crate) stopping: usize,
@@ -81,7 +96,7 @@ pub(crate) enum TaskState {
     Assigned,
     /// The same, and the member has not renewed for two thirds of its term.
     Late,
-    /// The table gives it to a member of which nothing can be seen.
+    /// It cannot be seen whether it has an owner that holds its seat.
     Unknown,
     /// A permit that no member has.
     Free,
@@ -107,18 +122,34 @@ impl GroupStatus {
         let list = list(view);
         let mut tasks: Vec<_> =
             view.tasks.iter().map(|task| task_status(view, task, now)).collect();
-        if list != List::Program {
+        if list.is_known() {
             let unowned = view.unowned.iter();
-            tasks.extend(unowned.map(|task| unowned_status(view, task, now)));
+            tasks.extend(unowned.map(|task| unowned_status(view, list, task, now)));
             tasks.sort_by_key(|task| in_order(&task.name));
         }
+        let mut loads: BTreeMap<&str, Load> = BTreeMap::new();
+        for task in &view.tasks {
+            let load = loads.entry(&task.owner).or_default();
+            load.tasks += 1;
+            load.stopping += usize::from(task.revoked.is_some());
+        }
+        let load = |member: &str| loads.get(member).copied().unwrap_or_default();
+        let members = view.seats.iter();
+        let members = members.map(|seat| member_status(view, seat, load(&seat.member), now));
+        let is_hidden = |page: &&PageView| !matches!(page.state, PageState::Open);
+        let hidden_pages = view.pages.iter().filter(is_hidden);
         Self {
             allocator: view.allocator.as_ref().map(|lock| LockStatus::of(lock, now)),
+            allocator_name: view.allocator.as_ref().and_then(|lock| lock.view.holder.clone()),
             kind: view.kind,
             list,
-            members: view.seats.iter().map(|seat| member_status(view, seat, now)).collect(),
+            members: members.collect(),
             tasks,
-            is_frozen: view.config.as_ref().is_some_and(|config| config.is_frozen),
+            is_frozen: match &view.config {
+                Some(config) => config.is_obeyed().then_some(config.is_frozen),
+                None => Some(false),
+            },
+            hidden_pages: hidden_pages.map(|page| page.config_map.clone()).collect(),
             bound: bound.unwrap_or_else(|| usual_bound(view)),
             is_visible: view.blind.is_empty(),
         }
@@ -145,41 +176,115 @@ impl GroupStatus {
 
     /// In one word.
     pub(crate) fn word(&self) -> &'static str {
+        let is_hidden = !self.list.is_known() && !self.hidden_pages.is_empty();
         match () {
             () if !self.is_visible => "Unknown",
             () if self.stuck().next().is_some() => "Stuck",
+            () if is_hidden || self.count(TaskState::Unknown) > 0 => "Unknown",
             () if self.waiting().next().is_some() => "Moving",
             () if self.tasks.is_empty() => "Empty",
             () => "Settled",
         }
     }
 
-    /// Whether all tasks that are known have an owner that was seen to live.
-    pub(crate) fn is_surely_assigned(&self, task: Option<&str>) -> bool {
-        let mut asked =
-            self.tasks.iter().filter(|known| task.is_none_or(|task| known.name == task));
-        let is_met = |known: &TaskStatus| match known.state {
+    /// Why nobody can say whether each task has an owner. `None` if everything that this takes can be seen.
+    pub(crate) fn doubt(&self) -> Option<String> {
+        if !self.is_visible {
+            return Some("the table or the seats cannot be seen".to_owned());
+        }
+        let mut unknown = self.tasks.iter().filter(|task| task.state == TaskState::Unknown);
+        if let Some(first) = unknown.next() {
+            let count = 1 + unknown.count();
+            let because = first.because.unwrap_or("its owner's seat cannot be seen");
+            let task_name = name(&first.name);
+            return Some(format!(
+                "of {count} tasks it is unknown, for example of {task_name}: {because}"
+            ));
+        }
+        match (self.list, self.hidden_pages.first()) {
+            (List::Program, Some(page)) => Some(format!(
+                "no member obeys configmap/{page} as far as can be seen, and only the members' program names its tasks"
+            )),
+            (List::Program, None) => Some(
+                "only the members' program names the tasks, and one that is not in the table cannot be seen".to_owned(),
+            ),
+            (List::Unread, _) => Some(
+                "members do not read GROUP.config as it is, so which tasks they have cannot be seen"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
+    }
+
+    /// Whether these tasks, or all that the group has, have owners that were seen to live.
+    pub(crate) fn is_surely_assigned(&self, tasks: &[String]) -> bool {
+        match tasks {
+            [] => self.doubt().is_none() && self.are_known_ones_assigned(),
+            tasks => {
+                let known = |name: &String| self.tasks.iter().find(|task| task.name == *name);
+                // A permit may be free, unless it is asked for by name.
+                let is_met = |task: &TaskStatus| {
+                    task.state != TaskState::Free && self.is_assigned_or_free(task)
+                };
+                self.is_visible && tasks.iter().all(|name| known(name).is_some_and(is_met))
+            }
+        }
+    }
+
+    /// The same of the tasks that are known, whether there may be more or not.
+    pub(crate) fn are_known_ones_assigned(&self) -> bool {
+        let mut tasks = self.tasks.iter();
+        let all_are = tasks.all(|task| self.is_assigned_or_free(task));
+        self.is_visible && !self.tasks.is_empty() && all_are
+    }
+
+    fn is_assigned_or_free(&self, task: &TaskStatus) -> bool {
+        match task.state {
             TaskState::Assigned | TaskState::Late => {
-                let owner =
-                    self.members.iter().find(|member| Some(&member.name) == known.owner.as_ref());
+                let owner = task.owner.as_ref().and_then(|owner| self.member(owner));
                 owner.is_some_and(|owner| owner.seat.is_surely_led())
             }
-            // A permit may be free, unless it is asked for by name.
-            TaskState::Free => task.is_none(),
+            TaskState::Free => true,
             _ => false,
-        };
-        let any = asked.clone().next().is_some();
-        self.is_visible && any && asked.all(is_met)
+        }
+    }
+
+    pub(crate) fn member(&self, name: &str) -> Option<&MemberStatus> {
+        let found = self.members.binary_search_by(|member| member.name.as_str().cmp(name));
+        found.ok().map(|index| &self.members[index])
+    }
+
+    /// Whether this member is surely not there. If seats cannot be seen, nobody can say.
+    pub(crate) fn is_absent(&self, name: &str) -> bool {
+        let may_be_there =
+            |member: &MemberStatus| member.seat.is_led() || member.seat.state == State::Unknown;
+        let is_hidden = self.hidden_owners().any(|owner| owner == name);
+        self.is_visible && !is_hidden && !self.member(name).is_some_and(may_be_there)
+    }
+
+    /// Whether each member that holds its seat is seen to do so.
+    pub(crate) fn knows_members(&self) -> bool {
+        let is_judged = |member: &MemberStatus| member.seat.state != State::Unknown;
+        let all_are = self.members.iter().all(is_judged);
+        self.is_visible && all_are && self.hidden_owners().next().is_none()
+    }
+
+    /// Owners of tasks of which it is unknown whether they hold their seats.
+    pub(crate) fn hidden_owners(&self) -> impl Iterator<Item = &str> {
+        let unknown = self.tasks.iter().filter(|task| task.state == TaskState::Unknown);
+        unknown.filter_map(|task| task.owner.as_deref())
     }
 
     /// Whether looking longer may make this more certain.
     pub(crate) fn is_open(&self) -> bool {
         // Where no wall clock says whether a term is over, looking for as long as it lasts does.
-        let by_clocks =
-            |seat: &LockStatus| matches!(seat.evidence, Evidence::Clocks | Evidence::Nothing);
+        let is_unsure = |seat: &LockStatus| {
+            matches!(seat.evidence, Evidence::Clocks | Evidence::Nothing)
+                || seat.state == State::Late
+        };
         let is_undecided = |task: &TaskStatus| task.waits.is_some() && !task.is_stuck(self.bound);
-        self.members.iter().any(|member| by_clocks(&member.seat))
-            || self.allocator.as_ref().is_some_and(by_clocks)
+        self.members.iter().any(|member| is_unsure(&member.seat))
+            || self.allocator.as_ref().is_some_and(is_unsure)
             || self.tasks.iter().any(is_undecided)
     }
 }
@@ -187,6 +292,13 @@ impl GroupStatus {
 impl TaskStatus {
     fn is_stuck(&self, bound: Duration) -> bool {
         self.waits.is_some_and(|waits| waits.at_least > bound)
+    }
+}
+
+impl List {
+    /// Whether all tasks of the group are known.
+    pub(crate) fn is_known(self) -> bool {
+        !matches!(self, Self::Program | Self::Unread)
     }
 }
 
@@ -219,7 +331,13 @@ fn list(view: &GroupView) -> List {
     if view.kind.is_some_and(|kind| kind.count().is_some()) {
         return List::Numbered;
     }
+    if view.expected.is_some() {
+        return List::Given;
+    }
     let Some(config) = &view.config else { return List::Program };
+    if !config.is_obeyed() {
+        return List::Unread;
+    }
     let Some(listed) = &config.tasks else { return List::Program };
     let is_unlisted = |task: &&TaskView| task.revoked.is_none() && !listed.contains(&task.name);
     let unlisted: Vec<_> = view.tasks.iter().filter(is_unlisted).collect();
@@ -232,8 +350,20 @@ fn list(view: &GroupView) -> List {
     }
 }
 
-fn member_status(view: &GroupView, seat: &SeatView, now: Timestamp) -> MemberStatus {
-    let drained = view.config.iter().any(|config| config.drained.contains(&seat.member));
+/// What people ask for, if members read it.
+pub(crate) fn obeyed(view: &GroupView) -> Option<&ConfigView> {
+    view.config.as_ref().filter(|config| config.is_obeyed())
+}
+
+/// How many tasks the table gives to a member.
+#[derive(Clone, Copy, Default)]
+struct Load {
+    tasks: usize,
+    stopping: usize,
+}
+
+fn member_status(view: &GroupView, seat: &SeatView, load: Load, now: Timestamp) -> MemberStatus {
+    let drained = obeyed(view).is_some_and(|config| config.drained.contains(&seat.member));
     let declines = seat.declined.len();
     let wishes = [
         drained.then(|| "drained".to_owned()),
@@ -241,166 +371,18 @@ fn member_status(view: &GroupView, seat: &SeatView, now: Timestamp) -> MemberSta
         seat.is_leaving.then(|| "leaving".to_owned()),
         (declines > 0).then(|| format!("declines {declines}")),
     ];
-    let own = || view.tasks.iter().filter(|task| task.owner == seat.member);
     MemberStatus {
-        name: name(&seat.member),
+        name: seat.member.clone(),
         seat: LockStatus::of(&seat.lock, now),
         address: seat.lock.view.address.as_deref().map(name),
         capacity: seat.capacity,
         version: seat.version.as_deref().map(name),
         zone: seat.zone.as_deref().map(name),
         wishes: wishes.into_iter().flatten().collect(),
-        tasks: own().count(),
-        stopping: own().filter(|task| task.revoked.is_some()).count(),
+        takes_tasks: !drained && !seat.is_draining && !seat.is_leaving,
+        tasks: load.tasks,
+        stopping: load.stopping,
     }
-}
-
-fn task_status(view: &GroupView, task: &TaskView, now: Timestamp) -> TaskStatus {
-    let term = term_of(view, task, now);
-    let since_written = |page: u8| view.page(page).and_then(|page| written_for(page.written, now));
-    let (state, waits, because) = match (term, task.revoked) {
-        (Term::Over { waits, because }, _) => (TaskState::Lost, Some(waits), Some(because)),
-        (_, Some(revoked)) => {
-            let waits = Waits::longer(task.seen_for, since_written(task.page));
-            (TaskState::Stopping, Some(waits), Some(stop_reason(view, task, revoked)))
-        }
-        (Term::Held, None) => (TaskState::Assigned, None, None),
-        (Term::Late, None) => (TaskState::Late, None, Some("its owner has not renewed in time")),
-        (Term::Unknown, None) => {
-            (TaskState::Unknown, None, Some("its owner's seat cannot be seen"))
-        }
-    };
-    TaskStatus {
-        name: name(&task.name),
-        state,
-        owner: Some(name(&task.owner)),
-        address: task.address.as_deref().map(name),
-        token: Some(task.fencing_token.0),
-        waits,
-        pin: pin(view, &task.name),
-        because,
-    }
-}
-
-fn unowned_status(view: &GroupView, task: &UnownedView, now: Timestamp) -> TaskStatus {
-    let page_view = view.page(task.page);
-    // It was listed and had no owner when the later of both was written, and neither has changed since.
-    let listed = match view.kind.is_some_and(|kind| kind.count().is_some()) {
-        true => Some(Duration::MAX),
-        false => view.config.as_ref().and_then(|config| written_for(config.written, now)),
-    };
-    let page_written = page_view.map(|page| written_for(page.written, now));
-    let by_clock = match page_written {
-        Some(written) => written.zip(listed).map(|(page, list)| page.min(list)),
-        None => listed,
-    };
-    let because = match page_view.map(|page| &page.state) {
-        Some(PageState::Unreadable(_)) => Some("its page of the table cannot be read"),
-        Some(PageState::NotOpen) => Some("its page of the table is not open yet"),
-        Some(PageState::OtherTable) => Some("its page belongs to another table"),
-        Some(PageState::Missing) => Some("its page of the table is missing"),
-        None => Some("there is no table"),
-        _ => None,
-    };
-    let is_permit = matches!(view.kind, Some(TaskKind::Permits(_)));
-    TaskStatus {
-        name: name(&task.name),
-        state: if is_permit { TaskState::Free } else { TaskState::Unowned },
-        owner: None,
-        address: None,
-        token: None,
-        waits: (!is_permit).then(|| Waits::longer(task.seen_for, by_clock)),
-        pin: pin(view, &task.name),
-        because: because.filter(|_| !is_permit),
-    }
-}
-
-fn pin(view: &GroupView, task: &str) -> Option<String> {
-    view.config.as_ref()?.pins.get(task).map(|member| name(member))
-}
-
-/// What a task waits for that its owner was asked to stop.
-fn stop_reason(view: &GroupView, task: &TaskView, revoked: u64) -> &'static str {
-    let Some(seat) = view.seat(&task.owner) else { return "its owner's seat cannot be seen" };
-    let has_released = seat.released.get(&task.page).is_some_and(|version| *version > revoked);
-    match has_released || seat.is_leaving {
-        _ if seat.still_running.contains(&task.name) => "its work still runs",
-        true => "it has stopped; the allocator is to assign it",
-        false => "its owner has not confirmed that it stopped",
-    }
-}
-
-/// What is true of the term that a task was given to.
-enum Term {
-    Held,
-    Late,
-    Unknown,
-    Over { waits: Waits, because: &'static str },
-}
-
-fn term_of(view: &GroupView, task: &TaskView, now: Timestamp) -> Term {
-    let none = Waits { at_least: Duration::ZERO, evidence: Evidence::Record };
-    let Some(seat) = view.seat(&task.owner) else {
-        return match view.blind.is_empty() {
-            true => Term::Over { waits: none, because: "its owner's seat does not exist" },
-            false => Term::Unknown,
-        };
-    };
-    let holds = seat.lock.view.token == Some(task.term) && seat.lock.view.holder.is_some();
-    if seat.uid != task.seat || !holds {
-        // A vacant seat keeps the token of its last term; another term has a higher one.
-        let because = "its owner's term has ended";
-        return match seat.uid != task.seat || seat.last_token >= task.term {
-            true => Term::Over { waits: ended_for(&seat.lock, now), because },
-            false => Term::Unknown,
-        };
-    }
-    match seat.lock.state {
-        State::Held | State::Claimed => Term::Held,
-        State::Late => Term::Late,
-        State::Expired => {
-            let waits = ended_for(&seat.lock, now);
-            Term::Over { waits, because: "its owner does not renew its seat any more" }
-        }
-        _ => Term::Unknown,
-    }
-}
-
-/// For how long the last term on a seat has been over, at least.
-fn ended_for(seat: &ObservedLock, now: Timestamp) -> Waits {
-    let by_clock = seat.view.renewed.map(|renewed| since(renewed, now));
-    match seat.state {
-        State::Expired if seat.is_certain => {
-            Waits { at_least: seat.over_for.unwrap_or_default(), evidence: Evidence::Watched }
-        }
-        State::Expired => {
-            let lease = seat.view.lease_duration.unwrap_or(A_LEASE);
-            let over = by_clock.unwrap_or_default().saturating_sub(lease);
-            Waits { at_least: over, evidence: Evidence::Clocks }
-        }
-        // Its last write was the one that made it vacant, or that began the next term.
-        _ => Waits::longer(seat.beat_age.unwrap_or(seat.looked_for), by_clock),
-    }
-}
-
-impl Waits {
-    /// The longer of what was seen and what clocks say: each of both is too short rather than too long.
-    fn longer(seen: Duration, by_clock: Option<Duration>) -> Self {
-        match by_clock.filter(|by_clock| *by_clock > seen) {
-            Some(at_least) => Self { at_least, evidence: Evidence::Clocks },
-            None => Self { at_least: seen, evidence: Evidence::Watched },
-        }
-    }
-
-    /// With `~` where it rests on wall clocks.
-    pub(crate) fn mark(self) -> &'static str {
-        if self.evidence == Evidence::Clocks { "~" } else { "" }
-    }
-}
-
-/// How long ago that was, at least: the API server states whole seconds.
-fn written_for(written: Option<Timestamp>, now: Timestamp) -> Option<Duration> {
-    written.map(|written| since(written, now).saturating_sub(Duration::from_secs(1)))
 }
 
 /// Numbers by their size, names by their letters.

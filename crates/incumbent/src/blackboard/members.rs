@@ -40,6 +40,8 @@ impl Blackboard {
     /// many there are. If there is an election too, give it a separate object, because it would
     /// conflict with these writes.
     ///
+    /// If you drop the future while its write is on the way, the entry stays until it expires.
+    ///
     /// # Errors
     /// [`Error::DuplicateIdentity`] if another process has the name, [`Error::Full`] if
     /// there is no room, and those of [`claim`](Self::claim).

@@ -7,6 +7,8 @@ use incumbent_core::group::{Task, TaskName};
 use serde_json::Value;
 use thiserror::Error as ThisError;
 
+use crate::lock::version;
+
 /// What `GROUP.config` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Config {
@@ -18,6 +20,8 @@ pub(super) struct Config {
     pub(super) drained: BTreeSet<Identity>,
     /// Whether tasks stay where they are for as long as their owner lives.
     pub(super) is_frozen: bool,
+    /// The version of the object that says so; zero if there was none.
+    pub(super) revision: u64,
 }
 
 /// The key of the list.
@@ -43,6 +47,7 @@ impl Config {
             pins: pinned(text(PINS).unwrap_or_default())?,
             drained: drained(text(DRAIN).unwrap_or_default())?,
             is_frozen,
+            revision: revision(object),
         })
     }
 
@@ -61,6 +66,11 @@ impl Config {
         let listed = self.tasks.iter().flat_map(BTreeMap::keys);
         listed.chain(self.pins.keys()).collect::<BTreeSet<_>>().into_iter()
     }
+}
+
+/// The version of an object; zero if it states none.
+pub(super) fn revision(object: &Value) -> u64 {
+    version(object).map_or(0, |version| version.revision)
 }
 
 fn lines(text: &str) -> impl Iterator<Item = &str> {
@@ -113,8 +123,12 @@ pub(super) enum InvalidConfig {
     Name(String),
     #[error("tasks: {0:?}: not a number above zero")]
     Weight(String),
+    #[error("tasks: {0:?} names no member")]
+    Member(String),
     #[error("tasks: {0:?} is neither weight=N nor pin=MEMBER")]
     Word(String),
+    #[error("tasks: {0:.80?} says the same twice")]
+    Twice(String),
     #[error("tasks: {0} is listed twice")]
     Duplicate(TaskName),
     #[error("tasks: {0} are too many, {MOST_TASKS} are the most: let a task be a range of keys")]
@@ -132,15 +146,23 @@ fn task(line: &str) -> Result<(TaskName, Task), InvalidConfig> {
     let mut words = line.split_whitespace();
     let name = words.next().and_then(TaskName::new);
     let name = name.ok_or_else(|| InvalidConfig::Name(line.to_owned()))?;
-    let mut task = Task::default();
+    let (mut task, mut keys) = (Task::default(), BTreeSet::new());
     for word in words {
-        match word.split_once('=') {
-            Some(("weight", weight)) => {
-                let weight = weight.parse().ok().filter(|weight| *weight > 0);
+        let (key, value) =
+            word.split_once('=').ok_or_else(|| InvalidConfig::Word(word.to_owned()))?;
+        match key {
+            "weight" => {
+                let weight = value.parse().ok().filter(|weight| *weight > 0);
                 task.weight = weight.ok_or_else(|| InvalidConfig::Weight(word.to_owned()))?;
             }
-            Some(("pin", member)) => task.pin = Identity::new(member),
+            "pin" => {
+                let member = Identity::new(value);
+                task.pin = Some(member.ok_or_else(|| InvalidConfig::Member(word.to_owned()))?);
+            }
             _ => return Err(InvalidConfig::Word(word.to_owned())),
+        }
+        if !keys.insert(key) {
+            return Err(InvalidConfig::Twice(line.to_owned()));
         }
     }
     Ok((name, task))
@@ -191,6 +213,9 @@ mod tests {
             (json!({ "drain": "a b" }), "drain: \"a b\" is not the name of a member"),
             (json!({ "freeze": "yes" }), "freeze: \"yes\" is neither true nor false"),
             (json!({ "tasks": "eu\neu" }), "tasks: eu is listed twice"),
+            (json!({ "tasks": "eu pin=" }), "tasks: \"pin=\" names no member"),
+            (json!({ "tasks": "eu pin=a pin=b" }), "tasks: \"eu pin=a pin=b\" says the same twice"),
+            (json!({ "tasks": "eu heavy" }), "tasks: \"heavy\" is neither weight=N nor pin=MEMBER"),
         ] {
             assert_eq!(read(&data).unwrap_err().to_string(), error);
         }

@@ -61,7 +61,8 @@ impl GroupControl {
         self.edit(DRAIN, |config| lines(config.drained.iter().chain(members))).await
     }
 
-    /// Lets these members have tasks again.
+    /// Lets these members have tasks again. If `GROUP.config` was deleted, it is created: members that run obey what they
+    /// read before, and this holds for all that is taken back.
     ///
     /// # Errors
     /// Those of [`drain`](Self::drain).
@@ -121,7 +122,7 @@ impl GroupControl {
         }
     }
 
-    /// Replaces one key of exactly the version that was read; of a newer one, again.
+    /// Replaces one key of exactly the version that was read; of a newer one, again. Creates an object that does not exist.
     async fn edit(
         &self,
         key: &str,
@@ -129,18 +130,17 @@ impl GroupControl {
     ) -> Result<ConfigView, Error> {
         let mut tries = 0;
         loop {
-            let config = Lock::config_map(self.store.namespace(), self.config_name());
+            let config = Lock::config_map(self.store.namespace(), self.store.config_name());
             let (method, path, body) = match self.store.requests().read(&config.path()).await {
                 Ok(object) => {
                     let value = value(&self.readable(&object)?);
                     (Method::PATCH, config.path(), patch(&object, key, value))
                 }
-                Err(failure) if failure.why == Why::Gone => match value(&Config::default()) {
-                    Some(value) => {
-                        (Method::POST, config.collection_path(), self.created(key, &value))
-                    }
-                    None => return Ok(ConfigView::default()),
-                },
+                // Running members still obey what they read last. So also a request to take something back is written.
+                Err(failure) if failure.why == Why::Gone => {
+                    let value = value(&Config::default());
+                    (Method::POST, config.collection_path(), self.created(key, value))
+                }
                 Err(failure) => return Err(self.failed(failure, "get")),
             };
             let verb = if method == Method::PATCH { "patch" } else { "create" };
@@ -162,9 +162,9 @@ impl GroupControl {
 
     /// What the members read in it. Where they read nothing, no request would reach them.
     fn readable(&self, object: &Value) -> Result<Config, Error> {
-        let (name, namespace) = (self.config_name(), self.store.namespace());
+        let (name, namespace) = (self.store.config_name(), self.store.namespace());
         let group = self.store.group();
-        if object["metadata"]["labels"][GROUP_LABEL] != *group {
+        if !self.store.has_label(object) {
             let what = format!(
                 "configmap/{name} has no label {GROUP_LABEL}={group}, so no member of the group reads it"
             );
@@ -181,20 +181,17 @@ impl GroupControl {
         })
     }
 
-    fn config_name(&self) -> String {
-        format!("{}.config", self.store.group())
-    }
-
-    fn created(&self, key: &str, value: &str) -> Value {
+    fn created(&self, key: &str, value: Option<String>) -> Value {
+        let data: BTreeMap<&str, String> = value.into_iter().map(|value| (key, value)).collect();
         json!({
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {
-                "name": self.config_name(),
+                "name": self.store.config_name(),
                 "namespace": self.store.namespace(),
                 "labels": { GROUP_LABEL: self.store.group() },
             },
-            "data": { key: value },
+            "data": data,
         })
     }
 

@@ -7,7 +7,7 @@ use k8s_openapi::api::rbac::v1::PolicyRule;
 use kube::{Api, Resource};
 use serde_json::Value;
 
-use super::config::{Config, InvalidConfig};
+use super::config::{Config, InvalidConfig, revision};
 use super::objects::Objects;
 
 /// The tasks of a group.
@@ -165,19 +165,55 @@ impl Source {
         Some(Wishes { kind, tasks, drained, is_frozen, may_grow })
     }
 
-    /// Adopts what `GROUP.config` says. If it has a mistake, nothing changes.
-    pub(super) fn configure(&mut self, object: &Value) -> Result<(), InvalidConfig> {
-        let mut read = Config::read(object)?;
-        match self {
-            Self::Named { config, .. }
-            | Self::Objects { config, .. }
-            | Self::Numbered { config, .. } => *config = read,
-            Self::ConfigMap { config } => {
-                // Without the key there is no list. It is not an empty one, by which all tasks would stop.
-                read.tasks = read.tasks.or_else(|| config.tasks.take());
-                *config = read;
-            }
+    /// Adopts what `GROUP.config` says, unless a newer version was read. If it has a mistake, nothing changes. Returns
+    /// whether this is the newest version.
+    pub(super) fn configure(&mut self, object: &Value) -> Result<bool, InvalidConfig> {
+        let is_list_needed = matches!(self, Self::ConfigMap { .. });
+        let (Self::Named { config, .. }
+        | Self::Objects { config, .. }
+        | Self::Numbered { config, .. }
+        | Self::ConfigMap { config }) = self;
+        // A list may come from a cache that lags behind. It must not bring an earlier wish back.
+        if revision(object) < config.revision {
+            return Ok(false);
         }
-        Ok(())
+        config.revision = revision(object);
+        let mut read = Config::read(object)?;
+        if is_list_needed {
+            // Without the key there is no list. It is not an empty one, by which all tasks would stop.
+            read.tasks = read.tasks.or_else(|| config.tasks.take());
+        }
+        *config = read;
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A list from a cache that lags behind shows an earlier version after a newer one.
+    #[test]
+    fn an_earlier_version_of_what_people_ask_for_does_not_come_back() {
+        for Tasks(mut source) in
+            [Tasks::named(["eu"]), Tasks::config_map(), Tasks::slots(1), Tasks::permits(1)]
+        {
+            let version = |revision: u64, freeze: &str| {
+                let metadata = json!({ "uid": "u", "resourceVersion": revision.to_string() });
+                json!({ "metadata": metadata, "data": { "freeze": freeze, "tasks": "eu" } })
+            };
+            let is_frozen = |source: &Source| source.wishes().unwrap().is_frozen;
+            assert_eq!(source.configure(&version(5, "true")), Ok(true));
+            assert_eq!(source.configure(&version(7, "false")), Ok(true));
+            assert_eq!(source.configure(&version(5, "true")), Ok(false));
+            assert!(!is_frozen(&source));
+            assert_eq!(source.configure(&version(7, "false")), Ok(true), "the same, again");
+            assert!(source.configure(&version(9, "yes")).is_err());
+            assert_eq!(source.configure(&version(8, "true")), Ok(false), "older than the mistake");
+            assert_eq!(source.configure(&version(10, "true")), Ok(true));
+            assert!(is_frozen(&source));
+        }
     }
 }

@@ -97,6 +97,11 @@ impl Store {
         }
     }
 
+    /// The ConfigMap that says what people ask for.
+    pub(super) fn config_name(&self) -> String {
+        format!("{}.config", self.group)
+    }
+
     fn page_path(&self, index: PageIndex) -> String {
         let collection = LockKind::ConfigMap.collection_path(Some(&self.namespace));
         format!("{collection}/{}", self.page_name(index))
@@ -193,9 +198,9 @@ impl Store {
     /// Whether `GROUP.config` exists without the group's label, so that no watch shows it.
     pub(super) async fn has_hidden_config(&self) -> Result<bool, Trouble> {
         let collection = LockKind::ConfigMap.collection_path(Some(&self.namespace));
-        let path = format!("{collection}/{}.config", self.group);
+        let path = format!("{collection}/{}", self.config_name());
         match self.requests.read(&path).await {
-            Ok(object) => Ok(object["metadata"]["labels"][GROUP_LABEL] != *self.group),
+            Ok(object) => Ok(!self.has_label(&object)),
             Err(failure) if failure.why == Why::Gone => Ok(false),
             Err(failure) => Err(self.trouble((LockKind::ConfigMap, "get"), failure)),
         }
@@ -306,7 +311,7 @@ impl Store {
         };
         match self.read_page(index, &object) {
             // It is read again, because an operator may delete it. Nothing is written to it.
-            Some((_, Some(_))) if self.has_no_label(&object) => {
+            Some((_, Some(_))) if !self.has_label(&object) => {
                 let answer = Answer::Refused { retry_after: None };
                 Done { trouble: Some(self.foreign(index)), ..Done::plain(asked, answer) }
             }
@@ -318,8 +323,9 @@ impl Store {
         }
     }
 
-    fn has_no_label(&self, object: &Value) -> bool {
-        object["metadata"]["labels"][GROUP_LABEL] != *self.group
+    /// Whether the object carries the group's label.
+    pub(super) fn has_label(&self, object: &Value) -> bool {
+        object["metadata"]["labels"][GROUP_LABEL] == *self.group
     }
 
     async fn on_seat(&self, seat: &Lock, method: Method, path: &str, body: Option<&Value>) -> Done {

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use incumbent_core::Instant;
-use incumbent_core::group::{Assignment, Page, PageIndex, SeatTerm, Shape, TaskName};
+use incumbent_core::group::{Page, PageIndex, SeatTerm, Shape, TaskName};
+use incumbent_core::{Identity, Instant, Uid};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::config::Config;
+use self::counted::{Counted, Entry};
+use self::sought::{Found, Part, Search};
+use super::config::{Config, revision};
 use super::note::Shown;
 use super::store::{Named, Store};
 use super::watching::{Pace, Selection, follow};
@@ -18,9 +20,11 @@ use crate::error::Error;
 use crate::invalid::InvalidSetting;
 use crate::lock::{GROUP_LABEL, Lock, LockKind, Resource, version};
 use crate::requests::Requests;
-use crate::survey::{Change, Scope, Survey};
+use crate::survey::{Change, ObservedLock, Scope, Survey};
 
+mod counted;
 mod shown;
+mod sought;
 
 /// What is known about one group, kept up to date by watches. It takes no part in the group.
 ///
@@ -32,17 +36,28 @@ pub struct GroupSurvey {
     clock: Clock,
     /// The seats, and the allocators' Lease.
     locks: Survey,
-    shown: mpsc::UnboundedReceiver<Shown>,
-    /// The watch of the table ends without it.
-    _watching: mpsc::UnboundedSender<Shown>,
+    heard: mpsc::UnboundedReceiver<(Instant, Heard)>,
+    /// The watch of the table, and reads by name, end without it.
+    sender: mpsc::UnboundedSender<(Instant, Heard)>,
     pages: BTreeMap<PageIndex, SeenPage>,
+    /// The shape that page 0 of this uid has stated. It never changes, so it is known even if page 0 becomes unreadable.
+    table: Option<(Uid, Shape)>,
     config: Option<SeenConfig>,
-    /// Since when the table has said this of a task.
-    entries: BTreeMap<TaskName, (Entry, Instant)>,
-    /// Since when no page has given a task to a member.
-    unowned: BTreeMap<TaskName, Instant>,
+    /// The tasks that the members' program names, if the caller knows them.
+    expected: Option<BTreeSet<TaskName>>,
+    /// What should exist, and no list of the group shows.
+    sought: BTreeMap<Part, Search>,
+    counted: Counted,
     heard_at: Instant,
     unseen: Option<(Instant, String)>,
+}
+
+/// What a survey hears about the table.
+enum Heard {
+    /// By the watch.
+    Shown(Shown),
+    /// By a read that was sent at that moment.
+    Found(Part, Instant, Found, Option<Value>),
 }
 
 /// A change of a group, or of what can be seen of it.
@@ -64,7 +79,7 @@ pub enum GroupChange {
 #[derive(Debug)]
 struct SeenPage {
     revision: u64,
-    uid: incumbent_core::Uid,
+    uid: Uid,
     page: Result<Page, String>,
     object: Arc<Value>,
 }
@@ -73,10 +88,10 @@ struct SeenPage {
 struct SeenConfig {
     revision: u64,
     config: Result<Config, String>,
+    /// Without it, no member reads it.
+    has_label: bool,
     object: Arc<Value>,
 }
-
-type Entry = (SeatTerm, Assignment);
 
 impl GroupSurvey {
     /// Reads once, and continues with watches. It is not an error if nothing of the group exists.
@@ -106,24 +121,28 @@ impl GroupSurvey {
         let requests = Requests::new(client.clone()).timed(clock);
         let store = Store::new(requests.clone(), namespace.clone(), name.clone());
         let locks = Survey::start_with(client, &Scope::group(&namespace, &name), clock).await?;
-        let (sender, shown) = mpsc::unbounded_channel();
+        let (sender, heard) = mpsc::unbounded_channel();
         let mut survey = Self {
             store,
             clock,
             locks,
-            shown,
-            _watching: sender.clone(),
+            heard,
+            sender: sender.clone(),
             pages: BTreeMap::new(),
+            table: None,
             config: None,
-            entries: BTreeMap::new(),
-            unowned: BTreeMap::new(),
+            expected: None,
+            sought: BTreeMap::new(),
+            counted: Counted::default(),
             heard_at: clock.instant(),
             unseen: None,
         };
         survey.read().await?;
         let selection = Selection::of_group(LockKind::ConfigMap, &namespace, &name);
         let pace = Pace { retry_period: RETRY_PERIOD, patience: PATIENCE };
-        tokio::spawn(follow(requests, clock, selection, pace, sender.downgrade(), |shown| shown));
+        // Of what comes in while nobody waits for it, the moment counts at which it came.
+        let heard = move |shown| (clock.instant(), Heard::Shown(shown));
+        tokio::spawn(follow(requests, clock, selection, pace, sender.downgrade(), heard));
         Ok(survey)
     }
 
@@ -161,20 +180,55 @@ impl GroupSurvey {
         self.store.group()
     }
 
+    /// Names the tasks that the members' program names, which no object of the group lists. Those of them that no page
+    /// gives to a member are then among [`GroupView::unowned`](super::GroupView::unowned).
+    ///
+    /// # Errors
+    /// If a name cannot be that of a task.
+    pub fn expect<N: AsRef<str>>(
+        &mut self,
+        tasks: impl IntoIterator<Item = N>,
+    ) -> Result<(), Error> {
+        let task = |name: N| {
+            let name = name.as_ref();
+            TaskName::new(name).ok_or_else(|| InvalidSetting::TaskName(name.to_owned()))
+        };
+        let tasks: Result<BTreeSet<_>, _> = tasks.into_iter().map(task).collect();
+        self.expected = Some(tasks?);
+        self.count(self.clock.instant());
+        Ok(())
+    }
+
     /// Waits for the next change. Dropping the future loses nothing.
     pub async fn next(&mut self) -> GroupChange {
         loop {
+            let (clock, search_at) = (self.clock, self.next_search());
             tokio::select! {
-                change = self.locks.next() => match change {
-                    Change::Renewed(_) => return GroupChange::Renewed,
-                    Change::Visibility => return GroupChange::Visibility,
-                    _ => return GroupChange::Members,
-                },
-                Some(shown) = self.shown.recv() => {
-                    if let Some(change) = self.learn(shown) {
+                change = self.locks.next() => {
+                    let now = self.clock.instant();
+                    let change = match change {
+                        Change::Renewed(_) => return GroupChange::Renewed,
+                        Change::Visibility => GroupChange::Visibility,
+                        _ => GroupChange::Members,
+                    };
+                    self.count_ended(now);
+                    self.search(now);
+                    return change;
+                }
+                Some((at, heard)) = self.heard.recv() => {
+                    let change = match heard {
+                        Heard::Shown(shown) => self.learn(at, shown),
+                        Heard::Found(part, sent_at, found, object) => {
+                            self.find(part, sent_at, found, object)
+                        }
+                    };
+                    self.count(at);
+                    self.search(self.clock.instant());
+                    if let Some(change) = change {
                         return change;
                     }
                 }
+                () = clock.sleep_until(search_at) => self.search(self.clock.instant()),
             }
         }
     }
@@ -194,49 +248,46 @@ impl GroupSurvey {
                 self.see(object);
             }
         }
-        if self.config.is_none() {
-            // It may lack the label. That nobody may read it by name is no reason to see nothing of the group.
-            let path = format!("{collection}/{}.config", self.store.group());
-            if let Ok(object) = self.store.requests().read(&path).await {
-                self.see(object);
-            }
-        }
-        self.settle();
+        // What lacks the label is in no list.
+        self.search_once().await;
+        self.count(self.clock.instant());
         Ok(())
     }
 
-    fn learn(&mut self, shown: Shown) -> Option<GroupChange> {
-        let now = self.clock.instant();
+    fn learn(&mut self, at: Instant, shown: Shown) -> Option<GroupChange> {
         if !matches!(shown, Shown::Refused(..)) {
-            self.heard_at = now;
+            self.heard_at = at;
         }
-        let change = match shown {
-            Shown::Listed(revision, objects) => {
-                let was_unseen = self.unseen.take().is_some();
-                let shown: BTreeSet<_> = objects.iter().filter_map(name_of).collect();
-                let is_gone = |page: &PageIndex| !shown.contains(&self.store.page_name(*page));
-                let gone: Vec<_> = self.pages.keys().copied().filter(is_gone).collect();
-                let mut change = None;
-                for page in gone {
-                    change = self.forget(&self.store.page_name(page), revision).or(change);
-                }
-                for object in objects {
-                    change = self.see(object).or(change);
-                }
-                if was_unseen { Some(GroupChange::Visibility) } else { change }
-            }
+        match shown {
+            Shown::Listed(revision, objects) => self.learn_list(revision, objects),
             Shown::Present(object) => self.see(object),
             Shown::Gone(object, revision) => self.forget(&name_of(&object)?, revision),
             Shown::Refused("list", failure) => {
-                let since = self.unseen.as_ref().map_or(now, |(since, _)| *since);
+                let since = self.unseen.as_ref().map_or(at, |(since, _)| *since);
                 let error = failure.into_error(self.store.resource(LockKind::ConfigMap), "list");
                 let was_seen = self.unseen.replace((since, error.to_string())).is_none();
                 was_seen.then_some(GroupChange::Visibility)
             }
             Shown::Refused(..) | Shown::Opened | Shown::Alive => None,
-        };
-        self.settle();
-        change
+        }
+    }
+
+    /// What a list does not show is gone.
+    fn learn_list(&mut self, revision: u64, objects: Vec<Value>) -> Option<GroupChange> {
+        let was_unseen = self.unseen.take().is_some();
+        let shown: BTreeSet<_> = objects.iter().filter_map(name_of).collect();
+        let pages = self.pages.keys().map(|page| self.store.page_name(*page));
+        let config = self.config.iter().filter(|config| config.has_label);
+        let config = config.map(|_| self.store.config_name());
+        let gone: Vec<_> = pages.chain(config).filter(|name| !shown.contains(name)).collect();
+        let mut change = None;
+        for name in gone {
+            change = self.forget(&name, revision).or(change);
+        }
+        for object in objects {
+            change = self.see(object).or(change);
+        }
+        if was_unseen { Some(GroupChange::Visibility) } else { change }
     }
 
     fn see(&mut self, object: Value) -> Option<GroupChange> {
@@ -252,6 +303,9 @@ impl GroupSurvey {
                 let unreadable = || why.map(|why| why.to_string()).unwrap_or_default();
                 let page = seen.page.ok_or_else(unreadable);
                 let (uid, revision) = (version.uid, version.revision);
+                if let Some(shape) = page.as_ref().ok().and_then(Page::shape) {
+                    self.table = Some((uid.clone(), shape));
+                }
                 self.pages.insert(index, SeenPage { revision, uid, page, object: object.into() });
                 Some(GroupChange::Table)
             }
@@ -261,8 +315,9 @@ impl GroupSurvey {
                     return None;
                 }
                 let config = Config::read(&object).map_err(|mistake| mistake.to_string());
-                let revision = version.revision;
-                self.config = Some(SeenConfig { revision, config, object: object.into() });
+                let (revision, has_label) = (version.revision, self.store.has_label(&object));
+                let object = object.into();
+                self.config = Some(SeenConfig { revision, config, has_label, object });
                 Some(GroupChange::Config)
             }
             Named::Other => None,
@@ -285,28 +340,13 @@ impl GroupSurvey {
         }
     }
 
-    /// Counts from now on what is new.
-    fn settle(&mut self) {
-        let now = self.clock.instant();
-        let mut known = std::mem::take(&mut self.entries);
-        let entries = self.owned().into_iter().map(|(task, (entry, _))| {
-            let before = known.remove(&task).filter(|(before, _)| *before == entry);
-            let since = before.map_or(now, |(_, since)| since);
-            (task, (entry, since))
-        });
-        let entries: BTreeMap<_, _> = entries.collect();
-        let unowned = self.listed().into_iter().filter(|task| !entries.contains_key(task));
-        let unowned = unowned.map(|task| {
-            let since = self.unowned.get(&task).copied().unwrap_or(now);
-            (task, since)
-        });
-        (self.unowned, self.entries) = (unowned.collect(), entries);
-    }
-
     // What follows from it.
 
+    /// What page 0 says of the table, or has said before it became unreadable.
     fn shape(&self) -> Option<Shape> {
-        self.pages.get(&PageIndex::FIRST)?.page.as_ref().ok()?.shape()
+        let first = self.pages.get(&PageIndex::FIRST)?;
+        let (table, shape) = self.table.as_ref()?;
+        (*table == first.uid).then_some(*shape)
     }
 
     /// The pages that members obey.
@@ -323,7 +363,7 @@ impl GroupSurvey {
     /// The tasks that have an owner, and the page of each.
     fn owned(&self) -> BTreeMap<TaskName, (Entry, PageIndex)> {
         let entries = self.obeyed().flat_map(|(index, page)| {
-            let entry = move |(term, _, task, given): (&SeatTerm, _, &TaskName, Assignment)| {
+            let entry = move |(term, _, task, given): (&SeatTerm, _, &TaskName, _)| {
                 (task.clone(), ((term.clone(), given), index))
             };
             page.entries().map(entry)
@@ -333,14 +373,27 @@ impl GroupSurvey {
 
     /// The tasks that are known to belong to the group.
     fn listed(&self) -> BTreeSet<TaskName> {
-        let config = self.config.as_ref().and_then(|config| config.config.as_ref().ok());
-        match self.shape().map(|shape| shape.kind) {
-            Some(kind) if kind.count().is_some() => kind.tasks().collect(),
+        let config = self.config.as_ref().filter(|config| config.has_label);
+        let config = config.and_then(|config| config.config.as_ref().ok());
+        match (self.shape().map(|shape| shape.kind), &self.expected) {
+            (Some(kind), _) if kind.count().is_some() => kind.tasks().collect(),
+            (_, Some(expected)) => expected.clone(),
             _ => {
                 let tasks = config.and_then(|config| config.tasks.as_ref());
                 tasks.into_iter().flat_map(BTreeMap::keys).cloned().collect()
             }
         }
+    }
+
+    /// The page that would name this task. `None` while no page 0 says how many there are.
+    fn page_of(&self, task: &TaskName) -> Option<PageIndex> {
+        self.shape().map(|shape| shape.page_of(task))
+    }
+
+    /// What shows the seat of this member.
+    fn seat(&self, member: &Identity) -> Option<ObservedLock> {
+        let name = format!("{}.{member}", self.store.group());
+        self.locks.get(&Lock::lease(self.store.namespace(), name))
     }
 }
 

@@ -29,10 +29,14 @@ pub struct GroupView {
     /// The tasks that a page of the table gives to a member, in order.
     pub tasks: Vec<TaskView>,
     /// The tasks that are known to belong to the group, and that no page gives to a member: all slots and permits, and
-    /// of named tasks those that `GROUP.config` lists.
+    /// of named tasks those that `GROUP.config` lists, or that the survey [expects](super::GroupSurvey::expect).
     pub unowned: Vec<UnownedView>,
-    /// The seats of the members, in order.
+    /// The tasks that the survey expects. `None` if it does not know what the members' program names.
+    pub expected: Option<BTreeSet<String>>,
+    /// The seats of the members, in the order of their names.
     pub seats: Vec<SeatView>,
+    /// Owners of tasks whose seat no list of the group shows, if a read by name has found out why.
+    pub hidden_seats: BTreeMap<String, HiddenSeat>,
     /// What people ask for. `None` if there is no `GROUP.config`.
     pub config: Option<ConfigView>,
     /// How long ago the API server last said something about the table.
@@ -70,13 +74,15 @@ pub enum PageState {
     Open,
     /// It assigns nothing yet.
     NotOpen,
-    /// It belongs to another table than the present page 0, so no member obeys it.
+    /// It belongs to another table than the present page 0, or has a number beyond its count, so no member obeys it.
     OtherTable,
     /// It is not as an allocator wrote it, and why. No member obeys it.
     Unreadable(String),
-    /// The table has a page of this number, and it does not exist, or has lost the group's label.
+    /// The table has a page of this number, and a read by name has found none. Members work by its last version.
     #[default]
     Missing,
+    /// It cannot be seen what it says, or whether members obey it, and why.
+    Unknown(String),
 }
 
 /// A task that a page gives to a member.
@@ -101,6 +107,9 @@ pub struct TaskView {
     pub revoked: Option<u64>,
     /// For how long the survey has seen the table say this.
     pub seen_for: Duration,
+    /// For how long the survey has seen that this term is over, because the seat is gone, vacant, or held in a later
+    /// term. `None` if the seat does not show that.
+    pub ended_for: Option<Duration>,
 }
 
 /// A task that no page gives to a member.
@@ -111,8 +120,20 @@ pub struct UnownedView {
     pub name: String,
     /// The number of its page.
     pub page: u8,
+    /// Whether that page can be seen. If not, the task may have an owner.
+    pub is_seen: bool,
     /// For how long the survey has seen that.
     pub seen_for: Duration,
+}
+
+/// Why no list of the group shows a seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HiddenSeat {
+    /// It does not exist.
+    Missing,
+    /// It exists, and lacks the group's label until its member renews it.
+    Unlabelled,
 }
 
 /// The seat of a member.
@@ -172,13 +193,19 @@ pub struct ConfigView {
 impl GroupView {
     /// Whether anything of the group exists. The allocators' Lease alone may be any election of that name.
     pub fn exists(&self) -> bool {
-        let has_page = self.pages.iter().any(|page| page.state != PageState::Missing);
+        let is_there = |page: &PageView| match page.state {
+            PageState::Missing => false,
+            PageState::Unknown(_) => page.revision > 0,
+            _ => true,
+        };
+        let has_page = self.pages.iter().any(is_there);
         has_page || !self.seats.is_empty() || self.config.is_some()
     }
 
-    /// The seat of this member.
+    /// The seat of this member. `seats` has to be in order.
     pub fn seat(&self, member: &str) -> Option<&SeatView> {
-        self.seats.iter().find(|seat| seat.member == member)
+        let found = self.seats.binary_search_by(|seat| seat.member.as_str().cmp(member));
+        found.ok().map(|index| &self.seats[index])
     }
 
     /// The page of this number.
@@ -188,6 +215,11 @@ impl GroupView {
 }
 
 impl ConfigView {
+    /// Whether members read it as it is. If not, they keep what they have read before, which cannot be seen.
+    pub fn is_obeyed(&self) -> bool {
+        self.has_label && self.mistake.is_none()
+    }
+
     /// What this object says to the members of `group`.
     pub(super) fn of(object: Arc<Value>, group: &str) -> Self {
         let has_label = object["metadata"]["labels"][GROUP_LABEL] == *group;

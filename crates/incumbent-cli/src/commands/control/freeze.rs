@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::commands::control::groups::control;
+use crate::commands::control::groups::{control, forgotten};
 use crate::commands::observe::groups::existing;
 use crate::flags::cluster::Operator;
 use crate::flags::group;
@@ -64,8 +64,9 @@ pub(crate) async fn unfreeze(args: Unfreeze) -> anyhow::Result<ExitCode> {
 impl Request {
     async fn send(&self, on: bool, what: &str) -> anyhow::Result<ExitCode> {
         let group = &self.group;
-        let _ = existing(&self.operator, group).await?;
-        if !self.confirmation.given(&format!("group/{group}: {what}"))? {
+        let view = existing(&self.operator, group).await?.view();
+        let forgotten = if on { String::new() } else { forgotten(&view) };
+        if !self.confirmation.given(&format!("group/{group}: {what}{forgotten}"))? {
             return Ok(ExitCode::from(exit::NO));
         }
         let control = control(&self.operator, group, &self.confirmation).await?;

@@ -36,6 +36,9 @@ pub(crate) struct Check {
     /// member and two retry periods: 19s with the usual timing]
     #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with_all = ["holder", "is_self", "max_age"])]
     stuck_after: Option<Duration>,
+    /// For a group whose program names the tasks: these tasks, which nothing in the cluster lists
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    tasks: Vec<String>,
     /// Watch until the answer is certain: for a renewal, or until the term is over
     #[arg(long)]
     sure: bool,
@@ -54,12 +57,15 @@ Examples:
     $ incumbent check scanner --max-age 1m
   Ask whether each task of a group has an owner, or has waited for less than a minute:
     $ incumbent check group/indexers --stuck-after 1m
+  The same, where the members' program names the tasks:
+    $ incumbent check group/indexers --tasks eu,us,ap
 
 Exit codes:
   0  yes
   1  no: there is no leader, another candidate leads, or the last renewal is too old; a task of the group is stuck, or no \
 member holds its seat
-  3  unknown: the API server cannot be reached, or the record does not say
+  3  unknown: the API server cannot be reached, or the record does not say; of a group, something cannot be seen, or only \
+the members' program names the tasks, and --tasks does not
   4  a permission is missing
   5  the lock or the group does not exist
 
@@ -77,12 +83,14 @@ pub(crate) async fn run(args: Check) -> anyhow::Result<ExitCode> {
         }
         let asked = groups::check::Asked {
             group,
+            tasks: &args.tasks,
             bound: args.stuck_after,
             is_sure: args.sure,
             is_quiet: args.quiet,
         };
         return groups::check::run(&args.operator, asked).await;
     }
+    groups::refuse_tasks(&args.tasks)?;
     let wanted = if args.is_self { Some(own_identity()?) } else { args.holder.clone() };
     let (client, lock) = args.operator.lock(&args.lock).await?;
     let mut survey = args.operator.survey(client, lock.clone()).await?;

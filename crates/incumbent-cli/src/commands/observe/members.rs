@@ -11,6 +11,7 @@ use crate::flags::cluster::Operator;
 use crate::flags::group::group_of;
 use crate::flags::output_format::OutputFormat;
 use crate::model::format::{self, name, or_none};
+use crate::model::lock_status::Evidence;
 use crate::runtime::output;
 
 #[derive(Debug, clap::Args)]
@@ -42,6 +43,9 @@ Examples:
 A single look may show a member that has just died. With --sure, the command watches until each member has given a sign \
 of life, or its last one has expired.
 
+VALID is for how long the last sign of life is good: with ~ by wall clocks; <unknown> if none was seen, as in a single look \
+at a blackboard; <forever> for an entry that does not expire.
+
 Exit codes:
   0  done
   5  the blackboard, the group or the member does not exist
@@ -51,8 +55,20 @@ Exit codes:
 struct Found {
     name: String,
     address: Option<String>,
-    /// For how long its last sign of life is good.
-    valid_for: Option<Duration>,
+    valid: Valid,
+}
+
+/// For how long the last sign of life of a member is good.
+#[derive(Clone, Copy)]
+enum Valid {
+    /// By a sign of life that was seen, at most.
+    Seen(Duration),
+    /// By the wall clocks of the member and of this machine.
+    ByClocks(Duration),
+    /// It does not end.
+    Forever,
+    /// No sign of life was seen.
+    Unknown,
 }
 
 pub(crate) async fn run(args: Members) -> anyhow::Result<ExitCode> {
@@ -115,7 +131,12 @@ impl Members {
         let found = members.into_iter().map(|member| Found {
             name: member.name,
             address: Some(member.address),
-            valid_for: member.lasts,
+            // An entry does not say when it was written. A member that was watched has lived within that time.
+            valid: match member.lasts {
+                None => Valid::Forever,
+                Some(lasts) if self.sure => Valid::Seen(lasts),
+                Some(_) => Valid::Unknown,
+            },
         });
         Ok(found.collect())
     }
@@ -130,7 +151,11 @@ impl Members {
         let found = status.present().map(|member| Found {
             name: member.name.clone(),
             address: member.address.clone(),
-            valid_for: member.seat.expires_in,
+            valid: match (member.seat.expires_in, member.seat.evidence) {
+                (Some(left), Evidence::Watched) => Valid::Seen(left),
+                (Some(left), Evidence::Clocks) => Valid::ByClocks(left),
+                _ => Valid::Unknown,
+            },
         });
         Ok(found.collect())
     }
@@ -142,14 +167,26 @@ fn cells(member: &Found) -> Vec<String> {
     vec![
         name(&member.name),
         or_none(member.address.as_deref().map(name)),
-        or_none(member.valid_for.map(format::age)),
+        match member.valid {
+            Valid::Seen(left) => format!("<={}", format::age(left)),
+            Valid::ByClocks(left) => format!("{}~", format::age(left)),
+            Valid::Forever => "<forever>".to_owned(),
+            Valid::Unknown => "<unknown>".to_owned(),
+        },
     ]
 }
 
 fn json_of(member: &Found) -> Value {
+    let (valid_for, evidence) = match member.valid {
+        Valid::Seen(left) => (Some(left), "watched"),
+        Valid::ByClocks(left) => (Some(left), "clocks"),
+        Valid::Forever => (None, "record"),
+        Valid::Unknown => (None, "none"),
+    };
     json!({
         "name": member.name,
         "address": member.address,
-        "validForMs": member.valid_for.map(format::millis),
+        "validForMs": valid_for.map(format::millis),
+        "evidence": evidence,
     })
 }

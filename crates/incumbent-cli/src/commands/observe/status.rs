@@ -41,6 +41,9 @@ pub(crate) struct Status {
     /// member and two retry periods: 19s with the usual timing]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     stuck_after: Option<Duration>,
+    /// For a group whose program names the tasks: these tasks, which nothing in the cluster lists
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
+    tasks: Vec<String>,
     /// How to print it
     #[arg(short, long, value_enum, default_value = "text")]
     output: OutputFormat,
@@ -57,15 +60,30 @@ Examples:
   Show the members and the tasks of a group, and watch until it is certain what is stuck:
     $ incumbent status group/indexers --sure
 
-For a group, the exit code is 1 if a task is stuck: it has had no owner, or its owner was asked to stop and has not, for \
-too long. \">=12s~\" means that it has waited for at least 12 s, by the API server's clock. Without --sure, the command \
-looks once, and a task may have waited longer than it can tell.";
+A task is stuck if it has had no owner, or its owner was asked to stop and has not, for too long. \">=12s~\" means that it \
+has waited for at least 12 s, by the API server's clock. Without --sure, the command looks once, and a task may have waited \
+longer than it can tell.
+
+Exit codes:
+  0  done; of a group, no task is stuck
+  1  a task of the group is stuck
+  3  the API server cannot be reached; of a group, it is unknown whether a task is stuck: something cannot be seen, or only \
+the members' program names the tasks, and --tasks does not
+  5  the lock or the group does not exist
+  others as of incumbent";
 
 pub(crate) async fn run(args: Status) -> anyhow::Result<ExitCode> {
     if let Some(group) = group_of(&args.lock) {
-        let (sure, after) = (args.sure, args.stuck_after);
-        return groups::status::run(&args.operator, group, sure, after, args.output).await;
+        let asked = groups::status::Asked {
+            group,
+            tasks: &args.tasks,
+            bound: args.stuck_after,
+            is_sure: args.sure,
+            format: args.output,
+        };
+        return groups::status::run(&args.operator, asked).await;
     }
+    groups::refuse_tasks(&args.tasks)?;
     if let Some(schedule) = ScheduleName::of(&args.lock) {
         return schedules::status(&args.operator, &schedule, args.output).await;
     }

@@ -27,9 +27,9 @@ pub(crate) struct Wait {
     /// assigned]
     #[arg(long = "for", value_name = "CONDITION")]
     condition: Option<Condition>,
-    /// For a group: wait for this task alone
-    #[arg(long, value_name = "TASK")]
-    task: Option<String>,
+    /// For a group: wait for these tasks alone
+    #[arg(long = "task", visible_alias = "tasks", value_name = "NAME,...", value_delimiter = ',')]
+    tasks: Vec<String>,
     /// Give up after this time [default: never]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
@@ -51,11 +51,13 @@ Conditions:
   holder=ID    this candidate has been seen to renew
   change       another term has begun since the command started
   released     there is no leader: the lock is vacant, or its term is over
-  assigned     each task of a group that is known has an owner that has been seen to renew; with --task, that one
+  assigned     each task of a group has an owner that has been seen to renew; with --task, these ones
 
 Exit codes:
   0  the condition is met
   1  it was not met in time
+  3  the API server cannot be reached; or each task that the table names has an owner, and only the members' program \
+names the tasks: name them with --task
   others as of incumbent";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,11 +86,10 @@ impl FromStr for Condition {
 
 pub(crate) async fn run(args: Wait) -> anyhow::Result<ExitCode> {
     let group = group_of(&args.lock);
-    let is_about_tasks = args.task.is_some() || args.condition == Some(Condition::Assigned);
+    let is_about_tasks = !args.tasks.is_empty() || args.condition == Some(Condition::Assigned);
     match (group, args.condition.as_ref()) {
         (Some(group), None | Some(Condition::Assigned)) => {
-            let (operator, task) = (&args.operator, args.task.as_deref());
-            return groups::wait::run(operator, group, task, args.timeout).await;
+            return groups::wait::run(&args.operator, group, &args.tasks, args.timeout).await;
         }
         (Some(_), _) => return Err(unfit("a group has no leader", "wait --for=assigned").into()),
         (None, _) if is_about_tasks => {

@@ -1,8 +1,9 @@
 //! `incumbent register`: publishes where this process can be reached, for as long as it runs.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use incumbent::{Blackboard, Error, Lock};
+use incumbent::{Blackboard, Error, Lock, Membership};
 use serde_json::{Value, json};
 
 use crate::flags::cluster::Cluster;
@@ -48,21 +49,18 @@ pub(crate) async fn run(args: Register) -> anyhow::Result<ExitCode> {
     loop {
         let board = lock.to_string();
         let register = async || blackboard.register(&args.name, &args.address).await;
-        let registered = tokio::select! {
+        let mut registering = std::pin::pin!(patiently(&board, register));
+        let mut membership = tokio::select! {
             biased;
-            () = &mut end => return Ok(ExitCode::SUCCESS),
-            registered = patiently(&board, register) => registered?,
+            () = &mut end => return args.give_up(registering).await,
+            registered = &mut registering => registered?,
         };
-        let mut membership = registered;
         args.tell("registered")?;
         notify::tell("READY=1");
         tokio::select! {
             biased;
             () = &mut end => {
-                notify::tell("STOPPING=1");
-                membership.leave().await;
-                args.tell("left")?;
-                return Ok(ExitCode::SUCCESS);
+                return args.leave(membership).await;
             }
             // This process was silent for so long that another has the name. If that one lives, to register again fails.
             () = membership.lost() => args.tell("lost")?,
@@ -71,6 +69,25 @@ pub(crate) async fn run(args: Register) -> anyhow::Result<ExitCode> {
 }
 
 impl Register {
+    /// Ends while it registers. Its write may be on the way, and the entry would stay until it expires: so a short time is
+    /// left for the answer.
+    async fn give_up(
+        &self,
+        registering: impl Future<Output = Result<Membership, Error>>,
+    ) -> anyhow::Result<ExitCode> {
+        match tokio::time::timeout(ON_THE_WAY, registering).await {
+            Ok(Ok(membership)) => self.leave(membership).await,
+            Ok(Err(_)) | Err(_) => Ok(ExitCode::SUCCESS),
+        }
+    }
+
+    async fn leave(&self, membership: Membership) -> anyhow::Result<ExitCode> {
+        notify::tell("STOPPING=1");
+        membership.leave().await;
+        self.tell("left")?;
+        Ok(ExitCode::SUCCESS)
+    }
+
     fn tell(&self, event: &str) -> anyhow::Result<()> {
         let line: Value = json!({
             "time": jiff::Timestamp::now().to_string(),
@@ -82,3 +99,6 @@ impl Register {
         Ok(output::line(&format::printable_json(&line.to_string()))?)
     }
 }
+
+/// An API server that answers at all mostly does so in this time, and a Pod has thirty seconds to end.
+const ON_THE_WAY: Duration = Duration::from_secs(3);

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use incumbent::FencingToken;
-use incumbent::group_survey::{ConfigView, GroupSurvey};
+use incumbent::group_survey::{ConfigView, GroupSurvey, HiddenSeat, UnownedView};
 use incumbent_apiserver::ApiServer;
 use jiff::ToSpan;
 use serde_json::json;
@@ -73,6 +73,7 @@ fn task(name: &str, owner: &str) -> TaskView {
 fn unowned(name: &str, seen_for: u64) -> UnownedView {
     let mut unowned = UnownedView::default();
     (unowned.name, unowned.seen_for) = (name.to_owned(), s(seen_for));
+    unowned.is_seen = true;
     unowned
 }
 
@@ -109,8 +110,9 @@ fn a_task_is_assigned_only_while_its_owner_holds_the_very_term() {
     let mut view = group();
     view.tasks = vec![task("eu", "john")];
     assert_eq!((only(&view).state, only(&view).waits), (TaskState::Assigned, None));
-    assert!(of(&view).is_surely_assigned(None) && of(&view).is_surely_assigned(Some("eu")));
-    assert!(!of(&view).is_surely_assigned(Some("us")), "no such task");
+    let is_assigned =
+        |view: &GroupView, task: &str| of(view).is_surely_assigned(&[task.to_owned()]);
+    assert!(is_assigned(&view, "eu") && !is_assigned(&view, "us"), "no such task");
 
     view.tasks[0].term = FencingToken(6);
     assert_eq!(only(&view).state, TaskState::Lost, "another term");
@@ -118,10 +120,217 @@ fn a_task_is_assigned_only_while_its_owner_holds_the_very_term() {
     view.tasks[0].seat = "an earlier object".to_owned();
     assert_eq!(only(&view).state, TaskState::Lost, "another seat");
     view.tasks[0] = task("eu", "jim");
+    assert_eq!(only(&view).state, TaskState::Unknown, "nothing shows the seat");
+    view.hidden_seats = [("jim".to_owned(), HiddenSeat::Unlabelled)].into();
+    assert_eq!(only(&view).state, TaskState::Unknown, "it exists");
+    view.hidden_seats = [("jim".to_owned(), HiddenSeat::Missing)].into();
     assert_eq!(only(&view).because, Some("its owner's seat does not exist"));
+    assert!(!is_assigned(&view, "eu"));
+}
+
+/// The table may give a task to a term that is over for as long as there is no allocator. Its seat may be renewed in a later
+/// term meanwhile.
+#[test]
+fn a_task_of_a_term_that_is_over_is_stuck_in_time_whatever_ended_it() {
+    let (ago, john) = (|seconds: i64| Some(Timestamp::now() - seconds.seconds()), "john");
+    let lost = |edit: &dyn Fn(&mut TaskView, &mut incumbent::survey::LockView)| {
+        let mut view = group();
+        let mut task = task("eu", john);
+        let seat = view.seats.iter_mut().find(|seat| seat.member == john).unwrap();
+        let mut lock = (*seat.lock.view).clone();
+        edit(&mut task, &mut lock);
+        seat.lock.view = lock.into();
+        view.tasks = vec![task];
+        let status = of(&view);
+        assert_eq!(status.tasks[0].state, TaskState::Lost);
+        let waits = status.tasks[0].waits.unwrap();
+        let is_stuck = status.stuck().next().is_some();
+        assert_eq!(is_stuck, waits.at_least.as_secs() > 19, "{waits:?}");
+        (waits.at_least.as_secs(), waits.evidence)
+    };
+    let (clocks, watched) = (Evidence::Clocks, Evidence::Watched);
+    let later = |task: &mut TaskView| task.term = FencingToken(6);
+    let waits = lost(&|task, lock| (later(task), lock.acquired = ago(60)).0);
+    assert_eq!(waits, (60, clocks), "the same seat is held in a later term");
+    let waits = lost(&|task, _| (later(task), task.ended_for = Some(s(30))).0);
+    assert_eq!(waits, (30, watched));
+    let other = |task: &mut TaskView| task.seat = "an earlier object".to_owned();
+    let waits = lost(&|task, lock| (other(task), lock.created = ago(60)).0);
+    assert_eq!(waits, (60, clocks), "it is another object");
+    let waits = lost(&|_, lock| {
+        (lock.token, lock.holder, lock.renewed) = (None, None, ago(60));
+    });
+    assert_eq!(waits, (60, clocks), "it is vacant");
+    let waits = lost(&|_, lock| (lock.token, lock.holder, lock.renewed) = (None, None, ago(2)));
+    assert_eq!(waits, (2, clocks));
+
+    let mut view = group();
+    view.tasks = vec![task("eu", "jim")];
+    view.hidden_seats = [("jim".to_owned(), HiddenSeat::Missing)].into();
+    assert!(of(&view).is_open() && of(&view).stuck().next().is_none(), "looking longer tells");
+    view.tasks[0].ended_for = Some(s(20));
+    assert_eq!(of(&view).stuck().count(), 1);
+}
+
+/// What cannot be seen may have an owner, and may be stuck.
+#[test]
+fn what_cannot_be_seen_is_unknown_and_no_reason_to_say_that_all_is_well() {
+    let base = || {
+        let mut view = group();
+        view.tasks = vec![task("eu", "john")];
+        view.config = Some(config(&["eu"], 100));
+        view
+    };
+    let doubt = |edit: &dyn Fn(&mut GroupView)| {
+        let mut view = base();
+        edit(&mut view);
+        let status = of(&view);
+        assert_eq!(status.doubt().is_none(), status.is_surely_assigned(&[]));
+        status.doubt().map(|doubt| (doubt, status.word()))
+    };
+    assert_eq!(doubt(&|_| {}), None);
+    let is_said = |edit: &dyn Fn(&mut GroupView), said: &str, word: &str| {
+        let (doubt, state) = doubt(edit).unwrap();
+        assert!(doubt.contains(said) && state == word, "{doubt} {state}");
+    };
+    is_said(&|view| view.blind = vec![(s(1), "forbidden".to_owned())], "cannot be seen", "Unknown");
+    is_said(&|view| view.config = None, "only the members' program", "Settled");
+    for state in [PageState::Missing, PageState::Unreadable("why".to_owned())] {
+        let hide = |view: &mut GroupView| {
+            (view.config, view.pages[0].state) = (None, state.clone());
+        };
+        is_said(&hide, "only the members' program", "Unknown");
+    }
+    let mistake = |view: &mut GroupView| {
+        view.config.as_mut().unwrap().mistake = Some("why".to_owned());
+    };
+    is_said(&mistake, "GROUP.config", "Settled");
+    let hide = |view: &mut GroupView| {
+        view.unowned = vec![unowned("us", 60)];
+        (view.unowned[0].is_seen, view.pages[0].state) = (false, PageState::Missing);
+    };
+    is_said(&hide, "of 1 tasks it is unknown, for example of us", "Unknown");
+
+    let mut view = base();
+    (view.config, view.expected) = (None, Some(["eu".to_owned()].into()));
+    assert!(of(&view).doubt().is_none() && of(&view).is_surely_assigned(&[]));
+    view.unowned = vec![unowned("us", 20)];
+    assert!(!of(&view).is_surely_assigned(&[]));
+    assert_eq!(of(&view).stuck().count(), 1, "of tasks that the caller names, all are known");
+}
+
+/// A page of an earlier table was written long ago. Until the present table was created, it gave its tasks owners.
+#[test]
+fn a_task_of_a_page_of_another_table_waits_since_there_is_the_present_one() {
+    let mut view = group();
+    let created = (Timestamp::now() - 10.seconds()).to_string();
+    view.pages[0].object = json!({ "metadata": { "creationTimestamp": created } }).into();
+    let mut earlier = page(3 * 86_400);
+    (earlier.index, earlier.state) = (1, PageState::OtherTable);
+    view.pages.push(earlier);
+    view.config = Some(config(&["eu"], 9 * 86_400));
+    view.unowned = vec![unowned("eu", 5)];
+    view.unowned[0].page = 1;
+    assert_eq!(only(&view).waits.unwrap().at_least.as_secs(), 9);
+    view.pages[0].object = json!({}).into();
+    assert_eq!(only(&view).waits.unwrap().at_least, s(5), "nothing says when it was created");
+    view.pages.clear();
+    assert_eq!(only(&view).waits.unwrap().evidence, Evidence::Clocks, "there never was a table");
+    view.allocator = Some(view.seats[0].lock.clone());
+    assert_eq!(only(&view).waits.unwrap().at_least, s(5), "there may have been one until now");
+}
+
+/// A long name is cut for people, and only for them.
+#[test]
+fn long_names_that_begin_alike_are_different_names() {
+    let long = |end: &str| format!("{}{end}", "x".repeat(200));
+    let mut view = group();
+    for (seat, end) in view.seats.iter_mut().zip(["a", "b"]) {
+        seat.member = long(end);
+    }
+    view.tasks = vec![task(&long("1"), &long("a")), task(&long("2"), &long("b"))];
+    for (task, uid) in view.tasks.iter_mut().zip(["jane", "john"]) {
+        task.seat = uid.to_owned();
+    }
+    let mut drain = config(&[], 100);
+    drain.drained = [long("b")].into();
+    (drain.pins, drain.tasks) = ([(long("2"), long("a"))].into(), None);
+    view.config = Some(drain);
+    let status = of(&view);
+    let one_each: Vec<_> = status.members.iter().map(|member| member.tasks).collect();
+    assert_eq!(one_each, [1, 1]);
+    assert!(status.is_surely_assigned(&[long("1")]) && !status.is_surely_assigned(&[long("3")]));
+    assert_eq!((&status.tasks[0].pin, &status.tasks[1].pin), (&None, &Some(long("a"))));
+    assert_eq!(kinds(&view), [].into(), "both members are there");
+    let texts = changes(&GroupStatus { tasks: Vec::new(), ..status.clone() }, &status);
+    assert!(texts.iter().all(|event| event.text.chars().count() < 400), "{texts:?}");
+}
+
+/// While it is not known who is there, nothing is said about who is missing.
+#[test]
+fn nothing_is_diagnosed_of_seats_that_cannot_be_judged() {
+    let mut view = group();
+    view.tasks = vec![task("eu", "john")];
+    let mut asked = config(&["eu"], 100);
+    asked.drained = ["jim".to_owned(), "jane".to_owned(), "john".to_owned()].into();
+    asked.pins = [("eu".to_owned(), "jane".to_owned())].into();
+    view.config = Some(asked);
+    for seat in &mut view.seats {
+        (seat.lock.state, seat.lock.is_certain) = (State::Unknown, false);
+    }
+    view.allocator = Some(view.seats[0].lock.clone());
+    let kinds: BTreeSet<_> = concerns(&view, &of(&view)).into_iter().map(|it| it.kind).collect();
+    assert_eq!(kinds, ["hidden-owner", "drained-absent"].into(), "jim has no seat");
     view.blind = vec![(s(1), "forbidden".to_owned())];
-    assert_eq!(only(&view).state, TaskState::Unknown, "nobody can say");
-    assert!(!of(&view).is_surely_assigned(None));
+    let kinds: BTreeSet<_> = concerns(&view, &of(&view)).into_iter().map(|it| it.kind).collect();
+    assert_eq!(kinds, ["hidden-owner"].into());
+
+    for seat in &mut view.seats {
+        seat.lock.state = State::Expired;
+    }
+    (view.blind, view.allocator) = (Vec::new(), None);
+    let found = concerns(&view, &of(&view));
+    let none = found.iter().find(|concern| concern.kind == "no-members").unwrap();
+    assert!(none.what.contains("by the wall clocks"), "{}", none.what);
+}
+
+/// Members keep what they read before, so what it says now is not what they do.
+#[test]
+fn a_config_that_members_do_not_read_is_not_shown_as_obeyed() {
+    let asked = |edit: &dyn Fn(&mut ConfigView)| {
+        let mut view = group();
+        view.tasks = vec![task("eu", "john")];
+        let mut config = config(&["eu"], 100);
+        config.is_frozen = true;
+        config.drained = ["john".to_owned()].into();
+        config.pins = [("eu".to_owned(), "jane".to_owned())].into();
+        edit(&mut config);
+        view.config = Some(config);
+        of(&view)
+    };
+    let john = |status: &GroupStatus| status.member("john").unwrap().clone();
+    let obeyed = asked(&|_| {});
+    assert_eq!((obeyed.is_frozen, obeyed.tasks[0].pin.as_deref()), (Some(true), Some("jane")));
+    assert!(!john(&obeyed).takes_tasks);
+    for status in [
+        asked(&|config| config.has_label = false),
+        asked(&|config| config.mistake = Some("why".to_owned())),
+    ] {
+        assert_eq!((status.is_frozen, &status.tasks[0].pin), (None, &None));
+        assert!(john(&status).wishes.is_empty() && status.list == List::Unread);
+        let texts = changes(&obeyed, &status);
+        assert!(texts.iter().any(|event| event.event == "config-unread"), "{texts:?}");
+    }
+    assert_eq!(of(&group()).is_frozen, Some(false), "nothing is asked");
+}
+
+#[test]
+fn a_member_that_declines_a_task_takes_others() {
+    let mut view = group();
+    view.seats[0].declined = vec!["eu".to_owned()];
+    assert!(of(&view).members[0].takes_tasks);
+    view.seats[0].is_leaving = true;
+    assert!(!of(&view).members[0].takes_tasks);
 }
 
 #[test]
@@ -233,7 +442,12 @@ fn each_reason_to_look_at_a_group_is_found_and_nothing_else() {
         })
     };
     assert_eq!(with(&|view| drop(view.seats.remove(0))), ["no-standby"].into());
-    assert_eq!(with(&|view| view.seats.clear()), ["no-members"].into());
+    assert_eq!(with(&|view| view.seats.clear()), ["hidden-owner"].into());
+    let without_seats = |view: &mut GroupView| {
+        view.seats.clear();
+        view.hidden_seats = [("john".to_owned(), HiddenSeat::Missing)].into();
+    };
+    assert_eq!(with(&without_seats), ["no-members"].into());
     assert_eq!(asked(&|config| config.has_label = false), ["config"].into());
     assert_eq!(asked(&|config| config.mistake = Some("why".to_owned())), ["config"].into());
     assert_eq!(asked(&|config| config.is_frozen = true), ["frozen"].into());
@@ -258,6 +472,14 @@ fn each_reason_to_look_at_a_group_is_found_and_nothing_else() {
     ] {
         assert_eq!(with(&|view| view.pages[0].state = state.clone()), [kind].into());
     }
+    assert_eq!(
+        with(&|view| view.pages[0].state = PageState::Unknown("why".to_owned())),
+        ["hidden-page"].into()
+    );
+    let data = json!({ "data": { "tasks": "eu", "frozen": "true" } });
+    assert_eq!(asked(&|config| config.object = data.clone().into()), ["unknown-key"].into());
+    let pins: BTreeMap<_, _> = [("typo".to_owned(), "john".to_owned())].into();
+    assert_eq!(asked(&|config| config.pins = pins.clone()), ["pinned-unknown"].into());
     assert_eq!(with(&|view| view.tasks[0].revoked = Some(5)), ["stuck-revoke"].into());
     assert_eq!(with(&|view| view.seats[1].lock.state = State::Late), ["late-member"].into());
 }
@@ -279,5 +501,8 @@ fn changes_are_told_once_and_tasks_that_move_alike_together() {
     view.seats.retain(|seat| seat.member != "john");
     view.tasks.pop();
     let texts: Vec<_> = changes(&after, &of(&view)).into_iter().map(|event| event.text).collect();
-    assert_eq!(texts, ["john is gone: its seat was deleted", "us: no longer in the table"]);
+    assert_eq!(
+        texts,
+        ["john is gone: its seat was deleted, or lacks its label", "us: no longer in the table"]
+    );
 }

@@ -116,12 +116,13 @@ impl Driver {
     fn on_config(&mut self, object: &Value) {
         let group = self.store.group().to_owned();
         match self.source.configure(object) {
-            Ok(()) => {
+            Ok(true) => {
                 self.board.send_modify(|board| {
                     board.tell_of_list(None);
                 });
                 self.want();
             }
+            Ok(false) => {}
             Err(error) => {
                 let error = error.to_string();
                 let shown = format!("configmap/{group}.config stays as it was: {error}");

@@ -8,7 +8,7 @@ use incumbent::Error;
 use incumbent::group_survey::{GroupSurvey, GroupView};
 use serde_json::Value;
 
-use crate::commands::observe::groups::{TICK, make_sure, missing, status, tell_blind};
+use crate::commands::observe::groups::{changed, make_sure, missing, status, tell_blind};
 use crate::flags::cluster::Operator;
 use crate::flags::output_format::Format;
 use crate::model::format;
@@ -123,7 +123,7 @@ impl Asked {
             let first = self.told(&survey);
             stream::unfold((survey, first), async |(mut survey, mut known)| {
                 loop {
-                    let _ = tokio::time::timeout(TICK, survey.next()).await;
+                    changed(&mut survey).await;
                     let now = self.told(&survey);
                     if now.0 != known.0 {
                         known = now;
@@ -155,7 +155,7 @@ impl Asked {
             status.tasks.len().to_string(),
             status.waiting().count().to_string(),
             status.word().to_owned(),
-            status.is_frozen.to_string(),
+            format!("{:?}", status.is_frozen),
         ];
         (what, (view, status))
     }

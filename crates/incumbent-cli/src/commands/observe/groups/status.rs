@@ -6,7 +6,7 @@ use std::time::Duration;
 use incumbent::group_survey::GroupView;
 use jiff::Timestamp;
 
-use crate::commands::observe::groups::{existing, make_sure, status, tell_blind};
+use crate::commands::observe::groups::{expecting, make_sure, status, tell_blind};
 use crate::flags::cluster::Operator;
 use crate::flags::output_format::OutputFormat;
 use crate::model::format::{self, age, cut, name, ranges};
@@ -14,25 +14,29 @@ use crate::model::group_diagnosis::{bound, concerns};
 use crate::model::group_row::{
     MEMBER_HEADS, STATES, TASK_HEADS, kind, member_cells, page_word, task_cells, whole_json,
 };
-use crate::model::group_status::{GroupStatus, List, TaskStatus};
+use crate::model::group_status::{GroupStatus, List, TaskStatus, obeyed};
 use crate::model::lock_status::since;
 use crate::runtime::{exit, output};
 
-pub(crate) async fn run(
-    operator: &Operator,
-    group: &str,
-    is_sure: bool,
-    stuck_after: Option<Duration>,
-    format: OutputFormat,
-) -> anyhow::Result<ExitCode> {
-    let mut survey = existing(operator, group).await?;
-    if is_sure {
-        make_sure(&mut survey, stuck_after).await;
+/// How it is asked.
+pub(crate) struct Asked<'a> {
+    pub(crate) group: &'a str,
+    /// What the members' program names.
+    pub(crate) tasks: &'a [String],
+    pub(crate) bound: Option<Duration>,
+    pub(crate) is_sure: bool,
+    pub(crate) format: OutputFormat,
+}
+
+pub(crate) async fn run(operator: &Operator, wanted: Asked<'_>) -> anyhow::Result<ExitCode> {
+    let mut survey = expecting(operator, wanted.group, wanted.tasks).await?;
+    if wanted.is_sure {
+        make_sure(&mut survey, wanted.bound).await;
     }
-    let (view, status) = status(&survey, stuck_after);
+    let (view, status) = status(&survey, wanted.bound);
     tell_blind(&view);
     let concerns = concerns(&view, &status);
-    if format == OutputFormat::Json {
+    if wanted.format == OutputFormat::Json {
         let mut page = whole_json(&view, &status);
         page["needs"] = concerns.iter().map(|concern| concern.json(Duration::ZERO)).collect();
         output::line(&format::printable_json(&serde_json::to_string_pretty(&page)?))?;
@@ -43,8 +47,11 @@ pub(crate) async fn run(
         let needs = concerns.iter().map(|it| format!("{}.\n    {}", it.what, it.to_do));
         output::line(&listed("Needs attention", needs.collect(), "nothing"))?;
     }
-    let is_stuck = status.stuck().next().is_some();
-    Ok(if is_stuck { ExitCode::from(exit::NO) } else { ExitCode::SUCCESS })
+    Ok(match (status.stuck().next(), status.doubt()) {
+        (Some(_), _) => ExitCode::from(exit::NO),
+        (None, Some(_)) => ExitCode::from(exit::UNREACHABLE),
+        (None, None) => ExitCode::SUCCESS,
+    })
 }
 
 fn facts(view: &GroupView, status: &GroupStatus, now: Timestamp) -> String {
@@ -52,6 +59,7 @@ fn facts(view: &GroupView, status: &GroupStatus, now: Timestamp) -> String {
         || "none: its Lease does not exist".to_owned(),
         |allocator| format!("{} ({})", allocator.who(), allocator.basis()),
     );
+    let doubt = status.doubt().map(|doubt| format!("\n{:<13}{doubt}", "Unknown"));
     let facts = [
         ("Group", format!("group/{} in namespace {}", view.name, view.namespace)),
         ("Allocator", allocator),
@@ -63,7 +71,7 @@ fn facts(view: &GroupView, status: &GroupStatus, now: Timestamp) -> String {
         ("Heard", format!("the API server said so {} ago", age(view.heard_age))),
     ];
     let rows = facts.iter().map(|(what, value)| format!("{what:<13}{value}"));
-    rows.collect::<Vec<_>>().join("\n")
+    rows.collect::<Vec<_>>().join("\n") + &doubt.unwrap_or_default()
 }
 
 fn counts(status: &GroupStatus) -> String {
@@ -85,6 +93,10 @@ fn list(view: &GroupView, status: &GroupStatus) -> String {
         List::Config { unlisted: 0 } => format!("in configmap/{}.config", view.name),
         List::Config { unlisted } => {
             format!("in configmap/{}.config, except {unlisted} that the table names", view.name)
+        }
+        List::Given => "by --tasks".to_owned(),
+        List::Unread => {
+            format!("unknown: members keep what they read of configmap/{}.config before", view.name)
         }
         List::Program => {
             "in the members' program: one that the table does not name cannot be seen".to_owned()
@@ -114,16 +126,24 @@ fn table(view: &GroupView, now: Timestamp) -> String {
 
 /// What people ask for.
 fn asked(view: &GroupView) -> String {
-    let Some(config) = &view.config else { return "nothing".to_owned() };
+    let Some(config) = obeyed(view) else {
+        return match &view.config {
+            None => "nothing".to_owned(),
+            Some(config) => {
+                let why =
+                    if config.has_label { "has a mistake" } else { "lacks the group's label" };
+                format!(
+                    "unknown: configmap/{}.config {why}, so members keep what they read before",
+                    view.name
+                )
+            }
+        };
+    };
     let drained: Vec<_> = config.drained.iter().map(|member| name(member)).collect();
     let pins =
         config.pins.iter().map(|(task, member)| format!("{} to {}", name(task), name(member)));
     let pins: Vec<_> = pins.collect();
     let asked = [
-        config
-            .mistake
-            .is_some()
-            .then(|| "unknown: configmap/GROUP.config has a mistake".to_owned()),
         config.is_frozen.then(|| "freeze".to_owned()),
         (!drained.is_empty()).then(|| format!("drain {}", cut(&drained.join(", "), LONG))),
         (!pins.is_empty()).then(|| format!("pin {}", cut(&pins.join(", "), LONG))),

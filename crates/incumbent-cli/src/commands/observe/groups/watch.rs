@@ -1,13 +1,12 @@
 //! `incumbent watch group/NAME`: a line for each change of a group, as it happens.
 
 use std::process::ExitCode;
-use std::time::Instant;
 
-use incumbent::group_survey::{GroupChange, GroupView};
+use incumbent::group_survey::GroupView;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::commands::observe::groups::{TICK, status, survey, tell_blind};
+use crate::commands::observe::groups::{changed, status, survey, tell_blind};
 use crate::flags::cluster::Operator;
 use crate::flags::output_format::OutputFormat;
 use crate::model::format;
@@ -28,14 +27,8 @@ pub(crate) async fn run(
     let (view, mut known) = status(&survey, None);
     tell_blind(&view);
     tell(&view, format, &first(&view, &known))?;
-    let mut looked = Instant::now();
     loop {
-        let change = tokio::time::timeout(TICK, survey.next()).await;
-        // Many members renew often, and time alone changes what is true.
-        if change == Ok(GroupChange::Renewed) && looked.elapsed() < TICK {
-            continue;
-        }
-        looked = Instant::now();
+        changed(&mut survey).await;
         let (view, now) = status(&survey, None);
         if known.is_visible && !now.is_visible {
             tell_blind(&view);

@@ -52,7 +52,12 @@ fn of_one(facts: &Facts, group: &GroupFacts) -> Vec<Finding> {
     }));
     if findings.is_empty() {
         let (members, tasks) = (status.present().count(), status.tasks.len());
-        let message = format!("{members} members share {tasks} tasks, and none is stuck");
+        let message = match status.doubt() {
+            None => format!("{members} members share {tasks} tasks, and none is stuck"),
+            Some(doubt) => format!(
+                "{members} members share {tasks} tasks, and none of these is stuck; unknown: {doubt}"
+            ),
+        };
         findings.push(Finding::ok("group", message));
     }
     findings
