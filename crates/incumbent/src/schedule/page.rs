@@ -225,10 +225,12 @@ impl ScheduleControl {
     }
 
     /// Asks the leader for a run out of turn. It begins when no other run is in progress, also while the schedule is
-    /// suspended. Returns whether no earlier request was waiting.
+    /// suspended, but not in the first twelve seconds of a new schedule. Returns whether no earlier request was
+    /// waiting.
     ///
     /// # Errors
-    /// If there is no such schedule, it was renamed, it cannot be read or written, or the system gives no random numbers.
+    /// If there is no such schedule, it was renamed, it cannot be read or written, or the system gives no random
+    /// numbers.
     pub async fn run_now(&self) -> Result<bool, Error> {
         let Session(drawn) = crate::identity::session(Clock::system())?;
         let id = drawn as u64;
