@@ -325,7 +325,11 @@ fn task_row(names: &str, task: &TaskStatus) -> Markup {
             data-owner=(name(task.owner.as_deref().unwrap_or(""))) {
             th scope="row" { (names) }
             td .state { (task_state(task.state)) }
-            td { @if let Some(owner) = &task.owner { (member_name(owner)) } @else { span .none { "no owner" } } }
+            td { @match (&task.owner, task.state) {
+                (Some(owner), _) => (member_name(owner)),
+                (None, TaskState::Unknown) => span .none { "unknown" },
+                (None, _) => span .none { "no owner" },
+            } }
             td .num { (task.token.map_or_else(|| "–".to_owned(), |token| token.to_string())) }
             td .more { (if notes.is_empty() { "–".to_owned() } else { notes.join(", ") }) }
         }

@@ -34,7 +34,7 @@ impl ScheduleName {
 
 /// The text of a schedule.
 pub(crate) fn schedule_text(text: &str) -> Result<ScheduleName, Error> {
-    let named = ScheduleName::of(text).filter(|named| is_good(named));
+    let named = ScheduleName::of(text).filter(is_good);
     named.ok_or_else(|| {
         Error::Invalid(InvalidSetting::Program {
             what: format!("{text:?} is not a schedule"),

@@ -16,6 +16,7 @@ fn view(slots: u16, seen_for: u64) -> GroupView {
     let unowned = |slot: u16| {
         let mut task = UnownedView::default();
         (task.name, task.seen_for) = (slot.to_string(), seen_for);
+        task.is_seen = true;
         task
     };
     let mut view = GroupView::default();
