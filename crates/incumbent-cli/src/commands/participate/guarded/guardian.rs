@@ -133,7 +133,7 @@ fn receive_start() -> io::Result<(UnixStream, OwnedFd, Deadlines)> {
             control.set_nonblocking(true)?;
             Ok((control, input, deadlines))
         }
-        _ => Err(io::Error::other("only `incumbent run`, `once` and `work` start one")),
+        _ => Err(io::Error::other("only `incumbent run`, `once`, `schedule` and `work` start one")),
     }
 }
 
