@@ -8,9 +8,9 @@ use crate::dashboard::board::Board;
 use crate::dashboard::frame::Ages;
 use crate::dashboard::group_page::{overview, parts};
 
-/// A group of so many slots, which have no owner.
+/// A group of so many slots, which were seen to have no owner for so many milliseconds.
 fn view(slots: u16, seen_for: u64) -> GroupView {
-    let seen_for = Duration::from_secs(seen_for);
+    let seen_for = Duration::from_millis(seen_for);
     let mut page = PageView::default();
     page.state = PageState::Open;
     let unowned = |slot: u16| {
@@ -45,25 +45,26 @@ fn html(group: GroupBoard) -> String {
 
 #[test]
 fn while_time_alone_passes_the_page_stays_the_same() {
-    let first = board_of(view(8, 30), 100, &GroupBoard::unseen(name()));
+    let first = board_of(view(8, 30_000), 100, &GroupBoard::unseen(name()));
     assert_eq!((first.longest(), first.rank()), (Some(Duration::from_secs(70)), 3));
     let what: Vec<_> = first.concerns.iter().map(|concern| concern.what.as_str()).collect();
     assert_eq!(what[0], "8 tasks are stuck: 0, 1, 2, 3, 4, …");
-    let second = board_of(view(8, 33), 103, &first);
+    // A clock that states whole seconds moves the beginning a little.
+    let second = board_of(view(8, 33_400), 103, &first);
     assert_eq!(second.concerns[0].since, Some(Duration::from_secs(70)));
     assert_eq!(html(first), html(second));
 }
 
 #[test]
 fn a_task_that_waits_again_counts_from_then() {
-    let first = board_of(view(8, 30), 100, &GroupBoard::unseen(name()));
+    let first = board_of(view(8, 30_000), 100, &GroupBoard::unseen(name()));
     let second = board_of(view(8, 0), 103, &first);
     assert_eq!(second.longest(), Some(Duration::from_secs(103)));
 }
 
 #[test]
 fn a_page_of_many_tasks_is_not_large() {
-    let html = html(board_of(view(16_384, 30), 100, &GroupBoard::unseen(name())));
+    let html = html(board_of(view(16_384, 30_000), 100, &GroupBoard::unseen(name())));
     assert!(html.contains("16384 unowned") && html.contains("0-16383"), "{html}");
     assert!(html.len() < 40_000, "{} bytes", html.len());
 }
