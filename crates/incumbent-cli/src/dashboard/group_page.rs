@@ -11,7 +11,7 @@ use super::frame::{Ages, Frame, Part, watch, what};
 use super::group_board::{GroupBoard, GroupName};
 use super::timeline::colour;
 use crate::model::format::{self, cut, duration, name, ranges};
-use crate::model::group_row::{STATES, kind, page_word};
+use crate::model::group_row::{STATES, kind, notes, page_word};
 use crate::model::group_status::{GroupStatus, List, MemberStatus, TaskState, TaskStatus};
 
 pub(crate) fn page(setting: &Setting, board: &Board, group: &GroupBoard, filter: &str) -> String {
@@ -280,7 +280,7 @@ fn is_numbered(status: &GroupStatus) -> bool {
 fn tasks(group: &GroupBoard, filter: &str) -> Markup {
     let matching = group.status.tasks.iter().filter(|task| is_about(task, filter));
     let same = |task: &'_ TaskStatus| {
-        (task.state, task.owner.clone(), task.token, task.because, task.pin.clone())
+        (task.state, task.owner.clone(), task.token, task.because, task.next.clone(), task.pin.clone())
     };
     let rows = rows(matching, is_numbered(&group.status), same);
     let more = rows.len().saturating_sub(MOST_TASKS);
@@ -318,8 +318,7 @@ fn rows<'a, K: Ord>(
 }
 
 fn task_row(names: &str, task: &TaskStatus) -> Markup {
-    let pin = task.pin.as_ref().map(|member| format!("pinned to {}", name(member)));
-    let notes: Vec<_> = task.because.map(str::to_owned).into_iter().chain(pin).collect();
+    let notes = notes(task);
     html! {
         tr data-testid="task" data-task=(names) data-state=(task.state.word())
             data-owner=(name(task.owner.as_deref().unwrap_or(""))) {

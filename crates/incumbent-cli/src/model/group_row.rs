@@ -206,6 +206,7 @@ fn task_json(task: &TaskStatus, status: &GroupStatus) -> Value {
         "owner": task.owner,
         "address": task.address,
         "token": task.token,
+        "next": task.next,
         "pin": task.pin,
         "because": task.because,
         "waitsAtLeastMs": task.waits.map(|waits| millis(waits.at_least)),
@@ -267,16 +268,21 @@ pub(crate) fn member_cells(member: &MemberStatus) -> Vec<String> {
 pub(crate) const TASK_HEADS: [&str; 6] = ["TASK", "STATE", "OWNER", "TOKEN", "WAITS", "NOTE"];
 
 pub(crate) fn task_cells(task: &TaskStatus) -> Vec<String> {
-    let pin = task.pin.as_ref().map(|member| format!("pinned to {}", name(member)));
-    let notes = task.because.map(str::to_owned).into_iter().chain(pin);
     vec![
         name(&task.name),
         task.state.word().to_owned(),
         or_none(task.owner.as_deref().map(|owner| short(&name(owner)))),
         or_none(task.token.map(|token| token.to_string())),
         or_none(task.waits.map(waits)),
-        listed(notes),
+        listed(notes(task).into_iter()),
     ]
+}
+
+/// More about a task: why it is in its state, and which members are to have it.
+pub(crate) fn notes(task: &TaskStatus) -> Vec<String> {
+    let next = task.next.as_ref().map(|member| format!("{} prepares it", name(member)));
+    let pin = task.pin.as_ref().map(|member| format!("pinned to {}", name(member)));
+    task.because.map(str::to_owned).into_iter().chain(next).chain(pin).collect()
 }
 
 /// `>=12s~`

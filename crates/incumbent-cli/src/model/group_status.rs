@@ -83,6 +83,8 @@ pub(crate) struct TaskStatus {
     pub(crate) token: Option<u64>,
     /// For how long nobody may work on it, or its owner has been asked to stop.
     pub(crate) waits: Option<Waits>,
+    /// The member that prepares it, and is to have it next.
+    pub(crate) next: Option<String>,
     /// The member that people want to have it.
     pub(crate) pin: Option<String>,
     /// More about the state, in a few words.

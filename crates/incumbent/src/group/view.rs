@@ -103,6 +103,8 @@ pub struct TaskView {
     pub address: Option<String>,
     /// The token that the member works with.
     pub fencing_token: FencingToken,
+    /// The member that is to have it next, and prepares it while this one still works on it.
+    pub next: Option<String>,
     /// The version of the page that the member must have released. `None` if it was not asked to stop.
     pub revoked: Option<u64>,
     /// For how long the survey has seen the table say this.

@@ -31,6 +31,7 @@ pub(super) fn task_status(view: &GroupView, task: &TaskView, now: Timestamp) -> 
         address: task.address.as_deref().map(name),
         token: Some(task.fencing_token.0),
         waits,
+        next: task.next.clone(),
         pin: pin(view, &task.name),
         because,
     }
@@ -66,6 +67,7 @@ pub(super) fn unowned_status(
         address: None,
         token: None,
         waits: (state == TaskState::Unowned).then(waits),
+        next: None,
         pin: pin(view, &task.name),
         because: because.filter(|_| state != TaskState::Free),
     }

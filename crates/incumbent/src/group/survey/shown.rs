@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use incumbent_core::Instant;
-use incumbent_core::group::{PageIndex, TaskName};
+use incumbent_core::group::{PageIndex, SeatTerm, TaskName};
 
 use super::super::view::{
     ConfigView, GroupView, HiddenSeat, PageState, PageView, SeatView, TaskView, UnownedView,
@@ -98,6 +98,9 @@ impl GroupSurvey {
             .obeyed()
             .flat_map(|(_, page)| page.orders.iter().map(|(term, order)| (term, &order.address)))
             .collect();
+        let orders = self.obeyed().flat_map(|(_, page)| &page.orders);
+        let next: BTreeMap<&TaskName, &SeatTerm> =
+            orders.flat_map(|(term, order)| order.next.keys().map(move |task| (task, term))).collect();
         let views = owned.iter().map(|(task, ((term, given), page))| TaskView {
             name: task.to_string(),
             page: page.0,
@@ -106,6 +109,7 @@ impl GroupSurvey {
             term: term.token,
             address: addresses.get(term).and_then(|address| (*address).clone()),
             fencing_token: given.token,
+            next: next.get(task).map(|term| term.member.to_string()),
             revoked: given.revoked,
             seen_for: self.counted.entries.get(task).map_or(Duration::ZERO, |(_, at)| since(*at)),
             ended_for: self.counted.ended.get(term).copied().map(since),
