@@ -67,6 +67,9 @@ pub(super) struct Judge {
     pub(super) decided: Moment,
     /// Until then, a run may continue that began before the record was deleted or restored, so attempts may repeat.
     forgotten_until: Micros,
+    /// Until then, the work of a leader whose lock was deleted may run beside that of the next leader, which cannot know
+    /// of it.
+    pub(super) lock_gone_until: Micros,
     suspended_at: Option<Micros>,
     suspensions: Vec<(Micros, Micros)>,
     /// When a program first had this rule.
@@ -87,6 +90,7 @@ impl Judge {
             highest: Moment::default(),
             decided: Moment::default(),
             forgotten_until: 0,
+            lock_gone_until: 0,
             suspended_at: None,
             suspensions: Vec::new(),
             rolled_out: vec![(when, 0)],

@@ -21,6 +21,7 @@ impl World {
         // A frozen process does nothing. It is judged when it continues.
         if let Some(other) =
             running.into_iter().find(|other| self.nodes[*other].frozen_until <= self.now)
+            && self.now >= self.judge.lock_gone_until
         {
             self.judge.breaks(NO_OVERLAP, format!("r{node} starts while r{other} runs"));
         }
@@ -74,7 +75,9 @@ impl World {
         }
         let others = (0..self.nodes.len()).filter(|other| *other != node);
         let mut running = others.filter(|other| self.is_running(*other));
-        if let Some(other) = running.find(|other| self.nodes[*other].frozen_until <= self.now) {
+        if let Some(other) = running.find(|other| self.nodes[*other].frozen_until <= self.now)
+            && self.now >= self.judge.lock_gone_until
+        {
             self.judge.breaks(NO_OVERLAP, format!("r{node} continues while r{other} runs"));
         }
     }

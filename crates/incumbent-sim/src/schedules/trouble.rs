@@ -7,6 +7,7 @@ use incumbent_core::schedule::{Asked, Suspension, Timetable, resumed};
 use super::calendar::moment;
 use super::tally::ScheduleFault;
 use super::world::{Happens, World};
+use crate::clock::Micros;
 
 impl World {
     pub(super) fn trouble(&mut self) {
@@ -75,11 +76,7 @@ impl World {
                 self.store.edit(|schedule| *schedule = None);
                 true
             }
-            ScheduleFault::ObjectDeleted => {
-                self.judge.forgotten(self.now);
-                self.store.object = None;
-                true
-            }
+            ScheduleFault::ObjectDeleted => self.delete_object(),
             ScheduleFault::RecordRestored => self.restore(),
             ScheduleFault::Touched => {
                 self.store.edit(|_| {});
@@ -90,6 +87,14 @@ impl World {
         if has_happened {
             self.tally.fault(fault);
         }
+    }
+
+    fn delete_object(&mut self) -> bool {
+        self.judge.forgotten(self.now);
+        let lease = self.plan.timing.lease_duration().as_micros() as Micros;
+        self.judge.lock_gone_until = self.now + lease;
+        self.store.object = None;
+        true
     }
 
     fn edit(&mut self, change: impl FnOnce(&mut incumbent_core::schedule::ScheduleRecord)) -> bool {
