@@ -83,9 +83,9 @@ impl GroupBoard {
         Self { name, view, status, concerns, waits_since, trouble }
     }
 
-    /// Whether something of it was seen and is there, or nothing is known yet.
+    /// Whether something of it was seen, and is there.
     pub(crate) fn exists(&self) -> bool {
-        self.view.name.is_empty() || self.view.exists()
+        self.view.exists()
     }
 
     /// How much it needs attention.

@@ -36,7 +36,7 @@ impl Groups {
         Self { client, followed: BTreeMap::new(), changed: Arc::default() }
     }
 
-    /// Follows these, as far as there is room, and those that it knows for as long as something of them exists.
+    /// Follows the groups of which a seat is there, as far as there is room, and the others for as long as their tables exist.
     pub(crate) fn follow(&mut self, seen: &BTreeSet<GroupName>) {
         self.followed
             .retain(|name, followed| seen.contains(name) || followed.board.borrow().exists());
