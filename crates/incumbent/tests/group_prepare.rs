@@ -73,7 +73,8 @@ async fn nothing_waits_for_a_preparation_when_the_owner_leaves() {
     seconds(10.0).await;
     assert_eq!(log.tasks("jane", "starts"), [] as [String; 0]);
     let clock = Clock::tokio();
-    let survey = GroupSurvey::start_with(client(&server), "default", "indexers", clock).await.unwrap();
+    let survey =
+        GroupSurvey::start_with(client(&server), "default", "indexers", clock).await.unwrap();
     let next = survey.view().tasks.into_iter().filter_map(|task| task.next).collect::<Vec<_>>();
     assert_eq!(next, ["jane", "jane"], "people see who prepares what");
     let left_at = Instant::now();

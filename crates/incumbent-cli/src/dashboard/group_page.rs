@@ -280,7 +280,14 @@ fn is_numbered(status: &GroupStatus) -> bool {
 fn tasks(group: &GroupBoard, filter: &str) -> Markup {
     let matching = group.status.tasks.iter().filter(|task| is_about(task, filter));
     let same = |task: &'_ TaskStatus| {
-        (task.state, task.owner.clone(), task.token, task.because, task.next.clone(), task.pin.clone())
+        (
+            task.state,
+            task.owner.clone(),
+            task.token,
+            task.because,
+            task.next.clone(),
+            task.pin.clone(),
+        )
     };
     let rows = rows(matching, is_numbered(&group.status), same);
     let more = rows.len().saturating_sub(MOST_TASKS);

@@ -99,8 +99,9 @@ impl GroupSurvey {
             .flat_map(|(_, page)| page.orders.iter().map(|(term, order)| (term, &order.address)))
             .collect();
         let orders = self.obeyed().flat_map(|(_, page)| &page.orders);
-        let next: BTreeMap<&TaskName, &SeatTerm> =
-            orders.flat_map(|(term, order)| order.next.keys().map(move |task| (task, term))).collect();
+        let next: BTreeMap<&TaskName, &SeatTerm> = orders
+            .flat_map(|(term, order)| order.next.keys().map(move |task| (task, term)))
+            .collect();
         let views = owned.iter().map(|(task, ((term, given), page))| TaskView {
             name: task.to_string(),
             page: page.0,
