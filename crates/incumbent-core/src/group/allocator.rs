@@ -146,18 +146,24 @@ impl Allocator {
     ///
     /// There is never more than one request in flight. An allocator that is not active learns and sends nothing.
     pub fn step(&mut self, now: Now, happening: Happening) -> Sought {
-        let now = Now { instant: now.instant.max(self.latest), ..now };
-        self.latest = now.instant;
-        let is_news = self.on(happening);
-        if is_news || self.idle_until.is_none_or(|until| until <= now.instant) {
-            self.idle_until = None;
-        }
+        self.learn(now, happening);
+        let now = Now { instant: self.latest, ..now };
+        self.idle_until = self.idle_until.filter(|until| *until > now.instant);
         let (ask, wake) = match self.idle_until {
             None => self.next_ask(now),
             until => (None, until),
         };
         self.idle_until = wake.filter(|_| ask.is_none() && self.in_flight.is_none());
         Sought { ask, wake, table: self.table_to_name() }
+    }
+
+    /// Takes in what happened, and does not decide yet: of much news at a time, each [`step`](Self::step) would decide again
+    /// about all tasks. The caller has to call `step` afterwards.
+    pub fn learn(&mut self, now: Now, happening: Happening) {
+        self.latest = self.latest.max(now.instant);
+        if self.on(happening) {
+            self.idle_until = None;
+        }
     }
 
     /// Returns whether it may change what to send.

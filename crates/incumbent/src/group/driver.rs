@@ -77,6 +77,8 @@ pub(super) struct State {
     watches_seats: bool,
     has_left: bool,
     allocates: bool,
+    /// How much news the allocator has learned of and not decided about, and whether the group may have grown by it.
+    undecided: Undecided,
     drains: bool,
     is_unwell: bool,
     troubles: Troubles,
@@ -84,6 +86,12 @@ pub(super) struct State {
     suspects: watch::Sender<Suspects>,
     /// Namespaces whose Pods are watched.
     watched_pods: BTreeSet<String>,
+}
+
+#[derive(Default)]
+struct Undecided {
+    news: usize,
+    may_have_grown: bool,
 }
 
 impl State {

@@ -45,7 +45,8 @@ impl Allocator {
         let wished = self.wished();
         let may_move = !wished.is_frozen && !is_too_large;
         let wanted = self.wanted(&wished, &hands, may_move, earliest);
-        let plan = Plan { wished: &wished, wanted, hands };
+        let plan =
+            Plan { wished: &wished, wanted: &wanted, wanted_on: self.on_pages(&wanted), hands };
         let may_assign_at = self.settles_at();
         let is_settled = may_assign_at <= self.latest;
         if !is_settled {
@@ -69,6 +70,20 @@ impl Allocator {
             }
             Some(Ask::ReplacePage { index, base: version.clone(), page: next })
         })
+    }
+
+    /// What is wanted, for each page: so that not every page looks at all tasks.
+    fn on_pages<'a>(
+        &self,
+        wanted: &'a BTreeMap<TaskName, Identity>,
+    ) -> BTreeMap<PageIndex, Vec<(&'a TaskName, &'a Identity)>> {
+        let mut on_pages: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        if let Some((_, shape)) = self.pages.table() {
+            for (task, member) in wanted {
+                on_pages.entry(shape.page_of(task)).or_default().push((task, member));
+            }
+        }
+        on_pages
     }
 
     /// The seats of some owners are gone, and their leases are waited out.
@@ -247,9 +262,8 @@ impl Allocator {
         let token = FencingToken(version.revision.max(page.highest_token.0.saturating_add(1)));
         let owned: BTreeSet<TaskName> =
             next.entries().map(|(_, _, task, _)| task.clone()).collect();
-        let missing = plan.wanted.iter().filter(|(task, _)| !owned.contains(task));
-        let missing = missing.filter(|(task, _)| self.is_here(index, task));
-        let mut missing: Vec<_> = missing.collect();
+        let wanted = plan.wanted_on.get(&index).into_iter().flatten().copied();
+        let mut missing: Vec<_> = wanted.filter(|(task, _)| !owned.contains(task)).collect();
         // A task that moves keeps its place: no new task takes it, and the entry of its new owner may be longer.
         let had_owner: BTreeSet<&TaskName> = page.entries().map(|(_, _, task, _)| task).collect();
         missing.sort_by_key(|(task, _)| !had_owner.contains(task));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::message::Wishes;
 use crate::group::balance::Worker;
-use crate::group::table::{SeatTerm, TaskName};
+use crate::group::table::{PageIndex, SeatTerm, TaskName};
 use crate::identity::Identity;
 use crate::seat::SeatInfo;
 
@@ -21,7 +21,9 @@ pub(super) struct Hand<'a> {
 /// What all pages together should say.
 pub(super) struct Plan<'a> {
     pub(super) wished: &'a Wishes,
-    pub(super) wanted: BTreeMap<TaskName, Identity>,
+    pub(super) wanted: &'a BTreeMap<TaskName, Identity>,
+    /// The same for each page of the table.
+    pub(super) wanted_on: BTreeMap<PageIndex, Vec<(&'a TaskName, &'a Identity)>>,
     pub(super) hands: BTreeMap<Identity, Hand<'a>>,
 }
 

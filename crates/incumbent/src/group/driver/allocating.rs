@@ -33,13 +33,25 @@ impl Driver {
                 | Happening::Seat(..)
                 | Happening::SeatsListed(_)
         );
-        let Sought { ask, wake, table } = self.allocator.step(self.clock.now(), happening);
+        let now = self.clock.now();
+        let undecided = &mut self.state.undecided;
+        undecided.may_have_grown |= may_grow;
+        // When many members join, one decision about all tasks serves them all.
+        let is_of_a_seat = matches!(happening, Happening::Seat(..));
+        if is_of_a_seat && !self.notes.is_empty() && undecided.news < MOST_UNDECIDED {
+            undecided.news += 1;
+            self.allocator.learn(now, happening);
+            self.state.allocator_wake = Some(now.instant);
+            return;
+        }
+        let may_have_grown = std::mem::take(undecided).may_have_grown;
+        let Sought { ask, wake, table } = self.allocator.step(now, happening);
         self.state.allocator_wake = wake;
         if let Some(table) = table.filter(|table| self.state.named_table.as_ref() != Some(table)) {
             self.state.named_table = Some(table.clone());
             self.lock.name(table);
         }
-        if may_grow && self.state.allocates {
+        if may_have_grown && self.state.allocates {
             self.look_at_size();
         }
         self.look_at_room();
@@ -188,3 +200,6 @@ fn action(ask: &Ask) -> &'static str {
         Ask::ListSeats => "list-seats",
     }
 }
+
+/// However much news comes in, the allocator decides after so many.
+const MOST_UNDECIDED: usize = 100;
