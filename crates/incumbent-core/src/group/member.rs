@@ -121,6 +121,13 @@ impl Member {
 
     /// Says what to do next. It cannot fail, and calling it early or twice is harmless.
     pub fn step(&mut self, now: Instant, event: Event) -> Orders {
+        self.learn(now, event);
+        self.settle()
+    }
+
+    /// Takes in what happened, and says nothing yet: of many tasks that stop at a time, each [`step`](Self::step) would look at
+    /// all tasks again. The caller has to call `step` afterwards.
+    pub fn learn(&mut self, now: Instant, event: Event) {
         self.latest = self.latest.max(now);
         match event {
             Event::Wake => {}
@@ -152,7 +159,6 @@ impl Member {
                 self.info.declined.remove(&task);
             }
         }
-        self.settle()
     }
 
     /// Whether nothing runs: only then may the seat be given up, or acquired again.

@@ -79,6 +79,8 @@ pub(super) struct State {
     allocates: bool,
     /// How much news the allocator has learned of and not decided about, and whether the group may have grown by it.
     undecided: Undecided,
+    /// How many stops the member has learned of and not looked at.
+    unsettled: usize,
     drains: bool,
     is_unwell: bool,
     troubles: Troubles,
@@ -304,7 +306,17 @@ impl Driver {
 
     /// Hands an event to the member, and does what it says.
     fn work(&mut self, event: Event) {
-        let orders = self.member.step(self.clock.instant(), event);
+        let now = self.clock.instant();
+        // Of many tasks that stop together, what is left is looked at once.
+        let is_stop = matches!(event, Event::Stopped(_));
+        if is_stop && !self.notes.is_empty() && self.state.unsettled < MOST_UNDECIDED {
+            self.state.unsettled += 1;
+            self.member.learn(now, event);
+            self.state.member_wake = Some(now);
+            return;
+        }
+        self.state.unsettled = 0;
+        let orders = self.member.step(now, event);
         let Orders { stop, end_preparing, start, prepare, publish, wake } = orders;
         self.state.member_wake = wake;
         for task in stop {
@@ -364,3 +376,6 @@ impl Driver {
 
 /// The election of the allocator, among what can go wrong.
 const COMPETING: Asked = (LockKind::Lease, "compete");
+
+/// However much news comes in, it is decided on after so many.
+const MOST_UNDECIDED: usize = 100;

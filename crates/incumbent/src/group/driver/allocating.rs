@@ -8,7 +8,7 @@ use incumbent_core::{Identity, Snapshot};
 use super::super::board::FullPage;
 use super::super::store::{Done, asked};
 use super::super::troubles::Trouble;
-use super::Driver;
+use super::{Driver, MOST_UNDECIDED};
 use crate::error::Error;
 use crate::lock::LockKind;
 use crate::proof::watch_for_ends;
@@ -200,6 +200,3 @@ fn action(ask: &Ask) -> &'static str {
         Ask::ListSeats => "list-seats",
     }
 }
-
-/// However much news comes in, the allocator decides after so many.
-const MOST_UNDECIDED: usize = 100;
