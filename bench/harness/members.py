@@ -78,6 +78,16 @@ class Group:
             time.sleep(0.05)
         self._fail("it does not settle")
 
+    def wait_until_even(self, timeout):
+        """Waits until no member has more than a tenth above the mean, or one task."""
+        until = time.monotonic() + timeout
+        while time.monotonic() < until:
+            loads = self.loads()
+            if self.all_run() and loads["most"] <= max(1.1 * loads["mean"], loads["mean"] + 1):
+                return
+            time.sleep(0.1)
+        self._fail(f"the loads are not even after {timeout} s")
+
     def wait_for_seats(self, count, timeout=60):
         """Waits until so many members have their seats."""
         until = time.monotonic() + timeout

@@ -126,6 +126,7 @@ def large(bench, server, members, processes, tasks, lease):
         group.start((members - 1) // processes + (number < (members - 1) % processes))
     group.wait_for_seats(members, 240)
     seated = boot_time() - began
+    group.wait_until_even(240)
     group.settle(240)
     found = {"members": members, "processes": processes + 1, "tasks": tasks, "lease": lease,
              "seated_s": seated, "balanced_s": group.last_start() - began, "loads": group.loads(),
