@@ -189,7 +189,7 @@ impl GroupStatus {
         }
     }
 
-    /// Why nobody can say whether each task has an owner. `None` if everything that this takes can be seen.
+    /// Why it is unknown whether each task has an owner. `None` if everything that this takes can be seen.
     pub(crate) fn doubt(&self) -> Option<String> {
         if !self.is_visible {
             return Some("the table or the seats cannot be seen".to_owned());
@@ -256,7 +256,7 @@ impl GroupStatus {
         found.ok().map(|index| &self.members[index])
     }
 
-    /// Whether this member is surely not there. If seats cannot be seen, nobody can say.
+    /// Whether this member is surely not there. If seats cannot be seen, that is unknown.
     pub(crate) fn is_absent(&self, name: &str) -> bool {
         let may_be_there =
             |member: &MemberStatus| member.seat.is_led() || member.seat.state == State::Unknown;

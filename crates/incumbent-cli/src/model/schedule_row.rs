@@ -27,7 +27,7 @@ fn none() -> String {
     "<none>".to_owned()
 }
 
-/// The ConfigMap that `incumbent schedule` uses unless it is told another one.
+/// The ConfigMap that `incumbent schedule` uses unless --lock names another one.
 pub(crate) const DEFAULT_CONFIG_MAP: &str = "schedules";
 
 /// What people type to name the schedule.

@@ -140,7 +140,7 @@ impl GroupSurvey {
         survey.read().await?;
         let selection = Selection::of_group(LockKind::ConfigMap, &namespace, &name);
         let pace = Pace { retry_period: RETRY_PERIOD, patience: PATIENCE };
-        // Of what comes in while nobody waits for it, the moment counts at which it came.
+        // What comes in while no call waits for it counts from the moment at which it came.
         let heard = move |shown| (clock.instant(), Heard::Shown(shown));
         tokio::spawn(follow(requests, clock, selection, pace, sender.downgrade(), heard));
         Ok(survey)

@@ -303,7 +303,7 @@ impl Launcher<'_> {
     }
 }
 
-/// What each command is told.
+/// The arguments that each command is given.
 fn variables(candidate: &Candidate) -> Vec<(&'static str, String)> {
     let lock = candidate.lock();
     vec![
