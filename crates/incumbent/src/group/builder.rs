@@ -184,7 +184,8 @@ impl GroupBuilder {
     /// current tokio runtime, several at a time, and is dropped at its next `.await` when the task begins here, or is not
     /// to move here any more. What it has loaded is for you to keep, and to drop if the task does not come.
     ///
-    /// If `prepare` panics, the task counts as not prepared. A task whose owner has died or leaves is not prepared: it begins at once. Neither are permits, which are alike.
+    /// If `prepare` panics, the task counts as not prepared. A task whose owner has died or leaves is not prepared: it
+    /// begins at once. Neither are permits, which are alike.
     /// `within` is counted by the allocator, in whole milliseconds, and again if another member becomes the allocator.
     pub fn prepare<F>(
         self,

@@ -35,17 +35,12 @@ suspended. If no replica leads, the request waits.";
 pub(crate) async fn trigger(args: Trigger) -> anyhow::Result<ExitCode> {
     let Trigger { schedule, confirmation, operator } = args;
     let what = "the replica that leads runs it once, out of turn";
-    let Some(control) = control(&operator, &schedule, &confirmation, what).await? else {
-        return Ok(ExitCode::from(exit::NO));
-    };
-    let told = match operator.within(control.run_now()).await? {
-        true => "a run was asked for",
-        false => "a run had been asked for already, and has not begun",
-    };
-    tell(&schedule, told)
+    let told = ["a run was asked for", "a run had been asked for already, and has not begun"];
+    let ask = async |control: ScheduleControl| control.run_now().await;
+    send(&operator, &schedule, &confirmation, (what, told), ask).await
 }
 
-/// No tick is due any more. `by` says who asks.
+/// No tick is due any more.
 pub(crate) async fn pause(
     operator: &Operator,
     schedule: &ScheduleName,
@@ -54,15 +49,10 @@ pub(crate) async fn pause(
 ) -> anyhow::Result<ExitCode> {
     only_whole(candidates)?;
     let what = "no tick is due until it is resumed; a run in progress continues";
-    let Some(control) = control(operator, schedule, confirmation, what).await? else {
-        return Ok(ExitCode::from(exit::NO));
-    };
+    let told = ["suspended", "it was suspended already"];
     let by = std::env::var("USER").unwrap_or_else(|_| "incumbent pause".to_owned());
-    let told = match operator.within(control.suspend(&by)).await? {
-        true => "suspended",
-        false => "it was suspended already",
-    };
-    tell(schedule, told)
+    let ask = async |control: ScheduleControl| control.suspend(&by).await;
+    send(operator, schedule, confirmation, (what, told), ask).await
 }
 
 pub(crate) async fn resume(
@@ -73,30 +63,29 @@ pub(crate) async fn resume(
 ) -> anyhow::Result<ExitCode> {
     only_whole(candidates)?;
     let what = "its ticks are due again; those that passed are not caught up";
-    let Some(control) = control(operator, schedule, confirmation, what).await? else {
-        return Ok(ExitCode::from(exit::NO));
-    };
-    let told = match operator.within(control.resume()).await? {
-        true => "resumed",
-        false => "it was not suspended",
-    };
-    tell(schedule, told)
+    let told = ["resumed", "it was not suspended"];
+    let ask = async |control: ScheduleControl| control.resume().await;
+    send(operator, schedule, confirmation, (what, told), ask).await
 }
 
-/// Says what will happen, and asks. `None` if the answer is no.
-async fn control(
+/// Says what will happen, asks, does it, and says whether something was changed.
+async fn send(
     operator: &Operator,
     schedule: &ScheduleName,
     confirmation: &Confirmation,
-    what: &str,
-) -> anyhow::Result<Option<ScheduleControl>> {
+    (what, told): (&str, [&str; 2]),
+    ask: impl AsyncFnOnce(ScheduleControl) -> Result<bool, Error>,
+) -> anyhow::Result<ExitCode> {
     let _ = look(operator, schedule).await?;
     if !confirmation.given(&format!("{}: {what}", schedule.text()))? {
-        return Ok(None);
+        return Ok(ExitCode::from(exit::NO));
     }
     let (client, namespace) = operator.connect().await?;
     let control = ScheduleControl::new(client, schedule.lock(&namespace), &schedule.name)?;
-    Ok(Some(control.dry_run(confirmation.dry_run)))
+    let is_new = operator.within(ask(control.dry_run(confirmation.dry_run))).await?;
+    let told = if is_new { told[0] } else { told[1] };
+    output::line(&format!("{}: {told}", schedule.text()))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn only_whole(candidates: &[String]) -> Result<(), Error> {
@@ -107,9 +96,4 @@ fn only_whole(candidates: &[String]) -> Result<(), Error> {
             hint: "leave --candidate out, or name the election whose candidate it is".to_owned(),
         })),
     }
-}
-
-fn tell(schedule: &ScheduleName, told: &str) -> anyhow::Result<ExitCode> {
-    output::line(&format!("{}: {told}", schedule.text()))?;
-    Ok(ExitCode::SUCCESS)
 }

@@ -31,8 +31,8 @@ pub(super) struct Preparation<'a> {
 }
 
 impl Allocator {
-    /// The preparation of a task that moves; `None` if it moves without one, as permits do, which are alike. `room` is what the page has left for lines that
-    /// ask for one.
+    /// The preparation of a task that moves; `None` if it moves without one, as permits do, which are alike. `room` is
+    /// what the page has left for lines that ask for one.
     pub(super) fn preparation<'a>(
         &self,
         (index, version, page): (PageIndex, &Version, &Page),
